@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::time::Duration;
 
 /// What a client wants to do with a topic, numbered as the API sees it in `acc`.
 ///
@@ -35,4 +36,87 @@ pub enum Verdict {
     Allow,
     /// The client may not.
     Deny,
+}
+
+/// A question as the API gets it. The fields are the request's fields, no more and no fewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question<'a> {
+    /// May somebody with this name and password connect?
+    Connect {
+        /// The username of the CONNECT packet.
+        username: &'a str,
+        /// Its password; empty where the client sent none.
+        password: &'a str,
+    },
+    /// May this client touch this topic?
+    Access {
+        /// The username the client was let in with.
+        username: &'a str,
+        /// Its client id.
+        client_id: &'a str,
+        /// A topic, or for [`Access::Subscribe`] the filter as it was sent.
+        topic: &'a str,
+        /// What the client wants to do with it.
+        access: Access,
+    },
+}
+
+impl Question<'_> {
+    /// Which of the API's two questions this is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Question::Connect { .. } => Kind::Connect,
+            Question::Access { .. } => Kind::Access,
+        }
+    }
+}
+
+/// Which of the API's two questions: each has its own URLs and its own cache times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `auth_url`.
+    Connect,
+    /// `acl_url`.
+    Access,
+}
+
+/// What came back for a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The API decided.
+    Verdict {
+        /// Its decision.
+        verdict: Verdict,
+        /// The HTTP status that said so.
+        status: u16,
+    },
+    /// The API did not decide: the client is refused this time and nothing is remembered.
+    None(NoAnswer),
+}
+
+/// Why there is no verdict, in words for the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// Nothing came in time.
+    TimedOut(Duration),
+    /// The request or its answer was lost; the text has no secret in it.
+    Transport(String),
+    /// The API said that it cannot answer: 408, 429 or 5xx.
+    Status(u16),
+    /// The broker has waited enough in this turn of its loop; the question goes on without it.
+    OutOfPatience,
+    /// The broker is stopping, or the worker could not be started.
+    NotAsked(String),
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoAnswer::TimedOut(limit) => write!(f, "nothing came within {limit:?}"),
+            NoAnswer::Transport(cause) => f.write_str(cause),
+            NoAnswer::Status(status) => write!(f, "status {status}"),
+            NoAnswer::OutOfPatience => f.write_str("the broker has waited long enough for it just now"),
+            NoAnswer::NotAsked(cause) => write!(f, "it could not be asked ({cause})"),
+        }
+    }
 }

@@ -1,0 +1,260 @@
+//! Verdicts that are remembered for a time: two LRU lists, one for allows and one for denies.
+#![forbid(unsafe_code)]
+
+pub mod key;
+
+use std::time::{Duration, Instant};
+
+use lru::LruCache;
+
+use crate::question::Verdict;
+use key::{AlreadyHashed, Fingerprint};
+
+/// Ticks of the cache's clock per second. An entry counts time in 32 bits of these (eight years of
+/// uptime; at the end of time nothing is remembered any more), which keeps it at 24 bytes.
+const TICKS_PER_SECOND: u128 = 16;
+
+/// A remembered verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hit {
+    /// What the API decided.
+    pub verdict: Verdict,
+    /// The HTTP status it decided with.
+    pub status: u16,
+    /// An allow in the last fifth of its time, seen there for the first time: ask again now, and the
+    /// client never has to wait.
+    pub refresh: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    /// The tick at which the verdict ends.
+    ends: u32,
+    /// How many ticks before that it is asked again; 0 once it was. Saturates for lives over 5 hours.
+    refresh_margin: u16,
+    status: u16,
+}
+
+type Lru = LruCache<Fingerprint, Entry, AlreadyHashed>;
+
+/// Verdicts by fingerprint, least recently used out first, each for its own time.
+///
+/// Allows and denies have separate lists of the same bound, so that a flood of refused logins cannot
+/// push out what good clients rely on. A fingerprint is in one of them at most.
+pub struct Cache {
+    /// How many entries each of the two lists may hold.
+    bound: usize,
+    started: Instant,
+    allows: Lru,
+    denies: Lru,
+}
+
+impl Cache {
+    /// An empty cache for at most `bound` allows and as many denies. Memory is taken as it fills.
+    pub fn new(bound: usize, now: Instant) -> Self {
+        let list = || LruCache::unbounded_with_hasher(AlreadyHashed::default());
+        Self { bound, started: now, allows: list(), denies: list() }
+    }
+
+    /// Remembers a verdict for `lifetime` from `since` on (the moment the question was sent), replacing
+    /// whatever was remembered for that fingerprint. A lifetime of zero only forgets.
+    pub fn insert(
+        &mut self,
+        key: Fingerprint,
+        verdict: Verdict,
+        status: u16,
+        since: Instant,
+        lifetime: Duration,
+    ) {
+        self.forget(key);
+        let ticks = in_ticks(lifetime);
+        if ticks == 0 || self.bound == 0 {
+            return;
+        }
+        let entry = Entry {
+            // Rounded down at both ends: a verdict may end early by two ticks, never late.
+            ends: self.tick(since).saturating_add(ticks),
+            refresh_margin: match verdict {
+                Verdict::Allow => u16::try_from(ticks / 5).unwrap_or(u16::MAX),
+                Verdict::Deny => 0,
+            },
+            status,
+        };
+        let list = match verdict {
+            Verdict::Allow => &mut self.allows,
+            Verdict::Deny => &mut self.denies,
+        };
+        if list.len() >= self.bound {
+            list.pop_lru();
+        }
+        list.put(key, entry);
+    }
+
+    /// The verdict for a fingerprint, if it still holds.
+    pub fn get(&mut self, key: Fingerprint, now: Instant) -> Option<Hit> {
+        let tick = self.tick(now);
+        if let Some(entry) = self.allows.get_mut(&key) {
+            if tick >= entry.ends {
+                self.allows.pop(&key);
+                return None;
+            }
+            let refresh = entry.ends - tick <= u32::from(entry.refresh_margin);
+            if refresh {
+                entry.refresh_margin = 0;
+            }
+            return Some(Hit { verdict: Verdict::Allow, status: entry.status, refresh });
+        }
+        let entry = *self.denies.get(&key)?;
+        if tick >= entry.ends {
+            self.denies.pop(&key);
+            return None;
+        }
+        Some(Hit { verdict: Verdict::Deny, status: entry.status, refresh: false })
+    }
+
+    /// Forgets one verdict.
+    pub fn forget(&mut self, key: Fingerprint) {
+        self.allows.pop(&key);
+        self.denies.pop(&key);
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.allows.clear();
+        self.denies.clear();
+    }
+
+    /// How many verdicts are held, ended ones that nobody asked for since included.
+    pub fn len(&self) -> usize {
+        self.allows.len() + self.denies.len()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn tick(&self, at: Instant) -> u32 {
+        in_ticks(at.saturating_duration_since(self.started))
+    }
+}
+
+fn in_ticks(time: Duration) -> u32 {
+    u32::try_from(time.as_nanos() * TICKS_PER_SECOND / 1_000_000_000).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::key::Fingerprinter;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key(n: u8) -> Fingerprint {
+        Fingerprinter::with_key(&[7; 16]).fields(b't', [&[n]])
+    }
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn an_entry_is_small() {
+        assert_eq!(size_of::<(Fingerprint, Entry)>(), 24);
+    }
+
+    #[test]
+    fn a_verdict_ends_with_its_time_counted_from_sending() {
+        let start = Instant::now();
+        let mut cache = Cache::new(10, start);
+        cache.insert(key(1), Verdict::Allow, 200, start, seconds(10));
+        let hit = Hit { verdict: Verdict::Allow, status: 200, refresh: false };
+        assert_eq!(cache.get(key(1), start + seconds(5)), Some(hit));
+        assert_eq!(cache.get(key(1), start + seconds(10)), None);
+        assert_eq!(cache.len(), 0);
+    }
+
+    #[test]
+    fn an_allow_asks_for_its_refresh_once_and_a_deny_never() {
+        let start = Instant::now();
+        let mut cache = Cache::new(10, start);
+        cache.insert(key(1), Verdict::Allow, 200, start, seconds(10));
+        cache.insert(key(2), Verdict::Deny, 403, start, seconds(10));
+        let mut refresh = |n, at| cache.get(key(n), start + seconds(at)).map(|hit| hit.refresh);
+        assert_eq!(refresh(1, 7), Some(false));
+        assert_eq!(refresh(1, 9), Some(true));
+        assert_eq!(refresh(1, 9), Some(false));
+        assert_eq!(refresh(2, 9), Some(false));
+    }
+
+    #[test]
+    fn a_flood_of_denies_leaves_the_allows_alone() {
+        let start = Instant::now();
+        let mut cache = Cache::new(2, start);
+        cache.insert(key(1), Verdict::Allow, 200, start, seconds(10));
+        for n in 2..200 {
+            cache.insert(key(n), Verdict::Deny, 403, start, seconds(10));
+        }
+        assert!(cache.get(key(1), start).is_some());
+        assert_eq!(cache.len(), 3);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Insert(u8, bool, u64),
+        Get(u8),
+        Forget(u8),
+        Wait(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..12u8, any::<bool>(), 0..8u64).prop_map(|(k, allow, life)| Step::Insert(k, allow, life)),
+            (0..12u8).prop_map(Step::Get),
+            (0..12u8).prop_map(Step::Forget),
+            (0..3u64).prop_map(Step::Wait),
+        ]
+    }
+
+    proptest! {
+        /// The plain model: a list in order of use, newest last, cut at the bound.
+        #[test]
+        fn behaves_like_a_plain_list(steps in prop::collection::vec(step(), 0..200), bound in 0..6usize) {
+            let start = Instant::now();
+            let mut now = start;
+            let mut cache = Cache::new(bound, start);
+            let mut model: Vec<(u8, Verdict, Instant)> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Insert(k, allow, life) => {
+                        let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
+                        cache.insert(key(k), verdict, 0, now, seconds(life));
+                        model.retain(|entry| entry.0 != k);
+                        if life > 0 && bound > 0 {
+                            if model.iter().filter(|entry| entry.1 == verdict).count() == bound
+                                && let Some(oldest) = model.iter().position(|entry| entry.1 == verdict)
+                            {
+                                model.remove(oldest);
+                            }
+                            model.push((k, verdict, now + seconds(life)));
+                        }
+                    }
+                    Step::Get(k) => {
+                        let found = model.iter().position(|entry| entry.0 == k).map(|i| model.remove(i));
+                        let expected = found.filter(|entry| now < entry.2);
+                        model.extend(expected);
+                        prop_assert_eq!(
+                            cache.get(key(k), now).map(|hit| hit.verdict),
+                            expected.map(|entry| entry.1)
+                        );
+                    }
+                    Step::Forget(k) => {
+                        cache.forget(key(k));
+                        model.retain(|entry| entry.0 != k);
+                    }
+                    Step::Wait(n) => now += seconds(n),
+                }
+                prop_assert_eq!(cache.len(), model.len());
+            }
+        }
+    }
+}

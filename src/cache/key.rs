@@ -1,0 +1,123 @@
+//! Fingerprints: what the cache knows a question by.
+#![forbid(unsafe_code)]
+
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::question::Question;
+
+/// 128 bits of keyed hash. Without the process's key it tells nothing about the question.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint(u64, u64);
+
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0);
+    }
+}
+
+/// For tables keyed by fingerprints: those are hashes already, and keyed ones; hashing them again would
+/// only cost time.
+pub type AlreadyHashed = BuildHasherDefault<Identity>;
+
+/// The hasher behind [`AlreadyHashed`]: what is written is the hash.
+#[derive(Default)]
+pub struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+/// Makes fingerprints with a key that is drawn at start and never leaves the process.
+///
+/// SipHash-1-3 with 128 bits of output: a keyed function, so that nobody who does not know the key can
+/// look for two questions with one fingerprint; at 128 bits they do not meet by chance either.
+#[derive(Clone, Copy)]
+pub struct Fingerprinter(SipHasher13);
+
+impl Fingerprinter {
+    /// A fingerprinter with this key.
+    pub fn with_key(key: &[u8; 16]) -> Self {
+        Self(SipHasher13::new_with_key(key))
+    }
+
+    /// The fingerprint of a question: every field of the request, and which question it is.
+    pub fn question(&self, question: &Question<'_>) -> Fingerprint {
+        match *question {
+            Question::Connect { username, password } => {
+                self.fields(b'c', [username.as_bytes(), password.as_bytes()])
+            }
+            Question::Access { username, client_id, topic, access } => {
+                self.fields(access as u8, [username.as_bytes(), client_id.as_bytes(), topic.as_bytes()])
+            }
+        }
+    }
+
+    /// The fingerprint of some fields in a domain of their own. The lengths go first, so that no two
+    /// lists of fields read the same however they are cut.
+    pub fn fields<const N: usize>(&self, domain: u8, fields: [&[u8]; N]) -> Fingerprint {
+        let mut hasher = self.0;
+        hasher.write_u8(domain);
+        for field in fields {
+            hasher.write_u64(field.len() as u64);
+            hasher.write(field);
+        }
+        let hash = hasher.finish128();
+        Fingerprint(hash.h1, hash.h2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::question::Access;
+    use std::collections::HashMap;
+
+    const KEY: [u8; 16] = *b"0123456789abcdef";
+
+    #[test]
+    fn every_cutting_of_the_same_text_stays_apart() {
+        let keys = Fingerprinter::with_key(&KEY);
+        let text = "a-b-c";
+        let mut seen = HashMap::new();
+        let mut note = |fingerprint: Fingerprint, what: String| {
+            if let Some(other) = seen.insert(fingerprint, what.clone()) {
+                panic!("{what} and {other} share a fingerprint");
+            }
+        };
+        for i in 0..=text.len() {
+            let (username, password) = text.split_at(i);
+            note(keys.question(&Question::Connect { username, password }), format!("{username}|{password}"));
+            for j in 0..=password.len() {
+                let (client_id, topic) = password.split_at(j);
+                for access in [Access::Read, Access::Write, Access::Subscribe] {
+                    note(
+                        keys.question(&Question::Access { username, client_id, topic, access }),
+                        format!("{username}|{client_id}|{topic}|{access}"),
+                    );
+                }
+            }
+        }
+        // The dash of the predecessor's cache: `a-b` with `c` opened for `a` with `b-c`.
+        let connect = |username, password| keys.question(&Question::Connect { username, password });
+        assert!(connect("a-b", "c") != connect("a", "b-c"));
+    }
+
+    #[test]
+    fn another_key_gives_other_fingerprints() {
+        let question = Question::Connect { username: "u", password: "p" };
+        let other = Fingerprinter::with_key(b"fedcba9876543210");
+        assert!(Fingerprinter::with_key(&KEY).question(&question) != other.question(&question));
+    }
+}
