@@ -1,0 +1,84 @@
+#!/bin/sh
+# Installs what building, testing and the demo need on a Debian machine, and
+# nothing else. Run it as often as you like: with nothing missing it only looks.
+#
+# Mosquitto's own packages are left out on purpose. Even mosquitto-dev, which has
+# the headers, depends on the broker, and installing that starts a service on
+# port 1883. scripts/brokers.sh unpacks brokers, clients and headers instead.
+set -eu
+
+# libclang-dev      bindgen loads libclang, and needs clang's own stddef.h and friends
+# gcc, libc6-dev    the linker behind rustc, and the C parts of the crate `ring`
+# make              for the Makefile
+# ca-certificates   for cargo to trust its registry
+packages="libclang-dev gcc libc6-dev make ca-certificates"
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
+
+# Is $1 at least $2, as versions go?
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+check_system() {
+    # Without dpkg nothing below can tell what is missing.
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+        die "this script knows Debian only. Elsewhere, install by hand what it would:" \
+            "mosquitto's plugin headers, libclang, a C compiler and make."
+    fi
+}
+
+check_rust() {
+    command -v cargo >/dev/null || die "cargo is not on the PATH. Install Rust (rustup.rs), then run this again."
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$here/Cargo.toml")
+    # From inside the checkout, where a toolchain override would apply.
+    found=$(cd "$here" && cargo --version) || die "cargo is on the PATH, but does not run."
+    found=${found#cargo }
+    found=${found%% *}
+    at_least "$found" "$wanted" || die "cargo is $found, and this needs $wanted or newer (Debian's own is too old: use rustup)."
+}
+
+# Prints the packages that are not wholly installed, one a line.
+missing() {
+    # shellcheck disable=SC2016,SC2086  # $'s are dpkg's; and the list is words
+    # dpkg-query fails when it knows nothing of one of them: then it is missing, no more.
+    installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' $packages 2>/dev/null || true)
+    for package in $packages; do
+        case "
+$installed
+" in
+            *"
+$package installed
+"*) ;;
+            *) echo "$package" ;;
+        esac
+    done
+}
+
+install() {
+    [ "$(id -u)" = 0 ] || die "to be installed: $*. Only root can do that: run 'sudo scripts/setup.sh'," \
+        "or install them yourself."
+    export DEBIAN_FRONTEND=noninteractive
+    say "installing $*"
+    say "refreshing the package lists"
+    apt-get -qq update || die "apt-get update failed (the lines above say why). Is there a network?"
+    # No recommended packages: one of them might bring a service along.
+    # Debian's messages go to stderr, so that a caller's output stays its own.
+    apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install "$@" >&2 ||
+        die "apt-get could not install them (the lines above say why)."
+}
+
+check_system
+check_rust
+lacking=$(missing)
+if [ -n "$lacking" ]; then
+    # Split into words on purpose: package names hold no spaces.
+    # shellcheck disable=SC2086
+    install $lacking
+    lacking=$(missing)
+    [ -z "$lacking" ] || die "still missing after the installation: $lacking"
+fi
+# An installed broker's headers will do as well.
+[ -e /usr/include/mosquitto_plugin.h ] || "$here/scripts/brokers.sh" 2.0.11
+say "everything that is needed is installed"
