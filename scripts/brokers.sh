@@ -242,6 +242,7 @@ if ((${#lacking[@]})); then
     # Two at a time would do the same work twice: the second waits and finds it done.
     exec {lock}>"$brokers/.lock"
     flock "$lock"
+    rm -rf "$brokers"/.tmp.*  # of a run that was killed
     temp=$(mktemp -d "$brokers/.tmp.XXXXXX")
     trap 'rm -rf "$temp"' EXIT
     for name in "${lacking[@]}"; do

@@ -1,0 +1,68 @@
+# `make` lists what can be done.
+
+SHELL := /bin/sh
+CARGO ?= cargo
+target := $(or $(CARGO_TARGET_DIR),target)
+plugin := libmosquitto_http_auth.so
+
+# Where `make install` puts the plugin. DESTDIR goes in front, for packagers.
+PREFIX ?= /usr/local
+plugindir ?= $(PREFIX)/lib/mosquitto
+
+# More words for `cargo test` or the demo, such as a test's name or a broker.
+ARGS ?=
+
+# Where no broker's headers are installed, those of an unpacked one serve.
+ifeq ($(wildcard /usr/include/mosquitto_plugin.h),)
+export C_INCLUDE_PATH := $(CURDIR)/.brokers/2.0.11/include$(addprefix :,$(C_INCLUDE_PATH))
+endif
+
+# Each step needs the one before it, and cargo uses every core by itself.
+.NOTPARALLEL:
+
+.PHONY: help
+help: ## list the targets (this is the default)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+.PHONY: setup
+setup: ## install what building needs on Debian (needs root only if something is missing)
+	@scripts/setup.sh
+
+.PHONY: brokers
+brokers: ## unpack Mosquitto 2.0.11, 2.0.21 and 2.1 into .brokers/ (installs nothing)
+	@scripts/brokers.sh all
+
+.PHONY: build
+build: ## build the plugin: target/release/libmosquitto_http_auth.so
+	$(CARGO) rustc --release --lib --crate-type cdylib
+	@ls -l "$(target)/release/$(plugin)"
+
+.PHONY: demo
+demo: setup brokers build ## show the plugin at work, in every broker (ARGS=2.0.11: in that one)
+	$(CARGO) build --example mock_api
+	@MHA_PLUGIN="$(target)/release/$(plugin)" MOCK_API="$(target)/debug/examples/mock_api" scripts/demo.sh $(ARGS)
+
+.PHONY: test
+test: setup brokers ## run all tests, against every broker (ARGS='--test NAME': some of them)
+	$(CARGO) build --lib
+	$(CARGO) test $(ARGS)
+
+.PHONY: check
+check: ## check formatting and lints
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+.PHONY: install
+install: ## install the built plugin below PREFIX (/usr/local)
+	@test -e "$(target)/release/$(plugin)" || { echo "There is nothing to install yet: run 'make build' first." >&2; exit 1; }
+	install -D -m 644 "$(target)/release/$(plugin)" "$(DESTDIR)$(plugindir)/$(plugin)"
+	@echo "Now tell the broker, in mosquitto.conf:    plugin $(plugindir)/$(plugin)"
+
+.PHONY: clean
+clean: ## remove what was built
+	$(CARGO) clean
+
+.PHONY: distclean
+distclean: clean ## remove the unpacked brokers, too
+	rm -rf .brokers
