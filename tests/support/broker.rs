@@ -1,0 +1,365 @@
+//! Real brokers with the plugin loaded, each a process of its own in a directory of its own.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::{PATIENCE, eventually, free_port};
+
+/// A broker that the plugin promises to work with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    V2_0_11,
+    V2_0_21,
+    V2_1,
+}
+
+impl Version {
+    pub const ALL: [Self; 3] = [Self::V2_0_11, Self::V2_0_21, Self::V2_1];
+
+    pub fn is_2_1(self) -> bool {
+        self == Self::V2_1
+    }
+
+    /// The path of `mosquitto`, `mosquitto_passwd`, `mosquitto_pub` or `mosquitto_sub` of this version.
+    pub fn program(self, name: &str) -> PathBuf {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".brokers");
+        let path = folder.join(self.to_string()).join("bin").join(name);
+        assert!(
+            path.exists(),
+            "{} is missing: run `make test` (or scripts/brokers.sh) first",
+            path.display()
+        );
+        path
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V2_0_11 => "2.0.11",
+            Self::V2_0_21 => "2.0.21",
+            Self::V2_1 => "2.1",
+        })
+    }
+}
+
+/// Runs one test against every broker, side by side; a failure names the broker.
+pub fn on_every_broker(test: impl Fn(Version) + Sync) {
+    let test = &test;
+    let failed: Vec<String> = thread::scope(|scope| {
+        let runs = Version::ALL.map(|version| {
+            let thread = thread::Builder::new().name(format!("broker {version}"));
+            (version, thread.spawn_scoped(scope, move || test(version)).unwrap())
+        });
+        let failures =
+            runs.into_iter().filter_map(|(version, run)| run.join().err().map(|_| version.to_string()));
+        failures.collect()
+    });
+    assert!(failed.is_empty(), "failed on: {}", failed.join(", "));
+}
+
+/// The plugin under test: `MHA_PLUGIN`, or what Cargo built beside the running test.
+pub fn plugin() -> PathBuf {
+    if let Some(path) = std::env::var_os("MHA_PLUGIN") {
+        return path.into();
+    }
+    let test = std::env::current_exe().unwrap();
+    let built = test.ancestors().skip(1).take(2).map(|folder| folder.join("libmosquitto_http_auth.so"));
+    let newest = built.max_by_key(|path| fs::metadata(path).and_then(|found| found.modified()).ok());
+    newest
+        .filter(|path| path.exists())
+        .expect("no libmosquitto_http_auth.so beside the test: is the library built?")
+}
+
+/// What a broker is to be started with.
+#[derive(Clone)]
+pub struct Setup {
+    version: Version,
+    user: &'static str,
+    globals: Vec<String>,
+    plugin: Option<PathBuf>,
+    lines: Vec<String>,
+    listeners: Vec<Vec<String>>,
+    files: Vec<(String, Vec<u8>)>,
+    environment: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// A line in front of the first listener.
+    pub fn global(mut self, line: impl Into<String>) -> Self {
+        self.globals.push(line.into());
+        self
+    }
+
+    /// An option of the plugin.
+    pub fn option(self, name: &str, value: impl fmt::Display) -> Self {
+        self.line(format!("plugin_opt_{name} {value}"))
+    }
+
+    /// A line behind the first listener and its plugin.
+    pub fn line(mut self, line: impl Into<String>) -> Self {
+        self.lines.push(line.into());
+        self
+    }
+
+    /// One more listener on a port of its own ([`Broker::ports`]), with the lines that belong to it.
+    pub fn listener<L: Into<String>>(mut self, lines: impl IntoIterator<Item = L>) -> Self {
+        self.listeners.push(lines.into_iter().map(Into::into).collect());
+        self
+    }
+
+    pub fn without_plugin(mut self) -> Self {
+        self.plugin = None;
+        self
+    }
+
+    /// Loads this file instead of the plugin that Cargo built.
+    pub fn plugin(mut self, path: impl Into<PathBuf>) -> Self {
+        self.plugin = Some(path.into());
+        self
+    }
+
+    /// The user that a broker started by root becomes; `root` unless said otherwise, so that it can read the
+    /// files of the test.
+    pub fn run_as(mut self, user: &'static str) -> Self {
+        self.user = user;
+        self
+    }
+
+    /// A file in the broker's folder. The broker runs there, so its plain name will do as a path.
+    pub fn file(mut self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        self.files.push((name.to_owned(), content.as_ref().to_vec()));
+        self
+    }
+
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the broker and waits until its ports are open.
+    pub fn start(&self) -> Broker {
+        let mut broker = self.launch();
+        for attempt in 1.. {
+            let open = |port: &u16| TcpStream::connect(("127.0.0.1", *port)).is_ok();
+            let ports = broker.ports.clone();
+            let ready = eventually(PATIENCE, || !broker.is_running() || ports.iter().all(open))
+                && broker.is_running();
+            if ready {
+                break;
+            }
+            // Somebody else took a port between our choice and the broker's start.
+            let port_was_taken = broker.log().contains("Address already in use");
+            assert!(attempt < 5 && port_was_taken, "mosquitto {} does not start", self.version);
+            broker = self.launch();
+        }
+        broker
+    }
+
+    /// Starts a broker that has to give up by itself.
+    pub fn start_expecting_failure(&self) -> Failure {
+        let mut broker = self.launch();
+        let status = broker.wait_for_exit(PATIENCE).expect("the broker gives up");
+        Failure { code: status.code(), log: broker.log() }
+    }
+
+    fn launch(&self) -> Broker {
+        let folder = TempDir::with_prefix("mha-").unwrap();
+        let ports: Vec<u16> = (0..=self.listeners.len()).map(|_| free_port()).collect();
+        let conf = self.conf(&ports);
+        let conf_path = folder.path().join("mosquitto.conf");
+        fs::write(&conf_path, &conf).unwrap();
+        for (name, content) in &self.files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        let log = File::create(folder.path().join("broker.log")).unwrap();
+        let process = Command::new(self.version.program("mosquitto"))
+            .arg("-c")
+            .arg(&conf_path)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Broker { version: self.version, process, ports, conf, folder }
+    }
+
+    fn conf(&self, ports: &[u16]) -> String {
+        let mut lines = vec![
+            format!("user {}", self.user),
+            "log_dest stderr".to_owned(),
+            "log_type all".to_owned(),
+            "log_timestamp_format %H:%M:%S".to_owned(),
+        ];
+        lines.extend(self.globals.iter().cloned());
+        lines.push(format!("listener {} 127.0.0.1", ports[0]));
+        lines.extend(self.plugin.iter().map(|path| plugin_line(path)));
+        lines.extend(self.lines.iter().cloned());
+        for (port, own) in ports[1..].iter().zip(&self.listeners) {
+            lines.push(format!("listener {port} 127.0.0.1"));
+            lines.extend(own.iter().cloned());
+        }
+        lines.join("\n") + "\n"
+    }
+}
+
+/// The line that loads a plugin.
+pub fn plugin_line(path: &Path) -> String {
+    format!("plugin {}", path.display())
+}
+
+/// How a broker ended that should not have started.
+#[derive(Debug)]
+pub struct Failure {
+    /// Nothing if a signal ended it.
+    pub code: Option<i32>,
+    pub log: String,
+}
+
+/// A running broker. It is killed when it is dropped; if a test is failing then, its configuration and its log
+/// are shown.
+pub struct Broker {
+    version: Version,
+    process: Child,
+    ports: Vec<u16>,
+    conf: String,
+    folder: TempDir,
+}
+
+impl Broker {
+    /// A broker of this version with the plugin and without options.
+    pub fn with(version: Version) -> Setup {
+        Setup {
+            version,
+            user: "root",
+            globals: Vec::new(),
+            plugin: Some(plugin()),
+            lines: Vec::new(),
+            listeners: Vec::new(),
+            files: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    pub fn port(&self) -> u16 {
+        self.ports[0]
+    }
+
+    /// The ports of all listeners, in the order of the configuration.
+    pub fn ports(&self) -> &[u16] {
+        &self.ports
+    }
+
+    /// The broker's own folder, which is its working directory.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// All that the broker has logged until now.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.path().join("broker.log")).unwrap()).into_owned()
+    }
+
+    /// Waits until the log contains a text, and gives the first line that does.
+    pub fn wait_for_log(&self, text: &str, timeout: Duration) -> String {
+        let mut line = None;
+        eventually(timeout, || {
+            line = self.log().lines().find(|line| line.contains(text)).map(str::to_owned);
+            line.is_some()
+        });
+        line.unwrap_or_else(|| panic!("mosquitto {} does not log {text:?}", self.version))
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
+    /// Makes the broker read its configuration again, and does not wait until it has.
+    pub fn sighup(&self) {
+        self.signal(libc::SIGHUP);
+    }
+
+    pub fn signal(&self, signal: libc::c_int) {
+        let pid = libc::pid_t::try_from(self.process.id()).unwrap();
+        // SAFETY: `kill` takes plain numbers; the process is our child and not yet waited for, so the number is its.
+        let result = unsafe { libc::kill(pid, signal) };
+        assert_eq!(result, 0, "signal {signal} to mosquitto {}", self.version);
+    }
+
+    /// Asks the broker to stop; gives how it ended and how long that took.
+    pub fn terminate(&mut self) -> (ExitStatus, Duration) {
+        let start = Instant::now();
+        self.signal(libc::SIGTERM);
+        let status = self.wait_for_exit(PATIENCE).expect("the broker stops when it is asked to");
+        (status, start.elapsed())
+    }
+
+    pub fn wait_for_exit(&mut self, timeout: Duration) -> Option<ExitStatus> {
+        let mut status = None;
+        eventually(timeout, || {
+            status = self.process.try_wait().unwrap();
+            status.is_some()
+        });
+        status
+    }
+
+    pub fn threads(&self) -> usize {
+        self.count("task")
+    }
+
+    pub fn open_files(&self) -> usize {
+        self.count("fd")
+    }
+
+    fn count(&self, folder: &str) -> usize {
+        fs::read_dir(format!("/proc/{}/{folder}", self.process.id())).unwrap().count()
+    }
+
+    /// The memory that the broker uses, in bytes.
+    pub fn resident_bytes(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
+    /// Runs `mosquitto_pub`, or `mosquitto_sub`, of the broker's version against its first listener.
+    pub fn run_client(&self, program: &str, arguments: &[&str]) -> Output {
+        Command::new(self.version.program(program))
+            .args(["-h", "127.0.0.1", "-p", &self.port().to_string()])
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.process.kill(); // fails if it has ended
+        let _ = self.process.wait();
+        if thread::panicking() {
+            eprintln!(
+                "--- mosquitto {}, mosquitto.conf:\n{}--- log:\n{}---",
+                self.version,
+                self.conf,
+                self.log()
+            );
+        }
+    }
+}
