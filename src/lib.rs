@@ -4,3 +4,4 @@ pub mod cache;
 pub mod config;
 pub mod local;
 pub mod question;
+pub mod topic;

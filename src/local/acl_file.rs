@@ -1,0 +1,597 @@
+//! Topic rules of local users, in the format and with the meaning of Mosquitto's `acl_file`.
+//!
+//! The meaning is that of the brokers 2.0.11 to 2.1.2 (`mosquitto_acl_check_default` in 2.0's
+//! `security_default.c`, `acl_file__check` in 2.1's `acl_check.c`): the rules of the user's own section come first
+//! and the first of them to decide decides, then those of the `pattern` lines; what no rule allows is denied. Either
+//! way the `deny` rules are weighed before all others.
+//!
+//! Where 2.0 and 2.1 differ, [`Placeholders`] says which of them is followed. Stricter than 2.0 is one thing: a
+//! pattern that starts with `%c` or `%u` does not reach topics that start with `$`, or a client that calls itself
+//! `$CONTROL` could send commands to the broker (2.1 closed that hole).
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+
+use super::error::{LocalError, Place};
+use super::text;
+use crate::question::Access;
+use crate::topic;
+
+/// Where in a `pattern` line `%c` and `%u` stand for the client's id and username: the brokers disagree, and a file
+/// had better mean the same to the plugin as to the broker that it runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placeholders {
+    /// Mosquitto 2.0: wherever they occur. A name with `/` in it fills several levels.
+    Anywhere,
+    /// Mosquitto 2.1: only where they are a whole level, elsewhere they are plain text. A name with `/` in it
+    /// fits none.
+    WholeLevels,
+}
+
+/// The rules of an ACL file.
+#[derive(Debug)]
+pub struct AclFile {
+    users: HashMap<String, Rules<String>>,
+    patterns: Rules<Pattern>,
+}
+
+/// Rules that are weighed together, in the order in which they count: the lists, not the lines in them.
+#[derive(Debug)]
+struct Rules<Filter> {
+    denied: Vec<Filter>,
+    granted: Vec<(Grant, Filter)>,
+}
+
+/// What a line says about the topics that it covers.
+#[derive(Debug, Clone, Copy)]
+enum Rule {
+    Deny,
+    Grant(Grant),
+}
+
+/// The kinds of access that a line gives.
+#[derive(Debug, Clone, Copy)]
+enum Grant {
+    Read,
+    Write,
+    ReadWrite,
+}
+
+impl Grant {
+    fn covers(self, access: Access) -> bool {
+        match access {
+            Access::Read => matches!(self, Grant::Read | Grant::ReadWrite),
+            Access::Write => matches!(self, Grant::Write | Grant::ReadWrite),
+            // Not a matter of rules, see `AclFile::allows`.
+            Access::Subscribe => false,
+        }
+    }
+}
+
+impl<Filter> Rules<Filter> {
+    const EMPTY: Self = Self { denied: Vec::new(), granted: Vec::new() };
+
+    fn is_empty(&self) -> bool {
+        self.denied.is_empty() && self.granted.is_empty()
+    }
+
+    fn add(&mut self, rule: Rule, filter: Filter) {
+        match rule {
+            Rule::Deny => self.denied.push(filter),
+            Rule::Grant(grant) => self.granted.push((grant, filter)),
+        }
+    }
+
+    /// Whether access is granted, or `None` where no rule says anything about it.
+    fn decide(&self, access: Access, matches: impl Fn(&Filter) -> bool) -> Option<bool> {
+        if self.denied.iter().any(&matches) {
+            return Some(false);
+        }
+        let granted = self.granted.iter().any(|(grant, filter)| grant.covers(access) && matches(filter));
+        granted.then_some(true)
+    }
+}
+
+impl AclFile {
+    /// Reads an ACL file. `source_name` is what errors call it, usually its path.
+    ///
+    /// A line is `user NAME`, `topic [read|write|readwrite|deny] TOPIC` or `pattern [..] TOPIC`; without an access
+    /// word, `readwrite` is meant. `topic` lines belong to the user named last; those before the first user
+    /// are for anonymous clients, so they are checked here but concern no local user. Words are separated by
+    /// spaces alone, names and topics may contain some. Comments have a line of their own and start with `#` in the
+    /// first column.
+    ///
+    /// # Errors
+    /// The first line that the broker would refuse, or that can never have an effect.
+    pub fn parse(text: &str, source_name: &str, placeholders: Placeholders) -> Result<Self, LocalError> {
+        let mut file = Self { users: HashMap::new(), patterns: Rules::EMPTY };
+        let mut user = None;
+        for (place, line) in text::meaningful_lines(text, source_name)? {
+            match Line::parse(line, &place)? {
+                Line::User(name) => user = Some(name),
+                Line::Pattern(rule, filter) => file.patterns.add(rule, Pattern::parse(filter, placeholders)),
+                Line::Topic(rule, filter) => {
+                    if let Some(name) = user {
+                        let rules = file.users.entry(name.to_owned()).or_insert(Rules::EMPTY);
+                        rules.add(rule, filter.to_owned());
+                    }
+                }
+            }
+        }
+        Ok(file)
+    }
+
+    /// Whether a named user may read from or write to a topic.
+    ///
+    /// Every SUBSCRIBE is allowed, as the brokers have it: rules speak about topics, not about filters, so the
+    /// READ check of each message decides. That covers `$share/group/filter`, too: its messages are READ-checked
+    /// under their own topic.
+    ///
+    /// Where there are `pattern` lines, a name or client id that holds a wildcard gets nothing beyond the user's own
+    /// section, or it would turn into a rule for the topics of others.
+    pub fn allows(&self, access: Access, username: &str, client_id: &str, topic: &str) -> bool {
+        if access == Access::Subscribe {
+            return true;
+        }
+        let own_rules = self.users.get(username);
+        if let Some(decided) =
+            own_rules.and_then(|rules| rules.decide(access, |filter| topic::matches(filter, topic)))
+        {
+            return decided;
+        }
+        let client = Client { id: client_id, username };
+        !self.patterns.is_empty()
+            && client.fits_patterns()
+            && self.patterns.decide(access, |pattern| pattern.matches(client, topic)).unwrap_or(false)
+    }
+}
+
+/// Who wants access: what `%c` and `%u` stand for.
+#[derive(Debug, Clone, Copy)]
+struct Client<'a> {
+    id: &'a str,
+    username: &'a str,
+}
+
+impl Client<'_> {
+    fn fits_patterns(self) -> bool {
+        [self.id, self.username].iter().all(|name| !name.is_empty() && !name.contains(topic::WILDCARDS))
+    }
+}
+
+/// The filter of a `pattern` line, taken apart where the client's names have to be filled in.
+#[derive(Debug)]
+struct Pattern {
+    parts: Vec<Part>,
+    placeholders: Placeholders,
+    starts_with_dollar: bool,
+}
+
+#[derive(Debug)]
+enum Part {
+    Text(String),
+    ClientId,
+    Username,
+}
+
+impl Part {
+    fn fill_in<'a>(&'a self, client: Client<'a>) -> &'a str {
+        match self {
+            Part::Text(text) => text,
+            Part::ClientId => client.id,
+            Part::Username => client.username,
+        }
+    }
+}
+
+impl Pattern {
+    fn parse(filter: &str, placeholders: Placeholders) -> Self {
+        let mut parts = Vec::new();
+        let mut rest = filter;
+        for (at, _) in filter.match_indices('%') {
+            let (before, placeholder) = filter.split_at(at);
+            let (part, after) = match placeholder.as_bytes() {
+                [_, b'c', ..] => (Part::ClientId, &placeholder[2..]),
+                [_, b'u', ..] => (Part::Username, &placeholder[2..]),
+                _ => continue,
+            };
+            let is_whole_level =
+                (before.is_empty() || before.ends_with('/')) && (after.is_empty() || after.starts_with('/'));
+            if is_whole_level || placeholders == Placeholders::Anywhere {
+                let text = &rest[..rest.len() - placeholder.len()];
+                parts.extend([Part::Text(text.to_owned()), part]);
+                rest = after;
+            }
+        }
+        parts.push(Part::Text(rest.to_owned()));
+        Self { parts, placeholders, starts_with_dollar: filter.starts_with('$') }
+    }
+
+    fn matches(&self, client: Client<'_>, topic: &str) -> bool {
+        let filter = self.parts.iter().flat_map(|part| part.fill_in(client).bytes());
+        self.has_room_for(client)
+            && self.starts_with_dollar == topic.starts_with('$')
+            && topic::matches_bytes(filter, topic)
+    }
+
+    /// Whether the names that are filled in may take the place of a placeholder.
+    fn has_room_for(&self, client: Client<'_>) -> bool {
+        match self.placeholders {
+            Placeholders::Anywhere => true,
+            Placeholders::WholeLevels => self.parts.iter().all(|part| match part {
+                Part::Text(_) => true,
+                Part::ClientId | Part::Username => !part.fill_in(client).contains('/'),
+            }),
+        }
+    }
+}
+
+/// A line of the file, taken apart.
+enum Line<'t> {
+    User(&'t str),
+    Topic(Rule, &'t str),
+    Pattern(Rule, &'t str),
+}
+
+const KEYWORDS: [&str; 3] = ["user", "topic", "pattern"];
+
+const EXPECTED_LINE: &str = "a line that starts with user, topic, pattern or, in the first column, #";
+
+const ACCESS_WORDS: [(&str, Rule); 4] = [
+    ("read", Rule::Grant(Grant::Read)),
+    ("write", Rule::Grant(Grant::Write)),
+    ("readwrite", Rule::Grant(Grant::ReadWrite)),
+    ("deny", Rule::Deny),
+];
+
+impl<'t> Line<'t> {
+    fn parse(line: &'t str, place: &Place) -> Result<Self, LocalError> {
+        if line.trim_start_matches(' ').starts_with('\t') {
+            return Err(LocalError::unexpected(place, "a line that starts with a tab", "spaces or none"));
+        }
+        let (keyword, rest) = split_word(line);
+        let line = match keyword {
+            "user" if rest.is_empty() => {
+                return Err(LocalError::unexpected(place, "user without a name", "user NAME"));
+            }
+            "user" => Line::User(text::trim(rest)),
+            "topic" => parse_rule(keyword, rest, place).map(|(rule, filter)| Line::Topic(rule, filter))?,
+            "pattern" => {
+                parse_rule(keyword, rest, place).map(|(rule, filter)| Line::Pattern(rule, filter))?
+            }
+            // Not quoted: this is what the lines of a password file look like.
+            unknown if unknown.contains(':') => {
+                return Err(LocalError::unexpected(
+                    place,
+                    "a colon (is this a password file?)",
+                    EXPECTED_LINE,
+                ));
+            }
+            unknown => return Err(unknown_word(place, unknown, &KEYWORDS, EXPECTED_LINE)),
+        };
+        Ok(line)
+    }
+}
+
+/// The `[read|write|readwrite|deny] TOPIC` of a line.
+fn parse_rule<'t>(keyword: &str, text: &'t str, place: &Place) -> Result<(Rule, &'t str), LocalError> {
+    let (word, rest) = split_word(text);
+    let known = ACCESS_WORDS.iter().find(|(name, _)| *name == word);
+    let (rule, filter) = match known {
+        Some(&(_, rule)) if !rest.is_empty() => (rule, text::trim(rest)),
+        // The brokers take this for a topic called `read`, which nobody means who writes it.
+        Some(_) => {
+            return Err(LocalError::unexpected(
+                place,
+                format!("{keyword} {word} without a topic"),
+                format!("{keyword} {word} TOPIC (and for a topic of this name, {keyword} readwrite {word})"),
+            ));
+        }
+        None if word.is_empty() => {
+            let expected = format!("{keyword} [read|write|readwrite|deny] TOPIC");
+            return Err(LocalError::unexpected(place, format!("{keyword} without a topic"), expected));
+        }
+        None if rest.is_empty() => (Rule::Grant(Grant::ReadWrite), word),
+        None => {
+            let expected = "read, write, readwrite or deny (a topic with spaces needs one of them in front)";
+            return Err(unknown_word(place, word, &ACCESS_WORDS.map(|(name, _)| name), expected));
+        }
+    };
+    if filter.contains(char::is_control) {
+        let expected = "a topic without (no client can use such a topic; words are separated by spaces)";
+        return Err(LocalError::unexpected(
+            place,
+            format!("a control character in {}", text::quote(filter)),
+            expected,
+        ));
+    }
+    if !topic::is_valid_filter(filter) {
+        let expected =
+            "+ and # to be whole levels, # the last one, and at most 65535 bytes and 200 separators";
+        return Err(LocalError::unexpected(
+            place,
+            format!("the bad topic {}", text::quote(filter)),
+            expected,
+        ));
+    }
+    Ok((rule, filter))
+}
+
+/// A word and what follows it. Only spaces separate words, as in the broker.
+fn split_word(text: &str) -> (&str, &str) {
+    let text = text.trim_start_matches(' ');
+    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+    (word, rest.trim_start_matches(' '))
+}
+
+fn unknown_word(place: &Place, word: &str, known: &[&str], expected: &str) -> LocalError {
+    /// Two slips of the finger: what is further off is no misspelling of words this short.
+    const MAX_DISTANCE: usize = 2;
+    let nearest = known
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|&(distance, _)| distance <= MAX_DISTANCE)
+        .min();
+    let expected = match nearest {
+        Some((_, nearest)) => format!("{expected} (did you mean {nearest}?)"),
+        None => expected.to_owned(),
+    };
+    LocalError::unexpected(place, text::quote(word), expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Access::{Read, Subscribe, Write};
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> AclFile {
+        AclFile::parse(text, "acl", Placeholders::WholeLevels).unwrap()
+    }
+
+    fn error(text: &str) -> String {
+        AclFile::parse(text, "/etc/mosquitto/acl", Placeholders::WholeLevels).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn access_words_give_what_they_say() {
+        let acl =
+            parse("user u\ntopic read r\ntopic write w\ntopic readwrite rw\ntopic both\ntopic deny d\n");
+        for (topic, read, write) in [
+            ("r", true, false),
+            ("w", false, true),
+            ("rw", true, true),
+            ("both", true, true),
+            ("d", false, false),
+            ("other", false, false),
+        ] {
+            assert_eq!(acl.allows(Read, "u", "c", topic), read, "read {topic}");
+            assert_eq!(acl.allows(Write, "u", "c", topic), write, "write {topic}");
+        }
+    }
+
+    #[test]
+    fn every_subscribe_is_allowed() {
+        let acl = parse("user u\ntopic deny #\n");
+        for filter in ["#", "a", "$SYS/#", "$share/group/a", "+/b"] {
+            assert!(acl.allows(Subscribe, "u", "c", filter));
+            assert!(acl.allows(Subscribe, "stranger", "c", filter));
+        }
+    }
+
+    #[test]
+    fn rules_are_of_the_user_named_last() {
+        let acl =
+            parse("topic anonymous\nuser a\ntopic of-a\nuser b c\ntopic of-b\nuser a\ntopic also-of-a\n");
+        for (user, topic, expected) in [
+            ("a", "of-a", true),
+            ("a", "also-of-a", true),
+            ("a", "of-b", false),
+            ("b c", "of-b", true),
+            ("b", "of-b", false),
+            ("A", "of-a", false),
+            ("a", "anonymous", false),
+            ("", "anonymous", false),
+            ("stranger", "anonymous", false),
+        ] {
+            assert_eq!(acl.allows(Read, user, "c", topic), expected, "{user} {topic}");
+        }
+    }
+
+    #[test]
+    fn deny_rules_come_first_wherever_they_stand() {
+        let acl = parse("user u\ntopic a/#\ntopic deny a/secret\npattern p/%u/#\npattern deny p/+/secret\n");
+        for (topic, expected) in
+            [("a/b", true), ("a/secret", false), ("a/secret/b", true), ("p/u/x", true), ("p/u/secret", false)]
+        {
+            assert_eq!(acl.allows(Read, "u", "c", topic), expected, "{topic}");
+        }
+    }
+
+    #[test]
+    fn the_users_own_rules_come_before_patterns() {
+        let acl = parse("pattern deny a/#\npattern b/#\nuser u\ntopic a/mine\ntopic deny b/mine\n");
+        for (user, topic, expected) in [
+            ("u", "a/mine", true),
+            ("u", "a/other", false),
+            ("u", "b/mine", false),
+            ("u", "b/other", true),
+            ("v", "a/mine", false),
+            ("v", "b/mine", true),
+        ] {
+            assert_eq!(acl.allows(Read, user, "c", topic), expected, "{user} {topic}");
+        }
+    }
+
+    #[test]
+    fn dollar_topics_need_dollar_rules() {
+        let acl = parse("user u\ntopic #\nuser s\ntopic read $SYS/#\n");
+        assert!(!acl.allows(Read, "u", "c", "$SYS/broker/uptime"));
+        assert!(acl.allows(Read, "s", "c", "$SYS/broker/uptime"));
+        assert!(!acl.allows(Read, "s", "c", "SYS"));
+        for placeholders in [Placeholders::Anywhere, Placeholders::WholeLevels] {
+            let acl = AclFile::parse("pattern %c/#\npattern #\npattern $x/%u", "acl", placeholders).unwrap();
+            assert!(!acl.allows(Write, "u", "$CONTROL", "$CONTROL/dynamic-security/v1"));
+            assert!(!acl.allows(Write, "u", "c", "$SYS/x"));
+            assert!(acl.allows(Write, "u", "c", "$x/u"));
+        }
+    }
+
+    #[test]
+    fn placeholders_are_filled_in_as_the_broker_does() {
+        // Pattern, username, client id, topic, allowed by 2.0, allowed by 2.1.
+        for (pattern, username, client_id, topic, anywhere, whole_levels) in [
+            ("%u/%c/x", "u", "c", "u/c/x", true, true),
+            ("%u/%c/x", "u", "c", "c/u/x", false, false),
+            ("%u", "u", "c", "u", true, true),
+            ("%u/#", "u", "c", "u", true, true),
+            ("+/%c", "u", "c", "a/c", true, true),
+            ("a/%u", "u", "c", "a/%u", false, false),
+            ("%u", "%c", "c", "%c", true, true),
+            ("%u", "%c", "c", "c", false, false),
+            ("%x/%", "u", "c", "%x/%", true, true),
+            ("%%u", "u", "c", "%u", true, false),
+            ("%%u", "u", "c", "%%u", false, true),
+            ("dev-%u/x", "u", "c", "dev-u/x", true, false),
+            ("dev-%u/x", "u", "c", "dev-%u/x", false, true),
+            ("%u%c", "u", "c", "uc", true, false),
+            ("%u-%c", "u", "c", "u-c", true, false),
+            ("%u/x", "a/b", "c", "a/b/x", true, false),
+            ("%c/x", "u", "a/b", "a/b/x", true, false),
+            ("%c/x", "a/b", "c", "c/x", true, true),
+            ("%c/x", "u", "/", "//x", true, false),
+            ("all/#", "a/b", "c/d", "all/x", true, true),
+        ] {
+            for (placeholders, expected) in
+                [(Placeholders::Anywhere, anywhere), (Placeholders::WholeLevels, whole_levels)]
+            {
+                let acl = AclFile::parse(&format!("pattern {pattern}"), "acl", placeholders).unwrap();
+                let allowed = acl.allows(Read, username, client_id, topic);
+                assert_eq!(allowed, expected, "{pattern} {username} {client_id} {topic} {placeholders:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_with_wildcards_get_nothing_from_patterns() {
+        let acl = parse("user +\ntopic mine\nuser #\ntopic mine\npattern %u/x\npattern all\n");
+        for (username, client_id, topic, expected) in [
+            ("+", "c", "mine", true),
+            ("#", "c", "mine", true),
+            ("+", "c", "victim/x", false),
+            ("+", "c", "all", false),
+            ("u", "a+b", "all", false),
+            ("u", "#", "all", false),
+            ("u", "", "all", false),
+            ("u", "c", "all", true),
+        ] {
+            assert_eq!(
+                acl.allows(Read, username, client_id, topic),
+                expected,
+                "{username} {client_id} {topic}"
+            );
+        }
+        let without_patterns = parse("user u\ntopic mine\n");
+        assert!(without_patterns.allows(Read, "u", "a+b", "mine"));
+    }
+
+    #[test]
+    fn lines_are_split_as_the_broker_does() {
+        let acl = parse(
+            "# comment\r\n\n   \n#topic x\n  user   a name  \r\ntopic   read   two words \t\n\
+             topic write read\n",
+        );
+        for (access, topic) in [(Read, "two words"), (Write, "read")] {
+            assert!(acl.allows(access, "a name", "c", topic), "{topic}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_allows_nothing() {
+        let acl = parse("");
+        assert!(!acl.allows(Read, "u", "c", "a"));
+        assert!(!acl.allows(Write, "u", "c", "a"));
+    }
+
+    #[test]
+    fn bad_lines_are_explained() {
+        for (line, found) in [
+            (
+                "topik a",
+                "found \"topik\", expected a line that starts with user, topic, pattern or, in the \
+              first column, # (did you mean topic?)",
+            ),
+            (
+                "users a",
+                "found \"users\", expected a line that starts with user, topic, pattern or, in the \
+              first column, # (did you mean user?)",
+            ),
+            (" # a", "found \"#\", expected a line that starts with"),
+            (
+                "Topic a",
+                "found \"Topic\", expected a line that starts with user, topic, pattern or, in the \
+              first column, # (did you mean topic?)",
+            ),
+            ("topic\ta", "found \"topic\\ta\", expected a line"),
+            ("\ttopic a", "found a line that starts with a tab, expected spaces or none"),
+            ("alice:$6$hash", "found a colon (is this a password file?), expected a line"),
+            ("user", "found user without a name, expected user NAME"),
+            ("user  ", "found user without a name, expected user NAME"),
+            ("topic", "found topic without a topic, expected topic [read|write|readwrite|deny] TOPIC"),
+            ("pattern", "found pattern without a topic, expected pattern [read|write|readwrite|deny] TOPIC"),
+            (
+                "topic read",
+                "found topic read without a topic, expected topic read TOPIC (and for a topic of this \
+              name, topic readwrite read)",
+            ),
+            (
+                "topic wirte a",
+                "found \"wirte\", expected read, write, readwrite or deny (a topic with spaces needs \
+              one of them in front) (did you mean write?)",
+            ),
+            ("topic a b", "found \"a\", expected read, write, readwrite or deny"),
+            ("topic read a/#/b", "found the bad topic \"a/#/b\", expected + and # to be whole levels"),
+            ("pattern %u+", "found the bad topic \"%u+\""),
+            ("topic read a # comment", "found the bad topic \"a # comment\""),
+            ("topic read\ta", "found a control character in \"read\\ta\""),
+        ] {
+            let error = error(&format!("# first\nuser u\n{line}\n"));
+            let start = format!("/etc/mosquitto/acl, line 3: {found}");
+            assert!(error.starts_with(&start), "{line:?} gives {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_taken(text in "(user|topic|pattern|read|deny| |\n|\t|%u|%c|/|\\+|#|.){0,30}") {
+            for placeholders in [Placeholders::Anywhere, Placeholders::WholeLevels] {
+                if let Ok(acl) = AclFile::parse(&text, "acl", placeholders) {
+                    acl.allows(Read, &text, "c", "a/b");
+                }
+            }
+        }
+
+        /// Filling in while matching is the same as filling in a text and matching that.
+        #[test]
+        fn patterns_match_like_their_text(
+            pattern in "(%u|%c|a|b|/){1,8}",
+            username in "[abuc%/]{1,3}",
+            client_id in "[abuc%/]{1,3}",
+            topic in "[abuc%/]{1,8}",
+        ) {
+            let mut text = String::new();
+            let mut rest = pattern.as_str();
+            while let Some(next) = rest.chars().next() {
+                let (taken, value) = match rest {
+                    _ if rest.starts_with("%u") => (2, username.clone()),
+                    _ if rest.starts_with("%c") => (2, client_id.clone()),
+                    _ => (next.len_utf8(), next.to_string()),
+                };
+                text.push_str(&value);
+                rest = &rest[taken..];
+            }
+            let acl = AclFile::parse(&format!("pattern {pattern}"), "acl", Placeholders::Anywhere).unwrap();
+            prop_assert_eq!(acl.allows(Read, &username, &client_id, &topic), topic::matches(&text, &topic));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Reading text files line by line, as the broker does, but telling what it would pass over.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::error::{LocalError, Place};
+
+/// The largest file in bytes. 64 MiB hold some 300,000 users with their hashes; the bound keeps a mistaken
+/// path from filling the broker's memory.
+const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What C's `isspace` knows, and the broker therefore trims: all of ASCII's white space and the vertical tab.
+const BLANKS: [char; 6] = [' ', '\t', '\n', '\x0b', '\x0c', '\r'];
+
+/// The content of a text file.
+///
+/// # Errors
+/// [`LocalError`] if the file is missing, unreadable, no regular file, larger than 64 MiB or not UTF-8.
+pub fn read(path: &Path) -> Result<String, LocalError> {
+    let unreadable = |cause| LocalError::Unreadable { path: path.to_owned(), cause };
+    // Asked before opening, because opening a named pipe would wait for its other end.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(unreadable(io::Error::other("not a regular file")));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(LocalError::TooLarge { path: path.to_owned(), limit: MAX_FILE_BYTES });
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+        let place = Place::new(&path.to_string_lossy()).at_line(line);
+        LocalError::unexpected(&place, "bytes that are not UTF-8", "UTF-8 text")
+    })
+}
+
+/// Whether every user of the machine may read the file. `false` also where that cannot be found out.
+pub fn is_world_readable(path: &Path) -> bool {
+    const READABLE_BY_OTHERS: u32 = 0o004;
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & READABLE_BY_OTHERS != 0)
+}
+
+/// The lines that mean something, each with its place: no blank ones and none that start with `#`. White space at
+/// their ends, the CR of a CRLF included, is off.
+///
+/// # Errors
+/// The text holds a byte order mark or a NUL; the broker would misread the former and stop at the latter.
+pub(super) fn meaningful_lines<'t>(
+    text: &'t str,
+    source_name: &str,
+) -> Result<impl Iterator<Item = (Place, &'t str)>, LocalError> {
+    let source = Place::new(source_name);
+    if text.starts_with('\u{feff}') {
+        return Err(LocalError::unexpected(
+            &source.at_line(1),
+            "a byte order mark",
+            "UTF-8 text without one",
+        ));
+    }
+    if let Some(at) = text.find('\0') {
+        let line = 1 + text[..at].matches('\n').count();
+        return Err(LocalError::unexpected(&source.at_line(line), "a NUL character", "text"));
+    }
+    let lines =
+        text.split('\n').enumerate().map(move |(index, line)| (source.at_line(index + 1), trim_end(line)));
+    Ok(lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')))
+}
+
+/// Without white space at either end.
+pub(super) fn trim(text: &str) -> &str {
+    text.trim_matches(BLANKS)
+}
+
+fn trim_end(text: &str) -> &str {
+    text.trim_end_matches(BLANKS)
+}
+
+/// A text from a file, fit for a log line: in quotes, without control characters, cut where it gets long.
+pub(super) fn quote(text: &str) -> String {
+    const MAX_CHARS: usize = 60;
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::io::Write;
+
+    fn file_with(content: &[u8]) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_text_file_is_read_whole() {
+        let file = file_with("a\nü\r\n".as_bytes());
+        assert_eq!(read(file.path()).unwrap(), "a\nü\r\n");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("passwd");
+        assert_eq!(
+            read(&missing).unwrap_err().to_string(),
+            format!(
+                "{}: cannot be read by the broker's user (No such file or directory (os error 2))",
+                missing.display()
+            )
+        );
+        let error = read(folder.path()).unwrap_err().to_string();
+        assert!(error.ends_with("(not a regular file)"), "{error}");
+        let file = file_with(b"one\ntwo \xff\n");
+        assert_eq!(
+            read(file.path()).unwrap_err().to_string(),
+            format!("{}, line 2: found bytes that are not UTF-8, expected UTF-8 text", file.path().display())
+        );
+    }
+
+    #[test]
+    fn huge_files_are_left_alone() {
+        let file = file_with(b"");
+        file.as_file().set_len(MAX_FILE_BYTES + 1).unwrap();
+        let error = read(file.path()).unwrap_err().to_string();
+        assert!(
+            error.ends_with("found a file of more than 67108864 bytes, expected a smaller one"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn everybody_is_told_from_the_group() {
+        let file = file_with(b"");
+        for (mode, expected) in [(0o600, false), (0o640, false), (0o644, true), (0o604, true)] {
+            fs::set_permissions(file.path(), Permissions::from_mode(mode)).unwrap();
+            assert_eq!(is_world_readable(file.path()), expected, "{mode:o}");
+        }
+        assert!(!is_world_readable(Path::new("/nonexistent")));
+    }
+
+    #[test]
+    fn quoted_text_fits_a_log_line() {
+        assert_eq!(quote("a\tb\n"), r#""a\tb\n""#);
+        assert_eq!(quote(&"ü".repeat(60)), format!("\"{}\"", "ü".repeat(60)));
+        assert_eq!(quote(&"ü".repeat(61)), format!("\"{}\"...", "ü".repeat(60)));
+    }
+}

@@ -1,0 +1,238 @@
+//! Local users and their password hashes, in the format of `mosquitto_passwd`: `name:hash`, a line each.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::error::{LocalError, Place};
+use super::password::PasswordHash;
+use super::text;
+
+/// The longest name in bytes: the length of an MQTT string has 16 bits (MQTT 5.0, section 1.5.4).
+const MAX_NAME_BYTES: usize = u16::MAX as usize;
+
+const EXPECTED: &str = "name:hash as mosquitto_passwd writes it";
+
+/// The local users, each with the hash of a password.
+#[derive(Debug, Default)]
+pub struct Users {
+    by_name: HashMap<String, User>,
+}
+
+#[derive(Debug)]
+struct User {
+    password: PasswordHash,
+    place: Place,
+}
+
+impl Users {
+    /// Reads a password file. `source_name` is what errors call it, usually its path.
+    ///
+    /// Like the broker it skips blank lines and those that start with `#`, and takes white space off both
+    /// ends of names and hashes. Unlike it, it passes over nothing else: a user the operator believes to
+    /// exist, or to have a password, does.
+    ///
+    /// # Errors
+    /// The first line that is not `name:hash`, or that names a user for the second time.
+    pub fn parse(text: &str, source_name: &str) -> Result<Self, LocalError> {
+        let mut users = Self::default();
+        for (place, line) in text::meaningful_lines(text, source_name)? {
+            users.insert(line, place)?;
+        }
+        Ok(users)
+    }
+
+    /// Adds a single `name:hash` from an option. `source_name` is what errors call it, such as `plugin_opt_user`.
+    ///
+    /// # Errors
+    /// The entry is not `name:hash`, or the name is taken already.
+    pub fn insert_inline(&mut self, entry: &str, source_name: &str) -> Result<(), LocalError> {
+        self.insert(entry, Place::new(source_name))
+    }
+
+    /// The hash of a user's password, or `None` for a name that is not local.
+    pub fn get(&self, name: &str) -> Option<&PasswordHash> {
+        self.by_name.get(name).map(|user| &user.password)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// What stands before the colon is a name and may be quoted in errors. What stands behind it may not, nor may
+    /// a line without a colon: either can be a password.
+    fn insert(&mut self, entry: &str, place: Place) -> Result<(), LocalError> {
+        let unexpected = |found: &'static str| LocalError::unexpected(&place, found, EXPECTED);
+        let (name, hash) = entry.split_once(':').ok_or_else(|| unexpected("text without a colon"))?;
+        let (name, hash) = (text::trim(name), text::trim(hash));
+        if name.is_empty() {
+            return Err(unexpected("an empty name"));
+        }
+        if name.len() > MAX_NAME_BYTES {
+            return Err(unexpected("a name of more than 65535 bytes"));
+        }
+        if name.contains(char::is_control) {
+            return Err(unexpected("a name with a control character (which no client can send)"));
+        }
+        if hash.is_empty() {
+            return Err(unexpected("a line without a hash"));
+        }
+        let password = PasswordHash::parse(hash).map_err(|not_a_hash| LocalError::Unexpected {
+            place: place.clone(),
+            found: not_a_hash.found,
+            expected: not_a_hash.expected,
+        })?;
+        match self.by_name.entry(name.to_owned()) {
+            Entry::Vacant(free) => {
+                free.insert(User { password, place });
+                Ok(())
+            }
+            Entry::Occupied(taken) => Err(LocalError::Duplicate {
+                name: name.to_owned(),
+                first: taken.get().place.clone(),
+                second: place,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PASSWORD: &[u8] = b"correct horse";
+
+    const ALICE: &str = concat!(
+        "alice:$6$oKo/iXbCv7L29hWq$4eI4gM7pmoFi7t+2SvzRz7lv8fo3NAe51kv560BNI0EL8wLSmCfxf",
+        "/5fakUXOfNzGn0rOcyfziVg9DuGsQyUZA==",
+    );
+
+    fn parse(text: &str) -> Result<Users, LocalError> {
+        Users::parse(text, "/etc/mosquitto/passwd")
+    }
+
+    #[test]
+    fn files_of_every_mosquitto_passwd_are_understood() {
+        for (file, text) in [
+            ("2.0.11", include_str!("../../tests/fixtures/passwd-2.0.11")),
+            ("2.0.21", include_str!("../../tests/fixtures/passwd-2.0.21")),
+            ("2.1", include_str!("../../tests/fixtures/passwd-2.1")),
+        ] {
+            let users = Users::parse(text, file).unwrap();
+            assert_eq!(users.len(), 5, "{file}");
+            for name in ["sha512", "pbkdf2", "iterated", "default"] {
+                let hash = users.get(name).unwrap();
+                assert!(hash.verify(PASSWORD), "{file}: {name}");
+                assert!(!hash.verify(b"wrong horse"), "{file}: {name}");
+                assert_eq!(hash.is_slow(), name == "iterated", "{file}: {name}");
+            }
+            assert!(users.get("with space").unwrap().verify("pä ss:w$rd".as_bytes()), "{file}");
+        }
+    }
+
+    #[test]
+    fn argon2id_of_libargon2_is_understood() {
+        let users = parse(include_str!("../../tests/fixtures/passwd-argon2id")).unwrap();
+        for name in ["argon2id", "command", "lanes"] {
+            assert!(users.get(name).unwrap().verify(PASSWORD), "{name}");
+        }
+        assert!(!users.get("command").unwrap().verify(b"wrong horse"));
+    }
+
+    #[test]
+    fn blank_lines_comments_and_line_ends_do_not_matter() {
+        let carol = ALICE.replace("alice", "carol");
+        for text in [
+            ALICE.to_owned(),
+            format!("{ALICE}\n"),
+            format!("{ALICE}\r\n"),
+            format!("\n \t\r\n# bob:secret\n#\n{ALICE}\n\n"),
+            format!("  alice\t: {}\t\n", &ALICE["alice:".len()..]),
+            format!("{carol}\r\n{ALICE}"),
+        ] {
+            let users = parse(&text).unwrap();
+            assert!(users.get("alice").is_some_and(|hash| hash.verify(PASSWORD)), "{text:?}");
+            assert!(users.get("bob").is_none() && users.get("# bob").is_none(), "{text:?}");
+        }
+        assert!(parse("# nobody\n").unwrap().is_empty());
+        assert!(parse("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn bad_lines_are_named_and_not_quoted() {
+        const LINE: &str = "found SECRET, expected";
+        for (bad, found) in [
+            ("hunter2", "text without a colon"),
+            (" # hunter2", "text without a colon"),
+            ("alice", "text without a colon"),
+            ("alice:", "a line without a hash"),
+            ("alice: \t", "a line without a hash"),
+            (":hunter2", "an empty name"),
+            (" : hunter2", "an empty name"),
+            ("alice:hunter2", "something that is no hash"),
+            ("alice:hunter2:$6$a$b", "something that is no hash"),
+            ("alice:$hunter2$hunter2", "an unknown hash format"),
+            ("alice:$6$hunter2$hunter2", "a salt that is no base64"),
+            ("al\tice:hunter2", "a name with a control character (which no client can send)"),
+            ("al\rice:hunter2", "a name with a control character (which no client can send)"),
+            ("hunter2\0:", "a NUL character"),
+        ] {
+            let error = parse(&format!("# a comment\n{ALICE}\n{bad}\n")).unwrap_err().to_string();
+            let start = format!("/etc/mosquitto/passwd, line 3: {}", LINE.replace("SECRET", found));
+            assert!(error.starts_with(&start), "{bad:?} gives {error}");
+            assert!(!error.contains("hunter2"), "{bad:?} gives {error}");
+        }
+    }
+
+    #[test]
+    fn an_error_reads_well() {
+        assert_eq!(
+            parse("\n#\nalice:\n").unwrap_err().to_string(),
+            "/etc/mosquitto/passwd, line 3: found a line without a hash, \
+             expected name:hash as mosquitto_passwd writes it"
+        );
+        assert_eq!(
+            parse("\u{feff}alice:x\n").unwrap_err().to_string(),
+            "/etc/mosquitto/passwd, line 1: found a byte order mark, expected UTF-8 text without one"
+        );
+    }
+
+    #[test]
+    fn names_are_as_long_as_mqtt_allows() {
+        let named = |bytes| ALICE.replace("alice", &"a".repeat(bytes));
+        assert!(parse(&named(65_535)).is_ok());
+        assert!(parse(&named(65_536)).is_err());
+    }
+
+    #[test]
+    fn file_and_options_merge_and_a_second_hash_is_an_error() {
+        let mut users = parse(&format!("# first\n{ALICE}\n")).unwrap();
+        users.insert_inline(&ALICE.replace("alice", "carol"), "plugin_opt_user").unwrap();
+        assert_eq!(users.len(), 2);
+        assert_eq!(
+            users.insert_inline(ALICE, "plugin_opt_user").unwrap_err().to_string(),
+            "plugin_opt_user: found user \"alice\" again, expected one hash for each name \
+             (/etc/mosquitto/passwd, line 2 has one)"
+        );
+        assert!(users.insert_inline("# dave:secret", "plugin_opt_user").is_err());
+        let error = parse(&format!("{ALICE}\n\n{ALICE}\n")).unwrap_err().to_string();
+        assert!(error.starts_with("/etc/mosquitto/passwd, line 3: "), "{error}");
+        assert!(error.ends_with("(/etc/mosquitto/passwd, line 1 has one)"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_taken(text in "(alice|\n|:|\\$[67]|#|\r| |.){0,40}") {
+            if let Err(error) = parse(&text) {
+                prop_assert!(!error.to_string().contains('\n'));
+            }
+        }
+    }
+}
