@@ -12,11 +12,6 @@ plugindir ?= $(PREFIX)/lib/mosquitto
 # More words for `cargo test` or the demo, such as a test's name or a broker.
 ARGS ?=
 
-# Where no broker's headers are installed, those of an unpacked one serve.
-ifeq ($(wildcard /usr/include/mosquitto_plugin.h),)
-export C_INCLUDE_PATH := $(CURDIR)/.brokers/2.0.11/include$(addprefix :,$(C_INCLUDE_PATH))
-endif
-
 # Each step needs the one before it, and cargo uses every core by itself.
 .NOTPARALLEL:
 
@@ -34,12 +29,12 @@ brokers: ## unpack Mosquitto 2.0.11, 2.0.21 and 2.1 into .brokers/ (installs not
 	@scripts/brokers.sh all
 
 .PHONY: build
-build: ## build the plugin: target/release/libmosquitto_http_auth.so
+build: setup ## build the plugin: target/release/libmosquitto_http_auth.so
 	$(CARGO) rustc --release --lib --crate-type cdylib
 	@ls -l "$(target)/release/$(plugin)"
 
 .PHONY: demo
-demo: setup brokers build ## show the plugin at work, in every broker (ARGS=2.0.11: in that one)
+demo: build brokers ## show the plugin at work, in every broker (ARGS=2.0.11: in that one)
 	$(CARGO) build --example mock_api
 	@MHA_PLUGIN="$(target)/release/$(plugin)" MOCK_API="$(target)/debug/examples/mock_api" scripts/demo.sh $(ARGS)
 

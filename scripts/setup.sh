@@ -21,16 +21,8 @@ die() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
 # Is $1 at least $2, as versions go?
 at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
 
-check_system() {
-    # Without dpkg nothing below can tell what is missing.
-    if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
-        die "this script knows Debian only. Elsewhere, install by hand what it would:" \
-            "mosquitto's plugin headers, libclang, a C compiler and make."
-    fi
-}
-
 check_rust() {
-    command -v cargo >/dev/null || die "cargo is not on the PATH. Install Rust (rustup.rs), then run this again."
+    command -v cargo >/dev/null || die "cargo is not on the PATH. Install Rust (with rustup, say), then run this again."
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$here/Cargo.toml")
     # From inside the checkout, where a toolchain override would apply.
     found=$(cd "$here" && cargo --version) || die "cargo is on the PATH, but does not run."
@@ -41,24 +33,18 @@ check_rust() {
 
 # Prints the packages that are not wholly installed, one a line.
 missing() {
-    # shellcheck disable=SC2016,SC2086  # $'s are dpkg's; and the list is words
-    # dpkg-query fails when it knows nothing of one of them: then it is missing, no more.
+    # dpkg-query fails when it knows nothing of one of them; that is an answer, too.
+    # shellcheck disable=SC2016,SC2086  # the $'s are dpkg's, and $packages is several words
     installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' $packages 2>/dev/null || true)
     for package in $packages; do
-        case "
-$installed
-" in
-            *"
-$package installed
-"*) ;;
-            *) echo "$package" ;;
-        esac
+        echo "$installed" | grep -qx "$package installed" || echo "$package"
     done
 }
 
 install() {
-    [ "$(id -u)" = 0 ] || die "to be installed: $*. Only root can do that: run 'sudo scripts/setup.sh'," \
-        "or install them yourself."
+    # (No advice to use sudo for all of this: root may well have no cargo.)
+    [ "$(id -u)" = 0 ] || die "packages are missing, and only root can install them:" \
+        "apt-get install --no-install-recommends $*"
     export DEBIAN_FRONTEND=noninteractive
     say "installing $*"
     say "refreshing the package lists"
@@ -69,8 +55,13 @@ install() {
         die "apt-get could not install them (the lines above say why)."
 }
 
-check_system
 check_rust
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+    # Nothing here can tell what is missing; the build will.
+    say "this is not Debian, so please see to it yourself that these are installed:"
+    say "a C compiler, make, libclang, and the headers of Mosquitto's plugin interface"
+    exit 0
+fi
 lacking=$(missing)
 if [ -n "$lacking" ]; then
     # Split into words on purpose: package names hold no spaces.
@@ -79,6 +70,8 @@ if [ -n "$lacking" ]; then
     lacking=$(missing)
     [ -z "$lacking" ] || die "still missing after the installation: $lacking"
 fi
-# An installed broker's headers will do as well.
-[ -e /usr/include/mosquitto_plugin.h ] || "$here/scripts/brokers.sh" 2.0.11
+# Installed headers come first (see build.rs), but mosquitto-dev is not all of them.
+for header in mosquitto_plugin.h mosquitto.h; do
+    [ -e "/usr/include/$header" ] || { "$here/scripts/brokers.sh" 2.0.11; break; }
+done
 say "everything that is needed is installed"
