@@ -1,1 +1,42 @@
-fn main() {}
+//! Reads the broker's plugin interface from the installed headers and builds the C part that finds the
+//! broker's functions.
+
+use std::env;
+use std::error::Error;
+use std::path::PathBuf;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    for input in ["wrapper.h", "include/mosquitto_http_auth.h", "src/broker/find.c"] {
+        println!("cargo::rerun-if-changed={input}");
+    }
+    // Installed headers come first; where there are none, those that scripts/brokers.sh unpacked serve.
+    let unpacked = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join(".brokers/2.0.11/include");
+    let unpacked = ["-idirafter", unpacked.to_str().ok_or("the path of the checkout is no UTF-8")?];
+    let bindings = bindgen::Builder::default()
+        .header("wrapper.h")
+        .clang_args(unpacked)
+        .allowlist_type("mha_broker|mosquitto_opt|mosquitto_evt_(acl_check|basic_auth|disconnect|reload|tick)")
+        .allowlist_function("mha_broker_find")
+        .allowlist_var("MHA_.*|MOSQ_ACL_.*|MOSQ_LOG_(ERR|WARNING|NOTICE|INFO)")
+        .allowlist_item("mosquitto_plugin_event|mosq_err_t")
+        .default_enum_style(bindgen::EnumVariation::ModuleConsts)
+        .prepend_enum_name(false)
+        .generate()
+        .map_err(|error| {
+            format!(
+                "{error}\nThe headers of Mosquitto's plugin interface and libclang are needed; \
+                 `make build` brings both on Debian. Elsewhere install them, with the client library's mosquitto.h."
+            )
+        })?;
+    bindings.write_to_file(PathBuf::from(env::var("OUT_DIR")?).join("broker.rs"))?;
+    cc::Build::new()
+        .include("include")
+        .flags(unpacked)
+        .file("src/broker/find.c")
+        .warnings_into_errors(true)
+        .compile("find");
+    // Threads of the runtime leave destructors behind that the C library calls as threads end: the code
+    // must stay mapped for them even when the broker unloads the plugin.
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    Ok(())
+}

@@ -112,6 +112,13 @@ impl Cache {
         Some(Hit { verdict: Verdict::Deny, status: entry.status, refresh: false })
     }
 
+    /// The verdict for a fingerprint, if it still holds, without counting as a use.
+    pub fn peek(&self, key: Fingerprint, now: Instant) -> Option<Verdict> {
+        let holds = |entry: &&Entry| self.tick(now) < entry.ends;
+        let allow = self.allows.peek(&key).filter(holds).map(|_| Verdict::Allow);
+        allow.or_else(|| self.denies.peek(&key).filter(holds).map(|_| Verdict::Deny))
+    }
+
     /// Forgets one verdict.
     pub fn forget(&mut self, key: Fingerprint) {
         self.allows.pop(&key);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 
-use crate::question::Access;
+use crate::question::{Access, Kind, Verdict};
 pub use value::{Prefetch, header_lines, shown_url};
 use value::{
     boolean, choice, count, duration, duration_between, expand_checks, header_line, path, prefetch, urls,
@@ -66,20 +66,11 @@ pub struct Config {
     /// Which accesses the API is asked about.
     pub acl_checks: Vec<Access>,
     /// Whether clients with `+` or `#` in their name or id may touch topics.
-    pub special_chars: Decision,
+    pub special_chars: Verdict,
     /// What anonymous clients may do with topics.
-    pub anonymous: Decision,
+    pub anonymous: Verdict,
     /// Whether clients wait beside the broker or the broker for the API.
     pub auth_mode: AuthMode,
-}
-
-/// `allow` or `deny`, where an option says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// `allow`
-    Allow,
-    /// `deny`
-    Deny,
 }
 
 /// Who waits while the API decides about a login.
@@ -237,11 +228,11 @@ pub const OPTIONS: &[OptionSpec] = options![
         "Topic checks of clients whose username or client id holds `+` or `#` are refused, as such names turn \
          into wildcards in pattern rules and in many APIs. `allow` lets them pass, but never into a `%c` or \
          `%u` pattern.",
-        into!(special_chars, |text| choice(text, &[("allow", Decision::Allow), ("deny", Decision::Deny)]));
+        into!(special_chars, |text| choice(text, &[("allow", Verdict::Allow), ("deny", Verdict::Deny)]));
     "anonymous", "deny", "allow or deny",
         "What topic checks of anonymous clients get. Whether such clients may connect is the broker's \
          `allow_anonymous`.",
-        into!(anonymous, |text| choice(text, &[("allow", Decision::Allow), ("deny", Decision::Deny)]));
+        into!(anonymous, |text| choice(text, &[("allow", Verdict::Allow), ("deny", Verdict::Deny)]));
     "auth_mode", "auto", "auto, blocking or delayed",
         "`auto`: clients wait without blocking the broker where it can (2.1), else the broker waits. \
          `blocking`: the broker always waits. `delayed`: a broker that cannot let them wait does not start.",
@@ -346,8 +337,7 @@ impl Config {
     }
 
     /// How long a verdict lives.
-    pub fn lifetime(&self, kind: crate::question::Kind, verdict: crate::question::Verdict) -> Duration {
-        use crate::question::{Kind, Verdict};
+    pub fn lifetime(&self, kind: Kind, verdict: Verdict) -> Duration {
         match (verdict, kind) {
             (Verdict::Deny, _) => self.deny_cache_ttl,
             (Verdict::Allow, Kind::Connect) => self.auth_cache_ttl,
@@ -380,8 +370,8 @@ impl Config {
             api_cache_control: false,
             acl_prefetch: Vec::new(),
             acl_checks: Vec::new(),
-            special_chars: Decision::Deny,
-            anonymous: Decision::Deny,
+            special_chars: Verdict::Deny,
+            anonymous: Verdict::Deny,
             auth_mode: AuthMode::Auto,
         };
         for spec in OPTIONS.iter().filter(|spec| !spec.default.is_empty()) {
@@ -439,7 +429,7 @@ mod tests {
         assert_eq!(config.deny_cache_ttl, Duration::from_secs(5));
         assert_eq!(config.max_requests, 64);
         assert_eq!(config.acl_checks, [Access::Read, Access::Write, Access::Subscribe]);
-        assert_eq!(config.special_chars, Decision::Deny);
+        assert_eq!(config.special_chars, Verdict::Deny);
     }
 
     #[test]

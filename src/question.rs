@@ -103,6 +103,8 @@ pub enum NoAnswer {
     Transport(String),
     /// The API said that it cannot answer: 408, 429 or 5xx.
     Status(u16),
+    /// Too many others waited before it, or for too long.
+    Busy,
     /// The broker has waited enough in this turn of its loop; the question goes on without it.
     OutOfPatience,
     /// The broker is stopping, or the worker could not be started.
@@ -115,6 +117,7 @@ impl fmt::Display for NoAnswer {
             NoAnswer::TimedOut(limit) => write!(f, "nothing came within {limit:?}"),
             NoAnswer::Transport(cause) => f.write_str(cause),
             NoAnswer::Status(status) => write!(f, "status {status}"),
+            NoAnswer::Busy => f.write_str("too many questions wait to be asked"),
             NoAnswer::OutOfPatience => f.write_str("the broker has waited long enough for it just now"),
             NoAnswer::NotAsked(cause) => write!(f, "it could not be asked ({cause})"),
         }

@@ -1,0 +1,45 @@
+/* The broker as the plugin sees it: one table of functions.
+ *
+ * The plugin is built against the headers of whatever Mosquitto is installed, 2.0 or 2.1, and runs in
+ * both. What only 2.1 has is declared here (from its include/mosquitto/broker.h and broker_plugin.h; a
+ * second declaration is harmless) and may be NULL in the table.
+ */
+#ifndef MOSQUITTO_HTTP_AUTH_H
+#define MOSQUITTO_HTTP_AUTH_H
+
+#include <mosquitto.h>
+#include <mosquitto_broker.h>
+#include <mosquitto_plugin.h>
+
+/* Since 2.1. */
+int mosquitto_plugin_set_info(mosquitto_plugin_id_t *identifier, const char *plugin_name,
+		const char *plugin_version);
+struct mosquitto *mosquitto_client(const char *clientid);
+void mosquitto_complete_basic_auth(const char *clientid, int result);
+
+/* MOSQ_ERR_AUTH_DELAYED of 2.1 (include/mosquitto/defs.h). */
+#define MHA_ERR_AUTH_DELAYED (-5)
+
+/* Every function of the broker that the plugin calls; NULL where this broker has none. */
+struct mha_broker {
+	int (*callback_register)(mosquitto_plugin_id_t *identifier, int event,
+			MOSQ_FUNC_generic_callback cb_func, const void *event_data, void *userdata);
+	int (*callback_unregister)(mosquitto_plugin_id_t *identifier, int event,
+			MOSQ_FUNC_generic_callback cb_func, const void *event_data);
+	void (*log_printf)(int level, const char *fmt, ...);
+	const char *(*client_address)(const struct mosquitto *client);
+	const char *(*client_id)(const struct mosquitto *client);
+	const char *(*client_username)(const struct mosquitto *client);
+	int (*kick_client_by_clientid)(const char *clientid, bool with_will);
+	int (*kick_client_by_username)(const char *username, bool with_will);
+	/* Since 2.1. */
+	int (*plugin_set_info)(mosquitto_plugin_id_t *identifier, const char *plugin_name,
+			const char *plugin_version);
+	struct mosquitto *(*client)(const char *clientid);
+	void (*complete_basic_auth)(const char *clientid, int result);
+};
+
+/* Fills the table with what the process has. */
+struct mha_broker mha_broker_find(void);
+
+#endif

@@ -1,0 +1,12 @@
+//! The HTTP side: requests in, answers out, nothing about brokers or caches.
+#![forbid(unsafe_code)]
+
+mod client;
+mod resolver;
+mod target;
+mod wire;
+pub mod worker;
+
+pub use client::Reply;
+pub use target::{Target, TargetError};
+pub use wire::body;

@@ -1,0 +1,55 @@
+//! Name look-ups that can be dropped at any moment: getaddrinfo(3) would leave a thread behind that
+//! nobody can stop when the broker unloads the plugin.
+#![forbid(unsafe_code)]
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::LookupIpStrategy;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+/// Resolves by `/etc/hosts` and the servers of `/etc/resolv.conf`.
+///
+/// Both files are read at the first look-up and again after a look-up that failed, since a machine that
+/// is just booting may get its name servers after its broker.
+#[derive(Default, Clone)]
+pub(super) struct Resolver {
+    current: Arc<Mutex<Option<TokioResolver>>>,
+}
+
+impl Resolver {
+    fn current(&self) -> Result<TokioResolver, hickory_resolver::net::NetError> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(resolver) = &*current {
+            return Ok(resolver.clone());
+        }
+        let mut builder = TokioResolver::builder_tokio()?;
+        builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        let resolver = builder.build()?;
+        *current = Some(resolver.clone());
+        Ok(resolver)
+    }
+
+    fn forget(&self) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let this = self.clone();
+        Box::pin(async move {
+            let looked_up = this.current()?.lookup_ip(name.as_str()).await;
+            let addresses: Vec<IpAddr> = match looked_up {
+                Ok(found) => found.iter().collect(),
+                Err(error) => {
+                    this.forget();
+                    return Err(error.into());
+                }
+            };
+            let addresses: Addrs = Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)));
+            Ok(addresses)
+        })
+    }
+}

@@ -1,0 +1,181 @@
+//! Everything that says where and how to ask: URLs, headers, TLS, time-outs. Built and checked as a
+//! whole, then swapped in as a whole.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Certificate, Client, Identity, Url, redirect};
+
+use super::resolver::Resolver;
+use crate::config::{Config, header_lines};
+use crate::question::Kind;
+
+/// How long an unused connection is kept. Many servers close theirs after a minute or more; one that
+/// was closed meanwhile is noticed and replaced.
+const IDLE_CONNECTION: Duration = Duration::from_secs(60);
+
+/// An API and the way to it.
+pub struct Target {
+    pub(super) client: Client,
+    connect: Endpoints,
+    access: Endpoints,
+    /// The longest one question may take.
+    pub timeout: Duration,
+    /// The longest a parked client may queue.
+    pub max_wait: Duration,
+    /// Requests in flight at once.
+    pub max_requests: usize,
+    /// Whether `Cache-Control` of answers counts.
+    pub(super) heed_cache_control: bool,
+    /// What the client was built from besides URLs, to tell whether a reload changes anything.
+    headers: HeaderMap,
+    tls_files: [Vec<u8>; 3],
+}
+
+/// The URLs for one kind of question.
+pub(super) struct Endpoints {
+    pub(super) urls: Vec<Url>,
+    /// The one that gave the last answer: it is tried first.
+    pub(super) preferred: AtomicUsize,
+}
+
+/// Why there is no way to the API.
+#[derive(Debug)]
+pub enum TargetError {
+    /// A file cannot be read.
+    Unreadable(&'static str, PathBuf, std::io::Error),
+    /// A line of the header file is no header; the line's number, from 1.
+    NotAHeader(PathBuf, usize),
+    /// A file has no PEM in it that serves its purpose; what was expected.
+    NotPem(&'static str, PathBuf, &'static str),
+    /// Certificate and key do not go together, or no system roots could be loaded.
+    Tls(String),
+}
+
+impl fmt::Display for TargetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TargetError::Unreadable(option, path, cause) => {
+                write!(f, "plugin_opt_{option}: {} cannot be read ({cause})", path.display())
+            }
+            TargetError::NotAHeader(path, line) => {
+                write!(
+                    f,
+                    "plugin_opt_header_file: {}, line {line}: expected \"Name: value\"; \
+                     what was found is not shown, it may be a secret",
+                    path.display()
+                )
+            }
+            TargetError::NotPem(option, path, expected) => {
+                write!(f, "plugin_opt_{option}: {}: expected {expected}", path.display())
+            }
+            TargetError::Tls(cause) => write!(f, "TLS towards the API cannot be set up ({cause})"),
+        }
+    }
+}
+
+impl std::error::Error for TargetError {}
+
+impl Target {
+    /// Reads the files that the options name and prepares a client. Nothing is sent yet.
+    pub fn new(config: &Config) -> Result<Self, TargetError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let mut configured = config.headers.clone();
+        if let Some(path) = &config.header_file {
+            let text = read("header_file", path)?;
+            let text = String::from_utf8(text)
+                .map_err(|_| TargetError::NotPem("header_file", path.clone(), "UTF-8 text"))?;
+            configured
+                .extend(header_lines(&text).map_err(|line| TargetError::NotAHeader(path.clone(), line))?);
+        }
+        for (name, value) in configured {
+            headers.append(name, value);
+        }
+        let tls_files = [
+            read_if_set("tls_ca_file", config.tls_ca_file.as_deref())?,
+            read_if_set("tls_cert_file", config.tls_cert_file.as_deref())?,
+            read_if_set("tls_key_file", config.tls_key_file.as_deref())?,
+        ];
+        Ok(Self {
+            client: build_client(config, &headers, &tls_files)?,
+            connect: Endpoints { urls: config.auth_urls.clone(), preferred: AtomicUsize::new(0) },
+            access: Endpoints { urls: config.acl_urls.clone(), preferred: AtomicUsize::new(0) },
+            timeout: config.timeout,
+            max_wait: config.max_wait,
+            max_requests: config.max_requests,
+            heed_cache_control: config.api_cache_control,
+            headers,
+            tls_files,
+        })
+    }
+
+    /// Whether both ask the same API in the same way, so that the verdicts of one hold for the other.
+    pub fn asks_like(&self, other: &Self) -> bool {
+        self.headers == other.headers
+            && self.tls_files == other.tls_files
+            && self.connect.urls == other.connect.urls
+            && self.access.urls == other.access.urls
+    }
+
+    pub(super) fn endpoints(&self, kind: Kind) -> &Endpoints {
+        match kind {
+            Kind::Connect => &self.connect,
+            Kind::Access => &self.access,
+        }
+    }
+}
+
+fn build_client(
+    config: &Config,
+    headers: &HeaderMap,
+    tls_files: &[Vec<u8>; 3],
+) -> Result<Client, TargetError> {
+    let [authorities, certificate, key] = tls_files;
+    // rustls wants to know whose cryptography to use. Somebody in this library was faster: the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = Client::builder()
+        .user_agent(concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION")))
+        .default_headers(headers.clone())
+        .redirect(redirect::Policy::none())
+        // Proxy variables in the broker's environment are not ours to obey.
+        .no_proxy()
+        .http1_only()
+        .connect_timeout(config.connect_timeout)
+        .pool_idle_timeout(IDLE_CONNECTION)
+        .pool_max_idle_per_host(config.max_requests)
+        .dns_resolver(Resolver::default())
+        .tls_danger_accept_invalid_certs(config.tls_insecure);
+    let needs_tls = config.auth_urls.iter().chain(&config.acl_urls).any(|url| url.scheme() == "https");
+    if let Some(path) = &config.tls_ca_file {
+        let expected = "one or more PEM certificates";
+        let certificates = Certificate::from_pem_bundle(authorities)
+            .ok()
+            .filter(|certificates| !certificates.is_empty())
+            .ok_or_else(|| TargetError::NotPem("tls_ca_file", path.clone(), expected))?;
+        builder = builder.tls_certs_only(certificates);
+    } else if !needs_tls {
+        // Spares reading the system's roots, and machines without any can ask over http.
+        builder = builder.tls_certs_only([]);
+    }
+    if let Some(path) = &config.tls_cert_file {
+        let pem = [certificate, b"\n".as_slice(), key].concat();
+        let expected = "a PEM certificate here and its PEM private key in plugin_opt_tls_key_file";
+        let identity = Identity::from_pem(&pem)
+            .map_err(|_| TargetError::NotPem("tls_cert_file", path.clone(), expected))?;
+        builder = builder.identity(identity);
+    }
+    builder.build().map_err(|error| TargetError::Tls(super::client::innermost_cause(&error)))
+}
+
+fn read_if_set(option: &'static str, path: Option<&Path>) -> Result<Vec<u8>, TargetError> {
+    path.map_or(Ok(Vec::new()), |path| read(option, path))
+}
+
+fn read(option: &'static str, path: &Path) -> Result<Vec<u8>, TargetError> {
+    std::fs::read(path).map_err(|cause| TargetError::Unreadable(option, path.to_owned(), cause))
+}

@@ -1,0 +1,267 @@
+//! The three functions that the library exports, and its callbacks: each a line inside a guard.
+
+use std::ffi::{c_int, c_void};
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::code::Code;
+use super::events::{self, Check, Malformed};
+use super::process::{Identifier, Process};
+use super::sys::{self, mosquitto_plugin_event as event};
+use crate::log::Level;
+use crate::panics;
+use crate::plugin::{Host, Plugin, Ruling};
+
+/// The version of the plugin interface that all of Mosquitto 2.x speak.
+const INTERFACE_VERSION: c_int = 5;
+
+/// What the broker keeps for each loaded plugin.
+struct Instance {
+    process: Arc<Process>,
+    identifier: Identifier,
+    plugin: Plugin,
+    /// Lines are being written: the broker may call back into the plugin for each of them.
+    writing: AtomicBool,
+}
+
+type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
+
+impl Instance {
+    /// The callbacks that this plugin needs; without any of them it would leave a door open.
+    fn callbacks(&self) -> Vec<(event::Type, &'static str, Callback)> {
+        let mut callbacks: Vec<(event::Type, &'static str, Callback)> = vec![
+            (event::MOSQ_EVT_BASIC_AUTH, "BASIC_AUTH", on_basic_auth),
+            (event::MOSQ_EVT_RELOAD, "RELOAD", on_reload),
+            (event::MOSQ_EVT_TICK, "TICK", on_tick),
+            (event::MOSQ_EVT_DISCONNECT, "DISCONNECT", on_disconnect),
+        ];
+        if self.plugin.checks_topics() {
+            callbacks.push((event::MOSQ_EVT_ACL_CHECK, "ACL_CHECK", on_acl_check));
+        }
+        callbacks
+    }
+
+    fn unregister_all(&self) {
+        for (event, _, callback) in self.callbacks() {
+            self.process.unregister(self.identifier, event, callback);
+        }
+    }
+
+    /// Runs a callback's body. A panic in it refuses: it becomes `on_panic`, and a line in the log.
+    fn guarded(&self, on_panic: Code, body: impl FnOnce(&Plugin) -> Code) -> c_int {
+        let code = panics::caught(|| body(&self.plugin)).unwrap_or_else(|place| {
+            let line = format!("A bug in the plugin was stopped at {place}; please report it. Refused.");
+            self.plugin.log.write(Level::Error, line);
+            on_panic
+        });
+        self.write_log();
+        code.0
+    }
+
+    /// Writes what is queued for the log, on the broker's thread, with nothing held.
+    fn write_log(&self) {
+        if !self.process.is_broker_thread() || self.writing.swap(true, Ordering::Acquire) {
+            return;
+        }
+        while let Some((level, line)) = self.plugin.log.next() {
+            self.process.write_log(level, &line);
+        }
+        self.writing.store(false, Ordering::Release);
+    }
+
+    fn refuse_malformed(&self, malformed: Malformed) -> Ruling {
+        let line = || format!("Refused a request of the broker: {}.", malformed.0);
+        self.plugin.log.refusal(Instant::now(), line);
+        Ruling::Deny
+    }
+}
+
+/// Chooses the version of the interface: 5, or none.
+///
+/// # Safety
+/// `versions` must point to `count` numbers, as the broker promises.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mosquitto_plugin_version(count: c_int, versions: *const c_int) -> c_int {
+    let count = usize::try_from(count).unwrap_or(0);
+    if versions.is_null() {
+        return -1;
+    }
+    // SAFETY: the broker vouches for pointer and count.
+    let versions = unsafe { slice::from_raw_parts(versions, count) };
+    if versions.contains(&INTERFACE_VERSION) { INTERFACE_VERSION } else { -1 }
+}
+
+/// Starts the plugin, or says in the log why it cannot and leaves nothing behind.
+///
+/// # Safety
+/// The arguments must be what the broker gives to this function, and the calling thread its own.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mosquitto_plugin_init(
+    identifier: *mut sys::mosquitto_plugin_id_t,
+    user_data: *mut *mut c_void,
+    options: *mut sys::mosquitto_opt,
+    option_count: c_int,
+) -> c_int {
+    panics::install_hook();
+    let process = Arc::new(Process::find());
+    if !process.is_a_broker() || user_data.is_null() {
+        return Code::NOT_SUPPORTED.0;
+    }
+    let started = panics::caught(|| {
+        // SAFETY: the broker vouches for its options.
+        let options = unsafe { events::options(options, option_count) }.map_err(|malformed| {
+            process.write_log(Level::Error, &format!("{}; expected text in UTF-8", malformed.0));
+            Code::INVALID
+        })?;
+        start(Arc::clone(&process), Identifier(identifier), &options)
+    });
+    match started {
+        Ok(Ok(instance)) => {
+            // Last, since a broker of 2.1 calls cleanup with whatever is here also when init has failed.
+            // SAFETY: not NULL, and the broker's to give.
+            unsafe { *user_data = Box::into_raw(instance).cast() };
+            Code::SUCCESS.0
+        }
+        Ok(Err(code)) => code.0,
+        Err(place) => {
+            process.write_log(Level::Error, &format!("A bug in the plugin was stopped at {place}."));
+            Code::INVALID.0
+        }
+    }
+}
+
+fn start(
+    process: Arc<Process>,
+    identifier: Identifier,
+    options: &[(&str, &str)],
+) -> Result<Box<Instance>, Code> {
+    let host: Arc<dyn Host> = Arc::clone(&process) as Arc<dyn Host>;
+    let plugin = Plugin::new(options.iter().copied(), host, Instant::now()).map_err(|errors| {
+        for error in errors {
+            process.write_log(Level::Error, &error.to_string());
+        }
+        Code::INVALID
+    })?;
+    let instance = Box::new(Instance { process, identifier, plugin, writing: AtomicBool::new(false) });
+    instance.process.introduce(identifier);
+    let user_data = (&raw const *instance).cast_mut().cast();
+    for (event, name, callback) in instance.callbacks() {
+        // SAFETY: the instance stays where it is in its box, and its callbacks are unregistered before it
+        // goes: right here, or by cleanup.
+        if let Err(code) = unsafe { instance.process.register(identifier, event, callback, user_data) } {
+            instance.process.write_log(Level::Error, &cannot_register(name, code));
+            instance.unregister_all();
+            return Err(code);
+        }
+    }
+    instance.write_log();
+    Ok(instance)
+}
+
+fn cannot_register(event: &str, code: Code) -> String {
+    let why = match code {
+        Code::ALREADY_EXISTS => {
+            "another plugin line names this same file, which this broker can load only once; keep one of \
+             them, or load the file per listener with per_listener_settings true"
+        }
+        _ => "the broker refused the callback",
+    };
+    format!("Cannot handle {event} events (code {}): {why}.", code.0)
+}
+
+/// Stops the plugin: no thread of it is left when this returns.
+///
+/// # Safety
+/// `user_data` must be what init left, and no callback may run or come later.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mosquitto_plugin_cleanup(
+    user_data: *mut c_void,
+    _options: *mut sys::mosquitto_opt,
+    _option_count: c_int,
+) -> c_int {
+    if !user_data.is_null() {
+        // SAFETY: init made it from such a box, and the broker calls cleanup once.
+        let instance: Box<Instance> = unsafe { Box::from_raw(user_data.cast()) };
+        instance.unregister_all();
+        let process = Arc::clone(&instance.process);
+        // A panic while things are dropped must not reach the broker, which is on its way out anyway.
+        if let Err(place) = panics::caught(|| drop(instance)) {
+            process.write_log(Level::Error, &format!("A bug in the plugin was stopped at {place}."));
+        }
+    }
+    Code::SUCCESS.0
+}
+
+/// # Safety
+/// `user_data` must be what `start` registered, and cleanup not yet called.
+unsafe fn instance<'a>(user_data: *mut c_void) -> &'a Instance {
+    // SAFETY: the caller vouches for it. The broker may be in several callbacks at once (it calls back, and
+    // its HTTP listener has a thread of its own), so this is shared and never mutable.
+    unsafe { &*user_data.cast::<Instance>() }
+}
+
+/// Callbacks may run on two threads at once.
+const _: () = {
+    const fn callable_from_any_thread<T: Sync>() {}
+    callable_from_any_thread::<Plugin>();
+};
+
+unsafe extern "C" fn on_basic_auth(_: c_int, data: *mut c_void, user_data: *mut c_void) -> c_int {
+    // SAFETY: the broker calls this with what was registered.
+    let instance = unsafe { instance(user_data) };
+    instance.guarded(Code::AUTH, |plugin| {
+        // SAFETY: the broker calls this with the data of this event.
+        let login = unsafe { events::login(&instance.process, data.cast()) };
+        Code::of_login(match login {
+            Ok(login) => plugin.authenticate(&login, Instant::now()),
+            Err(malformed) => instance.refuse_malformed(malformed),
+        })
+    })
+}
+
+unsafe extern "C" fn on_acl_check(_: c_int, data: *mut c_void, user_data: *mut c_void) -> c_int {
+    // SAFETY: the broker calls this with what was registered.
+    let instance = unsafe { instance(user_data) };
+    instance.guarded(Code::ACL_DENIED, |plugin| {
+        // SAFETY: the broker calls this with the data of this event.
+        let check = unsafe { events::check(&instance.process, data.cast()) };
+        Code::of_topic_check(match check {
+            Ok(Check::Access(check)) => plugin.authorise(&check, Instant::now()),
+            Ok(Check::Unsubscribe) => Ruling::Allow,
+            Err(malformed) => instance.refuse_malformed(malformed),
+        })
+    })
+}
+
+unsafe extern "C" fn on_disconnect(_: c_int, data: *mut c_void, user_data: *mut c_void) -> c_int {
+    // SAFETY: the broker calls this with what was registered.
+    let instance = unsafe { instance(user_data) };
+    instance.guarded(Code::SUCCESS, |plugin| {
+        // SAFETY: the broker calls this with the data of this event.
+        if let Some((client, username)) = unsafe { events::disconnected(&instance.process, data.cast()) } {
+            plugin.disconnected(client, username);
+        }
+        Code::SUCCESS
+    })
+}
+
+unsafe extern "C" fn on_tick(_: c_int, _: *mut c_void, user_data: *mut c_void) -> c_int {
+    // SAFETY: the broker calls this with what was registered.
+    let instance = unsafe { instance(user_data) };
+    instance.guarded(Code::SUCCESS, |plugin| {
+        plugin.tick(Instant::now());
+        Code::SUCCESS
+    })
+}
+
+unsafe extern "C" fn on_reload(_: c_int, _: *mut c_void, user_data: *mut c_void) -> c_int {
+    // SAFETY: the broker calls this with what was registered.
+    let instance = unsafe { instance(user_data) };
+    let code = Code::of_reload(instance.process.is_2_1());
+    instance.guarded(code, |plugin| {
+        plugin.reload();
+        code
+    })
+}

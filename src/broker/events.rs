@@ -1,0 +1,171 @@
+//! The broker's event structs, as typed requests that borrow from them.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::slice;
+
+use super::process::Process;
+use super::sys;
+use crate::plugin::{Login, TopicCheck};
+use crate::question::Access;
+use crate::sessions::Client;
+
+/// Something in an event is not what the interface promises: refused, not guessed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Malformed(pub(super) &'static str);
+
+/// What MOSQ_EVT_ACL_CHECK can be about.
+pub(super) enum Check<'a> {
+    /// One of the accesses of the contract.
+    Access(TopicCheck<'a>),
+    /// An UNSUBSCRIBE, which needs no question.
+    Unsubscribe,
+}
+
+/// The options given to init, in the order of the configuration file.
+///
+/// # Safety
+/// `options` must point to `count` options with NUL-terminated strings (or NULL) that outlive `'a`.
+pub(super) unsafe fn options<'a>(
+    options: *const sys::mosquitto_opt,
+    count: c_int,
+) -> Result<Vec<(&'a str, &'a str)>, Malformed> {
+    let count = usize::try_from(count).unwrap_or(0);
+    if options.is_null() || count == 0 {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the caller vouches for pointer and count.
+    let options = unsafe { slice::from_raw_parts(options, count) };
+    options
+        .iter()
+        .map(|option| {
+            // SAFETY: the caller vouches for the strings.
+            let (key, value) = unsafe { (text(option.key), text(option.value)) };
+            let key = key.map_err(|_| Malformed("the name of an option is no UTF-8"))?;
+            let value = value.map_err(|_| Malformed("the value of an option is no UTF-8"))?;
+            Ok((key.unwrap_or_default(), value.unwrap_or_default()))
+        })
+        .collect()
+}
+
+/// # Safety
+/// `event` must be the data of a MOSQ_EVT_BASIC_AUTH that is being handled; the login must not outlive it.
+pub(super) unsafe fn login<'a>(
+    process: &Process,
+    event: *const sys::mosquitto_evt_basic_auth,
+) -> Result<Login<'a>, Malformed> {
+    // SAFETY: the caller vouches for the event and, through it, for client and strings.
+    unsafe {
+        let event = event.as_ref().ok_or(Malformed("the event has no data"))?;
+        Ok(Login {
+            client: client(process, event.client)?,
+            username: text(event.username)?.filter(|name| !name.is_empty()),
+            password: password(event),
+        })
+    }
+}
+
+/// # Safety
+/// `event` must be the data of a MOSQ_EVT_ACL_CHECK that is being handled; the check must not outlive it.
+pub(super) unsafe fn check<'a>(
+    process: &Process,
+    event: *const sys::mosquitto_evt_acl_check,
+) -> Result<Check<'a>, Malformed> {
+    // SAFETY: the caller vouches for the event and, through it, for client and strings.
+    unsafe {
+        let event = event.as_ref().ok_or(Malformed("the event has no data"))?;
+        let access = match event.access.cast_unsigned() {
+            sys::MOSQ_ACL_READ => Access::Read,
+            sys::MOSQ_ACL_WRITE => Access::Write,
+            sys::MOSQ_ACL_SUBSCRIBE => Access::Subscribe,
+            sys::MOSQ_ACL_UNSUBSCRIBE => return Ok(Check::Unsubscribe),
+            _ => return Err(Malformed("the access is none that Mosquitto documents")),
+        };
+        Ok(Check::Access(TopicCheck {
+            client: client(process, event.client)?,
+            username: username(process, event.client)?,
+            topic: text(event.topic)?.ok_or(Malformed("there is no topic"))?,
+            access,
+        }))
+    }
+}
+
+/// The client that is gone, if it ever had an id and a username: 2.0 reports bare TCP connections, too.
+///
+/// # Safety
+/// `event` must be the data of a MOSQ_EVT_DISCONNECT that is being handled; the client must not outlive it.
+pub(super) unsafe fn disconnected<'a>(
+    process: &Process,
+    event: *const sys::mosquitto_evt_disconnect,
+) -> Option<(Client<'a>, &'a str)> {
+    // SAFETY: the caller vouches for the event and, through it, for client and strings.
+    unsafe {
+        let event = event.as_ref()?;
+        process.client_id(event.client)?;
+        Some((client(process, event.client).ok()?, username(process, event.client).ok()??))
+    }
+}
+
+/// # Safety
+/// `client` must be NULL or a client of the broker that outlives `'a`.
+unsafe fn client<'a>(process: &Process, client: *const sys::mosquitto) -> Result<Client<'a>, Malformed> {
+    // SAFETY: passed on to the caller.
+    let (id, address) = unsafe { (process.client_id(client), process.client_address(client)) };
+    Ok(Client {
+        connection: client.addr(),
+        id: match id {
+            Some(id) => id.to_str().map_err(|_| Malformed("the client id is no UTF-8"))?,
+            None => "",
+        },
+        address: address.and_then(|address| address.to_str().ok()),
+    })
+}
+
+/// # Safety
+/// As for [`client`].
+unsafe fn username<'a>(
+    process: &Process,
+    client: *const sys::mosquitto,
+) -> Result<Option<&'a str>, Malformed> {
+    // SAFETY: passed on to the caller.
+    match unsafe { process.client_username(client) } {
+        None => Ok(None),
+        Some(name) => match name.to_str() {
+            Ok(name) => Ok((!name.is_empty()).then_some(name)),
+            Err(_) => Err(Malformed("the username is no UTF-8")),
+        },
+    }
+}
+
+/// The password: any bytes. Brokers from 2.1.3 on say how many; for older ones it ends at the first NUL.
+///
+/// # Safety
+/// The event's password must be NULL or terminated, and as long as the event says.
+unsafe fn password<'a>(event: &sys::mosquitto_evt_basic_auth) -> Option<&'a [u8]> {
+    if event.password.is_null() {
+        return None;
+    }
+    // 2.1.3 has a uint16_t password_len as the first bytes of what was reserved before; older brokers
+    // leave it zero.
+    let length = u16::from_ne_bytes([
+        event.future2[0].addr().to_ne_bytes()[0],
+        event.future2[0].addr().to_ne_bytes()[1],
+    ]);
+    // SAFETY: the caller vouches for the password and its length.
+    Some(unsafe {
+        match length {
+            0 => CStr::from_ptr(event.password).to_bytes(),
+            length => slice::from_raw_parts(event.password.cast(), usize::from(length)),
+        }
+    })
+}
+
+/// # Safety
+/// `string` must be NULL or terminated, and outlive `'a`.
+unsafe fn text<'a>(string: *const c_char) -> Result<Option<&'a str>, Malformed> {
+    if string.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller vouches for it.
+    let string = unsafe { CStr::from_ptr(string) };
+    string.to_str().map(Some).map_err(|_| Malformed("a string is no UTF-8"))
+}

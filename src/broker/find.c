@@ -1,0 +1,34 @@
+/* Finds the broker's functions. They are weak here, which stable Rust cannot say: the dynamic linker
+ * leaves those that a broker does not have at NULL, where a strong reference would keep 2.0 from loading
+ * the plugin at all, and test programs link without a broker. */
+#include "mosquitto_http_auth.h"
+
+#pragma weak mosquitto_callback_register
+#pragma weak mosquitto_callback_unregister
+#pragma weak mosquitto_log_printf
+#pragma weak mosquitto_client_address
+#pragma weak mosquitto_client_id
+#pragma weak mosquitto_client_username
+#pragma weak mosquitto_kick_client_by_clientid
+#pragma weak mosquitto_kick_client_by_username
+#pragma weak mosquitto_plugin_set_info
+#pragma weak mosquitto_client
+#pragma weak mosquitto_complete_basic_auth
+
+struct mha_broker mha_broker_find(void)
+{
+	struct mha_broker broker = {
+		.callback_register = mosquitto_callback_register,
+		.callback_unregister = mosquitto_callback_unregister,
+		.log_printf = mosquitto_log_printf,
+		.client_address = mosquitto_client_address,
+		.client_id = mosquitto_client_id,
+		.client_username = mosquitto_client_username,
+		.kick_client_by_clientid = mosquitto_kick_client_by_clientid,
+		.kick_client_by_username = mosquitto_kick_client_by_username,
+		.plugin_set_info = mosquitto_plugin_set_info,
+		.client = mosquitto_client,
+		.complete_basic_auth = mosquitto_complete_basic_auth,
+	};
+	return broker;
+}

@@ -1,0 +1,164 @@
+//! The broker's process: its functions, which of its versions it is, its threads.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::io;
+use std::ptr;
+use std::thread::{self, JoinHandle, ThreadId};
+
+use super::code::Code;
+use super::sys;
+use crate::log::Level;
+use crate::plugin::Host;
+
+type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
+
+/// The functions that this broker has. They belong to the thread that found them, the broker's own;
+/// what is asked of them elsewhere does nothing.
+pub(super) struct Process {
+    functions: sys::mha_broker,
+    thread: ThreadId,
+}
+
+/// What the broker calls a plugin by.
+#[derive(Clone, Copy)]
+pub(super) struct Identifier(pub(super) *mut sys::mosquitto_plugin_id_t);
+
+impl Process {
+    /// Finds the functions of the broker that this thread belongs to.
+    pub(super) fn find() -> Self {
+        // SAFETY: fills a struct with addresses and has no conditions.
+        let functions = unsafe { sys::mha_broker_find() };
+        Self { functions, thread: thread::current().id() }
+    }
+
+    /// Whether the functions that every supported broker has are there.
+    pub(super) fn is_a_broker(&self) -> bool {
+        let functions = &self.functions;
+        functions.callback_register.is_some()
+            && functions.callback_unregister.is_some()
+            && functions.log_printf.is_some()
+            && functions.client_address.is_some()
+            && functions.client_id.is_some()
+            && functions.client_username.is_some()
+    }
+
+    /// Writes a line to the broker's log. May call back into the plugin before it returns.
+    pub(super) fn write_log(&self, level: Level, line: &str) {
+        let Some(log_printf) = self.functions.log_printf.filter(|_| self.is_broker_thread()) else { return };
+        let level = match level {
+            Level::Error => sys::MOSQ_LOG_ERR,
+            Level::Warning => sys::MOSQ_LOG_WARNING,
+            Level::Notice => sys::MOSQ_LOG_NOTICE,
+            Level::Info => sys::MOSQ_LOG_INFO,
+        };
+        let line: Vec<u8> = line.bytes().filter(|byte| *byte != 0).collect();
+        let Ok(line) = CString::new(line) else { return };
+        let name = c"mosquitto-http-auth";
+        // SAFETY: three NUL-terminated strings for a format with two %s, on the broker's thread.
+        unsafe { log_printf(level.cast_signed(), c"%s: %s".as_ptr(), name.as_ptr(), line.as_ptr()) };
+    }
+
+    /// Tells the broker name and version of the plugin, where it wants to know.
+    pub(super) fn introduce(&self, identifier: Identifier) {
+        let Some(set_info) = self.functions.plugin_set_info else { return };
+        // The crate's version has no NUL in it.
+        let version = CString::new(env!("CARGO_PKG_VERSION")).unwrap_or_default();
+        // SAFETY: the identifier is the one the broker gave to init, and both strings are terminated; the
+        // broker copies them.
+        unsafe { set_info(identifier.0, c"mosquitto-http-auth".as_ptr(), version.as_ptr()) };
+    }
+
+    /// Has the broker call `callback` with `user_data` for an event, until it is unregistered.
+    ///
+    /// # Safety
+    /// `callback` must be sound to call with this `user_data` until then.
+    pub(super) unsafe fn register(
+        &self,
+        identifier: Identifier,
+        event: sys::mosquitto_plugin_event::Type,
+        callback: Callback,
+        user_data: *mut c_void,
+    ) -> Result<(), Code> {
+        let register = self.functions.callback_register.ok_or(Code::NOT_SUPPORTED)?;
+        // SAFETY: the identifier is the broker's own; the caller vouches for callback and data.
+        let code =
+            unsafe { register(identifier.0, event.cast_signed(), Some(callback), ptr::null(), user_data) };
+        if code == Code::SUCCESS.0 { Ok(()) } else { Err(Code(code)) }
+    }
+
+    /// Has the broker forget a callback. One that was never registered is no error.
+    pub(super) fn unregister(
+        &self,
+        identifier: Identifier,
+        event: sys::mosquitto_plugin_event::Type,
+        callback: Callback,
+    ) {
+        let Some(unregister) = self.functions.callback_unregister else { return };
+        // SAFETY: the identifier is the broker's own, and it only compares the rest.
+        unsafe { unregister(identifier.0, event.cast_signed(), Some(callback), ptr::null()) };
+    }
+
+    /// # Safety
+    /// `client` must be NULL or a client of this broker, and the string is gone when that client is.
+    pub(super) unsafe fn client_id<'a>(&self, client: *const sys::mosquitto) -> Option<&'a CStr> {
+        // SAFETY: passed on to the caller.
+        unsafe { string_of(self.functions.client_id, client) }
+    }
+
+    /// # Safety
+    /// As for [`Self::client_id`].
+    pub(super) unsafe fn client_address<'a>(&self, client: *const sys::mosquitto) -> Option<&'a CStr> {
+        // SAFETY: passed on to the caller.
+        unsafe { string_of(self.functions.client_address, client) }
+    }
+
+    /// # Safety
+    /// As for [`Self::client_id`].
+    pub(super) unsafe fn client_username<'a>(&self, client: *const sys::mosquitto) -> Option<&'a CStr> {
+        // SAFETY: passed on to the caller.
+        unsafe { string_of(self.functions.client_username, client) }
+    }
+}
+
+/// # Safety
+/// `client` must be NULL or a client of this broker, and the string is gone when that client is.
+unsafe fn string_of<'a>(
+    function: Option<unsafe extern "C" fn(*const sys::mosquitto) -> *const c_char>,
+    client: *const sys::mosquitto,
+) -> Option<&'a CStr> {
+    let function = function?;
+    if client.is_null() {
+        return None;
+    }
+    // SAFETY: a client of this broker, by the caller's word.
+    let string = unsafe { function(client) };
+    // SAFETY: the broker's strings are terminated and live as long as their client.
+    (!string.is_null()).then(|| unsafe { CStr::from_ptr(string) })
+}
+
+impl Host for Process {
+    fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+        // A new thread inherits the mask. Blocked only around its start, every signal stays with the
+        // broker's thread: one that another thread took would not wake the broker's loop.
+        let builder = thread::Builder::new().name("mosq-http-auth".to_owned());
+        // SAFETY: all zeroes is a valid sigset_t, and sigfillset and pthread_sigmask write to sets that
+        // live on this stack. The mask that was found is put back before anything else happens.
+        unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            let spawned = builder.spawn(body);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
+            spawned
+        }
+    }
+
+    fn is_broker_thread(&self) -> bool {
+        thread::current().id() == self.thread
+    }
+
+    fn is_2_1(&self) -> bool {
+        self.functions.complete_basic_auth.is_some()
+    }
+}

@@ -1,0 +1,97 @@
+//! How long the broker's thread may wait, so that a turn of its loop stays bounded however many clients
+//! wait in it and however dead the API is.
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+/// The share of the time-out that a second wait gets after a first one was in vain.
+const SECOND_CHANCE: u32 = 10;
+
+/// Waits in vain are counted within a turn of the broker's loop: the first may take the whole time-out, the
+/// second a tenth of it, after that nobody waits. The broker answers each client that is left with a
+/// refusal and comes to its other work, a SIGTERM included. An answer or a new turn restores patience.
+pub(super) struct Patience {
+    timeout: Duration,
+    in_vain: u32,
+    last: Option<Instant>,
+}
+
+impl Patience {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { timeout, in_vain: 0, last: None }
+    }
+
+    /// The broker's loop has come round. Mosquitto 2.0.11 says so to nobody under
+    /// `per_listener_settings true`; there a pause as long as the time-out counts instead.
+    pub(super) fn new_turn(&mut self) {
+        self.in_vain = 0;
+    }
+
+    /// The longest to wait for the next answer.
+    pub(super) fn limit(&mut self, now: Instant) -> Duration {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) >= self.timeout) {
+            self.in_vain = 0;
+        }
+        match self.in_vain {
+            0 => self.timeout,
+            1 => self.timeout / SECOND_CHANCE,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// A wait is over. One that was in vain but short, because the API's machine refused the connection,
+    /// costs no patience.
+    pub(super) fn waited(&mut self, answered: bool, spent: Duration, now: Instant) {
+        if answered {
+            self.in_vain = 0;
+        } else if spent >= self.timeout / SECOND_CHANCE {
+            self.in_vain += 1;
+            self.last = Some(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(2);
+
+    #[test]
+    fn a_turn_costs_little_more_than_one_timeout() {
+        let now = Instant::now();
+        let mut patience = Patience::new(TIMEOUT);
+        let mut spent = Duration::ZERO;
+        for _ in 0..100 {
+            let limit = patience.limit(now);
+            patience.waited(false, limit, now);
+            spent += limit;
+        }
+        assert_eq!(spent, TIMEOUT + TIMEOUT / SECOND_CHANCE);
+        patience.new_turn();
+        assert_eq!(patience.limit(now), TIMEOUT);
+    }
+
+    #[test]
+    fn refused_connections_cost_no_patience() {
+        let now = Instant::now();
+        let mut patience = Patience::new(TIMEOUT);
+        for _ in 0..100 {
+            patience.waited(false, Duration::from_millis(1), now);
+        }
+        assert_eq!(patience.limit(now), TIMEOUT);
+    }
+
+    #[test]
+    fn an_answer_or_a_pause_restores_patience() {
+        let now = Instant::now();
+        let mut patience = Patience::new(TIMEOUT);
+        patience.waited(false, TIMEOUT, now);
+        patience.waited(true, TIMEOUT, now);
+        assert_eq!(patience.limit(now), TIMEOUT);
+        patience.waited(false, TIMEOUT, now);
+        patience.waited(false, TIMEOUT, now);
+        assert_eq!(patience.limit(now + TIMEOUT / 2), Duration::ZERO);
+        assert_eq!(patience.limit(now + TIMEOUT), TIMEOUT);
+    }
+}

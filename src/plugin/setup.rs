@@ -1,0 +1,151 @@
+//! From options to a plugin that can work: files, keys, and what to say about it all.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::path::Path;
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::api::TargetError;
+use crate::config::{Config, ConfigError, shown_url};
+use crate::local::{self, AclFile, LocalError, Placeholders, Users};
+use crate::log::{Level, Log};
+
+/// Why the plugin cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// An option is wrong.
+    Config(ConfigError),
+    /// The local users or their rules cannot be read; the option that named them.
+    Local(&'static str, LocalError),
+    /// The way to the API cannot be set up.
+    Target(TargetError),
+    /// The system gives no random numbers, so there is no key for the cache.
+    NoRandomness,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Config(error) => write!(f, "{error}"),
+            StartError::Local(option, error) => write!(f, "plugin_opt_{option}: {error}"),
+            StartError::Target(error) => write!(f, "{error}"),
+            StartError::NoRandomness => f.write_str("the system gives no random numbers for the cache's key"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<ConfigError> for StartError {
+    fn from(error: ConfigError) -> Self {
+        StartError::Config(error)
+    }
+}
+
+impl From<TargetError> for StartError {
+    fn from(error: TargetError) -> Self {
+        StartError::Target(error)
+    }
+}
+
+pub(super) fn one(error: impl Into<StartError>) -> Vec<StartError> {
+    vec![error.into()]
+}
+
+pub(super) fn each(errors: Vec<ConfigError>) -> Vec<StartError> {
+    errors.into_iter().map(StartError::from).collect()
+}
+
+/// The local users and their topic rules.
+pub(super) struct Local {
+    pub(super) users: Users,
+    /// `None`: they may do everything.
+    pub(super) acl: Option<AclFile>,
+}
+
+impl Local {
+    /// Reads what the options name, wholly or not at all. Warns of a password file that everybody may read.
+    pub(super) fn read(config: &Config, is_2_1: bool, log: &Log) -> Result<Self, StartError> {
+        let in_file = |error| StartError::Local("password_file", error);
+        let mut users = match &config.password_file {
+            None => Users::default(),
+            Some(path) => {
+                let text = local::read(path).map_err(in_file)?;
+                if local::is_world_readable(path) {
+                    log.write(
+                        Level::Warning,
+                        format!("{} can be read by everybody on this machine; chmod 640 it.", path.display()),
+                    );
+                }
+                Users::parse(&text, &source(path)).map_err(in_file)?
+            }
+        };
+        for entry in &config.users {
+            users
+                .insert_inline(entry, "the option's value")
+                .map_err(|error| StartError::Local("user", error))?;
+        }
+        let in_rules = |error| StartError::Local("acl_file", error);
+        let placeholders = if is_2_1 { Placeholders::WholeLevels } else { Placeholders::Anywhere };
+        let acl = match &config.acl_file {
+            None => None,
+            Some(path) => {
+                let text = local::read(path).map_err(in_rules)?;
+                Some(AclFile::parse(&text, &source(path), placeholders).map_err(in_rules)?)
+            }
+        };
+        Ok(Self { users, acl })
+    }
+}
+
+fn source(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// A key for the cache's fingerprints, new at every start.
+pub(super) fn random_key() -> Result<[u8; 16], StartError> {
+    let mut key = [0; 16];
+    SystemRandom::new().fill(&mut key).map_err(|_| StartError::NoRandomness)?;
+    Ok(key)
+}
+
+/// Says in the log what is going to happen.
+pub(super) fn introduce(config: &Config, local: &Local, is_2_1: bool, log: &Log) {
+    let asked = |urls: &[reqwest::Url], otherwise: &str| match urls {
+        [] => otherwise.to_owned(),
+        urls => urls.iter().map(shown_url).collect::<Vec<_>>().join(" then "),
+    };
+    log.write(
+        Level::Notice,
+        format!(
+            "Version {} on Mosquitto {}: logins: {}; topics: {}; local users: {}.",
+            env!("CARGO_PKG_VERSION"),
+            if is_2_1 { "2.1 or later" } else { "2.0" },
+            asked(&config.auth_urls, "only local users are decided"),
+            asked(
+                &config.acl_urls,
+                if local.acl.is_some() { "only local users are decided" } else { "not checked" }
+            ),
+            local.users.len(),
+        ),
+    );
+    log.write(
+        Level::Notice,
+        format!(
+            "Logins are asked in blocking mode: the broker waits for an answer, at most {:?}. Remembers up to {} \
+             allows and as many denies (logins {:?}, topics {:?}, denies {:?}).",
+            config.timeout,
+            config.cache_size,
+            config.auth_cache_ttl,
+            config.acl_cache_ttl,
+            config.deny_cache_ttl
+        ),
+    );
+    if config.tls_insecure {
+        log.write(
+            Level::Warning,
+            "plugin_opt_tls_insecure is true: anybody on the way can pose as the API and let clients in.",
+        );
+    }
+}

@@ -1,0 +1,209 @@
+//! What is known and what is being asked: the cache, the questions in flight and who waits for them,
+//! behind one short lock that nobody holds while waiting or while calling anybody.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::api::worker::{Class, Inbox, Job, Worker};
+use crate::api::{Reply, Target, body};
+use crate::cache::key::{AlreadyHashed, Fingerprint, Fingerprinter};
+use crate::cache::{Cache, Hit};
+use crate::config::Config;
+use crate::log::{Level, Log};
+use crate::question::{Answer, Kind, NoAnswer, Question, Verdict};
+
+/// A place where the answer to one question appears, for any number of threads that wait for it.
+#[derive(Default)]
+pub struct Slot {
+    answer: Mutex<Option<Answer>>,
+    filed: Condvar,
+}
+
+impl Slot {
+    /// Waits for the answer, at most so long.
+    pub fn wait(&self, limit: Duration) -> Option<Answer> {
+        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.filed.wait_timeout_while(answer, limit, |answer| answer.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    fn file(&self, answer: Answer) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+        self.filed.notify_all();
+    }
+}
+
+struct InFlight {
+    kind: Kind,
+    class: Class,
+    slot: Arc<Slot>,
+}
+
+struct State {
+    target: Arc<Target>,
+    cache: Cache,
+    in_flight: HashMap<Fingerprint, InFlight, AlreadyHashed>,
+}
+
+/// The cache and the questions in flight. Answers arrive on the worker's thread.
+pub struct Verdicts {
+    config: Arc<Config>,
+    log: Arc<Log>,
+    keys: Fingerprinter,
+    state: Mutex<State>,
+}
+
+impl Verdicts {
+    /// Knows nothing yet and will ask `target`.
+    pub fn new(
+        config: Arc<Config>,
+        log: Arc<Log>,
+        keys: Fingerprinter,
+        target: Target,
+        now: Instant,
+    ) -> Self {
+        let cache = Cache::new(config.cache_size, now);
+        let state = State { target: Arc::new(target), cache, in_flight: HashMap::default() };
+        Self { config, log, keys, state: Mutex::new(state) }
+    }
+
+    /// What a question is known by here.
+    pub fn key(&self, question: &Question<'_>) -> Fingerprint {
+        self.keys.question(question)
+    }
+
+    /// The verdict that is remembered for a question.
+    pub fn known(&self, key: Fingerprint, now: Instant) -> Option<Hit> {
+        self.state().cache.get(key, now)
+    }
+
+    /// The longest the broker may wait for one question.
+    pub fn timeout(&self) -> Duration {
+        self.state().target.timeout
+    }
+
+    /// Has a question asked, unless it is on its way: then this one shares its answer.
+    pub fn ask(
+        self: &Arc<Self>,
+        key: Fingerprint,
+        question: &Question<'_>,
+        class: Class,
+        worker: &Worker,
+    ) -> Arc<Slot> {
+        let kind = question.kind();
+        let slot = match self.state().in_flight.entry(key) {
+            Entry::Occupied(mut entry) => {
+                let in_flight = entry.get_mut();
+                if class > in_flight.class {
+                    in_flight.class = class;
+                    worker.hurry(key);
+                }
+                return Arc::clone(&in_flight.slot);
+            }
+            Entry::Vacant(entry) => {
+                Arc::clone(&entry.insert(InFlight { kind, class, slot: Arc::default() }).slot)
+            }
+        };
+        // From here on the job is answerable: if it is lost, dropping it takes the entry away again.
+        let inbox: Arc<dyn Inbox> = Arc::clone(self) as Arc<dyn Inbox>;
+        worker.ask(Job::new(key, kind, body(question), inbox), class);
+        slot
+    }
+
+    /// Has a question asked that nobody waits for yet, unless its verdict is known.
+    pub fn ask_ahead(self: &Arc<Self>, question: &Question<'_>, now: Instant, worker: &Worker) {
+        let key = self.key(question);
+        if self.state().cache.peek(key, now).is_none() {
+            self.ask(key, question, Class::Ahead, worker);
+        }
+    }
+
+    /// Asks another API from now on. Unless it is the same one, asked in the same way, what the old one
+    /// said is forgotten, and what it still says is not listened to.
+    pub fn set_target(&self, target: Target) {
+        let mut state = self.state();
+        if !state.target.asks_like(&target) {
+            state.target = Arc::new(target);
+            state.cache.clear();
+        }
+    }
+
+    /// How many verdicts are remembered.
+    pub fn len(&self) -> usize {
+        self.state().cache.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A thread that panicked under the lock leaves a cache that nobody can vouch for: empty it and go on.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| {
+            self.state.clear_poison();
+            let mut state = poisoned.into_inner();
+            state.cache.clear();
+            state
+        })
+    }
+}
+
+impl Inbox for Verdicts {
+    fn target(&self) -> Arc<Target> {
+        Arc::clone(&self.state().target)
+    }
+
+    fn file(&self, key: Fingerprint, reply: Reply, from: &Arc<Target>) -> bool {
+        let mut state = self.state();
+        if !Arc::ptr_eq(&state.target, from) {
+            return false;
+        }
+        let Some(in_flight) = state.in_flight.remove(&key) else { return true };
+        if let Answer::Verdict { verdict, status } = reply.answer {
+            // Only a refusal that is about the client ends an allow that is still good. A 404 of a
+            // deployment gone wrong denies no more than the question asked.
+            let about_the_client = matches!(status, 200 | 401 | 403);
+            if about_the_client || state.cache.peek(key, reply.sent) != Some(Verdict::Allow) {
+                let lifetime =
+                    reply.lifetime.unwrap_or_else(|| self.config.lifetime(in_flight.kind, verdict));
+                state.cache.insert(key, verdict, status, reply.sent, spread(lifetime));
+            }
+        }
+        drop(state);
+        in_flight.slot.file(reply.answer);
+        true
+    }
+
+    fn overdue(&self, key: Fingerprint, limit: Duration) {
+        let slot = match self.state().in_flight.get_mut(&key) {
+            Some(in_flight) => std::mem::take(&mut in_flight.slot),
+            None => return,
+        };
+        slot.file(Answer::None(NoAnswer::TimedOut(limit)));
+    }
+
+    fn abandon(&self, key: Fingerprint, reason: NoAnswer) {
+        let ended = self.state().in_flight.remove(&key);
+        if let Some(in_flight) = ended {
+            in_flight.slot.file(Answer::None(reason));
+        }
+    }
+
+    fn worker_panicked(&self, place: &str) {
+        let line = format!("A bug in the plugin was stopped in its worker, at {place}; please report it.");
+        self.log.write(Level::Error, line);
+    }
+}
+
+/// Shortens a life by 0 to 20 % at random, so that verdicts given together do not end together.
+fn spread(lifetime: Duration) -> Duration {
+    use ring::rand::{SecureRandom, SystemRandom};
+    let mut byte = [0];
+    // Without randomness verdicts only end together: no reason to fail.
+    let _ = SystemRandom::new().fill(&mut byte);
+    lifetime.mul_f64(1.0 - 0.2 * f64::from(byte[0]) / 255.0)
+}
