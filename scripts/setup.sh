@@ -46,13 +46,17 @@ install() {
     [ "$(id -u)" = 0 ] || die "packages are missing, and only root can install them:" \
         "apt-get install --no-install-recommends $*"
     export DEBIAN_FRONTEND=noninteractive
-    say "installing $*"
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
     say "refreshing the package lists"
-    apt-get -qq update || die "apt-get update failed (the lines above say why). Is there a network?"
+    # A source that cannot be reached may not matter: installing will tell.
+    apt-get -q update >"$log" 2>&1 || true
     # No recommended packages: one of them might bring a service along.
-    # Debian's messages go to stderr, so that a caller's output stays its own.
-    apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install "$@" >&2 ||
-        die "apt-get could not install them (the lines above say why)."
+    say "installing $* (this can take a minute)"
+    if ! apt-get -q -y --no-install-recommends -o Dpkg::Use-Pty=0 install "$@" >>"$log" 2>&1; then
+        cat "$log" >&2
+        die "apt-get could not install what is missing (the lines above say why). Is there a network?"
+    fi
 }
 
 check_rust
