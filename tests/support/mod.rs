@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use broker::{Broker, Version, on_every_broker};
-pub use client::{Client, Connect, Message, Refusal, Will};
-pub use mock_api::{MockApi, Reply, Request};
+pub use broker::{Broker, Setup, Version, on_every_broker};
+pub use client::{Client, Connect, Message, Protocol, Refusal, Will, reason};
+pub use mock_api::{MockApi, Reply, Request, Rules};
 
 /// Long enough for anything that must happen, on a machine that is busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,8 +44,13 @@ pub fn free_port() -> u16 {
 
 /// An API with these rules, in the format of `examples/api-rules.txt`.
 pub fn api(rules: &str) -> MockApi {
-    let rules: mock_api::Rules = rules.parse().expect("rules of the mock API");
+    let rules: Rules = rules.parse().expect("rules of the mock API");
     MockApi::listen(("127.0.0.1", free_port()), rules).expect("mock API")
+}
+
+/// A broker whose plugin asks this API about logins and topics.
+pub fn broker_asking(version: Version, api: &MockApi) -> Setup {
+    Broker::with(version).option("auth_url", api.auth_url()).option("acl_url", api.acl_url())
 }
 
 /// Waits until the condition holds; says whether it did in time.

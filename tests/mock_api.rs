@@ -1,0 +1,240 @@
+//! The API to try the plugin with does as it is told: its rules, its faults and its command line.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{BufRead, BufReader, Lines, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
+
+mod support;
+use support::{A_WHILE, MockApi, PATIENCE, Reply, Rules, api};
+
+const RULES: &str = include_str!("../examples/api-rules.txt");
+
+#[test]
+fn rules_decide() {
+    let api = api(RULES);
+    let login = |username: &str, password: &str| {
+        let body = serde_json::json!({ "username": username, "password": password });
+        status(&ask(&api, "/auth", &body.to_string()))
+    };
+    assert_eq!(login("sensor-1", "secret-1"), 200);
+    assert_eq!(login("sensor-1", "secret-2"), 403);
+    assert_eq!(login("nobody", ""), 403);
+
+    let topic = |username: &str, topic: &str, acc: u8| {
+        let body = serde_json::json!({ "username": username, "clientid": "c", "topic": topic, "acc": acc });
+        status(&ask(&api, "/acl", &body.to_string()))
+    };
+    assert_eq!(topic("sensor-1", "sensors/sensor-1/temperature", 2), 200);
+    assert_eq!(topic("sensor-1", "sensors/sensor-1/temperature", 1), 403, "only writing is allowed");
+    assert_eq!(topic("sensor-1", "sensors/sensor-2/temperature", 2), 403, "the topic of another");
+    assert_eq!(topic("dashboard", "sensors/+/temperature", 4), 200, "sensors/# covers it");
+    assert_eq!(topic("dashboard", "$share/group/sensors/#", 4), 200);
+    assert_eq!(topic("dashboard", "#", 4), 403, "sensors/# does not cover it");
+    assert_eq!(topic("dashboard", "commands/#", 2), 403, "commands/+ does not cover it");
+    assert_eq!(topic("admin", "anything", 3), 200, "reading and writing at once");
+    assert_eq!(topic("admin", "$SYS/broker/uptime", 1), 403, "wildcards do not cover $ topics");
+    assert_eq!(status(&ask(&api, "/auth", "no JSON")), 400);
+    assert_eq!(status(&ask(&api, "/other", "{}")), 404);
+}
+
+#[test]
+fn names_cannot_become_wildcards() {
+    let api = api("user # x\nallow all own/%u/%c\n");
+    let check = |topic: &str| {
+        let body = serde_json::json!({ "username": "#", "clientid": "+", "topic": topic, "acc": 2 });
+        status(&ask(&api, "/acl", &body.to_string()))
+    };
+    assert_eq!(check("own/a/b"), 403);
+    assert_eq!(check("own/#/+"), 200);
+}
+
+#[test]
+fn a_bad_line_is_named() {
+    let problem = |text: &str| text.parse::<Rules>().unwrap_err().to_string();
+    assert_eq!(problem("# fine\nuser a"), "line 2: expected `user NAME PASSWORD`");
+    assert_eq!(problem("allow read x"), "line 1: an `allow` line belongs below a `user` line");
+    assert_eq!(
+        problem("user a b\nallow eat x"),
+        "line 2: unknown access \"eat\", expected read, write, readwrite, subscribe or all"
+    );
+    assert_eq!(problem("user a b\nuser a c"), "line 2: user \"a\" is there already");
+    assert_eq!(problem("deny x y"), "line 1: unknown keyword \"deny\", expected `user` or `allow`");
+}
+
+#[test]
+fn requests_are_remembered() {
+    let api = api("");
+    let mut connection = connect(&api);
+    for number in 0..3 {
+        send(&mut connection, "/auth", &format!("{{\"username\":\"{number}\"}}"));
+        read_answer(&mut connection);
+    }
+    ask(&api, "/acl", "{\"acc\": 4}");
+    let requests = api.wait_for_requests(4, PATIENCE);
+    assert_eq!(requests.iter().map(|request| request.connection).collect::<Vec<_>>(), [0, 0, 0, 1]);
+    assert_eq!(requests[2].field("username"), "2");
+    assert_eq!((requests[3].path.as_str(), requests[3].acc()), ("/acl", 4));
+    assert_eq!(requests[3].header("content-length"), Some("10"));
+    assert_eq!((api.connections(), api.most_concurrent()), (2, 1));
+}
+
+#[test]
+fn faults_are_as_ordered() {
+    let api = api("");
+    let answer = |reply: Reply| {
+        api.answer(reply);
+        ask(&api, "/auth", "{}")
+    };
+    assert_eq!(answer(Reply::Close), "");
+    assert_eq!(answer(Reply::Reset), "reset");
+    assert_eq!(answer(Reply::Raw(b"HTTP/9\n".to_vec())), "HTTP/9\n");
+    assert!(
+        answer(Reply::redirect("http://elsewhere/").header("Connection", "close"))
+            .contains("Location: http://elsewhere/")
+    );
+    assert_eq!(
+        answer(Reply::ByteByByte { bytes: b"slow".to_vec(), every: Duration::from_millis(1) }),
+        "slow"
+    );
+
+    api.answer(Reply::Hang);
+    assert_eq!(ask(&api, "/auth", "{}"), "nothing");
+    let start = b"HTTP/1.1 200 OK\r\n".to_vec();
+    api.answer(Reply::Endless { start, again: b"X: y\r\n".to_vec(), every: PATIENCE });
+    assert_eq!(ask(&api, "/auth", "{}"), "HTTP/1.1 200 OK\r\nnothing");
+}
+
+#[test]
+fn a_stopped_api_refuses_until_it_is_back() {
+    let api = api(RULES);
+    let mut idle = connect(&api);
+    api.stop();
+    assert_eq!(idle.read(&mut [0]).unwrap_or(0), 0, "its connections are closed");
+    assert!(TcpStream::connect(api.address()).is_err());
+    api.restart().unwrap();
+    assert_eq!(status(&ask(&api, "/auth", "{}")), 403);
+}
+
+#[test]
+fn the_program_shows_what_it_was_asked() {
+    let program =
+        Program::start(&["--rules", "examples/api-rules.txt", "--username", "sensor-1", "--behave", "503"]);
+    program.post("/auth", r#"{"username":"sensor-1","password":"secret-1"}"#);
+    program.post("/_control", r#"{"behave":"close","every":2}"#);
+    program.post("/acl", r#"{"username":"admin","clientid":"c","topic":"t","acc":2}"#);
+    program.post("/acl", r#"{"username":"admin","clientid":"c","topic":"t","acc":2}"#);
+    program.post("/_control", r#"{"behave":"dance"}"#);
+    program.post("/auth", "nonsense");
+    program.assert_lines(&[
+        r#"POST /auth {"username":"sensor-1","password":"***"} -> 503"#,
+        r#"POST /_control {"behave":"close","every":2} -> 200"#,
+        r#"POST /acl {"username":"admin","clientid":"c","topic":"t","acc":2} -> 200"#,
+        r#"POST /acl {"username":"admin","clientid":"c","topic":"t","acc":2} -> close"#,
+        r#"POST /_control {"behave":"dance"} -> 400"#,
+        r#"POST /auth "8 bytes that are no question" -> 400"#,
+    ]);
+}
+
+#[test]
+fn the_program_explains_a_bad_command_line() {
+    for (arguments, problem) in [
+        (&["--lisen", "x"][..], "unknown flag --lisen, try --help"),
+        (&["--rules"], "--rules needs a value, try --help"),
+        (&["--rules", "/does/not/exist"], "cannot read /does/not/exist: No such file"),
+        (&["--rules", "Cargo.toml"], "Cargo.toml, line 1: unknown keyword \"[package]\""),
+        (&["--behave", "dance"], "--behave: unknown behaviour \"dance\""),
+        (&["--delay", "20"], "--delay: expected a time such as 20ms or 2s, found \"20\""),
+        (&["--every", "0"], "--every: expected a number from 1, found \"0\""),
+        (&["--listen", "nowhere"], "cannot listen on nowhere"),
+    ] {
+        let Output { status, stderr, .. } = program().args(arguments).output().unwrap();
+        let stderr = String::from_utf8_lossy(&stderr);
+        assert_eq!(status.code(), Some(2), "{arguments:?}");
+        assert!(stderr.starts_with(&format!("mock_api: {problem}")), "{arguments:?}: {stderr}");
+    }
+}
+
+struct Program {
+    process: Child,
+    address: String,
+    output: std::cell::RefCell<Lines<BufReader<ChildStdout>>>,
+}
+
+impl Program {
+    fn start(arguments: &[&str]) -> Self {
+        let mut process = program().args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap()).lines();
+        let first = output.next().unwrap().unwrap();
+        let address = first.strip_prefix("listening on http://").expect(&first).to_owned();
+        Self { process, address, output: output.into() }
+    }
+
+    fn post(&self, path: &str, body: &str) {
+        let mut connection = TcpStream::connect(&self.address).unwrap();
+        send(&mut connection, path, body);
+        read_answer(&mut connection);
+    }
+
+    fn assert_lines(&self, expected: &[&str]) {
+        let mut output = self.output.borrow_mut();
+        for line in expected {
+            assert_eq!(output.next().unwrap().unwrap(), *line);
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.process.kill(); // fails if it has ended
+        let _ = self.process.wait();
+    }
+}
+
+fn program() -> Command {
+    let test = std::env::current_exe().unwrap();
+    let path: PathBuf = test.ancestors().nth(2).unwrap().join("examples/mock_api");
+    assert!(path.exists(), "{} is missing: run `cargo build --example mock_api` first", path.display());
+    let mut program = Command::new(path);
+    program.current_dir(env!("CARGO_MANIFEST_DIR"));
+    program
+}
+
+fn connect(api: &MockApi) -> TcpStream {
+    TcpStream::connect(api.address()).unwrap()
+}
+
+/// One request on a connection of its own; what came back, and how it ended if not with the end of the answer.
+fn ask(api: &MockApi, path: &str, body: &str) -> String {
+    let mut connection = connect(api);
+    send(&mut connection, path, body);
+    read_answer(&mut connection)
+}
+
+fn send(connection: &mut TcpStream, path: &str, body: &str) {
+    let request = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    connection.write_all(request.as_bytes()).unwrap();
+}
+
+fn read_answer(connection: &mut TcpStream) -> String {
+    connection.set_read_timeout(Some(A_WHILE)).unwrap();
+    let mut answer = String::new();
+    loop {
+        let mut chunk = [0; 1000];
+        match connection.read(&mut chunk) {
+            Ok(0) => return answer,
+            Ok(n) => answer += &String::from_utf8_lossy(&chunk[..n]),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return answer + "nothing",
+            Err(_) => return answer + "reset",
+        }
+        if answer.starts_with("HTTP/1.1 4") || answer.contains("Content-Length: 0\r\n\r\n") {
+            return answer;
+        }
+    }
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect(answer)
+}
