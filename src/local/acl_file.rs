@@ -5,14 +5,14 @@
 //! and the first of them to decide decides, then those of the `pattern` lines; what no rule allows is denied. Either
 //! way the `deny` rules are weighed before all others.
 //!
-//! Where 2.0 and 2.1 differ, [`Placeholders`] says which of them is followed. Stricter than 2.0 is one thing: a
-//! pattern that starts with `%c` or `%u` does not reach topics that start with `$`, or a client that calls itself
-//! `$CONTROL` could send commands to the broker (2.1 closed that hole).
+//! Where 2.0 and 2.1 differ, [`Placeholders`] says which of them is followed. In one thing 2.1 is always followed: a
+//! pattern that starts with `%c` or `%u` does not reach topics that start with `$`. In 2.0 a client that calls
+//! itself `$CONTROL` can send commands to the broker where there is such a pattern.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 
-use super::error::{LocalError, Place};
+use super::error::{LocalError, Mismatch};
 use super::text;
 use crate::question::Access;
 use crate::topic;
@@ -35,7 +35,7 @@ pub struct AclFile {
     patterns: Rules<Pattern>,
 }
 
-/// Rules that are weighed together, in the order in which they count: the lists, not the lines in them.
+/// Rules that are weighed together: first what is denied, then what is granted. Within either, order is nothing.
 #[derive(Debug)]
 struct Rules<Filter> {
     denied: Vec<Filter>,
@@ -102,12 +102,13 @@ impl AclFile {
     /// first column.
     ///
     /// # Errors
-    /// The first line that the broker would refuse, or that can never have an effect.
+    /// The first line that the brokers refuse, and beyond these: an access word without a topic, a topic with
+    /// control characters (which no client can use), and what is no clean UTF-8 text.
     pub fn parse(text: &str, source_name: &str, placeholders: Placeholders) -> Result<Self, LocalError> {
         let mut file = Self { users: HashMap::new(), patterns: Rules::EMPTY };
         let mut user = None;
         for (place, line) in text::meaningful_lines(text, source_name)? {
-            match Line::parse(line, &place)? {
+            match Line::parse(line).map_err(|mismatch| mismatch.at(&place))? {
                 Line::User(name) => user = Some(name),
                 Line::Pattern(rule, filter) => file.patterns.add(rule, Pattern::parse(filter, placeholders)),
                 Line::Topic(rule, filter) => {
@@ -245,74 +246,56 @@ const ACCESS_WORDS: [(&str, Rule); 4] = [
 ];
 
 impl<'t> Line<'t> {
-    fn parse(line: &'t str, place: &Place) -> Result<Self, LocalError> {
-        if line.trim_start_matches(' ').starts_with('\t') {
-            return Err(LocalError::unexpected(place, "a line that starts with a tab", "spaces or none"));
-        }
+    fn parse(line: &'t str) -> Result<Self, Mismatch> {
         let (keyword, rest) = split_word(line);
-        let line = match keyword {
-            "user" if rest.is_empty() => {
-                return Err(LocalError::unexpected(place, "user without a name", "user NAME"));
-            }
-            "user" => Line::User(text::trim(rest)),
-            "topic" => parse_rule(keyword, rest, place).map(|(rule, filter)| Line::Topic(rule, filter))?,
-            "pattern" => {
-                parse_rule(keyword, rest, place).map(|(rule, filter)| Line::Pattern(rule, filter))?
-            }
+        match keyword {
+            "user" if rest.is_empty() => Err(Mismatch::new("user without a name", "user NAME")),
+            "user" => Ok(Line::User(text::trim(rest))),
+            "topic" => parse_rule(keyword, rest).map(|(rule, filter)| Line::Topic(rule, filter)),
+            "pattern" => parse_rule(keyword, rest).map(|(rule, filter)| Line::Pattern(rule, filter)),
             // Not quoted: this is what the lines of a password file look like.
             unknown if unknown.contains(':') => {
-                return Err(LocalError::unexpected(
-                    place,
-                    "a colon (is this a password file?)",
-                    EXPECTED_LINE,
-                ));
+                Err(Mismatch::new("a colon (is this a password file?)", EXPECTED_LINE))
             }
-            unknown => return Err(unknown_word(place, unknown, &KEYWORDS, EXPECTED_LINE)),
-        };
-        Ok(line)
+            unknown if unknown.starts_with('\t') => {
+                Err(Mismatch::new("a line that starts with a tab", EXPECTED_LINE))
+            }
+            unknown => Err(unknown_word(unknown, &KEYWORDS, EXPECTED_LINE)),
+        }
     }
 }
 
-/// The `[read|write|readwrite|deny] TOPIC` of a line.
-fn parse_rule<'t>(keyword: &str, text: &'t str, place: &Place) -> Result<(Rule, &'t str), LocalError> {
+/// The `[read|write|readwrite|deny] TOPIC` behind a keyword.
+fn parse_rule<'t>(keyword: &str, text: &'t str) -> Result<(Rule, &'t str), Mismatch> {
     let (word, rest) = split_word(text);
     let known = ACCESS_WORDS.iter().find(|(name, _)| *name == word);
     let (rule, filter) = match known {
         Some(&(_, rule)) if !rest.is_empty() => (rule, text::trim(rest)),
         // The brokers take this for a topic called `read`, which nobody means who writes it.
         Some(_) => {
-            return Err(LocalError::unexpected(
-                place,
+            return Err(Mismatch::new(
                 format!("{keyword} {word} without a topic"),
                 format!("{keyword} {word} TOPIC (and for a topic of this name, {keyword} readwrite {word})"),
             ));
         }
         None if word.is_empty() => {
             let expected = format!("{keyword} [read|write|readwrite|deny] TOPIC");
-            return Err(LocalError::unexpected(place, format!("{keyword} without a topic"), expected));
+            return Err(Mismatch::new(format!("{keyword} without a topic"), expected));
         }
         None if rest.is_empty() => (Rule::Grant(Grant::ReadWrite), word),
         None => {
             let expected = "read, write, readwrite or deny (a topic with spaces needs one of them in front)";
-            return Err(unknown_word(place, word, &ACCESS_WORDS.map(|(name, _)| name), expected));
+            return Err(unknown_word(word, &ACCESS_WORDS.map(|(name, _)| name), expected));
         }
     };
     if filter.contains(char::is_control) {
         let expected = "a topic without (no client can use such a topic; words are separated by spaces)";
-        return Err(LocalError::unexpected(
-            place,
-            format!("a control character in {}", text::quote(filter)),
-            expected,
-        ));
+        return Err(Mismatch::new(format!("a control character in {}", text::quote(filter)), expected));
     }
     if !topic::is_valid_filter(filter) {
         let expected =
             "+ and # to be whole levels, # the last one, and at most 65535 bytes and 200 separators";
-        return Err(LocalError::unexpected(
-            place,
-            format!("the bad topic {}", text::quote(filter)),
-            expected,
-        ));
+        return Err(Mismatch::new(format!("the bad topic {}", text::quote(filter)), expected));
     }
     Ok((rule, filter))
 }
@@ -324,11 +307,13 @@ fn split_word(text: &str) -> (&str, &str) {
     (word, rest.trim_start_matches(' '))
 }
 
-fn unknown_word(place: &Place, word: &str, known: &[&str], expected: &str) -> LocalError {
+fn unknown_word(word: &str, known: &[&str], expected: &str) -> Mismatch {
     /// Two slips of the finger: what is further off is no misspelling of words this short.
     const MAX_DISTANCE: usize = 2;
     let nearest = known
         .iter()
+        // A long word is no misspelling either, and comparing it would take memory in proportion.
+        .filter(|candidate| word.len() <= candidate.len() + MAX_DISTANCE)
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
         .filter(|&(distance, _)| distance <= MAX_DISTANCE)
         .min();
@@ -336,7 +321,7 @@ fn unknown_word(place: &Place, word: &str, known: &[&str], expected: &str) -> Lo
         Some((_, nearest)) => format!("{expected} (did you mean {nearest}?)"),
         None => expected.to_owned(),
     };
-    LocalError::unexpected(place, text::quote(word), expected)
+    Mismatch::new(text::quote(word), expected)
 }
 
 #[cfg(test)]
@@ -533,7 +518,7 @@ mod tests {
               first column, # (did you mean topic?)",
             ),
             ("topic\ta", "found \"topic\\ta\", expected a line"),
-            ("\ttopic a", "found a line that starts with a tab, expected spaces or none"),
+            ("\ttopic a", "found a line that starts with a tab, expected"),
             ("alice:$6$hash", "found a colon (is this a password file?), expected a line"),
             ("user", "found user without a name, expected user NAME"),
             ("user  ", "found user without a name, expected user NAME"),

@@ -37,6 +37,33 @@ impl fmt::Display for Place {
     }
 }
 
+/// Something that has no place where it stands. Neither field quotes what may be a password or its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch {
+    /// What stands there.
+    pub found: Cow<'static, str>,
+    /// What would be right.
+    pub expected: Cow<'static, str>,
+}
+
+impl Mismatch {
+    pub(super) fn new(found: impl Into<Cow<'static, str>>, expected: impl Into<Cow<'static, str>>) -> Self {
+        Self { found: found.into(), expected: expected.into() }
+    }
+
+    pub(super) fn at(self, place: &Place) -> LocalError {
+        LocalError::Mismatch { place: place.clone(), mismatch: self }
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "found {}, expected {}", self.found, self.expected)
+    }
+}
+
+impl std::error::Error for Mismatch {}
+
 /// Why local users or their topic rules could not be taken over. No password and no hash is in any of the texts.
 #[derive(Debug)]
 pub enum LocalError {
@@ -54,14 +81,12 @@ pub enum LocalError {
         /// The largest file that is read, in bytes.
         limit: u64,
     },
-    /// Something that has no place there.
-    Unexpected {
-        /// Where it stands.
+    /// A line, or the value of an option, is not what it should be.
+    Mismatch {
+        /// Which one.
         place: Place,
-        /// What it is.
-        found: Cow<'static, str>,
-        /// What would be right.
-        expected: Cow<'static, str>,
+        /// What is wrong with it.
+        mismatch: Mismatch,
     },
     /// A user has two hashes, and which one counts would be a guess.
     Duplicate {
@@ -72,16 +97,6 @@ pub enum LocalError {
         /// Where it was seen again.
         second: Place,
     },
-}
-
-impl LocalError {
-    pub(super) fn unexpected(
-        place: &Place,
-        found: impl Into<Cow<'static, str>>,
-        expected: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        Self::Unexpected { place: place.clone(), found: found.into(), expected: expected.into() }
-    }
 }
 
 impl fmt::Display for LocalError {
@@ -97,9 +112,7 @@ impl fmt::Display for LocalError {
                     path.display()
                 )
             }
-            Self::Unexpected { place, found, expected } => {
-                write!(f, "{place}: found {found}, expected {expected}")
-            }
+            Self::Mismatch { place, mismatch } => write!(f, "{place}: {mismatch}"),
             Self::Duplicate { name, first, second } => {
                 let name = text::quote(name);
                 write!(

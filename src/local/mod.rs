@@ -1,7 +1,7 @@
 //! Users and topic rules that the operator wrote down: decided without asking the API.
 //!
 //! Both files have Mosquitto's own formats, so that a broker's `password_file` and `acl_file` can be handed to
-//! the plugin as they are. What the broker skips with a warning, or without, is an error here.
+//! the plugin as they are. Where the broker skips a line that it does not understand, this is an error.
 #![forbid(unsafe_code)]
 
 mod acl_file;
@@ -11,7 +11,7 @@ mod text;
 mod users;
 
 pub use acl_file::{AclFile, Placeholders};
-pub use error::{LocalError, Place};
-pub use password::{NotAHash, PasswordHash};
+pub use error::{LocalError, Mismatch, Place};
+pub use password::PasswordHash;
 pub use text::{is_world_readable, read};
 pub use users::Users;

@@ -1,7 +1,6 @@
 //! The password hashes that `mosquitto_passwd` writes.
 #![forbid(unsafe_code)]
 
-use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -13,6 +12,8 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use ring::{digest, pbkdf2};
 use subtle::ConstantTimeEq;
+
+use super::error::Mismatch;
 
 /// Output of SHA-512 in bytes; the longest hash there is in any of the formats.
 const SHA512_BYTES: usize = 64;
@@ -59,29 +60,6 @@ enum Scheme {
     Argon2id(Params),
 }
 
-/// Why a text is no password hash. Neither field quotes it: it may be a password somebody forgot to hash.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotAHash {
-    /// What stands there.
-    pub found: Cow<'static, str>,
-    /// What should.
-    pub expected: Cow<'static, str>,
-}
-
-impl NotAHash {
-    fn new(found: impl Into<Cow<'static, str>>, expected: impl Into<Cow<'static, str>>) -> Self {
-        Self { found: found.into(), expected: expected.into() }
-    }
-}
-
-impl fmt::Display for NotAHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "found {}, expected {}", self.found, self.expected)
-    }
-}
-
-impl std::error::Error for NotAHash {}
-
 /// Without salt and hash, so that no log line can hold them by accident.
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,11 +75,11 @@ impl PasswordHash {
     /// Reads `$6$salt$hash`, `$7$iterations$salt$hash` or `$argon2id$v=19$m=..,t=..,p=..$salt$hash`.
     ///
     /// # Errors
-    /// [`NotAHash`] if the text is in none of these formats, or if checking a password against it would take more
-    /// memory or time than a broker can spare.
-    pub fn parse(text: &str) -> Result<Self, NotAHash> {
+    /// The text is in none of these formats, or checking a password against it would take more memory or time than
+    /// a broker can spare.
+    pub fn parse(text: &str) -> Result<Self, Mismatch> {
         let Some(fields) = text.strip_prefix('$') else {
-            return Err(NotAHash::new("something that is no hash", HASH_FORMATS));
+            return Err(Mismatch::new("something that is no hash", HASH_FORMATS));
         };
         let fields: Vec<&str> = fields.split('$').collect();
         match fields[..] {
@@ -121,14 +99,14 @@ impl PasswordHash {
                 let params = parse_argon2_params(version, params, hash.len())?;
                 Ok(Self { scheme: Scheme::Argon2id(params), salt, hash })
             }
-            ["6", ..] => Err(NotAHash::new("a $6$ hash in another form (of crypt(3)?)", "$6$salt$hash")),
-            ["7", ..] => Err(NotAHash::new("a $7$ hash in another form", "$7$iterations$salt$hash")),
-            ["argon2id", ..] => Err(NotAHash::new("an argon2id hash in another form", ARGON2_FORMAT)),
+            ["6", ..] => Err(Mismatch::new("a $6$ hash in another form (of crypt(3)?)", "$6$salt$hash")),
+            ["7", ..] => Err(Mismatch::new("a $7$ hash in another form", "$7$iterations$salt$hash")),
+            ["argon2id", ..] => Err(Mismatch::new("an argon2id hash in another form", ARGON2_FORMAT)),
             // Named only where the scheme is a known one: anything else might be part of a password.
-            ["argon2i" | "argon2d", ..] => Err(NotAHash::new("another argon2 than argon2id", HASH_FORMATS)),
-            ["2a" | "2b" | "2x" | "2y", ..] => Err(NotAHash::new("a bcrypt hash", HASH_FORMATS)),
-            ["1" | "5" | "y" | "gy" | "apr1", ..] => Err(NotAHash::new("a hash of crypt(3)", HASH_FORMATS)),
-            _ => Err(NotAHash::new("an unknown hash format", HASH_FORMATS)),
+            ["argon2i" | "argon2d", ..] => Err(Mismatch::new("another argon2 than argon2id", HASH_FORMATS)),
+            ["2a" | "2b" | "2x" | "2y", ..] => Err(Mismatch::new("a bcrypt hash", HASH_FORMATS)),
+            ["1" | "5" | "y" | "gy" | "apr1", ..] => Err(Mismatch::new("a hash of crypt(3)", HASH_FORMATS)),
+            _ => Err(Mismatch::new("an unknown hash format", HASH_FORMATS)),
         }
     }
 
@@ -170,10 +148,10 @@ impl PasswordHash {
 const HASH_FORMATS: &str = "$6$.., $7$.. or $argon2id$.. as mosquitto_passwd writes them";
 const ARGON2_FORMAT: &str = "$argon2id$v=19$m=..,t=..,p=..$salt$hash";
 
-fn decode(what: &str, text: &str, lengths: &RangeInclusive<usize>) -> Result<Vec<u8>, NotAHash> {
+fn decode(what: &str, text: &str, lengths: &RangeInclusive<usize>) -> Result<Vec<u8>, Mismatch> {
     let bytes = BASE64
         .decode(text)
-        .map_err(|_| NotAHash::new(format!("a {what} that is no base64"), format!("a base64 {what}")))?;
+        .map_err(|_| Mismatch::new(format!("a {what} that is no base64"), format!("a base64 {what}")))?;
     if lengths.contains(&bytes.len()) {
         return Ok(bytes);
     }
@@ -181,39 +159,39 @@ fn decode(what: &str, text: &str, lengths: &RangeInclusive<usize>) -> Result<Vec
         (least, most) if least == most => format!("{least} bytes"),
         (least, most) => format!("{least} to {most} bytes"),
     };
-    Err(NotAHash::new(format!("a {what} of {} bytes", bytes.len()), expected))
+    Err(Mismatch::new(format!("a {what} of {} bytes", bytes.len()), expected))
 }
 
-fn parse_iterations(text: &str) -> Result<NonZeroU32, NotAHash> {
+fn parse_iterations(text: &str) -> Result<NonZeroU32, Mismatch> {
     parse_decimal(text)
         .and_then(NonZeroU32::new)
         .filter(|iterations| iterations.get() <= MAX_ITERATIONS)
         .ok_or_else(|| {
-            NotAHash::new(
+            Mismatch::new(
                 "a bad number of iterations",
                 format!("1 to {MAX_ITERATIONS} (more would stall the broker)"),
             )
         })
 }
 
-fn parse_argon2_params(version: &str, params: &str, hash_bytes: usize) -> Result<Params, NotAHash> {
+fn parse_argon2_params(version: &str, params: &str, hash_bytes: usize) -> Result<Params, Mismatch> {
     if version != "v=19" {
-        return Err(NotAHash::new("another version of argon2", "v=19"));
+        return Err(Mismatch::new("another version of argon2", "v=19"));
     }
     let malformed =
-        || NotAHash::new("malformed argon2 parameters", "m=KiB,t=passes,p=lanes, m at least 8 times p");
+        || Mismatch::new("malformed argon2 parameters", "m=KiB,t=passes,p=lanes, m at least 8 times p");
     let fields: Vec<&str> = params.split(',').collect();
     let [memory, passes, lanes] = fields[..] else { return Err(malformed()) };
     let value = |field: &str, name| field.strip_prefix(name).and_then(parse_decimal).ok_or_else(malformed);
     let (memory, passes, lanes) = (value(memory, "m=")?, value(passes, "t=")?, value(lanes, "p=")?);
     if memory > MAX_MEMORY_KIB {
-        return Err(NotAHash::new(
+        return Err(Mismatch::new(
             format!("argon2id that takes {memory} KiB of memory"),
             format!("m of at most {MAX_MEMORY_KIB}"),
         ));
     }
     if u64::from(memory) * u64::from(passes) > MAX_PASSES_TIMES_KIB {
-        return Err(NotAHash::new(
+        return Err(Mismatch::new(
             format!("argon2id that makes {passes} passes over {memory} KiB"),
             format!("m times t of at most {MAX_PASSES_TIMES_KIB} (more would take many seconds)"),
         ));
@@ -340,8 +318,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_taken(text in "\\$?(6|7|argon2id|v=19|m=8,t=1,p=1|[$0-9A-Za-z+/=,]){0,8}.{0,20}") {
-            if let Err(not_a_hash) = PasswordHash::parse(&text) {
-                prop_assert!(!not_a_hash.to_string().is_empty());
+            if let Err(mismatch) = PasswordHash::parse(&text) {
+                prop_assert!(!mismatch.to_string().is_empty());
             }
         }
     }

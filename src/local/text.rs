@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::error::{LocalError, Place};
+use super::error::{LocalError, Mismatch, Place};
 
 /// The largest file in bytes. 64 MiB hold some 300,000 users with their hashes; the bound keeps a mistaken
 /// path from filling the broker's memory.
@@ -36,7 +36,7 @@ pub fn read(path: &Path) -> Result<String, LocalError> {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
         let place = Place::new(&path.to_string_lossy()).at_line(line);
-        LocalError::unexpected(&place, "bytes that are not UTF-8", "UTF-8 text")
+        Mismatch::new("bytes that are not UTF-8", "UTF-8 text").at(&place)
     })
 }
 
@@ -57,15 +57,11 @@ pub(super) fn meaningful_lines<'t>(
 ) -> Result<impl Iterator<Item = (Place, &'t str)>, LocalError> {
     let source = Place::new(source_name);
     if text.starts_with('\u{feff}') {
-        return Err(LocalError::unexpected(
-            &source.at_line(1),
-            "a byte order mark",
-            "UTF-8 text without one",
-        ));
+        return Err(Mismatch::new("a byte order mark", "UTF-8 text without one").at(&source.at_line(1)));
     }
     if let Some(at) = text.find('\0') {
         let line = 1 + text[..at].matches('\n').count();
-        return Err(LocalError::unexpected(&source.at_line(line), "a NUL character", "text"));
+        return Err(Mismatch::new("a NUL character", "text").at(&source.at_line(line)));
     }
     let lines =
         text.split('\n').enumerate().map(move |(index, line)| (source.at_line(index + 1), trim_end(line)));

@@ -4,14 +4,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::error::{LocalError, Place};
+use super::error::{LocalError, Mismatch, Place};
 use super::password::PasswordHash;
 use super::text;
 
 /// The longest name in bytes: the length of an MQTT string has 16 bits (MQTT 5.0, section 1.5.4).
 const MAX_NAME_BYTES: usize = u16::MAX as usize;
-
-const EXPECTED: &str = "name:hash as mosquitto_passwd writes it";
 
 /// The local users, each with the hash of a password.
 #[derive(Debug, Default)]
@@ -65,29 +63,8 @@ impl Users {
         self.by_name.is_empty()
     }
 
-    /// What stands before the colon is a name and may be quoted in errors. What stands behind it may not, nor may
-    /// a line without a colon: either can be a password.
     fn insert(&mut self, entry: &str, place: Place) -> Result<(), LocalError> {
-        let unexpected = |found: &'static str| LocalError::unexpected(&place, found, EXPECTED);
-        let (name, hash) = entry.split_once(':').ok_or_else(|| unexpected("text without a colon"))?;
-        let (name, hash) = (text::trim(name), text::trim(hash));
-        if name.is_empty() {
-            return Err(unexpected("an empty name"));
-        }
-        if name.len() > MAX_NAME_BYTES {
-            return Err(unexpected("a name of more than 65535 bytes"));
-        }
-        if name.contains(char::is_control) {
-            return Err(unexpected("a name with a control character (which no client can send)"));
-        }
-        if hash.is_empty() {
-            return Err(unexpected("a line without a hash"));
-        }
-        let password = PasswordHash::parse(hash).map_err(|not_a_hash| LocalError::Unexpected {
-            place: place.clone(),
-            found: not_a_hash.found,
-            expected: not_a_hash.expected,
-        })?;
+        let (name, password) = parse_entry(entry).map_err(|mismatch| mismatch.at(&place))?;
         match self.by_name.entry(name.to_owned()) {
             Entry::Vacant(free) => {
                 free.insert(User { password, place });
@@ -100,6 +77,27 @@ impl Users {
             }),
         }
     }
+}
+
+/// What stands before the colon is a name and may be quoted in errors. What stands behind it may not, nor may a
+/// line without a colon: either can be a password.
+fn parse_entry(entry: &str) -> Result<(&str, PasswordHash), Mismatch> {
+    let mismatch = |found: &'static str| Mismatch::new(found, "name:hash as mosquitto_passwd writes it");
+    let (name, hash) = entry.split_once(':').ok_or_else(|| mismatch("text without a colon"))?;
+    let (name, hash) = (text::trim(name), text::trim(hash));
+    if name.is_empty() {
+        return Err(mismatch("an empty name"));
+    }
+    if name.len() > MAX_NAME_BYTES {
+        return Err(mismatch("a name of more than 65535 bytes"));
+    }
+    if name.contains(char::is_control) {
+        return Err(mismatch("a name with a control character (which no client can send)"));
+    }
+    if hash.is_empty() {
+        return Err(mismatch("a line without a hash"));
+    }
+    Ok((name, PasswordHash::parse(hash)?))
 }
 
 #[cfg(test)]
