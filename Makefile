@@ -39,7 +39,9 @@ demo: build brokers ## show the plugin at work, in every broker (ARGS=2.0.11: in
 	@MHA_PLUGIN="$(target)/release/$(plugin)" MOCK_API="$(target)/debug/examples/mock_api" scripts/demo.sh $(ARGS)
 
 .PHONY: test
-test: setup brokers ## run all tests, against every broker (ARGS='--test NAME': some of them)
+test: ## run all tests, against every broker (ARGS='--test NAME': some of them)
+	@scripts/setup.sh tests
+	@scripts/brokers.sh all
 	$(CARGO) build --lib
 	$(CARGO) test $(ARGS)
 

@@ -1,6 +1,8 @@
 #!/bin/sh
-# Installs what building, testing and the demo need on a Debian machine, and
-# nothing else. Run it as often as you like: with nothing missing it only looks.
+# Installs what building and the demo need on a Debian machine, and nothing else.
+# Run it as often as you like: with nothing missing it only looks.
+#
+#   scripts/setup.sh [tests]      tests: and what the tests call
 #
 # Mosquitto's own packages are left out on purpose. Even mosquitto-dev, which has
 # the headers, depends on the broker, and installing that starts a service on
@@ -12,6 +14,15 @@ set -eu
 # make              for the Makefile
 # ca-certificates   for cargo to trust its registry
 packages="libclang-dev gcc libc6-dev make ca-certificates"
+
+# Programs that the tests call, and their packages: certificates, the symbols of
+# the plugin, and the two API servers of the README. Any version will do, from
+# wherever it was installed.
+case ${1:-} in
+    '') tools='' ;;
+    tests) tools='openssl:openssl readelf:binutils python3:python3 node:nodejs' ;;
+    *) echo "usage: $0 [tests]" >&2; exit 2 ;;
+esac
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 
@@ -31,13 +42,16 @@ check_rust() {
     at_least "$found" "$wanted" || die "cargo is $found, and this needs $wanted or newer (Debian's own is too old: use rustup)."
 }
 
-# Prints the packages that are not wholly installed, one a line.
+# Prints the packages that are missing, one a line.
 missing() {
     # dpkg-query fails when it knows nothing of one of them; that is an answer, too.
     # shellcheck disable=SC2016,SC2086  # the $'s are dpkg's, and $packages is several words
     installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' $packages 2>/dev/null || true)
     for package in $packages; do
         echo "$installed" | grep -qx "$package installed" || echo "$package"
+    done
+    for tool in $tools; do
+        command -v "${tool%:*}" >/dev/null || echo "${tool#*:}"
     done
 }
 
