@@ -789,6 +789,18 @@ fn a_certificate_with_a_local_users_name_inherits_nothing() {
                 inherited.push(format!("a sleeping session, reloaded: {reload}"));
             }
         }
+
+        // One whose session the broker has given up meanwhile.
+        for round in 0..3 {
+            let client_id = format!("expired-{round}");
+            stage.alice(&client_id).session_expiry(1).accepted(port).disconnect();
+            stage.broker.wait_for_log(&format!("Expiring client {client_id}"), PATIENCE);
+            for attempt in 0..4 {
+                if stage.certificate_may_write(&client_id) {
+                    inherited.push(format!("an expired session, round {round}, attempt {attempt}"));
+                }
+            }
+        }
         assert!(inherited.is_empty(), "mosquitto {version}: {inherited:?}");
 
         // With her password, she has her rights wherever she was.
