@@ -335,10 +335,14 @@ impl Client {
 
     /// The time that the broker takes to answer a PINGREQ.
     pub fn ping(&mut self) -> Duration {
+        self.try_ping(PATIENCE).expect("PINGRESP")
+    }
+
+    /// The same, or nothing if no answer comes in time or the connection ends.
+    pub fn try_ping(&mut self, timeout: Duration) -> Option<Duration> {
         let start = Instant::now();
         self.send(&[PINGREQ << 4, 0]);
-        self.await_packet(PINGRESP, PATIENCE).expect("PINGRESP");
-        start.elapsed()
+        self.await_packet(PINGRESP, timeout).map(|_| start.elapsed())
     }
 
     /// Says goodbye, so that no will is sent.

@@ -6,6 +6,7 @@ pub mod broker;
 pub mod client;
 pub mod mock_api;
 
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -45,7 +46,14 @@ pub fn free_port() -> u16 {
 /// An API with these rules, in the format of `examples/api-rules.txt`.
 pub fn api(rules: &str) -> MockApi {
     let rules: Rules = rules.parse().expect("rules of the mock API");
-    MockApi::listen(("127.0.0.1", free_port()), rules).expect("mock API")
+    loop {
+        match MockApi::listen(("127.0.0.1", free_port()), rules.clone()) {
+            Ok(api) => return api,
+            // Another test program looked at the same port just now.
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            Err(error) => panic!("mock API: {error}"),
+        }
+    }
 }
 
 /// A broker whose plugin asks this API about logins and topics.

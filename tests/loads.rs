@@ -1,0 +1,149 @@
+//! One file loads into every broker, says what it will do, and refuses to start half-way.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::process::Command;
+
+mod support;
+use support::broker::{plugin, plugin_line};
+use support::{Broker, Connect, PATIENCE, Reply, Version, api, broker_asking, on_every_broker};
+
+const RULES: &str = "user sensor secret\nallow all #\n";
+
+#[test]
+fn exports_the_plugin_interface_and_nothing_else() {
+    let mut exported: Vec<String> = readelf("--dyn-syms")
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(
+            |fields| matches!(fields[..], [_, _, _, _, "GLOBAL" | "WEAK", _, section, _] if section != "UND"),
+        )
+        .map(|fields| fields[7].to_owned())
+        .collect();
+    exported.sort();
+    assert_eq!(exported, ["mosquitto_plugin_cleanup", "mosquitto_plugin_init", "mosquitto_plugin_version"]);
+}
+
+#[test]
+fn needs_no_library_but_the_c_library() {
+    let dynamic = readelf("--dynamic");
+    let needed = dynamic.lines().filter(|line| line.contains("(NEEDED)"));
+    let names: Vec<&str> = needed.filter_map(|line| line.split(['[', ']']).nth(1)).collect();
+    assert!(names.contains(&"libc.so.6"), "{dynamic}");
+    let of_the_system = ["libc.so.", "libgcc_s.so.", "ld-linux", "libm.so."];
+    let others: Vec<_> =
+        names.iter().filter(|name| !of_the_system.iter().any(|own| name.starts_with(own))).collect();
+    assert!(others.is_empty(), "{others:?}");
+}
+
+#[test]
+fn says_at_the_start_what_it_will_do() {
+    on_every_broker(|version| {
+        let broker = Broker::with(version)
+            .option("auth_url", "http://joe:hush-hush@127.0.0.1:9/auth")
+            .option("acl_url", "http://127.0.0.1:9/acl?key=hush-hush")
+            .option("header", "Authorization: hush-hush")
+            .option("cache_size", 4321)
+            .start();
+        let log = broker.log();
+        let own: Vec<&str> = log.lines().filter(|line| line.contains("mosquitto-http-auth: ")).collect();
+        assert!((1..=2).contains(&own.len()), "one or two lines: {own:?}");
+        let mode = if version.is_2_1() { " mode" } else { "blocking mode" };
+        for fact in
+            [env!("CARGO_PKG_VERSION"), "http://127.0.0.1:9/auth", "http://127.0.0.1:9/acl", "4321", mode]
+        {
+            assert!(own.iter().any(|line| line.contains(fact)), "{fact:?} is not in {own:?}");
+        }
+        assert!(!log.contains("hush"), "a secret is in the log");
+    });
+}
+
+#[test]
+fn tells_the_broker_its_name() {
+    let broker = Broker::with(Version::V2_1).option("auth_url", "http://127.0.0.1:9/").start();
+    broker.wait_for_log(concat!("Plugin mosquitto-http-auth version ", env!("CARGO_PKG_VERSION")), PATIENCE);
+}
+
+#[test]
+fn a_bad_option_keeps_the_broker_from_starting() {
+    on_every_broker(|version| {
+        let failure =
+            Broker::with(version).option("auth_ulr", "http://127.0.0.1:9/").start_expecting_failure();
+        assert!(failure.code.is_some_and(|code| code != 0), "{failure:?}");
+        for word in ["auth_ulr", "auth_url"] {
+            assert!(failure.log.contains(word), "{word:?} is not in the log: {}", failure.log);
+        }
+    });
+}
+
+/// Such a plugin has nothing to decide with: whoever configured it meant something else.
+#[test]
+fn without_users_and_without_an_api_the_broker_does_not_start() {
+    on_every_broker(|version| {
+        let failure = Broker::with(version).start_expecting_failure();
+        assert!(failure.code.is_some_and(|code| code != 0), "{failure:?}");
+        assert!(failure.log.contains("auth_url"), "{}", failure.log);
+    });
+}
+
+/// 2.0 registers a callback once for each library, and 2.1 once for each instance.
+#[test]
+fn a_second_plugin_line_for_the_same_file_works_or_is_explained() {
+    on_every_broker(|version| {
+        let api = api(RULES);
+        let setup = broker_asking(version, &api)
+            .line(plugin_line(&plugin()))
+            .line(format!("plugin_opt_auth_url {}", api.auth_url()));
+        if version.is_2_1() {
+            let broker = setup.start();
+            Connect::v3("client").login("sensor", "secret").accepted(broker.port());
+            Connect::v3("client").login("sensor", "wrong").refused(broker.port());
+        } else {
+            let failure = setup.start_expecting_failure();
+            assert!(failure.code.is_some_and(|code| code != 0), "{failure:?}");
+            let explained = failure.log.lines().find(|line| line.contains("(code 31)"));
+            assert!(explained.is_some_and(|line| line.contains("same file")), "{}", failure.log);
+        }
+    });
+}
+
+#[test]
+fn two_listeners_have_two_independent_instances() {
+    on_every_broker(|version| {
+        let inside = api("user inside secret\nallow all #\n");
+        let outside = api("user outside secret\nallow all #\n");
+        let mut broker = broker_asking(version, &inside)
+            .global("per_listener_settings true")
+            .listener([
+                plugin_line(&plugin()),
+                format!("plugin_opt_auth_url {}", outside.auth_url()),
+                format!("plugin_opt_acl_url {}", outside.acl_url()),
+            ])
+            .start();
+        let [inner_port, outer_port] = *broker.ports() else { panic!("two ports") };
+
+        let mut inner = Connect::v3("a").login("inside", "secret").accepted(inner_port);
+        let mut outer = Connect::v3("b").login("outside", "secret").accepted(outer_port);
+        Connect::v3("c").login("inside", "secret").refused(outer_port);
+        Connect::v3("d").login("outside", "secret").refused(inner_port);
+
+        assert!(inner.may_subscribe("news"));
+        outer.publish("news", "hello");
+        assert_eq!(inner.receive(PATIENCE).expect("message").payload, b"hello");
+        let names = |requests: Vec<support::Request>| {
+            requests.iter().map(|request| request.field("username").to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(inside.topic_checks()), ["inside", "inside"], "subscribe and read");
+        assert_eq!(names(outside.topic_checks()), ["outside"], "write");
+
+        inside.answer(Reply::Hang);
+        Connect::v3("e").login("outside", "secret").accepted(outer_port);
+        assert!(broker.terminate().0.success());
+    });
+}
+
+fn readelf(part: &str) -> String {
+    let output =
+        Command::new("readelf").args(["--wide", part]).arg(plugin()).output().expect("readelf, of binutils");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
