@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bindings = bindgen::Builder::default()
         .header("wrapper.h")
         .clang_args(unpacked)
-        .allowlist_type("mha_broker|mosquitto_opt|mosquitto_evt_(acl_check|basic_auth|disconnect|reload|tick)")
+        .allowlist_type("mha_.*|mosquitto_opt|mosquitto_evt_(acl_check|disconnect)")
         .allowlist_function("mha_broker_find")
         .allowlist_var("MHA_.*|MOSQ_ACL_.*|MOSQ_LOG_(ERR|WARNING|NOTICE|INFO)")
         .allowlist_item("mosquitto_plugin_event|mosq_err_t")

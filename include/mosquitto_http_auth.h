@@ -17,8 +17,31 @@ int mosquitto_plugin_set_info(mosquitto_plugin_id_t *identifier, const char *plu
 struct mosquitto *mosquitto_client(const char *clientid);
 void mosquitto_complete_basic_auth(const char *clientid, int result);
 
-/* MOSQ_ERR_AUTH_DELAYED of 2.1 (include/mosquitto/defs.h). */
+/* MOSQ_ERR_AUTH_DELAYED and MOSQ_ERR_SERVER_BUSY of 2.1 (include/mosquitto/defs.h). */
 #define MHA_ERR_AUTH_DELAYED (-5)
+#define MHA_ERR_SERVER_BUSY 137
+
+/* MOSQ_EVT_CLIENT_OFFLINE of 2.1 (include/mosquitto/broker.h), instead of MOSQ_EVT_DISCONNECT for clients
+ * whose session stays. Its data has the layout of struct mosquitto_evt_disconnect. */
+#define MHA_EVT_CLIENT_OFFLINE 28
+
+/* Two event structs as this plugin reads them. The layouts are those of every version; what differs is how
+ * the headers call a field. */
+struct mha_evt_basic_auth {
+	void *future;
+	struct mosquitto *client;
+	char *username;
+	char *password;
+	/* Since 2.1.3; before that reserved and 0. */
+	uint16_t password_len;
+};
+
+struct mha_evt_tick {
+	void *future;
+	long now_ns;
+	/* next_ns in 2.0, which ignores it; next_ms since 2.1. */
+	long next_ms;
+};
 
 /* Every function of the broker that the plugin calls; NULL where this broker has none. */
 struct mha_broker {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 
+use crate::brake::{self, CountBy};
 use crate::question::{Access, Kind, Verdict};
 pub use value::{Prefetch, header_lines, shown_url};
 use value::{
@@ -71,6 +72,8 @@ pub struct Config {
     pub anonymous: Verdict,
     /// Whether clients wait beside the broker or the broker for the API.
     pub auth_mode: AuthMode,
+    /// When to slow down who tries wrong passwords.
+    pub brake: brake::Settings,
 }
 
 /// Who waits while the API decides about a login.
@@ -135,9 +138,9 @@ impl OptionSpec {
 
 /// Takes a value into a field: parse, then assign.
 macro_rules! into {
-    ($field:ident, $parse:expr) => {
+    ($($field:ident).+, $parse:expr) => {
         |config, text| {
-            config.$field = $parse(text)?;
+            config.$($field).+ = $parse(text)?;
             Ok(())
         }
     };
@@ -150,6 +153,8 @@ macro_rules! into {
 }
 
 /// Every option, in the order of the README.
+// A row with every flag leaves nothing for the rest of the struct.
+#[allow(clippy::needless_update)]
 pub const OPTIONS: &[OptionSpec] = options![
     "auth_url" [secret], "", "http:// or https:// URLs, separated by spaces",
         "Where to ask about logins. Several URLs are tried in order when one gives no answer. Without it, \
@@ -238,6 +243,24 @@ pub const OPTIONS: &[OptionSpec] = options![
          `blocking`: the broker always waits. `delayed`: a broker that cannot let them wait does not start.",
         into!(auth_mode, |text| choice(text, &[
             ("auto", AuthMode::Auto), ("blocking", AuthMode::Blocking), ("delayed", AuthMode::Delayed),
+        ]));
+    "brake_after", "5", "a whole number from 0 to 1000; 0 = never",
+        "Wrong passwords after which further tries are refused without being looked at, for a time that grows. \
+         Credentials that were good within a day are always looked at. 0: never.",
+        into!(brake.after, |text| count(text, 0, 1_000));
+    "brake_pause", "1s", "a time from 10ms to 1h, such as 1s",
+        "How long the first of these pauses is. Each further wrong password doubles it.",
+        into!(brake.pause, |text| duration_between(text, Duration::from_millis(10), Duration::from_secs(3600)));
+    "brake_longest", "1m", "a time from 10ms to 24h, such as 1m",
+        "How long such a pause can get.",
+        into!(brake.longest, |text| {
+            duration_between(text, Duration::from_millis(10), Duration::from_secs(24 * 3600))
+        });
+    "brake_by", "address+username", "address+username or address",
+        "Whose wrong passwords are counted together. `address` also stops who tries many names, but behind a \
+         proxy, NAT or Unix socket everybody has the same. IPv6 addresses count by their first 64 bits.",
+        into!(brake.count_by, |text| choice(text, &[
+            ("address+username", CountBy::AddressAndUsername), ("address", CountBy::Address),
         ]));
 ];
 
@@ -373,6 +396,12 @@ impl Config {
             special_chars: Verdict::Deny,
             anonymous: Verdict::Deny,
             auth_mode: AuthMode::Auto,
+            brake: brake::Settings {
+                after: 0,
+                pause: Duration::ZERO,
+                longest: Duration::ZERO,
+                count_by: CountBy::AddressAndUsername,
+            },
         };
         for spec in OPTIONS.iter().filter(|spec| !spec.default.is_empty()) {
             let taken = (spec.set)(&mut config, spec.default);

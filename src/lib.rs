@@ -1,12 +1,16 @@
 //! A Mosquitto plugin that lets an HTTP API decide who may do what.
 
 pub mod api;
+pub mod brake;
 mod broker;
 pub mod cache;
 pub mod config;
+pub mod errands;
+pub mod host;
 pub mod local;
 pub mod log;
 pub mod panics;
+pub mod parking;
 pub mod plugin;
 pub mod question;
 pub mod sessions;

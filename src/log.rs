@@ -67,6 +67,11 @@ impl Log {
         self.push(&mut self.state(), level, line.into());
     }
 
+    /// Queues a warning.
+    pub fn trouble(&self, line: &str) {
+        self.write(Level::Warning, line);
+    }
+
     /// Queues the line of a refused client, unless there are too many of them: clients can cause these,
     /// and a flood of them must not fill the disk. The line is made only if it is written.
     pub fn refusal(&self, now: Instant, line: impl FnOnce() -> String) {

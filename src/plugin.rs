@@ -2,39 +2,36 @@
 //! each event of the broker.
 #![forbid(unsafe_code)]
 
+mod checker;
+mod login;
 mod patience;
 mod setup;
+mod sweep;
 
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 
 use crate::api::Target;
 use crate::api::worker::{Class, Worker};
-use crate::cache::key::Fingerprinter;
+use crate::brake::Brake;
+use crate::cache::key::{Fingerprint, Fingerprinter};
 use crate::config::Config;
+use crate::errands::Errands;
+use crate::host::Host;
 use crate::log::{Level, Log, quoted};
+use crate::parking::Parking;
 use crate::question::{Access, Answer, NoAnswer, Question, Verdict};
 use crate::sessions::{Client, Sessions};
-use crate::verdicts::Verdicts;
+use crate::verdicts::{Listener, Verdicts};
+use checker::Checker;
+pub use login::Login;
 use patience::Patience;
-use setup::Local;
 pub use setup::StartError;
-
-/// What the plugin needs of the broker's process. Everything here may be called from any thread.
-pub trait Host: Send + Sync {
-    /// Starts a thread that takes no signals, since those are for the broker's own thread.
-    fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
-    /// Whether the caller is the broker's own thread, which serves all clients. (Mosquitto 2.1 also asks
-    /// from the thread of its HTTP listener.)
-    fn is_broker_thread(&self) -> bool;
-    /// Whether this is Mosquitto 2.1 or later.
-    fn is_2_1(&self) -> bool;
-}
+use setup::{Local, Mode};
 
 /// What the plugin says to a question of the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,17 +42,12 @@ pub enum Ruling {
     Deny,
     /// Not this plugin's business: the next plugin or the broker itself decides.
     Defer,
-}
-
-/// A CONNECT.
-#[derive(Debug, Clone, Copy)]
-pub struct Login<'a> {
-    /// Who.
-    pub client: Client<'a>,
-    /// Its username, never empty.
-    pub username: Option<&'a str>,
-    /// Its password: any bytes.
-    pub password: Option<&'a [u8]>,
+    /// Not known yet: the client waits beside the broker's loop, and will be completed.
+    Later,
+    /// No, because too many wait already.
+    Busy,
+    /// No, and the client has no business here any more.
+    Disconnect,
 }
 
 /// A topic check.
@@ -76,6 +68,7 @@ enum Refusal {
     NoUsername,
     PasswordIsNoText,
     WrongLocalPassword,
+    TooManyTries(Duration),
     LocalRules,
     SpecialCharacters,
     Anonymous,
@@ -91,6 +84,11 @@ impl fmt::Display for Refusal {
                 f.write_str("the password is no UTF-8 text and cannot be written in JSON")
             }
             Refusal::WrongLocalPassword => f.write_str("wrong password for a local user"),
+            Refusal::TooManyTries(pause) => write!(
+                f,
+                "too many wrong passwords from there; asked again in {}s (plugin_opt_brake_after)",
+                pause.as_secs() + 1
+            ),
             Refusal::LocalRules => f.write_str("the local user's topic rules do not allow it"),
             Refusal::SpecialCharacters => {
                 f.write_str("the username or client id holds + or # (plugin_opt_special_chars)")
@@ -105,19 +103,42 @@ impl fmt::Display for Refusal {
     }
 }
 
+impl Refusal {
+    /// Whether somebody tried a wrong password: only that counts against them, and not, say, an API that
+    /// answers 404 to everybody.
+    fn is_about_the_password(&self) -> bool {
+        matches!(self, Refusal::WrongLocalPassword | Refusal::Api { status: 401 | 403, .. })
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Refusal::NoAnswer(NoAnswer::NotAsked(format!("no thread to ask with: {error}")))
+    }
+}
+
 /// One loaded plugin. Nothing of it is shared with another instance in the same broker.
 pub struct Plugin {
     config: Arc<Config>,
     /// The lines it wants written.
     pub log: Arc<Log>,
     host: Arc<dyn Host>,
+    /// Whether clients wait beside the broker's loop for their logins.
+    delays: bool,
+    keys: Fingerprinter,
     local: RwLock<Arc<Local>>,
     sessions: Sessions,
+    brake: Brake,
+    parking: Parking,
     patience: Mutex<Patience>,
     /// Started with the first question: no network traffic before the broker is ready for it. It goes
     /// before `verdicts`, to which it files.
     worker: OnceCell<Worker>,
+    /// Started with the first slow password hash.
+    checker: OnceCell<Checker>,
     verdicts: Arc<Verdicts>,
+    /// Last: the threads above leave errands.
+    errands: Arc<Errands>,
 }
 
 impl Plugin {
@@ -129,17 +150,32 @@ impl Plugin {
     ) -> Result<Self, Vec<StartError>> {
         let config = Config::from_options(options).map_err(setup::each)?;
         let log = Arc::new(Log::new(now));
-        let local = Local::read(&config, host.is_2_1(), &log).map_err(setup::one)?;
+        let mode = Mode::choose(config.auth_mode, &*host).map_err(setup::one)?;
+        let local = Local::read(&config, None, host.is_2_1(), &log).map_err(setup::one)?;
         let target = Target::new(&config).map_err(setup::one)?;
-        let keys = Fingerprinter::with_key(&setup::random_key().map_err(|error| vec![error])?);
-        setup::introduce(&config, &local, host.is_2_1(), &log);
+        let keys = Fingerprinter::with_key(&setup::random_key().map_err(setup::one)?);
+        setup::introduce(&config, &local, mode, host.is_2_1(), &log);
         let config = Arc::new(config);
+        let errands = Arc::new(Errands::new(Arc::clone(&host)));
         Ok(Self {
+            delays: mode.delays(),
             sessions: Sessions::new(keys),
-            verdicts: Arc::new(Verdicts::new(Arc::clone(&config), Arc::clone(&log), keys, target, now)),
-            patience: Mutex::new(Patience::new(config.timeout)),
+            brake: Brake::new(config.brake, keys),
+            parking: Parking::default(),
+            patience: Mutex::new(Patience::new(config.timeout, now)),
             local: RwLock::new(Arc::new(local)),
             worker: OnceCell::new(),
+            checker: OnceCell::new(),
+            verdicts: Arc::new(Verdicts::new(
+                Arc::clone(&config),
+                Arc::clone(&log),
+                Arc::clone(&errands),
+                keys,
+                target,
+                now,
+            )),
+            errands,
+            keys,
             config,
             log,
             host,
@@ -151,36 +187,11 @@ impl Plugin {
         !self.config.acl_urls.is_empty() || self.config.acl_file.is_some()
     }
 
-    /// MOSQ_EVT_BASIC_AUTH
-    pub fn authenticate(&self, login: &Login<'_>, now: Instant) -> Ruling {
-        let (username, password) = match (login.username, login.password) {
-            (None, None) => return Ruling::Defer,
-            (None, Some(_)) => return self.refuse_login(login, Refusal::NoUsername, now),
-            (Some(username), password) => (username, password.unwrap_or_default()),
-        };
-        if let Some(hash) = self.local().users.get(username) {
-            return match hash.verify(password) {
-                true => self.admit(login, username),
-                false => self.refuse_login(login, Refusal::WrongLocalPassword, now),
-            };
-        }
-        if self.config.auth_urls.is_empty() {
-            return Ruling::Defer;
-        }
-        let Ok(password) = std::str::from_utf8(password) else {
-            return self.refuse_login(login, Refusal::PasswordIsNoText, now);
-        };
-        match self.decide(&Question::Connect { username, password }, now) {
-            Ok(()) => {
-                self.prefetch(login.client, username, now);
-                self.admit(login, username)
-            }
-            Err(refusal) => self.refuse_login(login, refusal, now),
-        }
-    }
-
     /// MOSQ_EVT_ACL_CHECK
     pub fn authorise(&self, check: &TopicCheck<'_>, now: Instant) -> Ruling {
+        if self.errands.any() && check.access == Access::Write && self.is_overdue_to_leave(check, now) {
+            return Ruling::Disconnect;
+        }
         match self.judge(check, now) {
             Ok(ruling) => ruling,
             Err(refusal) => self.refuse_topic(check, &refusal, now),
@@ -198,7 +209,7 @@ impl Plugin {
         if self.config.special_chars == Verdict::Deny && (has_wildcard(username) || has_wildcard(client.id)) {
             return Err(Refusal::SpecialCharacters);
         }
-        if let Some(allowed) = self.local_rules(check, username) {
+        if let Some(allowed) = self.local_rules(check, username, now) {
             return if allowed { Ok(Ruling::Allow) } else { Err(Refusal::LocalRules) };
         }
         if self.config.acl_urls.is_empty() {
@@ -212,10 +223,10 @@ impl Plugin {
     }
 
     /// What the rules of the local users say, or `None` for everybody else.
-    fn local_rules(&self, check: &TopicCheck<'_>, username: &str) -> Option<bool> {
+    fn local_rules(&self, check: &TopicCheck<'_>, username: &str, now: Instant) -> Option<bool> {
         let local = self.local.read().unwrap_or_else(PoisonError::into_inner);
         local.users.get(username)?;
-        if !self.sessions.was_let_in(check.client, username, check.access) {
+        if !self.sessions.was_let_in(check.client, username, check.access, now) {
             return None;
         }
         Some(match &local.acl {
@@ -224,21 +235,30 @@ impl Plugin {
         })
     }
 
-    /// MOSQ_EVT_DISCONNECT
-    pub fn disconnected(&self, client: Client<'_>, username: &str) {
-        self.sessions.close(client, username);
+    /// MOSQ_EVT_DISCONNECT, and MOSQ_EVT_CLIENT_OFFLINE where there is one
+    pub fn disconnected(&self, client: Client<'_>, username: &str, now: Instant) {
+        self.sessions.close(client, username, now);
     }
 
     /// MOSQ_EVT_TICK
     pub fn tick(&self, now: Instant) {
-        self.patience().new_turn();
+        self.patience().new_turn(now);
+        self.sessions.new_turn();
+        self.run_errands(now);
         self.log.tick(now);
+    }
+
+    /// Whether a tick is wanted soon: there are errands, and maybe no way to bring a tick about.
+    pub fn wants_tick(&self) -> bool {
+        self.delays && !self.parking.is_empty() && !self.host.can_wake()
     }
 
     /// MOSQ_EVT_RELOAD: reads the files again, all of them, and takes over what they say only if all of
     /// them are fine.
     pub fn reload(&self) {
-        let local = Local::read(&self.config, self.host.is_2_1(), &self.log).map_err(StartError::from);
+        self.sessions.begin_sweep();
+        let before = self.local();
+        let local = Local::read(&self.config, Some(&before), self.host.is_2_1(), &self.log);
         let target = Target::new(&self.config).map_err(StartError::from);
         match (local, target) {
             (Ok(local), Ok(target)) => {
@@ -259,45 +279,46 @@ impl Plugin {
     /// The remembered verdict, or the API's.
     fn decide(&self, question: &Question<'_>, now: Instant) -> Result<(), Refusal> {
         let key = self.verdicts.key(question);
-        if let Some(hit) = self.verdicts.known(key, now) {
-            if hit.refresh
-                && let Ok(worker) = self.worker()
-            {
-                self.verdicts.ask(key, question, Class::Ahead, worker);
-            }
-            return match hit.verdict {
-                Verdict::Allow => Ok(()),
-                Verdict::Deny => Err(Refusal::Api { status: hit.status, remembered: true }),
-            };
+        self.remembered(key, question, now).unwrap_or_else(|| self.wait_for(key, question, now))
+    }
+
+    /// The remembered verdict, if there is one. An allow near its end is asked again beside.
+    fn remembered(
+        &self,
+        key: Fingerprint,
+        question: &Question<'_>,
+        now: Instant,
+    ) -> Option<Result<(), Refusal>> {
+        let hit = self.verdicts.known(key, now)?;
+        if hit.refresh
+            && let Ok(worker) = self.worker()
+        {
+            self.verdicts.ask(key, question, Class::Ahead, Listener::None, worker);
         }
-        let worker = self.worker().map_err(|error| {
-            Refusal::NoAnswer(NoAnswer::NotAsked(format!("no thread to ask with: {error}")))
-        })?;
+        Some(match hit.verdict {
+            Verdict::Allow => Ok(()),
+            Verdict::Deny => Err(Refusal::Api { status: hit.status, remembered: true }),
+        })
+    }
+
+    /// The API's verdict. Whoever calls this waits, and on the broker's thread so does every client.
+    fn wait_for(&self, key: Fingerprint, question: &Question<'_>, now: Instant) -> Result<(), Refusal> {
+        let worker = self.worker()?;
         // The broker's HTTP listener has a thread of its own: only requests to it wait there.
-        let limit = match self.host.is_broker_thread() {
-            true => self.patience().limit(now),
-            false => self.config.timeout,
-        };
+        let freezes = self.host.is_broker_thread();
+        let limit = if freezes { self.patience().limit(now) } else { self.config.timeout };
         if limit.is_zero() {
             // Nobody waits, but the answer will be there when the client comes again.
-            self.verdicts.ask(key, question, Class::Ahead, worker);
+            self.verdicts.ask(key, question, Class::Ahead, Listener::None, worker);
             return Err(Refusal::NoAnswer(NoAnswer::OutOfPatience));
         }
-        let answer = self.verdicts.ask(key, question, Class::Frozen, worker).wait(limit);
-        if self.host.is_broker_thread() {
+        let answer = self.verdicts.ask(key, question, Class::Frozen, Listener::None, worker).wait(limit);
+        if freezes {
             let answered = matches!(answer, Some(Answer::Verdict { .. }));
-            let asked_at = now;
-            let now = Instant::now();
-            self.patience().waited(answered, now.duration_since(asked_at), now);
+            let answered_at = Instant::now();
+            self.patience().waited(answered, answered_at.duration_since(now), answered_at);
         }
-        match answer {
-            Some(Answer::Verdict { verdict: Verdict::Allow, .. }) => Ok(()),
-            Some(Answer::Verdict { verdict: Verdict::Deny, status }) => {
-                Err(Refusal::Api { status, remembered: false })
-            }
-            Some(Answer::None(reason)) => Err(Refusal::NoAnswer(reason)),
-            None => Err(Refusal::NoAnswer(NoAnswer::TimedOut(limit))),
-        }
+        login::verdict_of(answer.unwrap_or(Answer::None(NoAnswer::TimedOut(limit))))
     }
 
     /// Asks the questions that a client which was just let in is expected to raise.
@@ -314,17 +335,6 @@ impl Plugin {
                 Question::Access { username, client_id: client.id, topic: &topic, access: rule.access };
             self.verdicts.ask_ahead(&question, now, worker);
         }
-    }
-
-    fn admit(&self, login: &Login<'_>, username: &str) -> Ruling {
-        self.sessions.admit(login.client, username);
-        Ruling::Allow
-    }
-
-    fn refuse_login(&self, login: &Login<'_>, refusal: Refusal, now: Instant) -> Ruling {
-        self.log
-            .refusal(now, || format!("Refused to let {} in: {refusal}.", Who(login.client, login.username)));
-        Ruling::Deny
     }
 
     fn refuse_topic(&self, check: &TopicCheck<'_>, refusal: &Refusal, now: Instant) -> Ruling {

@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
@@ -30,20 +32,43 @@ pub struct Client<'a> {
     pub address: Option<&'a str>,
 }
 
+/// A session, for longer than an event lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionName {
+    /// The connection that is meant, and no later one.
+    pub connection: Connection,
+    /// Its client id.
+    pub client_id: String,
+    /// Its username.
+    pub username: String,
+}
+
 struct Session {
+    /// The username and password it was let in with.
+    credentials: Fingerprint,
     /// The connection that was let in last.
     current: Option<Connection>,
     /// The one before it, or the same after it was closed. Its will may still be written, and what it
     /// subscribed to may still be queued.
     ended: Option<Connection>,
-    may_send_will: bool,
+    /// When it ended: the turn of the broker's loop, and the time.
+    ended_at: (u64, Instant),
+    /// The sweep in which it was last recognised.
+    last_sweep: u32,
 }
 
 /// Sessions by client id and username.
 pub struct Sessions {
     keys: Fingerprinter,
     known: Mutex<LruCache<Fingerprint, Session, AlreadyHashed>>,
+    /// Counts the broker's sweeps over all sessions; odd while one may be going on.
+    sweep: AtomicU32,
+    /// Counts the turns of the broker's loop.
+    turn: AtomicU64,
 }
+
+/// How long after a connection has ended its will may be written, at most: the broker does both in one go.
+const WILL_WITHIN: Duration = Duration::from_millis(100);
 
 impl Sessions {
     /// No session yet.
@@ -51,41 +76,102 @@ impl Sessions {
         // The table grows as it fills: its bound is for the worst case, not a reservation.
         let mut known = LruCache::with_hasher(NonZeroUsize::MIN, AlreadyHashed::default());
         known.resize(BOUND);
-        Self { keys, known: Mutex::new(known) }
+        Self { keys, known: Mutex::new(known), sweep: AtomicU32::new(0), turn: AtomicU64::new(0) }
     }
 
     /// Notes that this plugin has checked this client's password and let it in.
-    pub fn admit(&self, client: Client<'_>, username: &str) {
+    pub fn admit(&self, client: Client<'_>, username: &str, credentials: Fingerprint, now: Instant) {
+        let ended_at = (self.turn.load(Ordering::Relaxed), now);
         let mut known = self.known();
         let session = known.get_or_insert_mut(self.key(client, username), || Session {
+            credentials,
             current: None,
             ended: None,
-            may_send_will: false,
+            ended_at,
+            last_sweep: 0,
         });
+        session.credentials = credentials;
         if session.current != Some(client.connection) {
             session.ended = session.current.take();
-            session.may_send_will = session.ended.is_some();
+            session.ended_at = ended_at;
             session.current = Some(client.connection);
         }
     }
 
     /// Notes that a connection is closed. The event says no more than that somebody with this client id
     /// is gone (a refused login fires it too): only the connection tells whether it was the one let in.
-    pub fn close(&self, client: Client<'_>, username: &str) {
+    pub fn close(&self, client: Client<'_>, username: &str, now: Instant) {
         if let Some(session) = self.known().get_mut(&self.key(client, username))
             && session.current == Some(client.connection)
         {
             session.ended = session.current.take();
-            session.may_send_will = true;
+            session.ended_at = (self.turn.load(Ordering::Relaxed), now);
         }
+    }
+
+    /// Takes an admission back that came to nothing, because the client had gone by then.
+    pub fn withdraw(&self, client: Client<'_>, username: &str) {
+        if let Some(session) = self.known().get_mut(&self.key(client, username))
+            && session.current == Some(client.connection)
+        {
+            session.current = None;
+        }
+    }
+
+    /// The broker has re-read its configuration and is about to check all sessions once more.
+    pub fn begin_sweep(&self) {
+        // The next odd number. Where the broker never ticks, the sweep before was never ended.
+        let sweep = self.sweep.load(Ordering::Relaxed);
+        self.sweep.store(sweep.wrapping_add(1) | 1, Ordering::Relaxed);
+    }
+
+    /// The broker's loop has come round: whatever sweep there was is over, and connections that were closed
+    /// may be gone.
+    pub fn new_turn(&self) {
+        self.turn.fetch_add(1, Ordering::Relaxed);
+        let sweep = self.sweep.load(Ordering::Relaxed);
+        if sweep & 1 == 1 {
+            self.sweep.store(sweep.wrapping_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a login is the broker checking, in a sweep, a session that was let in here: Mosquitto 2.0 asks
+    /// as if the client had just connected. The very connection, the same credentials, and each session
+    /// once per sweep: a client that connects meanwhile is a stranger, as it always is.
+    pub fn is_swept(&self, client: Client<'_>, username: &str, credentials: Fingerprint) -> bool {
+        let sweep = self.sweep.load(Ordering::Relaxed);
+        if sweep & 1 == 0 {
+            return false;
+        }
+        let mut known = self.known();
+        let Some(session) = known.get_mut(&self.key(client, username)) else { return false };
+        let same = [session.current, session.ended].contains(&Some(client.connection))
+            && session.credentials == credentials
+            && session.last_sweep != sweep;
+        if same {
+            session.last_sweep = sweep;
+        }
+        same
+    }
+
+    /// Whether a session was let in with these credentials.
+    pub fn has_credentials(&self, client: Client<'_>, username: &str, credentials: Fingerprint) -> bool {
+        let key = self.key(client, username);
+        self.known().get(&key).is_some_and(|session| session.credentials == credentials)
+    }
+
+    /// Whether a connection that was let in is still the one of its session.
+    pub fn is_connected(&self, client: Client<'_>, username: &str) -> bool {
+        let key = self.key(client, username);
+        self.known().get(&key).is_some_and(|session| session.current == Some(client.connection))
     }
 
     /// Whether this client's rights are those of somebody whose password was checked here.
     ///
-    /// After a connection was closed the broker still asks for its will (one write, in 2.0 and up to
-    /// 2.1.2) and for what arrives for it while it sleeps (reads). Anything else with its number is
-    /// somebody who got the number later, without a password that this plugin has seen.
-    pub fn was_let_in(&self, client: Client<'_>, username: &str, access: Access) -> bool {
+    /// After a connection was closed the broker still asks for what arrives for it while it sleeps (reads)
+    /// and, before its loop comes round, for its will (a write; in 2.0 and up to 2.1.2). Anything else with
+    /// its number is somebody who got the number later, without a password that this plugin has seen.
+    pub fn was_let_in(&self, client: Client<'_>, username: &str, access: Access, now: Instant) -> bool {
         if client.address.is_none() {
             return true;
         }
@@ -97,17 +183,14 @@ impl Sessions {
         if session.ended != Some(client.connection) {
             return false;
         }
-        match access {
-            Access::Read => true,
-            Access::Write if session.may_send_will => {
-                session.may_send_will = false;
-                true
-            }
-            Access::Write | Access::Subscribe => {
-                session.ended = None;
-                false
-            }
+        let (turn, time) = session.ended_at;
+        let just_now =
+            turn == self.turn.load(Ordering::Relaxed) && now.saturating_duration_since(time) < WILL_WITHIN;
+        let goes_with_it = access == Access::Read || (access == Access::Write && just_now);
+        if !goes_with_it {
+            session.ended = None;
         }
+        goes_with_it
     }
 
     fn key(&self, client: Client<'_>, username: &str) -> Fingerprint {
@@ -131,50 +214,91 @@ mod tests {
         Client { connection, id: "id", address: Some("127.0.0.1") }
     }
 
+    fn credentials() -> Fingerprint {
+        Fingerprinter::with_key(&[1; 16]).fields(b'c', [b"secret"])
+    }
+
+    #[test]
+    fn a_sweep_recognises_each_session_once_and_no_stranger() {
+        let (sessions, now) = (sessions(), Instant::now());
+        sessions.admit(client(1), "alice", credentials(), now);
+        assert!(!sessions.is_swept(client(1), "alice", credentials()), "no sweep is going on");
+        sessions.begin_sweep();
+        let other_password = Fingerprinter::with_key(&[1; 16]).fields(b'c', [b"guess"]);
+        assert!(!sessions.is_swept(client(1), "alice", other_password));
+        assert!(!sessions.is_swept(client(2), "alice", credentials()));
+        assert!(sessions.is_swept(client(1), "alice", credentials()));
+        assert!(!sessions.is_swept(client(1), "alice", credentials()));
+        sessions.new_turn();
+        assert!(!sessions.is_swept(client(1), "alice", credentials()));
+        sessions.begin_sweep();
+        assert!(sessions.is_swept(client(1), "alice", credentials()));
+        // Another reload on a broker that never ticks.
+        sessions.begin_sweep();
+        assert!(sessions.is_swept(client(1), "alice", credentials()));
+    }
+
+    #[test]
+    fn a_session_that_sleeps_is_swept_but_not_connected() {
+        let (sessions, now) = (sessions(), Instant::now());
+        sessions.admit(client(1), "alice", credentials(), now);
+        assert!(sessions.is_connected(client(1), "alice"));
+        sessions.close(client(1), "alice", now);
+        sessions.begin_sweep();
+        assert!(!sessions.is_connected(client(1), "alice"));
+        assert!(sessions.is_swept(client(1), "alice", credentials()));
+    }
+
     #[test]
     fn rights_belong_to_the_connection_that_was_let_in() {
-        let sessions = sessions();
-        sessions.admit(client(1), "alice");
-        assert!(sessions.was_let_in(client(1), "alice", Access::Subscribe));
-        assert!(!sessions.was_let_in(client(2), "alice", Access::Subscribe));
-        assert!(!sessions.was_let_in(client(1), "bob", Access::Subscribe));
+        let (sessions, now) = (sessions(), Instant::now());
+        sessions.admit(client(1), "alice", credentials(), now);
+        assert!(sessions.was_let_in(client(1), "alice", Access::Subscribe, now));
+        assert!(!sessions.was_let_in(client(2), "alice", Access::Subscribe, now));
+        assert!(!sessions.was_let_in(client(1), "bob", Access::Subscribe, now));
     }
 
     #[test]
     fn a_refused_login_under_the_same_id_takes_nothing_away() {
-        let sessions = sessions();
-        sessions.admit(client(1), "alice");
-        sessions.close(client(2), "alice");
-        assert!(sessions.was_let_in(client(1), "alice", Access::Write));
+        let (sessions, now) = (sessions(), Instant::now());
+        sessions.admit(client(1), "alice", credentials(), now);
+        sessions.close(client(2), "alice", now);
+        assert!(sessions.was_let_in(client(1), "alice", Access::Write, now));
     }
 
     #[test]
     fn a_closed_connection_may_still_write_its_will_and_be_read_for() {
-        let sessions = sessions();
-        sessions.admit(client(1), "alice");
-        sessions.close(client(1), "alice");
-        assert!(sessions.was_let_in(client(1), "alice", Access::Read));
-        assert!(sessions.was_let_in(client(1), "alice", Access::Write));
-        assert!(!sessions.was_let_in(client(1), "alice", Access::Write));
-        assert!(!sessions.was_let_in(client(1), "alice", Access::Read));
+        let (sessions, now) = (sessions(), Instant::now());
+        sessions.admit(client(1), "alice", credentials(), now);
+        sessions.close(client(1), "alice", now);
+        assert!(sessions.was_let_in(client(1), "alice", Access::Read, now));
+        assert!(sessions.was_let_in(client(1), "alice", Access::Write, now));
+        sessions.new_turn();
+        assert!(sessions.was_let_in(client(1), "alice", Access::Read, now));
+        assert!(!sessions.was_let_in(client(1), "alice", Access::Write, now));
+        assert!(!sessions.was_let_in(client(1), "alice", Access::Read, now));
     }
 
     #[test]
     fn somebody_with_the_number_of_a_closed_connection_is_a_stranger() {
-        let sessions = sessions();
-        sessions.admit(client(1), "alice");
-        sessions.close(client(1), "alice");
-        assert!(!sessions.was_let_in(client(1), "alice", Access::Subscribe));
-        assert!(!sessions.was_let_in(client(1), "alice", Access::Write));
+        let (sessions, now) = (sessions(), Instant::now());
+        sessions.admit(client(1), "alice", credentials(), now);
+        sessions.close(client(1), "alice", now);
+        assert!(!sessions.was_let_in(client(1), "alice", Access::Subscribe, now));
+        assert!(!sessions.was_let_in(client(1), "alice", Access::Write, now));
+        // Also where the broker never ticks.
+        sessions.admit(client(1), "alice", credentials(), now);
+        sessions.close(client(1), "alice", now);
+        assert!(!sessions.was_let_in(client(1), "alice", Access::Write, now + WILL_WITHIN));
     }
 
     #[test]
     fn on_a_take_over_the_old_will_is_still_written() {
-        let sessions = sessions();
-        sessions.admit(client(1), "alice");
-        sessions.admit(client(2), "alice");
-        sessions.close(client(1), "alice");
-        assert!(sessions.was_let_in(client(1), "alice", Access::Write));
-        assert!(sessions.was_let_in(client(2), "alice", Access::Write));
+        let (sessions, now) = (sessions(), Instant::now());
+        sessions.admit(client(1), "alice", credentials(), now);
+        sessions.admit(client(2), "alice", credentials(), now);
+        sessions.close(client(1), "alice", now);
+        assert!(sessions.was_let_in(client(1), "alice", Access::Write, now));
+        assert!(sessions.was_let_in(client(2), "alice", Access::Write, now));
     }
 }

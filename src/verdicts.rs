@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,8 +11,11 @@ use crate::api::{Reply, Target, body};
 use crate::cache::key::{AlreadyHashed, Fingerprint, Fingerprinter};
 use crate::cache::{Cache, Hit};
 use crate::config::Config;
+use crate::errands::{Errand, Errands};
 use crate::log::{Level, Log};
+use crate::parking::Ticket;
 use crate::question::{Answer, Kind, NoAnswer, Question, Verdict};
+use crate::sessions::SessionName;
 
 /// A place where the answer to one question appears, for any number of threads that wait for it.
 #[derive(Default)]
@@ -40,6 +42,33 @@ struct InFlight {
     kind: Kind,
     class: Class,
     slot: Arc<Slot>,
+    /// Clients that are parked until the answer comes.
+    parked: Vec<Ticket>,
+    /// Clients that are connected already and leave when the API refuses them.
+    rechecked: Vec<SessionName>,
+}
+
+impl InFlight {
+    /// Everybody who waits, apart from the question itself.
+    fn take_waiting(&mut self) -> Self {
+        Self {
+            kind: self.kind,
+            class: self.class,
+            slot: std::mem::take(&mut self.slot),
+            parked: std::mem::take(&mut self.parked),
+            rechecked: Vec::new(),
+        }
+    }
+}
+
+/// Who else wants to hear of an answer, besides the threads that wait at its [`Slot`].
+pub enum Listener {
+    /// Nobody.
+    None,
+    /// A parked client.
+    Parked(Ticket),
+    /// A client that was let in before.
+    Rechecked(SessionName),
 }
 
 struct State {
@@ -52,6 +81,7 @@ struct State {
 pub struct Verdicts {
     config: Arc<Config>,
     log: Arc<Log>,
+    errands: Arc<Errands>,
     keys: Fingerprinter,
     state: Mutex<State>,
 }
@@ -61,13 +91,14 @@ impl Verdicts {
     pub fn new(
         config: Arc<Config>,
         log: Arc<Log>,
+        errands: Arc<Errands>,
         keys: Fingerprinter,
         target: Target,
         now: Instant,
     ) -> Self {
         let cache = Cache::new(config.cache_size, now);
         let state = State { target: Arc::new(target), cache, in_flight: HashMap::default() };
-        Self { config, log, keys, state: Mutex::new(state) }
+        Self { config, log, errands, keys, state: Mutex::new(state) }
     }
 
     /// What a question is known by here.
@@ -80,9 +111,9 @@ impl Verdicts {
         self.state().cache.get(key, now)
     }
 
-    /// The longest the broker may wait for one question.
-    pub fn timeout(&self) -> Duration {
-        self.state().target.timeout
+    /// The same, without counting as a use.
+    pub fn peek(&self, key: Fingerprint, now: Instant) -> Option<Verdict> {
+        self.state().cache.peek(key, now)
     }
 
     /// Has a question asked, unless it is on its way: then this one shares its answer.
@@ -91,33 +122,40 @@ impl Verdicts {
         key: Fingerprint,
         question: &Question<'_>,
         class: Class,
+        listener: Listener,
         worker: &Worker,
     ) -> Arc<Slot> {
         let kind = question.kind();
-        let slot = match self.state().in_flight.entry(key) {
-            Entry::Occupied(mut entry) => {
-                let in_flight = entry.get_mut();
-                if class > in_flight.class {
-                    in_flight.class = class;
-                    worker.hurry(key);
-                }
-                return Arc::clone(&in_flight.slot);
-            }
-            Entry::Vacant(entry) => {
-                Arc::clone(&entry.insert(InFlight { kind, class, slot: Arc::default() }).slot)
-            }
-        };
-        // From here on the job is answerable: if it is lost, dropping it takes the entry away again.
-        let inbox: Arc<dyn Inbox> = Arc::clone(self) as Arc<dyn Inbox>;
-        worker.ask(Job::new(key, kind, body(question), inbox), class);
+        let mut state = self.state();
+        let mut is_new = false;
+        let in_flight = state.in_flight.entry(key).or_insert_with(|| {
+            is_new = true;
+            InFlight { kind, class, slot: Arc::default(), parked: Vec::new(), rechecked: Vec::new() }
+        });
+        match listener {
+            Listener::None => {}
+            Listener::Parked(ticket) => in_flight.parked.push(ticket),
+            Listener::Rechecked(session) => in_flight.rechecked.push(session),
+        }
+        let slot = Arc::clone(&in_flight.slot);
+        let is_urgent = class > in_flight.class;
+        in_flight.class = in_flight.class.max(class);
+        drop(state);
+        if is_new {
+            // From here on the job is answerable: if it is lost, dropping it takes the entry away again.
+            let inbox: Arc<dyn Inbox> = Arc::clone(self) as Arc<dyn Inbox>;
+            worker.ask(Job::new(key, kind, body(question), inbox), class);
+        } else if is_urgent {
+            worker.hurry(key, class);
+        }
         slot
     }
 
     /// Has a question asked that nobody waits for yet, unless its verdict is known.
     pub fn ask_ahead(self: &Arc<Self>, question: &Question<'_>, now: Instant, worker: &Worker) {
         let key = self.key(question);
-        if self.state().cache.peek(key, now).is_none() {
-            self.ask(key, question, Class::Ahead, worker);
+        if self.peek(key, now).is_none() {
+            self.ask(key, question, Class::Ahead, Listener::None, worker);
         }
     }
 
@@ -128,6 +166,19 @@ impl Verdicts {
         if !state.target.asks_like(&target) {
             state.target = Arc::new(target);
             state.cache.clear();
+        }
+    }
+
+    /// Tells everybody who waits for a question.
+    fn deliver(&self, in_flight: InFlight, answer: &Answer) {
+        in_flight.slot.file(answer.clone());
+        for ticket in in_flight.parked {
+            self.errands.leave(Errand::Answered(ticket, answer.clone()));
+        }
+        if let Answer::Verdict { status: status @ (401 | 403), .. } = *answer {
+            for session in in_flight.rechecked {
+                self.errands.leave(Errand::Revoked(session, status));
+            }
         }
     }
 
@@ -174,22 +225,20 @@ impl Inbox for Verdicts {
             }
         }
         drop(state);
-        in_flight.slot.file(reply.answer);
+        self.deliver(in_flight, &reply.answer);
         true
     }
 
     fn overdue(&self, key: Fingerprint, limit: Duration) {
-        let slot = match self.state().in_flight.get_mut(&key) {
-            Some(in_flight) => std::mem::take(&mut in_flight.slot),
-            None => return,
-        };
-        slot.file(Answer::None(NoAnswer::TimedOut(limit)));
+        let waiting = self.state().in_flight.get_mut(&key).map(InFlight::take_waiting);
+        let Some(late) = waiting else { return };
+        self.deliver(late, &Answer::None(NoAnswer::TimedOut(limit)));
     }
 
     fn abandon(&self, key: Fingerprint, reason: NoAnswer) {
         let ended = self.state().in_flight.remove(&key);
         if let Some(in_flight) = ended {
-            in_flight.slot.file(Answer::None(reason));
+            self.deliver(in_flight, &Answer::None(reason));
         }
     }
 

@@ -22,8 +22,9 @@ use crate::question::{Kind, NoAnswer};
 /// and 20 ms each this is what 30 s can serve.
 const PARKED_BOUND: usize = 100_000;
 
-/// Questions asked ahead that may queue: what is beyond is not asked ahead.
-const AHEAD_BOUND: usize = 10_000;
+/// Questions that nobody waits for that may queue: what is beyond is not asked. A sweep asks about every
+/// session.
+const AHEAD_BOUND: usize = 200_000;
 
 /// How long a connection may take to deliver the rest of an answer that nobody waits for.
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
@@ -109,7 +110,7 @@ impl Drop for Job {
 
 enum Command {
     Ask(Job, Class),
-    Hurry(Fingerprint),
+    Hurry(Fingerprint, Class),
     Stop,
 }
 
@@ -137,9 +138,9 @@ impl Worker {
         let _ = self.commands.send(Command::Ask(job, class));
     }
 
-    /// The broker has come to wait for a question that is queued: it goes to the front.
-    pub fn hurry(&self, key: Fingerprint) {
-        let _ = self.commands.send(Command::Hurry(key));
+    /// Somebody has come to wait for a question that may be queued: it moves up to this class.
+    pub fn hurry(&self, key: Fingerprint, class: Class) {
+        let _ = self.commands.send(Command::Hurry(key, class));
     }
 }
 
@@ -181,7 +182,7 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
         tokio::select! {
             command = commands.recv() => match command {
                 Some(Command::Ask(job, class)) => queue.add(job, class),
-                Some(Command::Hurry(key)) => queue.hurry(key),
+                Some(Command::Hurry(key, class)) => queue.hurry(key, class),
                 Some(Command::Stop) | None => return,
             },
             Some(ended) = in_flight.join_next() => {
@@ -212,12 +213,13 @@ impl Queue {
         }
     }
 
-    fn hurry(&mut self, key: Fingerprint) {
+    fn hurry(&mut self, key: Fingerprint, class: Class) {
         let parked = self.parked.iter().position(|(_, job)| job.key == key);
         let ahead = self.ahead.iter().position(|job| job.key == key);
         let found = parked.and_then(|index| self.parked.remove(index)).map(|(_, job)| job);
-        let found = found.or_else(|| ahead.and_then(|index| self.ahead.remove(index)));
-        self.frozen.extend(found);
+        if let Some(job) = found.or_else(|| ahead.and_then(|index| self.ahead.remove(index))) {
+            self.add(job, class);
+        }
     }
 
     /// The next question that may be sent while so many are. What the broker is frozen on may go over
@@ -228,10 +230,13 @@ impl Queue {
         {
             return Some(job);
         }
-        if in_flight >= bound {
-            return None;
+        if in_flight < bound
+            && let Some((_, job)) = self.parked.pop_front()
+        {
+            return Some(job);
         }
-        self.parked.pop_front().map(|(_, job)| job).or_else(|| self.ahead.pop_front())
+        // What nobody waits for leaves room for what somebody will.
+        if in_flight < bound.div_ceil(2) { self.ahead.pop_front() } else { None }
     }
 
     fn oldest_parked(&self) -> Option<Instant> {

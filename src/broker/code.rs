@@ -3,7 +3,7 @@
 
 use std::ffi::c_int;
 
-use super::sys::mosq_err_t;
+use super::sys::{self, mosq_err_t};
 use crate::plugin::Ruling;
 
 /// A result as the broker's functions and callbacks return it (`mosq_err_t` in `mosquitto.h`).
@@ -19,21 +19,31 @@ impl Code {
     pub(super) const DEFER: Self = Self(mosq_err_t::MOSQ_ERR_PLUGIN_DEFER);
     pub(super) const ALREADY_EXISTS: Self = Self(mosq_err_t::MOSQ_ERR_ALREADY_EXISTS);
 
-    /// The answer to MOSQ_EVT_BASIC_AUTH.
+    /// Since 2.1: the client waits until it is completed.
+    const DELAYED: Self = Self(sys::MHA_ERR_AUTH_DELAYED);
+    /// Since 2.1: MQTT 5 clients are told so, others that they are not authorised.
+    const BUSY: Self = Self(sys::MHA_ERR_SERVER_BUSY.cast_signed());
+
+    /// The answer to MOSQ_EVT_BASIC_AUTH. Clients only wait, and are turned away, where a broker of 2.1 lets
+    /// them.
     pub(super) fn of_login(ruling: Ruling) -> Self {
         match ruling {
             Ruling::Allow => Self::SUCCESS,
-            Ruling::Deny => Self::AUTH,
+            Ruling::Deny | Ruling::Disconnect => Self::AUTH,
             Ruling::Defer => Self::DEFER,
+            Ruling::Later => Self::DELAYED,
+            Ruling::Busy => Self::BUSY,
         }
     }
 
-    /// The answer to MOSQ_EVT_ACL_CHECK: on a PUBLISH any other code disconnects the client.
+    /// The answer to MOSQ_EVT_ACL_CHECK. On a PUBLISH any other code than these three disconnects the client.
     pub(super) fn of_topic_check(ruling: Ruling) -> Self {
         match ruling {
             Ruling::Allow => Self::SUCCESS,
-            Ruling::Deny => Self::ACL_DENIED,
             Ruling::Defer => Self::DEFER,
+            Ruling::Disconnect => Self::AUTH,
+            // No topic check can wait, in any version.
+            Ruling::Deny | Ruling::Later | Ruling::Busy => Self::ACL_DENIED,
         }
     }
 
@@ -50,7 +60,7 @@ mod tests {
 
     #[test]
     fn nothing_but_an_allow_is_success() {
-        for ruling in [Ruling::Deny, Ruling::Defer] {
+        for ruling in [Ruling::Deny, Ruling::Defer, Ruling::Later, Ruling::Busy, Ruling::Disconnect] {
             assert_ne!(Code::of_login(ruling), Code::SUCCESS);
             assert_ne!(Code::of_topic_check(ruling), Code::SUCCESS);
         }

@@ -10,9 +10,10 @@ use super::code::Code;
 use super::events::{self, Check, Malformed};
 use super::process::{Identifier, Process};
 use super::sys::{self, mosquitto_plugin_event as event};
+use crate::host::Host;
 use crate::log::Level;
 use crate::panics;
-use crate::plugin::{Host, Plugin, Ruling};
+use crate::plugin::{Plugin, Ruling};
 
 /// The version of the plugin interface that all of Mosquitto 2.x speak.
 const INTERFACE_VERSION: c_int = 5;
@@ -37,6 +38,9 @@ impl Instance {
             (event::MOSQ_EVT_TICK, "TICK", on_tick),
             (event::MOSQ_EVT_DISCONNECT, "DISCONNECT", on_disconnect),
         ];
+        if self.process.is_2_1() {
+            callbacks.push((sys::MHA_EVT_CLIENT_OFFLINE, "CLIENT_OFFLINE", on_disconnect));
+        }
         if self.plugin.checks_topics() {
             callbacks.push((event::MOSQ_EVT_ACL_CHECK, "ACL_CHECK", on_acl_check));
         }
@@ -241,17 +245,21 @@ unsafe extern "C" fn on_disconnect(_: c_int, data: *mut c_void, user_data: *mut 
     instance.guarded(Code::SUCCESS, |plugin| {
         // SAFETY: the broker calls this with the data of this event.
         if let Some((client, username)) = unsafe { events::disconnected(&instance.process, data.cast()) } {
-            plugin.disconnected(client, username);
+            plugin.disconnected(client, username, Instant::now());
         }
         Code::SUCCESS
     })
 }
 
-unsafe extern "C" fn on_tick(_: c_int, _: *mut c_void, user_data: *mut c_void) -> c_int {
+unsafe extern "C" fn on_tick(_: c_int, data: *mut c_void, user_data: *mut c_void) -> c_int {
     // SAFETY: the broker calls this with what was registered.
     let instance = unsafe { instance(user_data) };
     instance.guarded(Code::SUCCESS, |plugin| {
         plugin.tick(Instant::now());
+        if plugin.wants_tick() {
+            // SAFETY: the broker calls this with the data of this event.
+            unsafe { events::tick_again_soon(data.cast()) };
+        }
         Code::SUCCESS
     })
 }

@@ -51,7 +51,7 @@ pub(super) unsafe fn options<'a>(
 /// `event` must be the data of a MOSQ_EVT_BASIC_AUTH that is being handled; the login must not outlive it.
 pub(super) unsafe fn login<'a>(
     process: &Process,
-    event: *const sys::mosquitto_evt_basic_auth,
+    event: *const sys::mha_evt_basic_auth,
 ) -> Result<Login<'a>, Malformed> {
     // SAFETY: the caller vouches for the event and, through it, for client and strings.
     unsafe {
@@ -105,6 +105,17 @@ pub(super) unsafe fn disconnected<'a>(
     }
 }
 
+/// Asks for the next tick in a millisecond. Otherwise 2.1 ticks once per turn of its loop, which may wait long.
+///
+/// # Safety
+/// `event` must be the data of a MOSQ_EVT_TICK of Mosquitto 2.1 that is being handled.
+pub(super) unsafe fn tick_again_soon(event: *mut sys::mha_evt_tick) {
+    // SAFETY: the caller vouches for the event.
+    if let Some(event) = unsafe { event.as_mut() } {
+        event.next_ms = 1;
+    }
+}
+
 /// # Safety
 /// `client` must be NULL or a client of the broker that outlives `'a`.
 unsafe fn client<'a>(process: &Process, client: *const sys::mosquitto) -> Result<Client<'a>, Malformed> {
@@ -140,19 +151,13 @@ unsafe fn username<'a>(
 ///
 /// # Safety
 /// The event's password must be NULL or terminated, and as long as the event says.
-unsafe fn password<'a>(event: &sys::mosquitto_evt_basic_auth) -> Option<&'a [u8]> {
+unsafe fn password<'a>(event: &sys::mha_evt_basic_auth) -> Option<&'a [u8]> {
     if event.password.is_null() {
         return None;
     }
-    // 2.1.3 has a uint16_t password_len as the first bytes of what was reserved before; older brokers
-    // leave it zero.
-    let length = u16::from_ne_bytes([
-        event.future2[0].addr().to_ne_bytes()[0],
-        event.future2[0].addr().to_ne_bytes()[1],
-    ]);
     // SAFETY: the caller vouches for the password and its length.
     Some(unsafe {
-        match length {
+        match event.password_len {
             0 => CStr::from_ptr(event.password).to_bytes(),
             length => slice::from_raw_parts(event.password.cast(), usize::from(length)),
         }

@@ -1,7 +1,14 @@
 /* Finds the broker's functions. They are weak here, which stable Rust cannot say: the dynamic linker
  * leaves those that a broker does not have at NULL, where a strong reference would keep 2.0 from loading
  * the plugin at all, and test programs link without a broker. */
+#include <stddef.h>
+
 #include "mosquitto_http_auth.h"
+
+_Static_assert(offsetof(struct mha_evt_basic_auth, password_len) ==
+		offsetof(struct mosquitto_evt_basic_auth, password) + sizeof(char *), "basic auth event");
+_Static_assert(offsetof(struct mha_evt_tick, next_ms) ==
+		offsetof(struct mosquitto_evt_tick, now_ns) + sizeof(long), "tick event");
 
 #pragma weak mosquitto_callback_register
 #pragma weak mosquitto_callback_unregister

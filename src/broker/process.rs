@@ -5,10 +5,14 @@ use std::io;
 use std::ptr;
 use std::thread::{self, JoinHandle, ThreadId};
 
+use once_cell::sync::OnceCell;
+
 use super::code::Code;
 use super::sys;
+use super::waker::Waker;
+use crate::host::Host;
 use crate::log::Level;
-use crate::plugin::Host;
+use crate::sessions::Connection;
 
 type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
 
@@ -17,6 +21,8 @@ type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
 pub(super) struct Process {
     functions: sys::mha_broker,
     thread: ThreadId,
+    /// Prepared when it is first asked for; `None`: it cannot work here.
+    waker: OnceCell<Option<Waker>>,
 }
 
 /// What the broker calls a plugin by.
@@ -28,7 +34,7 @@ impl Process {
     pub(super) fn find() -> Self {
         // SAFETY: fills a struct with addresses and has no conditions.
         let functions = unsafe { sys::mha_broker_find() };
-        Self { functions, thread: thread::current().id() }
+        Self { functions, thread: thread::current().id(), waker: OnceCell::new() }
     }
 
     /// Whether the functions that every supported broker has are there.
@@ -160,5 +166,48 @@ impl Host for Process {
 
     fn is_2_1(&self) -> bool {
         self.functions.complete_basic_auth.is_some()
+    }
+
+    fn can_wake(&self) -> bool {
+        self.is_broker_thread() && self.waker.get_or_init(Waker::prepare).is_some()
+    }
+
+    fn wake(&self) {
+        if let Some(Some(waker)) = self.waker.get() {
+            waker.wake();
+        }
+    }
+
+    fn is_session(&self, client_id: &str, connection: Connection) -> bool {
+        let (Some(client), true) = (self.functions.client, self.is_broker_thread()) else { return false };
+        let Ok(client_id) = CString::new(client_id) else { return false };
+        // SAFETY: a terminated string, on the broker's thread. What comes back is compared, not followed.
+        unsafe { client(client_id.as_ptr()) }.addr() == connection
+    }
+
+    fn complete_login(&self, client_id: &str, allow: bool) {
+        let (Some(complete), true) = (self.functions.complete_basic_auth, self.is_broker_thread()) else {
+            return;
+        };
+        let Ok(client_id) = CString::new(client_id) else { return };
+        let code = if allow { Code::SUCCESS } else { Code::AUTH };
+        // SAFETY: a terminated string, on the broker's thread; ids that are not parked are ignored.
+        unsafe { complete(client_id.as_ptr(), code.0) };
+    }
+
+    fn kick(&self, client_id: &str, username: &str) {
+        if !self.is_broker_thread() {
+            return;
+        }
+        // 2.0 would also kick a session that sleeps, and read freed memory when it expires; by username it
+        // visits connected clients only.
+        let (kick, name) = if self.is_2_1() {
+            (self.functions.kick_client_by_clientid, client_id)
+        } else {
+            (self.functions.kick_client_by_username, username)
+        };
+        let (Some(kick), Ok(name)) = (kick, CString::new(name)) else { return };
+        // SAFETY: a terminated string, on the broker's thread, and not in a callback about this client.
+        unsafe { kick(name.as_ptr(), true) };
     }
 }

@@ -1,6 +1,7 @@
 //! Fingerprints: what the cache knows a question by.
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -10,6 +11,13 @@ use crate::question::Question;
 /// 128 bits of keyed hash. Without the process's key it tells nothing about the question.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint(u64, u64);
+
+/// Short, and no use to whoever reads a log.
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(..)")
+    }
+}
 
 impl Hash for Fingerprint {
     fn hash<H: Hasher>(&self, state: &mut H) {

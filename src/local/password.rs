@@ -43,7 +43,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A salted hash of a password, from a line of a password file.
+/// A salted hash of a password, from a line of a password file. Equal only if salt and scheme are, too.
+#[derive(PartialEq, Eq)]
 pub struct PasswordHash {
     scheme: Scheme,
     salt: Vec<u8>,
@@ -51,6 +52,7 @@ pub struct PasswordHash {
 }
 
 /// How password and salt become the hash.
+#[derive(PartialEq, Eq)]
 enum Scheme {
     /// `$6$salt$hash`: SHA-512 over password and salt, in this order. Not what crypt(3) calls `$6$`.
     Sha512,

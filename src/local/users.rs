@@ -1,8 +1,8 @@
 //! Local users and their password hashes, in the format of `mosquitto_passwd`: `name:hash`, a line each.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use super::error::{LocalError, Mismatch, Place};
 use super::password::PasswordHash;
@@ -51,6 +51,12 @@ impl Users {
     /// The hash of a user's password, or `None` for a name that is not local.
     pub fn get(&self, name: &str) -> Option<&PasswordHash> {
         self.by_name.get(name).map(|user| &user.password)
+    }
+
+    /// The names that `before` did not have, or had with another hash.
+    pub fn changed_since(&self, before: &Self) -> HashSet<String> {
+        let changed = self.by_name.iter().filter(|(name, user)| before.get(name) != Some(&user.password));
+        changed.map(|(name, _)| name.clone()).collect()
     }
 
     /// How many there are.

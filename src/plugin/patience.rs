@@ -14,17 +14,27 @@ pub(super) struct Patience {
     timeout: Duration,
     in_vain: u32,
     last: Option<Instant>,
+    turned: Instant,
 }
 
+/// A broker that has not ticked for so long does not tick at all: those that do, do it every 100 ms.
+const TICKLESS: Duration = Duration::from_secs(2);
+
 impl Patience {
-    pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, in_vain: 0, last: None }
+    pub(super) fn new(timeout: Duration, now: Instant) -> Self {
+        Self { timeout, in_vain: 0, last: None, turned: now }
     }
 
     /// The broker's loop has come round. Mosquitto 2.0.11 says so to nobody under
     /// `per_listener_settings true`; there a pause as long as the time-out counts instead.
-    pub(super) fn new_turn(&mut self) {
+    pub(super) fn new_turn(&mut self, now: Instant) {
         self.in_vain = 0;
+        self.turned = now;
+    }
+
+    /// Whether this broker seems not to tick.
+    pub(super) fn is_tickless(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.turned) >= TICKLESS
     }
 
     /// The longest to wait for the next answer.
@@ -60,7 +70,7 @@ mod tests {
     #[test]
     fn a_turn_costs_little_more_than_one_timeout() {
         let now = Instant::now();
-        let mut patience = Patience::new(TIMEOUT);
+        let mut patience = Patience::new(TIMEOUT, now);
         let mut spent = Duration::ZERO;
         for _ in 0..100 {
             let limit = patience.limit(now);
@@ -68,14 +78,14 @@ mod tests {
             spent += limit;
         }
         assert_eq!(spent, TIMEOUT + TIMEOUT / SECOND_CHANCE);
-        patience.new_turn();
+        patience.new_turn(now);
         assert_eq!(patience.limit(now), TIMEOUT);
     }
 
     #[test]
     fn refused_connections_cost_no_patience() {
         let now = Instant::now();
-        let mut patience = Patience::new(TIMEOUT);
+        let mut patience = Patience::new(TIMEOUT, now);
         for _ in 0..100 {
             patience.waited(false, Duration::from_millis(1), now);
         }
@@ -85,7 +95,7 @@ mod tests {
     #[test]
     fn an_answer_or_a_pause_restores_patience() {
         let now = Instant::now();
-        let mut patience = Patience::new(TIMEOUT);
+        let mut patience = Patience::new(TIMEOUT, now);
         patience.waited(false, TIMEOUT, now);
         patience.waited(true, TIMEOUT, now);
         assert_eq!(patience.limit(now), TIMEOUT);

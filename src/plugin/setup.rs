@@ -1,13 +1,15 @@
 //! From options to a plugin that can work: files, keys, and what to say about it all.
 #![forbid(unsafe_code)]
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::api::TargetError;
-use crate::config::{Config, ConfigError, shown_url};
+use crate::config::{AuthMode, Config, ConfigError, shown_url};
+use crate::host::Host;
 use crate::local::{self, AclFile, LocalError, Placeholders, Users};
 use crate::log::{Level, Log};
 
@@ -20,6 +22,8 @@ pub enum StartError {
     Local(&'static str, LocalError),
     /// The way to the API cannot be set up.
     Target(TargetError),
+    /// `auth_mode delayed` on a broker that cannot let clients wait.
+    CannotDelay,
     /// The system gives no random numbers, so there is no key for the cache.
     NoRandomness,
 }
@@ -30,6 +34,10 @@ impl fmt::Display for StartError {
             StartError::Config(error) => write!(f, "{error}"),
             StartError::Local(option, error) => write!(f, "plugin_opt_{option}: {error}"),
             StartError::Target(error) => write!(f, "{error}"),
+            StartError::CannotDelay => f.write_str(
+                "plugin_opt_auth_mode: found \"delayed\", but clients cannot wait beside the loop of this \
+                 broker; expected Mosquitto 2.1 or later, or auto or blocking",
+            ),
             StartError::NoRandomness => f.write_str("the system gives no random numbers for the cache's key"),
         }
     }
@@ -49,6 +57,55 @@ impl From<TargetError> for StartError {
     }
 }
 
+/// Who waits while the API decides about a login, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// The broker, since it knows no other way.
+    BlockingBroker,
+    /// The broker, since the operator wants it so.
+    BlockingByOption,
+    /// The client. Whether the broker's loop can be woken for it.
+    Delayed { wakes: bool },
+}
+
+impl Mode {
+    pub(super) fn choose(wanted: AuthMode, host: &dyn Host) -> Result<Self, StartError> {
+        match (wanted, host.is_2_1()) {
+            (AuthMode::Delayed, false) => Err(StartError::CannotDelay),
+            (AuthMode::Auto, false) => Ok(Mode::BlockingBroker),
+            (AuthMode::Blocking, _) => Ok(Mode::BlockingByOption),
+            (AuthMode::Auto | AuthMode::Delayed, true) => Ok(Mode::Delayed { wakes: host.can_wake() }),
+        }
+    }
+
+    fn describe(self, config: &Config) -> String {
+        let (timeout, requests) = (config.timeout, config.max_requests);
+        match self {
+            Mode::BlockingBroker => format!(
+                "Blocking mode, since Mosquitto 2.0 knows no other: the broker waits for each login that must \
+                 be asked, at most {timeout:?}."
+            ),
+            Mode::BlockingByOption => format!(
+                "Blocking mode, as plugin_opt_auth_mode says: the broker waits for each login that must be \
+                 asked, at most {timeout:?}."
+            ),
+            Mode::Delayed { wakes: true } => format!(
+                "Delayed mode: clients wait beside the broker's loop while up to {requests} logins are asked at \
+                 once, at most {timeout:?} each."
+            ),
+            Mode::Delayed { wakes: false } => format!(
+                "Delayed mode: clients wait beside the broker's loop while up to {requests} logins are asked at \
+                 once, at most {timeout:?} each. Something else in this process handles SIGWINCH, so answers \
+                 wait for the loop to come round, up to 100ms."
+            ),
+        }
+    }
+
+    pub(super) fn delays(self) -> bool {
+        matches!(self, Mode::Delayed { .. })
+    }
+}
+
 pub(super) fn one(error: impl Into<StartError>) -> Vec<StartError> {
     vec![error.into()]
 }
@@ -62,11 +119,18 @@ pub(super) struct Local {
     pub(super) users: Users,
     /// `None`: they may do everything.
     pub(super) acl: Option<AclFile>,
+    /// Names that are new since these files were read before, or have another hash.
+    pub(super) changed: HashSet<String>,
 }
 
 impl Local {
     /// Reads what the options name, wholly or not at all. Warns of a password file that everybody may read.
-    pub(super) fn read(config: &Config, is_2_1: bool, log: &Log) -> Result<Self, StartError> {
+    pub(super) fn read(
+        config: &Config,
+        before: Option<&Self>,
+        is_2_1: bool,
+        log: &Log,
+    ) -> Result<Self, StartError> {
         let in_file = |error| StartError::Local("password_file", error);
         let mut users = match &config.password_file {
             None => Users::default(),
@@ -95,7 +159,8 @@ impl Local {
                 Some(AclFile::parse(&text, &source(path), placeholders).map_err(in_rules)?)
             }
         };
-        Ok(Self { users, acl })
+        let changed = before.map(|before| users.changed_since(&before.users)).unwrap_or_default();
+        Ok(Self { users, acl, changed })
     }
 }
 
@@ -111,7 +176,7 @@ pub(super) fn random_key() -> Result<[u8; 16], StartError> {
 }
 
 /// Says in the log what is going to happen.
-pub(super) fn introduce(config: &Config, local: &Local, is_2_1: bool, log: &Log) {
+pub(super) fn introduce(config: &Config, local: &Local, mode: Mode, is_2_1: bool, log: &Log) {
     let asked = |urls: &[reqwest::Url], otherwise: &str| match urls {
         [] => otherwise.to_owned(),
         urls => urls.iter().map(shown_url).collect::<Vec<_>>().join(" then "),
@@ -133,9 +198,8 @@ pub(super) fn introduce(config: &Config, local: &Local, is_2_1: bool, log: &Log)
     log.write(
         Level::Notice,
         format!(
-            "Logins are asked in blocking mode: the broker waits for an answer, at most {:?}. Remembers up to {} \
-             allows and as many denies (logins {:?}, topics {:?}, denies {:?}).",
-            config.timeout,
+            "{} Remembers up to {} allows and as many denies (logins {:?}, topics {:?}, denies {:?}).",
+            mode.describe(config),
             config.cache_size,
             config.auth_cache_ttl,
             config.acl_cache_ttl,

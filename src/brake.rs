@@ -1,0 +1,224 @@
+//! Slows down who keeps trying wrong passwords: each try parks a client id or costs the API a question, and
+//! while an id is parked its owner cannot connect.
+#![forbid(unsafe_code)]
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use lru::LruCache;
+
+use crate::cache::key::{AlreadyHashed, Fingerprint, Fingerprinter};
+
+/// Who is counted and how many credentials are known to be good, each; the longest unused go first.
+const BOUND: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
+
+/// How long credentials that were let in are exempt: long enough for a device that connects once a day.
+const EXEMPT: Duration = Duration::from_secs(24 * 3600);
+
+/// Whose refusals are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CountBy {
+    /// An address and a username.
+    AddressAndUsername,
+    /// An address, whatever name it tries.
+    Address,
+}
+
+/// How hard to brake.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Refusals before the first pause; 0: no brake.
+    pub after: usize,
+    /// The first pause; each further refusal doubles it.
+    pub pause: Duration,
+    /// The longest pause.
+    pub longest: Duration,
+    /// Whose refusals are counted together.
+    pub count_by: CountBy,
+}
+
+/// Counts refusals and remembers who need not be counted.
+pub struct Brake {
+    settings: Settings,
+    keys: Fingerprinter,
+    state: Mutex<State>,
+}
+
+struct State {
+    counts: LruCache<Fingerprint, Count, AlreadyHashed>,
+    /// Credentials that were let in, and when.
+    good: LruCache<Fingerprint, Instant, AlreadyHashed>,
+}
+
+struct Count {
+    refusals: usize,
+    until: Instant,
+}
+
+impl Brake {
+    /// A brake that nobody has touched yet.
+    pub fn new(settings: Settings, keys: Fingerprinter) -> Self {
+        fn table<T>() -> LruCache<Fingerprint, T, AlreadyHashed> {
+            let mut table = LruCache::with_hasher(NonZeroUsize::MIN, AlreadyHashed::default());
+            table.resize(BOUND);
+            table
+        }
+        Self { settings, keys, state: Mutex::new(State { counts: table(), good: table() }) }
+    }
+
+    /// How long this client has to wait before it may try again; zero: it may now. Credentials that were
+    /// good within a day may always: whoever attacks an account must not keep its owner out.
+    pub fn pause(
+        &self,
+        address: Option<&str>,
+        username: &str,
+        credentials: Fingerprint,
+        now: Instant,
+    ) -> Duration {
+        if self.settings.after == 0 {
+            return Duration::ZERO;
+        }
+        let mut state = self.state();
+        let Some(count) = state.counts.get(&self.key(address, username)) else { return Duration::ZERO };
+        let left = count.until.saturating_duration_since(now);
+        let exempt = |since: &Instant| now.saturating_duration_since(*since) < EXEMPT;
+        if left.is_zero() || state.good.get(&credentials).is_some_and(exempt) { Duration::ZERO } else { left }
+    }
+
+    /// Counts a wrong password.
+    pub fn refused(&self, address: Option<&str>, username: &str, credentials: Fingerprint, now: Instant) {
+        if self.settings.after == 0 {
+            return;
+        }
+        let key = self.key(address, username);
+        let mut state = self.state();
+        state.good.pop(&credentials);
+        let count = state.counts.get_or_insert_mut(key, || Count { refusals: 0, until: now });
+        // Who has been quiet for twice the longest pause starts anew.
+        if now.saturating_duration_since(count.until) > 2 * self.settings.longest {
+            count.refusals = 0;
+        }
+        count.refusals += 1;
+        count.until = now;
+        if let Some(doublings) = count.refusals.checked_sub(self.settings.after) {
+            let factor = 1u32.checked_shl(u32::try_from(doublings).unwrap_or(u32::MAX)).unwrap_or(u32::MAX);
+            count.until += self.settings.pause.saturating_mul(factor).min(self.settings.longest);
+        }
+    }
+
+    /// Notes credentials that were good.
+    pub fn let_in(&self, address: Option<&str>, username: &str, credentials: Fingerprint, now: Instant) {
+        let mut state = self.state();
+        state.good.put(credentials, now);
+        // Under one address many names may be tried: there a success says nothing about the others.
+        if self.settings.count_by == CountBy::AddressAndUsername {
+            state.counts.pop(&self.key(address, username));
+        }
+    }
+
+    fn key(&self, address: Option<&str>, username: &str) -> Fingerprint {
+        let network = network(address.unwrap_or_default());
+        match self.settings.count_by {
+            CountBy::AddressAndUsername => self.keys.fields(b'b', [network.as_bytes(), username.as_bytes()]),
+            CountBy::Address => self.keys.fields(b'a', [network.as_bytes()]),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An address as it is counted: of IPv6 the first 64 bits, since a single customer has all the rest.
+fn network(address: &str) -> String {
+    match address.parse() {
+        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_none() => {
+            Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).to_string()
+        }
+        _ => address.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: Settings = Settings {
+        after: 3,
+        pause: Duration::from_secs(1),
+        longest: Duration::from_secs(8),
+        count_by: CountBy::AddressAndUsername,
+    };
+    const KEYS: [u8; 16] = [3; 16];
+    const HOME: Option<&str> = Some("10.0.0.1");
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn credentials(password: &str) -> Fingerprint {
+        Fingerprinter::with_key(&KEYS).fields(b'c', [password.as_bytes()])
+    }
+
+    fn brake(settings: Settings) -> Brake {
+        Brake::new(settings, Fingerprinter::with_key(&KEYS))
+    }
+
+    #[test]
+    fn pauses_grow_and_are_bounded() {
+        let brake = brake(SETTINGS);
+        let mut now = Instant::now();
+        let wrong = credentials("wrong");
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            brake.refused(HOME, "u", wrong, now);
+            let pause = brake.pause(HOME, "u", wrong, now);
+            pauses.push(pause.as_secs());
+            now += pause;
+        }
+        assert_eq!(pauses, [0, 0, 1, 2, 4, 8, 8, 8]);
+        assert_eq!(brake.pause(Some("10.0.0.2"), "u", wrong, now), Duration::ZERO);
+        assert_eq!(brake.pause(HOME, "v", wrong, now), Duration::ZERO);
+        now += seconds(100);
+        brake.refused(HOME, "u", wrong, now);
+        assert_eq!(brake.pause(HOME, "u", wrong, now), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_owner_is_never_kept_out() {
+        let brake = brake(SETTINGS);
+        let now = Instant::now();
+        brake.let_in(HOME, "u", credentials("right"), now);
+        for _ in 0..10 {
+            brake.refused(HOME, "u", credentials("wrong"), now);
+        }
+        assert_eq!(brake.pause(HOME, "u", credentials("right"), now), Duration::ZERO);
+        assert_eq!(brake.pause(HOME, "u", credentials("wrong"), now), seconds(8));
+        // Until the API no longer wants these credentials.
+        brake.refused(HOME, "u", credentials("right"), now);
+        assert_eq!(brake.pause(HOME, "u", credentials("right"), now), seconds(8));
+    }
+
+    #[test]
+    fn an_address_alone_counts_all_its_names_and_ipv6_by_its_network() {
+        let brake = brake(Settings { count_by: CountBy::Address, ..SETTINGS });
+        let now = Instant::now();
+        for (name, address) in [("a", "2001:db8::1"), ("b", "2001:db8::2"), ("c", "2001:db8::3")] {
+            brake.refused(Some(address), name, credentials("wrong"), now);
+        }
+        assert_eq!(brake.pause(Some("2001:db8::4"), "d", credentials("x"), now), seconds(1));
+        assert_eq!(brake.pause(Some("2001:db8:0:1::4"), "d", credentials("x"), now), Duration::ZERO);
+    }
+
+    #[test]
+    fn no_brake_no_pause() {
+        let brake = brake(Settings { after: 0, ..SETTINGS });
+        let now = Instant::now();
+        for _ in 0..100 {
+            brake.refused(HOME, "u", credentials("wrong"), now);
+        }
+        assert_eq!(brake.pause(HOME, "u", credentials("wrong"), now), Duration::ZERO);
+    }
+}

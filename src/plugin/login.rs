@@ -1,0 +1,241 @@
+//! BASIC_AUTH: who may come in.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::checker::{Check, Checker};
+use super::setup::Local;
+use super::{Plugin, Refusal, Ruling, Who};
+use crate::api::worker::Class;
+use crate::cache::key::Fingerprint;
+use crate::errands::Errand;
+use crate::parking::{Parked, Ticket};
+use crate::question::{Answer, NoAnswer, Question, Verdict};
+use crate::sessions::Client;
+use crate::verdicts::Listener;
+
+/// A CONNECT.
+#[derive(Debug, Clone, Copy)]
+pub struct Login<'a> {
+    /// Who.
+    pub client: Client<'a>,
+    /// Its username, never empty.
+    pub username: Option<&'a str>,
+    /// Its password: any bytes.
+    pub password: Option<&'a [u8]>,
+}
+
+/// A login that has a username, and so can be decided here.
+pub(super) struct Attempt<'a> {
+    pub(super) client: Client<'a>,
+    pub(super) username: &'a str,
+    pub(super) password: Option<&'a [u8]>,
+    /// Username and password.
+    pub(super) credentials: Fingerprint,
+}
+
+/// Clients that may be parked at once: what 64 requests of 20 ms each can serve in 30 s.
+const PARKING_BOUND: usize = 100_000;
+
+impl Plugin {
+    /// MOSQ_EVT_BASIC_AUTH
+    pub fn authenticate(&self, login: &Login<'_>, now: Instant) -> Ruling {
+        let Login { client, username, password } = *login;
+        let username = match (username, password) {
+            (None, None) => return Ruling::Defer,
+            (None, Some(_)) => return self.refuse_login(client, None, &Refusal::NoUsername, now),
+            (Some(username), _) => username,
+        };
+        let credentials = self.keys.fields(b'p', [username.as_bytes(), password.unwrap_or_default()]);
+        let attempt = Attempt { client, username, password, credentials };
+        if self.is_swept(&attempt) {
+            return self.recheck(&attempt, now);
+        }
+        self.revoke_without_ticks(&attempt, now);
+        match self.try_login(&attempt, now) {
+            Ok(Ruling::Allow) => {
+                self.sessions.admit(client, username, credentials, now);
+                Ruling::Allow
+            }
+            Ok(ruling) => ruling,
+            Err(refusal) => self.refuse_login(client, Some(username), &refusal, now),
+        }
+    }
+
+    fn try_login(&self, attempt: &Attempt<'_>, now: Instant) -> Result<Ruling, Refusal> {
+        let local = self.local();
+        if let Some(hash) = local.users.get(attempt.username) {
+            self.brake_on(attempt, now)?;
+            // Not even the hash of an empty password lets somebody in who sends none: no broker does.
+            let Some(password) = attempt.password else { return Err(Refusal::WrongLocalPassword) };
+            if hash.is_slow() && self.may_park() {
+                return self.park_for_check(attempt, password, Arc::clone(&local));
+            }
+            let matches = hash.verify(password);
+            return self.settle(
+                attempt,
+                if matches { Ok(()) } else { Err(Refusal::WrongLocalPassword) },
+                now,
+            );
+        }
+        if self.config.auth_urls.is_empty() {
+            return Ok(Ruling::Defer);
+        }
+        let password = std::str::from_utf8(attempt.password.unwrap_or_default())
+            .map_err(|_| Refusal::PasswordIsNoText)?;
+        let question = Question::Connect { username: attempt.username, password };
+        let key = self.verdicts.key(&question);
+        if let Some(remembered) = self.remembered(key, &question, now) {
+            remembered?;
+            self.prefetch(attempt.client, attempt.username, now);
+            return Ok(Ruling::Allow);
+        }
+        self.brake_on(attempt, now)?;
+        if self.may_park() {
+            return self.park_for_answer(attempt, key, &question);
+        }
+        let answer = self.wait_for(key, &question, now);
+        let settled = self.settle(attempt, answer, Instant::now())?;
+        self.prefetch(attempt.client, attempt.username, now);
+        Ok(settled)
+    }
+
+    /// Keeps count of right and wrong passwords.
+    fn settle(
+        &self,
+        attempt: &Attempt<'_>,
+        result: Result<(), Refusal>,
+        now: Instant,
+    ) -> Result<Ruling, Refusal> {
+        let Attempt { client, username, credentials, .. } = *attempt;
+        match &result {
+            Ok(()) => self.brake.let_in(client.address, username, credentials, now),
+            Err(refusal) if refusal.is_about_the_password() => {
+                self.brake.refused(client.address, username, credentials, now);
+            }
+            Err(_) => {}
+        }
+        result.map(|()| Ruling::Allow)
+    }
+
+    fn brake_on(&self, attempt: &Attempt<'_>, now: Instant) -> Result<(), Refusal> {
+        let pause = self.brake.pause(attempt.client.address, attempt.username, attempt.credentials, now);
+        if pause.is_zero() { Ok(()) } else { Err(Refusal::TooManyTries(pause)) }
+    }
+
+    /// Whether a client can wait beside the broker's loop. Not so for requests to the broker's HTTP
+    /// listener, which come on a thread of their own.
+    fn may_park(&self) -> bool {
+        self.delays && self.host.is_broker_thread()
+    }
+
+    fn park_for_answer(
+        &self,
+        attempt: &Attempt<'_>,
+        key: Fingerprint,
+        question: &Question<'_>,
+    ) -> Result<Ruling, Refusal> {
+        let worker = self.worker()?;
+        let Some(ticket) = self.park(attempt) else { return Ok(Ruling::Busy) };
+        self.verdicts.ask(key, question, Class::Parked, Listener::Parked(ticket), worker);
+        Ok(Ruling::Later)
+    }
+
+    fn park_for_check(
+        &self,
+        attempt: &Attempt<'_>,
+        password: &[u8],
+        local: Arc<Local>,
+    ) -> Result<Ruling, Refusal> {
+        let checker = self.checker.get_or_try_init(|| Checker::start(&self.host, &self.errands));
+        let checker = checker.map_err(|error| Refusal::NoAnswer(NoAnswer::NotAsked(error.to_string())))?;
+        let Some(ticket) = self.park(attempt) else { return Ok(Ruling::Busy) };
+        let check =
+            Check { ticket, local, username: attempt.username.to_owned(), password: password.to_owned() };
+        if checker.check(check).is_err() {
+            self.parking.end(ticket);
+            return Ok(Ruling::Busy);
+        }
+        Ok(Ruling::Later)
+    }
+
+    /// Parks a client, or says that there is no room.
+    fn park(&self, attempt: &Attempt<'_>) -> Option<Ticket> {
+        if self.parking.len() >= PARKING_BOUND {
+            return None;
+        }
+        // Without a bell the answer waits for the loop to come round by itself: late, not lost.
+        if let Err(error) = self.errands.hang_up_bell() {
+            self.log.trouble(&format!(
+                "Answers may reach clients late: no thread to wake the broker with ({error})."
+            ));
+        }
+        Some(self.parking.park(Parked {
+            connection: attempt.client.connection,
+            client_id: attempt.client.id.to_owned(),
+            address: attempt.client.address.map(str::to_owned),
+            username: attempt.username.to_owned(),
+            credentials: attempt.credentials,
+        }))
+    }
+
+    /// Runs what has been left for the broker's thread. It calls the broker, which may call back, so
+    /// nothing is held here.
+    pub(super) fn run_errands(&self, now: Instant) {
+        for errand in self.errands.take() {
+            match errand {
+                Errand::Answered(ticket, answer) => self.complete(ticket, verdict_of(answer), now),
+                Errand::PasswordChecked(ticket, matches) => {
+                    let result = if matches { Ok(()) } else { Err(Refusal::WrongLocalPassword) };
+                    self.complete(ticket, result, now);
+                }
+                Errand::Revoked(session, status) => self.revoke(&session, status),
+            }
+        }
+    }
+
+    /// Lets a parked client in or refuses it, if it is still the one that is parked.
+    fn complete(&self, ticket: Ticket, result: Result<(), Refusal>, now: Instant) {
+        let Some(parked) = self.parking.end(ticket) else { return };
+        let client = parked.client();
+        let username = parked.username.as_str();
+        let attempt = Attempt { client, username, password: None, credentials: parked.credentials };
+        match self.settle(&attempt, result, now) {
+            Ok(_) => {
+                self.prefetch(client, username, now);
+                // Before the broker hears of it: it may ask about topics before it returns.
+                self.sessions.admit(client, username, parked.credentials, now);
+                self.host.complete_login(client.id, true);
+                // It may be gone, or refused by the broker itself.
+                if !self.host.is_session(client.id, client.connection) {
+                    self.sessions.withdraw(client, username);
+                }
+            }
+            Err(refusal) => {
+                self.refuse_login(client, Some(username), &refusal, now);
+                self.host.complete_login(client.id, false);
+            }
+        }
+    }
+
+    pub(super) fn refuse_login(
+        &self,
+        client: Client<'_>,
+        username: Option<&str>,
+        refusal: &Refusal,
+        now: Instant,
+    ) -> Ruling {
+        self.log.refusal(now, || format!("Refused to let {} in: {refusal}.", Who(client, username)));
+        Ruling::Deny
+    }
+}
+
+/// An answer as the result of asking.
+pub(super) fn verdict_of(answer: Answer) -> Result<(), Refusal> {
+    match answer {
+        Answer::Verdict { verdict: Verdict::Allow, .. } => Ok(()),
+        Answer::Verdict { verdict: Verdict::Deny, status } => Err(Refusal::Api { status, remembered: false }),
+        Answer::None(reason) => Err(Refusal::NoAnswer(reason)),
+    }
+}
