@@ -82,19 +82,19 @@ impl Mode {
         let (timeout, requests) = (config.timeout, config.max_requests);
         match self {
             Mode::BlockingBroker => format!(
-                "Blocking mode, since Mosquitto 2.0 knows no other: the broker waits for each login that must \
+                "Logins in blocking mode, since Mosquitto 2.0 knows no other: the broker waits for each login that must \
                  be asked, at most {timeout:?}."
             ),
             Mode::BlockingByOption => format!(
-                "Blocking mode, as plugin_opt_auth_mode says: the broker waits for each login that must be \
+                "Logins in blocking mode, as plugin_opt_auth_mode says: the broker waits for each login that must be \
                  asked, at most {timeout:?}."
             ),
             Mode::Delayed { wakes: true } => format!(
-                "Delayed mode: clients wait beside the broker's loop while up to {requests} logins are asked at \
+                "Logins in delayed mode: clients wait beside the broker's loop while up to {requests} logins are asked at \
                  once, at most {timeout:?} each."
             ),
             Mode::Delayed { wakes: false } => format!(
-                "Delayed mode: clients wait beside the broker's loop while up to {requests} logins are asked at \
+                "Logins in delayed mode: clients wait beside the broker's loop while up to {requests} logins are asked at \
                  once, at most {timeout:?} each. Something else in this process handles SIGWINCH, so answers \
                  wait for the loop to come round, up to 100ms."
             ),
