@@ -277,7 +277,7 @@ fn random_bytes(random: &mut std::hash::RandomState, seed: usize) -> Vec<u8> {
     let length = seed % 12;
     let bytes = (0..length).map(|index| random.hash_one((seed, index)).to_le_bytes()[0]);
     // Every other one is text, or nearly all would be refused.
-    bytes.map(|byte| if seed % 2 == 0 { byte & 0x7f } else { byte }).collect()
+    bytes.map(|byte| if seed.is_multiple_of(2) { byte & 0x7f } else { byte }).collect()
 }
 
 #[test]
