@@ -1,7 +1,7 @@
 //! Real brokers with the plugin loaded, each a process of its own in a directory of its own.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -174,23 +174,13 @@ impl Setup {
         let folder = TempDir::with_prefix("mha-").unwrap();
         let ports: Vec<u16> = (0..=self.listeners.len()).map(|_| free_port()).collect();
         let conf = self.conf(&ports);
-        let conf_path = folder.path().join("mosquitto.conf");
-        fs::write(&conf_path, &conf).unwrap();
+        fs::write(folder.path().join("mosquitto.conf"), &conf).unwrap();
         for (name, content) in &self.files {
             fs::write(folder.path().join(name), content).unwrap();
         }
-        let log = File::create(folder.path().join("broker.log")).unwrap();
-        let process = Command::new(self.version.program("mosquitto"))
-            .arg("-c")
-            .arg(&conf_path)
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Broker { version: self.version, process, ports, conf, folder }
+        let process = run(self.version, folder.path(), &self.environment);
+        let environment = self.environment.clone();
+        Broker { version: self.version, process, ports, conf, folder, environment }
     }
 
     fn conf(&self, ports: &[u16]) -> String {
@@ -210,6 +200,21 @@ impl Setup {
         }
         lines.join("\n") + "\n"
     }
+}
+
+/// Starts the program in its folder, where its configuration is.
+fn run(version: Version, folder: &Path, environment: &[(String, String)]) -> Child {
+    let log = OpenOptions::new().create(true).append(true).open(folder.join("broker.log")).unwrap();
+    Command::new(version.program("mosquitto"))
+        .arg("-c")
+        .arg(folder.join("mosquitto.conf"))
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
 }
 
 /// The line that loads a plugin.
@@ -233,6 +238,7 @@ pub struct Broker {
     ports: Vec<u16>,
     conf: String,
     folder: TempDir,
+    environment: Vec<(String, String)>,
 }
 
 impl Broker {
@@ -309,6 +315,15 @@ impl Broker {
         self.signal(libc::SIGTERM);
         let status = self.wait_for_exit(PATIENCE).expect("the broker stops when it is asked to");
         (status, start.elapsed())
+    }
+
+    /// Stops the broker and starts it again, with the same ports and in the same folder.
+    pub fn restart(&mut self) {
+        self.terminate();
+        self.process = run(self.version, self.folder.path(), &self.environment);
+        let ports = self.ports.clone();
+        let open = |port: &u16| TcpStream::connect(("127.0.0.1", *port)).is_ok();
+        assert!(eventually(PATIENCE, || ports.iter().all(open)), "the broker starts again");
     }
 
     pub fn wait_for_exit(&mut self, timeout: Duration) -> Option<ExitStatus> {

@@ -54,9 +54,12 @@ pub struct Connect {
     username: Option<Vec<u8>>,
     password: Option<Vec<u8>>,
     will: Option<Will>,
+    will_delay: Option<u32>,
     clean_start: bool,
     session_expiry: Option<u32>,
     keepalive: u16,
+    /// Speaks MQTT in WebSocket frames, after an upgrade with these header lines.
+    upgrade: Option<Vec<u8>>,
 }
 
 /// Why a client could not log in.
@@ -84,9 +87,11 @@ impl Connect {
             username: None,
             password: None,
             will: None,
+            will_delay: None,
             clean_start: true,
             session_expiry: None,
             keepalive: 0,
+            upgrade: None,
         }
     }
 
@@ -129,6 +134,23 @@ impl Connect {
         self
     }
 
+    /// Seconds for which the broker holds the will back (MQTT 5).
+    pub fn will_delay(mut self, seconds: u32) -> Self {
+        self.will_delay = Some(seconds);
+        self
+    }
+
+    /// Goes to a listener with `protocol websockets`.
+    pub fn over_websocket(self) -> Self {
+        self.over_websocket_with("")
+    }
+
+    /// The same, with these further header lines, each with its end.
+    pub fn over_websocket_with(mut self, headers: impl AsRef<[u8]>) -> Self {
+        self.upgrade = Some(headers.as_ref().to_vec());
+        self
+    }
+
     pub fn packet(&self) -> Vec<u8> {
         let (username, password, will) = (self.username.as_ref(), self.password.as_ref(), self.will.as_ref());
         let mut flags = u8::from(username.is_some()) << 7 | u8::from(password.is_some()) << 6;
@@ -151,7 +173,13 @@ impl Connect {
         }
         put_bytes(&mut body, &self.client_id);
         if let Some(will) = will {
-            put_no_properties(&mut body, self.protocol);
+            match self.will_delay {
+                Some(seconds) => {
+                    body.extend([5, 0x18]);
+                    body.extend(seconds.to_be_bytes());
+                }
+                None => put_no_properties(&mut body, self.protocol),
+            }
             put_bytes(&mut body, &will.topic);
             put_bytes(&mut body, &will.payload);
         }
@@ -163,7 +191,10 @@ impl Connect {
 
     /// Connects and sends CONNECT, without waiting for the answer.
     pub fn send(&self, port: u16) -> Client {
-        let mut client = Client::open(port, self.protocol);
+        let mut client = match &self.upgrade {
+            None => Client::open(port, self.protocol),
+            Some(headers) => Client::open_websocket(port, self.protocol, headers),
+        };
         client.send(&self.packet());
         client
     }
@@ -229,6 +260,8 @@ pub struct Client {
     inbox: VecDeque<Message>,
     next_packet_id: u16,
     closed: bool,
+    /// On a WebSocket: the start of a frame that is not yet there as a whole.
+    frames: Option<Vec<u8>>,
 }
 
 impl Client {
@@ -243,12 +276,32 @@ impl Client {
             inbox: VecDeque::new(),
             next_packet_id: 1,
             closed: false,
+            frames: None,
         }
+    }
+
+    /// The same on a WebSocket, opened with these further header lines.
+    pub fn open_websocket(port: u16, protocol: Protocol, headers: &[u8]) -> Self {
+        let mut client = Self::open(port, protocol);
+        let request = "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                       Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        client.send(&[request.as_bytes(), headers, b"\r\n"].concat());
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.stream.read_exact(&mut byte).expect("answer to the upgrade");
+            head.extend(byte);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+        client.frames = Some(Vec::new());
+        client
     }
 
     /// Sends any bytes. A broker that has closed the connection is noticed when something is awaited from it.
     pub fn send(&mut self, bytes: &[u8]) {
-        let _ = self.stream.write_all(bytes);
+        let framed = self.frames.as_ref().map(|_| frame(bytes));
+        let _ = self.stream.write_all(framed.as_deref().unwrap_or(bytes));
     }
 
     /// The code of the CONNACK, or nothing if none comes in time or the connection ends.
@@ -416,7 +469,16 @@ impl Client {
             let mut chunk = [0; 16 << 10];
             match self.stream.read(&mut chunk) {
                 Ok(0) => self.closed = true,
-                Ok(n) => self.received.extend_from_slice(&chunk[..n]),
+                Ok(n) => match &mut self.frames {
+                    None => self.received.extend_from_slice(&chunk[..n]),
+                    Some(frames) => {
+                        frames.extend_from_slice(&chunk[..n]);
+                        while let Some((payload, length)) = parse_frame(frames) {
+                            self.received.extend(payload);
+                            frames.drain(..length);
+                        }
+                    }
+                },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => self.closed = true,
@@ -461,6 +523,37 @@ fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
     }
     packet.extend_from_slice(body);
     packet
+}
+
+/// Bytes in a WebSocket frame as a client sends it; a mask of zeroes leaves them as they are.
+fn frame(payload: &[u8]) -> Vec<u8> {
+    const BINARY: u8 = 0x82;
+    const MASKED: u8 = 0x80;
+    let mut frame = vec![BINARY];
+    match u16::try_from(payload.len()).expect("a packet of up to 65535 bytes") {
+        length @ 0..126 => frame.push(MASKED | length as u8),
+        length => {
+            frame.push(MASKED | 126);
+            frame.extend(length.to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// What the WebSocket frame at the start of `received` carries and the frame's length, once it is there as
+/// a whole. Control frames carry nothing for MQTT.
+fn parse_frame(received: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let (first_byte, length) = (*received.first()?, *received.get(1)?);
+    let (start, length) = match length {
+        126 => (4, usize::from(u16::from_be_bytes([*received.get(2)?, *received.get(3)?]))),
+        127 => panic!("a frame of more than 65535 bytes"),
+        length => (2, usize::from(length)),
+    };
+    let payload = received.get(start..start + length)?;
+    let is_control = first_byte & 8 != 0;
+    Some((if is_control { Vec::new() } else { payload.to_vec() }, start + length))
 }
 
 fn put_bytes(body: &mut Vec<u8>, bytes: &[u8]) {
