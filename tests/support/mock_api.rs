@@ -537,6 +537,15 @@ impl Drop for Connection {
     }
 }
 
+/// A request that has no answer yet.
+struct InProgress<'a>(&'a Shared);
+
+impl Drop for InProgress<'_> {
+    fn drop(&mut self) {
+        self.0.lock().in_progress -= 1;
+    }
+}
+
 /// Whether the connection can carry a further request.
 #[derive(PartialEq)]
 enum Next {
@@ -559,8 +568,8 @@ impl Connection {
             drop(state);
             shared.arrived.notify_all();
 
-            let next = self.send(answer(&request), || rules.status(&request));
-            shared.lock().in_progress -= 1;
+            let in_progress = InProgress(&shared);
+            let next = self.send(answer(&request), in_progress, || rules.status(&request));
             let asked_to_end =
                 request.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
             if asked_to_end || !matches!(next, Ok(Next::KeepAlive)) {
@@ -577,17 +586,25 @@ impl Connection {
                 return Ok(Some(request));
             }
             let mut chunk = [0; 16 << 10];
-            match self.stream.read(&mut chunk)? {
-                0 => return Ok(None),
-                n => self.received.extend_from_slice(&chunk[..n]),
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Ok(None),
+                Ok(n) => self.received.extend_from_slice(&chunk[..n]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }
 
-    fn send(&mut self, reply: Reply, status_by_rules: impl Fn() -> u16) -> io::Result<Next> {
+    fn send(
+        &mut self,
+        reply: Reply,
+        in_progress: InProgress<'_>,
+        status_by_rules: impl Fn() -> u16,
+    ) -> io::Result<Next> {
         match reply {
             Reply::Http { status, headers, body } => {
                 let status = status.unwrap_or_else(status_by_rules);
+                drop(in_progress); // who has the answer may ask again at once
                 self.stream.write_all(&http(status, &headers, &body))?;
                 let ends = headers.iter().any(|(name, value)| {
                     name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case("close")
@@ -596,7 +613,7 @@ impl Connection {
             }
             Reply::After(delay, reply) => {
                 if self.shared.pause(delay) {
-                    return self.send(*reply, status_by_rules);
+                    return self.send(*reply, in_progress, status_by_rules);
                 }
             }
             Reply::Hang => {
