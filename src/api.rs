@@ -1,6 +1,7 @@
 //! The HTTP side: requests in, answers out, nothing about brokers or caches.
 #![forbid(unsafe_code)]
 
+pub mod breaker;
 mod client;
 mod resolver;
 mod target;

@@ -27,7 +27,7 @@ pub enum CountBy {
 }
 
 /// How hard to brake.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Refusals before the first pause; 0: no brake.
     pub after: usize,
@@ -39,9 +39,19 @@ pub struct Settings {
     pub count_by: CountBy,
 }
 
+/// Somebody who tries to log in.
+#[derive(Debug, Clone, Copy)]
+pub struct Try<'a> {
+    /// From where, where that is known.
+    pub address: Option<&'a str>,
+    /// Under which name.
+    pub username: &'a str,
+    /// With which username and password.
+    pub credentials: Fingerprint,
+}
+
 /// Counts refusals and remembers who need not be counted.
 pub struct Brake {
-    settings: Settings,
     keys: Fingerprinter,
     state: Mutex<State>,
 }
@@ -59,69 +69,65 @@ struct Count {
 
 impl Brake {
     /// A brake that nobody has touched yet.
-    pub fn new(settings: Settings, keys: Fingerprinter) -> Self {
+    pub fn new(keys: Fingerprinter) -> Self {
         fn table<T>() -> LruCache<Fingerprint, T, AlreadyHashed> {
             let mut table = LruCache::with_hasher(NonZeroUsize::MIN, AlreadyHashed::default());
             table.resize(BOUND);
             table
         }
-        Self { settings, keys, state: Mutex::new(State { counts: table(), good: table() }) }
+        Self { keys, state: Mutex::new(State { counts: table(), good: table() }) }
     }
 
     /// How long this client has to wait before it may try again; zero: it may now. Credentials that were
     /// good within a day may always: whoever attacks an account must not keep its owner out.
-    pub fn pause(
-        &self,
-        address: Option<&str>,
-        username: &str,
-        credentials: Fingerprint,
-        now: Instant,
-    ) -> Duration {
-        if self.settings.after == 0 {
+    pub fn pause(&self, attempt: &Try<'_>, settings: &Settings, now: Instant) -> Duration {
+        if settings.after == 0 {
             return Duration::ZERO;
         }
         let mut state = self.state();
-        let Some(count) = state.counts.get(&self.key(address, username)) else { return Duration::ZERO };
+        let Some(count) = state.counts.get(&self.key(attempt, settings)) else { return Duration::ZERO };
         let left = count.until.saturating_duration_since(now);
         let exempt = |since: &Instant| now.saturating_duration_since(*since) < EXEMPT;
-        if left.is_zero() || state.good.get(&credentials).is_some_and(exempt) { Duration::ZERO } else { left }
+        let is_good = state.good.get(&attempt.credentials).is_some_and(exempt);
+        if is_good { Duration::ZERO } else { left }
     }
 
     /// Counts a wrong password.
-    pub fn refused(&self, address: Option<&str>, username: &str, credentials: Fingerprint, now: Instant) {
-        if self.settings.after == 0 {
+    pub fn refused(&self, attempt: &Try<'_>, settings: &Settings, now: Instant) {
+        let mut state = self.state();
+        state.good.pop(&attempt.credentials);
+        if settings.after == 0 {
             return;
         }
-        let key = self.key(address, username);
-        let mut state = self.state();
-        state.good.pop(&credentials);
+        let key = self.key(attempt, settings);
         let count = state.counts.get_or_insert_mut(key, || Count { refusals: 0, until: now });
         // Who has been quiet for twice the longest pause starts anew.
-        if now.saturating_duration_since(count.until) > 2 * self.settings.longest {
+        if now.saturating_duration_since(count.until) > 2 * settings.longest {
             count.refusals = 0;
         }
         count.refusals += 1;
         count.until = now;
-        if let Some(doublings) = count.refusals.checked_sub(self.settings.after) {
+        if let Some(doublings) = count.refusals.checked_sub(settings.after) {
             let factor = 1u32.checked_shl(u32::try_from(doublings).unwrap_or(u32::MAX)).unwrap_or(u32::MAX);
-            count.until += self.settings.pause.saturating_mul(factor).min(self.settings.longest);
+            count.until += settings.pause.saturating_mul(factor).min(settings.longest);
         }
     }
 
     /// Notes credentials that were good.
-    pub fn let_in(&self, address: Option<&str>, username: &str, credentials: Fingerprint, now: Instant) {
+    pub fn let_in(&self, attempt: &Try<'_>, settings: &Settings, now: Instant) {
         let mut state = self.state();
-        state.good.put(credentials, now);
+        state.good.put(attempt.credentials, now);
         // Under one address many names may be tried: there a success says nothing about the others.
-        if self.settings.count_by == CountBy::AddressAndUsername {
-            state.counts.pop(&self.key(address, username));
+        if settings.count_by == CountBy::AddressAndUsername {
+            state.counts.pop(&self.key(attempt, settings));
         }
     }
 
-    fn key(&self, address: Option<&str>, username: &str) -> Fingerprint {
-        let network = network(address.unwrap_or_default());
-        match self.settings.count_by {
-            CountBy::AddressAndUsername => self.keys.fields(b'b', [network.as_bytes(), username.as_bytes()]),
+    fn key(&self, attempt: &Try<'_>, settings: &Settings) -> Fingerprint {
+        let network = network(attempt.address.unwrap_or_default());
+        let username = attempt.username.as_bytes();
+        match settings.count_by {
+            CountBy::AddressAndUsername => self.keys.fields(b'b', [network.as_bytes(), username]),
             CountBy::Address => self.keys.fields(b'a', [network.as_bytes()]),
         }
     }
@@ -158,67 +164,74 @@ mod tests {
         Duration::from_secs(n)
     }
 
-    fn credentials(password: &str) -> Fingerprint {
-        Fingerprinter::with_key(&KEYS).fields(b'c', [password.as_bytes()])
+    fn brake() -> Brake {
+        Brake::new(Fingerprinter::with_key(&KEYS))
     }
 
-    fn brake(settings: Settings) -> Brake {
-        Brake::new(settings, Fingerprinter::with_key(&KEYS))
+    fn attempt<'a>(address: Option<&'a str>, username: &'a str, password: &str) -> Try<'a> {
+        let credentials = Fingerprinter::with_key(&KEYS).fields(b'c', [password.as_bytes()]);
+        Try { address, username, credentials }
     }
 
     #[test]
     fn pauses_grow_and_are_bounded() {
-        let brake = brake(SETTINGS);
+        let brake = brake();
         let mut now = Instant::now();
-        let wrong = credentials("wrong");
+        let wrong = attempt(HOME, "u", "wrong");
         let mut pauses = Vec::new();
         for _ in 0..8 {
-            brake.refused(HOME, "u", wrong, now);
-            let pause = brake.pause(HOME, "u", wrong, now);
+            brake.refused(&wrong, &SETTINGS, now);
+            let pause = brake.pause(&wrong, &SETTINGS, now);
             pauses.push(pause.as_secs());
             now += pause;
         }
         assert_eq!(pauses, [0, 0, 1, 2, 4, 8, 8, 8]);
-        assert_eq!(brake.pause(Some("10.0.0.2"), "u", wrong, now), Duration::ZERO);
-        assert_eq!(brake.pause(HOME, "v", wrong, now), Duration::ZERO);
+        for other in [attempt(Some("10.0.0.2"), "u", "wrong"), attempt(HOME, "v", "wrong")] {
+            assert_eq!(brake.pause(&other, &SETTINGS, now), Duration::ZERO);
+        }
         now += seconds(100);
-        brake.refused(HOME, "u", wrong, now);
-        assert_eq!(brake.pause(HOME, "u", wrong, now), Duration::ZERO);
+        brake.refused(&wrong, &SETTINGS, now);
+        assert_eq!(brake.pause(&wrong, &SETTINGS, now), Duration::ZERO);
     }
 
     #[test]
     fn the_owner_is_never_kept_out() {
-        let brake = brake(SETTINGS);
+        let brake = brake();
         let now = Instant::now();
-        brake.let_in(HOME, "u", credentials("right"), now);
+        let (right, wrong) = (attempt(HOME, "u", "right"), attempt(HOME, "u", "wrong"));
+        brake.let_in(&right, &SETTINGS, now);
         for _ in 0..10 {
-            brake.refused(HOME, "u", credentials("wrong"), now);
+            brake.refused(&wrong, &SETTINGS, now);
         }
-        assert_eq!(brake.pause(HOME, "u", credentials("right"), now), Duration::ZERO);
-        assert_eq!(brake.pause(HOME, "u", credentials("wrong"), now), seconds(8));
+        assert_eq!(brake.pause(&right, &SETTINGS, now), Duration::ZERO);
+        assert_eq!(brake.pause(&wrong, &SETTINGS, now), seconds(8));
         // Until the API no longer wants these credentials.
-        brake.refused(HOME, "u", credentials("right"), now);
-        assert_eq!(brake.pause(HOME, "u", credentials("right"), now), seconds(8));
+        brake.refused(&right, &SETTINGS, now);
+        assert_eq!(brake.pause(&right, &SETTINGS, now), seconds(8));
     }
 
     #[test]
     fn an_address_alone_counts_all_its_names_and_ipv6_by_its_network() {
-        let brake = brake(Settings { count_by: CountBy::Address, ..SETTINGS });
+        let brake = brake();
+        let settings = Settings { count_by: CountBy::Address, ..SETTINGS };
         let now = Instant::now();
         for (name, address) in [("a", "2001:db8::1"), ("b", "2001:db8::2"), ("c", "2001:db8::3")] {
-            brake.refused(Some(address), name, credentials("wrong"), now);
+            brake.refused(&attempt(Some(address), name, "wrong"), &settings, now);
         }
-        assert_eq!(brake.pause(Some("2001:db8::4"), "d", credentials("x"), now), seconds(1));
-        assert_eq!(brake.pause(Some("2001:db8:0:1::4"), "d", credentials("x"), now), Duration::ZERO);
+        let pause = |address| brake.pause(&attempt(Some(address), "d", "x"), &settings, now);
+        assert_eq!(pause("2001:db8::4"), seconds(1));
+        assert_eq!(pause("2001:db8:0:1::4"), Duration::ZERO);
     }
 
     #[test]
     fn no_brake_no_pause() {
-        let brake = brake(Settings { after: 0, ..SETTINGS });
+        let brake = brake();
+        let settings = Settings { after: 0, ..SETTINGS };
         let now = Instant::now();
+        let wrong = attempt(HOME, "u", "wrong");
         for _ in 0..100 {
-            brake.refused(HOME, "u", credentials("wrong"), now);
+            brake.refused(&wrong, &settings, now);
         }
-        assert_eq!(brake.pause(HOME, "u", credentials("wrong"), now), Duration::ZERO);
+        assert_eq!(brake.pause(&wrong, &settings, now), Duration::ZERO);
     }
 }

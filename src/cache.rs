@@ -44,16 +44,30 @@ type Lru = LruCache<Fingerprint, Entry, AlreadyHashed>;
 pub struct Cache {
     /// How many entries each of the two lists may hold.
     bound: usize,
+    /// How many ticks past its end an allow may still serve where there is no answer.
+    stale_ticks: u32,
     started: Instant,
     allows: Lru,
     denies: Lru,
 }
 
 impl Cache {
-    /// An empty cache for at most `bound` allows and as many denies. Memory is taken as it fills.
-    pub fn new(bound: usize, now: Instant) -> Self {
+    /// An empty cache for at most `bound` allows and as many denies. Memory is taken as it fills. Allows are
+    /// kept for `stale` longer than they hold.
+    pub fn new(bound: usize, stale: Duration, now: Instant) -> Self {
         let list = || LruCache::unbounded_with_hasher(AlreadyHashed::default());
-        Self { bound, started: now, allows: list(), denies: list() }
+        Self { bound, stale_ticks: in_ticks(stale), started: now, allows: list(), denies: list() }
+    }
+
+    /// Changes the bound and how long allows are kept past their time.
+    pub fn configure(&mut self, bound: usize, stale: Duration) {
+        self.bound = bound;
+        self.stale_ticks = in_ticks(stale);
+        for list in [&mut self.allows, &mut self.denies] {
+            while list.len() > bound {
+                list.pop_lru();
+            }
+        }
     }
 
     /// Remembers a verdict for `lifetime` from `since` on (the moment the question was sent), replacing
@@ -95,7 +109,9 @@ impl Cache {
         let tick = self.tick(now);
         if let Some(entry) = self.allows.get_mut(&key) {
             if tick >= entry.ends {
-                self.allows.pop(&key);
+                if tick >= entry.ends.saturating_add(self.stale_ticks) {
+                    self.allows.pop(&key);
+                }
                 return None;
             }
             let refresh = entry.ends - tick <= u32::from(entry.refresh_margin);
@@ -117,6 +133,12 @@ impl Cache {
         let holds = |entry: &&Entry| self.tick(now) < entry.ends;
         let allow = self.allows.peek(&key).filter(holds).map(|_| Verdict::Allow);
         allow.or_else(|| self.denies.peek(&key).filter(holds).map(|_| Verdict::Deny))
+    }
+
+    /// Whether there is an allow that may serve while there is no answer, past its time if need be.
+    pub fn has_stale_allow(&self, key: Fingerprint, now: Instant) -> bool {
+        let tick = self.tick(now);
+        self.allows.peek(&key).is_some_and(|entry| tick < entry.ends.saturating_add(self.stale_ticks))
     }
 
     /// Forgets one verdict.
@@ -172,7 +194,7 @@ mod tests {
     #[test]
     fn a_verdict_ends_with_its_time_counted_from_sending() {
         let start = Instant::now();
-        let mut cache = Cache::new(10, start);
+        let mut cache = Cache::new(10, Duration::ZERO, start);
         cache.insert(key(1), Verdict::Allow, 200, start, seconds(10));
         let hit = Hit { verdict: Verdict::Allow, status: 200, refresh: false };
         assert_eq!(cache.get(key(1), start + seconds(5)), Some(hit));
@@ -183,7 +205,7 @@ mod tests {
     #[test]
     fn an_allow_asks_for_its_refresh_once_and_a_deny_never() {
         let start = Instant::now();
-        let mut cache = Cache::new(10, start);
+        let mut cache = Cache::new(10, Duration::ZERO, start);
         cache.insert(key(1), Verdict::Allow, 200, start, seconds(10));
         cache.insert(key(2), Verdict::Deny, 403, start, seconds(10));
         let mut refresh = |n, at| cache.get(key(n), start + seconds(at)).map(|hit| hit.refresh);
@@ -194,9 +216,27 @@ mod tests {
     }
 
     #[test]
+    fn an_allow_may_serve_past_its_time_until_a_deny_ends_it() {
+        let start = Instant::now();
+        let mut cache = Cache::new(10, seconds(20), start);
+        cache.insert(key(1), Verdict::Allow, 200, start, seconds(10));
+        cache.insert(key(2), Verdict::Deny, 403, start, seconds(10));
+        let later = start + seconds(15);
+        assert_eq!(cache.get(key(1), later), None);
+        assert_eq!(cache.get(key(2), later), None);
+        assert!(cache.has_stale_allow(key(1), later));
+        assert!(!cache.has_stale_allow(key(2), later));
+        assert!(!cache.has_stale_allow(key(1), start + seconds(30)));
+        cache.insert(key(1), Verdict::Deny, 403, later, seconds(5));
+        assert!(!cache.has_stale_allow(key(1), later));
+        cache.insert(key(1), Verdict::Deny, 403, later, seconds(0));
+        assert!(!cache.has_stale_allow(key(1), later));
+    }
+
+    #[test]
     fn a_flood_of_denies_leaves_the_allows_alone() {
         let start = Instant::now();
-        let mut cache = Cache::new(2, start);
+        let mut cache = Cache::new(2, Duration::ZERO, start);
         cache.insert(key(1), Verdict::Allow, 200, start, seconds(10));
         for n in 2..200 {
             cache.insert(key(n), Verdict::Deny, 403, start, seconds(10));
@@ -228,7 +268,7 @@ mod tests {
         fn behaves_like_a_plain_list(steps in prop::collection::vec(step(), 0..200), bound in 0..6usize) {
             let start = Instant::now();
             let mut now = start;
-            let mut cache = Cache::new(bound, start);
+            let mut cache = Cache::new(bound, Duration::ZERO, start);
             let mut model: Vec<(u8, Verdict, Instant)> = Vec::new();
             for step in steps {
                 match step {

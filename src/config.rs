@@ -2,6 +2,7 @@
 //! README's list are made.
 #![forbid(unsafe_code)]
 
+mod file;
 mod value;
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 
+use crate::api::breaker;
 use crate::brake::{self, CountBy};
 use crate::question::{Access, Kind, Verdict};
 pub use value::{Prefetch, header_lines, shown_url};
@@ -20,7 +22,7 @@ use value::{
 };
 
 /// Everything that options say, checked. Files that options name are read elsewhere.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Where to ask about logins, in the order of preference; empty: not asked.
     pub auth_urls: Vec<Url>,
@@ -60,6 +62,8 @@ pub struct Config {
     pub deny_cache_ttl: Duration,
     /// Allows kept, and as many denies.
     pub cache_size: usize,
+    /// How long past its time an allow may serve while there is no answer.
+    pub stale_ttl: Duration,
     /// Let `Cache-Control` of an answer override the times for that answer.
     pub api_cache_control: bool,
     /// Topic questions to ask as soon as a client has been let in.
@@ -74,6 +78,10 @@ pub struct Config {
     pub auth_mode: AuthMode,
     /// When to slow down who tries wrong passwords.
     pub brake: brake::Settings,
+    /// When to leave an API alone that does not answer.
+    pub breaker: breaker::Settings,
+    /// Where more options are, and are read again on SIGHUP.
+    pub config_file: Option<PathBuf>,
 }
 
 /// Who waits while the API decides about a login.
@@ -218,6 +226,10 @@ pub const OPTIONS: &[OptionSpec] = options![
     "cache_size", "100000", "a whole number from 0 to 100000000",
         "Allows that are kept, and as many denies beside them; least recently used go first.",
         into!(cache_size, |text| count(text, 0, 100_000_000));
+    "stale_ttl", "0s", "a time up to 30 days, such as 10m; 0 = not at all",
+        "How long past its time an allow may still serve while the API gives no answer. A refusal by the API \
+         ends it at once; denies are never stretched.",
+        into!(stale_ttl, duration);
     "api_cache_control", "false", "true or false",
         "Let `max-age` and `no-store` in an answer's `Cache-Control` override the times above for that \
          answer, up to a day.",
@@ -262,13 +274,43 @@ pub const OPTIONS: &[OptionSpec] = options![
         into!(brake.count_by, |text| choice(text, &[
             ("address+username", CountBy::AddressAndUsername), ("address", CountBy::Address),
         ]));
+    "breaker_after", "5", "a whole number from 0 to 20; 0 = never",
+        "Time-outs and transport errors among the last 20 questions to a URL within a minute after which it \
+         is left alone: questions are refused at once, and copies of them find out in the background when the \
+         API is back. No status that an API answers counts. 0: never.",
+        into!(breaker.after, |text| count(text, 0, 20));
+    "breaker_percent", "25", "a whole number from 1 to 100",
+        "The share of those questions that they must make up, in percent.",
+        into!(breaker.percent, |text| count(text, 1, 100));
+    "breaker_pause", "1s", "a time from 10ms to 1h, such as 1s",
+        "The pause before the API is first asked again. Each time in vain doubles it.",
+        into!(breaker.pause, |text| duration_between(text, Duration::from_millis(10), Duration::from_secs(3600)));
+    "breaker_longest", "30s", "a time from 10ms to 1h, such as 30s",
+        "How long such a pause can get.",
+        into!(breaker.longest, |text| duration_between(text, Duration::from_millis(10), Duration::from_secs(3600)));
+    "config_file", "", "the path of a readable TOML file",
+        "A TOML file with any of these options, such as `timeout = \"2s\"`; options that may be given several \
+         times, and several URLs, are lists. Re-read on SIGHUP, which the broker does not do with \
+         mosquitto.conf's own `plugin_opt_` lines. Those win where both set an option.",
+        into!(config_file, path);
 ];
+
+/// Where an option stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In mosquitto.conf, with `plugin_opt_` in front.
+    Broker,
+    /// In a configuration file, in this line, from 1.
+    File(PathBuf, usize),
+}
 
 /// A mistake in the configuration: where, what was found, what was expected.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ConfigError {
     /// No option has this name.
     UnknownOption {
+        /// Where it stands.
+        place: Place,
         /// The name that was given.
         name: String,
         /// The known name that is nearest to it, if one is near.
@@ -278,6 +320,8 @@ pub enum ConfigError {
     Repeated(&'static str),
     /// The value is not what the option wants.
     Value {
+        /// Where it stands.
+        place: Place,
         /// The option.
         name: &'static str,
         /// The value; `None` where it may be a secret.
@@ -287,76 +331,107 @@ pub enum ConfigError {
     },
     /// Two options do not go together, or one lacks another.
     Combination(String),
+    /// A configuration file cannot be read, or is no TOML.
+    File(String),
+}
+
+/// An option, as it is called where it stands.
+struct Named<'a>(&'a Place, &'a str);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Place::Broker => write!(f, "plugin_opt_{}", self.1),
+            Place::File(path, line) => write!(f, "{}, line {line}: {}", path.display(), self.1),
+        }
+    }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ConfigError::UnknownOption { name, nearest } => {
-                write!(f, "plugin_opt_{name}: there is no option of this name")?;
+            ConfigError::UnknownOption { place, name, nearest } => {
+                write!(f, "{}: there is no option of this name", Named(place, name))?;
                 match nearest {
-                    Some(nearest) => write!(f, "; the nearest is plugin_opt_{nearest}"),
+                    Some(nearest) => write!(f, "; the nearest is {}", nearest),
                     None => write!(f, "; the README lists them all"),
                 }
             }
             ConfigError::Repeated(name) => {
                 write!(f, "plugin_opt_{name}: found it twice, expected it once at most")
             }
-            ConfigError::Value { name, found: Some(found), expected } => {
-                write!(f, "plugin_opt_{name}: found \"{found}\", expected {expected}")
+            ConfigError::Value { place, name, found: Some(found), expected } => {
+                write!(f, "{}: found \"{found}\", expected {expected}", Named(place, name))
             }
-            ConfigError::Value { name, found: None, expected } => {
-                write!(
-                    f,
-                    "plugin_opt_{name}: expected {expected}; what was found is not shown, it may be a secret"
-                )
+            ConfigError::Value { place, name, found: None, expected } => {
+                let name = Named(place, name);
+                write!(f, "{name}: expected {expected}; what was found is not shown, it may be a secret")
             }
-            ConfigError::Combination(what) => f.write_str(what),
+            ConfigError::Combination(what) | ConfigError::File(what) => f.write_str(what),
         }
     }
 }
 
 impl std::error::Error for ConfigError {}
 
+/// Options in the order of the broker's file, as it hands them over at the start and never again.
+pub type BrokerOptions = Vec<(String, String)>;
+
 impl Config {
-    /// Reads options in the order in which the broker hands them over. All mistakes are returned, not
-    /// only the first, so that an operator can mend them in one go.
-    pub fn from_options<'a>(
-        options: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Result<Self, Vec<ConfigError>> {
-        let mut config = Self::defaults();
+    /// Reads the options of mosquitto.conf and of the `config_file` that they may name. All mistakes are
+    /// returned, not only the first, so that an operator can mend them in one go. The second value names
+    /// options that both set: then the broker's counts.
+    pub fn read(options: &BrokerOptions) -> Result<(Self, Vec<&'static str>), Vec<ConfigError>> {
+        let mut reading = Reading { config: Self::defaults(), given: HashMap::new(), errors: Vec::new() };
+        for (name, value) in options {
+            reading.take(&Place::Broker, name, value);
+        }
+        let by_broker = std::mem::take(&mut reading.given);
+        let mut in_both = Vec::new();
+        if let Some(path) = reading.config.config_file.clone() {
+            match file::entries(&path) {
+                Err(error) => reading.errors.push(error),
+                Ok(entries) => {
+                    for entry in entries {
+                        match by_broker.get_key_value(entry.name.as_str()) {
+                            Some((name, _)) => in_both.push(*name),
+                            None => reading.take(&entry.place, &entry.name, &entry.value),
+                        }
+                    }
+                    in_both.dedup();
+                }
+            }
+        }
+        let Reading { config, mut errors, .. } = reading;
+        if errors.is_empty() {
+            errors.extend(config.contradictions());
+        }
+        if errors.is_empty() { Ok((config, in_both)) } else { Err(errors) }
+    }
+
+    /// What is wrong with options that are fine one by one.
+    fn contradictions(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
-        let mut given: HashMap<&str, usize> = HashMap::new();
-        for (name, text) in options {
-            let Some(spec) = OPTIONS.iter().find(|spec| spec.name == name) else {
-                errors.push(ConfigError::UnknownOption { name: name.to_owned(), nearest: nearest(name) });
-                continue;
-            };
-            let times = given.entry(spec.name).or_insert(0);
-            *times += 1;
-            if *times == 2 && !spec.repeatable {
-                errors.push(ConfigError::Repeated(spec.name));
-            }
-            if (spec.set)(&mut config, text.trim()).is_err() {
-                let found = (!spec.secret).then(|| text.to_owned());
-                errors.push(ConfigError::Value { name: spec.name, found, expected: spec.expected });
-            }
-        }
-        let complaint = |text: &str| ConfigError::Combination(text.to_owned());
-        if config.tls_cert_file.is_some() != config.tls_key_file.is_some() {
-            errors.push(complaint(
+        let mut complain = |text: &str| errors.push(ConfigError::Combination(text.to_owned()));
+        if self.tls_cert_file.is_some() != self.tls_key_file.is_some() {
+            complain(
                 "plugin_opt_tls_cert_file and plugin_opt_tls_key_file: found one, expected both or none",
-            ));
+            );
         }
-        let has_local_users = config.password_file.is_some() || !config.users.is_empty();
-        let asks = !config.auth_urls.is_empty() || !config.acl_urls.is_empty();
-        if errors.is_empty() && !has_local_users && !asks {
-            errors.push(complaint(
+        let has_local_users = self.password_file.is_some() || !self.users.is_empty();
+        let asks = !self.auth_urls.is_empty() || !self.acl_urls.is_empty();
+        if !has_local_users && !asks {
+            complain(
                 "there is nothing to decide with: expected plugin_opt_auth_url, plugin_opt_acl_url, \
                  plugin_opt_password_file or plugin_opt_user",
-            ));
+            );
         }
-        if errors.is_empty() { Ok(config) } else { Err(errors) }
+        errors
+    }
+
+    /// Whether topic checks are this plugin's business at all.
+    pub fn checks_topics(&self) -> bool {
+        !self.acl_urls.is_empty() || self.acl_file.is_some()
     }
 
     /// How long a verdict lives.
@@ -390,6 +465,7 @@ impl Config {
             acl_cache_ttl: Duration::ZERO,
             deny_cache_ttl: Duration::ZERO,
             cache_size: 0,
+            stale_ttl: Duration::ZERO,
             api_cache_control: false,
             acl_prefetch: Vec::new(),
             acl_checks: Vec::new(),
@@ -402,12 +478,50 @@ impl Config {
                 longest: Duration::ZERO,
                 count_by: CountBy::AddressAndUsername,
             },
+            breaker: breaker::Settings {
+                after: 0,
+                percent: 0,
+                pause: Duration::ZERO,
+                longest: Duration::ZERO,
+            },
+            config_file: None,
         };
         for spec in OPTIONS.iter().filter(|spec| !spec.default.is_empty()) {
             let taken = (spec.set)(&mut config, spec.default);
             debug_assert!(taken.is_ok(), "the default of {} is wrong", spec.name);
         }
         config
+    }
+}
+
+/// A configuration that is being read.
+struct Reading {
+    config: Config,
+    /// How often each option was given.
+    given: HashMap<&'static str, usize>,
+    errors: Vec<ConfigError>,
+}
+
+impl Reading {
+    fn take(&mut self, place: &Place, name: &str, value: &str) {
+        let Some(spec) = OPTIONS.iter().find(|spec| spec.name == name) else {
+            let (place, name, nearest) = (place.clone(), name.to_owned(), nearest(name));
+            self.errors.push(ConfigError::UnknownOption { place, name, nearest });
+            return;
+        };
+        let times = self.given.entry(spec.name).or_insert(0);
+        *times += 1;
+        if *times == 2 && !spec.repeatable {
+            self.errors.push(ConfigError::Repeated(spec.name));
+        }
+        if (spec.set)(&mut self.config, value.trim()).is_err() {
+            self.errors.push(ConfigError::Value {
+                place: place.clone(),
+                name: spec.name,
+                found: (!spec.secret).then(|| value.to_owned()),
+                expected: spec.expected,
+            });
+        }
     }
 }
 
@@ -442,18 +556,20 @@ pub fn options_as_markdown() -> String {
 mod tests {
     use super::*;
 
+    fn read(options: &[(&str, &str)]) -> Result<(Config, Vec<&'static str>), Vec<String>> {
+        let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::read(&options.collect()).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    }
+
     fn messages(options: &[(&str, &str)]) -> Vec<String> {
-        match Config::from_options(options.iter().copied()) {
-            Ok(_) => Vec::new(),
-            Err(errors) => errors.iter().map(ToString::to_string).collect(),
-        }
+        read(options).map(|_| Vec::new()).unwrap_or_else(|errors| errors)
     }
 
     const URL: (&str, &str) = ("auth_url", "http://127.0.0.1:1/");
 
     #[test]
     fn defaults_are_those_of_the_table() {
-        let config = Config::from_options([URL]).unwrap();
+        let (config, _) = read(&[URL]).unwrap();
         assert_eq!(config.timeout, Duration::from_secs(2));
         assert_eq!(config.deny_cache_ttl, Duration::from_secs(5));
         assert_eq!(config.max_requests, 64);
@@ -466,7 +582,7 @@ mod tests {
         for (options, expected) in [
             (
                 vec![URL, ("auth_uri", "x")],
-                "plugin_opt_auth_uri: there is no option of this name; the nearest is plugin_opt_auth_url",
+                "plugin_opt_auth_uri: there is no option of this name; the nearest is auth_url",
             ),
             (
                 vec![URL, ("colour", "red")],
@@ -520,5 +636,54 @@ mod tests {
     #[test]
     fn all_mistakes_are_told_at_once() {
         assert_eq!(messages(&[("timeot", "1s"), ("cache_size", "big")]).len(), 2);
+    }
+
+    fn with_file(text: &str, options: &[(&str, &str)]) -> Result<(Config, Vec<&'static str>), Vec<String>> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let path = file.path().to_str().unwrap();
+        let mut options = options.to_vec();
+        options.push(("config_file", path));
+        read(&options).map_err(|errors| errors.iter().map(|error| error.replace(path, "FILE")).collect())
+    }
+
+    #[test]
+    fn a_file_has_the_same_options_and_gives_way_to_the_broker() {
+        let text = "auth_url = ['http://a/', 'http://b/']\ntimeout = '3s'\ncache_size = 7\ntls_insecure = true\n\
+                    user = ['a:$7$x', 'b:$7$y']\nmax_wait = 4\n";
+        let (config, in_both) = with_file(text, &[("timeout", "1s")]).unwrap();
+        assert_eq!(config.auth_urls.len(), 2);
+        assert_eq!(config.users.len(), 2);
+        assert_eq!((config.cache_size, config.tls_insecure), (7, true));
+        assert_eq!(config.max_wait, Duration::from_secs(4));
+        assert_eq!(config.timeout, Duration::from_secs(1));
+        assert_eq!(in_both, ["timeout"]);
+    }
+
+    #[test]
+    fn mistakes_in_a_file_name_file_and_line() {
+        for (text, expected) in [
+            (
+                "\ntimout = '1s'",
+                "FILE, line 2: timout: there is no option of this name; the nearest is timeout",
+            ),
+            (
+                "timeout = 'soon'",
+                "FILE, line 1: timeout: found \"soon\", expected a time from 10ms to 60s, such as 500ms or 2s",
+            ),
+            ("config_file = 'x'", "FILE, line 1: config_file: a configuration file cannot name another"),
+            (
+                "[api]\nurl = 'x'",
+                "FILE, line 1: api: found a table, expected a text, a number, true, false or a list of those",
+            ),
+            (
+                "timeout = [['1s']]",
+                "FILE, line 1: timeout: found a list in a list, expected a text, a number, true, false or a list of those",
+            ),
+        ] {
+            assert_eq!(with_file(text, &[URL]).unwrap_err(), [expected], "{text}");
+        }
+        let broken = with_file("a = 1\ntimeout = = 2", &[URL]).unwrap_err();
+        assert!(broken[0].starts_with("FILE, line 2: this is no TOML ("), "{broken:?}");
     }
 }

@@ -13,6 +13,7 @@ pub mod panics;
 pub mod parking;
 pub mod plugin;
 pub mod question;
+mod random;
 pub mod sessions;
 pub mod topic;
 pub mod verdicts;

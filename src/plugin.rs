@@ -15,23 +15,23 @@ use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 
-use crate::api::Target;
 use crate::api::worker::{Class, Worker};
 use crate::brake::Brake;
 use crate::cache::key::{Fingerprint, Fingerprinter};
-use crate::config::Config;
+use crate::config::{BrokerOptions, Config};
 use crate::errands::Errands;
 use crate::host::Host;
 use crate::log::{Level, Log, quoted};
 use crate::parking::Parking;
 use crate::question::{Access, Answer, NoAnswer, Question, Verdict};
+use crate::random;
 use crate::sessions::{Client, Sessions};
 use crate::verdicts::{Listener, Verdicts};
 use checker::Checker;
 pub use login::Login;
 use patience::Patience;
 pub use setup::StartError;
-use setup::{Local, Mode};
+use setup::{Loaded, Mode};
 
 /// What the plugin says to a question of the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,14 +119,15 @@ impl From<io::Error> for Refusal {
 
 /// One loaded plugin. Nothing of it is shared with another instance in the same broker.
 pub struct Plugin {
-    config: Arc<Config>,
+    /// What mosquitto.conf says. The broker says it once.
+    options: BrokerOptions,
     /// The lines it wants written.
     pub log: Arc<Log>,
     host: Arc<dyn Host>,
     /// Whether clients wait beside the broker's loop for their logins.
     delays: bool,
     keys: Fingerprinter,
-    local: RwLock<Arc<Local>>,
+    loaded: RwLock<Arc<Loaded>>,
     sessions: Sessions,
     brake: Brake,
     parking: Parking,
@@ -143,48 +144,36 @@ pub struct Plugin {
 
 impl Plugin {
     /// Reads options and files. Starts no thread and sends nothing.
-    pub fn new<'a>(
-        options: impl IntoIterator<Item = (&'a str, &'a str)>,
-        host: Arc<dyn Host>,
-        now: Instant,
-    ) -> Result<Self, Vec<StartError>> {
-        let config = Config::from_options(options).map_err(setup::each)?;
+    pub fn new(options: BrokerOptions, host: Arc<dyn Host>, now: Instant) -> Result<Self, Vec<StartError>> {
         let log = Arc::new(Log::new(now));
-        let mode = Mode::choose(config.auth_mode, &*host).map_err(setup::one)?;
-        let local = Local::read(&config, None, host.is_2_1(), &log).map_err(setup::one)?;
-        let target = Target::new(&config).map_err(setup::one)?;
-        let keys = Fingerprinter::with_key(&setup::random_key().map_err(setup::one)?);
-        setup::introduce(&config, &local, mode, host.is_2_1(), &log);
-        let config = Arc::new(config);
+        let (loaded, target) = Loaded::read(&options, None, host.is_2_1(), &log)?;
+        let mode = Mode::choose(loaded.config.auth_mode, &*host).map_err(setup::one)?;
+        let key = random::key().ok_or_else(|| setup::one(StartError::NoRandomness))?;
+        let keys = Fingerprinter::with_key(&key);
+        setup::introduce(&loaded, mode, host.is_2_1(), &log);
         let errands = Arc::new(Errands::new(Arc::clone(&host)));
+        let verdicts = Verdicts::new(Arc::clone(&log), Arc::clone(&errands), keys, target, now);
         Ok(Self {
             delays: mode.delays(),
             sessions: Sessions::new(keys),
-            brake: Brake::new(config.brake, keys),
+            brake: Brake::new(keys),
             parking: Parking::default(),
-            patience: Mutex::new(Patience::new(config.timeout, now)),
-            local: RwLock::new(Arc::new(local)),
+            patience: Mutex::new(Patience::new(now)),
+            loaded: RwLock::new(Arc::new(loaded)),
             worker: OnceCell::new(),
             checker: OnceCell::new(),
-            verdicts: Arc::new(Verdicts::new(
-                Arc::clone(&config),
-                Arc::clone(&log),
-                Arc::clone(&errands),
-                keys,
-                target,
-                now,
-            )),
+            verdicts: Arc::new(verdicts),
             errands,
             keys,
-            config,
+            options,
             log,
             host,
         })
     }
 
-    /// Whether topic checks are this plugin's business at all.
+    /// Whether topic checks are this plugin's business at all. A reload may change that.
     pub fn checks_topics(&self) -> bool {
-        !self.config.acl_urls.is_empty() || self.config.acl_file.is_some()
+        self.loaded().config.checks_topics()
     }
 
     /// MOSQ_EVT_ACL_CHECK
@@ -200,39 +189,32 @@ impl Plugin {
 
     fn judge(&self, check: &TopicCheck<'_>, now: Instant) -> Result<Ruling, Refusal> {
         let TopicCheck { client, username, topic, access } = *check;
+        let loaded = self.loaded();
+        let config = &*loaded.config;
         let Some(username) = username else {
-            return match self.config.anonymous {
+            return match config.anonymous {
                 Verdict::Allow => Ok(Ruling::Allow),
                 Verdict::Deny => Err(Refusal::Anonymous),
             };
         };
-        if self.config.special_chars == Verdict::Deny && (has_wildcard(username) || has_wildcard(client.id)) {
+        if is_wildcard_in_disguise(config, client, username) {
             return Err(Refusal::SpecialCharacters);
         }
-        if let Some(allowed) = self.local_rules(check, username, now) {
+        if loaded.users.get(username).is_some() && self.sessions.was_let_in(client, username, access, now) {
+            let allowed =
+                loaded.acl.as_ref().is_none_or(|acl| acl.allows(access, username, client.id, topic));
             return if allowed { Ok(Ruling::Allow) } else { Err(Refusal::LocalRules) };
         }
-        if self.config.acl_urls.is_empty() {
+        if config.acl_urls.is_empty() {
             return Ok(Ruling::Defer);
         }
-        if !self.config.acl_checks.contains(&access) {
+        if !config.acl_checks.contains(&access) {
             return Ok(Ruling::Allow);
         }
+        // Whoever waits below holds up no reload.
+        drop(loaded);
         self.decide(&Question::Access { username, client_id: client.id, topic, access }, now)?;
         Ok(Ruling::Allow)
-    }
-
-    /// What the rules of the local users say, or `None` for everybody else.
-    fn local_rules(&self, check: &TopicCheck<'_>, username: &str, now: Instant) -> Option<bool> {
-        let local = self.local.read().unwrap_or_else(PoisonError::into_inner);
-        local.users.get(username)?;
-        if !self.sessions.was_let_in(check.client, username, check.access, now) {
-            return None;
-        }
-        Some(match &local.acl {
-            None => true,
-            Some(rules) => rules.allows(check.access, username, check.client.id, check.topic),
-        })
     }
 
     /// MOSQ_EVT_DISCONNECT, and MOSQ_EVT_CLIENT_OFFLINE where there is one
@@ -257,18 +239,19 @@ impl Plugin {
     /// them are fine.
     pub fn reload(&self) {
         self.sessions.begin_sweep();
-        let before = self.local();
-        let local = Local::read(&self.config, Some(&before), self.host.is_2_1(), &self.log);
-        let target = Target::new(&self.config).map_err(StartError::from);
-        match (local, target) {
-            (Ok(local), Ok(target)) => {
-                let users = local.users.len();
-                *self.local.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(local);
-                self.verdicts.set_target(target);
+        let before = self.loaded();
+        match Loaded::read(&self.options, Some(&before), self.host.is_2_1(), &self.log) {
+            Ok((loaded, target)) => {
+                if loaded.config.auth_mode != before.config.auth_mode {
+                    self.log.trouble("A new auth_mode counts from the broker's next start on.");
+                }
+                let users = loaded.users.len();
                 self.log.write(Level::Notice, format!("Files are re-read: {users} local users."));
+                *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+                self.verdicts.set_target(target);
             }
-            (local, target) => {
-                for error in [local.err(), target.err()].into_iter().flatten() {
+            Err(errors) => {
+                for error in errors {
                     let line = format!("{error}. Nothing was taken over: what was loaded before stays.");
                     self.log.write(Level::Error, line);
                 }
@@ -291,6 +274,7 @@ impl Plugin {
     ) -> Option<Result<(), Refusal>> {
         let hit = self.verdicts.known(key, now)?;
         if hit.refresh
+            && !self.verdicts.is_left_alone(question.kind(), now)
             && let Ok(worker) = self.worker()
         {
             self.verdicts.ask(key, question, Class::Ahead, Listener::None, worker);
@@ -303,33 +287,49 @@ impl Plugin {
 
     /// The API's verdict. Whoever calls this waits, and on the broker's thread so does every client.
     fn wait_for(&self, key: Fingerprint, question: &Question<'_>, now: Instant) -> Result<(), Refusal> {
+        if self.verdicts.is_left_alone(question.kind(), now) {
+            return self.or_stale(key, Err(Refusal::NoAnswer(NoAnswer::LeftAlone)), now);
+        }
         let worker = self.worker()?;
         // The broker's HTTP listener has a thread of its own: only requests to it wait there.
         let freezes = self.host.is_broker_thread();
-        let limit = if freezes { self.patience().limit(now) } else { self.config.timeout };
+        let timeout = self.loaded().config.timeout;
+        let limit = if freezes { self.patience().limit(timeout, now) } else { timeout };
         if limit.is_zero() {
             // Nobody waits, but the answer will be there when the client comes again.
             self.verdicts.ask(key, question, Class::Ahead, Listener::None, worker);
-            return Err(Refusal::NoAnswer(NoAnswer::OutOfPatience));
+            return self.or_stale(key, Err(Refusal::NoAnswer(NoAnswer::OutOfPatience)), now);
         }
         let answer = self.verdicts.ask(key, question, Class::Frozen, Listener::None, worker).wait(limit);
         if freezes {
             let answered = matches!(answer, Some(Answer::Verdict { .. }));
             let answered_at = Instant::now();
-            self.patience().waited(answered, answered_at.duration_since(now), answered_at);
+            self.patience().waited(answered, answered_at.duration_since(now), timeout, answered_at);
         }
-        login::verdict_of(answer.unwrap_or(Answer::None(NoAnswer::TimedOut(limit))))
+        let result = login::verdict_of(answer.unwrap_or(Answer::None(NoAnswer::TimedOut(limit))));
+        self.or_stale(key, result, Instant::now())
+    }
+
+    /// Where there is no answer, an allow may serve past its time (`stale_ttl`).
+    fn or_stale(&self, key: Fingerprint, result: Result<(), Refusal>, now: Instant) -> Result<(), Refusal> {
+        match result {
+            Err(Refusal::NoAnswer(_)) if self.verdicts.has_stale_allow(key, now) => Ok(()),
+            result => result,
+        }
     }
 
     /// Asks the questions that a client which was just let in is expected to raise.
     fn prefetch(&self, client: Client<'_>, username: &str, now: Instant) {
-        let refused_anyway =
-            self.config.special_chars == Verdict::Deny && (has_wildcard(username) || has_wildcard(client.id));
-        if self.config.acl_prefetch.is_empty() || self.config.acl_urls.is_empty() || refused_anyway {
+        let loaded = self.loaded();
+        let config = &*loaded.config;
+        if config.acl_prefetch.is_empty()
+            || config.acl_urls.is_empty()
+            || is_wildcard_in_disguise(config, client, username)
+        {
             return;
         }
         let Ok(worker) = self.worker() else { return };
-        for rule in &self.config.acl_prefetch {
+        for rule in &config.acl_prefetch {
             let topic = rule.topic_for(username, client.id);
             let question =
                 Question::Access { username, client_id: client.id, topic: &topic, access: rule.access };
@@ -356,8 +356,8 @@ impl Plugin {
         })
     }
 
-    fn local(&self) -> Arc<Local> {
-        Arc::clone(&self.local.read().unwrap_or_else(PoisonError::into_inner))
+    fn loaded(&self) -> Arc<Loaded> {
+        Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn patience(&self) -> MutexGuard<'_, Patience> {
@@ -379,7 +379,8 @@ impl fmt::Display for Who<'_> {
     }
 }
 
-/// Whether a name would be a wildcard in a topic filter.
-fn has_wildcard(name: &str) -> bool {
-    name.bytes().any(|byte| matches!(byte, b'+' | b'#'))
+/// Whether this client's name or id would be a wildcard in a topic filter, and that matters.
+fn is_wildcard_in_disguise(config: &Config, client: Client<'_>, username: &str) -> bool {
+    let has_wildcard = |name: &str| name.bytes().any(|byte| matches!(byte, b'+' | b'#'));
+    config.special_chars == Verdict::Deny && (has_wildcard(username) || has_wildcard(client.id))
 }

@@ -107,6 +107,8 @@ pub enum NoAnswer {
     Busy,
     /// The broker has waited enough in this turn of its loop; the question goes on without it.
     OutOfPatience,
+    /// It has been silent and is not asked for a while, or wants to be left alone itself.
+    LeftAlone,
     /// The broker is stopping, or the worker could not be started.
     NotAsked(String),
 }
@@ -119,6 +121,7 @@ impl fmt::Display for NoAnswer {
             NoAnswer::Status(status) => write!(f, "status {status}"),
             NoAnswer::Busy => f.write_str("too many questions wait to be asked"),
             NoAnswer::OutOfPatience => f.write_str("the broker has waited long enough for it just now"),
+            NoAnswer::LeftAlone => f.write_str("it is left alone for a while, see above"),
             NoAnswer::NotAsked(cause) => write!(f, "it could not be asked ({cause})"),
         }
     }

@@ -154,6 +154,13 @@ impl Sessions {
         same
     }
 
+    /// Whether a connection is, or was, that of a session that was let in.
+    pub fn is_known(&self, client: Client<'_>, username: &str) -> bool {
+        let key = self.key(client, username);
+        let is_it = |session: &Session| [session.current, session.ended].contains(&Some(client.connection));
+        self.known().get(&key).is_some_and(is_it)
+    }
+
     /// Whether a session was let in with these credentials.
     pub fn has_credentials(&self, client: Client<'_>, username: &str, credentials: Fingerprint) -> bool {
         let key = self.key(client, username);

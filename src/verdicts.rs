@@ -10,11 +10,11 @@ use crate::api::worker::{Class, Inbox, Job, Worker};
 use crate::api::{Reply, Target, body};
 use crate::cache::key::{AlreadyHashed, Fingerprint, Fingerprinter};
 use crate::cache::{Cache, Hit};
-use crate::config::Config;
 use crate::errands::{Errand, Errands};
 use crate::log::{Level, Log};
 use crate::parking::Ticket;
 use crate::question::{Answer, Kind, NoAnswer, Question, Verdict};
+use crate::random;
 use crate::sessions::SessionName;
 
 /// A place where the answer to one question appears, for any number of threads that wait for it.
@@ -77,9 +77,21 @@ struct State {
     in_flight: HashMap<Fingerprint, InFlight, AlreadyHashed>,
 }
 
+impl State {
+    fn remember(&mut self, key: Fingerprint, kind: Kind, reply: &Reply) {
+        let Answer::Verdict { verdict, status } = reply.answer else { return };
+        // Only a refusal that is about the client ends an allow that is still good. A 404 of a deployment
+        // gone wrong denies no more than the question asked.
+        let about_the_client = matches!(status, 200 | 401 | 403);
+        if about_the_client || self.cache.peek(key, reply.sent) != Some(Verdict::Allow) {
+            let lifetime = reply.lifetime.unwrap_or_else(|| self.target.config.lifetime(kind, verdict));
+            self.cache.insert(key, verdict, status, reply.sent, spread(lifetime));
+        }
+    }
+}
+
 /// The cache and the questions in flight. Answers arrive on the worker's thread.
 pub struct Verdicts {
-    config: Arc<Config>,
     log: Arc<Log>,
     errands: Arc<Errands>,
     keys: Fingerprinter,
@@ -89,16 +101,15 @@ pub struct Verdicts {
 impl Verdicts {
     /// Knows nothing yet and will ask `target`.
     pub fn new(
-        config: Arc<Config>,
         log: Arc<Log>,
         errands: Arc<Errands>,
         keys: Fingerprinter,
         target: Target,
         now: Instant,
     ) -> Self {
-        let cache = Cache::new(config.cache_size, now);
+        let cache = Cache::new(target.config.cache_size, target.config.stale_ttl, now);
         let state = State { target: Arc::new(target), cache, in_flight: HashMap::default() };
-        Self { config, log, errands, keys, state: Mutex::new(state) }
+        Self { log, errands, keys, state: Mutex::new(state) }
     }
 
     /// What a question is known by here.
@@ -114,6 +125,16 @@ impl Verdicts {
     /// The same, without counting as a use.
     pub fn peek(&self, key: Fingerprint, now: Instant) -> Option<Verdict> {
         self.state().cache.peek(key, now)
+    }
+
+    /// Whether there is an allow that may serve while there is no answer.
+    pub fn has_stale_allow(&self, key: Fingerprint, now: Instant) -> bool {
+        self.state().cache.has_stale_allow(key, now)
+    }
+
+    /// Whether the API is being left alone at present, so that asking is in vain.
+    pub fn is_left_alone(&self, kind: Kind, now: Instant) -> bool {
+        self.target().is_left_alone(kind, now)
     }
 
     /// Has a question asked, unless it is on its way: then this one shares its answer.
@@ -154,19 +175,23 @@ impl Verdicts {
     /// Has a question asked that nobody waits for yet, unless its verdict is known.
     pub fn ask_ahead(self: &Arc<Self>, question: &Question<'_>, now: Instant, worker: &Worker) {
         let key = self.key(question);
-        if self.peek(key, now).is_none() {
+        if self.peek(key, now).is_none() && !self.is_left_alone(question.kind(), now) {
             self.ask(key, question, Class::Ahead, Listener::None, worker);
         }
     }
 
-    /// Asks another API from now on. Unless it is the same one, asked in the same way, what the old one
-    /// said is forgotten, and what it still says is not listened to.
+    /// Asks another API from now on, or the same in another way. If it is not the same API, what the old one
+    /// said is forgotten, and what it still says is not listened to. If nothing has changed, connections
+    /// and what is known of the API's health stay.
     pub fn set_target(&self, target: Target) {
         let mut state = self.state();
         if !state.target.asks_like(&target) {
-            state.target = Arc::new(target);
             state.cache.clear();
+        } else if state.target.config == target.config {
+            return;
         }
+        state.cache.configure(target.config.cache_size, target.config.stale_ttl);
+        state.target = Arc::new(target);
     }
 
     /// Tells everybody who waits for a question.
@@ -210,23 +235,21 @@ impl Inbox for Verdicts {
 
     fn file(&self, key: Fingerprint, reply: Reply, from: &Arc<Target>) -> bool {
         let mut state = self.state();
-        if !Arc::ptr_eq(&state.target, from) {
+        if !state.target.asks_like(from) {
             return false;
         }
         let Some(in_flight) = state.in_flight.remove(&key) else { return true };
-        if let Answer::Verdict { verdict, status } = reply.answer {
-            // Only a refusal that is about the client ends an allow that is still good. A 404 of a
-            // deployment gone wrong denies no more than the question asked.
-            let about_the_client = matches!(status, 200 | 401 | 403);
-            if about_the_client || state.cache.peek(key, reply.sent) != Some(Verdict::Allow) {
-                let lifetime =
-                    reply.lifetime.unwrap_or_else(|| self.config.lifetime(in_flight.kind, verdict));
-                state.cache.insert(key, verdict, status, reply.sent, spread(lifetime));
-            }
-        }
+        state.remember(key, in_flight.kind, &reply);
         drop(state);
         self.deliver(in_flight, &reply.answer);
         true
+    }
+
+    fn learn(&self, key: Fingerprint, kind: Kind, reply: Reply, from: &Arc<Target>) {
+        let mut state = self.state();
+        if state.target.asks_like(from) {
+            state.remember(key, kind, &reply);
+        }
     }
 
     fn overdue(&self, key: Fingerprint, limit: Duration) {
@@ -250,9 +273,5 @@ impl Inbox for Verdicts {
 
 /// Shortens a life by 0 to 20 % at random, so that verdicts given together do not end together.
 fn spread(lifetime: Duration) -> Duration {
-    use ring::rand::{SecureRandom, SystemRandom};
-    let mut byte = [0];
-    // Without randomness verdicts only end together: no reason to fail.
-    let _ = SystemRandom::new().fill(&mut byte);
-    lifetime.mul_f64(1.0 - 0.2 * f64::from(byte[0]) / 255.0)
+    lifetime.mul_f64(1.0 - 0.2 * random::fraction())
 }

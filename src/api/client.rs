@@ -5,11 +5,16 @@ use std::error::Error;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use reqwest::header::CACHE_CONTROL;
-use reqwest::{Response, StatusCode};
+use reqwest::header::{CACHE_CONTROL, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode};
+use rustls::CertificateError;
 use tokio::time::timeout;
 
-use super::target::Target;
+use super::breaker::{Admission, Change};
+use super::target::{Endpoint, Target};
+use crate::cache::key::Fingerprint;
+use crate::config::shown_url;
+use crate::log::Level;
 use crate::question::{Answer, Kind, NoAnswer, Verdict};
 
 /// What is read of a body at most, so that its connection can be used again.
@@ -17,6 +22,13 @@ const BODY_LIMIT: usize = 64 * 1024;
 
 /// How long an answer may override the configured times: a day.
 const LONGEST_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// A question as it is sent.
+pub(super) struct Request {
+    pub(super) key: Fingerprint,
+    pub(super) kind: Kind,
+    pub(super) body: Vec<u8>,
+}
 
 /// An answer and what came with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,52 +41,150 @@ pub struct Reply {
     pub lifetime: Option<Duration>,
 }
 
+/// A reply, and what is left to do when it has been filed.
+pub(super) struct Asked {
+    pub(super) reply: Reply,
+    /// To be read to its end.
+    pub(super) response: Option<Response>,
+    /// Endpoints, by number, that have been silent and are due to be asked whether they are back.
+    pub(super) probes: Vec<usize>,
+}
+
 impl Target {
-    /// Asks the endpoints in order until one answers, the one that answered last first.
+    /// Asks the endpoints in order until one gives a verdict, the one that gave the last one first; those
+    /// that are left alone are passed over.
     ///
     /// Each gets an equal share of what is left of the time-out, so that one that hangs leaves time for
-    /// the next. The last may take as long again: nobody waits for it any more by then, but its answer is
-    /// good for the next try. The response comes along so that the caller can finish with it once the
-    /// answer is filed.
-    pub(super) async fn ask(&self, kind: Kind, body: Vec<u8>) -> (Reply, Option<Response>) {
-        let budget = self.timeout;
-        let endpoints = self.endpoints(kind);
-        let count = endpoints.urls.len();
+    /// the next. When the time is up, `overdue` is called, and the last one may take as long again: nobody
+    /// waits for it any more, but its answer is good for the next try.
+    pub(super) async fn ask(&self, request: &Request, overdue: impl FnOnce()) -> Asked {
+        let endpoints = self.endpoints(request.kind);
+        let count = endpoints.endpoints.len();
         let preferred = endpoints.preferred.load(Ordering::Relaxed);
         let sent = Instant::now();
-        let mut reply = Reply { answer: Answer::None(NoAnswer::TimedOut(budget)), sent, lifetime: None };
-        let mut last_response = None;
-        for attempt in 0..count {
-            let index = (preferred + attempt) % count;
-            let left = budget.saturating_sub(sent.elapsed());
-            let share = match count - attempt {
-                1 => left + budget,
-                others => left / u32::try_from(others).unwrap_or(u32::MAX),
-            };
-            let request = self.client.post(endpoints.urls[index].clone()).body(body.clone());
-            match timeout(share, request.send()).await {
-                Ok(Ok(response)) => {
-                    reply.answer = answer(response.status());
-                    if self.heed_cache_control {
-                        reply.lifetime = lifetime(&response);
-                    }
-                    last_response = Some(response);
-                }
-                Ok(Err(error)) if error.is_timeout() => {
-                    reply.answer =
-                        Answer::None(NoAnswer::Transport("no connection came about in time".into()));
-                }
-                Ok(Err(error)) => {
-                    reply.answer = Answer::None(NoAnswer::Transport(innermost_cause(&error)));
-                }
-                Err(_) => reply.answer = Answer::None(NoAnswer::TimedOut(budget)),
+        let mut asked = Asked {
+            reply: Reply { answer: Answer::None(NoAnswer::LeftAlone), sent, lifetime: None },
+            response: None,
+            probes: Vec::new(),
+        };
+        let mut admitted = Vec::with_capacity(count);
+        for index in (0..count).map(|attempt| (preferred + attempt) % count) {
+            match endpoints.endpoints[index].breaker.admit(sent) {
+                Admission::Ask => admitted.push(index),
+                Admission::Refuse => {}
+                Admission::RefuseAndProbe => asked.probes.push(index),
             }
-            if matches!(reply.answer, Answer::Verdict { .. }) {
+        }
+        let mut overdue = Some(overdue);
+        for (attempt, &index) in admitted.iter().enumerate() {
+            let endpoint = &endpoints.endpoints[index];
+            let left = self.config.timeout.saturating_sub(sent.elapsed());
+            let others = u32::try_from(admitted.len() - attempt).unwrap_or(u32::MAX);
+            let overtime = if others == 1 { self.config.timeout } else { Duration::ZERO };
+            let overdue = || overdue.take().into_iter().for_each(|overdue| overdue());
+            let (answer, response) = self.attempt(endpoint, request, left / others, overtime, overdue).await;
+            asked.reply.answer = answer;
+            asked.reply.lifetime =
+                response.as_ref().filter(|_| self.config.api_cache_control).and_then(lifetime);
+            asked.response = response;
+            if matches!(asked.reply.answer, Answer::Verdict { .. }) {
                 endpoints.preferred.store(index, Ordering::Relaxed);
                 break;
             }
         }
-        (reply, last_response)
+        asked
+    }
+
+    /// Finds out whether an endpoint that is left alone is back, with a question that nobody waits for.
+    pub(super) async fn probe(&self, request: &Request, index: usize) -> Asked {
+        let endpoint = &self.endpoints(request.kind).endpoints[index];
+        let sent = Instant::now();
+        let (answer, response) =
+            self.attempt(endpoint, request, self.config.timeout, Duration::ZERO, || {}).await;
+        let lifetime = response.as_ref().filter(|_| self.config.api_cache_control).and_then(lifetime);
+        Asked { reply: Reply { answer, sent, lifetime }, response, probes: Vec::new() }
+    }
+
+    /// Asks one endpoint, and tells its breaker what came of it. What comes in overtime is an answer, but no
+    /// sign of health.
+    async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request,
+        limit: Duration,
+        overtime: Duration,
+        overdue: impl FnOnce(),
+    ) -> (Answer, Option<Response>) {
+        let mut sending = std::pin::pin!(self.send(endpoint, request));
+        let (result, in_time) = match timeout(limit, &mut sending).await {
+            Ok(result) => (Some(result), true),
+            Err(_) => {
+                self.note_silence(endpoint, request.key, &NoAnswer::TimedOut(limit));
+                if overtime.is_zero() {
+                    (None, false)
+                } else {
+                    overdue();
+                    (timeout(overtime, sending).await.ok(), false)
+                }
+            }
+        };
+        match result {
+            None => (Answer::None(NoAnswer::TimedOut(limit)), None),
+            Some(Err(error)) => {
+                let reason = NoAnswer::Transport(cause(&error));
+                if in_time {
+                    self.note_silence(endpoint, request.key, &reason);
+                }
+                (Answer::None(reason), None)
+            }
+            Some(Ok(response)) => {
+                if in_time {
+                    self.note_sound(endpoint, request.key, &response);
+                }
+                (answer(response.status()), Some(response))
+            }
+        }
+    }
+
+    /// Sends a request. A kept connection may turn out to be dead when it is used: then once more on a new
+    /// one. (Connections that could not be made, and those that take long, are another matter.)
+    async fn send(&self, endpoint: &Endpoint, request: &Request) -> reqwest::Result<Response> {
+        let post = |client: &Client| client.post(endpoint.url.clone()).body(request.body.clone()).send();
+        match post(&self.client).await {
+            Err(error) if !error.is_connect() && !error.is_timeout() => post(&self.fresh_client).await,
+            result => result,
+        }
+    }
+
+    fn note_sound(&self, endpoint: &Endpoint, key: Fingerprint, response: &Response) {
+        let now = Instant::now();
+        if let Some(Change::Closed(after)) = endpoint.breaker.answered(key, now) {
+            let line = format!(
+                "The API at {} answers again, after {} s: it is asked as before.",
+                shown_url(&endpoint.url),
+                after.as_secs()
+            );
+            self.log.write(Level::Notice, line);
+        }
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            let seconds =
+                response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            endpoint.breaker.back_off(seconds.map(Duration::from_secs), now);
+        }
+    }
+
+    fn note_silence(&self, endpoint: &Endpoint, key: Fingerprint, reason: &NoAnswer) {
+        if let Some(Change::Opened { unanswered, of }) = endpoint.breaker.unanswered(key, Instant::now()) {
+            let line = format!(
+                "The API at {} gave no answer to {unanswered} of the last {of} questions ({reason}). It is left \
+                 alone now: questions to it are refused at once, and it is asked in the background, every {:?} \
+                 at first and every {:?} later, until it answers. Is it running, and can this machine reach it?",
+                shown_url(&endpoint.url),
+                self.config.breaker.pause,
+                self.config.breaker.longest,
+            );
+            self.log.write(Level::Warning, line);
+        }
     }
 }
 
@@ -123,14 +233,44 @@ pub(super) async fn drain(mut response: Response, limit: Duration) {
     let _ = timeout(limit, read_all).await;
 }
 
-/// The cause at the bottom of a chain, the one that says what happened. It never names the URL, which
-/// may hold credentials.
-pub(super) fn innermost_cause(error: &reqwest::Error) -> String {
-    let Some(mut cause) = error.source() else { return "the request failed".to_owned() };
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+/// What went wrong, in words for the operator. It never names the URL, which may hold credentials.
+pub(super) fn cause(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no connection came about in time".to_owned();
     }
-    cause.to_string()
+    let mut innermost: Option<&(dyn Error + 'static)> = None;
+    let mut next = error.source();
+    while let Some(error) = next {
+        if let Some(certificate) = certificate_error(error) {
+            return certificate.to_owned();
+        }
+        innermost = Some(error);
+        next = error.source();
+    }
+    innermost.map_or_else(|| "the request failed".to_owned(), ToString::to_string)
+}
+
+/// What is wrong with the API's certificate, if this error is about it.
+fn certificate_error(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+    let error = inner.map_or(error, |inner| inner as &(dyn Error + 'static));
+    let rustls::Error::InvalidCertificate(wrong) = error.downcast_ref()? else { return None };
+    Some(match wrong {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the API's certificate has expired"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the API's certificate is not valid yet; is this machine's clock right?"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the API's certificate is for another name than the URL's"
+        }
+        CertificateError::UnknownIssuer => {
+            "the API's certificate is self-signed or from an authority that is not trusted here \
+             (plugin_opt_tls_ca_file)"
+        }
+        _ => "the API's certificate is not valid",
+    })
 }
 
 #[cfg(test)]

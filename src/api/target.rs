@@ -4,14 +4,17 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Client, Identity, Url, redirect};
 
+use super::breaker::Breaker;
 use super::resolver::Resolver;
 use crate::config::{Config, header_lines};
+use crate::log::Log;
 use crate::question::Kind;
 
 /// How long an unused connection is kept. Many servers close theirs after a minute or more; one that
@@ -20,27 +23,37 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 
 /// An API and the way to it.
 pub struct Target {
+    /// The options that it was made from.
+    pub config: Arc<Config>,
+    pub(super) log: Arc<Log>,
     pub(super) client: Client,
+    /// Opens a connection for each request.
+    pub(super) fresh_client: Client,
     connect: Endpoints,
     access: Endpoints,
-    /// The longest one question may take.
-    pub timeout: Duration,
-    /// The longest a parked client may queue.
-    pub max_wait: Duration,
-    /// Requests in flight at once.
-    pub max_requests: usize,
-    /// Whether `Cache-Control` of answers counts.
-    pub(super) heed_cache_control: bool,
-    /// What the client was built from besides URLs, to tell whether a reload changes anything.
     headers: HeaderMap,
     tls_files: [Vec<u8>; 3],
 }
 
 /// The URLs for one kind of question.
 pub(super) struct Endpoints {
-    pub(super) urls: Vec<Url>,
-    /// The one that gave the last answer: it is tried first.
+    pub(super) endpoints: Vec<Endpoint>,
+    /// The one that gave the last verdict: it is tried first.
     pub(super) preferred: AtomicUsize,
+}
+
+/// One URL.
+pub(super) struct Endpoint {
+    pub(super) url: Url,
+    pub(super) breaker: Breaker,
+}
+
+impl Endpoints {
+    fn new(urls: &[Url], config: &Config) -> Self {
+        let endpoint =
+            |url: &Url| Endpoint { url: url.clone(), breaker: Breaker::new(config.breaker, config.timeout) };
+        Self { endpoints: urls.iter().map(endpoint).collect(), preferred: AtomicUsize::new(0) }
+    }
 }
 
 /// Why there is no way to the API.
@@ -82,7 +95,7 @@ impl std::error::Error for TargetError {}
 
 impl Target {
     /// Reads the files that the options name and prepares a client. Nothing is sent yet.
-    pub fn new(config: &Config) -> Result<Self, TargetError> {
+    pub fn new(config: &Arc<Config>, log: &Arc<Log>) -> Result<Self, TargetError> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let mut configured = config.headers.clone();
@@ -102,13 +115,12 @@ impl Target {
             read_if_set("tls_key_file", config.tls_key_file.as_deref())?,
         ];
         Ok(Self {
-            client: build_client(config, &headers, &tls_files)?,
-            connect: Endpoints { urls: config.auth_urls.clone(), preferred: AtomicUsize::new(0) },
-            access: Endpoints { urls: config.acl_urls.clone(), preferred: AtomicUsize::new(0) },
-            timeout: config.timeout,
-            max_wait: config.max_wait,
-            max_requests: config.max_requests,
-            heed_cache_control: config.api_cache_control,
+            client: build_client(config, &headers, &tls_files, config.max_requests)?,
+            fresh_client: build_client(config, &headers, &tls_files, 0)?,
+            connect: Endpoints::new(&config.auth_urls, config),
+            access: Endpoints::new(&config.acl_urls, config),
+            config: Arc::clone(config),
+            log: Arc::clone(log),
             headers,
             tls_files,
         })
@@ -118,8 +130,14 @@ impl Target {
     pub fn asks_like(&self, other: &Self) -> bool {
         self.headers == other.headers
             && self.tls_files == other.tls_files
-            && self.connect.urls == other.connect.urls
-            && self.access.urls == other.access.urls
+            && self.config.auth_urls == other.config.auth_urls
+            && self.config.acl_urls == other.config.acl_urls
+            && self.config.tls_insecure == other.config.tls_insecure
+    }
+
+    /// Whether every URL for such a question is being left alone at present.
+    pub fn is_left_alone(&self, kind: Kind, now: Instant) -> bool {
+        self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(now))
     }
 
     pub(super) fn endpoints(&self, kind: Kind) -> &Endpoints {
@@ -134,6 +152,7 @@ fn build_client(
     config: &Config,
     headers: &HeaderMap,
     tls_files: &[Vec<u8>; 3],
+    idle_connections: usize,
 ) -> Result<Client, TargetError> {
     let [authorities, certificate, key] = tls_files;
     // rustls wants to know whose cryptography to use. Somebody in this library was faster: the same one.
@@ -147,7 +166,7 @@ fn build_client(
         .http1_only()
         .connect_timeout(config.connect_timeout)
         .pool_idle_timeout(IDLE_CONNECTION)
-        .pool_max_idle_per_host(config.max_requests)
+        .pool_max_idle_per_host(idle_connections)
         .dns_resolver(Resolver::default())
         .tls_danger_accept_invalid_certs(config.tls_insecure);
     let needs_tls = config.auth_urls.iter().chain(&config.acl_urls).any(|url| url.scheme() == "https");
@@ -169,7 +188,7 @@ fn build_client(
             .map_err(|_| TargetError::NotPem("tls_cert_file", path.clone(), expected))?;
         builder = builder.identity(identity);
     }
-    builder.build().map_err(|error| TargetError::Tls(super::client::innermost_cause(&error)))
+    builder.build().map_err(|error| TargetError::Tls(super::client::cause(&error)))
 }
 
 fn read_if_set(option: &'static str, path: Option<&Path>) -> Result<Vec<u8>, TargetError> {

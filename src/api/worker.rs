@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use reqwest::Response;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::Target;
-use super::client::{Reply, drain};
+use super::client::{Reply, Request, drain};
 use crate::cache::key::Fingerprint;
 use crate::panics::caught;
 use crate::question::{Kind, NoAnswer};
@@ -47,6 +48,8 @@ pub trait Inbox: Send + Sync {
     /// A reply. `false` if it came from an API that is no longer the one to ask: then it was not taken,
     /// and the question is asked again.
     fn file(&self, key: Fingerprint, reply: Reply, from: &Arc<Target>) -> bool;
+    /// A reply that nobody waits for: something to remember.
+    fn learn(&self, key: Fingerprint, kind: Kind, reply: Reply, from: &Arc<Target>);
     /// Whoever waits for this question has waited long enough. It goes on without them: what still comes
     /// is filed, for the next try.
     fn overdue(&self, key: Fingerprint, limit: Duration);
@@ -58,10 +61,7 @@ pub trait Inbox: Send + Sync {
 
 /// A question on its way. However it ends, on a panic and at a stop too, the inbox hears of it.
 pub struct Job {
-    /// What the inbox knows the question by.
-    pub key: Fingerprint,
-    kind: Kind,
-    body: Vec<u8>,
+    request: Request,
     inbox: Arc<dyn Inbox>,
     filed: bool,
 }
@@ -69,31 +69,38 @@ pub struct Job {
 impl Job {
     /// A question with its request body.
     pub fn new(key: Fingerprint, kind: Kind, body: Vec<u8>, inbox: Arc<dyn Inbox>) -> Self {
-        Self { key, kind, body, inbox, filed: false }
+        Self { request: Request { key, kind, body }, inbox, filed: false }
     }
 
     fn abandon(mut self, reason: NoAnswer) {
         self.filed = true;
-        self.inbox.abandon(self.key, reason);
+        self.inbox.abandon(self.request.key, reason);
     }
 
     async fn run(mut self) {
+        let Self { request, inbox, .. } = &self;
         loop {
-            let target = self.inbox.target();
-            let mut asking = std::pin::pin!(target.ask(self.kind, self.body.clone()));
-            let (reply, response) = match tokio::time::timeout(target.timeout, &mut asking).await {
-                Ok(answered) => answered,
-                Err(_) => {
-                    self.inbox.overdue(self.key, target.timeout);
-                    asking.await
-                }
-            };
-            if self.inbox.file(self.key, reply, &target) {
+            let target = inbox.target();
+            let overdue = || inbox.overdue(request.key, target.config.timeout);
+            let asked = target.ask(request, overdue).await;
+            if inbox.file(request.key, asked.reply, &target) {
                 self.filed = true;
-                if let Some(response) = response {
-                    drain(response, DRAIN_LIMIT).await;
-                }
+                self.finish(&target, asked.response, asked.probes).await;
                 return;
+            }
+        }
+    }
+
+    /// What nobody waits for: the rest of the answer, and the question to endpoints that may be back.
+    async fn finish(&self, target: &Arc<Target>, response: Option<Response>, probes: Vec<usize>) {
+        if let Some(response) = response {
+            drain(response, DRAIN_LIMIT).await;
+        }
+        for index in probes {
+            let asked = target.probe(&self.request, index).await;
+            self.inbox.learn(self.request.key, self.request.kind, asked.reply, target);
+            if let Some(response) = asked.response {
+                drain(response, DRAIN_LIMIT).await;
             }
         }
     }
@@ -103,7 +110,7 @@ impl Drop for Job {
     fn drop(&mut self) {
         if !self.filed {
             let reason = NoAnswer::NotAsked("the worker stopped".to_owned());
-            self.inbox.abandon(self.key, reason);
+            self.inbox.abandon(self.request.key, reason);
         }
     }
 }
@@ -168,11 +175,11 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
     let mut in_flight = JoinSet::new();
     loop {
         let target = inbox.target();
-        queue.refuse_those_who_waited(target.max_wait, Instant::now());
-        while let Some(job) = queue.next(in_flight.len(), target.max_requests) {
+        queue.refuse_those_who_waited(target.config.max_wait, Instant::now());
+        while let Some(job) = queue.next(in_flight.len(), target.config.max_requests) {
             in_flight.spawn(job.run());
         }
-        let next_refusal = queue.oldest_parked().map(|queued| queued + target.max_wait);
+        let next_refusal = queue.oldest_parked().map(|queued| queued + target.config.max_wait);
         let until_refusal = async {
             match next_refusal {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -214,8 +221,8 @@ impl Queue {
     }
 
     fn hurry(&mut self, key: Fingerprint, class: Class) {
-        let parked = self.parked.iter().position(|(_, job)| job.key == key);
-        let ahead = self.ahead.iter().position(|job| job.key == key);
+        let parked = self.parked.iter().position(|(_, job)| job.request.key == key);
+        let ahead = self.ahead.iter().position(|job| job.request.key == key);
         let found = parked.and_then(|index| self.parked.remove(index)).map(|(_, job)| job);
         if let Some(job) = found.or_else(|| ahead.and_then(|index| self.ahead.remove(index))) {
             self.add(job, class);

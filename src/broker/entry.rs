@@ -10,6 +10,7 @@ use super::code::Code;
 use super::events::{self, Check, Malformed};
 use super::process::{Identifier, Process};
 use super::sys::{self, mosquitto_plugin_event as event};
+use crate::config::BrokerOptions;
 use crate::host::Host;
 use crate::log::Level;
 use crate::panics;
@@ -23,32 +24,59 @@ struct Instance {
     process: Arc<Process>,
     identifier: Identifier,
     plugin: Plugin,
+    /// Topic checks are registered.
+    checks_topics: AtomicBool,
     /// Lines are being written: the broker may call back into the plugin for each of them.
     writing: AtomicBool,
 }
 
 type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
 
+const TOPIC_CHECKS: (event::Type, Callback) = (event::MOSQ_EVT_ACL_CHECK, on_acl_check);
+
 impl Instance {
-    /// The callbacks that this plugin needs; without any of them it would leave a door open.
-    fn callbacks(&self) -> Vec<(event::Type, &'static str, Callback)> {
-        let mut callbacks: Vec<(event::Type, &'static str, Callback)> = vec![
-            (event::MOSQ_EVT_BASIC_AUTH, "BASIC_AUTH", on_basic_auth),
-            (event::MOSQ_EVT_RELOAD, "RELOAD", on_reload),
-            (event::MOSQ_EVT_TICK, "TICK", on_tick),
-            (event::MOSQ_EVT_DISCONNECT, "DISCONNECT", on_disconnect),
+    /// The callbacks that this plugin always needs; without any of them it would leave a door open.
+    fn callbacks(&self) -> Vec<(event::Type, Callback)> {
+        let mut callbacks: Vec<(event::Type, Callback)> = vec![
+            (event::MOSQ_EVT_BASIC_AUTH, on_basic_auth),
+            (event::MOSQ_EVT_RELOAD, on_reload),
+            (event::MOSQ_EVT_TICK, on_tick),
+            (event::MOSQ_EVT_DISCONNECT, on_disconnect),
         ];
         if self.process.is_2_1() {
-            callbacks.push((sys::MHA_EVT_CLIENT_OFFLINE, "CLIENT_OFFLINE", on_disconnect));
-        }
-        if self.plugin.checks_topics() {
-            callbacks.push((event::MOSQ_EVT_ACL_CHECK, "ACL_CHECK", on_acl_check));
+            callbacks.push((sys::MHA_EVT_CLIENT_OFFLINE, on_disconnect));
         }
         callbacks
     }
 
+    fn register(&self, (event, callback): (event::Type, Callback)) -> Result<(), Code> {
+        let user_data = (&raw const *self).cast_mut().cast();
+        // SAFETY: the instance stays where it is in its box, and its callbacks are unregistered before it
+        // goes: when init fails, or by cleanup.
+        unsafe { self.process.register(self.identifier, event, callback, user_data) }.inspect_err(|code| {
+            self.process.write_log(Level::Error, &cannot_register(event, *code));
+        })
+    }
+
+    /// Has the broker ask about topics, or not: a plugin that is asked and has nothing to say would have it
+    /// refuse everybody.
+    fn follow_topic_checks(&self) -> Result<(), Code> {
+        let wanted = self.plugin.checks_topics();
+        if self.checks_topics.swap(wanted, Ordering::Relaxed) == wanted {
+            return Ok(());
+        }
+        if wanted {
+            return self.register(TOPIC_CHECKS).inspect_err(|_| {
+                self.checks_topics.store(false, Ordering::Relaxed);
+            });
+        }
+        let (event, callback) = TOPIC_CHECKS;
+        self.process.unregister(self.identifier, event, callback);
+        Ok(())
+    }
+
     fn unregister_all(&self) {
-        for (event, _, callback) in self.callbacks() {
+        for (event, callback) in self.callbacks().into_iter().chain([TOPIC_CHECKS]) {
             self.process.unregister(self.identifier, event, callback);
         }
     }
@@ -119,7 +147,7 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
             process.write_log(Level::Error, &format!("{}; expected text in UTF-8", malformed.0));
             Code::INVALID
         })?;
-        start(Arc::clone(&process), Identifier(identifier), &options)
+        start(Arc::clone(&process), Identifier(identifier), options)
     });
     match started {
         Ok(Ok(instance)) => {
@@ -139,32 +167,33 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
 fn start(
     process: Arc<Process>,
     identifier: Identifier,
-    options: &[(&str, &str)],
+    options: BrokerOptions,
 ) -> Result<Box<Instance>, Code> {
     let host: Arc<dyn Host> = Arc::clone(&process) as Arc<dyn Host>;
-    let plugin = Plugin::new(options.iter().copied(), host, Instant::now()).map_err(|errors| {
+    let plugin = Plugin::new(options, host, Instant::now()).map_err(|errors| {
         for error in errors {
             process.write_log(Level::Error, &error.to_string());
         }
         Code::INVALID
     })?;
-    let instance = Box::new(Instance { process, identifier, plugin, writing: AtomicBool::new(false) });
+    let instance = Box::new(Instance {
+        process,
+        identifier,
+        plugin,
+        checks_topics: AtomicBool::new(false),
+        writing: AtomicBool::new(false),
+    });
     instance.process.introduce(identifier);
-    let user_data = (&raw const *instance).cast_mut().cast();
-    for (event, name, callback) in instance.callbacks() {
-        // SAFETY: the instance stays where it is in its box, and its callbacks are unregistered before it
-        // goes: right here, or by cleanup.
-        if let Err(code) = unsafe { instance.process.register(identifier, event, callback, user_data) } {
-            instance.process.write_log(Level::Error, &cannot_register(name, code));
-            instance.unregister_all();
-            return Err(code);
-        }
+    let registered = instance.callbacks().into_iter().try_for_each(|callback| instance.register(callback));
+    if let Err(code) = registered.and_then(|()| instance.follow_topic_checks()) {
+        instance.unregister_all();
+        return Err(code);
     }
     instance.write_log();
     Ok(instance)
 }
 
-fn cannot_register(event: &str, code: Code) -> String {
+fn cannot_register(event: event::Type, code: Code) -> String {
     let why = match code {
         Code::ALREADY_EXISTS => {
             "another plugin line names this same file, which this broker can load only once; keep one of \
@@ -172,7 +201,7 @@ fn cannot_register(event: &str, code: Code) -> String {
         }
         _ => "the broker refused the callback",
     };
-    format!("Cannot handle {event} events (code {}): {why}.", code.0)
+    format!("Cannot handle events number {event} (code {}): {why}.", code.0)
 }
 
 /// Stops the plugin: no thread of it is left when this returns.
@@ -270,6 +299,8 @@ unsafe extern "C" fn on_reload(_: c_int, _: *mut c_void, user_data: *mut c_void)
     let code = Code::of_reload(instance.process.is_2_1());
     instance.guarded(code, |plugin| {
         plugin.reload();
+        // What the broker refuses here it has said in the log; topics are then as open as they were.
+        let _ = instance.follow_topic_checks();
         code
     })
 }

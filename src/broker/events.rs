@@ -5,6 +5,7 @@ use std::slice;
 
 use super::process::Process;
 use super::sys;
+use crate::config::BrokerOptions;
 use crate::plugin::{Login, TopicCheck};
 use crate::question::Access;
 use crate::sessions::Client;
@@ -21,14 +22,14 @@ pub(super) enum Check<'a> {
     Unsubscribe,
 }
 
-/// The options given to init, in the order of the configuration file.
+/// The options given to init.
 ///
 /// # Safety
-/// `options` must point to `count` options with NUL-terminated strings (or NULL) that outlive `'a`.
-pub(super) unsafe fn options<'a>(
+/// `options` must point to `count` options with NUL-terminated strings (or NULL).
+pub(super) unsafe fn options(
     options: *const sys::mosquitto_opt,
     count: c_int,
-) -> Result<Vec<(&'a str, &'a str)>, Malformed> {
+) -> Result<BrokerOptions, Malformed> {
     let count = usize::try_from(count).unwrap_or(0);
     if options.is_null() || count == 0 {
         return Ok(Vec::new());
@@ -42,7 +43,7 @@ pub(super) unsafe fn options<'a>(
             let (key, value) = unsafe { (text(option.key), text(option.value)) };
             let key = key.map_err(|_| Malformed("the name of an option is no UTF-8"))?;
             let value = value.map_err(|_| Malformed("the value of an option is no UTF-8"))?;
-            Ok((key.unwrap_or_default(), value.unwrap_or_default()))
+            Ok((key.unwrap_or_default().to_owned(), value.unwrap_or_default().to_owned()))
         })
         .collect()
 }

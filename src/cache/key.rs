@@ -63,13 +63,17 @@ impl Fingerprinter {
     /// The fingerprint of a question: every field of the request, and which question it is.
     pub fn question(&self, question: &Question<'_>) -> Fingerprint {
         match *question {
-            Question::Connect { username, password } => {
-                self.fields(b'c', [username.as_bytes(), password.as_bytes()])
-            }
+            Question::Connect { username, password } => self.credentials(username, password.as_bytes()),
             Question::Access { username, client_id, topic, access } => {
                 self.fields(access as u8, [username.as_bytes(), client_id.as_bytes(), topic.as_bytes()])
             }
         }
+    }
+
+    /// The fingerprint of a username and a password, which need be no text to be compared. Where it is, this
+    /// is that of the question about them.
+    pub fn credentials(&self, username: &str, password: &[u8]) -> Fingerprint {
+        self.fields(b'c', [username.as_bytes(), password])
     }
 
     /// The fingerprint of some fields in a domain of their own. The lengths go first, so that no two

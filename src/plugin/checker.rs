@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use super::setup::Local;
+use super::setup::Loaded;
 use crate::errands::{Errand, Errands};
 use crate::host::Host;
 use crate::panics::caught;
@@ -20,7 +20,7 @@ const QUEUE_BOUND: usize = 200;
 /// A password to compare with the hash of a local user.
 pub(super) struct Check {
     pub(super) ticket: Ticket,
-    pub(super) local: Arc<Local>,
+    pub(super) loaded: Arc<Loaded>,
     pub(super) username: String,
     pub(super) password: Vec<u8>,
 }
@@ -66,7 +66,7 @@ fn work(checks: &Receiver<Check>, stopping: &AtomicBool, errands: &Errands) {
             return;
         }
         let matches = caught(|| {
-            let hash = check.local.users.get(&check.username);
+            let hash = check.loaded.users.get(&check.username);
             hash.is_some_and(|hash| hash.verify(&check.password))
         });
         errands.leave(Errand::PasswordChecked(check.ticket, matches.unwrap_or(false)));

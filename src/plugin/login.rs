@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::checker::{Check, Checker};
-use super::setup::Local;
+use super::setup::Loaded;
 use super::{Plugin, Refusal, Ruling, Who};
 use crate::api::worker::Class;
+use crate::brake::Try;
 use crate::cache::key::Fingerprint;
 use crate::errands::Errand;
 use crate::parking::{Parked, Ticket};
@@ -31,8 +32,14 @@ pub(super) struct Attempt<'a> {
     pub(super) client: Client<'a>,
     pub(super) username: &'a str,
     pub(super) password: Option<&'a [u8]>,
-    /// Username and password.
+    /// Username and password: what the cache knows the question by.
     pub(super) credentials: Fingerprint,
+}
+
+impl Attempt<'_> {
+    fn as_try(&self) -> Try<'_> {
+        Try { address: self.client.address, username: self.username, credentials: self.credentials }
+    }
 }
 
 /// Clients that may be parked at once: what 64 requests of 20 ms each can serve in 30 s.
@@ -47,7 +54,7 @@ impl Plugin {
             (None, Some(_)) => return self.refuse_login(client, None, &Refusal::NoUsername, now),
             (Some(username), _) => username,
         };
-        let credentials = self.keys.fields(b'p', [username.as_bytes(), password.unwrap_or_default()]);
+        let credentials = self.keys.credentials(username, password.unwrap_or_default());
         let attempt = Attempt { client, username, password, credentials };
         if self.is_swept(&attempt) {
             return self.recheck(&attempt, now);
@@ -64,13 +71,13 @@ impl Plugin {
     }
 
     fn try_login(&self, attempt: &Attempt<'_>, now: Instant) -> Result<Ruling, Refusal> {
-        let local = self.local();
-        if let Some(hash) = local.users.get(attempt.username) {
+        let loaded = self.loaded();
+        if let Some(hash) = loaded.users.get(attempt.username) {
             self.brake_on(attempt, now)?;
             // Not even the hash of an empty password lets somebody in who sends none: no broker does.
             let Some(password) = attempt.password else { return Err(Refusal::WrongLocalPassword) };
             if hash.is_slow() && self.may_park() {
-                return self.park_for_check(attempt, password, Arc::clone(&local));
+                return self.park_for_check(attempt, password, Arc::clone(&loaded));
             }
             let matches = hash.verify(password);
             return self.settle(
@@ -79,13 +86,15 @@ impl Plugin {
                 now,
             );
         }
-        if self.config.auth_urls.is_empty() {
+        if loaded.config.auth_urls.is_empty() {
             return Ok(Ruling::Defer);
         }
         let password = std::str::from_utf8(attempt.password.unwrap_or_default())
             .map_err(|_| Refusal::PasswordIsNoText)?;
+        // Whoever waits below holds up no reload.
+        drop(loaded);
         let question = Question::Connect { username: attempt.username, password };
-        let key = self.verdicts.key(&question);
+        let key = attempt.credentials;
         if let Some(remembered) = self.remembered(key, &question, now) {
             remembered?;
             self.prefetch(attempt.client, attempt.username, now);
@@ -93,7 +102,7 @@ impl Plugin {
         }
         self.brake_on(attempt, now)?;
         if self.may_park() {
-            return self.park_for_answer(attempt, key, &question);
+            return self.park_for_answer(attempt, &question, now);
         }
         let answer = self.wait_for(key, &question, now);
         let settled = self.settle(attempt, answer, Instant::now())?;
@@ -108,11 +117,11 @@ impl Plugin {
         result: Result<(), Refusal>,
         now: Instant,
     ) -> Result<Ruling, Refusal> {
-        let Attempt { client, username, credentials, .. } = *attempt;
+        let settings = self.loaded().config.brake;
         match &result {
-            Ok(()) => self.brake.let_in(client.address, username, credentials, now),
+            Ok(()) => self.brake.let_in(&attempt.as_try(), &settings, now),
             Err(refusal) if refusal.is_about_the_password() => {
-                self.brake.refused(client.address, username, credentials, now);
+                self.brake.refused(&attempt.as_try(), &settings, now);
             }
             Err(_) => {}
         }
@@ -120,7 +129,7 @@ impl Plugin {
     }
 
     fn brake_on(&self, attempt: &Attempt<'_>, now: Instant) -> Result<(), Refusal> {
-        let pause = self.brake.pause(attempt.client.address, attempt.username, attempt.credentials, now);
+        let pause = self.brake.pause(&attempt.as_try(), &self.loaded().config.brake, now);
         if pause.is_zero() { Ok(()) } else { Err(Refusal::TooManyTries(pause)) }
     }
 
@@ -133,9 +142,14 @@ impl Plugin {
     fn park_for_answer(
         &self,
         attempt: &Attempt<'_>,
-        key: Fingerprint,
         question: &Question<'_>,
+        now: Instant,
     ) -> Result<Ruling, Refusal> {
+        let key = attempt.credentials;
+        if self.verdicts.is_left_alone(question.kind(), now) {
+            let result = self.or_stale(key, Err(Refusal::NoAnswer(NoAnswer::LeftAlone)), now);
+            return result.map(|()| Ruling::Allow);
+        }
         let worker = self.worker()?;
         let Some(ticket) = self.park(attempt) else { return Ok(Ruling::Busy) };
         self.verdicts.ask(key, question, Class::Parked, Listener::Parked(ticket), worker);
@@ -146,13 +160,13 @@ impl Plugin {
         &self,
         attempt: &Attempt<'_>,
         password: &[u8],
-        local: Arc<Local>,
+        loaded: Arc<Loaded>,
     ) -> Result<Ruling, Refusal> {
         let checker = self.checker.get_or_try_init(|| Checker::start(&self.host, &self.errands));
         let checker = checker.map_err(|error| Refusal::NoAnswer(NoAnswer::NotAsked(error.to_string())))?;
         let Some(ticket) = self.park(attempt) else { return Ok(Ruling::Busy) };
         let check =
-            Check { ticket, local, username: attempt.username.to_owned(), password: password.to_owned() };
+            Check { ticket, loaded, username: attempt.username.to_owned(), password: password.to_owned() };
         if checker.check(check).is_err() {
             self.parking.end(ticket);
             return Ok(Ruling::Busy);
@@ -201,6 +215,7 @@ impl Plugin {
         let client = parked.client();
         let username = parked.username.as_str();
         let attempt = Attempt { client, username, password: None, credentials: parked.credentials };
+        let result = self.or_stale(parked.credentials, result, now);
         match self.settle(&attempt, result, now) {
             Ok(_) => {
                 self.prefetch(client, username, now);

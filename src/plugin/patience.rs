@@ -11,7 +11,6 @@ const SECOND_CHANCE: u32 = 10;
 /// second a tenth of it, after that nobody waits. The broker answers each client that is left with a
 /// refusal and comes to its other work, a SIGTERM included. An answer or a new turn restores patience.
 pub(super) struct Patience {
-    timeout: Duration,
     in_vain: u32,
     last: Option<Instant>,
     turned: Instant,
@@ -21,8 +20,8 @@ pub(super) struct Patience {
 const TICKLESS: Duration = Duration::from_secs(2);
 
 impl Patience {
-    pub(super) fn new(timeout: Duration, now: Instant) -> Self {
-        Self { timeout, in_vain: 0, last: None, turned: now }
+    pub(super) fn new(now: Instant) -> Self {
+        Self { in_vain: 0, last: None, turned: now }
     }
 
     /// The broker's loop has come round. Mosquitto 2.0.11 says so to nobody under
@@ -37,24 +36,24 @@ impl Patience {
         now.saturating_duration_since(self.turned) >= TICKLESS
     }
 
-    /// The longest to wait for the next answer.
-    pub(super) fn limit(&mut self, now: Instant) -> Duration {
-        if self.last.is_some_and(|last| now.saturating_duration_since(last) >= self.timeout) {
+    /// The longest to wait for the next answer, where one question may take `timeout`.
+    pub(super) fn limit(&mut self, timeout: Duration, now: Instant) -> Duration {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) >= timeout) {
             self.in_vain = 0;
         }
         match self.in_vain {
-            0 => self.timeout,
-            1 => self.timeout / SECOND_CHANCE,
+            0 => timeout,
+            1 => timeout / SECOND_CHANCE,
             _ => Duration::ZERO,
         }
     }
 
     /// A wait is over. One that was in vain but short, because the API's machine refused the connection,
     /// costs no patience.
-    pub(super) fn waited(&mut self, answered: bool, spent: Duration, now: Instant) {
+    pub(super) fn waited(&mut self, answered: bool, spent: Duration, timeout: Duration, now: Instant) {
         if answered {
             self.in_vain = 0;
-        } else if spent >= self.timeout / SECOND_CHANCE {
+        } else if spent >= timeout / SECOND_CHANCE {
             self.in_vain += 1;
             self.last = Some(now);
         }
@@ -70,38 +69,38 @@ mod tests {
     #[test]
     fn a_turn_costs_little_more_than_one_timeout() {
         let now = Instant::now();
-        let mut patience = Patience::new(TIMEOUT, now);
+        let mut patience = Patience::new(now);
         let mut spent = Duration::ZERO;
         for _ in 0..100 {
-            let limit = patience.limit(now);
-            patience.waited(false, limit, now);
+            let limit = patience.limit(TIMEOUT, now);
+            patience.waited(false, limit, TIMEOUT, now);
             spent += limit;
         }
         assert_eq!(spent, TIMEOUT + TIMEOUT / SECOND_CHANCE);
         patience.new_turn(now);
-        assert_eq!(patience.limit(now), TIMEOUT);
+        assert_eq!(patience.limit(TIMEOUT, now), TIMEOUT);
     }
 
     #[test]
     fn refused_connections_cost_no_patience() {
         let now = Instant::now();
-        let mut patience = Patience::new(TIMEOUT, now);
+        let mut patience = Patience::new(now);
         for _ in 0..100 {
-            patience.waited(false, Duration::from_millis(1), now);
+            patience.waited(false, Duration::from_millis(1), TIMEOUT, now);
         }
-        assert_eq!(patience.limit(now), TIMEOUT);
+        assert_eq!(patience.limit(TIMEOUT, now), TIMEOUT);
     }
 
     #[test]
     fn an_answer_or_a_pause_restores_patience() {
         let now = Instant::now();
-        let mut patience = Patience::new(TIMEOUT, now);
-        patience.waited(false, TIMEOUT, now);
-        patience.waited(true, TIMEOUT, now);
-        assert_eq!(patience.limit(now), TIMEOUT);
-        patience.waited(false, TIMEOUT, now);
-        patience.waited(false, TIMEOUT, now);
-        assert_eq!(patience.limit(now + TIMEOUT / 2), Duration::ZERO);
-        assert_eq!(patience.limit(now + TIMEOUT), TIMEOUT);
+        let mut patience = Patience::new(now);
+        patience.waited(false, TIMEOUT, TIMEOUT, now);
+        patience.waited(true, TIMEOUT, TIMEOUT, now);
+        assert_eq!(patience.limit(TIMEOUT, now), TIMEOUT);
+        patience.waited(false, TIMEOUT, TIMEOUT, now);
+        patience.waited(false, TIMEOUT, TIMEOUT, now);
+        assert_eq!(patience.limit(TIMEOUT, now + TIMEOUT / 2), Duration::ZERO);
+        assert_eq!(patience.limit(TIMEOUT, now + TIMEOUT), TIMEOUT);
     }
 }

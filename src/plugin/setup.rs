@@ -4,11 +4,10 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
-use ring::rand::{SecureRandom, SystemRandom};
-
-use crate::api::TargetError;
-use crate::config::{AuthMode, Config, ConfigError, shown_url};
+use crate::api::{Target, TargetError};
+use crate::config::{AuthMode, BrokerOptions, Config, ConfigError, shown_url};
 use crate::host::Host;
 use crate::local::{self, AclFile, LocalError, Placeholders, Users};
 use crate::log::{Level, Log};
@@ -114,69 +113,81 @@ pub(super) fn each(errors: Vec<ConfigError>) -> Vec<StartError> {
     errors.into_iter().map(StartError::from).collect()
 }
 
-/// The local users and their topic rules.
-pub(super) struct Local {
+/// Everything that a reload swaps, apart from the way to the API.
+pub(super) struct Loaded {
+    pub(super) config: Arc<Config>,
+    /// Local users.
     pub(super) users: Users,
-    /// `None`: they may do everything.
+    /// Their topic rules; `None`: they may do everything.
     pub(super) acl: Option<AclFile>,
-    /// Names that are new since these files were read before, or have another hash.
+    /// Local users that are new since the files were read before, or have another hash.
     pub(super) changed: HashSet<String>,
 }
 
-impl Local {
-    /// Reads what the options name, wholly or not at all. Warns of a password file that everybody may read.
+impl Loaded {
+    /// Reads options and all the files they name, wholly or not at all.
     pub(super) fn read(
-        config: &Config,
+        options: &BrokerOptions,
         before: Option<&Self>,
         is_2_1: bool,
-        log: &Log,
-    ) -> Result<Self, StartError> {
-        let in_file = |error| StartError::Local("password_file", error);
-        let mut users = match &config.password_file {
-            None => Users::default(),
-            Some(path) => {
-                let text = local::read(path).map_err(in_file)?;
-                if local::is_world_readable(path) {
-                    log.write(
-                        Level::Warning,
-                        format!("{} can be read by everybody on this machine; chmod 640 it.", path.display()),
-                    );
+        log: &Arc<Log>,
+    ) -> Result<(Self, Target), Vec<StartError>> {
+        let (config, in_both) = Config::read(options).map_err(each)?;
+        let config = Arc::new(config);
+        let (users, acl, target) =
+            match (read_users(&config), read_acl(&config, is_2_1), Target::new(&config, log)) {
+                (Ok(users), Ok(acl), Ok(target)) => (users, acl, target),
+                (users, acl, target) => {
+                    let target = target.err().map(StartError::from);
+                    return Err([users.err(), acl.err(), target].into_iter().flatten().collect());
                 }
-                Users::parse(&text, &source(path)).map_err(in_file)?
-            }
-        };
-        for entry in &config.users {
-            users
-                .insert_inline(entry, "the option's value")
-                .map_err(|error| StartError::Local("user", error))?;
+            };
+        for name in in_both {
+            log.trouble(&format!(
+                "{name} is set in mosquitto.conf and in the configuration file: the one in mosquitto.conf counts."
+            ));
         }
-        let in_rules = |error| StartError::Local("acl_file", error);
-        let placeholders = if is_2_1 { Placeholders::WholeLevels } else { Placeholders::Anywhere };
-        let acl = match &config.acl_file {
-            None => None,
-            Some(path) => {
-                let text = local::read(path).map_err(in_rules)?;
-                Some(AclFile::parse(&text, &source(path), placeholders).map_err(in_rules)?)
-            }
-        };
+        if let Some(path) = config.password_file.as_deref().filter(|path| local::is_world_readable(path)) {
+            log.trouble(&format!(
+                "{} can be read by everybody on this machine; chmod 640 it.",
+                path.display()
+            ));
+        }
+        if config.tls_insecure {
+            log.trouble("tls_insecure is true: anybody on the way can pose as the API and let clients in.");
+        }
         let changed = before.map(|before| users.changed_since(&before.users)).unwrap_or_default();
-        Ok(Self { users, acl, changed })
+        Ok((Self { config, users, acl, changed }, target))
     }
+}
+
+fn read_users(config: &Config) -> Result<Users, StartError> {
+    let in_file = |error| StartError::Local("password_file", error);
+    let mut users = match &config.password_file {
+        None => Users::default(),
+        Some(path) => Users::parse(&local::read(path).map_err(in_file)?, &source(path)).map_err(in_file)?,
+    };
+    for entry in &config.users {
+        users.insert_inline(entry, "the option's value").map_err(|error| StartError::Local("user", error))?;
+    }
+    Ok(users)
+}
+
+fn read_acl(config: &Config, is_2_1: bool) -> Result<Option<AclFile>, StartError> {
+    let in_file = |error| StartError::Local("acl_file", error);
+    let Some(path) = &config.acl_file else { return Ok(None) };
+    let placeholders = if is_2_1 { Placeholders::WholeLevels } else { Placeholders::Anywhere };
+    let text = local::read(path).map_err(in_file)?;
+    AclFile::parse(&text, &source(path), placeholders).map(Some).map_err(in_file)
 }
 
 fn source(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// A key for the cache's fingerprints, new at every start.
-pub(super) fn random_key() -> Result<[u8; 16], StartError> {
-    let mut key = [0; 16];
-    SystemRandom::new().fill(&mut key).map_err(|_| StartError::NoRandomness)?;
-    Ok(key)
-}
-
 /// Says in the log what is going to happen.
-pub(super) fn introduce(config: &Config, local: &Local, mode: Mode, is_2_1: bool, log: &Log) {
+pub(super) fn introduce(loaded: &Loaded, mode: Mode, is_2_1: bool, log: &Log) {
+    let config = &*loaded.config;
     let asked = |urls: &[reqwest::Url], otherwise: &str| match urls {
         [] => otherwise.to_owned(),
         urls => urls.iter().map(shown_url).collect::<Vec<_>>().join(" then "),
@@ -190,9 +201,9 @@ pub(super) fn introduce(config: &Config, local: &Local, mode: Mode, is_2_1: bool
             asked(&config.auth_urls, "only local users are decided"),
             asked(
                 &config.acl_urls,
-                if local.acl.is_some() { "only local users are decided" } else { "not checked" }
+                if loaded.acl.is_some() { "only local users are decided" } else { "not checked" }
             ),
-            local.users.len(),
+            loaded.users.len(),
         ),
     );
     log.write(
@@ -206,10 +217,4 @@ pub(super) fn introduce(config: &Config, local: &Local, mode: Mode, is_2_1: bool
             config.deny_cache_ttl
         ),
     );
-    if config.tls_insecure {
-        log.write(
-            Level::Warning,
-            "plugin_opt_tls_insecure is true: anybody on the way can pose as the API and let clients in.",
-        );
-    }
 }

@@ -31,32 +31,33 @@ impl Plugin {
     /// The answer to a sweep.
     pub(super) fn recheck(&self, attempt: &Attempt<'_>, now: Instant) -> Ruling {
         let Attempt { client, username, password, credentials } = *attempt;
-        let local = self.local();
-        let Some(hash) = local.users.get(username) else {
-            if self.config.auth_urls.is_empty() {
-                return Ruling::Defer;
-            }
-            // Who sleeps is asked about when it comes back. (2.0 reads freed memory later if a sleeping
-            // session is refused here.)
-            if password.is_some() && self.sessions.is_connected(client, username) {
-                self.ask_again(attempt, now);
-            }
-            return Ruling::Allow;
-        };
-        let unchanged =
-            !local.changed.contains(username) && self.sessions.has_credentials(client, username, credentials);
-        let sleeps = !self.sessions.is_connected(client, username);
-        if unchanged || sleeps || password.is_some_and(|password| hash.verify(password)) {
-            return Ruling::Allow;
+        // Who sleeps is left alone until it comes back: it can be asked about then. (2.0 reads freed memory
+        // later if a sleeping session is refused here.)
+        if !self.sessions.is_connected(client, username) {
+            let is_ours = client.address.is_none() || self.sessions.is_known(client, username);
+            return if is_ours { Ruling::Allow } else { Ruling::Defer };
         }
-        self.refuse_login(client, Some(username), &Refusal::WrongLocalPassword, now)
+        let loaded = self.loaded();
+        if let Some(hash) = loaded.users.get(username) {
+            let unchanged = !loaded.changed.contains(username)
+                && self.sessions.has_credentials(client, username, credentials);
+            if unchanged || password.is_some_and(|password| hash.verify(password)) {
+                return Ruling::Allow;
+            }
+            return self.refuse_login(client, Some(username), &Refusal::WrongLocalPassword, now);
+        }
+        if loaded.config.auth_urls.is_empty() {
+            return Ruling::Defer;
+        }
+        self.ask_again(attempt, now);
+        Ruling::Allow
     }
 
     /// Asks about a connected client in the background.
     fn ask_again(&self, attempt: &Attempt<'_>, now: Instant) {
         let Ok(password) = std::str::from_utf8(attempt.password.unwrap_or_default()) else { return };
         let question = Question::Connect { username: attempt.username, password };
-        let key = self.verdicts.key(&question);
+        let key = attempt.credentials;
         if self.verdicts.peek(key, now) == Some(Verdict::Allow) {
             return;
         }
