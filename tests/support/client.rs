@@ -5,6 +5,9 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::PATIENCE;
@@ -396,6 +399,25 @@ impl Client {
         let start = Instant::now();
         self.send(&[PINGREQ << 4, 0]);
         self.await_packet(PINGRESP, timeout).map(|_| start.elapsed())
+    }
+
+    /// Pings all the while that something else is going on; gives its result and the longest answer time.
+    pub fn longest_ping_during<T>(&mut self, action: impl FnOnce() -> T) -> (T, Duration) {
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let pinging = scope.spawn(|| {
+                let mut longest = Duration::ZERO;
+                while !over.load(Ordering::Relaxed) {
+                    longest = longest.max(self.ping());
+                    thread::sleep(Duration::from_millis(1));
+                }
+                longest
+            });
+            let result = panic::catch_unwind(AssertUnwindSafe(action));
+            over.store(true, Ordering::Relaxed);
+            let longest = pinging.join().expect("pings are answered");
+            (result.unwrap_or_else(|cause| panic::resume_unwind(cause)), longest)
+        })
     }
 
     /// Says goodbye, so that no will is sent.

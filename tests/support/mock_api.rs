@@ -89,11 +89,11 @@ impl Reply {
     }
 
     pub fn huge_headers() -> Self {
-        Self::status(200).header("X-Filler", &"x".repeat(8 << 20))
+        Self::status(200).header("X-Filler", &"x".repeat(1 << 20))
     }
 
     pub fn huge_body() -> Self {
-        Self::status(200).body(&vec![b'x'; 64 << 20])
+        Self::status(200).body(&vec![b'x'; 4 << 20])
     }
 
     pub fn byte_a_second() -> Self {
