@@ -51,6 +51,7 @@ struct mha_broker {
 			MOSQ_FUNC_generic_callback cb_func, const void *event_data);
 	void (*log_printf)(int level, const char *fmt, ...);
 	const char *(*client_address)(const struct mosquitto *client);
+	bool (*client_clean_session)(const struct mosquitto *client);
 	const char *(*client_id)(const struct mosquitto *client);
 	const char *(*client_username)(const struct mosquitto *client);
 	int (*kick_client_by_clientid)(const char *clientid, bool with_will);

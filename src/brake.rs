@@ -58,6 +58,8 @@ pub struct Brake {
 
 struct State {
     counts: LruCache<Fingerprint, Count, AlreadyHashed>,
+    /// Names under which somebody is being braked, and until when.
+    held_names: LruCache<Fingerprint, Instant, AlreadyHashed>,
     /// Credentials that were let in, and when.
     good: LruCache<Fingerprint, Instant, AlreadyHashed>,
 }
@@ -75,7 +77,7 @@ impl Brake {
             table.resize(BOUND);
             table
         }
-        Self { keys, state: Mutex::new(State { counts: table(), good: table() }) }
+        Self { keys, state: Mutex::new(State { counts: table(), held_names: table(), good: table() }) }
     }
 
     /// How long this client has to wait before it may try again; zero: it may now. Credentials that were
@@ -90,6 +92,16 @@ impl Brake {
         let exempt = |since: &Instant| now.saturating_duration_since(*since) < EXEMPT;
         let is_good = state.good.get(&attempt.credentials).is_some_and(exempt);
         if is_good { Duration::ZERO } else { left }
+    }
+
+    /// Whether somebody is being braked under this name, from wherever; for questions that are asked ahead,
+    /// when it is not known from where.
+    pub fn holds_name(&self, attempt: &Try<'_>, settings: &Settings, now: Instant) -> bool {
+        let state = self.state();
+        let held = state.held_names.peek(&self.keys.fields(b'n', [attempt.username.as_bytes()]));
+        settings.after > 0
+            && held.is_some_and(|until| now < *until)
+            && !state.good.contains(&attempt.credentials)
     }
 
     /// Counts a wrong password.
@@ -110,6 +122,8 @@ impl Brake {
         if let Some(doublings) = count.refusals.checked_sub(settings.after) {
             let factor = 1u32.checked_shl(u32::try_from(doublings).unwrap_or(u32::MAX)).unwrap_or(u32::MAX);
             count.until += settings.pause.saturating_mul(factor).min(settings.longest);
+            let until = count.until;
+            state.held_names.put(self.keys.fields(b'n', [attempt.username.as_bytes()]), until);
         }
     }
 

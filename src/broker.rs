@@ -4,6 +4,7 @@ mod code;
 mod entry;
 mod events;
 mod process;
+mod sockets;
 mod waker;
 #[allow(
     dead_code,

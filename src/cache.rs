@@ -14,6 +14,9 @@ use key::{AlreadyHashed, Fingerprint};
 /// uptime; at the end of time nothing is remembered any more), which keeps it at 24 bytes.
 const TICKS_PER_SECOND: u128 = 16;
 
+/// Verdicts that were asked for ahead and not used yet may take one part in so many of the bound.
+const UNUSED_SHARE: usize = 4;
+
 /// A remembered verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hit {
@@ -24,6 +27,8 @@ pub struct Hit {
     /// An allow in the last fifth of its time, seen there for the first time: ask again now, and the
     /// client never has to wait.
     pub refresh: bool,
+    /// The verdict was asked for ahead, and this is its first use.
+    pub is_first_use: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -49,6 +54,9 @@ pub struct Cache {
     started: Instant,
     allows: Lru,
     denies: Lru,
+    /// Verdicts that were asked for ahead and not used yet: a smaller list of their own, so that guesses push
+    /// out nothing that is in use.
+    unused: LruCache<Fingerprint, (Verdict, Entry), AlreadyHashed>,
 }
 
 impl Cache {
@@ -56,7 +64,14 @@ impl Cache {
     /// kept for `stale` longer than they hold.
     pub fn new(bound: usize, stale: Duration, now: Instant) -> Self {
         let list = || LruCache::unbounded_with_hasher(AlreadyHashed::default());
-        Self { bound, stale_ticks: in_ticks(stale), started: now, allows: list(), denies: list() }
+        Self {
+            bound,
+            stale_ticks: in_ticks(stale),
+            started: now,
+            allows: list(),
+            denies: list(),
+            unused: LruCache::unbounded_with_hasher(AlreadyHashed::default()),
+        }
     }
 
     /// Changes the bound and how long allows are kept past their time.
@@ -67,6 +82,9 @@ impl Cache {
             while list.len() > bound {
                 list.pop_lru();
             }
+        }
+        while self.unused.len() > bound / UNUSED_SHARE {
+            self.unused.pop_lru();
         }
     }
 
@@ -81,11 +99,35 @@ impl Cache {
         lifetime: Duration,
     ) {
         self.forget(key);
-        let ticks = in_ticks(lifetime);
-        if ticks == 0 || self.bound == 0 {
-            return;
+        if let Some(entry) = self.entry(verdict, status, since, lifetime) {
+            self.put(key, verdict, entry);
         }
-        let entry = Entry {
+    }
+
+    /// The same for a verdict that was asked for ahead: it takes its place among the others when it is first
+    /// used.
+    pub fn insert_unused(
+        &mut self,
+        key: Fingerprint,
+        verdict: Verdict,
+        status: u16,
+        since: Instant,
+        lifetime: Duration,
+    ) {
+        self.forget(key);
+        let bound = self.bound / UNUSED_SHARE;
+        if let Some(entry) = self.entry(verdict, status, since, lifetime).filter(|_| bound > 0) {
+            if self.unused.len() >= bound {
+                self.unused.pop_lru();
+            }
+            self.unused.put(key, (verdict, entry));
+        }
+    }
+
+    /// An entry, or `None` where nothing is to be remembered.
+    fn entry(&self, verdict: Verdict, status: u16, since: Instant, lifetime: Duration) -> Option<Entry> {
+        let ticks = in_ticks(lifetime);
+        (ticks > 0 && self.bound > 0).then(|| Entry {
             // Rounded down at both ends: a verdict may end early by two ticks, never late.
             ends: self.tick(since).saturating_add(ticks),
             refresh_margin: match verdict {
@@ -93,7 +135,10 @@ impl Cache {
                 Verdict::Deny => 0,
             },
             status,
-        };
+        })
+    }
+
+    fn put(&mut self, key: Fingerprint, verdict: Verdict, entry: Entry) {
         let list = match verdict {
             Verdict::Allow => &mut self.allows,
             Verdict::Deny => &mut self.denies,
@@ -118,21 +163,31 @@ impl Cache {
             if refresh {
                 entry.refresh_margin = 0;
             }
-            return Some(Hit { verdict: Verdict::Allow, status: entry.status, refresh });
+            let status = entry.status;
+            return Some(Hit { verdict: Verdict::Allow, status, refresh, is_first_use: false });
         }
-        let entry = *self.denies.get(&key)?;
+        let (verdict, entry, is_first_use) = match self.denies.get(&key) {
+            Some(entry) => (Verdict::Deny, *entry, false),
+            None => self.unused.pop(&key).map(|(verdict, entry)| (verdict, entry, true))?,
+        };
         if tick >= entry.ends {
             self.denies.pop(&key);
             return None;
         }
-        Some(Hit { verdict: Verdict::Deny, status: entry.status, refresh: false })
+        if is_first_use {
+            self.put(key, verdict, entry);
+        }
+        Some(Hit { verdict, status: entry.status, refresh: false, is_first_use })
     }
 
     /// The verdict for a fingerprint, if it still holds, without counting as a use.
     pub fn peek(&self, key: Fingerprint, now: Instant) -> Option<Verdict> {
         let holds = |entry: &&Entry| self.tick(now) < entry.ends;
         let allow = self.allows.peek(&key).filter(holds).map(|_| Verdict::Allow);
-        allow.or_else(|| self.denies.peek(&key).filter(holds).map(|_| Verdict::Deny))
+        let deny = || self.denies.peek(&key).filter(holds).map(|_| Verdict::Deny);
+        let unused =
+            || self.unused.peek(&key).filter(|(_, entry)| holds(&entry)).map(|(verdict, _)| *verdict);
+        allow.or_else(deny).or_else(unused)
     }
 
     /// Whether there is an allow that may serve while there is no answer, past its time if need be.
@@ -145,17 +200,19 @@ impl Cache {
     pub fn forget(&mut self, key: Fingerprint) {
         self.allows.pop(&key);
         self.denies.pop(&key);
+        self.unused.pop(&key);
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.allows.clear();
         self.denies.clear();
+        self.unused.clear();
     }
 
     /// How many verdicts are held, ended ones that nobody asked for since included.
     pub fn len(&self) -> usize {
-        self.allows.len() + self.denies.len()
+        self.allows.len() + self.denies.len() + self.unused.len()
     }
 
     /// Whether nothing is held.
@@ -196,7 +253,7 @@ mod tests {
         let start = Instant::now();
         let mut cache = Cache::new(10, Duration::ZERO, start);
         cache.insert(key(1), Verdict::Allow, 200, start, seconds(10));
-        let hit = Hit { verdict: Verdict::Allow, status: 200, refresh: false };
+        let hit = Hit { verdict: Verdict::Allow, status: 200, refresh: false, is_first_use: false };
         assert_eq!(cache.get(key(1), start + seconds(5)), Some(hit));
         assert_eq!(cache.get(key(1), start + seconds(10)), None);
         assert_eq!(cache.len(), 0);
@@ -231,6 +288,23 @@ mod tests {
         assert!(!cache.has_stale_allow(key(1), later));
         cache.insert(key(1), Verdict::Deny, 403, later, seconds(0));
         assert!(!cache.has_stale_allow(key(1), later));
+    }
+
+    #[test]
+    fn guesses_push_out_nothing_until_they_are_used() {
+        let start = Instant::now();
+        let mut cache = Cache::new(8, Duration::ZERO, start);
+        for n in 0..8 {
+            cache.insert(key(n), Verdict::Allow, 200, start, seconds(10));
+        }
+        for n in 100..200 {
+            cache.insert_unused(key(n), Verdict::Allow, 200, start, seconds(10));
+        }
+        assert_eq!(cache.len(), 8 + 8 / UNUSED_SHARE);
+        assert!((0..8).all(|n| cache.get(key(n), start).is_some()));
+        assert_eq!(cache.get(key(199), start).map(|hit| hit.is_first_use), Some(true));
+        assert_eq!(cache.get(key(199), start).map(|hit| hit.is_first_use), Some(false));
+        assert_eq!(cache.get(key(0), start), None);
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub struct Config {
     pub api_cache_control: bool,
     /// Topic questions to ask as soon as a client has been let in.
     pub acl_prefetch: Vec<Prefetch>,
+    /// Whether to look into the other sockets before the broker waits.
+    pub lookahead: bool,
     /// Which accesses the API is asked about.
     pub acl_checks: Vec<Access>,
     /// Whether clients with `+` or `#` in their name or id may touch topics.
@@ -238,8 +240,13 @@ pub const OPTIONS: &[OptionSpec] = options![
         "`read|write|subscribe TOPIC`, with `%c` for the client id and `%u` for the username: asked side by \
          side as soon as the API has let a client in.",
         into!(acl_prefetch push prefetch);
+    "lookahead", "true", "true or false",
+        "Before the broker has to wait for one answer, look into the other sockets for the questions that wait \
+         there, and ask them side by side.",
+        into!(lookahead, boolean);
     "acl_checks", "read,write,subscribe", "a list of read, write and subscribe, separated by commas",
-        "Which accesses the API is asked about; the others are allowed.",
+        "Which accesses the API is asked about; the others are allowed. `write,subscribe` takes an approved \
+         filter for the right to read its topics.",
         into!(acl_checks, expand_checks);
     "special_chars", "deny", "allow or deny",
         "Topic checks of clients whose username or client id holds `+` or `#` are refused, as such names turn \
@@ -468,6 +475,7 @@ impl Config {
             stale_ttl: Duration::ZERO,
             api_cache_control: false,
             acl_prefetch: Vec::new(),
+            lookahead: false,
             acl_checks: Vec::new(),
             special_chars: Verdict::Deny,
             anonymous: Verdict::Deny,

@@ -3,7 +3,9 @@
 
 use std::io;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
+use crate::lookahead::Unread;
 use crate::sessions::Connection;
 
 /// The broker's process.
@@ -37,4 +39,8 @@ pub trait Host: Send + Sync {
     /// Disconnects a client. May call back into the plugin before it returns. For the broker's thread, but
     /// not for a callback about that client.
     fn kick(&self, client_id: &str, username: &str);
+
+    /// Shows what clients have sent and the broker has not read, until `deadline` at most. Takes nothing and
+    /// never waits. For the broker's thread.
+    fn look_ahead(&self, deadline: Instant, see: &mut dyn FnMut(Unread<'_>));
 }

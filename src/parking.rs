@@ -33,14 +33,25 @@ pub struct Parked {
     pub address: Option<String>,
     /// Its username.
     pub username: String,
+    /// Whether it starts without the session it had before.
+    pub starts_clean: bool,
     /// Its username and password.
     pub credentials: Fingerprint,
+    /// How many answers it waits for still.
+    pub awaits: usize,
+    /// It may come in, and only waits for topic questions that were asked ahead for it.
+    pub is_let_in: bool,
 }
 
 impl Parked {
     /// The client, as events show it.
     pub fn client(&self) -> Client<'_> {
-        Client { connection: self.connection, id: &self.client_id, address: self.address.as_deref() }
+        Client {
+            connection: self.connection,
+            id: &self.client_id,
+            address: self.address.as_deref(),
+            starts_clean: self.starts_clean,
+        }
     }
 }
 
@@ -59,10 +70,33 @@ impl Parking {
         ticket
     }
 
-    /// Ends a parking: the client to complete, or `None` if its id belongs to another parking by now.
-    pub fn end(&self, ticket: Ticket) -> Option<Parked> {
-        let client = self.parked().remove(&ticket)?;
-        forget(&client, ticket).then_some(client)
+    /// One of the answers that a client waits for has come: the client, once it was the last, or `None` also
+    /// if its id belongs to another parking by now. It stays parked until [`Self::end`].
+    pub fn answered(&self, ticket: Ticket) -> Option<Parked> {
+        let mut parked = self.parked();
+        let client = parked.get_mut(&ticket)?;
+        client.awaits = client.awaits.saturating_sub(1);
+        if newest().get(&client.client_id) != Some(&ticket) {
+            parked.remove(&ticket);
+            return None;
+        }
+        (client.awaits == 0).then(|| client.clone())
+    }
+
+    /// Lets a parked client wait for more answers, now that it may come in.
+    pub fn await_more(&self, ticket: Ticket, answers: usize) {
+        if let Some(client) = self.parked().get_mut(&ticket) {
+            client.awaits = answers;
+            client.is_let_in = true;
+        }
+    }
+
+    /// Ends a parking.
+    pub fn end(&self, ticket: Ticket) {
+        let ended = self.parked().remove(&ticket);
+        if let Some(client) = ended {
+            forget(&client, ticket);
+        }
     }
 
     /// How many clients are parked.
@@ -92,14 +126,12 @@ fn newest() -> MutexGuard<'static, HashMap<String, Ticket>> {
     NEWEST.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether this ticket was the one parked under its client's id; then nothing is any more.
-fn forget(client: &Parked, ticket: Ticket) -> bool {
+/// Forgets a ticket, unless its client's id belongs to another by now.
+fn forget(client: &Parked, ticket: Ticket) {
     let mut newest = newest();
-    let is_newest = newest.get(&client.client_id) == Some(&ticket);
-    if is_newest {
+    if newest.get(&client.client_id) == Some(&ticket) {
         newest.remove(&client.client_id);
     }
-    is_newest
 }
 
 #[cfg(test)]
@@ -113,6 +145,9 @@ mod tests {
             client_id: id.to_owned(),
             address: None,
             username: "u".to_owned(),
+            starts_clean: true,
+            awaits: 1,
+            is_let_in: false,
             credentials: Fingerprinter::with_key(&[0; 16]).fields(b't', []),
         }
     }
@@ -122,9 +157,10 @@ mod tests {
         let parking = Parking::default();
         let gone = parking.park(client("x", 1));
         let newer = parking.park(client("x", 2));
-        assert_eq!(parking.end(gone), None);
-        assert_eq!(parking.end(newer).map(|client| client.connection), Some(2));
-        assert_eq!(parking.end(newer), None);
+        assert_eq!(parking.answered(gone), None);
+        assert_eq!(parking.answered(newer).map(|client| client.connection), Some(2));
+        parking.end(newer);
+        assert_eq!(parking.answered(newer), None);
         assert!(parking.is_empty());
     }
 
@@ -133,8 +169,19 @@ mod tests {
         let (one, other) = (Parking::default(), Parking::default());
         let gone = one.park(client("y", 1));
         let newer = other.park(client("y", 2));
-        assert_eq!(one.end(gone), None);
-        assert!(other.end(newer).is_some());
+        assert_eq!(one.answered(gone), None);
+        assert!(one.is_empty());
+        assert!(other.answered(newer).is_some());
+    }
+
+    #[test]
+    fn a_client_may_wait_for_several_answers() {
+        let parking = Parking::default();
+        let ticket = parking.park(client("w", 1));
+        assert!(parking.answered(ticket).is_some_and(|client| !client.is_let_in));
+        parking.await_more(ticket, 2);
+        assert_eq!(parking.answered(ticket), None);
+        assert!(parking.answered(ticket).is_some_and(|client| client.is_let_in));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! each event of the broker.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod checker;
 mod login;
 mod patience;
@@ -22,10 +23,12 @@ use crate::config::{BrokerOptions, Config};
 use crate::errands::Errands;
 use crate::host::Host;
 use crate::log::{Level, Log, quoted};
+use crate::lookahead::Lookahead;
 use crate::parking::Parking;
 use crate::question::{Access, Answer, NoAnswer, Question, Verdict};
 use crate::random;
 use crate::sessions::{Client, Sessions};
+use crate::subscriptions::Subscriptions;
 use crate::verdicts::{Listener, Verdicts};
 use checker::Checker;
 pub use login::Login;
@@ -117,6 +120,13 @@ impl From<io::Error> for Refusal {
     }
 }
 
+/// A verdict from the cache.
+struct Remembered {
+    result: Result<(), Refusal>,
+    /// It was asked for ahead, so that this is as good as having asked now.
+    is_first_use: bool,
+}
+
 /// One loaded plugin. Nothing of it is shared with another instance in the same broker.
 pub struct Plugin {
     /// What mosquitto.conf says. The broker says it once.
@@ -131,6 +141,8 @@ pub struct Plugin {
     sessions: Sessions,
     brake: Brake,
     parking: Parking,
+    subscriptions: Mutex<Subscriptions>,
+    lookahead: Mutex<Lookahead>,
     patience: Mutex<Patience>,
     /// Started with the first question: no network traffic before the broker is ready for it. It goes
     /// before `verdicts`, to which it files.
@@ -158,6 +170,8 @@ impl Plugin {
             sessions: Sessions::new(keys),
             brake: Brake::new(keys),
             parking: Parking::default(),
+            subscriptions: Mutex::default(),
+            lookahead: Mutex::default(),
             patience: Mutex::new(Patience::new(now)),
             loaded: RwLock::new(Arc::new(loaded)),
             worker: OnceCell::new(),
@@ -208,18 +222,32 @@ impl Plugin {
         if config.acl_urls.is_empty() {
             return Ok(Ruling::Defer);
         }
-        if !config.acl_checks.contains(&access) {
+        // A READ that is not asked about is implied by a subscription. One of the broker's HTTP listener,
+        // which has a thread of its own, is not.
+        if !config.acl_checks.contains(&access) && (access != Access::Read || self.host.is_broker_thread()) {
             return Ok(Ruling::Allow);
         }
+        let asks_reads = config.acl_checks.contains(&Access::Read);
         // Whoever waits below holds up no reload.
         drop(loaded);
         self.decide(&Question::Access { username, client_id: client.id, topic, access }, now)?;
+        if access == Access::Subscribe && asks_reads {
+            self.subscriptions().add(client.id, username, topic);
+        }
         Ok(Ruling::Allow)
     }
 
-    /// MOSQ_EVT_DISCONNECT, and MOSQ_EVT_CLIENT_OFFLINE where there is one
-    pub fn disconnected(&self, client: Client<'_>, username: &str, now: Instant) {
-        self.sessions.close(client, username, now);
+    /// An UNSUBSCRIBE, which needs no question.
+    pub fn unsubscribed(&self, client: Client<'_>, filter: &str) {
+        self.subscriptions().remove(client.id, filter);
+    }
+
+    /// MOSQ_EVT_DISCONNECT, and MOSQ_EVT_CLIENT_OFFLINE where there is one. Where there is not, a session may
+    /// stay after either.
+    pub fn disconnected(&self, client: Client<'_>, username: &str, session_stays: bool, now: Instant) {
+        if self.sessions.close(client, username, now) && !session_stays {
+            self.subscriptions().remove_client(client.id);
+        }
     }
 
     /// MOSQ_EVT_TICK
@@ -262,27 +290,26 @@ impl Plugin {
     /// The remembered verdict, or the API's.
     fn decide(&self, question: &Question<'_>, now: Instant) -> Result<(), Refusal> {
         let key = self.verdicts.key(question);
-        self.remembered(key, question, now).unwrap_or_else(|| self.wait_for(key, question, now))
+        match self.remembered(key, question, now) {
+            Some(remembered) => remembered.result,
+            None => self.wait_for(key, question, now),
+        }
     }
 
     /// The remembered verdict, if there is one. An allow near its end is asked again beside.
-    fn remembered(
-        &self,
-        key: Fingerprint,
-        question: &Question<'_>,
-        now: Instant,
-    ) -> Option<Result<(), Refusal>> {
+    fn remembered(&self, key: Fingerprint, question: &Question<'_>, now: Instant) -> Option<Remembered> {
         let hit = self.verdicts.known(key, now)?;
         if hit.refresh
             && !self.verdicts.is_left_alone(question.kind(), now)
             && let Ok(worker) = self.worker()
         {
-            self.verdicts.ask(key, question, Class::Ahead, Listener::None, worker);
+            self.verdicts.ask(key, question, Class::Background, Listener::None, worker);
         }
-        Some(match hit.verdict {
+        let result = match hit.verdict {
             Verdict::Allow => Ok(()),
-            Verdict::Deny => Err(Refusal::Api { status: hit.status, remembered: true }),
-        })
+            Verdict::Deny => Err(Refusal::Api { status: hit.status, remembered: !hit.is_first_use }),
+        };
+        Some(Remembered { result, is_first_use: hit.is_first_use })
     }
 
     /// The API's verdict. Whoever calls this waits, and on the broker's thread so does every client.
@@ -297,10 +324,18 @@ impl Plugin {
         let limit = if freezes { self.patience().limit(timeout, now) } else { timeout };
         if limit.is_zero() {
             // Nobody waits, but the answer will be there when the client comes again.
-            self.verdicts.ask(key, question, Class::Ahead, Listener::None, worker);
+            self.verdicts.ask(key, question, Class::Background, Listener::None, worker);
             return self.or_stale(key, Err(Refusal::NoAnswer(NoAnswer::OutOfPatience)), now);
         }
-        let answer = self.verdicts.ask(key, question, Class::Frozen, Listener::None, worker).wait(limit);
+        let slot = self.verdicts.ask(key, question, Class::Frozen, Listener::None, worker);
+        // While this one is on its way: what the broker will ask next.
+        if let Question::Access { topic, access: Access::Read | Access::Write, .. } = *question {
+            self.fan_out(topic, now);
+        }
+        if freezes {
+            self.look_ahead(worker, now);
+        }
+        let answer = slot.wait(limit.saturating_sub(now.elapsed()));
         if freezes {
             let answered = matches!(answer, Some(Answer::Verdict { .. }));
             let answered_at = Instant::now();
@@ -315,25 +350,6 @@ impl Plugin {
         match result {
             Err(Refusal::NoAnswer(_)) if self.verdicts.has_stale_allow(key, now) => Ok(()),
             result => result,
-        }
-    }
-
-    /// Asks the questions that a client which was just let in is expected to raise.
-    fn prefetch(&self, client: Client<'_>, username: &str, now: Instant) {
-        let loaded = self.loaded();
-        let config = &*loaded.config;
-        if config.acl_prefetch.is_empty()
-            || config.acl_urls.is_empty()
-            || is_wildcard_in_disguise(config, client, username)
-        {
-            return;
-        }
-        let Ok(worker) = self.worker() else { return };
-        for rule in &config.acl_prefetch {
-            let topic = rule.topic_for(username, client.id);
-            let question =
-                Question::Access { username, client_id: client.id, topic: &topic, access: rule.access };
-            self.verdicts.ask_ahead(&question, now, worker);
         }
     }
 
@@ -358,6 +374,10 @@ impl Plugin {
 
     fn loaded(&self) -> Arc<Loaded> {
         Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn subscriptions(&self) -> MutexGuard<'_, Subscriptions> {
+        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn patience(&self) -> MutexGuard<'_, Patience> {

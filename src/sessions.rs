@@ -30,6 +30,8 @@ pub struct Client<'a> {
     /// The peer's address; none for sessions that were restored from disk and have not connected since,
     /// and where the broker asks on behalf of a stored message or of its HTTP listener.
     pub address: Option<&'a str>,
+    /// Whether it starts, or started, without the session it had before.
+    pub starts_clean: bool,
 }
 
 /// A session, for longer than an event lasts.
@@ -100,13 +102,16 @@ impl Sessions {
 
     /// Notes that a connection is closed. The event says no more than that somebody with this client id
     /// is gone (a refused login fires it too): only the connection tells whether it was the one let in.
-    pub fn close(&self, client: Client<'_>, username: &str, now: Instant) {
-        if let Some(session) = self.known().get_mut(&self.key(client, username))
-            && session.current == Some(client.connection)
-        {
-            session.ended = session.current.take();
-            session.ended_at = (self.turn.load(Ordering::Relaxed), now);
-        }
+    /// Returns whether it does.
+    pub fn close(&self, client: Client<'_>, username: &str, now: Instant) -> bool {
+        let key = self.key(client, username);
+        let mut known = self.known();
+        let Some(session) = known.get_mut(&key).filter(|it| it.current == Some(client.connection)) else {
+            return false;
+        };
+        session.ended = session.current.take();
+        session.ended_at = (self.turn.load(Ordering::Relaxed), now);
+        true
     }
 
     /// Takes an admission back that came to nothing, because the client had gone by then.
@@ -167,6 +172,13 @@ impl Sessions {
         self.known().get(&key).is_some_and(|session| session.credentials == credentials)
     }
 
+    /// Whether a client of this id and name is connected that was let in with these credentials.
+    pub fn is_connected_with(&self, client_id: &str, username: &str, credentials: Fingerprint) -> bool {
+        let key = self.keys.fields(b's', [client_id.as_bytes(), username.as_bytes()]);
+        let is_it = |session: &Session| session.current.is_some() && session.credentials == credentials;
+        self.known().get(&key).is_some_and(is_it)
+    }
+
     /// Whether a connection that was let in is still the one of its session.
     pub fn is_connected(&self, client: Client<'_>, username: &str) -> bool {
         let key = self.key(client, username);
@@ -218,7 +230,7 @@ mod tests {
     }
 
     fn client(connection: Connection) -> Client<'static> {
-        Client { connection, id: "id", address: Some("127.0.0.1") }
+        Client { connection, id: "id", address: Some("127.0.0.1"), starts_clean: true }
     }
 
     fn credentials() -> Fingerprint {

@@ -3,8 +3,11 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use lru::LruCache;
 
 use crate::api::worker::{Class, Inbox, Job, Worker};
 use crate::api::{Reply, Target, body};
@@ -75,17 +78,35 @@ struct State {
     target: Arc<Target>,
     cache: Cache,
     in_flight: HashMap<Fingerprint, InFlight, AlreadyHashed>,
+    /// Questions that were guessed, and at which listener, until the broker asks them.
+    guesses: LruCache<Fingerprint, u16, AlreadyHashed>,
+    /// Listeners at which a guess was right since somebody asked.
+    hits: Vec<u16>,
 }
 
+/// Guesses that are remembered: those that the broker has not come to by then were wrong.
+const GUESSES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+
 impl State {
-    fn remember(&mut self, key: Fingerprint, kind: Kind, reply: &Reply) {
+    /// The broker has come to a question. If it was guessed, the guess was right.
+    fn note_hit(&mut self, key: Fingerprint) {
+        if let Some(listener) = self.guesses.pop(&key) {
+            self.hits.push(listener);
+        }
+    }
+
+    fn remember(&mut self, key: Fingerprint, kind: Kind, reply: &Reply, is_unused: bool) {
         let Answer::Verdict { verdict, status } = reply.answer else { return };
         // Only a refusal that is about the client ends an allow that is still good. A 404 of a deployment
         // gone wrong denies no more than the question asked.
         let about_the_client = matches!(status, 200 | 401 | 403);
         if about_the_client || self.cache.peek(key, reply.sent) != Some(Verdict::Allow) {
             let lifetime = reply.lifetime.unwrap_or_else(|| self.target.config.lifetime(kind, verdict));
-            self.cache.insert(key, verdict, status, reply.sent, spread(lifetime));
+            if is_unused {
+                self.cache.insert_unused(key, verdict, status, reply.sent, spread(lifetime));
+            } else {
+                self.cache.insert(key, verdict, status, reply.sent, spread(lifetime));
+            }
         }
     }
 }
@@ -108,7 +129,13 @@ impl Verdicts {
         now: Instant,
     ) -> Self {
         let cache = Cache::new(target.config.cache_size, target.config.stale_ttl, now);
-        let state = State { target: Arc::new(target), cache, in_flight: HashMap::default() };
+        let state = State {
+            target: Arc::new(target),
+            cache,
+            in_flight: HashMap::default(),
+            guesses: LruCache::with_hasher(GUESSES, AlreadyHashed::default()),
+            hits: Vec::new(),
+        };
         Self { log, errands, keys, state: Mutex::new(state) }
     }
 
@@ -119,7 +146,12 @@ impl Verdicts {
 
     /// The verdict that is remembered for a question.
     pub fn known(&self, key: Fingerprint, now: Instant) -> Option<Hit> {
-        self.state().cache.get(key, now)
+        let mut state = self.state();
+        let hit = state.cache.get(key, now);
+        if hit.is_some_and(|hit| hit.is_first_use) {
+            state.note_hit(key);
+        }
+        hit
     }
 
     /// The same, without counting as a use.
@@ -161,6 +193,9 @@ impl Verdicts {
         let slot = Arc::clone(&in_flight.slot);
         let is_urgent = class > in_flight.class;
         in_flight.class = in_flight.class.max(class);
+        if class >= Class::Parked {
+            state.note_hit(key);
+        }
         drop(state);
         if is_new {
             // From here on the job is answerable: if it is lost, dropping it takes the entry away again.
@@ -172,12 +207,44 @@ impl Verdicts {
         slot
     }
 
-    /// Has a question asked that nobody waits for yet, unless its verdict is known.
-    pub fn ask_ahead(self: &Arc<Self>, question: &Question<'_>, now: Instant, worker: &Worker) {
+    /// Has a question asked that nobody waits for yet, unless its verdict is known or the API is silent.
+    /// Returns whether an answer is to come.
+    pub fn ask_ahead(
+        self: &Arc<Self>,
+        question: &Question<'_>,
+        listener: Listener,
+        now: Instant,
+        worker: &Worker,
+    ) -> bool {
         let key = self.key(question);
-        if self.peek(key, now).is_none() && !self.is_left_alone(question.kind(), now) {
-            self.ask(key, question, Class::Ahead, Listener::None, worker);
+        if self.peek(key, now).is_some() || self.is_left_alone(question.kind(), now) {
+            return false;
         }
+        let class = if matches!(listener, Listener::None) { Class::Ahead } else { Class::Parked };
+        self.ask(key, question, class, listener, worker);
+        true
+    }
+
+    /// The same for a question that was guessed at a listener. Returns whether it was news.
+    pub fn ask_guess(
+        self: &Arc<Self>,
+        question: &Question<'_>,
+        at: u16,
+        now: Instant,
+        worker: &Worker,
+    ) -> bool {
+        let key = self.key(question);
+        if self.state().in_flight.contains_key(&key) || !self.ask_ahead(question, Listener::None, now, worker)
+        {
+            return false;
+        }
+        self.state().guesses.put(key, at);
+        true
+    }
+
+    /// The listeners at which guesses were right since this was asked last.
+    pub fn take_hits(&self) -> Vec<u16> {
+        std::mem::take(&mut self.state().hits)
     }
 
     /// Asks another API from now on, or the same in another way. If it is not the same API, what the old one
@@ -239,7 +306,9 @@ impl Inbox for Verdicts {
             return false;
         }
         let Some(in_flight) = state.in_flight.remove(&key) else { return true };
-        state.remember(key, in_flight.kind, &reply);
+        // Nobody has come for it yet.
+        let is_unused = in_flight.class == Class::Ahead;
+        state.remember(key, in_flight.kind, &reply, is_unused);
         drop(state);
         self.deliver(in_flight, &reply.answer);
         true
@@ -248,7 +317,7 @@ impl Inbox for Verdicts {
     fn learn(&self, key: Fingerprint, kind: Kind, reply: Reply, from: &Arc<Target>) {
         let mut state = self.state();
         if state.target.asks_like(from) {
-            state.remember(key, kind, &reply);
+            state.remember(key, kind, &reply, false);
         }
     }
 

@@ -23,9 +23,9 @@ use crate::question::{Kind, NoAnswer};
 /// and 20 ms each this is what 30 s can serve.
 const PARKED_BOUND: usize = 100_000;
 
-/// Questions that nobody waits for that may queue: what is beyond is not asked. A sweep asks about every
-/// session.
-const AHEAD_BOUND: usize = 200_000;
+/// Questions that nobody waits for that may queue, in each class: what is beyond is not asked. A sweep asks
+/// about every session.
+const UNAWAITED_BOUND: usize = 200_000;
 
 /// How long a connection may take to deliver the rest of an answer that nobody waits for.
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
@@ -33,7 +33,9 @@ const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 /// Who waits for an answer; in this order questions are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
-    /// Nobody.
+    /// Nobody, and nobody will: an old verdict is asked again.
+    Background,
+    /// Nobody yet.
     Ahead,
     /// A client that is parked beside the broker's loop.
     Parked,
@@ -208,6 +210,7 @@ struct Queue {
     frozen: VecDeque<Job>,
     parked: VecDeque<(Instant, Job)>,
     ahead: VecDeque<Job>,
+    background: VecDeque<Job>,
 }
 
 impl Queue {
@@ -215,16 +218,20 @@ impl Queue {
         match class {
             Class::Frozen => self.frozen.push_back(job),
             Class::Parked if self.parked.len() < PARKED_BOUND => self.parked.push_back((Instant::now(), job)),
-            Class::Ahead if self.ahead.len() < AHEAD_BOUND => self.ahead.push_back(job),
-            Class::Parked | Class::Ahead => job.abandon(NoAnswer::Busy),
+            Class::Ahead if self.ahead.len() < UNAWAITED_BOUND => self.ahead.push_back(job),
+            Class::Background if self.background.len() < UNAWAITED_BOUND => self.background.push_back(job),
+            Class::Parked | Class::Ahead | Class::Background => job.abandon(NoAnswer::Busy),
         }
     }
 
     fn hurry(&mut self, key: Fingerprint, class: Class) {
-        let parked = self.parked.iter().position(|(_, job)| job.request.key == key);
-        let ahead = self.ahead.iter().position(|job| job.request.key == key);
-        let found = parked.and_then(|index| self.parked.remove(index)).map(|(_, job)| job);
-        if let Some(job) = found.or_else(|| ahead.and_then(|index| self.ahead.remove(index))) {
+        let is_it = |job: &Job| job.request.key == key;
+        let take =
+            |list: &mut VecDeque<Job>| list.iter().position(is_it).and_then(|index| list.remove(index));
+        let parked = self.parked.iter().position(|(_, job)| is_it(job));
+        let parked = parked.and_then(|index| self.parked.remove(index)).map(|(_, job)| job);
+        let found = parked.or_else(|| take(&mut self.ahead)).or_else(|| take(&mut self.background));
+        if let Some(job) = found {
             self.add(job, class);
         }
     }
@@ -237,13 +244,12 @@ impl Queue {
         {
             return Some(job);
         }
-        if in_flight < bound
-            && let Some((_, job)) = self.parked.pop_front()
-        {
-            return Some(job);
+        if in_flight >= bound {
+            return None;
         }
-        // What nobody waits for leaves room for what somebody will.
-        if in_flight < bound.div_ceil(2) { self.ahead.pop_front() } else { None }
+        let awaited = self.parked.pop_front().map(|(_, job)| job).or_else(|| self.ahead.pop_front());
+        // What nobody will wait for leaves room for what somebody might.
+        awaited.or_else(|| if in_flight < bound.div_ceil(4) { self.background.pop_front() } else { None })
     }
 
     fn oldest_parked(&self) -> Option<Instant> {

@@ -262,19 +262,27 @@ unsafe extern "C" fn on_acl_check(_: c_int, data: *mut c_void, user_data: *mut c
         let check = unsafe { events::check(&instance.process, data.cast()) };
         Code::of_topic_check(match check {
             Ok(Check::Access(check)) => plugin.authorise(&check, Instant::now()),
-            Ok(Check::Unsubscribe) => Ruling::Allow,
+            Ok(Check::Unsubscribe(client, filter)) => {
+                plugin.unsubscribed(client, filter);
+                Ruling::Allow
+            }
             Err(malformed) => instance.refuse_malformed(malformed),
         })
     })
 }
 
-unsafe extern "C" fn on_disconnect(_: c_int, data: *mut c_void, user_data: *mut c_void) -> c_int {
+unsafe extern "C" fn on_disconnect(event: c_int, data: *mut c_void, user_data: *mut c_void) -> c_int {
     // SAFETY: the broker calls this with what was registered.
     let instance = unsafe { instance(user_data) };
     instance.guarded(Code::SUCCESS, |plugin| {
         // SAFETY: the broker calls this with the data of this event.
         if let Some((client, username)) = unsafe { events::disconnected(&instance.process, data.cast()) } {
-            plugin.disconnected(client, username, Instant::now());
+            // 2.0 says nothing about the session: one that did not start clean stays.
+            let session_stays = match instance.process.is_2_1() {
+                true => event == sys::MHA_EVT_CLIENT_OFFLINE.cast_signed(),
+                false => !client.starts_clean,
+            };
+            plugin.disconnected(client, username, session_stays, Instant::now());
         }
         Code::SUCCESS
     })

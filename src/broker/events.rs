@@ -18,8 +18,8 @@ pub(super) struct Malformed(pub(super) &'static str);
 pub(super) enum Check<'a> {
     /// One of the accesses of the contract.
     Access(TopicCheck<'a>),
-    /// An UNSUBSCRIBE, which needs no question.
-    Unsubscribe,
+    /// An UNSUBSCRIBE of a filter, which needs no question.
+    Unsubscribe(Client<'a>, &'a str),
 }
 
 /// The options given to init.
@@ -78,7 +78,10 @@ pub(super) unsafe fn check<'a>(
             sys::MOSQ_ACL_READ => Access::Read,
             sys::MOSQ_ACL_WRITE => Access::Write,
             sys::MOSQ_ACL_SUBSCRIBE => Access::Subscribe,
-            sys::MOSQ_ACL_UNSUBSCRIBE => return Ok(Check::Unsubscribe),
+            sys::MOSQ_ACL_UNSUBSCRIBE => {
+                let filter = text(event.topic)?.unwrap_or_default();
+                return Ok(Check::Unsubscribe(client(process, event.client)?, filter));
+            }
             _ => return Err(Malformed("the access is none that Mosquitto documents")),
         };
         Ok(Check::Access(TopicCheck {
@@ -121,8 +124,11 @@ pub(super) unsafe fn tick_again_soon(event: *mut sys::mha_evt_tick) {
 /// `client` must be NULL or a client of the broker that outlives `'a`.
 unsafe fn client<'a>(process: &Process, client: *const sys::mosquitto) -> Result<Client<'a>, Malformed> {
     // SAFETY: passed on to the caller.
-    let (id, address) = unsafe { (process.client_id(client), process.client_address(client)) };
+    let (id, address, starts_clean) = unsafe {
+        (process.client_id(client), process.client_address(client), process.client_starts_clean(client))
+    };
     Ok(Client {
+        starts_clean,
         connection: client.addr(),
         id: match id {
             Some(id) => id.to_str().map_err(|_| Malformed("the client id is no UTF-8"))?,

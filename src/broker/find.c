@@ -14,6 +14,7 @@ _Static_assert(offsetof(struct mha_evt_tick, next_ms) ==
 #pragma weak mosquitto_callback_unregister
 #pragma weak mosquitto_log_printf
 #pragma weak mosquitto_client_address
+#pragma weak mosquitto_client_clean_session
 #pragma weak mosquitto_client_id
 #pragma weak mosquitto_client_username
 #pragma weak mosquitto_kick_client_by_clientid
@@ -29,6 +30,7 @@ struct mha_broker mha_broker_find(void)
 		.callback_unregister = mosquitto_callback_unregister,
 		.log_printf = mosquitto_log_printf,
 		.client_address = mosquitto_client_address,
+		.client_clean_session = mosquitto_client_clean_session,
 		.client_id = mosquitto_client_id,
 		.client_username = mosquitto_client_username,
 		.kick_client_by_clientid = mosquitto_kick_client_by_clientid,

@@ -3,15 +3,19 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
 use std::ptr;
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
+use std::time::Instant;
 
 use once_cell::sync::OnceCell;
 
 use super::code::Code;
+use super::sockets::Sockets;
 use super::sys;
 use super::waker::Waker;
 use crate::host::Host;
 use crate::log::Level;
+use crate::lookahead::Unread;
 use crate::sessions::Connection;
 
 type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
@@ -23,6 +27,7 @@ pub(super) struct Process {
     thread: ThreadId,
     /// Prepared when it is first asked for; `None`: it cannot work here.
     waker: OnceCell<Option<Waker>>,
+    sockets: Mutex<Sockets>,
 }
 
 /// What the broker calls a plugin by.
@@ -34,7 +39,7 @@ impl Process {
     pub(super) fn find() -> Self {
         // SAFETY: fills a struct with addresses and has no conditions.
         let functions = unsafe { sys::mha_broker_find() };
-        Self { functions, thread: thread::current().id(), waker: OnceCell::new() }
+        Self { functions, thread: thread::current().id(), waker: OnceCell::new(), sockets: Mutex::default() }
     }
 
     /// Whether the functions that every supported broker has are there.
@@ -45,6 +50,7 @@ impl Process {
             && functions.log_printf.is_some()
             && functions.client_address.is_some()
             && functions.client_id.is_some()
+            && functions.client_clean_session.is_some()
             && functions.client_username.is_some()
     }
 
@@ -116,6 +122,16 @@ impl Process {
     pub(super) unsafe fn client_address<'a>(&self, client: *const sys::mosquitto) -> Option<&'a CStr> {
         // SAFETY: passed on to the caller.
         unsafe { string_of(self.functions.client_address, client) }
+    }
+
+    /// Whether the client wants, or wanted, to start without the session it had before.
+    ///
+    /// # Safety
+    /// As for [`Self::client_id`].
+    pub(super) unsafe fn client_starts_clean(&self, client: *const sys::mosquitto) -> bool {
+        let Some(clean_session) = self.functions.client_clean_session else { return true };
+        // SAFETY: a client of this broker, by the caller's word.
+        client.is_null() || unsafe { clean_session(client) }
     }
 
     /// # Safety
@@ -209,5 +225,11 @@ impl Host for Process {
         let (Some(kick), Ok(name)) = (kick, CString::new(name)) else { return };
         // SAFETY: a terminated string, on the broker's thread, and not in a callback about this client.
         unsafe { kick(name.as_ptr(), true) };
+    }
+
+    fn look_ahead(&self, deadline: Instant, see: &mut dyn FnMut(Unread<'_>)) {
+        if self.is_broker_thread() {
+            self.sockets.lock().unwrap_or_else(PoisonError::into_inner).look(deadline, see);
+        }
     }
 }

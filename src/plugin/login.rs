@@ -62,7 +62,7 @@ impl Plugin {
         self.revoke_without_ticks(&attempt, now);
         match self.try_login(&attempt, now) {
             Ok(Ruling::Allow) => {
-                self.sessions.admit(client, username, credentials, now);
+                self.admit(client, username, credentials, now);
                 Ruling::Allow
             }
             Ok(ruling) => ruling,
@@ -96,9 +96,12 @@ impl Plugin {
         let question = Question::Connect { username: attempt.username, password };
         let key = attempt.credentials;
         if let Some(remembered) = self.remembered(key, &question, now) {
-            remembered?;
-            self.prefetch(attempt.client, attempt.username, now);
-            return Ok(Ruling::Allow);
+            if remembered.is_first_use {
+                self.settle(attempt, remembered.result, now)?;
+            } else {
+                remembered.result?;
+            }
+            return Ok(self.prepare(attempt, now));
         }
         self.brake_on(attempt, now)?;
         if self.may_park() {
@@ -106,8 +109,30 @@ impl Plugin {
         }
         let answer = self.wait_for(key, &question, now);
         let settled = self.settle(attempt, answer, Instant::now())?;
-        self.prefetch(attempt.client, attempt.username, now);
+        self.prefetch(attempt.client, attempt.username, || Listener::None, now);
         Ok(settled)
+    }
+
+    /// Has the topic questions asked that a client is expected to raise. If it can wait beside the broker's
+    /// loop for them, it does, and its first packets stop nobody.
+    fn prepare(&self, attempt: &Attempt<'_>, now: Instant) -> Ruling {
+        if self.loaded().config.acl_prefetch.is_empty() {
+            return Ruling::Allow;
+        }
+        let ticket = if self.may_park() { self.park(attempt) } else { None };
+        let listener = || ticket.map_or(Listener::None, Listener::Parked);
+        let answers = self.prefetch(attempt.client, attempt.username, listener, now);
+        match ticket {
+            Some(ticket) if answers > 0 => {
+                self.parking.await_more(ticket, answers);
+                Ruling::Later
+            }
+            Some(ticket) => {
+                self.parking.end(ticket);
+                Ruling::Allow
+            }
+            None => Ruling::Allow,
+        }
     }
 
     /// Keeps count of right and wrong passwords.
@@ -190,7 +215,10 @@ impl Plugin {
             client_id: attempt.client.id.to_owned(),
             address: attempt.client.address.map(str::to_owned),
             username: attempt.username.to_owned(),
+            starts_clean: attempt.client.starts_clean,
             credentials: attempt.credentials,
+            awaits: 1,
+            is_let_in: false,
         }))
     }
 
@@ -209,28 +237,41 @@ impl Plugin {
         }
     }
 
-    /// Lets a parked client in or refuses it, if it is still the one that is parked.
+    /// Lets a parked client in or refuses it, if it is still the one that is parked and waits for nothing
+    /// else.
     fn complete(&self, ticket: Ticket, result: Result<(), Refusal>, now: Instant) {
-        let Some(parked) = self.parking.end(ticket) else { return };
+        let Some(parked) = self.parking.answered(ticket) else { return };
         let client = parked.client();
         let username = parked.username.as_str();
-        let attempt = Attempt { client, username, password: None, credentials: parked.credentials };
-        let result = self.or_stale(parked.credentials, result, now);
-        match self.settle(&attempt, result, now) {
-            Ok(_) => {
-                self.prefetch(client, username, now);
-                // Before the broker hears of it: it may ask about topics before it returns.
-                self.sessions.admit(client, username, parked.credentials, now);
-                self.host.complete_login(client.id, true);
-                // It may be gone, or refused by the broker itself.
-                if !self.host.is_session(client.id, client.connection) {
-                    self.sessions.withdraw(client, username);
-                }
-            }
-            Err(refusal) => {
+        if !parked.is_let_in {
+            let attempt = Attempt { client, username, password: None, credentials: parked.credentials };
+            let result = self.or_stale(parked.credentials, result, now);
+            if let Err(refusal) = self.settle(&attempt, result, now) {
+                self.parking.end(ticket);
                 self.refuse_login(client, Some(username), &refusal, now);
                 self.host.complete_login(client.id, false);
+                return;
             }
+            let answers = self.prefetch(client, username, || Listener::Parked(ticket), now);
+            if answers > 0 {
+                self.parking.await_more(ticket, answers);
+                return;
+            }
+        }
+        self.parking.end(ticket);
+        // Before the broker hears of it: it may ask about topics before it returns.
+        self.admit(client, username, parked.credentials, now);
+        self.host.complete_login(client.id, true);
+        // It may be gone, or refused by the broker itself.
+        if !self.host.is_session(client.id, client.connection) {
+            self.sessions.withdraw(client, username);
+        }
+    }
+
+    fn admit(&self, client: Client<'_>, username: &str, credentials: Fingerprint, now: Instant) {
+        self.sessions.admit(client, username, credentials, now);
+        if client.starts_clean {
+            self.subscriptions().remove_client(client.id);
         }
     }
 

@@ -67,13 +67,13 @@ impl Plugin {
             client_id: attempt.client.id.to_owned(),
             username: attempt.username.to_owned(),
         };
-        self.verdicts.ask(key, &question, Class::Ahead, Listener::Rechecked(session), worker);
+        self.verdicts.ask(key, &question, Class::Background, Listener::Rechecked(session), worker);
     }
 
     /// Disconnects a client that the API refuses by now, unless it is gone already.
     pub(super) fn revoke(&self, session: &SessionName, status: u16) {
         let SessionName { connection, client_id, username } = session;
-        let client = Client { connection: *connection, id: client_id, address: None };
+        let client = Client { connection: *connection, id: client_id, address: None, starts_clean: true };
         let is_there = self.sessions.is_connected(client, username)
             && (!self.host.is_2_1() || self.host.is_session(client_id, *connection));
         if is_there {

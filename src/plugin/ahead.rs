@@ -1,0 +1,148 @@
+//! Asking before the broker asks: what waits in other sockets, who else will read a message, what a client
+//! that comes in is expected to want. Nothing here decides anything; it only has answers on their way.
+#![forbid(unsafe_code)]
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use super::{Plugin, is_wildcard_in_disguise};
+use crate::api::worker::Worker;
+use crate::brake::Try;
+use crate::lookahead::{Guess, Identity};
+use crate::question::{Access, Question};
+use crate::sessions::Client;
+use crate::verdicts::Listener;
+
+/// The longest that one look into the sockets takes from whoever waits for the API anyway.
+const LOOK: Duration = Duration::from_millis(2);
+
+impl Plugin {
+    /// Has the questions asked that wait unread in the sockets of other clients. The broker waits for an
+    /// answer at this moment, so this costs nobody anything.
+    pub(super) fn look_ahead(&self, worker: &Worker, now: Instant) {
+        if !self.loaded().config.lookahead {
+            return;
+        }
+        let mut lookahead = self.lookahead.lock().unwrap_or_else(PoisonError::into_inner);
+        for listener in self.verdicts.take_hits() {
+            lookahead.hit(listener);
+        }
+        self.host.look_ahead(now + LOOK, &mut |unread| {
+            let mut sent = 0;
+            lookahead.read(unread, |guess| sent += self.ask_guess(guess, unread.listener, worker, now));
+            for _ in 0..sent {
+                lookahead.guessed(unread.listener);
+            }
+        });
+    }
+
+    /// Returns how many questions were sent.
+    fn ask_guess(&self, guess: Guess<'_>, listener: u16, worker: &Worker, now: Instant) -> usize {
+        let loaded = self.loaded();
+        let config = &*loaded.config;
+        match guess {
+            // Where logins are delayed they are asked side by side anyway.
+            Guess::Login { .. } if self.delays || config.auth_urls.is_empty() => 0,
+            Guess::Login { username, password } => {
+                let Ok(password_text) = std::str::from_utf8(password) else { return 0 };
+                let credentials = self.keys.credentials(username, password);
+                // From which address is not known here: the brake counts by it, so a guess goes by the
+                // strictest count there is for the name.
+                let attempt = Try { address: None, username, credentials };
+                if loaded.users.get(username).is_some() || self.brake.holds_name(&attempt, &config.brake, now)
+                {
+                    return 0;
+                }
+                let question = Question::Connect { username, password: password_text };
+                usize::from(self.verdicts.ask_guess(&question, listener, now, worker))
+            }
+            Guess::Subscribe(identity, filter) => {
+                self.ask_topic_guess(identity, filter, Access::Subscribe, listener, worker, now)
+            }
+            Guess::Publish(identity, topic) => {
+                let sent = self.ask_topic_guess(identity, topic, Access::Write, listener, worker, now);
+                if sent > 0 {
+                    self.fan_out(topic, now);
+                }
+                sent
+            }
+        }
+    }
+
+    fn ask_topic_guess(
+        &self,
+        identity: &Identity,
+        topic: &str,
+        access: Access,
+        listener: u16,
+        worker: &Worker,
+        now: Instant,
+    ) -> usize {
+        let Identity { client_id, username, password, .. } = identity;
+        // Or an attacker could have the API asked in a victim's name.
+        let credentials = self.keys.credentials(username, password);
+        if !self.sessions.is_connected_with(client_id, username, credentials) {
+            return 0;
+        }
+        let loaded = self.loaded();
+        let client = Client { connection: 0, id: client_id, address: None, starts_clean: true };
+        if loaded.config.acl_urls.is_empty()
+            || !loaded.config.acl_checks.contains(&access)
+            || loaded.users.get(username).is_some()
+            || is_wildcard_in_disguise(&loaded.config, client, username)
+        {
+            return 0;
+        }
+        let question = Question::Access { username, client_id, topic, access };
+        usize::from(self.verdicts.ask_guess(&question, listener, now, worker))
+    }
+
+    /// Has it asked for everybody who listens to a topic whether they may read it: the broker will, one after
+    /// the other.
+    pub(super) fn fan_out(&self, topic: &str, now: Instant) {
+        let loaded = self.loaded();
+        if !loaded.config.acl_checks.contains(&Access::Read) {
+            return;
+        }
+        let Ok(worker) = self.worker() else { return };
+        self.subscriptions().listeners(topic, |client_id, username| {
+            let client = Client { connection: 0, id: client_id, address: None, starts_clean: true };
+            if loaded.users.get(username).is_none()
+                && !is_wildcard_in_disguise(&loaded.config, client, username)
+            {
+                let question = Question::Access { username, client_id, topic, access: Access::Read };
+                self.verdicts.ask_ahead(&question, Listener::None, now, worker);
+            }
+        });
+    }
+
+    /// Asks what a client that was just let in is expected to want (`acl_prefetch`). `listener` makes whoever
+    /// waits for the answers; returns how many are to come.
+    pub(super) fn prefetch(
+        &self,
+        client: Client<'_>,
+        username: &str,
+        listener: impl Fn() -> Listener,
+        now: Instant,
+    ) -> usize {
+        let loaded = self.loaded();
+        let config = &*loaded.config;
+        if config.acl_prefetch.is_empty()
+            || config.acl_urls.is_empty()
+            || is_wildcard_in_disguise(config, client, username)
+        {
+            return 0;
+        }
+        let Ok(worker) = self.worker() else { return 0 };
+        config
+            .acl_prefetch
+            .iter()
+            .filter(|rule| {
+                let topic = rule.topic_for(username, client.id);
+                let question =
+                    Question::Access { username, client_id: client.id, topic: &topic, access: rule.access };
+                self.verdicts.ask_ahead(&question, listener(), now, worker)
+            })
+            .count()
+    }
+}
