@@ -18,7 +18,7 @@ ARGS ?=
 .PHONY: help
 help: ## list the targets (this is the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
-		while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+		while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 .PHONY: setup
 setup: ## install what building needs on Debian (needs root only if something is missing)
@@ -63,3 +63,11 @@ clean: ## remove what was built
 .PHONY: distclean
 distclean: clean ## remove the unpacked brokers, too
 	rm -rf .brokers
+
+.PHONY: bench
+bench: build brokers ## measure it in real brokers, about 10 minutes (ARGS='storm --rounds 3': a part of it)
+	@MHA_PLUGIN="$(target)/release/$(plugin)" $(CARGO) bench --target-dir "$(target)/bench" --bench broker -- $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: override ARGS += --quick
+bench-quick: bench ## the same in about 2 minutes: one round, less of everything

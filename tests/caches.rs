@@ -2,14 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 mod support;
 use support::{
-    Broker, Client, Connect, MockApi, PATIENCE, Reply, api, broker_asking, eventually, on_every_broker,
-    reason,
+    A_WHILE, Broker, Client, Connect, MockApi, PATIENCE, Reply, api, broker_asking, eventually,
+    on_every_broker, reason,
 };
 
 fn friendly_api() -> MockApi {
@@ -230,11 +230,13 @@ fn a_busy_client_never_waits_for_its_verdict_to_be_renewed() {
 
         // The API holds its answer back until the client has got on without it.
         let published = Arc::new(AtomicUsize::new(0));
-        let watched = Arc::clone(&published);
+        let had_to_wait = Arc::new(AtomicBool::new(false));
+        let (watched, noticed) = (Arc::clone(&published), Arc::clone(&had_to_wait));
         api.answer_with(move |_| {
             let before = watched.load(Ordering::SeqCst);
-            let got_on = eventually(PATIENCE, || watched.load(Ordering::SeqCst) > before + 1);
-            Reply::status(if got_on { 403 } else { 500 })
+            let got_on = eventually(A_WHILE * 10, || watched.load(Ordering::SeqCst) > before + 1);
+            noticed.fetch_or(!got_on, Ordering::SeqCst);
+            Reply::status(403)
         });
         let denied = eventually(PATIENCE, || {
             let allowed = client.publish_acknowledged("t", "x") & 0x80 == 0;
@@ -242,7 +244,8 @@ fn a_busy_client_never_waits_for_its_verdict_to_be_renewed() {
             !allowed
         });
         assert!(denied, "a refusal ends the allow");
-        assert_eq!(api.requests().len(), 1, "the refusal came from the question in the background");
+        assert!(!had_to_wait.load(Ordering::SeqCst), "the client waited for the API");
+        assert_eq!(api.requests().len(), 1, "one question is enough");
     });
 }
 
@@ -316,5 +319,31 @@ fn an_answer_may_not_set_its_time_unless_the_operator_says_so() {
             alice(&broker);
         }
         assert_eq!(api.requests().len(), 1);
+    });
+}
+
+#[test]
+fn what_a_client_is_expected_to_ask_is_asked_ahead() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let broker = broker_asking(version, &api)
+            .option("acl_prefetch", "subscribe devices/%c/#")
+            .option("acl_prefetch", "write users/%u")
+            .option("acl_prefetch", "read news")
+            .start();
+        let mut client = Connect::v5("c-1").login("alice", "secret").accepted(broker.port());
+        let requests = api.wait_for_requests(4, PATIENCE);
+        let mut asked: Vec<_> =
+            requests[1..].iter().map(|request| (request.field("topic"), request.acc())).collect();
+        asked.sort();
+        assert_eq!(asked, [("devices/c-1/#", 4), ("news", 1), ("users/alice", 2)]);
+        assert!(client.may_subscribe("devices/c-1/#"));
+        assert_eq!(client.publish_acknowledged("users/alice", "x") & 0x80, 0);
+        assert_eq!(api.requests().len(), 4);
+
+        // Who is not let in raises no questions.
+        api.answer(Reply::status(403));
+        Connect::v5("c-2").login("bob", "secret").refused(broker.port());
+        assert_eq!(api.requests().len(), 5);
     });
 }

@@ -1,0 +1,208 @@
+//! An API that allows everything, after exactly the time it is told, and costs next to nothing.
+//!
+//! One thread reads and another one answers when it is time, whatever the number of connections; the tests'
+//! mock API has a thread for each of them, which together would take more of the machine than the broker.
+
+use std::collections::HashMap;
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+const LISTENER: Token = Token(0);
+const STOP: Token = Token(1);
+const FIRST_CONNECTION: usize = 2;
+
+/// A latency of the API that does not answer.
+const NEVER: u64 = u64::MAX;
+
+/// The running server. Dropping it stops it: whoever asks then is refused the connection.
+pub struct Api {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: Waker,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    latency_us: AtomicU64,
+    asked: AtomicUsize,
+}
+
+impl Api {
+    pub fn start() -> Self {
+        let poll = Poll::new().unwrap();
+        let mut listener = TcpListener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE).unwrap();
+        let stop = Waker::new(poll.registry(), STOP).unwrap();
+        let (address, shared) = (listener.local_addr().unwrap(), Arc::<Shared>::default());
+        let (later, due) = channel::<(Instant, Arc<TcpStream>)>();
+        let reader = Reader { poll, listener, shared: Arc::clone(&shared), later };
+        let answerer = move || {
+            for (at, connection) in due {
+                thread::sleep(at.saturating_duration_since(Instant::now()));
+                answer(&connection);
+            }
+        };
+        let threads = vec![thread::spawn(move || reader.run()), thread::spawn(answerer)];
+        Self { address, shared, stop, threads }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}/{path}", self.address)
+    }
+
+    /// From now on questions are answered after this time.
+    pub fn answer_after(&self, latency: Duration) {
+        self.shared.latency_us.store(latency.as_micros().try_into().unwrap(), Ordering::Relaxed);
+    }
+
+    /// From now on nothing is answered.
+    pub fn hang(&self) {
+        self.shared.latency_us.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// How many questions have come until now.
+    pub fn asked(&self) -> usize {
+        self.shared.asked.load(Ordering::Relaxed)
+    }
+
+    /// A connection of one's own.
+    pub fn connect(&self) -> Direct {
+        let stream = std::net::TcpStream::connect(self.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Direct(stream)
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.stop.wake().unwrap();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join(); // its panic has been printed
+        }
+    }
+}
+
+/// What the API costs by itself.
+pub struct Direct(std::net::TcpStream);
+
+impl Direct {
+    /// Asks a question as the plugin does, and waits for the answer.
+    pub fn ask(&mut self) -> Duration {
+        let body = r#"{"username":"user-1","password":"password-1"}"#;
+        let head = "POST /auth HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+        let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        let begun = Instant::now();
+        self.0.write_all(request.as_bytes()).unwrap();
+        self.0.read_exact(&mut [0; ANSWER.len()]).unwrap();
+        begun.elapsed()
+    }
+}
+
+struct Reader {
+    poll: Poll,
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    /// Answers that are due at a time. They come in that order, since all take equally long.
+    later: Sender<(Instant, Arc<TcpStream>)>,
+}
+
+#[derive(Default)]
+struct Connections {
+    open: HashMap<Token, Connection>,
+    count: usize,
+}
+
+struct Connection {
+    stream: Arc<TcpStream>,
+    received: Vec<u8>,
+}
+
+impl Reader {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(1024);
+        let mut connections = Connections::default();
+        loop {
+            match self.poll.poll(&mut events, None) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                result => result.unwrap(),
+            }
+            for event in &events {
+                match event.token() {
+                    STOP => return,
+                    LISTENER => self.accept(&mut connections),
+                    token => {
+                        let ended = connections.open.get_mut(&token).is_some_and(|it| !self.read(it));
+                        if ended {
+                            connections.open.remove(&token);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn accept(&self, connections: &mut Connections) {
+        while let Ok((mut stream, _)) = self.listener.accept() {
+            let token = Token(FIRST_CONNECTION + connections.count);
+            connections.count += 1;
+            stream.set_nodelay(true).unwrap();
+            self.poll.registry().register(&mut stream, token, Interest::READABLE).unwrap();
+            connections.open.insert(token, Connection { stream: Arc::new(stream), received: Vec::new() });
+        }
+    }
+
+    /// Takes what has come. `false`: the other side is gone.
+    fn read(&self, connection: &mut Connection) -> bool {
+        let mut chunk = [0; 4096];
+        loop {
+            match (&*connection.stream).read(&mut chunk) {
+                Ok(0) => return false,
+                Ok(length) => connection.received.extend_from_slice(&chunk[..length]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Err(_) => return false,
+            }
+            while let Some(length) = request_length(&connection.received) {
+                connection.received.drain(..length);
+                self.take(&connection.stream);
+            }
+        }
+    }
+
+    fn take(&self, stream: &Arc<TcpStream>) {
+        self.shared.asked.fetch_add(1, Ordering::Relaxed);
+        match self.shared.latency_us.load(Ordering::Relaxed) {
+            NEVER => {}
+            0 => answer(stream),
+            latency => {
+                let due = Instant::now() + Duration::from_micros(latency);
+                self.later.send((due, Arc::clone(stream))).unwrap();
+            }
+        }
+    }
+}
+
+/// The length of the request at the start of `received`, once it is there as a whole.
+fn request_length(received: &[u8]) -> Option<usize> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut head = httparse::Request::new(&mut headers);
+    let httparse::Status::Complete(head_length) = head.parse(received).ok()? else { return None };
+    let length = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case("Content-Length"))?;
+    let body_length: usize = std::str::from_utf8(length.value).ok()?.parse().ok()?;
+    (received.len() >= head_length + body_length).then_some(head_length + body_length)
+}
+
+fn answer(mut stream: &TcpStream) {
+    // Whoever has gone meanwhile gets none. So few bytes always fit.
+    let _ = stream.write_all(ANSWER);
+}

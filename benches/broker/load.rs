@@ -1,0 +1,280 @@
+//! The clients' side: many connections on one thread, and one client that notices when the broker stalls.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+
+use crate::support::{Broker, Connect, PATIENCE, eventually};
+
+pub const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
+pub const SUBACK_QOS_0: [u8; 5] = [0x90, 3, 0, 1, 0];
+
+const PINGREQ: [u8; 2] = [0xc0, 0];
+
+/// The CONNECT packet of the client with this number.
+pub fn login(number: usize) -> Vec<u8> {
+    Connect::v3(format!("client-{number}"))
+        .login(format!("user-{number}"), format!("password-{number}"))
+        .packet()
+}
+
+/// A SUBSCRIBE packet, with packet id 1.
+pub fn subscribe(filter: &str, qos: u8) -> Vec<u8> {
+    let length = u8::try_from(filter.len()).unwrap();
+    [&[0x82, length + 5, 0, 1, 0, length], filter.as_bytes(), &[qos]].concat()
+}
+
+/// A PUBLISH packet, with a packet id where there has to be one.
+pub fn publish(topic: &str, payload: &[u8], packet_id: Option<u16>) -> Vec<u8> {
+    let id = packet_id.map(u16::to_be_bytes);
+    let id = id.as_ref().map_or(&[][..], |id| id);
+    let length = u8::try_from(2 + topic.len() + id.len() + payload.len()).unwrap();
+    assert!(length < 128, "the length is one byte");
+    let first_byte = 0x30 | u8::from(packet_id.is_some()) << 1;
+    [&[first_byte, length, 0, topic.len() as u8], topic.as_bytes(), id, payload].concat()
+}
+
+/// A client with a blocking socket that has logged in.
+pub fn client(port: u16, name: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(&Connect::v3(name).login(name, "secret").packet()).unwrap();
+    expect(&mut stream, &CONNACK);
+    stream
+}
+
+/// Waits for these bytes.
+pub fn expect(stream: &mut TcpStream, bytes: &[u8]) {
+    let mut received = vec![0; bytes.len()];
+    stream.read_exact(&mut received).expect("an answer of the broker");
+    assert_eq!(received, bytes);
+}
+
+/// Connections, which one thread serves.
+pub struct Fleet {
+    poll: Poll,
+    events: Events,
+    clients: Vec<Member>,
+}
+
+struct Member {
+    stream: mio::net::TcpStream,
+    received: Vec<u8>,
+    closed: bool,
+}
+
+/// How an exchange with every client went.
+pub struct Exchange {
+    pub begun: Instant,
+    /// When the last one was answered.
+    pub ended: Instant,
+    /// How many got another answer than the one wanted, or none.
+    pub failed: usize,
+}
+
+impl Exchange {
+    pub fn took(&self) -> Duration {
+        self.ended - self.begun
+    }
+
+    /// The same, which has to have gone well.
+    pub fn succeeded(self) -> Self {
+        assert_eq!(self.failed, 0, "clients that were not answered as they should");
+        self
+    }
+}
+
+impl Fleet {
+    /// Connects to the broker, by TCP alone, and waits until it has accepted all.
+    pub fn connect(broker: &Broker, count: usize) -> Self {
+        let poll = Poll::new().unwrap();
+        let before = settled_open_files(broker);
+        let connect = |number| {
+            let stream = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+            stream.set_nodelay(true).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            let mut stream = mio::net::TcpStream::from_std(stream);
+            poll.registry().register(&mut stream, Token(number), Interest::READABLE).unwrap();
+            Member { stream, received: Vec::new(), closed: false }
+        };
+        let clients = (0..count).map(connect).collect();
+        assert!(eventually(PATIENCE, || broker.open_files() >= before + count), "the broker accepts");
+        Self { poll, events: Events::with_capacity(1024), clients }
+    }
+
+    /// Logs everybody in who can, so many at a time.
+    pub fn log_in(&mut self, at_once: usize, limit: Duration) -> Exchange {
+        let packets = (0..self.clients.len()).map(login).collect();
+        self.exchange(packets, at_once, &CONNACK, limit)
+    }
+
+    /// Has each client send its packet, so many at a time, and waits until each has got as many bytes as the
+    /// answer that is wanted, or is closed. Clients without a packet only wait.
+    pub fn exchange(
+        &mut self,
+        packets: Vec<Vec<u8>>,
+        at_once: usize,
+        wanted: &[u8],
+        limit: Duration,
+    ) -> Exchange {
+        for client in &mut self.clients {
+            client.received.clear();
+        }
+        let begun = Instant::now();
+        let mut ended = begun;
+        let (mut sent, mut answered) = (0, 0);
+        while answered < self.clients.len() && begun.elapsed() < limit {
+            while sent < packets.len() && sent - answered < at_once {
+                // So few bytes always fit. Whoever has been closed is noticed below.
+                let _ = self.clients[sent].stream.write_all(&packets[sent]);
+                sent += 1;
+            }
+            let left = limit.saturating_sub(begun.elapsed());
+            answered += self.receive(left, wanted.len());
+            ended = Instant::now();
+        }
+        let failed = self.clients.iter().filter(|client| client.received != wanted).count();
+        Exchange { begun, ended, failed }
+    }
+
+    /// How many lose their connection in this time.
+    pub fn lost_within(&mut self, time: Duration) -> usize {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.receive(end.saturating_duration_since(Instant::now()), usize::MAX);
+        }
+        self.clients.iter().filter(|client| client.closed).count()
+    }
+
+    /// Waits for something to come, and says how many clients got the last of so many bytes, or were closed
+    /// before.
+    fn receive(&mut self, limit: Duration, wanted: usize) -> usize {
+        match self.poll.poll(&mut self.events, Some(limit)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return 0,
+            result => result.unwrap(),
+        }
+        let ready = self.events.iter().map(|event| event.token().0);
+        ready.filter(|number| self.clients[*number].receive(wanted)).count()
+    }
+}
+
+/// The broker's descriptors, once those of connections that were just closed are gone.
+fn settled_open_files(broker: &Broker) -> usize {
+    let mut count = broker.open_files();
+    eventually(PATIENCE, || {
+        thread::sleep(Duration::from_millis(20));
+        std::mem::replace(&mut count, broker.open_files()) == count
+    });
+    count
+}
+
+impl Member {
+    /// Whether this was the last of so many bytes, or the end.
+    fn receive(&mut self, wanted: usize) -> bool {
+        let was_done = self.closed || self.received.len() >= wanted;
+        let mut chunk = [0; 1024];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => self.closed = true,
+                Ok(length) => {
+                    self.received.extend_from_slice(&chunk[..length]);
+                    continue;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => self.closed = true,
+            }
+            return !was_done && (self.closed || self.received.len() >= wanted);
+        }
+    }
+}
+
+/// How often the client that notices stalls sends a PINGREQ, unless it still waits for the last one's answer.
+const PING_EVERY: Duration = Duration::from_micros(500);
+
+/// What another client notices: it is logged in and sends one PINGREQ after the other.
+pub struct Pinger {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<Ping>>,
+}
+
+struct Ping {
+    sent: Instant,
+    took: Duration,
+}
+
+/// The round trips of a time.
+pub struct Stalls {
+    /// Ascending, and as a client would see them that does not wait for an answer before it sends the next
+    /// PINGREQ: during a stall of a second, one that waits sends one, this one two thousand.
+    delays: Vec<Duration>,
+    /// Of the round trips over 5 ms.
+    total: Duration,
+}
+
+impl Pinger {
+    pub fn start(broker: &Broker) -> Self {
+        let mut stream = client(broker.port(), "pinger");
+        stream.set_read_timeout(None).unwrap();
+        let stop = Arc::<AtomicBool>::default();
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            let mut pings = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let sent = Instant::now();
+                stream.write_all(&PINGREQ).unwrap();
+                stream.read_exact(&mut [0; 2]).expect("the pinger stays connected");
+                let took = sent.elapsed();
+                pings.push(Ping { sent, took });
+                thread::sleep(PING_EVERY.saturating_sub(took));
+            }
+            pings
+        });
+        Self { stop, thread }
+    }
+
+    /// What it has noticed between two moments.
+    pub fn finish(self, from: Instant, to: Instant) -> Stalls {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut pings = self.thread.join().unwrap();
+        pings.retain(|ping| ping.sent <= to && ping.sent + ping.took >= from);
+        let mut delays = Vec::new();
+        for ping in &pings {
+            let mut delay = ping.took;
+            loop {
+                delays.push(delay);
+                match delay.checked_sub(PING_EVERY) {
+                    Some(shorter) if !shorter.is_zero() => delay = shorter,
+                    _ => break,
+                }
+            }
+        }
+        delays.sort();
+        let total = pings.iter().map(|ping| ping.took).filter(|took| *took > Duration::from_millis(5)).sum();
+        Stalls { delays, total }
+    }
+}
+
+impl Stalls {
+    pub fn longest_ms(&self) -> f64 {
+        ms(self.delays.last().copied().unwrap_or_default())
+    }
+
+    pub fn p99_ms(&self) -> f64 {
+        let index = self.delays.len() * 99 / 100;
+        ms(self.delays.get(index).copied().unwrap_or_default())
+    }
+
+    pub fn total_ms(&self) -> f64 {
+        ms(self.total)
+    }
+}
+
+pub fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

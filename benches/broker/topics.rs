@@ -1,0 +1,192 @@
+//! Topics: how fast messages go through, and how long one takes to many.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::api::Api;
+use crate::load::{Fleet, Pinger, SUBACK_QOS_0, client, expect, ms, publish, subscribe};
+use crate::support::broker::Setup;
+use crate::support::{Broker, PATIENCE, Version};
+use crate::table::Table;
+use crate::{Bench, VERSIONS, release};
+
+/// Topics that messages go to, in turn.
+const TOPICS: u16 = 100;
+/// Beyond so many, with a message for each topic in a round, it would be the broker's queue that is measured.
+const ROUNDS_ON_THEIR_WAY: usize = 5;
+const PAYLOAD: [u8; 32] = *b"{\"temperature\":21.5,\"unit\":\"C\"} ";
+
+/// One client publishes as fast as it can, another one receives it all.
+pub fn throughput(bench: &Bench) -> Table {
+    let mut table = Table::new(
+        "Throughput",
+        format!(
+            "One client publishes messages of {} bytes to {TOPICS} topics, another one has subscribed to all of \
+             them: two topic checks a message, whose verdicts are remembered. *Own files*: the broker's \
+             `password_file` and `acl_file`. The time is what the thread of the broker's loop computes.",
+            PAYLOAD.len()
+        ),
+        &["messages/s", "µs a message"],
+    );
+    let [qos_0, qos_1] = if bench.quick { [200_000, 40_000] } else { [500_000, 100_000] };
+    for _ in bench.rounds() {
+        for version in VERSIONS {
+            let api = Api::start();
+            for (qos, messages) in [(0, qos_0), (1, qos_1)] {
+                let row = format!("{}, QoS {qos}", release(version));
+                let rate = |setup: Setup| flood(&setup, qos, messages);
+                table.add_reference(&row, "null", &rate(bench.null(version)));
+                table.add(&row, "ours", &rate(bench.ours(version, &api)));
+                table.add(&row, "own files", &rate(own_files(bench.null(version), version)));
+            }
+        }
+    }
+    table
+}
+
+/// A broker that decides by itself.
+fn own_files(setup: Setup, version: Version) -> Setup {
+    let folder = tempfile::tempdir().unwrap();
+    let passwords = folder.path().join("passwords");
+    for (index, name) in ["publisher", "subscriber"].iter().enumerate() {
+        let mut program = Command::new(version.program("mosquitto_passwd"));
+        program
+            .args(if index == 0 { &["-c", "-b"][..] } else { &["-b"] })
+            .arg(&passwords)
+            .args([name, "secret"]);
+        assert!(program.output().unwrap().status.success(), "mosquitto_passwd {version}");
+    }
+    setup
+        .without_plugin()
+        .file("passwords", std::fs::read(&passwords).unwrap())
+        .file("rules", "user publisher\ntopic write bench/#\nuser subscriber\ntopic read bench/#\n")
+        .line("password_file passwords")
+        .line("acl_file rules")
+}
+
+/// Messages a second, and microseconds of the loop's thread for each.
+fn flood(setup: &Setup, qos: u8, messages: usize) -> [f64; 2] {
+    // Nothing is dropped or held back, however far the receiver is behind.
+    let broker = setup.clone().global("max_queued_messages 0").global("max_inflight_messages 0").start();
+    let mut subscriber = client(broker.port(), "subscriber");
+    subscriber.write_all(&subscribe("bench/#", qos)).unwrap();
+    expect(&mut subscriber, &[0x90, 3, 0, 1, qos]);
+    let mut publisher = client(broker.port(), "publisher");
+    let mut send = |messages| {
+        let (sent, received) = sync_channel(ROUNDS_ON_THEIR_WAY);
+        thread::scope(|scope| {
+            let receiver = scope.spawn(|| receive(&mut subscriber, qos, messages, received));
+            let begun = Instant::now();
+            send(&mut publisher, qos, messages, &sent);
+            receiver.join().unwrap() - begun
+        })
+    };
+    send(10 * usize::from(TOPICS)); // now all verdicts are remembered
+    let computed_before = computed(&broker);
+    let took = send(messages);
+    let computing = computed(&broker) - computed_before;
+    [messages as f64 / took.as_secs_f64(), computing.as_secs_f64() * 1e6 / messages as f64]
+}
+
+/// For how long the thread of the broker's loop has computed until now.
+fn computed(broker: &Broker) -> Duration {
+    let statistics = std::fs::read_to_string(format!("/proc/{}/schedstat", broker.pid())).unwrap();
+    Duration::from_nanos(statistics.split(' ').next().unwrap().parse().unwrap())
+}
+
+/// Publishes to each topic in turn. `sent` hears of each round before it goes, and blocks when too many have not
+/// arrived.
+fn send(stream: &mut TcpStream, qos: u8, messages: usize, sent: &SyncSender<()>) {
+    let round = |first_id: u16| -> Vec<u8> {
+        let packet =
+            |number| publish(&format!("bench/{number:03}"), &PAYLOAD, (qos > 0).then_some(first_id + number));
+        (0..TOPICS).flat_map(packet).collect()
+    };
+    let rounds = [round(1), round(1 + TOPICS)];
+    let mut acknowledgements = vec![0; if qos > 0 { 4 * usize::from(TOPICS) } else { 0 }];
+    for number in 0..messages / usize::from(TOPICS) {
+        sent.send(()).unwrap();
+        stream.write_all(&rounds[number % 2]).unwrap();
+        if number > 0 {
+            stream.read_exact(&mut acknowledgements).unwrap();
+        }
+    }
+    stream.read_exact(&mut acknowledgements).unwrap();
+}
+
+/// Takes so many messages and acknowledges those with QoS 1; says when the last one came.
+fn receive(stream: &mut TcpStream, qos: u8, messages: usize, sent: Receiver<()>) -> Instant {
+    let length = publish("bench/000", &PAYLOAD, (qos > 0).then_some(1)).len();
+    let id_at = length - PAYLOAD.len() - 2;
+    let (mut buffer, mut filled, mut received) = (vec![0; 64 * 1024], 0, 0);
+    while received < messages {
+        filled += stream.read(&mut buffer[filled..]).expect("messages");
+        let whole = filled / length;
+        if qos > 0 {
+            let packets = buffer[..whole * length].chunks_exact(length);
+            let acknowledge = |packet: &[u8]| [0x40, 2, packet[id_at], packet[id_at + 1]];
+            stream.write_all(&packets.flat_map(acknowledge).collect::<Vec<_>>()).unwrap();
+        }
+        let rounds = received / usize::from(TOPICS);
+        received += whole;
+        for _ in rounds..received / usize::from(TOPICS) {
+            sent.recv().unwrap();
+        }
+        buffer.copy_within(whole * length..filled, 0);
+        filled -= whole * length;
+    }
+    Instant::now()
+}
+
+/// One message to many subscribers: the broker checks each of them, one after the other.
+pub fn fan_out(bench: &Bench) -> Table {
+    const SUBSCRIBERS: usize = 200;
+    let mut table = Table::new(
+        "Fan-out",
+        format!(
+            "One message to {SUBSCRIBERS} subscribers, with an API that takes 5 ms. *Cold*: it is asked about each \
+             of them; *warm*: all verdicts are remembered."
+        ),
+        &["last receiver, ms", "longest stall, ms"],
+    );
+    for _ in bench.rounds() {
+        for version in VERSIONS {
+            let release = release(version);
+            let api = Api::start();
+            for (name, setup) in [("null", bench.null(version)), ("ours", bench.ours(version, &api))] {
+                api.answer_after(Duration::ZERO);
+                let broker = setup.start();
+                let mut fleet = Fleet::connect(&broker, SUBSCRIBERS);
+                fleet.log_in(SUBSCRIBERS, PATIENCE).succeeded();
+                let packets = vec![subscribe("news", 0); SUBSCRIBERS];
+                fleet.exchange(packets, SUBSCRIBERS, &SUBACK_QOS_0, PATIENCE).succeeded();
+                let mut publisher = client(broker.port(), "publisher");
+                // The kernel holds a message back while the SUBACK before it has not been acknowledged.
+                thread::sleep(Duration::from_millis(100));
+                api.answer_after(Duration::from_millis(5));
+                if name == "null" {
+                    table.add_reference(&release, name, &spread(&broker, &mut publisher, &mut fleet));
+                } else {
+                    for name in ["cold", "warm"] {
+                        table.add(&release, name, &spread(&broker, &mut publisher, &mut fleet));
+                    }
+                }
+            }
+        }
+    }
+    table
+}
+
+fn spread(broker: &Broker, publisher: &mut TcpStream, fleet: &mut Fleet) -> [f64; 2] {
+    let message = publish("news", &PAYLOAD, None);
+    let pinger = Pinger::start(broker);
+    let begun = Instant::now();
+    publisher.write_all(&message).unwrap();
+    let received = fleet.exchange(Vec::new(), 0, &message, PATIENCE).succeeded();
+    let stalls = pinger.finish(begun, received.ended);
+    [ms(received.ended - begun), stalls.longest_ms()]
+}

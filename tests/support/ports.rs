@@ -1,0 +1,51 @@
+//! Loopback ports for the servers of a test program.
+
+use std::net::TcpListener;
+use std::ops::Range;
+use std::process;
+use std::sync::{Mutex, PoisonError};
+
+/// Below the range that the kernel takes the ports of outgoing connections from (`ip_local_port_range`), so that
+/// a port stays free while its server is stopped, and no client meets itself on it.
+const FIRST: u16 = 16_000;
+const BLOCKS: u16 = 160;
+const BLOCK_SIZE: u16 = 100;
+
+static PORTS: Mutex<Ports> = Mutex::new(Ports { claims: Vec::new(), left: 0..0 });
+
+/// A loopback port that nobody listens on, and that no other test program will be given while this one runs.
+pub fn free_port() -> u16 {
+    PORTS.lock().unwrap_or_else(PoisonError::into_inner).next_free()
+}
+
+/// Test programs that run side by side take their ports from different blocks.
+struct Ports {
+    /// Each holds a block for this program, by listening on the block's first port.
+    claims: Vec<TcpListener>,
+    left: Range<u16>,
+}
+
+impl Ports {
+    fn next_free(&mut self) -> u16 {
+        loop {
+            match self.left.next() {
+                Some(port) if listen(port).is_some() => return port,
+                Some(_taken) => {}
+                None => self.claim_block(),
+            }
+        }
+    }
+
+    fn claim_block(&mut self) {
+        let start = (process::id() % u32::from(BLOCKS)) as u16;
+        let mut firsts = (0..BLOCKS).map(|step| FIRST + (start + step) % BLOCKS * BLOCK_SIZE);
+        let (first, claim) =
+            firsts.find_map(|first| Some((first, listen(first)?))).expect("a free block of ports");
+        self.claims.push(claim);
+        self.left = first + 1..first + BLOCK_SIZE;
+    }
+}
+
+fn listen(port: u16) -> Option<TcpListener> {
+    TcpListener::bind(("127.0.0.1", port)).ok()
+}
