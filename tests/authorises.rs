@@ -57,20 +57,22 @@ fn the_question_is_as_promised() {
         assert_eq!(reader.receive(PATIENCE).expect("message").payload, b"sunny");
 
         let asked = api.topic_checks();
-        let bodies: Vec<_> = asked.iter().map(|request| String::from_utf8_lossy(&request.body)).collect();
+        let mut bodies: Vec<_> = asked.iter().map(|request| String::from_utf8_lossy(&request.body)).collect();
+        // The questions about one message are asked side by side.
+        bodies[1..].sort();
         assert_eq!(
             bodies,
             [
                 r##"{"username":"reader","clientid":"reader-1","topic":"news/#","acc":4}"##,
-                r#"{"username":"writer","clientid":"writer-1","topic":"news/today","acc":2}"#,
                 r#"{"username":"reader","clientid":"reader-1","topic":"news/today","acc":1}"#,
+                r#"{"username":"writer","clientid":"writer-1","topic":"news/today","acc":2}"#,
             ]
         );
         for request in &asked {
             assert_eq!(request.method, "POST");
             assert_eq!(request.header("content-type"), Some("application/json"));
         }
-        assert_eq!(api.connections(), 1, "logins and topic checks share a connection");
+        assert!(api.connections() <= 2, "logins and topic checks share connections");
     });
 }
 
@@ -135,12 +137,16 @@ fn shared_subscriptions_are_asked_about_as_they_were_sent() {
         assert!(reader.may_subscribe("$share/group/news/#"));
         writer(&broker).publish("news/1", "x");
         assert_eq!(reader.receive(PATIENCE).expect("message").topic, "news/1");
+        let asked = api.topic_checks();
+        let mut asked = triples(&asked);
+        // The questions about one message are asked side by side.
+        asked[1..].sort();
         assert_eq!(
-            triples(&api.topic_checks()),
+            asked,
             [
                 ("reader", "$share/group/news/#", SUBSCRIBE),
-                ("writer", "news/1", WRITE),
-                ("reader", "news/1", READ)
+                ("reader", "news/1", READ),
+                ("writer", "news/1", WRITE)
             ]
         );
     });

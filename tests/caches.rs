@@ -33,8 +33,9 @@ fn the_second_time_nobody_is_asked() {
             alice.publish("news/1", "x");
             assert_eq!(alice.receive(PATIENCE).expect("message").topic, "news/1");
         }
-        let accesses: Vec<_> = api.topic_checks().iter().map(|request| request.acc()).collect();
-        assert_eq!((api.logins().len(), accesses), (1, vec![4, 2, 1]));
+        let mut accesses: Vec<_> = api.topic_checks().iter().map(|request| request.acc()).collect();
+        accesses.sort();
+        assert_eq!((api.logins().len(), accesses), (1, vec![1, 2, 4]));
 
         // What was known goes on while the API is away.
         api.stop();
