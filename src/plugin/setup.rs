@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::api::{Target, TargetError};
 use crate::config::{AuthMode, BrokerOptions, Config, ConfigError, shown_url};
@@ -209,12 +210,17 @@ pub(super) fn introduce(loaded: &Loaded, mode: Mode, is_2_1: bool, log: &Log) {
     log.write(
         Level::Notice,
         format!(
-            "{} Remembers up to {} allows and as many denies (logins {:?}, topics {:?}, denies {:?}).",
+            "{} Remembers up to {} allows and as many denies (logins {}, topics {}, denies {}).",
             mode.describe(config),
             config.cache_size,
-            config.auth_cache_ttl,
-            config.acl_cache_ttl,
-            config.deny_cache_ttl
+            shown(config.auth_cache_ttl),
+            shown(config.acl_cache_ttl),
+            shown(config.deny_cache_ttl)
         ),
     );
+}
+
+/// A time in which something is remembered.
+fn shown(lifetime: Duration) -> String {
+    if lifetime.is_zero() { "not".to_owned() } else { format!("{lifetime:?}") }
 }
