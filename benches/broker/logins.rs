@@ -10,7 +10,7 @@ use crate::load::{CONNACK, Fleet, Pinger, expect, login, ms};
 use crate::support::broker::Setup;
 use crate::support::{Broker, Version};
 use crate::table::{Table, median};
-use crate::{Bench, VERSIONS, release};
+use crate::{Bench, release};
 
 /// Clients that log in for what is measured later come in portions, so that nothing overflows.
 const RAMP_UP: usize = 100;
@@ -44,7 +44,7 @@ pub fn storm(bench: &Bench) -> Table {
         &["last CONNACK, ms", "longest stall, ms", "99 % of pings, ms"],
     );
     for round in bench.rounds() {
-        for version in VERSIONS {
+        for &version in &bench.versions {
             let release = release(version);
             for (clients, storms) in storms(bench, version, round) {
                 let reference = login_storm(&bench.null(version).start(), clients);
@@ -103,7 +103,7 @@ pub fn on_idle_broker(bench: &Bench) -> Table {
         &["login, ms", "API alone, ms", "above the API, ms"],
     );
     for _ in bench.rounds() {
-        for version in VERSIONS {
+        for &version in &bench.versions {
             let api = Api::start();
             api.answer_after(LATENCY);
             let mut direct = api.connect();
@@ -153,7 +153,7 @@ pub fn sighup(bench: &Bench) -> Table {
     );
     let slow = During::Answering(Duration::from_millis(20));
     for _ in bench.rounds() {
-        for version in VERSIONS {
+        for &version in &bench.versions {
             let release = release(version);
             let null = reload(&bench.null(version), Api::start(), slow, sessions);
             table.add_reference(&release, "null", &null);
@@ -206,7 +206,7 @@ pub fn while_api_hangs(bench: &Bench) -> Table {
         &["stalled in sum, ms", "longest stall, ms", "last refusal, ms"],
     );
     for _ in bench.rounds() {
-        for version in VERSIONS {
+        for &version in &bench.versions {
             let api = Api::start();
             for (name, setup) in [("null", bench.null(version)), ("ours", bench.ours(version, &api))] {
                 api.answer_after(Duration::ZERO);

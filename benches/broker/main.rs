@@ -43,6 +43,7 @@ const VERSIONS: [Version; 2] = [Version::V2_0_11, Version::V2_1];
 
 /// What is measured, and how thoroughly.
 struct Bench {
+    versions: Vec<Version>,
     rounds: usize,
     quick: bool,
     /// The plugin, and one that allows everything.
@@ -86,58 +87,72 @@ fn release(version: Version) -> String {
 }
 
 fn main() -> ExitCode {
-    let (parts, rounds, quick) = match arguments() {
-        Ok(arguments) => arguments,
+    let chosen = match arguments() {
+        Ok(chosen) => chosen,
         Err(problem) => {
-            let names = PARTS.map(|(name, _)| name).join("|");
-            eprintln!("{problem}\nusage: make bench ARGS='[{names}]... [--rounds N] [--quick]'");
+            let parts = PARTS.map(|(name, _)| name).join("|");
+            let brokers = VERSIONS.map(|version| version.to_string()).join("|");
+            eprintln!("{problem}\nusage: make bench ARGS='[{parts}]... [{brokers}]... [--rounds N] [--quick]'");
             return ExitCode::from(2);
         }
     };
     raise_descriptor_limit();
     let built = TempDir::with_prefix("mha-bench-").unwrap();
     let bench = Bench {
-        rounds,
-        quick,
+        versions: chosen.versions,
+        rounds: chosen.rounds.unwrap_or(if chosen.quick { 1 } else { 5 }),
+        quick: chosen.quick,
         ours: plugin().canonicalize().unwrap(),
         null: compile(built.path(), "null_plugin.c", &["-shared", "-fPIC"]),
         host: compile(built.path(), "host.c", &["-rdynamic", "-ldl"]),
         _built: built,
     };
     println!("{}", circumstances(&bench));
-    for (name, measure) in parts {
+    for (name, measure) in chosen.parts {
         eprintln!("{name}:");
         println!("{}", measure(&bench));
     }
     ExitCode::SUCCESS
 }
 
-fn arguments() -> Result<(Vec<Part>, usize, bool), String> {
-    let mut parts = Vec::new();
-    let (mut rounds, mut quick) = (None, false);
+/// What the command line asks for; everything, where it says nothing.
+#[derive(Default)]
+struct Chosen {
+    parts: Vec<Part>,
+    versions: Vec<Version>,
+    rounds: Option<usize>,
+    quick: bool,
+}
+
+fn arguments() -> Result<Chosen, String> {
+    let mut chosen = Chosen::default();
     let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
-        match word.as_str() {
-            "--bench" => {} // cargo's own
-            "--quick" => quick = true,
-            "--rounds" => {
+        let part = PARTS.into_iter().find(|(name, _)| *name == word);
+        let version = VERSIONS.into_iter().find(|version| version.to_string() == word);
+        match (word.as_str(), part, version) {
+            (_, Some(part), _) => chosen.parts.push(part),
+            (_, _, Some(version)) => chosen.versions.push(version),
+            ("--bench", ..) => {} // cargo's own
+            ("--quick", ..) => chosen.quick = true,
+            ("--rounds", ..) => {
                 let count = words.next().and_then(|count| count.parse().ok()).filter(|count| *count > 0);
-                rounds = Some(count.ok_or("--rounds wants a number")?);
+                chosen.rounds = Some(count.ok_or("--rounds wants a number")?);
             }
-            name => {
-                let part = PARTS.into_iter().find(|(part, _)| *part == name);
-                parts.push(part.ok_or_else(|| format!("there is no part {name:?}"))?);
-            }
+            _ => return Err(format!("what is {word:?}?")),
         }
     }
-    if parts.is_empty() {
-        parts.extend(PARTS);
+    if chosen.parts.is_empty() {
+        chosen.parts.extend(PARTS);
+    }
+    if chosen.versions.is_empty() {
+        chosen.versions.extend(VERSIONS);
     }
     if env::var_os("MHA_PLUGIN").is_none() {
         // What Cargo builds beside a benchmark is not optimised as a whole.
         return Err("MHA_PLUGIN does not name the plugin to measure".to_owned());
     }
-    Ok((parts, rounds.unwrap_or(if quick { 1 } else { 5 }), quick))
+    Ok(chosen)
 }
 
 /// Compiles one of the C sources beside this folder.
@@ -186,7 +201,7 @@ fn circumstances(bench: &Bench) -> String {
          Broker, API and clients share the machine. Each figure is the median of {} rounds (lowest–highest).\n",
         String::from_utf8_lossy(&date).trim(),
         env!("CARGO_PKG_VERSION"),
-        VERSIONS.map(release).join(" and "),
+        bench.versions.iter().copied().map(release).collect::<Vec<_>>().join(" and "),
         field(&read("/proc/cpuinfo"), "model name"),
         thread::available_parallelism().map_or(0, usize::from),
         memory,

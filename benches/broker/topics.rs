@@ -12,7 +12,7 @@ use crate::load::{Fleet, Pinger, SUBACK_QOS_0, client, expect, ms, publish, subs
 use crate::support::broker::Setup;
 use crate::support::{Broker, PATIENCE, Version};
 use crate::table::Table;
-use crate::{Bench, VERSIONS, release};
+use crate::{Bench, release};
 
 /// Topics that messages go to, in turn.
 const TOPICS: u16 = 100;
@@ -34,7 +34,7 @@ pub fn throughput(bench: &Bench) -> Table {
     );
     let [qos_0, qos_1] = if bench.quick { [200_000, 40_000] } else { [500_000, 100_000] };
     for _ in bench.rounds() {
-        for version in VERSIONS {
+        for &version in &bench.versions {
             let api = Api::start();
             for (qos, messages) in [(0, qos_0), (1, qos_1)] {
                 let row = format!("{}, QoS {qos}", release(version));
@@ -154,7 +154,7 @@ pub fn fan_out(bench: &Bench) -> Table {
         &["last receiver, ms", "longest stall, ms"],
     );
     for _ in bench.rounds() {
-        for version in VERSIONS {
+        for &version in &bench.versions {
             let release = release(version);
             let api = Api::start();
             for (name, setup) in [("null", bench.null(version)), ("ours", bench.ours(version, &api))] {

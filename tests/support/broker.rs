@@ -1,5 +1,6 @@
 //! Real brokers with the plugin loaded, each a process of its own in a directory of its own.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::net::TcpStream;
@@ -89,6 +90,8 @@ pub struct Setup {
     listeners: Vec<Vec<String>>,
     files: Vec<(String, Vec<u8>)>,
     environment: Vec<(String, String)>,
+    /// The program, with its arguments, that starts the broker.
+    launcher: Vec<String>,
 }
 
 impl Setup {
@@ -144,6 +147,12 @@ impl Setup {
         self
     }
 
+    /// Has this program start the broker: it is given the broker's command line and must become it (`exec`).
+    pub fn launched_by(mut self, program: &[&str]) -> Self {
+        self.launcher = program.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     /// Starts the broker and waits until its ports are open.
     pub fn start(&self) -> Broker {
         let mut broker = self.launch();
@@ -178,9 +187,8 @@ impl Setup {
         for (name, content) in &self.files {
             fs::write(folder.path().join(name), content).unwrap();
         }
-        let process = run(self.version, folder.path(), &self.environment);
-        let environment = self.environment.clone();
-        Broker { version: self.version, process, ports, conf, folder, environment }
+        let process = self.run(folder.path());
+        Broker { setup: self.clone(), process, ports, conf, folder }
     }
 
     fn conf(&self, ports: &[u16]) -> String {
@@ -200,21 +208,24 @@ impl Setup {
         }
         lines.join("\n") + "\n"
     }
-}
 
-/// Starts the program in its folder, where its configuration is.
-fn run(version: Version, folder: &Path, environment: &[(String, String)]) -> Child {
-    let log = OpenOptions::new().create(true).append(true).open(folder.join("broker.log")).unwrap();
-    Command::new(version.program("mosquitto"))
-        .arg("-c")
-        .arg(folder.join("mosquitto.conf"))
-        .envs(environment.iter().map(|(name, value)| (name, value)))
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap()
+    /// Starts the program in its folder, where its configuration is.
+    fn run(&self, folder: &Path) -> Child {
+        let log = OpenOptions::new().create(true).append(true).open(folder.join("broker.log")).unwrap();
+        let program = self.version.program("mosquitto").into_os_string();
+        let mut words = self.launcher.iter().map(OsString::from).chain([program]);
+        Command::new(words.next().unwrap())
+            .args(words)
+            .arg("-c")
+            .arg(folder.join("mosquitto.conf"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
 }
 
 /// The line that loads a plugin.
@@ -233,12 +244,11 @@ pub struct Failure {
 /// A running broker. It is killed when it is dropped; if a test is failing then, its configuration and its log
 /// are shown.
 pub struct Broker {
-    version: Version,
+    setup: Setup,
     process: Child,
     ports: Vec<u16>,
     conf: String,
     folder: TempDir,
-    environment: Vec<(String, String)>,
 }
 
 impl Broker {
@@ -253,11 +263,12 @@ impl Broker {
             listeners: Vec::new(),
             files: Vec::new(),
             environment: Vec::new(),
+            launcher: Vec::new(),
         }
     }
 
     pub fn version(&self) -> Version {
-        self.version
+        self.setup.version
     }
 
     pub fn port(&self) -> u16 {
@@ -290,7 +301,7 @@ impl Broker {
             line = self.log().lines().find(|line| line.contains(text)).map(str::to_owned);
             line.is_some()
         });
-        line.unwrap_or_else(|| panic!("mosquitto {} does not log {text:?}", self.version))
+        line.unwrap_or_else(|| panic!("mosquitto {} does not log {text:?}", self.version()))
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -306,7 +317,7 @@ impl Broker {
         let pid = libc::pid_t::try_from(self.process.id()).unwrap();
         // SAFETY: `kill` takes plain numbers; the process is our child and not yet waited for, so the number is its.
         let result = unsafe { libc::kill(pid, signal) };
-        assert_eq!(result, 0, "signal {signal} to mosquitto {}", self.version);
+        assert_eq!(result, 0, "signal {signal} to mosquitto {}", self.version());
     }
 
     /// Asks the broker to stop; gives how it ended and how long that took.
@@ -320,7 +331,7 @@ impl Broker {
     /// Stops the broker and starts it again, with the same ports and in the same folder.
     pub fn restart(&mut self) {
         self.terminate();
-        self.process = run(self.version, self.folder.path(), &self.environment);
+        self.process = self.setup.run(self.folder.path());
         let ports = self.ports.clone();
         let open = |port: &u16| TcpStream::connect(("127.0.0.1", *port)).is_ok();
         assert!(eventually(PATIENCE, || ports.iter().all(open)), "the broker starts again");
@@ -356,7 +367,7 @@ impl Broker {
 
     /// Runs `mosquitto_pub`, or `mosquitto_sub`, of the broker's version against its first listener.
     pub fn run_client(&self, program: &str, arguments: &[&str]) -> Output {
-        Command::new(self.version.program(program))
+        Command::new(self.version().program(program))
             .args(["-h", "127.0.0.1", "-p", &self.port().to_string()])
             .args(arguments)
             .output()
@@ -371,7 +382,7 @@ impl Drop for Broker {
         if thread::panicking() {
             eprintln!(
                 "--- mosquitto {}, mosquitto.conf:\n{}--- log:\n{}---",
-                self.version,
+                self.version(),
                 self.conf,
                 self.log()
             );

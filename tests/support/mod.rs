@@ -4,8 +4,10 @@
 
 pub mod broker;
 pub mod client;
+pub mod dns;
 pub mod mock_api;
 pub mod ports;
+pub mod tls;
 
 use std::thread;
 use std::time::{Duration, Instant};

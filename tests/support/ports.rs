@@ -1,9 +1,11 @@
 //! Loopback ports for the servers of a test program.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Range;
 use std::process;
 use std::sync::{Mutex, PoisonError};
+
+use socket2::{Domain, Socket, Type};
 
 /// Below the range that the kernel takes the ports of outgoing connections from (`ip_local_port_range`), so that
 /// a port stays free while its server is stopped, and no client meets itself on it.
@@ -29,7 +31,7 @@ impl Ports {
     fn next_free(&mut self) -> u16 {
         loop {
             match self.left.next() {
-                Some(port) if listen(port).is_some() => return port,
+                Some(port) if is_free(port) => return port,
                 Some(_taken) => {}
                 None => self.claim_block(),
             }
@@ -39,13 +41,24 @@ impl Ports {
     fn claim_block(&mut self) {
         let start = (process::id() % u32::from(BLOCKS)) as u16;
         let mut firsts = (0..BLOCKS).map(|step| FIRST + (start + step) % BLOCKS * BLOCK_SIZE);
-        let (first, claim) =
-            firsts.find_map(|first| Some((first, listen(first)?))).expect("a free block of ports");
+        let (first, claim) = firsts
+            .find_map(|first| Some((first, TcpListener::bind(loopback(first)).ok()?)))
+            .expect("a free block of ports");
         self.claims.push(claim);
         self.left = first + 1..first + BLOCK_SIZE;
     }
 }
 
-fn listen(port: u16) -> Option<TcpListener> {
-    TcpListener::bind(("127.0.0.1", port)).ok()
+/// Binds, but does not listen: a child process that another thread starts just now keeps our sockets open until
+/// it has become its program, and who listened on the port meanwhile would be in the way of its new owner.
+fn is_free(port: u16) -> bool {
+    let bound = Socket::new(Domain::IPV4, Type::STREAM, None).and_then(|socket| {
+        socket.set_reuse_address(true)?;
+        socket.bind(&loopback(port).into())
+    });
+    bound.is_ok()
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
 }

@@ -1,0 +1,142 @@
+//! A name server on a loopback address of its own, and brokers that ask no other.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::process::{self, Command};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::Setup;
+
+/// What the name server does with every question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// Every name is this address.
+    Address(Ipv4Addr),
+    /// The same, later.
+    After(Duration, Ipv4Addr),
+    /// There is no such name.
+    NoSuchName,
+    /// It never answers.
+    Silence,
+    /// It answers what no name server says.
+    Garbage,
+}
+
+/// A running name server. It keeps to UDP, and lets nobody remember what it says.
+pub struct NameServer {
+    address: Ipv4Addr,
+    lookup: Arc<Mutex<Lookup>>,
+    stopping: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl NameServer {
+    /// Starts a name server, where this machine lets us have port 53 and brokers with a `/etc/resolv.conf` of
+    /// their own: that takes root. Elsewhere it says so, and the test has nothing to show.
+    pub fn start(lookup: Lookup) -> Option<Self> {
+        let can_mount = Command::new("unshare").args(["-m", "true"]).output();
+        if !can_mount.is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped: unshare(1) gives no mount namespace here");
+            return None;
+        }
+        let (address, socket) = loop {
+            let address = free_address();
+            match UdpSocket::bind((address, 53)) {
+                Ok(socket) => break (address, socket),
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+                Err(error) => {
+                    eprintln!("skipped: no port 53 to be had on {address} ({error})");
+                    return None;
+                }
+            }
+        };
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let lookup = Arc::new(Mutex::new(lookup));
+        let stopping = Arc::new(AtomicBool::new(false));
+        let (current, stop) = (Arc::clone(&lookup), Arc::clone(&stopping));
+        let thread = thread::spawn(move || serve(&socket, &current, &stop));
+        Some(Self { address, lookup, stopping, thread: Some(thread) })
+    }
+
+    /// Answers like this from now on.
+    pub fn answer(&self, lookup: Lookup) {
+        *self.lookup.lock().unwrap() = lookup;
+    }
+
+    /// What a resolv.conf says to ask this server.
+    pub fn resolv_conf(&self) -> String {
+        format!("nameserver {}\n", self.address)
+    }
+
+    /// Lets a broker ask this server for all names, by a file `resolv.conf` in its folder.
+    pub fn serves(&self, setup: Setup) -> Setup {
+        let mount = "mount --bind resolv.conf /etc/resolv.conf && exec \"$@\"";
+        let launcher = ["unshare", "-m", "sh", "-c", mount, "sh"];
+        setup.file("resolv.conf", self.resolv_conf()).launched_by(&launcher)
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A loopback address that other test programs are not likely to use.
+fn free_address() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = process::id().wrapping_mul(101).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+    let [_, _, high, low] = number.to_be_bytes();
+    Ipv4Addr::new(127, 53, high, low.clamp(1, 254))
+}
+
+fn serve(socket: &UdpSocket, lookup: &Mutex<Lookup>, stopping: &AtomicBool) {
+    let mut question = [0; 512];
+    while !stopping.load(Ordering::Relaxed) {
+        let Ok((length, from)) = socket.recv_from(&mut question) else { continue };
+        let question = question[..length].to_vec();
+        let send = |socket: &UdpSocket, answer: Option<Vec<u8>>| {
+            let _ = answer.map(|answer| socket.send_to(&answer, from)); // who has gone needs none
+        };
+        let current = *lookup.lock().unwrap();
+        match current {
+            Lookup::Address(address) => send(socket, reply(&question, Some(address))),
+            Lookup::After(delay, address) => {
+                let socket = socket.try_clone().unwrap();
+                let answer = reply(&question, Some(address));
+                thread::spawn(move || {
+                    thread::sleep(delay);
+                    let _ = answer.map(|answer| socket.send_to(&answer, from));
+                });
+            }
+            Lookup::NoSuchName => send(socket, reply(&question, None)),
+            Lookup::Silence => {}
+            Lookup::Garbage => send(socket, Some(b"\xff\xff this is no answer \x00".to_vec())),
+        }
+    }
+}
+
+/// The answer to a question of one name (RFC 1035, section 4): an IPv4 address, no IPv6 address, or no such name.
+fn reply(question: &[u8], address: Option<Ipv4Addr>) -> Option<Vec<u8>> {
+    const HEADER: usize = 12;
+    const A: [u8; 2] = [0, 1];
+    let name_length = question.get(HEADER..)?.iter().position(|byte| *byte == 0)? + 1;
+    let asked = question.get(HEADER..HEADER + name_length + 4)?;
+    let address = address.map(|address| (address, asked[name_length..][..2] == A));
+    let code = if address.is_some() { 0x80 } else { 0x83 };
+    let answers = u8::from(matches!(address, Some((_, true))));
+    let mut reply = vec![question[0], question[1], 0x81, code, 0, 1, 0, answers, 0, 0, 0, 0];
+    reply.extend_from_slice(asked);
+    if let Some((address, true)) = address {
+        // The name above, type A, class IN, not to be kept, four bytes.
+        reply.extend([0xc0, HEADER as u8, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
+        reply.extend(address.octets());
+    }
+    Some(reply)
+}

@@ -1,0 +1,249 @@
+//! A private certificate authority, and TLS in front of a mock API.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use tempfile::TempDir;
+
+use super::{MockApi, free_port};
+
+/// A certificate with its key, both PEM.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub certificate: String,
+    pub key: String,
+}
+
+/// A certificate authority, made by the openssl program.
+pub struct Authority {
+    folder: TempDir,
+    pub certificate: String,
+}
+
+/// When a certificate is valid, in openssl's notation.
+pub struct Validity(&'static str, &'static str);
+
+impl Validity {
+    pub const NOW: Self = Self("20200101000000Z", "20991231235959Z");
+    pub const OVER: Self = Self("20200101000000Z", "20210101000000Z");
+    pub const NOT_YET: Self = Self("20980101000000Z", "20991231235959Z");
+}
+
+/// What `openssl ca` must be told, since it has no options for it.
+const CONFIGURATION: &str = "[ca]
+default_ca = this
+[this]
+database = index.txt
+new_certs_dir = .
+certificate = ca.pem
+private_key = ca.key
+rand_serial = yes
+default_md = sha256
+unique_subject = no
+policy = anything
+[anything]
+commonName = supplied
+";
+
+impl Authority {
+    pub fn new(name: &str) -> Self {
+        let folder = TempDir::with_prefix("mha-ca-").unwrap();
+        fs::write(folder.path().join("ca.conf"), CONFIGURATION).unwrap();
+        fs::write(folder.path().join("index.txt"), "").unwrap();
+        let subject = format!("/CN={name}");
+        let extensions = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"];
+        openssl(
+            folder.path(),
+            &[
+                &["req", "-x509", "-days", "3650", "-subj", &subject, "-keyout", "ca.key", "-out", "ca.pem"],
+                &NEW_KEY[..],
+                &extensions,
+            ]
+            .concat(),
+        );
+        let certificate = fs::read_to_string(folder.path().join("ca.pem")).unwrap();
+        Self { folder, certificate }
+    }
+
+    /// A server's or client's certificate. `name` is in the notation of a subjectAltName, such as `IP:127.0.0.1`.
+    pub fn issue(&self, name: &str, validity: &Validity) -> Identity {
+        let folder = self.folder.path();
+        fs::write(folder.join("leaf.ext"), format!("basicConstraints=CA:FALSE\nsubjectAltName={name}\n"))
+            .unwrap();
+        let request = ["req", "-new", "-subj", "/CN=leaf", "-keyout", "leaf.key", "-out", "leaf.csr"];
+        openssl(folder, &[&request[..], &NEW_KEY].concat());
+        let Validity(start, end) = validity;
+        let sign = ["ca", "-batch", "-notext", "-config", "ca.conf", "-in", "leaf.csr", "-out", "leaf.pem"];
+        let times = ["-extfile", "leaf.ext", "-startdate", start, "-enddate", end];
+        openssl(folder, &[&sign[..], &times].concat());
+        read_identity(folder)
+    }
+}
+
+/// A certificate that vouches for itself, for a server that is no authority.
+pub fn self_signed(name: &str) -> Identity {
+    self_signed_with(name, "basicConstraints=critical,CA:FALSE")
+}
+
+/// A certificate that vouches for itself, as `openssl req -x509` makes it: the server's is an authority's, too.
+pub fn self_signed_authority(name: &str) -> Identity {
+    self_signed_with(name, "basicConstraints=critical,CA:TRUE")
+}
+
+fn self_signed_with(name: &str, constraints: &str) -> Identity {
+    let folder = TempDir::with_prefix("mha-cert-").unwrap();
+    let name = format!("subjectAltName={name}");
+    let request = ["req", "-x509", "-days", "3650", "-subj", "/CN=itself", "-keyout", "leaf.key"];
+    let extensions = ["-out", "leaf.pem", "-addext", &name, "-addext", constraints];
+    openssl(folder.path(), &[&request[..], &extensions, &NEW_KEY].concat());
+    read_identity(folder.path())
+}
+
+const NEW_KEY: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+
+fn openssl(folder: &Path, arguments: &[&str]) {
+    let output = Command::new("openssl").args(arguments).current_dir(folder).output().expect("openssl");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "openssl {}: {said}", arguments.join(" "));
+}
+
+fn read_identity(folder: &Path) -> Identity {
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    Identity { certificate: read("leaf.pem"), key: read("leaf.key") }
+}
+
+/// TLS in front of a mock API: takes requests on a port of its own and passes them on, until it is dropped.
+pub struct TlsFront {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    api: SocketAddr,
+    config: Mutex<Arc<ServerConfig>>,
+    stopping: AtomicBool,
+}
+
+impl TlsFront {
+    /// Shows this certificate. With an authority, clients must show one of its certificates.
+    pub fn start(api: &MockApi, identity: &Identity, clients_by: Option<&Authority>) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", free_port())).unwrap();
+        let config = Mutex::new(config(identity, clients_by));
+        let shared = Arc::new(Shared { api: api.address(), config, stopping: AtomicBool::new(false) });
+        let (address, in_thread) = (listener.local_addr().unwrap(), Arc::clone(&shared));
+        let acceptor = Some(thread::spawn(move || in_thread.accept_all(&listener)));
+        Self { address, shared, acceptor }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Shows this certificate on new connections.
+    pub fn show(&self, identity: &Identity) {
+        *self.shared.config.lock().unwrap() = config(identity, None);
+    }
+}
+
+impl Drop for TlsFront {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address); // wakes `accept`
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
+        }
+    }
+}
+
+fn config(identity: &Identity, clients_by: Option<&Authority>) -> Arc<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let builder = match clients_by {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(certificates(&authority.certificate));
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+    Arc::new(builder.with_single_cert(certificates(&identity.certificate), key).unwrap())
+}
+
+fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).map(Result::unwrap).collect()
+}
+
+impl Shared {
+    fn accept_all(self: Arc<Self>, listener: &TcpListener) {
+        for stream in listener.incoming() {
+            if self.stopping.load(Ordering::Relaxed) {
+                return;
+            }
+            let (Ok(stream), shared) = (stream, Arc::clone(&self)) else { continue };
+            thread::spawn(move || {
+                // A client that dislikes the certificate, or has none to show, ends it here.
+                let _ = shared.serve(stream);
+            });
+        }
+    }
+
+    fn serve(&self, stream: TcpStream) -> io::Result<()> {
+        let config = Arc::clone(&self.config.lock().unwrap());
+        let tls = ServerConnection::new(config).map_err(io::Error::other)?;
+        let mut client = StreamOwned::new(tls, stream.try_clone()?);
+        while client.conn.is_handshaking() {
+            client.conn.complete_io(&mut client.sock)?;
+        }
+        let mut api = TcpStream::connect(self.api)?;
+        // One request after the other, so there is no need to read from both sides at once.
+        let passed_on = loop {
+            let request = read_message(&mut client)?;
+            if request.is_empty() {
+                break Ok(());
+            }
+            api.write_all(&request)?;
+            let answer = read_message(&mut api)?;
+            if answer.is_empty() {
+                break Ok(());
+            }
+            client.write_all(&answer)?;
+            client.flush()?;
+        };
+        let _ = stream.shutdown(Shutdown::Both); // fails where the other side was first
+        passed_on
+    }
+}
+
+/// A head and as much body as it announces, as it came; nothing at the end of the connection.
+fn read_message(from: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut message = Vec::new();
+    let mut chunk = [0; 16 << 10];
+    while !is_whole(&message) {
+        match from.read(&mut chunk)? {
+            0 => break,
+            length => message.extend_from_slice(&chunk[..length]),
+        }
+    }
+    Ok(message)
+}
+
+fn is_whole(message: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(message).to_ascii_lowercase();
+    let Some(head) = text.find("\r\n\r\n") else { return false };
+    let announced = text[..head].lines().find_map(|line| line.strip_prefix("content-length:"));
+    message.len() >= head + 4 + announced.map_or(0, |length| length.trim().parse().unwrap_or(0))
+}
