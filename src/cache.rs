@@ -31,6 +31,19 @@ pub struct Hit {
     pub is_first_use: bool,
 }
 
+/// A verdict to remember.
+#[derive(Debug, Clone, Copy)]
+pub struct Fresh {
+    /// What the API decided.
+    pub verdict: Verdict,
+    /// The HTTP status it decided with.
+    pub status: u16,
+    /// When the question was sent.
+    pub since: Instant,
+    /// How long it holds from then on.
+    pub lifetime: Duration,
+}
+
 #[derive(Clone, Copy)]
 struct Entry {
     /// The tick at which the verdict ends.
@@ -88,44 +101,31 @@ impl Cache {
         }
     }
 
-    /// Remembers a verdict for `lifetime` from `since` on (the moment the question was sent), replacing
-    /// whatever was remembered for that fingerprint. A lifetime of zero only forgets.
-    pub fn insert(
-        &mut self,
-        key: Fingerprint,
-        verdict: Verdict,
-        status: u16,
-        since: Instant,
-        lifetime: Duration,
-    ) {
+    /// Remembers a verdict, replacing whatever was remembered for that fingerprint. A lifetime of zero only
+    /// forgets.
+    pub fn insert(&mut self, key: Fingerprint, fresh: Fresh) {
         self.forget(key);
-        if let Some(entry) = self.entry(verdict, status, since, lifetime) {
-            self.put(key, verdict, entry);
+        if let Some(entry) = self.entry(fresh) {
+            self.put(key, fresh.verdict, entry);
         }
     }
 
     /// The same for a verdict that was asked for ahead: it takes its place among the others when it is first
     /// used.
-    pub fn insert_unused(
-        &mut self,
-        key: Fingerprint,
-        verdict: Verdict,
-        status: u16,
-        since: Instant,
-        lifetime: Duration,
-    ) {
+    pub fn insert_unused(&mut self, key: Fingerprint, fresh: Fresh) {
         self.forget(key);
         let bound = self.bound / UNUSED_SHARE;
-        if let Some(entry) = self.entry(verdict, status, since, lifetime).filter(|_| bound > 0) {
+        if let Some(entry) = self.entry(fresh).filter(|_| bound > 0) {
             if self.unused.len() >= bound {
                 self.unused.pop_lru();
             }
-            self.unused.put(key, (verdict, entry));
+            self.unused.put(key, (fresh.verdict, entry));
         }
     }
 
     /// An entry, or `None` where nothing is to be remembered.
-    fn entry(&self, verdict: Verdict, status: u16, since: Instant, lifetime: Duration) -> Option<Entry> {
+    fn entry(&self, fresh: Fresh) -> Option<Entry> {
+        let Fresh { verdict, status, since, lifetime } = fresh;
         let ticks = in_ticks(lifetime);
         (ticks > 0 && self.bound > 0).then(|| Entry {
             // Rounded down at both ends: a verdict may end early by two ticks, never late.
@@ -239,6 +239,11 @@ mod tests {
         Fingerprinter::with_key(&[7; 16]).fields(b't', [&[n]])
     }
 
+    fn fresh(verdict: Verdict, since: Instant, lifetime: Duration) -> Fresh {
+        let status = if verdict == Verdict::Allow { 200 } else { 403 };
+        Fresh { verdict, status, since, lifetime }
+    }
+
     fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)
     }
@@ -252,7 +257,7 @@ mod tests {
     fn a_verdict_ends_with_its_time_counted_from_sending() {
         let start = Instant::now();
         let mut cache = Cache::new(10, Duration::ZERO, start);
-        cache.insert(key(1), Verdict::Allow, 200, start, seconds(10));
+        cache.insert(key(1), fresh(Verdict::Allow, start, seconds(10)));
         let hit = Hit { verdict: Verdict::Allow, status: 200, refresh: false, is_first_use: false };
         assert_eq!(cache.get(key(1), start + seconds(5)), Some(hit));
         assert_eq!(cache.get(key(1), start + seconds(10)), None);
@@ -263,8 +268,8 @@ mod tests {
     fn an_allow_asks_for_its_refresh_once_and_a_deny_never() {
         let start = Instant::now();
         let mut cache = Cache::new(10, Duration::ZERO, start);
-        cache.insert(key(1), Verdict::Allow, 200, start, seconds(10));
-        cache.insert(key(2), Verdict::Deny, 403, start, seconds(10));
+        cache.insert(key(1), fresh(Verdict::Allow, start, seconds(10)));
+        cache.insert(key(2), fresh(Verdict::Deny, start, seconds(10)));
         let mut refresh = |n, at| cache.get(key(n), start + seconds(at)).map(|hit| hit.refresh);
         assert_eq!(refresh(1, 7), Some(false));
         assert_eq!(refresh(1, 9), Some(true));
@@ -276,17 +281,17 @@ mod tests {
     fn an_allow_may_serve_past_its_time_until_a_deny_ends_it() {
         let start = Instant::now();
         let mut cache = Cache::new(10, seconds(20), start);
-        cache.insert(key(1), Verdict::Allow, 200, start, seconds(10));
-        cache.insert(key(2), Verdict::Deny, 403, start, seconds(10));
+        cache.insert(key(1), fresh(Verdict::Allow, start, seconds(10)));
+        cache.insert(key(2), fresh(Verdict::Deny, start, seconds(10)));
         let later = start + seconds(15);
         assert_eq!(cache.get(key(1), later), None);
         assert_eq!(cache.get(key(2), later), None);
         assert!(cache.has_stale_allow(key(1), later));
         assert!(!cache.has_stale_allow(key(2), later));
         assert!(!cache.has_stale_allow(key(1), start + seconds(30)));
-        cache.insert(key(1), Verdict::Deny, 403, later, seconds(5));
+        cache.insert(key(1), fresh(Verdict::Deny, later, seconds(5)));
         assert!(!cache.has_stale_allow(key(1), later));
-        cache.insert(key(1), Verdict::Deny, 403, later, seconds(0));
+        cache.insert(key(1), fresh(Verdict::Deny, later, seconds(0)));
         assert!(!cache.has_stale_allow(key(1), later));
     }
 
@@ -295,10 +300,10 @@ mod tests {
         let start = Instant::now();
         let mut cache = Cache::new(8, Duration::ZERO, start);
         for n in 0..8 {
-            cache.insert(key(n), Verdict::Allow, 200, start, seconds(10));
+            cache.insert(key(n), fresh(Verdict::Allow, start, seconds(10)));
         }
         for n in 100..200 {
-            cache.insert_unused(key(n), Verdict::Allow, 200, start, seconds(10));
+            cache.insert_unused(key(n), fresh(Verdict::Allow, start, seconds(10)));
         }
         assert_eq!(cache.len(), 8 + 8 / UNUSED_SHARE);
         assert!((0..8).all(|n| cache.get(key(n), start).is_some()));
@@ -311,9 +316,9 @@ mod tests {
     fn a_flood_of_denies_leaves_the_allows_alone() {
         let start = Instant::now();
         let mut cache = Cache::new(2, Duration::ZERO, start);
-        cache.insert(key(1), Verdict::Allow, 200, start, seconds(10));
+        cache.insert(key(1), fresh(Verdict::Allow, start, seconds(10)));
         for n in 2..200 {
-            cache.insert(key(n), Verdict::Deny, 403, start, seconds(10));
+            cache.insert(key(n), fresh(Verdict::Deny, start, seconds(10)));
         }
         assert!(cache.get(key(1), start).is_some());
         assert_eq!(cache.len(), 3);
@@ -348,7 +353,7 @@ mod tests {
                 match step {
                     Step::Insert(k, allow, life) => {
                         let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
-                        cache.insert(key(k), verdict, 0, now, seconds(life));
+                        cache.insert(key(k), fresh(verdict, now, seconds(life)));
                         model.retain(|entry| entry.0 != k);
                         if life > 0 && bound > 0 {
                             if model.iter().filter(|entry| entry.1 == verdict).count() == bound

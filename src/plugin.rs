@@ -29,7 +29,7 @@ use crate::question::{Access, Answer, NoAnswer, Question, Verdict};
 use crate::random;
 use crate::sessions::{Client, Sessions};
 use crate::subscriptions::Subscriptions;
-use crate::verdicts::{Listener, Verdicts};
+use crate::verdicts::{Listener, OnItsWay, Verdicts};
 use checker::Checker;
 pub use login::Login;
 use patience::Patience;
@@ -327,9 +327,13 @@ impl Plugin {
             self.verdicts.ask(key, question, Class::Background, Listener::None, worker);
             return self.or_stale(key, Err(Refusal::NoAnswer(NoAnswer::OutOfPatience)), now);
         }
-        let slot = self.verdicts.ask(key, question, Class::Frozen, Listener::None, worker);
-        // While this one is on its way: what the broker will ask next.
-        if let Question::Access { topic, access: Access::Read | Access::Write, .. } = *question {
+        let OnItsWay { slot, is_new } =
+            self.verdicts.ask(key, question, Class::Frozen, Listener::None, worker);
+        // While this one is on its way: what the broker will ask next. (Whoever asked it ahead has done so
+        // for the others, too.)
+        if let Question::Access { topic, access: Access::Read | Access::Write, .. } = *question
+            && is_new
+        {
             self.fan_out(topic, now);
         }
         if freezes {

@@ -12,7 +12,7 @@ use lru::LruCache;
 use crate::api::worker::{Class, Inbox, Job, Worker};
 use crate::api::{Reply, Target, body};
 use crate::cache::key::{AlreadyHashed, Fingerprint, Fingerprinter};
-use crate::cache::{Cache, Hit};
+use crate::cache::{Cache, Fresh, Hit};
 use crate::errands::{Errand, Errands};
 use crate::log::{Level, Log};
 use crate::parking::Ticket;
@@ -64,6 +64,14 @@ impl InFlight {
     }
 }
 
+/// A question that is being asked.
+pub struct OnItsWay {
+    /// Where its answer will appear.
+    pub slot: Arc<Slot>,
+    /// Whether it was not being asked before.
+    pub is_new: bool,
+}
+
 /// Who else wants to hear of an answer, besides the threads that wait at its [`Slot`].
 pub enum Listener {
     /// Nobody.
@@ -102,10 +110,11 @@ impl State {
         let about_the_client = matches!(status, 200 | 401 | 403);
         if about_the_client || self.cache.peek(key, reply.sent) != Some(Verdict::Allow) {
             let lifetime = reply.lifetime.unwrap_or_else(|| self.target.config.lifetime(kind, verdict));
+            let fresh = Fresh { verdict, status, since: reply.sent, lifetime: spread(lifetime) };
             if is_unused {
-                self.cache.insert_unused(key, verdict, status, reply.sent, spread(lifetime));
+                self.cache.insert_unused(key, fresh);
             } else {
-                self.cache.insert(key, verdict, status, reply.sent, spread(lifetime));
+                self.cache.insert(key, fresh);
             }
         }
     }
@@ -177,7 +186,7 @@ impl Verdicts {
         class: Class,
         listener: Listener,
         worker: &Worker,
-    ) -> Arc<Slot> {
+    ) -> OnItsWay {
         let kind = question.kind();
         let mut state = self.state();
         let mut is_new = false;
@@ -204,7 +213,7 @@ impl Verdicts {
         } else if is_urgent {
             worker.hurry(key, class);
         }
-        slot
+        OnItsWay { slot, is_new }
     }
 
     /// Has a question asked that nobody waits for yet, unless its verdict is known or the API is silent.

@@ -45,7 +45,12 @@ impl Resolve for Resolver {
                 Ok(found) => found.iter().collect(),
                 Err(error) => {
                     this.forget();
-                    return Err(error.into());
+                    let name = name.as_str();
+                    return Err(if error.is_no_records_found() {
+                        format!("the name {name} has no address").into()
+                    } else {
+                        format!("the name {name} could not be looked up ({error})").into()
+                    });
                 }
             };
             let addresses: Addrs = Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)));
