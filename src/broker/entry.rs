@@ -51,8 +51,8 @@ impl Instance {
 
     fn register(&self, (event, callback): (event::Type, Callback)) -> Result<(), Code> {
         let user_data = (&raw const *self).cast_mut().cast();
-        // SAFETY: the instance stays where it is in its box, and its callbacks are unregistered before it
-        // goes: when init fails, or by cleanup.
+        // SAFETY: the instance stays where it is, and its callbacks are unregistered before it goes: when init
+        // fails, or by cleanup.
         unsafe { self.process.register(self.identifier, event, callback, user_data) }.inspect_err(|code| {
             self.process.write_log(Level::Error, &cannot_register(event, *code));
         })
@@ -153,7 +153,7 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
         Ok(Ok(instance)) => {
             // Last, since a broker of 2.1 calls cleanup with whatever is here also when init has failed.
             // SAFETY: not NULL, and the broker's to give.
-            unsafe { *user_data = Box::into_raw(instance).cast() };
+            unsafe { *user_data = instance.cast() };
             Code::SUCCESS.0
         }
         Ok(Err(code)) => code.0,
@@ -168,7 +168,7 @@ fn start(
     process: Arc<Process>,
     identifier: Identifier,
     options: BrokerOptions,
-) -> Result<Box<Instance>, Code> {
+) -> Result<*mut Instance, Code> {
     let host: Arc<dyn Host> = Arc::clone(&process) as Arc<dyn Host>;
     let plugin = Plugin::new(options, host, Instant::now()).map_err(|errors| {
         for error in errors {
@@ -176,21 +176,26 @@ fn start(
         }
         Code::INVALID
     })?;
-    let instance = Box::new(Instance {
+    // From here on it stays where it is: callbacks are registered with its address.
+    let address = Box::into_raw(Box::new(Instance {
         process,
         identifier,
         plugin,
         checks_topics: AtomicBool::new(false),
         writing: AtomicBool::new(false),
-    });
+    }));
+    // SAFETY: just made, and nobody else has it.
+    let instance = unsafe { &*address };
     instance.process.introduce(identifier);
     let registered = instance.callbacks().into_iter().try_for_each(|callback| instance.register(callback));
     if let Err(code) = registered.and_then(|()| instance.follow_topic_checks()) {
         instance.unregister_all();
+        // SAFETY: made above, and the broker has forgotten it.
+        drop(unsafe { Box::from_raw(address) });
         return Err(code);
     }
     instance.write_log();
-    Ok(instance)
+    Ok(address)
 }
 
 fn cannot_register(event: event::Type, code: Code) -> String {
