@@ -92,7 +92,9 @@ fn main() -> ExitCode {
         Err(problem) => {
             let parts = PARTS.map(|(name, _)| name).join("|");
             let brokers = VERSIONS.map(|version| version.to_string()).join("|");
-            eprintln!("{problem}\nusage: make bench ARGS='[{parts}]... [{brokers}]... [--rounds N] [--quick]'");
+            eprintln!(
+                "{problem}\nusage: make bench ARGS='[{parts}]... [{brokers}]... [--rounds N] [--quick]'"
+            );
             return ExitCode::from(2);
         }
     };
