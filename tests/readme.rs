@@ -190,6 +190,19 @@ fn the_example_configuration_knows_every_option_and_its_default() {
     }
 }
 
+#[test]
+fn the_configuration_file_in_the_readme_is_understood() {
+    let text = read("README.md");
+    let [shown] = blocks(&text, "toml")[..] else { panic!("README.md has one block of TOML") };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    // The file that it names need not exist to be understood: reading it comes later.
+    fs::write(file.path(), shown).unwrap();
+    let path = file.path().to_str().unwrap().to_owned();
+    let (config, in_both) = Config::read(&vec![("config_file".to_owned(), path)]).unwrap();
+    assert!(in_both.is_empty());
+    assert_eq!((config.auth_urls.len(), config.acl_urls.len(), config.acl_prefetch.len()), (2, 2, 2));
+}
+
 /// A broker with a configuration for operators, in which only port, plugin and URLs are replaced.
 fn broker_with(conf: &str, version: Version, auth_url: &str, acl_url: &str) -> Setup {
     let mut conf = conf.to_owned();

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
+use socket2::SockRef;
+
+use crate::support::PATIENCE;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
@@ -42,6 +45,9 @@ impl Api {
     pub fn start() -> Self {
         let poll = Poll::new().unwrap();
         let mut listener = TcpListener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        // More than `bind` provides for: hundreds of connections may come at once, and none may wait for a
+        // second SYN.
+        SockRef::from(&listener).listen(1024).unwrap();
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE).unwrap();
         let stop = Waker::new(poll.registry(), STOP).unwrap();
         let (address, shared) = (listener.local_addr().unwrap(), Arc::<Shared>::default());
@@ -82,6 +88,38 @@ impl Api {
         stream.set_nodelay(true).unwrap();
         Direct(stream)
     }
+
+    /// How long so many questions take without a broker and a plugin, over so many new connections.
+    pub fn storm(&self, questions: usize, connections: usize) -> Duration {
+        let mut poll = Poll::new().unwrap();
+        let begun = Instant::now();
+        let connect = |number| {
+            let mut stream = TcpStream::connect(self.address).unwrap();
+            stream.set_nodelay(true).unwrap();
+            let interests = Interest::READABLE | Interest::WRITABLE;
+            poll.registry().register(&mut stream, Token(number), interests).unwrap();
+            (stream, false)
+        };
+        let mut connections: Vec<_> = (0..connections.min(questions)).map(connect).collect();
+        let mut events = Events::with_capacity(1024);
+        let (question, mut asked, mut answered) = (question(), 0, 0);
+        while answered < questions {
+            poll.poll(&mut events, Some(PATIENCE)).unwrap();
+            for event in &events {
+                let (stream, waits) = &mut connections[event.token().0];
+                if *waits && matches!(stream.read(&mut [0; 2 * ANSWER.len()]), Ok(length) if length > 0) {
+                    *waits = false;
+                    answered += 1;
+                }
+                if !*waits && asked < questions {
+                    stream.write_all(&question).unwrap();
+                    *waits = true;
+                    asked += 1;
+                }
+            }
+        }
+        begun.elapsed()
+    }
 }
 
 impl Drop for Api {
@@ -99,14 +137,18 @@ pub struct Direct(std::net::TcpStream);
 impl Direct {
     /// Asks a question as the plugin does, and waits for the answer.
     pub fn ask(&mut self) -> Duration {
-        let body = r#"{"username":"user-1","password":"password-1"}"#;
-        let head = "POST /auth HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
-        let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        let question = question();
         let begun = Instant::now();
-        self.0.write_all(request.as_bytes()).unwrap();
+        self.0.write_all(&question).unwrap();
         self.0.read_exact(&mut [0; ANSWER.len()]).unwrap();
         begun.elapsed()
     }
+}
+
+fn question() -> Vec<u8> {
+    let body = r#"{"username":"user-1","password":"password-1"}"#;
+    let head = "POST /auth HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 struct Reader {

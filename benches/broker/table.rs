@@ -100,6 +100,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 /// About three digits.
 fn shown(value: f64) -> String {
     match value {
+        _ if value.is_nan() => "–".to_owned(),
         _ if value.fract() == 0.0 || value >= 100.0 => format!("{value:.0}"),
         _ if value >= 10.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
