@@ -12,7 +12,7 @@ use key::{AlreadyHashed, Fingerprint};
 
 /// Ticks of the cache's clock per second. An entry counts time in 32 bits of these (eight years of
 /// uptime; at the end of time nothing is remembered any more), which keeps it at 24 bytes.
-const TICKS_PER_SECOND: u128 = 16;
+const TICKS_PER_SECOND: u64 = 16;
 
 /// Verdicts that were asked for ahead and not used yet may take one part in so many of the bound.
 const UNUSED_SHARE: usize = 4;
@@ -226,7 +226,9 @@ impl Cache {
 }
 
 fn in_ticks(time: Duration) -> u32 {
-    u32::try_from(time.as_nanos() * TICKS_PER_SECOND / 1_000_000_000).unwrap_or(u32::MAX)
+    let fraction = u64::from(time.subsec_nanos()) * TICKS_PER_SECOND / 1_000_000_000;
+    u32::try_from(time.as_secs().saturating_mul(TICKS_PER_SECOND).saturating_add(fraction))
+        .unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

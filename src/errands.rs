@@ -4,8 +4,8 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use once_cell::sync::OnceCell;
@@ -36,50 +36,50 @@ const RING_EVERY: Duration = Duration::from_millis(1);
 /// The errands of one plugin.
 pub struct Errands {
     host: Arc<dyn Host>,
-    waiting: AtomicBool,
     queue: Mutex<Vec<Errand>>,
+    rope: Arc<Rope>,
     bell: OnceCell<Bell>,
 }
 
 impl Errands {
     /// Nothing to do yet.
     pub fn new(host: Arc<dyn Host>) -> Self {
-        Self { host, waiting: AtomicBool::new(false), queue: Mutex::default(), bell: OnceCell::new() }
+        Self { host, queue: Mutex::default(), rope: Arc::default(), bell: OnceCell::new() }
     }
 
     /// Starts the thread that rings until the broker's loop has heard, unless it runs already.
     pub fn hang_up_bell(&self) -> io::Result<()> {
-        self.bell.get_or_try_init(|| Bell::start(&self.host)).map(drop)
+        self.bell.get_or_try_init(|| Bell::start(&self.host, &self.rope)).map(drop)
     }
 
-    /// Leaves an errand for the broker's thread and rings for it.
+    /// Leaves an errand for the broker's thread. It is rung for, unless the loop has still to come round for
+    /// one before it.
     pub fn leave(&self, errand: Errand) {
         self.queue().push(errand);
-        self.ring();
+        if !self.rope.pulled.swap(true, Ordering::AcqRel) {
+            self.host.wake();
+            if let Some(bell) = self.bell.get() {
+                bell.look();
+            }
+        }
     }
 
     /// Whether errands wait. Costs one load.
     pub fn any(&self) -> bool {
-        self.waiting.load(Ordering::Acquire)
+        self.rope.pulled.load(Ordering::Acquire)
     }
 
-    /// The errands to run now. If there are more, it rings again.
+    /// The errands to run now. If there are more, the bell goes on ringing.
     pub fn take(&self) -> Vec<Errand> {
         if !self.any() {
             return Vec::new();
         }
         let mut queue = self.queue();
         if queue.len() <= BATCH {
-            self.waiting.store(false, Ordering::Release);
-            if let Some(bell) = self.bell.get() {
-                bell.heard();
-            }
+            self.rope.pulled.store(false, Ordering::Release);
             return std::mem::take(&mut *queue);
         }
-        let batch = queue.drain(..BATCH).collect();
-        drop(queue);
-        self.ring();
-        batch
+        queue.drain(..BATCH).collect()
     }
 
     /// Takes the revocations that `of` chooses, and only those.
@@ -95,20 +95,12 @@ impl Errands {
         taken
     }
 
-    fn ring(&self) {
-        self.waiting.store(true, Ordering::Release);
-        self.host.wake();
-        if let Some(bell) = self.bell.get() {
-            bell.ring();
-        }
-    }
-
     fn queue(&self) -> MutexGuard<'_, Vec<Errand>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A thread that wakes the broker's loop again and again while it should be ringing.
+/// A thread that wakes the broker's loop again and again while the rope is pulled.
 struct Bell {
     rope: Arc<Rope>,
     thread: Option<JoinHandle<()>>,
@@ -116,38 +108,30 @@ struct Bell {
 
 #[derive(Default)]
 struct Rope {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default, Clone, Copy, PartialEq, Eq)]
-enum State {
-    #[default]
-    Quiet,
-    Ringing,
-    TakenDown,
+    /// Errands wait.
+    pulled: AtomicBool,
+    taken_down: AtomicBool,
 }
 
 impl Bell {
-    fn start(host: &Arc<dyn Host>) -> io::Result<Self> {
-        let rope = Arc::new(Rope::default());
-        let (in_thread, waked) = (Arc::clone(&rope), Arc::clone(host));
+    fn start(host: &Arc<dyn Host>, rope: &Arc<Rope>) -> io::Result<Self> {
+        let (in_thread, waked) = (Arc::clone(rope), Arc::clone(host));
         let thread = host.spawn(Box::new(move || in_thread.work(&*waked)))?;
-        Ok(Self { rope, thread: Some(thread) })
+        Ok(Self { rope: Arc::clone(rope), thread: Some(thread) })
     }
 
-    fn ring(&self) {
-        self.rope.pull(State::Ringing);
-    }
-
-    fn heard(&self) {
-        self.rope.pull(State::Quiet);
+    /// Has the thread look at the rope. Costs nothing while it does so by itself.
+    fn look(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
     }
 }
 
 impl Drop for Bell {
     fn drop(&mut self) {
-        self.rope.pull(State::TakenDown);
+        self.rope.taken_down.store(true, Ordering::Release);
+        self.look();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -155,28 +139,17 @@ impl Drop for Bell {
 }
 
 impl Rope {
-    fn pull(&self, state: State) {
-        let mut current = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if *current != State::TakenDown && *current != state {
-            *current = state;
-            self.changed.notify_one();
-        }
-    }
-
     fn work(&self, host: &dyn Host) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            state = match *state {
-                State::TakenDown => return,
-                State::Quiet => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                State::Ringing => {
-                    let waited = self.changed.wait_timeout(state, RING_EVERY);
-                    let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-                    if *state == State::Ringing {
-                        host.wake();
-                    }
-                    state
-                }
+        while !self.taken_down.load(Ordering::Acquire) {
+            if !self.pulled.load(Ordering::Acquire) {
+                thread::park();
+                continue;
+            }
+            // Not to be cut short: while errands come one after the other, this is what spares a switch to
+            // this thread and back for each of them.
+            thread::sleep(RING_EVERY);
+            if self.pulled.load(Ordering::Acquire) {
+                host.wake();
             }
         }
     }

@@ -100,9 +100,14 @@ impl Log {
         self.summarise(&mut self.state(), now);
     }
 
-    /// The next line to write. Costs one load where there is none.
+    /// Whether there are lines to write. Costs one load.
+    pub fn any(&self) -> bool {
+        self.waiting.load(Ordering::Acquire)
+    }
+
+    /// The next line to write.
     pub fn next(&self) -> Option<(Level, String)> {
-        if !self.waiting.load(Ordering::Acquire) {
+        if !self.any() {
             return None;
         }
         let mut state = self.state();

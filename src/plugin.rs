@@ -203,7 +203,7 @@ impl Plugin {
 
     fn judge(&self, check: &TopicCheck<'_>, now: Instant) -> Result<Ruling, Refusal> {
         let TopicCheck { client, username, topic, access } = *check;
-        let loaded = self.loaded();
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
         let config = &*loaded.config;
         let Some(username) = username else {
             return match config.anonymous {

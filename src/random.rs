@@ -1,6 +1,8 @@
 //! Random numbers from the system.
 #![forbid(unsafe_code)]
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// A key, or `None` if the system gives no random numbers.
@@ -9,10 +11,8 @@ pub fn key() -> Option<[u8; 16]> {
     SystemRandom::new().fill(&mut key).ok().map(|()| key)
 }
 
-/// A number from 0 to 1, to spread things that would otherwise happen together. Without randomness they
-/// do: no reason to fail.
+/// A number from 0 to 1, to spread things that would otherwise happen together; no secret. (The standard
+/// library keys its hash tables anew each time, and asks the system but once in each thread.)
 pub fn fraction() -> f64 {
-    let mut byte = [0];
-    let _ = SystemRandom::new().fill(&mut byte);
-    f64::from(byte[0]) / 255.0
+    f64::from((RandomState::new().build_hasher().finish() >> 32) as u32) / f64::from(u32::MAX)
 }

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::iter;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -189,15 +190,23 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
             }
         };
         tokio::select! {
-            command = commands.recv() => match command {
-                Some(Command::Ask(job, class)) => queue.add(job, class),
-                Some(Command::Hurry(key, class)) => queue.hurry(key, class),
-                Some(Command::Stop) | None => return,
-            },
+            // Whatever has come meanwhile is taken in one go, so that a storm of questions does not cost a turn
+            // of this loop for each.
+            command = commands.recv() => {
+                for command in iter::once(command).chain(iter::from_fn(|| commands.try_recv().ok().map(Some))) {
+                    match command {
+                        Some(Command::Ask(job, class)) => queue.add(job, class),
+                        Some(Command::Hurry(key, class)) => queue.hurry(key, class),
+                        Some(Command::Stop) | None => return,
+                    }
+                }
+            }
             Some(ended) = in_flight.join_next() => {
-                // The job is gone and has told the inbox; this tells the operator.
-                if ended.is_err_and(|error| error.is_panic()) {
-                    inbox.worker_panicked("a question");
+                for ended in iter::once(ended).chain(iter::from_fn(|| in_flight.try_join_next())) {
+                    // The job is gone and has told the inbox; this tells the operator.
+                    if ended.is_err_and(|error| error.is_panic()) {
+                        inbox.worker_panicked("a question");
+                    }
                 }
             }
             () = until_refusal => {}

@@ -94,7 +94,10 @@ impl Instance {
 
     /// Writes what is queued for the log, on the broker's thread, with nothing held.
     fn write_log(&self) {
-        if !self.process.is_broker_thread() || self.writing.swap(true, Ordering::Acquire) {
+        if !self.plugin.log.any()
+            || !self.process.is_broker_thread()
+            || self.writing.swap(true, Ordering::Acquire)
+        {
             return;
         }
         while let Some((level, line)) = self.plugin.log.next() {

@@ -9,7 +9,7 @@ use super::login::Attempt;
 use super::{Plugin, Refusal, Ruling, TopicCheck, Who};
 use crate::api::worker::Class;
 use crate::log::Level;
-use crate::question::{Question, Verdict};
+use crate::question::Question;
 use crate::sessions::{Client, SessionName};
 use crate::verdicts::Listener;
 
@@ -49,18 +49,15 @@ impl Plugin {
         if loaded.config.auth_urls.is_empty() {
             return Ruling::Defer;
         }
-        self.ask_again(attempt, now);
+        self.ask_again(attempt);
         Ruling::Allow
     }
 
     /// Asks about a connected client in the background.
-    fn ask_again(&self, attempt: &Attempt<'_>, now: Instant) {
+    fn ask_again(&self, attempt: &Attempt<'_>) {
         let Ok(password) = std::str::from_utf8(attempt.password.unwrap_or_default()) else { return };
         let question = Question::Connect { username: attempt.username, password };
         let key = attempt.credentials;
-        if self.verdicts.peek(key, now) == Some(Verdict::Allow) {
-            return;
-        }
         let Ok(worker) = self.worker() else { return };
         let session = SessionName {
             connection: attempt.client.connection,
