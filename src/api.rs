@@ -3,6 +3,7 @@
 
 pub mod breaker;
 mod client;
+mod connections;
 mod resolver;
 mod target;
 mod wire;

@@ -84,6 +84,8 @@ pub struct Config {
     pub breaker: breaker::Settings,
     /// Where more options are, and are read again on SIGHUP.
     pub config_file: Option<PathBuf>,
+    /// Where the options stand that `config_file` set.
+    places: HashMap<&'static str, Place>,
 }
 
 /// Who waits while the API decides about a login.
@@ -324,7 +326,7 @@ pub enum ConfigError {
         nearest: Option<&'static str>,
     },
     /// An option was given twice that can be given once.
-    Repeated(&'static str),
+    Repeated(Place, &'static str),
     /// The value is not what the option wants.
     Value {
         /// Where it stands.
@@ -364,8 +366,8 @@ impl fmt::Display for ConfigError {
                     None => write!(f, "; the README lists them all"),
                 }
             }
-            ConfigError::Repeated(name) => {
-                write!(f, "plugin_opt_{name}: found it twice, expected it once at most")
+            ConfigError::Repeated(place, name) => {
+                write!(f, "{}: found it twice, expected it once at most", Named(place, name))
             }
             ConfigError::Value { place, name, found: Some(found), expected } => {
                 write!(f, "{}: found \"{found}\", expected {expected}", Named(place, name))
@@ -419,21 +421,24 @@ impl Config {
     /// What is wrong with options that are fine one by one.
     fn contradictions(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
-        let mut complain = |text: &str| errors.push(ConfigError::Combination(text.to_owned()));
-        if self.tls_cert_file.is_some() != self.tls_key_file.is_some() {
-            complain(
-                "plugin_opt_tls_cert_file and plugin_opt_tls_key_file: found one, expected both or none",
-            );
+        let tls = [("tls_cert_file", &self.tls_cert_file), ("tls_key_file", &self.tls_key_file)];
+        if let [(alone, Some(_)), (missing, None)] | [(missing, None), (alone, Some(_))] = tls {
+            let what = format!("{}: found it without {missing}, expected both or none", self.called(alone));
+            errors.push(ConfigError::Combination(what));
         }
         let has_local_users = self.password_file.is_some() || !self.users.is_empty();
         let asks = !self.auth_urls.is_empty() || !self.acl_urls.is_empty();
         if !has_local_users && !asks {
-            complain(
-                "there is nothing to decide with: expected plugin_opt_auth_url, plugin_opt_acl_url, \
-                 plugin_opt_password_file or plugin_opt_user",
-            );
+            let what = "there is nothing to decide with: expected plugin_opt_auth_url, plugin_opt_acl_url, \
+                        plugin_opt_password_file or plugin_opt_user";
+            errors.push(ConfigError::Combination(what.to_owned()));
         }
         errors
+    }
+
+    /// What an option is called where it stands: `plugin_opt_NAME`, or a file, a line and its name.
+    pub fn called(&self, option: &'static str) -> String {
+        Named(self.places.get(option).unwrap_or(&Place::Broker), option).to_string()
     }
 
     /// Whether topic checks are this plugin's business at all.
@@ -493,6 +498,7 @@ impl Config {
                 longest: Duration::ZERO,
             },
             config_file: None,
+            places: HashMap::new(),
         };
         for spec in OPTIONS.iter().filter(|spec| !spec.default.is_empty()) {
             let taken = (spec.set)(&mut config, spec.default);
@@ -517,10 +523,13 @@ impl Reading {
             self.errors.push(ConfigError::UnknownOption { place, name, nearest });
             return;
         };
+        if let Place::File(..) = place {
+            self.config.places.insert(spec.name, place.clone());
+        }
         let times = self.given.entry(spec.name).or_insert(0);
         *times += 1;
         if *times == 2 && !spec.repeatable {
-            self.errors.push(ConfigError::Repeated(spec.name));
+            self.errors.push(ConfigError::Repeated(place.clone(), spec.name));
         }
         if (spec.set)(&mut self.config, value.trim()).is_err() {
             self.errors.push(ConfigError::Value {
@@ -630,7 +639,7 @@ mod tests {
             ),
             (
                 vec![URL, ("tls_key_file", "/k")],
-                "plugin_opt_tls_cert_file and plugin_opt_tls_key_file: found one, expected both or none",
+                "plugin_opt_tls_key_file: found it without tls_cert_file, expected both or none",
             ),
             (
                 vec![("timeout", "1s")],

@@ -5,9 +5,10 @@
 //! answer counts only for the ticket that it was asked for.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::cache::key::Fingerprint;
 use crate::sessions::{Client, Connection};
@@ -59,6 +60,8 @@ impl Parked {
 #[derive(Default)]
 pub struct Parking {
     parked: Mutex<HashMap<Ticket, Parked>>,
+    /// When those who only wait for more come in without it, the next one first.
+    deadlines: Mutex<VecDeque<(Instant, Ticket)>>,
 }
 
 impl Parking {
@@ -83,12 +86,32 @@ impl Parking {
         (client.awaits == 0).then(|| client.clone())
     }
 
-    /// Lets a parked client wait for more answers, now that it may come in.
-    pub fn await_more(&self, ticket: Ticket, answers: usize) {
+    /// Lets a parked client wait for more answers, now that it may come in, but no longer than until then.
+    pub fn await_more(&self, ticket: Ticket, answers: usize, until: Instant) {
         if let Some(client) = self.parked().get_mut(&ticket) {
             client.awaits = answers;
             client.is_let_in = true;
+            self.deadlines().push_back((until, ticket));
         }
+    }
+
+    /// Clients that may come in and have waited long enough for more. Each waits as long as the others.
+    pub fn take_those_who_waited(&self, now: Instant) -> Vec<Ticket> {
+        let mut deadlines = self.deadlines();
+        let due = deadlines.iter().take_while(|(until, _)| *until <= now).count();
+        deadlines.drain(..due).map(|(_, ticket)| ticket).collect()
+    }
+
+    /// Whether somebody's time may be up soon.
+    pub fn has_deadlines(&self) -> bool {
+        !self.deadlines().is_empty()
+    }
+
+    /// A client that is parked, if its id does not belong to another parking by now.
+    pub fn get(&self, ticket: Ticket) -> Option<Parked> {
+        let parked = self.parked();
+        let client = parked.get(&ticket)?;
+        (newest().get(&client.client_id) == Some(&ticket)).then(|| client.clone())
     }
 
     /// Ends a parking.
@@ -107,6 +130,10 @@ impl Parking {
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn deadlines(&self) -> MutexGuard<'_, VecDeque<(Instant, Ticket)>> {
+        self.deadlines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn parked(&self) -> MutexGuard<'_, HashMap<Ticket, Parked>> {
@@ -179,7 +206,9 @@ mod tests {
         let parking = Parking::default();
         let ticket = parking.park(client("w", 1));
         assert!(parking.answered(ticket).is_some_and(|client| !client.is_let_in));
-        parking.await_more(ticket, 2);
+        let now = Instant::now();
+        parking.await_more(ticket, 2, now);
+        assert_eq!(parking.take_those_who_waited(now), [ticket]);
         assert_eq!(parking.answered(ticket), None);
         assert!(parking.answered(ticket).is_some_and(|client| client.is_let_in));
     }

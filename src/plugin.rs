@@ -9,6 +9,7 @@ mod patience;
 mod setup;
 mod sweep;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -18,7 +19,7 @@ use once_cell::sync::OnceCell;
 
 use crate::api::worker::{Class, Worker};
 use crate::brake::Brake;
-use crate::cache::key::{Fingerprint, Fingerprinter};
+use crate::cache::key::{AlreadyHashed, Fingerprint, Fingerprinter};
 use crate::config::{BrokerOptions, Config};
 use crate::errands::Errands;
 use crate::host::Host;
@@ -29,7 +30,7 @@ use crate::question::{Access, Answer, NoAnswer, Question, Verdict};
 use crate::random;
 use crate::sessions::{Client, Sessions};
 use crate::subscriptions::Subscriptions;
-use crate::verdicts::{Listener, OnItsWay, Verdicts};
+use crate::verdicts::{Listener, Verdicts};
 use checker::Checker;
 pub use login::Login;
 use patience::Patience;
@@ -89,7 +90,7 @@ impl fmt::Display for Refusal {
             Refusal::WrongLocalPassword => f.write_str("wrong password for a local user"),
             Refusal::TooManyTries(pause) => write!(
                 f,
-                "too many wrong passwords from there; asked again in {}s (plugin_opt_brake_after)",
+                "too many wrong passwords from there; to be tried again in {}s (plugin_opt_brake_after)",
                 pause.as_secs() + 1
             ),
             Refusal::LocalRules => f.write_str("the local user's topic rules do not allow it"),
@@ -142,6 +143,8 @@ pub struct Plugin {
     brake: Brake,
     parking: Parking,
     subscriptions: Mutex<Subscriptions>,
+    /// Topics whose listeners were asked about in this turn of the broker's loop.
+    fanned_out: Mutex<HashSet<Fingerprint, AlreadyHashed>>,
     lookahead: Mutex<Lookahead>,
     patience: Mutex<Patience>,
     /// Started with the first question: no network traffic before the broker is ready for it. It goes
@@ -171,6 +174,7 @@ impl Plugin {
             brake: Brake::new(keys),
             parking: Parking::default(),
             subscriptions: Mutex::default(),
+            fanned_out: Mutex::default(),
             lookahead: Mutex::default(),
             patience: Mutex::new(Patience::new(now)),
             loaded: RwLock::new(Arc::new(loaded)),
@@ -254,13 +258,15 @@ impl Plugin {
     pub fn tick(&self, now: Instant) {
         self.patience().new_turn(now);
         self.sessions.new_turn();
+        self.fanned_out().clear();
+        self.complete_those_who_waited(now);
         self.run_errands(now);
         self.log.tick(now);
     }
 
-    /// Whether a tick is wanted soon: there are errands, and maybe no way to bring a tick about.
+    /// Whether a tick is wanted soon: somebody's time may be up, or there is no way to bring a tick about.
     pub fn wants_tick(&self) -> bool {
-        self.delays && !self.parking.is_empty() && !self.host.can_wake()
+        self.delays && (self.parking.has_deadlines() || (!self.parking.is_empty() && !self.host.can_wake()))
     }
 
     /// MOSQ_EVT_RELOAD: reads the files again, all of them, and takes over what they say only if all of
@@ -273,8 +279,8 @@ impl Plugin {
                 if loaded.config.auth_mode != before.config.auth_mode {
                     self.log.trouble("A new auth_mode counts from the broker's next start on.");
                 }
-                let users = loaded.users.len();
-                self.log.write(Level::Notice, format!("Files are re-read: {users} local users."));
+                let line = format!("Files are re-read: {}.", setup::what_is_asked(&loaded));
+                self.log.write(Level::Notice, line);
                 *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
                 self.verdicts.set_target(target);
             }
@@ -321,19 +327,16 @@ impl Plugin {
         // The broker's HTTP listener has a thread of its own: only requests to it wait there.
         let freezes = self.host.is_broker_thread();
         let timeout = self.loaded().config.timeout;
-        let limit = if freezes { self.patience().limit(timeout, now) } else { timeout };
+        let client = self.keys.client(question);
+        let limit = if freezes { self.patience().limit(client, timeout, now) } else { timeout };
         if limit.is_zero() {
             // Nobody waits, but the answer will be there when the client comes again.
             self.verdicts.ask(key, question, Class::Background, Listener::None, worker);
             return self.or_stale(key, Err(Refusal::NoAnswer(NoAnswer::OutOfPatience)), now);
         }
-        let OnItsWay { slot, is_new } =
-            self.verdicts.ask(key, question, Class::Frozen, Listener::None, worker);
-        // While this one is on its way: what the broker will ask next. (Whoever asked it ahead has done so
-        // for the others, too.)
-        if let Question::Access { topic, access: Access::Read | Access::Write, .. } = *question
-            && is_new
-        {
+        let slot = self.verdicts.ask(key, question, Class::Frozen, Listener::None, worker);
+        // While this one is on its way: what the broker will ask next.
+        if let Question::Access { topic, access: Access::Read | Access::Write, .. } = *question {
             self.fan_out(topic, now);
         }
         if freezes {
@@ -343,7 +346,7 @@ impl Plugin {
         if freezes {
             let answered = matches!(answer, Some(Answer::Verdict { .. }));
             let answered_at = Instant::now();
-            self.patience().waited(answered, answered_at.duration_since(now), timeout, answered_at);
+            self.patience().waited(client, answered, answered_at.duration_since(now), timeout, answered_at);
         }
         let result = login::verdict_of(answer.unwrap_or(Answer::None(NoAnswer::TimedOut(limit))));
         self.or_stale(key, result, Instant::now())
@@ -378,6 +381,10 @@ impl Plugin {
 
     fn loaded(&self) -> Arc<Loaded> {
         Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn fanned_out(&self) -> MutexGuard<'_, HashSet<Fingerprint, AlreadyHashed>> {
+        self.fanned_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn subscriptions(&self) -> MutexGuard<'_, Subscriptions> {

@@ -116,12 +116,16 @@ pub enum NoAnswer {
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoAnswer::TimedOut(limit) => write!(f, "nothing came within {limit:?}"),
+            NoAnswer::TimedOut(limit) => {
+                write!(f, "nothing came within {:?}", Duration::from_millis(limit.as_millis() as u64))
+            }
             NoAnswer::Transport(cause) => f.write_str(cause),
             NoAnswer::Status(status) => write!(f, "status {status}"),
             NoAnswer::Busy => f.write_str("too many questions wait to be asked"),
             NoAnswer::OutOfPatience => f.write_str("the broker has waited long enough for it just now"),
-            NoAnswer::LeftAlone => f.write_str("it is left alone for a while, see above"),
+            NoAnswer::LeftAlone => {
+                f.write_str("it was silent, or wants to be left alone, and is not asked for a while")
+            }
             NoAnswer::NotAsked(cause) => write!(f, "it could not be asked ({cause})"),
         }
     }

@@ -64,14 +64,6 @@ impl InFlight {
     }
 }
 
-/// A question that is being asked.
-pub struct OnItsWay {
-    /// Where its answer will appear.
-    pub slot: Arc<Slot>,
-    /// Whether it was not being asked before.
-    pub is_new: bool,
-}
-
 /// Who else wants to hear of an answer, besides the threads that wait at its [`Slot`].
 pub enum Listener {
     /// Nobody.
@@ -186,7 +178,7 @@ impl Verdicts {
         class: Class,
         listener: Listener,
         worker: &Worker,
-    ) -> OnItsWay {
+    ) -> Arc<Slot> {
         let kind = question.kind();
         let mut state = self.state();
         let mut is_new = false;
@@ -202,18 +194,18 @@ impl Verdicts {
         let slot = Arc::clone(&in_flight.slot);
         let is_urgent = class > in_flight.class;
         in_flight.class = in_flight.class.max(class);
-        if class >= Class::Parked {
+        if class >= Class::Prepared {
             state.note_hit(key);
         }
         drop(state);
         if is_new {
             // From here on the job is answerable: if it is lost, dropping it takes the entry away again.
             let inbox: Arc<dyn Inbox> = Arc::clone(self) as Arc<dyn Inbox>;
-            worker.ask(Job::new(key, kind, body(question), inbox), class);
+            worker.ask(Job::new(key, self.keys.client(question), kind, body(question), inbox), class);
         } else if is_urgent {
             worker.hurry(key, class);
         }
-        OnItsWay { slot, is_new }
+        slot
     }
 
     /// Has a question asked that nobody waits for yet, unless its verdict is known or the API is silent.
@@ -229,7 +221,7 @@ impl Verdicts {
         if self.peek(key, now).is_some() || self.is_left_alone(question.kind(), now) {
             return false;
         }
-        let class = if matches!(listener, Listener::None) { Class::Ahead } else { Class::Parked };
+        let class = if matches!(listener, Listener::None) { Class::Ahead } else { Class::Prepared };
         self.ask(key, question, class, listener, worker);
         true
     }

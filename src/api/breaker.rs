@@ -40,11 +40,23 @@ pub struct Breaker {
 }
 
 struct State {
-    /// Which questions were asked of late, when, and whether they were answered.
-    recent: VecDeque<(Fingerprint, Instant, bool)>,
+    /// What came of the questions of late, and when.
+    recent: VecDeque<(Instant, Outcome)>,
     open: Option<Open>,
+    /// When it closed last, and the pause that had been reached by then.
+    closed: Option<(Instant, Duration)>,
     /// The API has asked to be left alone until then.
     back_off: Option<Instant>,
+}
+
+/// What came of a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Answered,
+    /// No connection came about: nothing that a client says can cause that.
+    Unreachable,
+    /// The request of this client was sent, and nothing came back.
+    Silent(Fingerprint),
 }
 
 struct Open {
@@ -65,24 +77,21 @@ pub enum Admission {
     RefuseAndProbe,
 }
 
-/// What a report changed.
+/// Questions are refused from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// Questions are refused from now on: so many of the recent ones had no answer.
-    Opened {
-        /// Questions without an answer.
-        unanswered: usize,
-        /// Questions that were looked at.
-        of: usize,
-    },
-    /// Questions are asked again, after it was open for so long.
-    Closed(Duration),
+pub struct Opened {
+    /// Questions without an answer.
+    pub unanswered: usize,
+    /// Questions that were looked at.
+    pub of: usize,
+    /// The pause before the first probe, more or less.
+    pub pause: Duration,
 }
 
 impl Breaker {
     /// A closed breaker.
     pub fn new(settings: Settings, timeout: Duration) -> Self {
-        let state = State { recent: VecDeque::new(), open: None, back_off: None };
+        let state = State { recent: VecDeque::new(), open: None, closed: None, back_off: None };
         Self { settings, timeout, state: Mutex::new(state) }
     }
 
@@ -113,36 +122,53 @@ impl Breaker {
         }
     }
 
-    /// A question was answered, with whatever status: the API is there.
-    pub fn answered(&self, question: Fingerprint, now: Instant) -> Option<Change> {
+    /// A question that was sent at `sent` was answered, with whatever status: the API was there by then.
+    pub fn answered(&self, sent: Instant, now: Instant) {
         let mut state = self.state();
-        if let Some(open) = state.open.take() {
-            state.recent.clear();
-            return Some(Change::Closed(now.saturating_duration_since(open.since)));
+        // Closing is for probes: an answer to a question from before says nothing about now.
+        if state.open.as_ref().is_none_or(|open| sent >= open.since) {
+            state.note(Outcome::Answered, now);
         }
-        state.note(question, now, true);
-        None
     }
 
-    /// A question had no answer: time-out or transport error.
-    pub fn unanswered(&self, question: Fingerprint, now: Instant) -> Option<Change> {
-        let Settings { after, percent, pause, .. } = self.settings;
+    /// Probes were answered: questions may be asked again. Says after how long, if it was open.
+    pub fn recovered(&self, now: Instant) -> Option<Duration> {
+        let mut state = self.state();
+        let open = state.open.take()?;
+        state.recent.clear();
+        state.closed = Some((now, open.pause));
+        Some(now.saturating_duration_since(open.since))
+    }
+
+    /// A question had no answer: no connection came about, or the request of a client was sent in vain.
+    pub fn unanswered(&self, sent_by: Option<Fingerprint>, now: Instant) -> Option<Opened> {
+        let Settings { after, percent, pause, longest } = self.settings;
         let mut state = self.state();
         if state.open.is_some() {
             return None;
         }
-        state.note(question, now, false);
+        state.note(sent_by.map_or(Outcome::Unreachable, Outcome::Silent), now);
         let (unanswered, of) = state.count();
         if after == 0 || unanswered < after || unanswered * 100 < of * percent {
             return None;
         }
+        // An API that comes and goes is asked less and less often.
+        let pause = match state.closed {
+            Some((closed, reached)) if now.saturating_duration_since(closed) < RECENTLY => {
+                (reached * 2).min(longest)
+            }
+            _ => pause,
+        };
         state.open = Some(Open { since: now, next_probe: now + jitter(pause), pause });
-        Some(Change::Opened { unanswered, of })
+        Some(Opened { unanswered, of, pause })
     }
 
-    /// The API wants to be left alone (429), maybe for a certain time.
-    pub fn back_off(&self, retry_after: Option<Duration>, now: Instant) {
-        self.state().back_off = Some(now + retry_after.unwrap_or(BACK_OFF).min(LONGEST_BACK_OFF));
+    /// The API wants to be left alone (429), maybe for a certain time. Says for how long it is, unless it was
+    /// already.
+    pub fn back_off(&self, retry_after: Option<Duration>, now: Instant) -> Option<Duration> {
+        let pause = retry_after.unwrap_or(BACK_OFF).min(LONGEST_BACK_OFF);
+        let before = self.state().back_off.replace(now + pause);
+        before.is_none_or(|until| until < now).then_some(pause)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -151,27 +177,31 @@ impl Breaker {
 }
 
 impl State {
-    fn note(&mut self, question: Fingerprint, now: Instant, answered: bool) {
-        self.recent.push_back((question, now, answered));
+    fn note(&mut self, outcome: Outcome, now: Instant) {
+        self.recent.push_back((now, outcome));
         while self.recent.len() > RECENT
-            || self.recent.front().is_some_and(|(_, at, _)| now.saturating_duration_since(*at) > RECENTLY)
+            || self.recent.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > RECENTLY)
         {
             self.recent.pop_front();
         }
     }
 
-    /// How many questions of how many had no answer. While others are answered, the same question counts
-    /// once: a client whose name makes the API hang must not take the API from the others.
+    /// How many questions of how many had no answer. Those that were sent count once for each client: one whose
+    /// name or topics make the API hang must not take it from the others.
     fn count(&self) -> (usize, usize) {
-        let unanswered = self.recent.iter().filter(|(_, _, answered)| !answered).map(|(key, _, _)| *key);
-        let answered = self.recent.iter().filter(|(_, _, answered)| *answered).count();
-        let mut distinct = Vec::with_capacity(RECENT);
-        for key in unanswered {
-            if answered == 0 || !distinct.contains(&key) {
-                distinct.push(key);
+        let mut unanswered: Vec<Outcome> = Vec::with_capacity(RECENT);
+        for (_, outcome) in &self.recent {
+            let counts = match outcome {
+                Outcome::Answered => false,
+                Outcome::Unreachable => true,
+                Outcome::Silent(_) => !unanswered.contains(outcome),
+            };
+            if counts {
+                unanswered.push(*outcome);
             }
         }
-        (distinct.len(), distinct.len() + answered)
+        let answered = self.recent.iter().filter(|(_, outcome)| *outcome == Outcome::Answered).count();
+        (unanswered.len(), unanswered.len() + answered)
     }
 }
 
@@ -191,46 +221,54 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(2);
 
-    fn question(n: u64) -> Fingerprint {
-        Fingerprinter::with_key(&[5; 16]).fields(b't', [&n.to_ne_bytes()])
+    fn client(n: u64) -> Option<Fingerprint> {
+        Some(Fingerprinter::with_key(&[5; 16]).fields(b't', [&n.to_ne_bytes()]))
     }
 
     fn open(now: Instant) -> Breaker {
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
         for n in 0..5 {
-            breaker.unanswered(question(n), now);
+            breaker.unanswered(client(n), now);
         }
         breaker
     }
 
     #[test]
-    fn a_dead_api_opens_it_also_when_one_client_asks_again_and_again() {
+    fn an_api_that_is_silent_to_several_clients_opens_it() {
         let now = Instant::now();
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
-        let changes: Vec<_> = (0..5).map(|_| breaker.unanswered(question(1), now)).collect();
-        assert_eq!(changes[..4], [None; 4]);
-        assert_eq!(changes[4], Some(Change::Opened { unanswered: 5, of: 5 }));
+        let opened: Vec<_> = (0..5).map(|n| breaker.unanswered(client(n), now).is_some()).collect();
+        assert_eq!(opened, [false, false, false, false, true]);
         assert_eq!(breaker.admit(now), Admission::Refuse);
+    }
+
+    #[test]
+    fn an_api_that_cannot_be_reached_opens_it_also_for_one_client() {
+        let now = Instant::now();
+        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        assert_eq!((0..5).filter(|_| breaker.unanswered(None, now).is_some()).count(), 1);
     }
 
     #[test]
     fn an_api_that_hangs_on_every_third_question_opens_it() {
         let now = Instant::now();
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
-        let opened = (0..20).any(|n| match n % 3 {
-            0 => breaker.unanswered(question(n), now).is_some(),
-            _ => breaker.answered(question(n), now).is_some(),
+        let opened = (0..20).any(|n| {
+            if n % 3 == 0 {
+                return breaker.unanswered(client(n), now).is_some();
+            }
+            breaker.answered(now, now);
+            false
         });
         assert!(opened);
     }
 
     #[test]
-    fn one_question_that_makes_the_api_hang_does_not() {
+    fn one_client_that_makes_the_api_hang_does_not() {
         let now = Instant::now();
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
-        for n in 0..1_000 {
-            breaker.answered(question(n), now);
-            assert_eq!(breaker.unanswered(question(5_000), now), None);
+        for _ in 0..1_000 {
+            assert_eq!(breaker.unanswered(client(1), now), None);
         }
         assert_eq!(breaker.admit(now), Admission::Ask);
     }
@@ -240,7 +278,7 @@ mod tests {
         let mut now = Instant::now();
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
         for n in 0..100 {
-            assert_eq!(breaker.unanswered(question(n), now), None);
+            assert_eq!(breaker.unanswered(client(n), now), None);
             now += RECENTLY / 2;
         }
     }
@@ -265,16 +303,23 @@ mod tests {
         for (pause, expected) in pauses.iter().zip([1.0, 2.0, 4.0, 8.0, 8.0, 8.0]) {
             assert!((0.7 * expected..1.3 * expected).contains(pause), "{pauses:?}");
         }
-        assert_eq!(breaker.answered(question(9), now), Some(Change::Closed(now - start)));
+        // An answer to a question from before it opened changes nothing.
+        breaker.answered(start - TIMEOUT, now);
+        assert_ne!(breaker.admit(now), Admission::Ask);
+        assert_eq!(breaker.recovered(now), Some(now - start));
         assert_eq!(breaker.admit(now), Admission::Ask);
+        // And if it goes again at once, the pauses go on from where they were.
+        let opened = (0..5).find_map(|n| breaker.unanswered(client(n), now));
+        assert_eq!(opened.map(|opened| opened.pause), Some(SETTINGS.longest));
     }
 
     #[test]
     fn an_api_that_wants_to_be_left_alone_is_but_not_for_ever() {
         let now = Instant::now();
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
-        breaker.back_off(Some(Duration::from_secs(100_000)), now);
-        assert!(breaker.refuses(now + LONGEST_BACK_OFF / 2));
+        assert_eq!(breaker.back_off(Some(Duration::from_secs(100_000)), now), Some(LONGEST_BACK_OFF));
+        assert_eq!(breaker.back_off(None, now), None, "it is told once");
+        assert!(breaker.refuses(now + BACK_OFF / 2));
         assert_eq!(breaker.admit(now + LONGEST_BACK_OFF), Admission::Ask);
     }
 
@@ -283,7 +328,7 @@ mod tests {
         let now = Instant::now();
         let breaker = Breaker::new(Settings { after: 0, ..SETTINGS }, TIMEOUT);
         for n in 0..100 {
-            assert_eq!(breaker.unanswered(question(n), now), None);
+            assert_eq!(breaker.unanswered(client(n), now), None);
         }
     }
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::error::Error;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use reqwest::{Client, Response, StatusCode};
 use rustls::CertificateError;
 use tokio::time::timeout;
 
-use super::breaker::{Admission, Change};
+use super::breaker::{Admission, Opened};
+use super::connections::Progress;
 use super::target::{Endpoint, Target};
 use crate::cache::key::Fingerprint;
 use crate::config::shown_url;
@@ -26,9 +28,15 @@ const LONGEST_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// A question as it is sent.
 pub(super) struct Request {
     pub(super) key: Fingerprint,
+    /// For whom it is asked.
+    pub(super) client: Fingerprint,
     pub(super) kind: Kind,
     pub(super) body: Vec<u8>,
 }
+
+/// Answers in a row that a silent API has to give before it is asked again: one that is silent to every third
+/// question seldom does.
+const PROBES: usize = 3;
 
 /// An answer and what came with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,14 +103,22 @@ impl Target {
         asked
     }
 
-    /// Finds out whether an endpoint that is left alone is back, with a question that nobody waits for.
-    pub(super) async fn probe(&self, request: &Request, index: usize) -> Asked {
+    /// Finds out whether an endpoint that is left alone is back, with a question that nobody waits for, on new
+    /// connections. An API that answers now and then is not: it takes a few answers in a row.
+    pub(super) async fn probe(&self, request: &Request, index: usize) -> Option<Asked> {
         let endpoint = &self.endpoints(request.kind).endpoints[index];
-        let sent = Instant::now();
-        let (answer, response) =
-            self.attempt(endpoint, request, self.config.timeout, Duration::ZERO, || {}).await;
-        let lifetime = response.as_ref().filter(|_| self.config.api_cache_control).and_then(lifetime);
-        Asked { reply: Reply { answer, sent, lifetime }, response, probes: Vec::new() }
+        for good in 1..=PROBES {
+            let sent = Instant::now();
+            let sending = post(&self.fresh_client, endpoint, request);
+            let Ok(Ok(response)) = timeout(self.config.timeout, sending).await else { return None };
+            if good == PROBES {
+                self.note_recovery(endpoint);
+                let lifetime = Some(&response).filter(|_| self.config.api_cache_control).and_then(lifetime);
+                let reply = Reply { answer: answer(response.status()), sent, lifetime };
+                return Some(Asked { reply, response: Some(response), probes: Vec::new() });
+            }
+        }
+        None
     }
 
     /// Asks one endpoint, and tells its breaker what came of it. What comes in overtime is an answer, but no
@@ -115,11 +131,17 @@ impl Target {
         overtime: Duration,
         overdue: impl FnOnce(),
     ) -> (Answer, Option<Response>) {
-        let mut sending = std::pin::pin!(self.send(endpoint, request));
+        let sent = Instant::now();
+        let progress = Progress::default();
+        let mut sending = std::pin::pin!(self.send(endpoint, request, &progress));
+        let silence = |reason: &NoAnswer| {
+            // Until there is a connection, nothing that a client says can be the cause.
+            self.note_silence(endpoint, progress.is_connected().then_some(request.client), reason);
+        };
         let (result, in_time) = match timeout(limit, &mut sending).await {
             Ok(result) => (Some(result), true),
             Err(_) => {
-                self.note_silence(endpoint, request.key, &NoAnswer::TimedOut(limit));
+                silence(&NoAnswer::TimedOut(limit));
                 if overtime.is_zero() {
                     (None, false)
                 } else {
@@ -133,13 +155,13 @@ impl Target {
             Some(Err(error)) => {
                 let reason = NoAnswer::Transport(cause(&error));
                 if in_time {
-                    self.note_silence(endpoint, request.key, &reason);
+                    silence(&reason);
                 }
                 (Answer::None(reason), None)
             }
             Some(Ok(response)) => {
                 if in_time {
-                    self.note_sound(endpoint, request.key, &response);
+                    self.note_sound(endpoint, sent, &response);
                 }
                 (answer(response.status()), Some(response))
             }
@@ -147,18 +169,55 @@ impl Target {
     }
 
     /// Sends a request. A kept connection may turn out to be dead when it is used: then once more on a new
-    /// one. (Connections that could not be made, and those that take long, are another matter.)
-    async fn send(&self, endpoint: &Endpoint, request: &Request) -> reqwest::Result<Response> {
-        let post = |client: &Client| client.post(endpoint.url.clone()).body(request.body.clone()).send();
-        match post(&self.client).await {
-            Err(error) if !error.is_connect() && !error.is_timeout() => post(&self.fresh_client).await,
+    /// one.
+    async fn send(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request,
+        progress: &Progress,
+    ) -> reqwest::Result<Response> {
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match progress.watch(post(&client, endpoint, request)).await {
+            Err(_) if progress.uses_kept_connection() => {
+                progress.watch(post(&self.fresh_client, endpoint, request)).await
+            }
             result => result,
         }
     }
 
-    fn note_sound(&self, endpoint: &Endpoint, key: Fingerprint, response: &Response) {
+    fn note_sound(&self, endpoint: &Endpoint, sent: Instant, response: &Response) {
         let now = Instant::now();
-        if let Some(Change::Closed(after)) = endpoint.breaker.answered(key, now) {
+        endpoint.breaker.answered(sent, now);
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            let seconds =
+                response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            if let Some(pause) = endpoint.breaker.back_off(seconds.map(Duration::from_secs), now) {
+                let url = shown_url(&endpoint.url);
+                let line = format!(
+                    "The API at {url} answered 429 (too many requests): it is left alone for {pause:?}."
+                );
+                self.log.write(Level::Warning, line);
+            }
+        }
+    }
+
+    fn note_silence(&self, endpoint: &Endpoint, sent_by: Option<Fingerprint>, reason: &NoAnswer) {
+        if let Some(Opened { unanswered, of, pause }) = endpoint.breaker.unanswered(sent_by, Instant::now()) {
+            // Kept connections may be dead without saying so, if a firewall forgot them, say.
+            self.renew_connections();
+            let line = format!(
+                "The API at {} gave no answer to {unanswered} of the last {of} questions ({reason}). It is left \
+                 alone now: questions to it are refused at once, and it is asked in the background, after {pause:?} \
+                 at first and every {:?} later, until it answers. Is it running, and can this machine reach it?",
+                shown_url(&endpoint.url),
+                self.config.breaker.longest,
+            );
+            self.log.write(Level::Warning, line);
+        }
+    }
+
+    fn note_recovery(&self, endpoint: &Endpoint) {
+        if let Some(after) = endpoint.breaker.recovered(Instant::now()) {
             let line = format!(
                 "The API at {} answers again, after {} s: it is asked as before.",
                 shown_url(&endpoint.url),
@@ -166,26 +225,11 @@ impl Target {
             );
             self.log.write(Level::Notice, line);
         }
-        if response.status() == StatusCode::TOO_MANY_REQUESTS {
-            let seconds =
-                response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-            endpoint.breaker.back_off(seconds.map(Duration::from_secs), now);
-        }
     }
+}
 
-    fn note_silence(&self, endpoint: &Endpoint, key: Fingerprint, reason: &NoAnswer) {
-        if let Some(Change::Opened { unanswered, of }) = endpoint.breaker.unanswered(key, Instant::now()) {
-            let line = format!(
-                "The API at {} gave no answer to {unanswered} of the last {of} questions ({reason}). It is left \
-                 alone now: questions to it are refused at once, and it is asked in the background, every {:?} \
-                 at first and every {:?} later, until it answers. Is it running, and can this machine reach it?",
-                shown_url(&endpoint.url),
-                self.config.breaker.pause,
-                self.config.breaker.longest,
-            );
-            self.log.write(Level::Warning, line);
-        }
-    }
+async fn post(client: &Client, endpoint: &Endpoint, request: &Request) -> reqwest::Result<Response> {
+    client.post(endpoint.url.clone()).body(request.body.clone()).send().await
 }
 
 /// What a status means (the contract): 200 allows; 408, 429 and 5xx are no answer; all others deny.

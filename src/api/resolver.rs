@@ -36,23 +36,36 @@ impl Resolver {
     }
 }
 
+/// A look-up that is under way. If it ends without an address, given up included, the next one starts with
+/// what the files say by then.
+struct LookUp<'a> {
+    resolver: &'a Resolver,
+    succeeded: bool,
+}
+
+impl Drop for LookUp<'_> {
+    fn drop(&mut self) {
+        if !self.succeeded {
+            self.resolver.forget();
+        }
+    }
+}
+
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let this = self.clone();
         Box::pin(async move {
-            let looked_up = this.current()?.lookup_ip(name.as_str()).await;
-            let addresses: Vec<IpAddr> = match looked_up {
-                Ok(found) => found.iter().collect(),
-                Err(error) => {
-                    this.forget();
-                    let name = name.as_str();
-                    return Err(if error.is_no_records_found() {
-                        format!("the name {name} has no address").into()
-                    } else {
-                        format!("the name {name} could not be looked up ({error})").into()
-                    });
+            let mut look_up = LookUp { resolver: &this, succeeded: false };
+            let name = name.as_str();
+            let found = this.current()?.lookup_ip(name).await.map_err(|error| {
+                if error.is_no_records_found() {
+                    format!("the name {name} has no address")
+                } else {
+                    format!("the name {name} could not be looked up ({error})")
                 }
-            };
+            })?;
+            look_up.succeeded = true;
+            let addresses: Vec<IpAddr> = found.iter().collect();
             let addresses: Addrs = Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)));
             Ok(addresses)
         })

@@ -4,14 +4,15 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Client, Identity, Url, redirect};
 
 use super::breaker::Breaker;
+use super::connections::Watch;
 use super::resolver::Resolver;
 use crate::config::{Config, header_lines};
 use crate::log::Log;
@@ -26,7 +27,8 @@ pub struct Target {
     /// The options that it was made from.
     pub config: Arc<Config>,
     pub(super) log: Arc<Log>,
-    pub(super) client: Client,
+    /// Replaced when its connections are not to be trusted any more.
+    pub(super) client: Mutex<Client>,
     /// Opens a connection for each request.
     pub(super) fresh_client: Client,
     connect: Endpoints,
@@ -59,12 +61,12 @@ impl Endpoints {
 /// Why there is no way to the API.
 #[derive(Debug)]
 pub enum TargetError {
-    /// A file cannot be read.
-    Unreadable(&'static str, PathBuf, std::io::Error),
+    /// A file cannot be read; the option that names it.
+    Unreadable(String, PathBuf, std::io::Error),
     /// A line of the header file is no header; the line's number, from 1.
-    NotAHeader(PathBuf, usize),
+    NotAHeader(String, PathBuf, usize),
     /// A file has no PEM in it that serves its purpose; what was expected.
-    NotPem(&'static str, PathBuf, &'static str),
+    NotPem(String, PathBuf, &'static str),
     /// Certificate and key do not go together, or no system roots could be loaded.
     Tls(String),
 }
@@ -73,18 +75,18 @@ impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TargetError::Unreadable(option, path, cause) => {
-                write!(f, "plugin_opt_{option}: {} cannot be read ({cause})", path.display())
+                write!(f, "{option}: {} cannot be read ({cause})", path.display())
             }
-            TargetError::NotAHeader(path, line) => {
+            TargetError::NotAHeader(option, path, line) => {
                 write!(
                     f,
-                    "plugin_opt_header_file: {}, line {line}: expected \"Name: value\"; \
+                    "{option}: {}, line {line}: expected \"Name: value\"; \
                      what was found is not shown, it may be a secret",
                     path.display()
                 )
             }
             TargetError::NotPem(option, path, expected) => {
-                write!(f, "plugin_opt_{option}: {}: expected {expected}", path.display())
+                write!(f, "{option}: {}: expected {expected}", path.display())
             }
             TargetError::Tls(cause) => write!(f, "TLS towards the API cannot be set up ({cause})"),
         }
@@ -100,22 +102,26 @@ impl Target {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let mut configured = config.headers.clone();
         if let Some(path) = &config.header_file {
-            let text = read("header_file", path)?;
+            let called = config.called("header_file");
+            let text = read(called.clone(), path)?;
             let text = String::from_utf8(text)
-                .map_err(|_| TargetError::NotPem("header_file", path.clone(), "UTF-8 text"))?;
-            configured
-                .extend(header_lines(&text).map_err(|line| TargetError::NotAHeader(path.clone(), line))?);
+                .map_err(|_| TargetError::NotPem(called, path.clone(), "UTF-8 text"))?;
+            configured.extend(
+                header_lines(&text).map_err(|line| {
+                    TargetError::NotAHeader(config.called("header_file"), path.clone(), line)
+                })?,
+            );
         }
         for (name, value) in configured {
             headers.append(name, value);
         }
         let tls_files = [
-            read_if_set("tls_ca_file", config.tls_ca_file.as_deref())?,
-            read_if_set("tls_cert_file", config.tls_cert_file.as_deref())?,
-            read_if_set("tls_key_file", config.tls_key_file.as_deref())?,
+            read_if_set(config.called("tls_ca_file"), config.tls_ca_file.as_deref())?,
+            read_if_set(config.called("tls_cert_file"), config.tls_cert_file.as_deref())?,
+            read_if_set(config.called("tls_key_file"), config.tls_key_file.as_deref())?,
         ];
         Ok(Self {
-            client: build_client(config, &headers, &tls_files, config.max_requests)?,
+            client: Mutex::new(build_client(config, &headers, &tls_files, config.max_requests)?),
             fresh_client: build_client(config, &headers, &tls_files, 0)?,
             connect: Endpoints::new(&config.auth_urls, config),
             access: Endpoints::new(&config.acl_urls, config),
@@ -138,6 +144,15 @@ impl Target {
     /// Whether every URL for such a question is being left alone at present.
     pub fn is_left_alone(&self, kind: Kind, now: Instant) -> bool {
         self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(now))
+    }
+
+    /// Lets go of all kept connections.
+    pub(super) fn renew_connections(&self) {
+        let client = build_client(&self.config, &self.headers, &self.tls_files, self.config.max_requests);
+        // It could be built before; if not now, the old one is better than none.
+        if let Ok(client) = client {
+            *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+        }
     }
 
     pub(super) fn endpoints(&self, kind: Kind) -> &Endpoints {
@@ -168,6 +183,7 @@ fn build_client(
         .pool_idle_timeout(IDLE_CONNECTION)
         .pool_max_idle_per_host(idle_connections)
         .dns_resolver(Resolver::default())
+        .connector_layer(Watch)
         .tls_danger_accept_invalid_certs(config.tls_insecure);
     let needs_tls = config.auth_urls.iter().chain(&config.acl_urls).any(|url| url.scheme() == "https");
     if let Some(path) = &config.tls_ca_file {
@@ -175,7 +191,7 @@ fn build_client(
         let certificates = Certificate::from_pem_bundle(authorities)
             .ok()
             .filter(|certificates| !certificates.is_empty())
-            .ok_or_else(|| TargetError::NotPem("tls_ca_file", path.clone(), expected))?;
+            .ok_or_else(|| TargetError::NotPem(config.called("tls_ca_file"), path.clone(), expected))?;
         builder = builder.tls_certs_only(certificates);
     } else if !needs_tls {
         // Spares reading the system's roots, and machines without any can ask over http.
@@ -185,16 +201,16 @@ fn build_client(
         let pem = [certificate, b"\n".as_slice(), key].concat();
         let expected = "a PEM certificate here and its PEM private key in plugin_opt_tls_key_file";
         let identity = Identity::from_pem(&pem)
-            .map_err(|_| TargetError::NotPem("tls_cert_file", path.clone(), expected))?;
+            .map_err(|_| TargetError::NotPem(config.called("tls_cert_file"), path.clone(), expected))?;
         builder = builder.identity(identity);
     }
     builder.build().map_err(|error| TargetError::Tls(super::client::cause(&error)))
 }
 
-fn read_if_set(option: &'static str, path: Option<&Path>) -> Result<Vec<u8>, TargetError> {
+fn read_if_set(option: String, path: Option<&Path>) -> Result<Vec<u8>, TargetError> {
     path.map_or(Ok(Vec::new()), |path| read(option, path))
 }
 
-fn read(option: &'static str, path: &Path) -> Result<Vec<u8>, TargetError> {
+fn read(option: String, path: &Path) -> Result<Vec<u8>, TargetError> {
     std::fs::read(path).map_err(|cause| TargetError::Unreadable(option, path.to_owned(), cause))
 }

@@ -38,6 +38,8 @@ pub enum Class {
     Background,
     /// Nobody yet.
     Ahead,
+    /// A client that may come in, and is parked until it can do so without stopping others.
+    Prepared,
     /// A client that is parked beside the broker's loop.
     Parked,
     /// The broker, and with it every client.
@@ -70,9 +72,15 @@ pub struct Job {
 }
 
 impl Job {
-    /// A question with its request body.
-    pub fn new(key: Fingerprint, kind: Kind, body: Vec<u8>, inbox: Arc<dyn Inbox>) -> Self {
-        Self { request: Request { key, kind, body }, inbox, filed: false }
+    /// A question with its request body, asked for this client.
+    pub fn new(
+        key: Fingerprint,
+        client: Fingerprint,
+        kind: Kind,
+        body: Vec<u8>,
+        inbox: Arc<dyn Inbox>,
+    ) -> Self {
+        Self { request: Request { key, client, kind, body }, inbox, filed: false }
     }
 
     fn abandon(mut self, reason: NoAnswer) {
@@ -100,7 +108,7 @@ impl Job {
             drain(response, DRAIN_LIMIT).await;
         }
         for index in probes {
-            let asked = target.probe(&self.request, index).await;
+            let Some(asked) = target.probe(&self.request, index).await else { continue };
             self.inbox.learn(self.request.key, self.request.kind, asked.reply, target);
             if let Some(response) = asked.response {
                 drain(response, DRAIN_LIMIT).await;
@@ -218,6 +226,7 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
 struct Queue {
     frozen: VecDeque<Job>,
     parked: VecDeque<(Instant, Job)>,
+    prepared: VecDeque<Job>,
     ahead: VecDeque<Job>,
     background: VecDeque<Job>,
 }
@@ -227,9 +236,10 @@ impl Queue {
         match class {
             Class::Frozen => self.frozen.push_back(job),
             Class::Parked if self.parked.len() < PARKED_BOUND => self.parked.push_back((Instant::now(), job)),
+            Class::Prepared if self.prepared.len() < UNAWAITED_BOUND => self.prepared.push_back(job),
             Class::Ahead if self.ahead.len() < UNAWAITED_BOUND => self.ahead.push_back(job),
             Class::Background if self.background.len() < UNAWAITED_BOUND => self.background.push_back(job),
-            Class::Parked | Class::Ahead | Class::Background => job.abandon(NoAnswer::Busy),
+            _ => job.abandon(NoAnswer::Busy),
         }
     }
 
@@ -239,7 +249,10 @@ impl Queue {
             |list: &mut VecDeque<Job>| list.iter().position(is_it).and_then(|index| list.remove(index));
         let parked = self.parked.iter().position(|(_, job)| is_it(job));
         let parked = parked.and_then(|index| self.parked.remove(index)).map(|(_, job)| job);
-        let found = parked.or_else(|| take(&mut self.ahead)).or_else(|| take(&mut self.background));
+        let found = parked
+            .or_else(|| take(&mut self.prepared))
+            .or_else(|| take(&mut self.ahead))
+            .or_else(|| take(&mut self.background));
         if let Some(job) = found {
             self.add(job, class);
         }
@@ -256,7 +269,8 @@ impl Queue {
         if in_flight >= bound {
             return None;
         }
-        let awaited = self.parked.pop_front().map(|(_, job)| job).or_else(|| self.ahead.pop_front());
+        let parked = self.parked.pop_front().map(|(_, job)| job);
+        let awaited = parked.or_else(|| self.prepared.pop_front()).or_else(|| self.ahead.pop_front());
         // What nobody will wait for leaves room for what somebody might.
         awaited.or_else(|| if in_flight < bound.div_ceil(4) { self.background.pop_front() } else { None })
     }

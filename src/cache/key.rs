@@ -70,6 +70,12 @@ impl Fingerprinter {
         }
     }
 
+    /// The fingerprint of whoever a question is about.
+    pub fn client(&self, question: &Question<'_>) -> Fingerprint {
+        let (Question::Connect { username, .. } | Question::Access { username, .. }) = *question;
+        self.fields(b'w', [username.as_bytes()])
+    }
+
     /// The fingerprint of a username and a password, which need be no text to be compared. Where it is, this
     /// is that of the question about them.
     pub fn credentials(&self, username: &str, password: &[u8]) -> Fingerprint {

@@ -101,9 +101,20 @@ impl Plugin {
     /// the other.
     pub(super) fn fan_out(&self, topic: &str, now: Instant) {
         let loaded = self.loaded();
-        if !loaded.config.acl_checks.contains(&Access::Read) {
+        let config = &*loaded.config;
+        let is_remembered = config.cache_size > 0 && !config.acl_cache_ttl.is_zero();
+        if !config.acl_checks.contains(&Access::Read) || !is_remembered {
             return;
         }
+        // Once for each message: an API that gives no answers would be asked about all of them for each.
+        let mut fanned_out = self.fanned_out();
+        if self.patience().is_tickless(now) {
+            fanned_out.clear();
+        }
+        if !fanned_out.insert(self.keys.fields(b'f', [topic.as_bytes()])) {
+            return;
+        }
+        drop(fanned_out);
         let Ok(worker) = self.worker() else { return };
         self.subscriptions().listeners(topic, |client_id, username| {
             let client = Client { connection: 0, id: client_id, address: None, starts_clean: true };
@@ -129,6 +140,7 @@ impl Plugin {
         let config = &*loaded.config;
         if config.acl_prefetch.is_empty()
             || config.acl_urls.is_empty()
+            || loaded.users.get(username).is_some()
             || is_wildcard_in_disguise(config, client, username)
         {
             return 0;
@@ -137,6 +149,7 @@ impl Plugin {
         config
             .acl_prefetch
             .iter()
+            .filter(|rule| config.acl_checks.contains(&rule.access))
             .filter(|rule| {
                 let topic = rule.topic_for(username, client.id);
                 let question =

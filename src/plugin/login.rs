@@ -124,7 +124,7 @@ impl Plugin {
         let answers = self.prefetch(attempt.client, attempt.username, listener, now);
         match ticket {
             Some(ticket) if answers > 0 => {
-                self.parking.await_more(ticket, answers);
+                self.parking.await_more(ticket, answers, now + self.loaded().config.timeout);
                 Ruling::Later
             }
             Some(ticket) => {
@@ -254,10 +254,25 @@ impl Plugin {
             }
             let answers = self.prefetch(client, username, || Listener::Parked(ticket), now);
             if answers > 0 {
-                self.parking.await_more(ticket, answers);
+                self.parking.await_more(ticket, answers, now + self.loaded().config.timeout);
                 return;
             }
         }
+        self.let_in(ticket, &parked, now);
+    }
+
+    /// Lets in who may come in and has waited long enough for its topic questions.
+    pub(super) fn complete_those_who_waited(&self, now: Instant) {
+        for ticket in self.parking.take_those_who_waited(now) {
+            if let Some(parked) = self.parking.get(ticket) {
+                self.let_in(ticket, &parked, now);
+            }
+        }
+    }
+
+    fn let_in(&self, ticket: Ticket, parked: &Parked, now: Instant) {
+        let client = parked.client();
+        let username = parked.username.as_str();
         self.parking.end(ticket);
         // Before the broker hears of it: it may ask about topics before it returns.
         self.admit(client, username, parked.credentials, now);

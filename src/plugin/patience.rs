@@ -1,33 +1,55 @@
 //! How long the broker's thread may wait, so that a turn of its loop stays bounded however many clients
-//! wait in it and however dead the API is.
+//! wait in it and however sick the API is.
 #![forbid(unsafe_code)]
 
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-/// The share of the time-out that a second wait gets after a first one was in vain.
-const SECOND_CHANCE: u32 = 10;
+use lru::LruCache;
 
-/// Waits in vain are counted within a turn of the broker's loop: the first may take the whole time-out, the
-/// second a tenth of it, after that nobody waits. The broker answers each client that is left with a
-/// refusal and comes to its other work, a SIGTERM included. An answer or a new turn restores patience.
-pub(super) struct Patience {
-    in_vain: u32,
-    last: Option<Instant>,
-    turned: Instant,
-}
+use crate::cache::key::{AlreadyHashed, Fingerprint};
+
+/// The share of the time-out that is left when the rest of it was waited in vain.
+const SECOND_CHANCE: u32 = 10;
 
 /// A broker that has not ticked for so long does not tick at all: those that do, do it every 100 ms.
 const TICKLESS: Duration = Duration::from_secs(2);
 
+/// Clients that are remembered for having been waited for in vain, and for how long.
+const CLIENTS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
+const GRUDGE: Duration = Duration::from_secs(60);
+
+/// How often in a row one client may be waited for in vain before nobody waits for it any more.
+const TRIES: u32 = 3;
+
+/// What is waited in vain is counted within a turn of the broker's loop: together the time-out, and a tenth
+/// of it for one more try; after that nobody waits. The broker answers each client that is left with a
+/// refusal and comes to its other work, a SIGTERM included. A new turn restores patience.
+///
+/// And whoever makes the API silent again and again, by its name or topics, is refused without waiting.
+/// Its questions go on in the background, so that it gets in when the API answers.
+pub(super) struct Patience {
+    in_vain: Duration,
+    second_chance_taken: bool,
+    turned: Instant,
+    clients: LruCache<Fingerprint, (u32, Instant), AlreadyHashed>,
+}
+
 impl Patience {
     pub(super) fn new(now: Instant) -> Self {
-        Self { in_vain: 0, last: None, turned: now }
+        Self {
+            in_vain: Duration::ZERO,
+            second_chance_taken: false,
+            turned: now,
+            clients: LruCache::with_hasher(CLIENTS, AlreadyHashed::default()),
+        }
     }
 
     /// The broker's loop has come round. Mosquitto 2.0.11 says so to nobody under
-    /// `per_listener_settings true`; there a pause as long as the time-out counts instead.
+    /// `per_listener_settings true`; there a pause counts instead.
     pub(super) fn new_turn(&mut self, now: Instant) {
-        self.in_vain = 0;
+        self.in_vain = Duration::ZERO;
+        self.second_chance_taken = false;
         self.turned = now;
     }
 
@@ -36,26 +58,45 @@ impl Patience {
         now.saturating_duration_since(self.turned) >= TICKLESS
     }
 
-    /// The longest to wait for the next answer, where one question may take `timeout`.
-    pub(super) fn limit(&mut self, timeout: Duration, now: Instant) -> Duration {
-        if self.last.is_some_and(|last| now.saturating_duration_since(last) >= timeout) {
-            self.in_vain = 0;
+    /// The longest to wait for an answer about this client, where one question may take `timeout`.
+    pub(super) fn limit(&mut self, client: Fingerprint, timeout: Duration, now: Instant) -> Duration {
+        // Longer than a turn can take, the waiting included.
+        if now.saturating_duration_since(self.turned) >= TICKLESS + 2 * timeout {
+            self.new_turn(now);
         }
-        match self.in_vain {
-            0 => timeout,
-            1 => timeout / SECOND_CHANCE,
-            _ => Duration::ZERO,
+        let holds =
+            |(tries, last): &(u32, Instant)| *tries >= TRIES && now.saturating_duration_since(*last) < GRUDGE;
+        if self.clients.get(&client).is_some_and(holds) {
+            return Duration::ZERO;
+        }
+        let least = timeout / SECOND_CHANCE;
+        match timeout.saturating_sub(self.in_vain) {
+            left if left >= least => left,
+            _ if self.second_chance_taken => Duration::ZERO,
+            _ => least,
         }
     }
 
-    /// A wait is over. One that was in vain but short, because the API's machine refused the connection,
-    /// costs no patience.
-    pub(super) fn waited(&mut self, answered: bool, spent: Duration, timeout: Duration, now: Instant) {
+    /// A wait for an answer about this client is over.
+    pub(super) fn waited(
+        &mut self,
+        client: Fingerprint,
+        answered: bool,
+        spent: Duration,
+        timeout: Duration,
+        now: Instant,
+    ) {
         if answered {
-            self.in_vain = 0;
-        } else if spent >= timeout / SECOND_CHANCE {
-            self.in_vain += 1;
-            self.last = Some(now);
+            self.clients.pop(&client);
+            return;
+        }
+        self.second_chance_taken |= timeout.saturating_sub(self.in_vain) < timeout / SECOND_CHANCE;
+        self.in_vain += spent;
+        // One that was short, because the API's machine refused the connection, says nothing of the client.
+        if spent >= timeout / SECOND_CHANCE {
+            let (tries, last) = self.clients.get_or_insert_mut(client, || (0, now));
+            *tries += 1;
+            *last = now;
         }
     }
 }
@@ -63,44 +104,62 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::key::Fingerprinter;
 
     const TIMEOUT: Duration = Duration::from_secs(2);
 
+    fn client(n: u8) -> Fingerprint {
+        Fingerprinter::with_key(&[9; 16]).fields(b't', [&[n]])
+    }
+
     #[test]
-    fn a_turn_costs_little_more_than_one_timeout() {
+    fn a_turn_costs_little_more_than_one_timeout_whatever_is_answered_between() {
         let now = Instant::now();
         let mut patience = Patience::new(now);
         let mut spent = Duration::ZERO;
-        for _ in 0..100 {
-            let limit = patience.limit(TIMEOUT, now);
-            patience.waited(false, limit, TIMEOUT, now);
-            spent += limit;
+        for n in 0..100 {
+            let limit = patience.limit(client(n), TIMEOUT, now);
+            let answered = n % 3 == 0;
+            patience.waited(client(n), answered, limit, TIMEOUT, now);
+            spent += if answered { Duration::ZERO } else { limit };
         }
         assert_eq!(spent, TIMEOUT + TIMEOUT / SECOND_CHANCE);
         patience.new_turn(now);
-        assert_eq!(patience.limit(TIMEOUT, now), TIMEOUT);
+        assert_eq!(patience.limit(client(200), TIMEOUT, now), TIMEOUT);
     }
 
     #[test]
-    fn refused_connections_cost_no_patience() {
+    fn where_the_broker_never_ticks_a_pause_restores_patience() {
         let now = Instant::now();
         let mut patience = Patience::new(now);
-        for _ in 0..100 {
-            patience.waited(false, Duration::from_millis(1), TIMEOUT, now);
+        patience.waited(client(1), false, TIMEOUT, TIMEOUT, now);
+        patience.waited(client(2), false, TIMEOUT / SECOND_CHANCE, TIMEOUT, now);
+        assert_eq!(patience.limit(client(3), TIMEOUT, now), Duration::ZERO);
+        assert_eq!(patience.limit(client(3), TIMEOUT, now + TICKLESS + 2 * TIMEOUT), TIMEOUT);
+    }
+
+    #[test]
+    fn refused_connections_cost_little_patience() {
+        let now = Instant::now();
+        let mut patience = Patience::new(now);
+        for _ in 0..10 {
+            patience.waited(client(1), false, Duration::from_millis(1), TIMEOUT, now);
         }
-        assert_eq!(patience.limit(TIMEOUT, now), TIMEOUT);
+        assert_eq!(patience.limit(client(1), TIMEOUT, now), TIMEOUT - Duration::from_millis(10));
     }
 
     #[test]
-    fn an_answer_or_a_pause_restores_patience() {
+    fn who_makes_the_api_silent_again_and_again_is_not_waited_for() {
         let now = Instant::now();
         let mut patience = Patience::new(now);
-        patience.waited(false, TIMEOUT, TIMEOUT, now);
-        patience.waited(true, TIMEOUT, TIMEOUT, now);
-        assert_eq!(patience.limit(TIMEOUT, now), TIMEOUT);
-        patience.waited(false, TIMEOUT, TIMEOUT, now);
-        patience.waited(false, TIMEOUT, TIMEOUT, now);
-        assert_eq!(patience.limit(TIMEOUT, now + TIMEOUT / 2), Duration::ZERO);
-        assert_eq!(patience.limit(TIMEOUT, now + TIMEOUT), TIMEOUT);
+        for _ in 0..TRIES {
+            patience.new_turn(now);
+            assert_eq!(patience.limit(client(1), TIMEOUT, now), TIMEOUT);
+            patience.waited(client(1), false, TIMEOUT, TIMEOUT, now);
+        }
+        patience.new_turn(now);
+        assert_eq!(patience.limit(client(1), TIMEOUT, now), Duration::ZERO);
+        assert_eq!(patience.limit(client(2), TIMEOUT, now), TIMEOUT);
+        assert_eq!(patience.limit(client(1), TIMEOUT, now + GRUDGE), TIMEOUT);
     }
 }

@@ -19,7 +19,7 @@ pub enum StartError {
     /// An option is wrong.
     Config(ConfigError),
     /// The local users or their rules cannot be read; the option that named them.
-    Local(&'static str, LocalError),
+    Local(String, LocalError),
     /// The way to the API cannot be set up.
     Target(TargetError),
     /// `auth_mode delayed` on a broker that cannot let clients wait.
@@ -32,7 +32,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Config(error) => write!(f, "{error}"),
-            StartError::Local(option, error) => write!(f, "plugin_opt_{option}: {error}"),
+            StartError::Local(option, error) => write!(f, "{option}: {error}"),
             StartError::Target(error) => write!(f, "{error}"),
             StartError::CannotDelay => f.write_str(
                 "plugin_opt_auth_mode: found \"delayed\", but clients cannot wait beside the loop of this \
@@ -148,7 +148,8 @@ impl Loaded {
                 "{name} is set in mosquitto.conf and in the configuration file: the one in mosquitto.conf counts."
             ));
         }
-        if let Some(path) = config.password_file.as_deref().filter(|path| local::is_world_readable(path)) {
+        let secrets = [&config.password_file, &config.header_file, &config.tls_key_file, &config.config_file];
+        for path in secrets.into_iter().flatten().filter(|path| local::is_world_readable(path)) {
             log.trouble(&format!(
                 "{} can be read by everybody on this machine; chmod 640 it.",
                 path.display()
@@ -163,19 +164,21 @@ impl Loaded {
 }
 
 fn read_users(config: &Config) -> Result<Users, StartError> {
-    let in_file = |error| StartError::Local("password_file", error);
+    let in_file = |error| StartError::Local(config.called("password_file"), error);
     let mut users = match &config.password_file {
         None => Users::default(),
         Some(path) => Users::parse(&local::read(path).map_err(in_file)?, &source(path)).map_err(in_file)?,
     };
     for entry in &config.users {
-        users.insert_inline(entry, "the option's value").map_err(|error| StartError::Local("user", error))?;
+        users
+            .insert_inline(entry, "the option's value")
+            .map_err(|error| StartError::Local(config.called("user"), error))?;
     }
     Ok(users)
 }
 
 fn read_acl(config: &Config, is_2_1: bool) -> Result<Option<AclFile>, StartError> {
-    let in_file = |error| StartError::Local("acl_file", error);
+    let in_file = |error| StartError::Local(config.called("acl_file"), error);
     let Some(path) = &config.acl_file else { return Ok(None) };
     let placeholders = if is_2_1 { Placeholders::WholeLevels } else { Placeholders::Anywhere };
     let text = local::read(path).map_err(in_file)?;
@@ -189,22 +192,13 @@ fn source(path: &Path) -> String {
 /// Says in the log what is going to happen.
 pub(super) fn introduce(loaded: &Loaded, mode: Mode, is_2_1: bool, log: &Log) {
     let config = &*loaded.config;
-    let asked = |urls: &[reqwest::Url], otherwise: &str| match urls {
-        [] => otherwise.to_owned(),
-        urls => urls.iter().map(shown_url).collect::<Vec<_>>().join(" then "),
-    };
     log.write(
         Level::Notice,
         format!(
-            "Version {} on Mosquitto {}: logins: {}; topics: {}; local users: {}.",
+            "Version {} on Mosquitto {}: {}.",
             env!("CARGO_PKG_VERSION"),
             if is_2_1 { "2.1 or later" } else { "2.0" },
-            asked(&config.auth_urls, "only local users are decided"),
-            asked(
-                &config.acl_urls,
-                if loaded.acl.is_some() { "only local users are decided" } else { "not checked" }
-            ),
-            loaded.users.len(),
+            what_is_asked(loaded),
         ),
     );
     log.write(
@@ -218,6 +212,22 @@ pub(super) fn introduce(loaded: &Loaded, mode: Mode, is_2_1: bool, log: &Log) {
             shown(config.deny_cache_ttl)
         ),
     );
+}
+
+/// Who decides about what.
+pub(super) fn what_is_asked(loaded: &Loaded) -> String {
+    let asked = |urls: &[reqwest::Url], otherwise: &str| match urls {
+        [] => otherwise.to_owned(),
+        urls => urls.iter().map(shown_url).collect::<Vec<_>>().join(" then "),
+    };
+    let only_local = "only local users are decided";
+    let topics_otherwise = if loaded.acl.is_some() { only_local } else { "not checked" };
+    format!(
+        "logins: {}; topics: {}; local users: {}",
+        asked(&loaded.config.auth_urls, only_local),
+        asked(&loaded.config.acl_urls, topics_otherwise),
+        loaded.users.len(),
+    )
 }
 
 /// A time in which something is remembered.
