@@ -45,6 +45,13 @@ test: ## run all tests, against every broker (ARGS='--test NAME': some of them)
 	$(CARGO) build --lib
 	$(CARGO) test $(ARGS)
 
+.PHONY: soak
+soak: ## let clients and a moody API at the brokers for ten minutes (MINUTES=60: longer)
+	@scripts/setup.sh tests
+	@scripts/brokers.sh all
+	$(CARGO) build --lib
+	MHA_SOAK_MINUTES=$(or $(MINUTES),10) $(CARGO) test --test soak $(ARGS) -- --nocapture
+
 .PHONY: check
 check: ## check formatting and lints
 	$(CARGO) fmt --check

@@ -74,6 +74,12 @@ const char *mosquitto_client_address(const struct mosquitto *client) { return cl
 const char *mosquitto_client_id(const struct mosquitto *client) { return client->id; }
 const char *mosquitto_client_username(const struct mosquitto *client) { return client->username; }
 
+bool mosquitto_client_clean_session(const struct mosquitto *client)
+{
+	(void)client;
+	return true;
+}
+
 int mosquitto_kick_client_by_clientid(const char *id, bool with_will)
 {
 	(void)id;

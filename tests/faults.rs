@@ -336,6 +336,62 @@ fn many_questions_at_once_do_not_add_up() {
     });
 }
 
+/// The figure of the README: with all options as they come, a hundred clients that nobody can decide about.
+#[test]
+fn a_hundred_logins_at_a_silent_api_stall_others_for_a_bounded_time() {
+    let crowds: [(&str, fn(u16)); 2] = [("at once", log_in_at_once), ("in a row", log_in_in_a_row)];
+    let versions = [Version::V2_0_11, Version::V2_1];
+    let cases = versions.into_iter().flat_map(|version| crowds.map(|(how, crowd)| (version, how, crowd)));
+    side_by_side(cases, |(version, how, crowd)| {
+        let api = api("");
+        api.answer(Reply::Hang);
+        let broker = Broker::with(version)
+            .option("auth_url", api.auth_url())
+            .option("user", format!("bob:{}", local_hash()))
+            .start();
+        let mut bob = Connect::v5("bob").login("bob", "correct horse").accepted(broker.port());
+        let (stalled, took) = timed(|| total_stall_during(&mut bob, || crowd(broker.port())));
+        eprintln!("mosquitto {version}, {how}: another client was stalled for {stalled:.2?} of {took:.2?}");
+        let timeout = Duration::from_secs(2); // the default
+        let bearable = if version.is_2_1() { timeout / 2 } else { timeout * 7 };
+        assert!(stalled < bearable, "{how}: another client was stalled for {stalled:?}");
+    });
+}
+
+fn log_in_at_once(port: u16) {
+    let mut crowd: Vec<_> = (0..100).map(|number| login(format!("u-{number}")).send(port)).collect();
+    for client in &mut crowd {
+        assert!(client.connack(PATIENCE).is_some_and(|code| code != reason::SUCCESS));
+    }
+}
+
+fn log_in_in_a_row(port: u16) {
+    for number in 0..100 {
+        login(format!("u-{number}")).refused(port);
+    }
+}
+
+/// Pings all the while that something else is going on, and adds up what took longer than a ping does.
+fn total_stall_during(client: &mut Client, action: impl FnOnce() + Send) -> Duration {
+    const NO_STALL: Duration = Duration::from_millis(20);
+    thread::scope(|scope| {
+        let acting = scope.spawn(action);
+        let mut stalled = Duration::ZERO;
+        while !acting.is_finished() {
+            stalled += client.ping().saturating_sub(NO_STALL);
+            thread::sleep(Duration::from_millis(1));
+        }
+        acting.join().unwrap();
+        stalled
+    })
+}
+
+/// The hash of the fixtures' password, "correct horse".
+fn local_hash() -> &'static str {
+    let users = include_str!("fixtures/passwd-2.1").lines();
+    users.filter_map(|line| line.strip_prefix("sha512:")).next().expect("a user in the fixture")
+}
+
 // The circuit breaker.
 
 /// An API that never answers costs a few time-outs, not one for each question.
@@ -745,16 +801,19 @@ fn a_connection_that_was_closed_while_idle_costs_nobody_anything() {
     });
 }
 
-/// An API that hangs up on a new connection has said enough.
+/// Once more, and not again and again: an API that hangs up on everybody has enough to do.
 #[test]
-fn a_question_that_fails_on_a_new_connection_is_not_asked_twice() {
+fn no_question_is_asked_more_than_twice() {
     on_both(|version| {
         let api = api("");
-        api.answer(Reply::Close);
         let broker = broker_for_logins(version, &api).start();
-        login("alice").refused(broker.port());
-        thread::sleep(A_WHILE);
-        assert_eq!(api.requests().len(), 1);
+        for (number, reply) in [Reply::Close, Reply::Reset, Reply::garbage()].into_iter().enumerate() {
+            api.answer(reply);
+            api.forget_requests();
+            login(format!("u-{number}")).refused(broker.port());
+            thread::sleep(A_WHILE);
+            assert!(api.requests().len() <= 2, "{} times", api.requests().len());
+        }
     });
 }
 

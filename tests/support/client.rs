@@ -314,9 +314,14 @@ impl Client {
 
     /// Subscribes, and gives the reason codes of the SUBACK, one for each filter.
     pub fn subscribe(&mut self, filters: &[(&str, u8)]) -> Vec<u8> {
+        self.try_subscribe(filters).expect("SUBACK")
+    }
+
+    /// The same, or nothing if the connection ends.
+    pub fn try_subscribe(&mut self, filters: &[(&str, u8)]) -> Option<Vec<u8>> {
         let packet = self.subscribe_packet(filters);
         self.send(&packet);
-        self.suback()
+        self.try_suback()
     }
 
     /// Subscribes to one filter with QoS 1, and says whether the broker granted it.
@@ -335,8 +340,12 @@ impl Client {
     }
 
     pub fn suback(&mut self) -> Vec<u8> {
-        let packet = self.await_packet(SUBACK, PATIENCE).expect("SUBACK");
-        packet.body[2 + self.properties_length(&packet.body[2..])..].to_vec()
+        self.try_suback().expect("SUBACK")
+    }
+
+    fn try_suback(&mut self) -> Option<Vec<u8>> {
+        let packet = self.await_packet(SUBACK, PATIENCE)?;
+        Some(packet.body[2 + self.properties_length(&packet.body[2..])..].to_vec())
     }
 
     /// Unsubscribes, and waits for the UNSUBACK.
@@ -362,10 +371,15 @@ impl Client {
 
     /// Publishes with QoS 1, and gives the reason code of the PUBACK, which in MQTT 3.1.1 is always 0.
     pub fn publish_acknowledged(&mut self, topic: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> u8 {
+        self.try_publish(topic, payload).expect("PUBACK")
+    }
+
+    /// The same, or nothing if the connection ends.
+    pub fn try_publish(&mut self, topic: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> Option<u8> {
         let packet = self.publish_packet(topic.as_ref(), payload.as_ref(), 1, false);
         self.send(&packet);
-        let acknowledgement = self.await_packet(PUBACK, PATIENCE).expect("PUBACK");
-        acknowledgement.body.get(2).copied().unwrap_or(reason::SUCCESS)
+        let acknowledgement = self.await_packet(PUBACK, PATIENCE)?;
+        Some(acknowledgement.body.get(2).copied().unwrap_or(reason::SUCCESS))
     }
 
     pub fn publish_packet(&mut self, topic: &[u8], payload: &[u8], qos: u8, retain: bool) -> Vec<u8> {

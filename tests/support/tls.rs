@@ -27,6 +27,8 @@ pub struct Identity {
 /// A certificate authority, made by the openssl program.
 pub struct Authority {
     folder: TempDir,
+    /// Its list of certificates is a file, to which one at a time can be added.
+    signing: Mutex<()>,
     pub certificate: String,
 }
 
@@ -45,8 +47,8 @@ default_ca = this
 [this]
 database = index.txt
 new_certs_dir = .
-certificate = ca.pem
-private_key = ca.key
+certificate = leaf.pem
+private_key = leaf.key
 rand_serial = yes
 default_md = sha256
 unique_subject = no
@@ -61,32 +63,28 @@ impl Authority {
         fs::write(folder.path().join("ca.conf"), CONFIGURATION).unwrap();
         fs::write(folder.path().join("index.txt"), "").unwrap();
         let subject = format!("/CN={name}");
-        let extensions = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"];
-        openssl(
-            folder.path(),
-            &[
-                &["req", "-x509", "-days", "3650", "-subj", &subject, "-keyout", "ca.key", "-out", "ca.pem"],
-                &NEW_KEY[..],
-                &extensions,
-            ]
-            .concat(),
-        );
-        let certificate = fs::read_to_string(folder.path().join("ca.pem")).unwrap();
-        Self { folder, certificate }
+        let itself = ["req", "-x509", "-out", "leaf.pem", "-days", "3650", "-subj", &subject];
+        openssl(folder.path(), &[&itself[..], &NEW_KEY].concat());
+        let certificate = read_identity(folder.path()).certificate;
+        Self { folder, signing: Mutex::new(()), certificate }
     }
 
     /// A server's or client's certificate. `name` is in the notation of a subjectAltName, such as `IP:127.0.0.1`.
     pub fn issue(&self, name: &str, validity: &Validity) -> Identity {
-        let folder = self.folder.path();
-        fs::write(folder.join("leaf.ext"), format!("basicConstraints=CA:FALSE\nsubjectAltName={name}\n"))
-            .unwrap();
-        let request = ["req", "-new", "-subj", "/CN=leaf", "-keyout", "leaf.key", "-out", "leaf.csr"];
-        openssl(folder, &[&request[..], &NEW_KEY].concat());
+        let (here, leaf) = (self.folder.path(), TempDir::with_prefix("mha-cert-").unwrap());
+        let extensions = format!("basicConstraints=CA:FALSE\nsubjectAltName={name}\n");
+        fs::write(leaf.path().join("leaf.ext"), extensions).unwrap();
+        let request = ["req", "-new", "-out", "leaf.csr", "-subj", "/CN=leaf"];
+        openssl(leaf.path(), &[&request[..], &NEW_KEY].concat());
+        let file = |name: &str| leaf.path().join(name).to_str().unwrap().to_owned();
+        let (csr, pem, ext) = (file("leaf.csr"), file("leaf.pem"), file("leaf.ext"));
         let Validity(start, end) = validity;
-        let sign = ["ca", "-batch", "-notext", "-config", "ca.conf", "-in", "leaf.csr", "-out", "leaf.pem"];
-        let times = ["-extfile", "leaf.ext", "-startdate", start, "-enddate", end];
-        openssl(folder, &[&sign[..], &times].concat());
-        read_identity(folder)
+        let sign = ["ca", "-batch", "-notext", "-config", "ca.conf", "-in", &csr, "-out", &pem];
+        let details = ["-extfile", &ext, "-startdate", start, "-enddate", end];
+        let signing = self.signing.lock().unwrap();
+        openssl(here, &[&sign[..], &details].concat());
+        drop(signing);
+        read_identity(leaf.path())
     }
 }
 
@@ -103,13 +101,14 @@ pub fn self_signed_authority(name: &str) -> Identity {
 fn self_signed_with(name: &str, constraints: &str) -> Identity {
     let folder = TempDir::with_prefix("mha-cert-").unwrap();
     let name = format!("subjectAltName={name}");
-    let request = ["req", "-x509", "-days", "3650", "-subj", "/CN=itself", "-keyout", "leaf.key"];
-    let extensions = ["-out", "leaf.pem", "-addext", &name, "-addext", constraints];
-    openssl(folder.path(), &[&request[..], &extensions, &NEW_KEY].concat());
+    let itself = ["req", "-x509", "-out", "leaf.pem", "-days", "3650", "-subj", "/CN=itself"];
+    let extensions = ["-addext", &name, "-addext", constraints];
+    openssl(folder.path(), &[&itself[..], &extensions, &NEW_KEY].concat());
     read_identity(folder.path())
 }
 
-const NEW_KEY: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+const NEW_KEY: [&str; 7] =
+    ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "leaf.key"];
 
 fn openssl(folder: &Path, arguments: &[&str]) {
     let output = Command::new("openssl").args(arguments).current_dir(folder).output().expect("openssl");
