@@ -14,6 +14,9 @@ use crate::cache::key::{AlreadyHashed, Fingerprint, Fingerprinter};
 /// Who is counted and how many credentials are known to be good, each; the longest unused go first.
 const BOUND: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
+/// How long tries that were asked about ahead count as open.
+const AHEAD: Duration = Duration::from_secs(2);
+
 /// How long credentials that were let in are exempt: long enough for a device that connects once a day.
 const EXEMPT: Duration = Duration::from_secs(24 * 3600);
 
@@ -60,6 +63,8 @@ struct State {
     counts: LruCache<Fingerprint, Count, AlreadyHashed>,
     /// Names under which somebody is being braked, and until when.
     held_names: LruCache<Fingerprint, Instant, AlreadyHashed>,
+    /// Tries that were asked about ahead of late, and since when.
+    ahead: LruCache<Fingerprint, (usize, Instant), AlreadyHashed>,
     /// Credentials that were let in, and when.
     good: LruCache<Fingerprint, Instant, AlreadyHashed>,
 }
@@ -77,7 +82,10 @@ impl Brake {
             table.resize(BOUND);
             table
         }
-        Self { keys, state: Mutex::new(State { counts: table(), held_names: table(), good: table() }) }
+        Self {
+            keys,
+            state: Mutex::new(State { counts: table(), held_names: table(), ahead: table(), good: table() }),
+        }
     }
 
     /// How long this client has to wait before it may try again; zero: it may now. Credentials that were
@@ -104,6 +112,27 @@ impl Brake {
             && !state.good.contains(&attempt.credentials)
     }
 
+    /// Whether one more try may be asked about ahead: no more at a time than would be tried one by one before
+    /// the first pause, since how they end is only counted when the broker comes to them.
+    pub fn takes_one_ahead(&self, attempt: &Try<'_>, settings: &Settings, now: Instant) -> bool {
+        if settings.after == 0 {
+            return true;
+        }
+        let key = self.key(attempt, settings);
+        let mut state = self.state();
+        if state.good.contains(&attempt.credentials) {
+            return true;
+        }
+        let refusals = state.counts.peek(&key).map_or(0, |count| count.refusals);
+        let (tries, since) = state.ahead.get_or_insert_mut(key, || (0, now));
+        if now.saturating_duration_since(*since) >= AHEAD {
+            (*tries, *since) = (0, now);
+        }
+        let takes = *tries + refusals < settings.after;
+        *tries += usize::from(takes);
+        takes
+    }
+
     /// Counts a wrong password.
     pub fn refused(&self, attempt: &Try<'_>, settings: &Settings, now: Instant) {
         let mut state = self.state();
@@ -127,14 +156,10 @@ impl Brake {
         }
     }
 
-    /// Notes credentials that were good.
-    pub fn let_in(&self, attempt: &Try<'_>, settings: &Settings, now: Instant) {
-        let mut state = self.state();
-        state.good.put(attempt.credentials, now);
-        // Under one address many names may be tried: there a success says nothing about the others.
-        if settings.count_by == CountBy::AddressAndUsername {
-            state.counts.pop(&self.key(attempt, settings));
-        }
+    /// Notes credentials that were good. What was counted stays: whoever attacks the account has not become
+    /// better by its owner's coming.
+    pub fn let_in(&self, attempt: &Try<'_>, now: Instant) {
+        self.state().good.put(attempt.credentials, now);
     }
 
     fn key(&self, attempt: &Try<'_>, settings: &Settings) -> Fingerprint {
@@ -213,7 +238,7 @@ mod tests {
         let brake = brake();
         let now = Instant::now();
         let (right, wrong) = (attempt(HOME, "u", "right"), attempt(HOME, "u", "wrong"));
-        brake.let_in(&right, &SETTINGS, now);
+        brake.let_in(&right, now);
         for _ in 0..10 {
             brake.refused(&wrong, &SETTINGS, now);
         }

@@ -111,8 +111,11 @@ impl Cache {
     }
 
     /// The same for a verdict that was asked for ahead: it takes its place among the others when it is first
-    /// used.
+    /// used. One that renews another has its place.
     pub fn insert_unused(&mut self, key: Fingerprint, fresh: Fresh) {
+        if self.allows.contains(&key) || self.denies.contains(&key) {
+            return self.insert(key, fresh);
+        }
         self.forget(key);
         let bound = self.bound / UNUSED_SHARE;
         if let Some(entry) = self.entry(fresh).filter(|_| bound > 0) {
@@ -170,12 +173,13 @@ impl Cache {
             Some(entry) => (Verdict::Deny, *entry, false),
             None => self.unused.pop(&key).map(|(verdict, entry)| (verdict, entry, true))?,
         };
+        let is_stale = verdict == Verdict::Allow && tick < entry.ends.saturating_add(self.stale_ticks);
+        if is_first_use && (tick < entry.ends || is_stale) {
+            self.put(key, verdict, entry);
+        }
         if tick >= entry.ends {
             self.denies.pop(&key);
             return None;
-        }
-        if is_first_use {
-            self.put(key, verdict, entry);
         }
         Some(Hit { verdict, status: entry.status, refresh: false, is_first_use })
     }

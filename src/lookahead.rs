@@ -6,11 +6,12 @@
 pub mod packet;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
+use crate::cache::key::{Fingerprint, Fingerprinter};
+use crate::question::Kind;
 use packet::Packet;
 
 /// Connections whose clients are known; the longest unused go first.
@@ -28,8 +29,9 @@ pub const PEEKED_BYTES: usize = 4096;
 pub struct Unread<'a> {
     /// The port of the broker's listener; 0 for a Unix socket.
     pub listener: u16,
-    /// The other end, where that is an address: for as long as the connection lasts, its name.
-    pub peer: Option<SocketAddr>,
+    /// The system's own number for this connection, which no other gets. An address and port would be
+    /// somebody else's later.
+    pub connection: Option<u64>,
     /// The first of the bytes.
     pub bytes: &'a [u8],
 }
@@ -42,8 +44,8 @@ pub struct Identity {
     pub client_id: String,
     /// The username.
     pub username: String,
-    /// The password. Whether it was the right one is not known here.
-    pub password: Vec<u8>,
+    /// The username and password. Whether it was the right one is not known here.
+    pub credentials: Fingerprint,
 }
 
 /// What the broker will probably ask.
@@ -62,6 +64,9 @@ pub enum Guess<'a> {
     Publish(&'a Identity, &'a str),
 }
 
+/// A listener, and what was guessed there: where logins are guessed right, topics need not be.
+pub type Place = (u16, Kind);
+
 #[derive(Default)]
 struct Record {
     guesses: u32,
@@ -70,60 +75,68 @@ struct Record {
 
 /// What is known of connections and listeners.
 pub struct Lookahead {
-    identities: LruCache<SocketAddr, Identity>,
-    listeners: HashMap<u16, Record>,
-}
-
-impl Default for Lookahead {
-    fn default() -> Self {
-        let mut identities = LruCache::new(NonZeroUsize::MIN);
-        identities.resize(BOUND);
-        Self { identities, listeners: HashMap::new() }
-    }
+    keys: Fingerprinter,
+    identities: LruCache<u64, Identity>,
+    records: HashMap<Place, Record>,
 }
 
 impl Lookahead {
+    /// Knows nobody yet.
+    pub fn new(keys: Fingerprinter) -> Self {
+        let mut identities = LruCache::new(NonZeroUsize::MIN);
+        identities.resize(BOUND);
+        Self { keys, identities, records: HashMap::new() }
+    }
+
     /// Reads what waits in a socket and calls `guess` for each question that the broker will probably ask.
     pub fn read(&mut self, unread: Unread<'_>, mut guess: impl FnMut(Guess<'_>)) {
-        if self
-            .listeners
-            .get(&unread.listener)
-            .is_some_and(|record| record.hits == 0 && record.guesses >= IN_VAIN)
-        {
-            return;
-        }
-        let level = unread.peer.and_then(|peer| self.identities.get(&peer)).map(|identity| identity.level);
+        let records = &self.records;
+        let is_in_vain = |kind| {
+            let record = records.get(&(unread.listener, kind));
+            record.is_some_and(|record| record.hits == 0 && record.guesses >= IN_VAIN)
+        };
+        let (no_logins, no_topics) = (is_in_vain(Kind::Connect), is_in_vain(Kind::Access));
+        let level = unread
+            .connection
+            .and_then(|connection| self.identities.get(&connection))
+            .map(|identity| identity.level);
         for packet in packet::packets(unread.bytes, level) {
             match packet {
-                Packet::Connect { level, client_id, username: Some(username), password } => {
+                Packet::Connect { level, client_id, username: Some(username), password }
+                    // The broker takes an empty name for none.
+                    if !username.is_empty() =>
+                {
                     let password = password.unwrap_or_default();
-                    if let Some(peer) = unread.peer.filter(|_| !client_id.is_empty()) {
+                    if let Some(connection) = unread.connection.filter(|_| !client_id.is_empty()) {
                         self.identities.put(
-                            peer,
+                            connection,
                             Identity {
                                 level,
                                 client_id: client_id.to_owned(),
                                 username: username.to_owned(),
-                                password: password.to_owned(),
+                                credentials: self.keys.credentials(username, password),
                             },
                         );
                     }
-                    guess(Guess::Login { username, password });
+                    if !no_logins {
+                        guess(Guess::Login { username, password });
+                    }
                 }
                 // Anonymous clients are not the API's business.
                 Packet::Connect { .. } => {
-                    unread.peer.and_then(|peer| self.identities.pop(&peer));
+                    unread.connection.and_then(|connection| self.identities.pop(&connection));
                     return;
                 }
+                Packet::Subscribe(_) | Packet::Publish(_) if no_topics => {}
                 Packet::Subscribe(filters) => {
-                    if let Some(identity) = unread.peer.and_then(|peer| self.identities.get(&peer)) {
+                    if let Some(identity) = unread.connection.and_then(|connection| self.identities.get(&connection)) {
                         for filter in filters {
                             guess(Guess::Subscribe(identity, filter));
                         }
                     }
                 }
                 Packet::Publish(topic) => {
-                    if let Some(identity) = unread.peer.and_then(|peer| self.identities.get(&peer)) {
+                    if let Some(identity) = unread.connection.and_then(|connection| self.identities.get(&connection)) {
                         guess(Guess::Publish(identity, topic));
                     }
                 }
@@ -132,13 +145,13 @@ impl Lookahead {
     }
 
     /// A question that was guessed at this listener has been sent.
-    pub fn guessed(&mut self, listener: u16) {
-        self.listeners.entry(listener).or_default().guesses += 1;
+    pub fn guessed(&mut self, place: Place) {
+        self.records.entry(place).or_default().guesses += 1;
     }
 
     /// The broker has asked a question that was guessed at this listener.
-    pub fn hit(&mut self, listener: u16) {
-        self.listeners.entry(listener).or_default().hits += 1;
+    pub fn hit(&mut self, place: Place) {
+        self.records.entry(place).or_default().hits += 1;
     }
 }
 
@@ -149,8 +162,12 @@ mod tests {
     const CONNECT: &[u8] = b"\x10\x18\x00\x04MQTT\x04\xc2\x00\x3c\x00\x02id\x00\x03joe\x00\x03\xff\x00p";
     const SUBSCRIBE: &[u8] = b"\x82\x08\x00\x01\x00\x03a/#\x00";
 
+    fn lookahead() -> Lookahead {
+        Lookahead::new(Fingerprinter::with_key(&[2; 16]))
+    }
+
     fn unread(peer: &str, bytes: &'static [u8]) -> Unread<'static> {
-        Unread { listener: 1883, peer: peer.parse().ok(), bytes }
+        Unread { listener: 1883, connection: peer.rsplit(':').next().and_then(|n| n.parse().ok()), bytes }
     }
 
     fn guesses(lookahead: &mut Lookahead, unread: Unread<'_>) -> Vec<String> {
@@ -168,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_client_is_known_by_the_connect_that_was_seen_in_its_connection() {
-        let mut lookahead = Lookahead::default();
+        let mut lookahead = lookahead();
         assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:1", SUBSCRIBE)), [""; 0]);
         assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:1", CONNECT)), ["joe"]);
         assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:1", SUBSCRIBE)), ["joe id a/#"]);
@@ -180,12 +197,12 @@ mod tests {
 
     #[test]
     fn a_listener_whose_guesses_never_hit_is_left_alone() {
-        let mut lookahead = Lookahead::default();
+        let mut lookahead = lookahead();
         for _ in 0..IN_VAIN {
-            lookahead.guessed(1883);
+            lookahead.guessed((1883, Kind::Connect));
         }
         assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:1", CONNECT)), [""; 0]);
-        lookahead.hit(1883);
+        lookahead.hit((1883, Kind::Connect));
         assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:1", CONNECT)), ["joe"]);
     }
 }

@@ -38,6 +38,8 @@ pub struct Parked {
     pub starts_clean: bool,
     /// Its username and password.
     pub credentials: Fingerprint,
+    /// How often files had been re-read when it was parked.
+    pub reload: usize,
     /// How many answers it waits for still.
     pub awaits: usize,
     /// It may come in, and only waits for topic questions that were asked ahead for it.
@@ -173,6 +175,7 @@ mod tests {
             address: None,
             username: "u".to_owned(),
             starts_clean: true,
+            reload: 0,
             awaits: 1,
             is_let_in: false,
             credentials: Fingerprinter::with_key(&[0; 16]).fields(b't', []),

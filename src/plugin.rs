@@ -12,6 +12,7 @@ mod sweep;
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -73,6 +74,7 @@ enum Refusal {
     PasswordIsNoText,
     WrongLocalPassword,
     TooManyTries(Duration),
+    ReadAgain,
     LocalRules,
     SpecialCharacters,
     Anonymous,
@@ -93,6 +95,9 @@ impl fmt::Display for Refusal {
                 "too many wrong passwords from there; to be tried again in {}s (plugin_opt_brake_after)",
                 pause.as_secs() + 1
             ),
+            Refusal::ReadAgain => {
+                f.write_str("the files were read again while its password was checked; it may try again")
+            }
             Refusal::LocalRules => f.write_str("the local user's topic rules do not allow it"),
             Refusal::SpecialCharacters => {
                 f.write_str("the username or client id holds + or # (plugin_opt_special_chars)")
@@ -139,6 +144,8 @@ pub struct Plugin {
     delays: bool,
     keys: Fingerprinter,
     loaded: RwLock<Arc<Loaded>>,
+    /// How often that was.
+    reloads: AtomicUsize,
     sessions: Sessions,
     brake: Brake,
     parking: Parking,
@@ -175,9 +182,10 @@ impl Plugin {
             parking: Parking::default(),
             subscriptions: Mutex::default(),
             fanned_out: Mutex::default(),
-            lookahead: Mutex::default(),
+            lookahead: Mutex::new(Lookahead::new(keys)),
             patience: Mutex::new(Patience::new(now)),
             loaded: RwLock::new(Arc::new(loaded)),
+            reloads: AtomicUsize::new(0),
             worker: OnceCell::new(),
             checker: OnceCell::new(),
             verdicts: Arc::new(verdicts),
@@ -282,6 +290,7 @@ impl Plugin {
                 let line = format!("Files are re-read: {}.", setup::what_is_asked(&loaded));
                 self.log.write(Level::Notice, line);
                 *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+                self.reloads.fetch_add(1, Ordering::Relaxed);
                 self.verdicts.set_target(target);
             }
             Err(errors) => {
@@ -412,6 +421,9 @@ impl fmt::Display for Who<'_> {
 
 /// Whether this client's name or id would be a wildcard in a topic filter, and that matters.
 fn is_wildcard_in_disguise(config: &Config, client: Client<'_>, username: &str) -> bool {
-    let has_wildcard = |name: &str| name.bytes().any(|byte| matches!(byte, b'+' | b'#'));
     config.special_chars == Verdict::Deny && (has_wildcard(username) || has_wildcard(client.id))
+}
+
+fn has_wildcard(name: &str) -> bool {
+    name.bytes().any(|byte| matches!(byte, b'+' | b'#'))
 }

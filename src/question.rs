@@ -72,7 +72,7 @@ impl Question<'_> {
 }
 
 /// Which of the API's two questions: each has its own URLs and its own cache times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// `auth_url`.
     Connect,

@@ -45,7 +45,9 @@ pub struct SessionName {
     pub username: String,
 }
 
-struct Session {
+/// What is known of a session.
+#[derive(Clone, Copy)]
+pub struct Session {
     /// The username and password it was let in with.
     credentials: Fingerprint,
     /// The connection that was let in last.
@@ -81,11 +83,20 @@ impl Sessions {
         Self { keys, known: Mutex::new(known), sweep: AtomicU32::new(0), turn: AtomicU64::new(0) }
     }
 
-    /// Notes that this plugin has checked this client's password and let it in.
-    pub fn admit(&self, client: Client<'_>, username: &str, credentials: Fingerprint, now: Instant) {
+    /// Notes that this plugin has checked this client's password and let it in. Returns what was known of the
+    /// session before.
+    pub fn admit(
+        &self,
+        client: Client<'_>,
+        username: &str,
+        credentials: Fingerprint,
+        now: Instant,
+    ) -> Option<Session> {
+        let key = self.key(client, username);
         let ended_at = (self.turn.load(Ordering::Relaxed), now);
         let mut known = self.known();
-        let session = known.get_or_insert_mut(self.key(client, username), || Session {
+        let before = known.peek(&key).copied();
+        let session = known.get_or_insert_mut(key, || Session {
             credentials,
             current: None,
             ended: None,
@@ -98,6 +109,7 @@ impl Sessions {
             session.ended_at = ended_at;
             session.current = Some(client.connection);
         }
+        before
     }
 
     /// Notes that a connection is closed. The event says no more than that somebody with this client id
@@ -114,13 +126,18 @@ impl Sessions {
         true
     }
 
-    /// Takes an admission back that came to nothing, because the client had gone by then.
-    pub fn withdraw(&self, client: Client<'_>, username: &str) {
-        if let Some(session) = self.known().get_mut(&self.key(client, username))
-            && session.current == Some(client.connection)
-        {
-            session.current = None;
+    /// Takes an admission back that came to nothing, because the client had gone by then: the session is what
+    /// it was `before`.
+    pub fn withdraw(&self, client: Client<'_>, username: &str, before: Option<Session>) {
+        let key = self.key(client, username);
+        let mut known = self.known();
+        if known.peek(&key).is_none_or(|session| session.current != Some(client.connection)) {
+            return;
         }
+        match before {
+            Some(before) => known.put(key, before),
+            None => known.pop(&key),
+        };
     }
 
     /// The broker has re-read its configuration and is about to check all sessions once more.
@@ -309,6 +326,17 @@ mod tests {
         sessions.admit(client(1), "alice", credentials(), now);
         sessions.close(client(1), "alice", now);
         assert!(!sessions.was_let_in(client(1), "alice", Access::Write, now + WILL_WITHIN));
+    }
+
+    #[test]
+    fn an_admission_that_came_to_nothing_changes_nothing() {
+        let (sessions, now) = (sessions(), Instant::now());
+        let before = sessions.admit(client(1), "alice", credentials(), now);
+        assert!(before.is_none());
+        let before = sessions.admit(client(2), "alice", credentials(), now);
+        sessions.withdraw(client(2), "alice", before);
+        assert!(sessions.is_connected(client(1), "alice"));
+        assert!(!sessions.was_let_in(client(2), "alice", Access::Write, now));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::cache::key::{AlreadyHashed, Fingerprint, Fingerprinter};
 use crate::cache::{Cache, Fresh, Hit};
 use crate::errands::{Errand, Errands};
 use crate::log::{Level, Log};
+use crate::lookahead::Place;
 use crate::parking::Ticket;
 use crate::question::{Answer, Kind, NoAnswer, Question, Verdict};
 use crate::random;
@@ -79,10 +80,18 @@ struct State {
     cache: Cache,
     in_flight: HashMap<Fingerprint, InFlight, AlreadyHashed>,
     /// Questions that were guessed, and at which listener, until the broker asks them.
-    guesses: LruCache<Fingerprint, u16, AlreadyHashed>,
+    guesses: LruCache<Fingerprint, Place, AlreadyHashed>,
     /// Listeners at which a guess was right since somebody asked.
-    hits: Vec<u16>,
+    hits: Vec<Place>,
+    /// Questions that were asked ahead, and when: if the answer could not be kept, asking ahead is in vain.
+    ahead: LruCache<Fingerprint, Instant, AlreadyHashed>,
 }
+
+/// How long a question is not asked ahead once more; shorter where verdicts are.
+const AHEAD_AGAIN: Duration = Duration::from_secs(10);
+
+/// Questions asked ahead that are remembered.
+const AHEAD: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
 /// Guesses that are remembered: those that the broker has not come to by then were wrong.
 const GUESSES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
@@ -93,6 +102,18 @@ impl State {
         if let Some(listener) = self.guesses.pop(&key) {
             self.hits.push(listener);
         }
+    }
+
+    /// Whether asking this ahead makes sense: its answer can be kept, and it was not tried a moment ago.
+    fn is_new_ahead(&mut self, key: Fingerprint, kind: Kind, now: Instant) -> bool {
+        let again = AHEAD_AGAIN.min(self.target.config.lifetime(kind, Verdict::Allow).mul_f64(0.8));
+        let is_fresh = |at: &Instant| now.saturating_duration_since(*at) < again;
+        if again.is_zero() || self.in_flight.contains_key(&key) || self.ahead.peek(&key).is_some_and(is_fresh)
+        {
+            return false;
+        }
+        self.ahead.put(key, now);
+        true
     }
 
     fn remember(&mut self, key: Fingerprint, kind: Kind, reply: &Reply, is_unused: bool) {
@@ -130,12 +151,15 @@ impl Verdicts {
         now: Instant,
     ) -> Self {
         let cache = Cache::new(target.config.cache_size, target.config.stale_ttl, now);
+        let mut ahead = LruCache::with_hasher(NonZeroUsize::MIN, AlreadyHashed::default());
+        ahead.resize(AHEAD);
         let state = State {
             target: Arc::new(target),
             cache,
             in_flight: HashMap::default(),
             guesses: LruCache::with_hasher(GUESSES, AlreadyHashed::default()),
             hits: Vec::new(),
+            ahead,
         };
         Self { log, errands, keys, state: Mutex::new(state) }
     }
@@ -194,7 +218,7 @@ impl Verdicts {
         let slot = Arc::clone(&in_flight.slot);
         let is_urgent = class > in_flight.class;
         in_flight.class = in_flight.class.max(class);
-        if class >= Class::Prepared {
+        if class >= Class::Parked {
             state.note_hit(key);
         }
         drop(state);
@@ -221,6 +245,9 @@ impl Verdicts {
         if self.peek(key, now).is_some() || self.is_left_alone(question.kind(), now) {
             return false;
         }
+        if matches!(listener, Listener::None) && !self.state().is_new_ahead(key, question.kind(), now) {
+            return false;
+        }
         let class = if matches!(listener, Listener::None) { Class::Ahead } else { Class::Prepared };
         self.ask(key, question, class, listener, worker);
         true
@@ -239,12 +266,12 @@ impl Verdicts {
         {
             return false;
         }
-        self.state().guesses.put(key, at);
+        self.state().guesses.put(key, (at, question.kind()));
         true
     }
 
     /// The listeners at which guesses were right since this was asked last.
-    pub fn take_hits(&self) -> Vec<u16> {
+    pub fn take_hits(&self) -> Vec<Place> {
         std::mem::take(&mut self.state().hits)
     }
 
@@ -308,7 +335,7 @@ impl Inbox for Verdicts {
         }
         let Some(in_flight) = state.in_flight.remove(&key) else { return true };
         // Nobody has come for it yet.
-        let is_unused = in_flight.class == Class::Ahead;
+        let is_unused = matches!(in_flight.class, Class::Ahead | Class::Prepared);
         state.remember(key, in_flight.kind, &reply, is_unused);
         drop(state);
         self.deliver(in_flight, &reply.answer);
@@ -317,7 +344,9 @@ impl Inbox for Verdicts {
 
     fn learn(&self, key: Fingerprint, kind: Kind, reply: Reply, from: &Arc<Target>) {
         let mut state = self.state();
-        if state.target.asks_like(from) {
+        // It may have taken longer than a question that was asked after it: what that refused stays so.
+        let is_outdated = state.cache.peek(key, reply.sent) == Some(Verdict::Deny);
+        if state.target.asks_like(from) && !is_outdated {
             state.remember(key, kind, &reply, false);
         }
     }

@@ -186,22 +186,28 @@ impl State {
         }
     }
 
-    /// How many questions of how many had no answer. Those that were sent count once for each client: one whose
-    /// name or topics make the API hang must not take it from the others.
+    /// How many questions of how many had no answer. Those that were sent count once for each client while
+    /// others are answered, or while nobody else asks: one whose name or topics make the API hang must not
+    /// take it from the others.
     fn count(&self) -> (usize, usize) {
-        let mut unanswered: Vec<Outcome> = Vec::with_capacity(RECENT);
+        let answered = self.recent.iter().filter(|(_, outcome)| *outcome == Outcome::Answered).count();
+        let mut silent_to = Vec::with_capacity(RECENT);
+        let (mut unreachable, mut silent) = (0, 0);
         for (_, outcome) in &self.recent {
-            let counts = match outcome {
-                Outcome::Answered => false,
-                Outcome::Unreachable => true,
-                Outcome::Silent(_) => !unanswered.contains(outcome),
-            };
-            if counts {
-                unanswered.push(*outcome);
+            match outcome {
+                Outcome::Answered => {}
+                Outcome::Unreachable => unreachable += 1,
+                Outcome::Silent(client) => {
+                    silent += 1;
+                    if !silent_to.contains(client) {
+                        silent_to.push(*client);
+                    }
+                }
             }
         }
-        let answered = self.recent.iter().filter(|(_, outcome)| *outcome == Outcome::Answered).count();
-        (unanswered.len(), unanswered.len() + answered)
+        let is_silent_to_all = answered == 0 && silent_to.len() >= 2;
+        let unanswered = unreachable + if is_silent_to_all { silent } else { silent_to.len() };
+        (unanswered, unanswered + answered)
     }
 }
 
@@ -240,6 +246,13 @@ mod tests {
         let opened: Vec<_> = (0..5).map(|n| breaker.unanswered(client(n), now).is_some()).collect();
         assert_eq!(opened, [false, false, false, false, true]);
         assert_eq!(breaker.admit(now), Admission::Refuse);
+    }
+
+    #[test]
+    fn an_api_that_is_silent_to_all_of_few_clients_opens_it() {
+        let now = Instant::now();
+        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        assert_eq!((0..5).filter(|n| breaker.unanswered(client(n % 2), now).is_some()).count(), 1);
     }
 
     #[test]

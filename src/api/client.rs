@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{CACHE_CONTROL, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 use tokio::time::timeout;
 
 use super::breaker::{Admission, Opened};
@@ -153,6 +153,10 @@ impl Target {
         match result {
             None => (Answer::None(NoAnswer::TimedOut(limit)), None),
             Some(Err(error)) => {
+                if error.is_connect() {
+                    // It may have moved.
+                    self.resolver.forget();
+                }
                 let reason = NoAnswer::Transport(cause(&error));
                 if in_time {
                     silence(&reason);
@@ -285,36 +289,64 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
     let mut innermost: Option<&(dyn Error + 'static)> = None;
     let mut next = error.source();
     while let Some(error) = next {
-        if let Some(certificate) = certificate_error(error) {
-            return certificate.to_owned();
+        if let Some(cause) = tls_cause(error) {
+            return cause;
         }
         innermost = Some(error);
         next = error.source();
     }
-    innermost.map_or_else(|| "the request failed".to_owned(), ToString::to_string)
+    let text = innermost.map_or_else(|| "the request failed".to_owned(), ToString::to_string);
+    match text.as_str() {
+        // How the libraries put it when one side talks TLS and the other does not.
+        "tls handshake eof" => {
+            "the API hung up in the TLS handshake; does it speak TLS on this port?".to_owned()
+        }
+        "invalid HTTP version parsed" => {
+            format!("what came back is no HTTP ({text}); does it take an https:// URL?")
+        }
+        _ => text,
+    }
 }
 
-/// What is wrong with the API's certificate, if this error is about it.
-fn certificate_error(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-    let error = inner.map_or(error, |inner| inner as &(dyn Error + 'static));
-    let rustls::Error::InvalidCertificate(wrong) = error.downcast_ref()? else { return None };
-    Some(match wrong {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "the API's certificate has expired"
+/// What went wrong with TLS, if this error is about it.
+fn tls_cause(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut error = error;
+    // Errors of TLS come wrapped as those of a stream, more than once, and such a wrapper is not its source.
+    while let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref()) {
+        error = inner;
+    }
+    Some(match error.downcast_ref()? {
+        rustls::Error::InvalidCertificate(wrong) => certificate_cause(wrong),
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the API wants a client certificate (plugin_opt_tls_cert_file)".to_owned()
         }
+        rustls::Error::AlertReceived(alert) => {
+            format!("the API broke TLS off ({alert:?}); if it wants a client certificate, not this one")
+        }
+        rustls::Error::InvalidMessage(_) => {
+            "what came back is no TLS; does the API take an http:// URL on this port?".to_owned()
+        }
+        _ => return None,
+    })
+}
+
+fn certificate_cause(wrong: &CertificateError) -> String {
+    let cause = match wrong {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "the API's certificate is not valid yet; is this machine's clock right?"
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "the API's certificate is for another name than the URL's"
+            "is not valid yet; is this machine's clock right?"
         }
         CertificateError::UnknownIssuer => {
-            "the API's certificate is self-signed or from an authority that is not trusted here \
-             (plugin_opt_tls_ca_file)"
+            "is self-signed or from an authority that is not trusted here (plugin_opt_tls_ca_file)"
         }
-        _ => "the API's certificate is not valid",
-    })
+        // The reason is a type of a library below the TLS library's.
+        wrong if format!("{wrong:?}").contains("CaUsedAsEndEntity") => {
+            "is an authority's, as self-signed ones often are (CA:TRUE): a server needs one of its own"
+        }
+        // Says for which names it is.
+        wrong => return format!("the API's certificate is not valid: {wrong}"),
+    };
+    format!("the API's certificate {cause}")
 }
 
 #[cfg(test)]

@@ -11,8 +11,9 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// Resolves by `/etc/hosts` and the servers of `/etc/resolv.conf`.
 ///
-/// Both files are read at the first look-up and again after a look-up that failed, since a machine that
-/// is just booting may get its name servers after its broker.
+/// Both files are read at the first look-up and again after a look-up that failed or was given up, and after a
+/// connection that could not be made: a machine that is just booting may get its name servers after its
+/// broker, and an API may move.
 #[derive(Default, Clone)]
 pub(super) struct Resolver {
     current: Arc<Mutex<Option<TokioResolver>>>,
@@ -31,7 +32,8 @@ impl Resolver {
         Ok(resolver)
     }
 
-    fn forget(&self) {
+    /// Reads the files again next time, and remembers no address.
+    pub(super) fn forget(&self) {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

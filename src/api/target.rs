@@ -33,6 +33,7 @@ pub struct Target {
     pub(super) fresh_client: Client,
     connect: Endpoints,
     access: Endpoints,
+    pub(super) resolver: Resolver,
     headers: HeaderMap,
     tls_files: [Vec<u8>; 3],
 }
@@ -67,7 +68,9 @@ pub enum TargetError {
     NotAHeader(String, PathBuf, usize),
     /// A file has no PEM in it that serves its purpose; what was expected.
     NotPem(String, PathBuf, &'static str),
-    /// Certificate and key do not go together, or no system roots could be loaded.
+    /// Certificate and key do not go together; the option that names the certificate.
+    NoPair(String, String),
+    /// TLS does not work, say because no system roots could be loaded.
     Tls(String),
 }
 
@@ -87,6 +90,12 @@ impl fmt::Display for TargetError {
             }
             TargetError::NotPem(option, path, expected) => {
                 write!(f, "{option}: {}: expected {expected}", path.display())
+            }
+            TargetError::NoPair(option, cause) => {
+                write!(
+                    f,
+                    "{option}: the certificate and the key in tls_key_file do not go together ({cause})"
+                )
             }
             TargetError::Tls(cause) => write!(f, "TLS towards the API cannot be set up ({cause})"),
         }
@@ -120,9 +129,13 @@ impl Target {
             read_if_set(config.called("tls_cert_file"), config.tls_cert_file.as_deref())?,
             read_if_set(config.called("tls_key_file"), config.tls_key_file.as_deref())?,
         ];
+        let resolver = Resolver::default();
+        let build =
+            |idle_connections| build_client(config, &headers, &tls_files, &resolver, idle_connections);
         Ok(Self {
-            client: Mutex::new(build_client(config, &headers, &tls_files, config.max_requests)?),
-            fresh_client: build_client(config, &headers, &tls_files, 0)?,
+            client: Mutex::new(build(config.max_requests)?),
+            fresh_client: build(0)?,
+            resolver,
             connect: Endpoints::new(&config.auth_urls, config),
             access: Endpoints::new(&config.acl_urls, config),
             config: Arc::clone(config),
@@ -146,11 +159,12 @@ impl Target {
         self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(now))
     }
 
-    /// Lets go of all kept connections.
+    /// Lets go of kept connections and known addresses: an API that is silent on them may be back on others.
     pub(super) fn renew_connections(&self) {
-        let client = build_client(&self.config, &self.headers, &self.tls_files, self.config.max_requests);
-        // It could be built before; if not now, the old one is better than none.
-        if let Ok(client) = client {
+        self.resolver.forget();
+        let idle = self.config.max_requests;
+        // It was built before, from the same files. If not, the old one goes on.
+        if let Ok(client) = build_client(&self.config, &self.headers, &self.tls_files, &self.resolver, idle) {
             *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
         }
     }
@@ -167,6 +181,7 @@ fn build_client(
     config: &Config,
     headers: &HeaderMap,
     tls_files: &[Vec<u8>; 3],
+    resolver: &Resolver,
     idle_connections: usize,
 ) -> Result<Client, TargetError> {
     let [authorities, certificate, key] = tls_files;
@@ -182,7 +197,7 @@ fn build_client(
         .connect_timeout(config.connect_timeout)
         .pool_idle_timeout(IDLE_CONNECTION)
         .pool_max_idle_per_host(idle_connections)
-        .dns_resolver(Resolver::default())
+        .dns_resolver(resolver.clone())
         .connector_layer(Watch)
         .tls_danger_accept_invalid_certs(config.tls_insecure);
     let needs_tls = config.auth_urls.iter().chain(&config.acl_urls).any(|url| url.scheme() == "https");
@@ -204,7 +219,12 @@ fn build_client(
             .map_err(|_| TargetError::NotPem(config.called("tls_cert_file"), path.clone(), expected))?;
         builder = builder.identity(identity);
     }
-    builder.build().map_err(|error| TargetError::Tls(super::client::cause(&error)))
+    builder.build().map_err(|error| match super::client::cause(&error) {
+        cause if config.tls_cert_file.is_some() && cause.contains("key") => {
+            TargetError::NoPair(config.called("tls_cert_file"), cause)
+        }
+        cause => TargetError::Tls(cause),
+    })
 }
 
 fn read_if_set(option: String, path: Option<&Path>) -> Result<Vec<u8>, TargetError> {

@@ -18,6 +18,8 @@ const FIRST: c_int = 256;
 #[derive(Default)]
 pub(super) struct Sockets {
     next: c_int,
+    /// `RLIMIT_NOFILE`: poll refuses to look at more than that at once. 0: not known yet.
+    limit: c_int,
     /// The local ports on which this process listens; 0: a Unix socket.
     listeners: HashSet<u16>,
 }
@@ -27,23 +29,29 @@ impl Sockets {
     /// longer than until `deadline`.
     pub(super) fn look(&mut self, deadline: Instant, mut see: impl FnMut(Unread<'_>)) {
         if self.listeners.is_empty() {
+            self.limit = descriptor_limit();
             self.listeners = (0..FIRST).filter(|fd| is_listening(*fd)).filter_map(local_port).collect();
         }
         let start = self.next;
         let mut wrapped = false;
         while Instant::now() < deadline {
-            let mut polled: Vec<libc::pollfd> = (self.next..self.next.saturating_add(CHUNK))
+            let chunk = CHUNK.min(self.limit);
+            let mut polled: Vec<libc::pollfd> = (self.next..self.next.saturating_add(chunk))
                 .map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 })
                 .collect();
             // SAFETY: the array is as long as said. A time-out of 0 never waits, and a number that is no
             // descriptor is reported as such.
-            let ready = unsafe { libc::poll(polled.as_mut_ptr(), CHUNK.cast_unsigned().into(), 0) };
+            let ready = unsafe { libc::poll(polled.as_mut_ptr(), chunk.cast_unsigned().into(), 0) };
             let all_free = polled.iter().all(|entry| entry.revents & libc::POLLNVAL != 0);
             if ready < 0 || (all_free && wrapped) {
                 self.next = 0;
                 return;
             }
-            for entry in polled.iter().filter(|entry| entry.revents & libc::POLLIN != 0) {
+            for entry in polled
+                .iter()
+                // Reading from a broken connection would take its error away from the broker.
+                .filter(|entry| entry.revents & (libc::POLLIN | libc::POLLERR) == libc::POLLIN)
+            {
                 if Instant::now() >= deadline {
                     self.next = entry.fd;
                     return;
@@ -55,7 +63,7 @@ impl Sockets {
                 self.next = 0;
                 wrapped = true;
             } else {
-                self.next = self.next.saturating_add(CHUNK);
+                self.next = self.next.saturating_add(chunk);
             }
             if wrapped && self.next >= start {
                 return;
@@ -78,9 +86,17 @@ impl Sockets {
         if let Ok(length) = usize::try_from(length)
             && length > 0
         {
-            see(Unread { listener, peer: peer(fd), bytes: &bytes[..length] });
+            see(Unread { listener, connection: cookie(fd), bytes: &bytes[..length] });
         }
     }
+}
+
+fn descriptor_limit() -> c_int {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes to a struct on this stack.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    let current = c_int::try_from(limit.rlim_cur).unwrap_or(c_int::MAX);
+    if result == 0 { current.max(1) } else { FIRST }
 }
 
 fn is_listening(fd: c_int) -> bool {
@@ -103,8 +119,15 @@ fn local_port(fd: c_int) -> Option<u16> {
     inet(&address).map(|address| address.port())
 }
 
-fn peer(fd: c_int) -> Option<SocketAddr> {
-    inet(&name_of(fd, libc::getpeername)?.0)
+/// The kernel's own number for a socket, which it gives to no other as long as it runs (Linux 4.12).
+fn cookie(fd: c_int) -> Option<u64> {
+    let mut cookie = 0u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: value and length live on this stack and fit together.
+    let result = unsafe {
+        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_COOKIE, (&raw mut cookie).cast(), &raw mut length)
+    };
+    (result == 0).then_some(cookie)
 }
 
 type NameCall = unsafe extern "C" fn(c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> c_int;

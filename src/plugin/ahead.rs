@@ -5,16 +5,19 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::{Plugin, is_wildcard_in_disguise};
+use super::{Plugin, has_wildcard, is_wildcard_in_disguise};
 use crate::api::worker::Worker;
 use crate::brake::Try;
 use crate::lookahead::{Guess, Identity};
-use crate::question::{Access, Question};
+use crate::question::{Access, Kind, Question};
 use crate::sessions::Client;
 use crate::verdicts::Listener;
 
 /// The longest that one look into the sockets takes from whoever waits for the API anyway.
 const LOOK: Duration = Duration::from_millis(2);
+
+/// The longest that asking for the listeners of one message takes.
+const FAN_OUT: Duration = Duration::from_millis(10);
 
 impl Plugin {
     /// Has the questions asked that wait unread in the sockets of other clients. The broker waits for an
@@ -24,14 +27,19 @@ impl Plugin {
             return;
         }
         let mut lookahead = self.lookahead.lock().unwrap_or_else(PoisonError::into_inner);
-        for listener in self.verdicts.take_hits() {
-            lookahead.hit(listener);
+        for place in self.verdicts.take_hits() {
+            lookahead.hit(place);
         }
         self.host.look_ahead(now + LOOK, &mut |unread| {
-            let mut sent = 0;
-            lookahead.read(unread, |guess| sent += self.ask_guess(guess, unread.listener, worker, now));
-            for _ in 0..sent {
-                lookahead.guessed(unread.listener);
+            let mut sent = Vec::new();
+            lookahead.read(unread, |guess| {
+                let kind = if matches!(guess, Guess::Login { .. }) { Kind::Connect } else { Kind::Access };
+                if self.ask_guess(guess, unread.listener, worker, now) > 0 {
+                    sent.push(kind);
+                }
+            });
+            for kind in sent {
+                lookahead.guessed((unread.listener, kind));
             }
         });
     }
@@ -54,17 +62,18 @@ impl Plugin {
                     return 0;
                 }
                 let question = Question::Connect { username, password: password_text };
+                if self.verdicts.peek(credentials, now).is_some()
+                    || !self.brake.takes_one_ahead(&attempt, &config.brake, now)
+                {
+                    return 0;
+                }
                 usize::from(self.verdicts.ask_guess(&question, listener, now, worker))
             }
             Guess::Subscribe(identity, filter) => {
                 self.ask_topic_guess(identity, filter, Access::Subscribe, listener, worker, now)
             }
             Guess::Publish(identity, topic) => {
-                let sent = self.ask_topic_guess(identity, topic, Access::Write, listener, worker, now);
-                if sent > 0 {
-                    self.fan_out(topic, now);
-                }
-                sent
+                self.ask_topic_guess(identity, topic, Access::Write, listener, worker, now)
             }
         }
     }
@@ -78,10 +87,9 @@ impl Plugin {
         worker: &Worker,
         now: Instant,
     ) -> usize {
-        let Identity { client_id, username, password, .. } = identity;
+        let Identity { client_id, username, credentials, .. } = identity;
         // Or an attacker could have the API asked in a victim's name.
-        let credentials = self.keys.credentials(username, password);
-        if !self.sessions.is_connected_with(client_id, username, credentials) {
+        if !self.sessions.is_connected_with(client_id, username, *credentials) {
             return 0;
         }
         let loaded = self.loaded();
@@ -111,12 +119,18 @@ impl Plugin {
         if self.patience().is_tickless(now) {
             fanned_out.clear();
         }
-        if !fanned_out.insert(self.keys.fields(b'f', [topic.as_bytes()])) {
+        let message = self.keys.fields(b'f', [topic.as_bytes()]);
+        if !fanned_out.insert(message) {
             return;
         }
         drop(fanned_out);
+        let mut is_cut_short = false;
         let Ok(worker) = self.worker() else { return };
         self.subscriptions().listeners(topic, |client_id, username| {
+            is_cut_short |= now.elapsed() > FAN_OUT;
+            if is_cut_short {
+                return;
+            }
             let client = Client { connection: 0, id: client_id, address: None, starts_clean: true };
             if loaded.users.get(username).is_none()
                 && !is_wildcard_in_disguise(&loaded.config, client, username)
@@ -125,6 +139,10 @@ impl Plugin {
                 self.verdicts.ask_ahead(&question, Listener::None, now, worker);
             }
         });
+        if is_cut_short {
+            // The rest when the broker waits next.
+            self.fanned_out().remove(&message);
+        }
     }
 
     /// Asks what a client that was just let in is expected to want (`acl_prefetch`). `listener` makes whoever
@@ -141,7 +159,9 @@ impl Plugin {
         if config.acl_prefetch.is_empty()
             || config.acl_urls.is_empty()
             || loaded.users.get(username).is_some()
-            || is_wildcard_in_disguise(config, client, username)
+            // Also where `special_chars allow` lets them pass: never into a `%c` or `%u`.
+            || has_wildcard(username)
+            || has_wildcard(client.id)
         {
             return 0;
         }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::checker::{Check, Checker};
@@ -13,7 +14,7 @@ use crate::cache::key::Fingerprint;
 use crate::errands::Errand;
 use crate::parking::{Parked, Ticket};
 use crate::question::{Answer, NoAnswer, Question, Verdict};
-use crate::sessions::Client;
+use crate::sessions::{Client, Session};
 use crate::verdicts::Listener;
 
 /// A CONNECT.
@@ -97,6 +98,8 @@ impl Plugin {
         let key = attempt.credentials;
         if let Some(remembered) = self.remembered(key, &question, now) {
             if remembered.is_first_use {
+                // As good as having asked now, and so only where asking now would be right.
+                self.brake_on(attempt, now)?;
                 self.settle(attempt, remembered.result, now)?;
             } else {
                 remembered.result?;
@@ -144,7 +147,7 @@ impl Plugin {
     ) -> Result<Ruling, Refusal> {
         let settings = self.loaded().config.brake;
         match &result {
-            Ok(()) => self.brake.let_in(&attempt.as_try(), &settings, now),
+            Ok(()) => self.brake.let_in(&attempt.as_try(), now),
             Err(refusal) if refusal.is_about_the_password() => {
                 self.brake.refused(&attempt.as_try(), &settings, now);
             }
@@ -217,6 +220,7 @@ impl Plugin {
             username: attempt.username.to_owned(),
             starts_clean: attempt.client.starts_clean,
             credentials: attempt.credentials,
+            reload: self.reloads.load(Ordering::Relaxed),
             awaits: 1,
             is_let_in: false,
         }))
@@ -229,7 +233,15 @@ impl Plugin {
             match errand {
                 Errand::Answered(ticket, answer) => self.complete(ticket, verdict_of(answer), now),
                 Errand::PasswordChecked(ticket, matches) => {
-                    let result = if matches { Ok(()) } else { Err(Refusal::WrongLocalPassword) };
+                    let is_outdated = self
+                        .parking
+                        .get(ticket)
+                        .is_some_and(|parked| parked.reload != self.reloads.load(Ordering::Relaxed));
+                    let result = match matches {
+                        true if is_outdated => Err(Refusal::ReadAgain),
+                        true => Ok(()),
+                        false => Err(Refusal::WrongLocalPassword),
+                    };
                     self.complete(ticket, result, now);
                 }
                 Errand::Revoked(session, status) => self.revoke(&session, status),
@@ -275,19 +287,29 @@ impl Plugin {
         let username = parked.username.as_str();
         self.parking.end(ticket);
         // Before the broker hears of it: it may ask about topics before it returns.
-        self.admit(client, username, parked.credentials, now);
+        let before = self.admit(client, username, parked.credentials, now);
         self.host.complete_login(client.id, true);
         // It may be gone, or refused by the broker itself.
         if !self.host.is_session(client.id, client.connection) {
-            self.sessions.withdraw(client, username);
+            self.sessions.withdraw(client, username, before);
         }
     }
 
-    fn admit(&self, client: Client<'_>, username: &str, credentials: Fingerprint, now: Instant) {
-        self.sessions.admit(client, username, credentials, now);
+    fn admit(
+        &self,
+        client: Client<'_>,
+        username: &str,
+        credentials: Fingerprint,
+        now: Instant,
+    ) -> Option<Session> {
+        // A request to the broker's HTTP listener has no session, and an id that a client may have.
+        if !self.host.is_broker_thread() {
+            return None;
+        }
         if client.starts_clean {
             self.subscriptions().remove_client(client.id);
         }
+        self.sessions.admit(client, username, credentials, now)
     }
 
     pub(super) fn refuse_login(
