@@ -192,7 +192,6 @@ const MISTAKES: &[(&str, usize, &[&str])] = &[
     ("anonymous = 'allow'\nanonymous", 2, &[]),
     ("anonymous = allow", 1, &[]),
     ("\u{feff}\n\u{0}", 2, &[]),
-    ("acl_checks = ['read', 'write']", 1, &["acl_checks"]),
     ("acl_prefetch = 'own a/b'", 1, &["acl_prefetch", "own a/b"]),
     ("auth_mode = 'sometimes'", 1, &["auth_mode", "sometimes"]),
     ("\nuser = 'carol:no hash'", 2, &["user"]),

@@ -9,12 +9,9 @@ use std::time::Duration;
 mod support;
 use support::broker::{plugin, plugin_line};
 use support::{
-    A_WHILE, Broker, Client, Connect, MockApi, PATIENCE, Protocol, Reply, Setup, Version, api, broker_asking,
-    eventually, on_every_broker, reason,
+    A_WHILE, Broker, Client, Connect, MockApi, PATIENCE, Protocol, Reply, Setup, Version, api,
+    assert_unnoticed, broker_asking, eventually, on_every_broker, reason,
 };
-
-/// What a client may feel of a reload, on a machine that is busy.
-const UNNOTICED: Duration = Duration::from_millis(300);
 
 /// The ways to a broker in which a reload goes differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,13 +122,15 @@ fn everybody_stays_whatever_the_api_does() {
             .collect();
         let mut survive = |state: &str| {
             let mut bystander = clients.pop().unwrap();
-            let ((), stall) = bystander.longest_ping_during(|| {
-                for _ in 0..3 {
+            let what = format!("{way:?}, {state}: a ping beside a reload");
+            assert_unnoticed(&what, || {
+                let while_it_reloads = || {
                     reload(&broker);
                     thread::sleep(Duration::from_millis(100));
-                }
+                };
+                bystander.longest_ping_during(while_it_reloads).1
             });
-            assert!(stall < UNNOTICED, "{way:?}, {state}: a ping took {stall:?}");
+            reload(&broker);
             clients.push(bystander);
             assert_all_stay(&mut clients, &format!("{way:?}, {state}"));
         };
@@ -153,14 +152,18 @@ fn a_crowd_does_not_make_the_broker_stand_still() {
         let mut bystander = Plain.login("bystander", "secret").accepted(broker.port());
         let mut crowd: Vec<_> =
             (0..400).map(|n| Plain.login(&format!("u{n}"), "secret").accepted(broker.port())).collect();
-        api.forget_requests();
         api.answer(Reply::status(200).after(Duration::from_millis(20)));
-        let ((), stall) = bystander.longest_ping_during(|| {
-            reload(&broker);
-            api.wait_for_requests(401, PATIENCE);
+        // In a row it would be 8 s.
+        assert_unnoticed("a ping beside a reload with 400 sessions", || {
+            api.forget_requests();
+            let while_it_reloads = || {
+                reload(&broker);
+                api.wait_for_requests(401, PATIENCE);
+            };
+            let ((), stall) = bystander.longest_ping_during(while_it_reloads);
+            assert_eq!(api.logins().len(), 401, "everybody is asked about once");
+            stall
         });
-        assert!(stall < UNNOTICED, "a ping took {stall:?}; in a row it would be 8 s");
-        assert_eq!(api.logins().len(), 401, "everybody is asked about once");
         let most = api.most_concurrent();
         assert!(most <= 16, "{most} questions at once");
         assert_all_stay(&mut crowd, "400 of them");
@@ -463,14 +466,11 @@ fn a_will_that_is_held_back_costs_a_session_nothing() {
         let mut client = connect.clone().will(will).will_delay(1).accepted(broker.port());
         assert!(client.may_subscribe("news/#"));
         drop(client);
-        let will = watcher.receive(Duration::from_secs(4));
+        let will = watcher.receive(PATIENCE / 2);
         reload(&broker);
         watcher.publish_acknowledged("news/1", "kept");
         assert_gets_queued(&connect, broker.port(), "kept", "after a reload");
-        // 2.0 does not tell a plugin whether a session sleeps or has ended.
-        if version.is_2_1() {
-            assert_eq!(will.expect("the will").payload, b"gone");
-        }
+        assert_eq!(will.expect("the will").payload, b"gone");
     });
 }
 
@@ -632,19 +632,29 @@ fn who_left_before_a_reload_is_a_stranger_after_it() {
         }
         let api = open_api();
         let broker = way.to(version, &api).option("brake_after", 0).option("deny_cache_ttl", 0).start();
-        let port = way.port(&broker);
-        let logins: Vec<_> = (0..CROWD).map(|n| way.login(&format!("u{n}"), "secret")).collect();
-        drop(logins.iter().map(|login| login.accepted(port)).collect::<Vec<_>>());
-        thread::sleep(A_WHILE);
-        reload(&broker);
-        api.answer(Reply::status(403));
-        // Everybody comes again, in ever other places.
-        for shift in 0..20 {
-            let mut sockets: Vec<_> = (0..CROWD).map(|_| Client::open(port, Protocol::V5)).collect();
-            for (place, socket) in sockets.iter_mut().enumerate() {
-                let number = (place + CROWD - 10 + shift) % CROWD;
-                socket.send(&logins[number].packet());
-                assert_ne!(socket.connack(PATIENCE), Some(reason::SUCCESS), "{way:?}: u{number} is let in");
+        let port = broker.port();
+        // 2.0 does not say whether a session of MQTT 5 is kept: some doubt right after a reload is excused.
+        for (connect, protocol, pause) in [
+            (Connect::v3 as fn(String) -> Connect, Protocol::V3_1_1, Duration::ZERO),
+            (Connect::v5, Protocol::V5, Duration::from_secs(2)),
+        ] {
+            api.answer(Reply::status(200));
+            let logins: Vec<_> =
+                (0..CROWD).map(|n| connect(format!("u{n}")).login(format!("u{n}"), "secret")).collect();
+            drop(logins.iter().map(|login| login.accepted(port)).collect::<Vec<_>>());
+            thread::sleep(A_WHILE);
+            reload(&broker);
+            api.answer(Reply::status(403));
+            thread::sleep(pause);
+            // Everybody comes again, in ever other places.
+            for shift in 0..20 {
+                let mut sockets: Vec<_> = (0..CROWD).map(|_| Client::open(port, protocol)).collect();
+                for (place, socket) in sockets.iter_mut().enumerate() {
+                    let number = (place + CROWD - 10 + shift) % CROWD;
+                    socket.send(&logins[number].packet());
+                    let code = socket.connack(PATIENCE);
+                    assert_ne!(code, Some(reason::SUCCESS), "{way:?}, {protocol:?}: u{number} is let in");
+                }
             }
         }
     });
@@ -673,20 +683,24 @@ fn nobody_passes_for_a_restored_session() {
 #[test]
 fn blocking_mode_makes_no_difference() {
     let api = open_api();
-    let broker = Plain.to(Version::V2_1, &api).option("auth_mode", "blocking").start();
+    let broker =
+        Plain.to(Version::V2_1, &api).option("auth_mode", "blocking").option("deny_cache_ttl", 0).start();
     let mut bystander = Plain.login("bystander", "secret").accepted(broker.port());
-    let mut revoked = Plain.login("revoked", "secret").accepted(broker.port());
     let mut other = Plain.login("other", "secret").accepted(broker.port());
-    api.answer_with(|request| {
-        let status = if request.field("username") == "revoked" { 403 } else { 200 };
-        Reply::status(status).after(Duration::from_secs(1))
+    assert_unnoticed("a ping beside a reload", || {
+        api.answer(Reply::status(200));
+        let mut revoked = Plain.login("revoked", "secret").accepted(broker.port());
+        api.answer_with(|request| {
+            let status = if request.field("username") == "revoked" { 403 } else { 200 };
+            Reply::status(status).after(Duration::from_secs(1))
+        });
+        let (is_gone, stall) = bystander.longest_ping_during(|| {
+            reload(&broker);
+            revoked.wait_until_closed(PATIENCE)
+        });
+        assert!(is_gone);
+        stall
     });
-    let (gone, stall) = bystander.longest_ping_during(|| {
-        reload(&broker);
-        revoked.wait_until_closed(PATIENCE)
-    });
-    assert!(gone);
-    assert!(stall < UNNOTICED, "a ping took {stall:?}");
     assert_all_stay([&mut other], "it is allowed");
 }
 
