@@ -43,7 +43,7 @@ test: ## run all tests, against every broker (ARGS='--test NAME': some of them)
 	@scripts/setup.sh tests
 	@scripts/brokers.sh all
 	$(CARGO) build --lib
-	$(CARGO) test $(ARGS)
+	@scripts/test.sh $(ARGS)
 
 .PHONY: soak
 soak: ## let clients and a moody API at the brokers for ten minutes (MINUTES=60: longer)

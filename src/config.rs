@@ -85,7 +85,7 @@ pub struct Config {
     /// Where more options are, and are read again on SIGHUP.
     pub config_file: Option<PathBuf>,
     /// Where the options stand that `config_file` set.
-    places: HashMap<&'static str, Place>,
+    places: Places,
 }
 
 /// Who waits while the API decides about a login.
@@ -313,6 +313,17 @@ pub enum Place {
     File(PathBuf, usize),
 }
 
+/// Where the options of a configuration file stand. That makes no difference to what they say, so all of
+/// these are equal.
+#[derive(Debug, Clone, Default)]
+struct Places(HashMap<&'static str, Place>);
+
+impl PartialEq for Places {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
 /// A mistake in the configuration: where, what was found, what was expected.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ConfigError {
@@ -438,7 +449,7 @@ impl Config {
 
     /// What an option is called where it stands: `plugin_opt_NAME`, or a file, a line and its name.
     pub fn called(&self, option: &'static str) -> String {
-        Named(self.places.get(option).unwrap_or(&Place::Broker), option).to_string()
+        Named(self.places.0.get(option).unwrap_or(&Place::Broker), option).to_string()
     }
 
     /// Whether topic checks are this plugin's business at all.
@@ -498,7 +509,7 @@ impl Config {
                 longest: Duration::ZERO,
             },
             config_file: None,
-            places: HashMap::new(),
+            places: Places::default(),
         };
         for spec in OPTIONS.iter().filter(|spec| !spec.default.is_empty()) {
             let taken = (spec.set)(&mut config, spec.default);
@@ -524,7 +535,7 @@ impl Reading {
             return;
         };
         if let Place::File(..) = place {
-            self.config.places.insert(spec.name, place.clone());
+            self.config.places.0.insert(spec.name, place.clone());
         }
         let times = self.given.entry(spec.name).or_insert(0);
         *times += 1;

@@ -257,7 +257,9 @@ impl Plugin {
     /// MOSQ_EVT_DISCONNECT, and MOSQ_EVT_CLIENT_OFFLINE where there is one. Where there is not, a session may
     /// stay after either.
     pub fn disconnected(&self, client: Client<'_>, username: &str, session_stays: bool, now: Instant) {
-        if self.sessions.close(client, username, now) && !session_stays {
+        // Those that another let in are known by nothing but their id.
+        let is_gone = self.sessions.close(client, username, now) || !self.sessions.has(client, username);
+        if is_gone && !session_stays {
             self.subscriptions().remove_client(client.id);
         }
     }
@@ -336,8 +338,7 @@ impl Plugin {
         // The broker's HTTP listener has a thread of its own: only requests to it wait there.
         let freezes = self.host.is_broker_thread();
         let timeout = self.loaded().config.timeout;
-        let client = self.keys.client(question);
-        let limit = if freezes { self.patience().limit(client, timeout, now) } else { timeout };
+        let limit = if freezes { self.patience().limit(key, timeout, now) } else { timeout };
         if limit.is_zero() {
             // Nobody waits, but the answer will be there when the client comes again.
             self.verdicts.ask(key, question, Class::Background, Listener::None, worker);
@@ -355,7 +356,7 @@ impl Plugin {
         if freezes {
             let answered = matches!(answer, Some(Answer::Verdict { .. }));
             let answered_at = Instant::now();
-            self.patience().waited(client, answered, answered_at.duration_since(now), timeout, answered_at);
+            self.patience().waited(key, answered, answered_at.duration_since(now), timeout, answered_at);
         }
         let result = login::verdict_of(answer.unwrap_or(Answer::None(NoAnswer::TimedOut(limit))));
         self.or_stale(key, result, Instant::now())

@@ -176,6 +176,12 @@ impl Sessions {
         same
     }
 
+    /// Whether anybody of this id and name was let in here.
+    pub fn has(&self, client: Client<'_>, username: &str) -> bool {
+        let key = self.key(client, username);
+        self.known().contains(&key)
+    }
+
     /// Whether a connection is, or was, that of a session that was let in.
     pub fn is_known(&self, client: Client<'_>, username: &str) -> bool {
         let key = self.key(client, username);

@@ -13,8 +13,8 @@ const BOUND: usize = 1_000_000;
 struct Subscriber {
     client_id: Box<str>,
     username: Box<str>,
-    /// The nodes of its filters.
-    nodes: Vec<usize>,
+    /// The nodes of its filters, and whether as a shared subscription.
+    nodes: Vec<(usize, bool)>,
 }
 
 /// A level of the filters that begin alike.
@@ -23,8 +23,8 @@ struct Node {
     /// Where it hangs, and by which level; none for the root.
     parent: Option<(usize, Box<str>)>,
     children: HashMap<Box<str>, usize>,
-    /// The subscribers of the filter that ends here.
-    subscribers: Vec<usize>,
+    /// The subscribers of the filter that ends here, and whether with others in a group.
+    subscribers: Vec<(usize, bool)>,
 }
 
 /// Filters and their subscribers, as a tree of levels.
@@ -68,17 +68,18 @@ impl Subscriptions {
             None => self.add_subscriber(client_id, username),
         };
         let mut node = ROOT;
-        for level in shared_part(filter).split('/') {
+        let (filter, is_shared) = shared_part(filter);
+        for level in filter.split('/') {
             node = match self.nodes[node].children.get(level) {
                 Some(&child) => child,
                 None => self.add_node(node, level),
             };
         }
-        if !self.nodes[node].subscribers.contains(&subscriber)
-            && let Some(entry) = &mut self.subscribers[subscriber]
+        if let Some(entry) = &mut self.subscribers[subscriber]
+            && !entry.nodes.contains(&(node, is_shared))
         {
-            entry.nodes.push(node);
-            self.nodes[node].subscribers.push(subscriber);
+            entry.nodes.push((node, is_shared));
+            self.nodes[node].subscribers.push((subscriber, is_shared));
             self.count += 1;
         }
     }
@@ -87,13 +88,14 @@ impl Subscriptions {
     pub fn remove(&mut self, client_id: &str, filter: &str) {
         let Some(&subscriber) = self.by_client_id.get(client_id) else { return };
         let mut node = ROOT;
-        for level in shared_part(filter).split('/') {
+        let (filter, is_shared) = shared_part(filter);
+        for level in filter.split('/') {
             match self.nodes[node].children.get(level) {
                 Some(&child) => node = child,
                 None => return,
             }
         }
-        self.unsubscribe(subscriber, node);
+        self.unsubscribe(subscriber, node, is_shared);
         if self.subscribers[subscriber].as_ref().is_some_and(|entry| entry.nodes.is_empty()) {
             self.remove_client(client_id);
         }
@@ -103,8 +105,8 @@ impl Subscriptions {
     pub fn remove_client(&mut self, client_id: &str) {
         let Some(subscriber) = self.by_client_id.remove(client_id) else { return };
         let nodes = self.subscribers[subscriber].as_ref().map(|entry| entry.nodes.clone());
-        for node in nodes.unwrap_or_default() {
-            self.unsubscribe(subscriber, node);
+        for (node, is_shared) in nodes.unwrap_or_default() {
+            self.unsubscribe(subscriber, node, is_shared);
         }
         self.subscribers[subscriber] = None;
         self.free_subscribers.push(subscriber);
@@ -142,7 +144,7 @@ impl Subscriptions {
     }
 
     fn tell(&self, node: usize, listener: &mut dyn FnMut(&str, &str)) {
-        for &index in &self.nodes[node].subscribers {
+        for &(index, _) in &self.nodes[node].subscribers {
             if let Some(subscriber) = &self.subscribers[index] {
                 listener(&subscriber.client_id, &subscriber.username);
             }
@@ -187,12 +189,14 @@ impl Subscriptions {
         index
     }
 
-    fn unsubscribe(&mut self, subscriber: usize, node: usize) {
+    fn unsubscribe(&mut self, subscriber: usize, node: usize, is_shared: bool) {
         let subscribers = &mut self.nodes[node].subscribers;
-        let Some(position) = subscribers.iter().position(|&index| index == subscriber) else { return };
+        let Some(position) = subscribers.iter().position(|entry| *entry == (subscriber, is_shared)) else {
+            return;
+        };
         subscribers.swap_remove(position);
         if let Some(entry) = &mut self.subscribers[subscriber] {
-            entry.nodes.retain(|&other| other != node);
+            entry.nodes.retain(|other| *other != (node, is_shared));
         }
         self.count -= 1;
         self.prune(node);
@@ -211,10 +215,10 @@ impl Subscriptions {
 }
 
 /// The filter of a shared subscription, `$share/group/filter`, is what comes behind (MQTT 5.0, section
-/// 4.8.2); any other is its own.
-fn shared_part(filter: &str) -> &str {
+/// 4.8.2); any other is its own. And which of the two it is.
+fn shared_part(filter: &str) -> (&str, bool) {
     let behind_group = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
-    behind_group.map_or(filter, |(_, filter)| filter)
+    behind_group.map_or((filter, false), |(_, filter)| (filter, true))
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ fn a_malformed_answer_lets_nobody_in() {
     let answers: Vec<String> = truncated.chain(malformed.map(str::to_owned)).collect();
     on_every_broker(|version| {
         let api = api("");
-        let broker = broker_with_limit(version, &api).start();
+        let broker = broker_with_limit(version, &api).option("breaker_longest", "1s").start();
         let attempt =
             |username: String| Connect::v3("client").login(username, "secret").attempt(broker.port());
         for (number, answer) in answers.iter().enumerate() {
@@ -237,6 +237,7 @@ struct DeafListener {
 impl DeafListener {
     fn open(address: SocketAddr) -> Self {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.set_reuse_address(true).unwrap();
         listener.bind(&SockAddr::from(address)).unwrap();
         listener.listen(0).unwrap();
         let queued = (0..4).map(|_| {

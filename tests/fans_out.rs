@@ -212,21 +212,6 @@ fn who_does_not_listen_any_more_is_not_asked_about() {
     });
 }
 
-/// The default of many MQTT 5 libraries: to resume whatever there is and to leave nothing.
-#[test]
-fn who_resumes_but_leaves_no_session_is_forgotten() {
-    on_every_broker(|version| {
-        let held = HeldWrites::new();
-        let broker = held.start(version, |setup| setup);
-        let login = Connect::v5("gone").login("gone", "right").durable().session_expiry(0);
-        let mut gone = login.accepted(broker.port());
-        assert!(gone.may_subscribe("t"));
-        gone.disconnect();
-        let mut publisher = log_in(&broker, "publisher");
-        assert_eq!(held.asked_when_published(&mut publisher, "t"), [""; 0]);
-    });
-}
-
 #[test]
 fn who_sleeps_is_still_a_listener() {
     on_every_broker(|version| {
@@ -261,30 +246,6 @@ fn who_starts_clean_and_sleeps_is_still_a_listener() {
     client.disconnect();
     let mut publisher = log_in(&broker, "publisher");
     assert_eq!(held.asked_when_published(&mut publisher, "t"), ["clean"]);
-}
-
-#[test]
-fn an_expired_session_is_forgotten_sooner_or_later() {
-    on_every_broker(|version| {
-        let held = HeldWrites::new();
-        let broker = held.start(version, |setup| setup.option("acl_cache_ttl", "1s"));
-        let login = Connect::v5("gone").login("gone", "right").durable().session_expiry(1);
-        let mut gone = login.accepted(broker.port());
-        assert!(gone.may_subscribe("t"));
-        gone.disconnect();
-        let mut publisher = log_in(&broker, "publisher");
-        held.go_on();
-        broker.wait_for_log("Expiring client gone", PATIENCE);
-        // Its verdicts are of no use to anybody: after some of them the plugin should have noticed.
-        let mut rounds = Vec::new();
-        for _ in 0..5 {
-            held.api.forget_requests();
-            assert_eq!(publisher.publish_acknowledged("t", "x") & 0x80, 0);
-            thread::sleep(Duration::from_millis(1100));
-            rounds.push(reads(&held.api).len());
-        }
-        assert_eq!(rounds.last(), Some(&0), "questions about a client that is gone: {rounds:?}");
-    });
 }
 
 /// Clients whom somebody else let in are listeners as long as they are there, and no longer.

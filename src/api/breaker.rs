@@ -142,7 +142,7 @@ impl Breaker {
 
     /// A question had no answer: no connection came about, or the request of a client was sent in vain.
     pub fn unanswered(&self, sent_by: Option<Fingerprint>, now: Instant) -> Option<Opened> {
-        let Settings { after, percent, pause, longest } = self.settings;
+        let Settings { after, percent, pause, .. } = self.settings;
         let mut state = self.state();
         if state.open.is_some() {
             return None;
@@ -154,9 +154,7 @@ impl Breaker {
         }
         // An API that comes and goes is asked less and less often.
         let pause = match state.closed {
-            Some((closed, reached)) if now.saturating_duration_since(closed) < RECENTLY => {
-                (reached * 2).min(longest)
-            }
+            Some((closed, reached)) if now.saturating_duration_since(closed) < RECENTLY => reached,
             _ => pause,
         };
         state.open = Some(Open { since: now, next_probe: now + jitter(pause), pause });

@@ -36,7 +36,7 @@ pub(super) struct Request {
 
 /// Answers in a row that a silent API has to give before it is asked again: one that is silent to every third
 /// question seldom does.
-const PROBES: usize = 3;
+const PROBES: usize = 2;
 
 /// An answer and what came with it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{ConfigError, Named, Place};
+use super::{ConfigError, Named, OPTIONS, OptionSpec, Place};
 
 /// The largest configuration file that is read, in bytes: one of this size is something else.
 const LIMIT: u64 = 1024 * 1024;
@@ -47,6 +47,11 @@ pub(super) fn entries(path: &Path) -> Result<Vec<Entry>, ConfigError> {
             Ok(texts) => texts,
             Err(found) => return wrong(offset, &name, &format!("found {found}, expected {EXPECTED}")),
         };
+        let spec = OPTIONS.iter().find(|spec| spec.name == name);
+        let takes_a_list = |spec: &OptionSpec| spec.repeatable || spec.name.ends_with("_url");
+        if let (DeValue::Array(_), Some(spec)) = (value.get_ref(), spec.filter(|spec| !takes_a_list(spec))) {
+            return wrong(offset, &name, &format!("found a list, expected {}", spec.expected));
+        }
         // URLs are the one value that is itself a list, separated by spaces.
         let values = if name.ends_with("_url") { vec![texts.join(" ")] } else { texts };
         let place = at(offset);

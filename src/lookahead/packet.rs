@@ -22,17 +22,12 @@ pub enum Packet<'a> {
     Publish(&'a str),
 }
 
-/// Packets that are read at once: who sends more does not have the broker's thread spend its time on them.
-const AT_ONCE: usize = 32;
-
 /// Packets, front to back, until one is incomplete or nonsense. `level` is that of the connection, as far
 /// as it is known; a CONNECT on the way sets it.
 pub fn packets(bytes: &[u8], mut level: Option<u8>) -> Vec<Packet<'_>> {
     let mut packets = Vec::new();
     let mut rest = Reader(bytes);
-    while packets.len() < AT_ONCE
-        && let Some((first, body)) = rest.packet()
-    {
+    while let Some((first, body)) = rest.packet() {
         let packet = match (first >> 4, first & 0x0F, level) {
             (1, 0, _) => connect(body),
             (8, 2, Some(level)) => subscribe(body, level),

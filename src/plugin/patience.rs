@@ -15,24 +15,24 @@ const SECOND_CHANCE: u32 = 10;
 /// A broker that has not ticked for so long does not tick at all: those that do, do it every 100 ms.
 const TICKLESS: Duration = Duration::from_secs(2);
 
-/// Clients that are remembered for having been waited for in vain, and for how long.
-const CLIENTS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
+/// Questions that are remembered for having been waited for in vain, and for how long.
+const QUESTIONS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 const GRUDGE: Duration = Duration::from_secs(60);
 
-/// How often in a row one client may be waited for in vain before nobody waits for it any more.
+/// How often in a row one question may be waited for in vain before nobody waits for it any more.
 const TRIES: u32 = 3;
 
 /// What is waited in vain is counted within a turn of the broker's loop: together the time-out, and a tenth
 /// of it for one more try; after that nobody waits. The broker answers each client that is left with a
 /// refusal and comes to its other work, a SIGTERM included. A new turn restores patience.
 ///
-/// And whoever makes the API silent again and again, by its name or topics, is refused without waiting.
-/// Its questions go on in the background, so that it gets in when the API answers.
+/// And a question that makes the API silent again and again is not waited for. It goes on in the background, so
+/// that whoever asks it gets its way when the API answers.
 pub(super) struct Patience {
     in_vain: Duration,
     second_chance_taken: bool,
     turned: Instant,
-    clients: LruCache<Fingerprint, (u32, Instant), AlreadyHashed>,
+    silent: LruCache<Fingerprint, (u32, Instant), AlreadyHashed>,
 }
 
 impl Patience {
@@ -41,7 +41,7 @@ impl Patience {
             in_vain: Duration::ZERO,
             second_chance_taken: false,
             turned: now,
-            clients: LruCache::with_hasher(CLIENTS, AlreadyHashed::default()),
+            silent: LruCache::with_hasher(QUESTIONS, AlreadyHashed::default()),
         }
     }
 
@@ -58,15 +58,15 @@ impl Patience {
         now.saturating_duration_since(self.turned) >= TICKLESS
     }
 
-    /// The longest to wait for an answer about this client, where one question may take `timeout`.
-    pub(super) fn limit(&mut self, client: Fingerprint, timeout: Duration, now: Instant) -> Duration {
+    /// The longest to wait for the answer to this question, where one question may take `timeout`.
+    pub(super) fn limit(&mut self, question: Fingerprint, timeout: Duration, now: Instant) -> Duration {
         // Longer than a turn can take, the waiting included.
         if now.saturating_duration_since(self.turned) >= TICKLESS + 2 * timeout {
             self.new_turn(now);
         }
         let holds =
             |(tries, last): &(u32, Instant)| *tries >= TRIES && now.saturating_duration_since(*last) < GRUDGE;
-        if self.clients.get(&client).is_some_and(holds) {
+        if self.silent.get(&question).is_some_and(holds) {
             return Duration::ZERO;
         }
         let least = timeout / SECOND_CHANCE;
@@ -77,24 +77,24 @@ impl Patience {
         }
     }
 
-    /// A wait for an answer about this client is over.
+    /// A wait for the answer to this question is over.
     pub(super) fn waited(
         &mut self,
-        client: Fingerprint,
+        question: Fingerprint,
         answered: bool,
         spent: Duration,
         timeout: Duration,
         now: Instant,
     ) {
         if answered {
-            self.clients.pop(&client);
+            self.silent.pop(&question);
             return;
         }
         self.second_chance_taken |= timeout.saturating_sub(self.in_vain) < timeout / SECOND_CHANCE;
         self.in_vain += spent;
-        // One that was short, because the API's machine refused the connection, says nothing of the client.
+        // One that was short, because the API's machine refused the connection, says nothing of the question.
         if spent >= timeout / SECOND_CHANCE {
-            let (tries, last) = self.clients.get_or_insert_mut(client, || (0, now));
+            let (tries, last) = self.silent.get_or_insert_mut(question, || (0, now));
             *tries += 1;
             *last = now;
         }
@@ -108,7 +108,7 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(2);
 
-    fn client(n: u8) -> Fingerprint {
+    fn question(n: u8) -> Fingerprint {
         Fingerprinter::with_key(&[9; 16]).fields(b't', [&[n]])
     }
 
@@ -118,24 +118,24 @@ mod tests {
         let mut patience = Patience::new(now);
         let mut spent = Duration::ZERO;
         for n in 0..100 {
-            let limit = patience.limit(client(n), TIMEOUT, now);
+            let limit = patience.limit(question(n), TIMEOUT, now);
             let answered = n % 3 == 0;
-            patience.waited(client(n), answered, limit, TIMEOUT, now);
+            patience.waited(question(n), answered, limit, TIMEOUT, now);
             spent += if answered { Duration::ZERO } else { limit };
         }
         assert_eq!(spent, TIMEOUT + TIMEOUT / SECOND_CHANCE);
         patience.new_turn(now);
-        assert_eq!(patience.limit(client(200), TIMEOUT, now), TIMEOUT);
+        assert_eq!(patience.limit(question(200), TIMEOUT, now), TIMEOUT);
     }
 
     #[test]
     fn where_the_broker_never_ticks_a_pause_restores_patience() {
         let now = Instant::now();
         let mut patience = Patience::new(now);
-        patience.waited(client(1), false, TIMEOUT, TIMEOUT, now);
-        patience.waited(client(2), false, TIMEOUT / SECOND_CHANCE, TIMEOUT, now);
-        assert_eq!(patience.limit(client(3), TIMEOUT, now), Duration::ZERO);
-        assert_eq!(patience.limit(client(3), TIMEOUT, now + TICKLESS + 2 * TIMEOUT), TIMEOUT);
+        patience.waited(question(1), false, TIMEOUT, TIMEOUT, now);
+        patience.waited(question(2), false, TIMEOUT / SECOND_CHANCE, TIMEOUT, now);
+        assert_eq!(patience.limit(question(3), TIMEOUT, now), Duration::ZERO);
+        assert_eq!(patience.limit(question(3), TIMEOUT, now + TICKLESS + 2 * TIMEOUT), TIMEOUT);
     }
 
     #[test]
@@ -143,23 +143,23 @@ mod tests {
         let now = Instant::now();
         let mut patience = Patience::new(now);
         for _ in 0..10 {
-            patience.waited(client(1), false, Duration::from_millis(1), TIMEOUT, now);
+            patience.waited(question(1), false, Duration::from_millis(1), TIMEOUT, now);
         }
-        assert_eq!(patience.limit(client(1), TIMEOUT, now), TIMEOUT - Duration::from_millis(10));
+        assert_eq!(patience.limit(question(1), TIMEOUT, now), TIMEOUT - Duration::from_millis(10));
     }
 
     #[test]
-    fn who_makes_the_api_silent_again_and_again_is_not_waited_for() {
+    fn a_question_that_makes_the_api_silent_again_and_again_is_not_waited_for() {
         let now = Instant::now();
         let mut patience = Patience::new(now);
         for _ in 0..TRIES {
             patience.new_turn(now);
-            assert_eq!(patience.limit(client(1), TIMEOUT, now), TIMEOUT);
-            patience.waited(client(1), false, TIMEOUT, TIMEOUT, now);
+            assert_eq!(patience.limit(question(1), TIMEOUT, now), TIMEOUT);
+            patience.waited(question(1), false, TIMEOUT, TIMEOUT, now);
         }
         patience.new_turn(now);
-        assert_eq!(patience.limit(client(1), TIMEOUT, now), Duration::ZERO);
-        assert_eq!(patience.limit(client(2), TIMEOUT, now), TIMEOUT);
-        assert_eq!(patience.limit(client(1), TIMEOUT, now + GRUDGE), TIMEOUT);
+        assert_eq!(patience.limit(question(1), TIMEOUT, now), Duration::ZERO);
+        assert_eq!(patience.limit(question(2), TIMEOUT, now), TIMEOUT);
+        assert_eq!(patience.limit(question(1), TIMEOUT, now + GRUDGE), TIMEOUT);
     }
 }
