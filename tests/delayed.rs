@@ -617,7 +617,7 @@ fn clients_that_hang_up_while_parked_leave_nothing_behind() {
         }
         broker.resident_bytes()
     };
-    let (early, late) = (memory_after(0..5), memory_after(5..20));
+    let (early, late) = (memory_after(0..4), memory_after(4..12));
     assert!(late < early * 2, "{} kB, then {} kB", early >> 10, late >> 10);
     api.restart().unwrap();
     api.answer(Reply::status(200));
@@ -664,7 +664,7 @@ fn a_password_that_is_no_longer_good_when_its_check_ends_lets_nobody_in() {
         .option("password_file", "passwords")
         .option("brake_after", 0)
         .start();
-    let mut clients: Vec<_> = (0..40)
+    let mut clients: Vec<_> = (0..16)
         .map(|n| Connect::v3(format!("c{n}")).login("argon2id", "correct horse").send(broker.port()))
         .collect();
     assert_eq!(clients[0].connack(PATIENCE), Some(reason::SUCCESS), "they are being checked");
@@ -674,7 +674,7 @@ fn a_password_that_is_no_longer_good_when_its_check_ends_lets_nobody_in() {
     broker.wait_for_log("re-read", PATIENCE);
     let answered_before: Vec<bool> =
         clients.iter_mut().skip(1).map(|client| client.connack(Duration::ZERO).is_some()).collect();
-    assert!(answered_before.contains(&false), "all 40 were checked before the reload was done");
+    assert!(answered_before.contains(&false), "all were checked before the reload was done");
     for (client, answered_before) in clients[1..].iter_mut().zip(answered_before) {
         if !answered_before {
             assert_ne!(client.connack(PATIENCE), Some(reason::SUCCESS), "let in by a file that is gone");

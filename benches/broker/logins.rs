@@ -32,25 +32,29 @@ pub fn storm(bench: &Bench) -> Table {
          Meanwhile another client sends PINGREQs and notices how long the broker stalls. *Cold*: the API is \
          asked about everybody; *warm*: all verdicts are remembered. The API alone: as many questions, asked \
          directly over `max_requests` new connections.",
-        &["last CONNACK, ms", "API alone, ms", "longest stall, ms", "99 % of pings, ms"],
+        &["last CONNACK, ms", "API alone, ms", "longest stall, ms", "99 % of pings, ms", "questions"],
     );
     for round in bench.rounds() {
         for &version in &bench.versions {
             let release = release(version);
             for (clients, storms) in storms(bench, version, round) {
                 let null = login_storm(&bench.null(version).start(), clients);
-                table.add_reference(&release, &format!("{clients} clients, null"), &null.row(f64::NAN));
+                table.add_reference(&release, &format!("{clients} clients, null"), &null.row(f64::NAN, 0));
                 for Storm { latency_ms, max_requests } in storms {
                     let api = Api::start();
                     let broker = bench.ours(version, &api).option("max_requests", max_requests).start();
                     api.answer_after(Duration::from_millis(latency_ms));
                     let alone = ms(api.storm(clients, max_requests));
                     let name = format!("{clients} clients, API {latency_ms} ms, {max_requests} requests");
-                    let cold = login_storm(&broker, clients);
-                    table.add(&release, &format!("{name}, cold"), &cold.row(alone));
+                    let mut add = |state, alone| {
+                        let asked = api.asked();
+                        let storm = login_storm(&broker, clients);
+                        let row = storm.row(alone, api.asked() - asked);
+                        table.add(&release, &format!("{name}, {state}"), &row);
+                    };
+                    add("cold", alone);
                     if latency_ms == 20 && max_requests == 64 {
-                        let warm = login_storm(&broker, clients);
-                        table.add(&release, &format!("{name}, warm"), &warm.row(f64::NAN));
+                        add("warm", f64::NAN);
                     }
                 }
             }
@@ -80,8 +84,9 @@ struct Weathered {
 }
 
 impl Weathered {
-    fn row(&self, api_alone_ms: f64) -> [f64; 4] {
-        [self.last_connack_ms, api_alone_ms, self.stalls.longest_ms(), self.stalls.p99_ms()]
+    fn row(&self, api_alone_ms: f64, questions: usize) -> [f64; 5] {
+        let Self { last_connack_ms, stalls } = self;
+        [*last_connack_ms, api_alone_ms, stalls.longest_ms(), stalls.p99_ms(), questions as f64]
     }
 }
 
