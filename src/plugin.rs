@@ -341,7 +341,8 @@ impl Plugin {
         let limit = if freezes { self.patience().limit(key, timeout, now) } else { timeout };
         if limit.is_zero() {
             // Nobody waits, but the answer will be there when the client comes again.
-            self.verdicts.ask(key, question, Class::Background, Listener::None, worker);
+            let slot = self.verdicts.ask(key, question, Class::Background, Listener::None, worker);
+            self.patience().asked_beside(key, slot);
             return self.or_stale(key, Err(Refusal::NoAnswer(NoAnswer::OutOfPatience)), now);
         }
         let slot = self.verdicts.ask(key, question, Class::Frozen, Listener::None, worker);

@@ -36,6 +36,11 @@ impl Slot {
         waited.unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
+    /// The answer, if it is there.
+    pub fn now(&self) -> Option<Answer> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn file(&self, answer: Answer) {
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
         self.filed.notify_all();

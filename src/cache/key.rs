@@ -70,10 +70,14 @@ impl Fingerprinter {
         }
     }
 
-    /// The fingerprint of whoever a question is about.
+    /// The fingerprint of whoever a question is about. Often all devices have one username: where there is a
+    /// client id, it tells them apart.
     pub fn client(&self, question: &Question<'_>) -> Fingerprint {
-        let (Question::Connect { username, .. } | Question::Access { username, .. }) = *question;
-        self.fields(b'w', [username.as_bytes()])
+        let (username, client_id) = match *question {
+            Question::Connect { username, .. } => (username, ""),
+            Question::Access { username, client_id, .. } => (username, client_id),
+        };
+        self.fields(b'w', [username.as_bytes(), client_id.as_bytes()])
     }
 
     /// The fingerprint of a username and a password, which need be no text to be compared. Where it is, this

@@ -48,12 +48,17 @@ pub(super) fn entries(path: &Path) -> Result<Vec<Entry>, ConfigError> {
             Err(found) => return wrong(offset, &name, &format!("found {found}, expected {EXPECTED}")),
         };
         let spec = OPTIONS.iter().find(|spec| spec.name == name);
-        let takes_a_list = |spec: &OptionSpec| spec.repeatable || spec.name.ends_with("_url");
+        // The two values that are themselves lists, in mosquitto.conf's notation.
+        let separator = match name.as_str() {
+            "auth_url" | "acl_url" => Some(" "),
+            "acl_checks" => Some(","),
+            _ => None,
+        };
+        let takes_a_list = |spec: &OptionSpec| spec.repeatable || separator.is_some();
         if let (DeValue::Array(_), Some(spec)) = (value.get_ref(), spec.filter(|spec| !takes_a_list(spec))) {
             return wrong(offset, &name, &format!("found a list, expected {}", spec.expected));
         }
-        // URLs are the one value that is itself a list, separated by spaces.
-        let values = if name.ends_with("_url") { vec![texts.join(" ")] } else { texts };
+        let values = separator.map_or_else(|| texts.clone(), |separator| vec![texts.join(separator)]);
         let place = at(offset);
         entries.extend(values.into_iter().map(|value| Entry {
             place: place.clone(),

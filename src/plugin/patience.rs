@@ -3,11 +3,14 @@
 #![forbid(unsafe_code)]
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
 use crate::cache::key::{AlreadyHashed, Fingerprint};
+use crate::question::Answer;
+use crate::verdicts::Slot;
 
 /// The share of the time-out that is left when the rest of it was waited in vain.
 const SECOND_CHANCE: u32 = 10;
@@ -26,13 +29,31 @@ const TRIES: u32 = 3;
 /// of it for one more try; after that nobody waits. The broker answers each client that is left with a
 /// refusal and comes to its other work, a SIGTERM included. A new turn restores patience.
 ///
-/// And a question that makes the API silent again and again is not waited for. It goes on in the background, so
-/// that whoever asks it gets its way when the API answers.
+/// And a question that makes the API silent again and again is not waited for. It goes on in the background, and
+/// the first answer makes up for it.
 pub(super) struct Patience {
     in_vain: Duration,
     second_chance_taken: bool,
     turned: Instant,
-    silent: LruCache<Fingerprint, (u32, Instant), AlreadyHashed>,
+    silent: LruCache<Fingerprint, Grudge, AlreadyHashed>,
+}
+
+/// What there is against a question.
+struct Grudge {
+    /// How often it was waited for in vain.
+    tries: u32,
+    last: Instant,
+    /// Where its answer will appear, since it was asked in the background.
+    beside: Option<Arc<Slot>>,
+}
+
+impl Grudge {
+    fn holds(&self, now: Instant) -> bool {
+        let was_answered = |slot: &Arc<Slot>| matches!(slot.now(), Some(Answer::Verdict { .. }));
+        self.tries >= TRIES
+            && now.saturating_duration_since(self.last) < GRUDGE
+            && !self.beside.as_ref().is_some_and(was_answered)
+    }
 }
 
 impl Patience {
@@ -64,16 +85,25 @@ impl Patience {
         if now.saturating_duration_since(self.turned) >= TICKLESS + 2 * timeout {
             self.new_turn(now);
         }
-        let holds =
-            |(tries, last): &(u32, Instant)| *tries >= TRIES && now.saturating_duration_since(*last) < GRUDGE;
-        if self.silent.get(&question).is_some_and(holds) {
-            return Duration::ZERO;
+        match self.silent.get(&question) {
+            Some(grudge) if grudge.holds(now) => return Duration::ZERO,
+            Some(grudge) if grudge.tries >= TRIES => {
+                self.silent.pop(&question);
+            }
+            _ => {}
         }
         let least = timeout / SECOND_CHANCE;
         match timeout.saturating_sub(self.in_vain) {
             left if left >= least => left,
             _ if self.second_chance_taken => Duration::ZERO,
             _ => least,
+        }
+    }
+
+    /// This question was not waited for; its answer will appear there.
+    pub(super) fn asked_beside(&mut self, question: Fingerprint, slot: Arc<Slot>) {
+        if let Some(grudge) = self.silent.get_mut(&question) {
+            grudge.beside = Some(slot);
         }
     }
 
@@ -94,9 +124,10 @@ impl Patience {
         self.in_vain += spent;
         // One that was short, because the API's machine refused the connection, says nothing of the question.
         if spent >= timeout / SECOND_CHANCE {
-            let (tries, last) = self.silent.get_or_insert_mut(question, || (0, now));
-            *tries += 1;
-            *last = now;
+            let new = || Grudge { tries: 0, last: now, beside: None };
+            let grudge = self.silent.get_or_insert_mut(question, new);
+            grudge.tries += 1;
+            grudge.last = now;
         }
     }
 }
