@@ -2,7 +2,7 @@
 //! is spared when it comes back.
 //!
 //! Times are compared with `timeout`, the one budget of a question, not with the clock: machines are busy.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -336,13 +336,19 @@ fn many_questions_at_once_do_not_add_up() {
     });
 }
 
+/// How a crowd of clients comes.
+#[derive(Debug, Clone, Copy)]
+enum Crowd {
+    AtOnce,
+    InARow,
+}
+
 /// The figure of the README: with all options as they come, a hundred clients that nobody can decide about.
 #[test]
 fn a_hundred_logins_at_a_silent_api_stall_others_for_a_bounded_time() {
-    let crowds: [(&str, fn(u16)); 2] = [("at once", log_in_at_once), ("in a row", log_in_in_a_row)];
     let versions = [Version::V2_0_11, Version::V2_1];
-    let cases = versions.into_iter().flat_map(|version| crowds.map(|(how, crowd)| (version, how, crowd)));
-    side_by_side(cases, |(version, how, crowd)| {
+    let cases = versions.into_iter().flat_map(|version| [(version, Crowd::AtOnce), (version, Crowd::InARow)]);
+    side_by_side(cases, |(version, crowd)| {
         let api = api("");
         api.answer(Reply::Hang);
         let broker = Broker::with(version)
@@ -350,11 +356,17 @@ fn a_hundred_logins_at_a_silent_api_stall_others_for_a_bounded_time() {
             .option("user", format!("bob:{}", local_hash()))
             .start();
         let mut bob = Connect::v5("bob").login("bob", "correct horse").accepted(broker.port());
-        let (stalled, took) = timed(|| total_stall_during(&mut bob, || crowd(broker.port())));
-        eprintln!("mosquitto {version}, {how}: another client was stalled for {stalled:.2?} of {took:.2?}");
+        let log_in = || match crowd {
+            Crowd::AtOnce => log_in_at_once(broker.port()),
+            Crowd::InARow => log_in_in_a_row(broker.port()),
+        };
+        let (stalled, took) = timed(|| total_stall_during(&mut bob, log_in));
+        eprintln!(
+            "mosquitto {version}, {crowd:?}: another client was stalled for {stalled:.2?} of {took:.2?}"
+        );
         let timeout = Duration::from_secs(2); // the default
         let bearable = if version.is_2_1() { timeout / 2 } else { timeout * 7 };
-        assert!(stalled < bearable, "{how}: another client was stalled for {stalled:?}");
+        assert!(stalled < bearable, "another client was stalled for {stalled:?}");
     });
 }
 
@@ -426,7 +438,8 @@ fn an_api_that_answers_two_of_three_questions_is_left_alone() {
             0 => Reply::Hang,
             _ => Reply::status(200),
         });
-        let broker = broker_for_logins(version, &api).start();
+        let setup = broker_with_budget(version, TIMEOUT / 4).option("auth_url", api.auth_url());
+        let broker = setup.start();
         for number in 0..40 {
             let _ = login(format!("u-{number}")).attempt(broker.port());
             if broker.log().contains(OPENED) {
@@ -534,6 +547,8 @@ fn one_client_does_not_open_it() {
             Connect::v5("m").login("mallory", format!("guess-{number}")).refused(broker.port());
         }
         assert!(is_let_in_at_once(&broker, &login("alice")), "mallory's guesses cost alice her login");
+        // (She may have to wait for it herself.)
+        assert!(eventually(PATIENCE, || login("mallory").attempt(broker.port()).is_ok()));
         let mut mallory = login("mallory").accepted(broker.port());
         for number in 0..10 {
             mallory.publish_acknowledged(format!("t/{number}"), "x");
@@ -541,6 +556,75 @@ fn one_client_does_not_open_it() {
         let mut alice = login("alice").accepted(broker.port());
         assert_eq!(alice.publish_acknowledged("t", "x") & 0x80, 0, "mallory's topics cost alice hers");
         assert_eq!(count(&broker.log(), OPENED), 0);
+    });
+}
+
+/// Often all devices have one username, and only their client ids differ: then it is those that count.
+#[test]
+fn a_dead_api_is_left_alone_by_clients_with_one_name_too() {
+    on_both(|version| {
+        let (logins, topics) = (friendly_api(), api(""));
+        topics.answer(Reply::Hang);
+        let broker = broker_with_budget(version, Duration::from_millis(200))
+            .option("auth_url", logins.auth_url())
+            .option("acl_url", topics.acl_url())
+            .start();
+        for number in 0..20 {
+            let device = Connect::v5(format!("device-{number}")).login("fleet", "secret");
+            let code = device.accepted(broker.port()).publish_acknowledged("t", "x");
+            assert_eq!(code, reason::NOT_AUTHORIZED);
+        }
+        assert!(broker.log().contains(OPENED), "{} questions", topics.requests().len());
+    });
+}
+
+#[test]
+fn one_client_takes_no_time_from_others_of_its_name() {
+    on_both(|version| {
+        let api = api("");
+        api.answer_with(|request| match request.field("topic").starts_with("bad") {
+            true => Reply::Hang,
+            false => Reply::status(200),
+        });
+        let broker = broker_with_budget(version, Duration::from_millis(200))
+            .option("auth_url", api.auth_url())
+            .option("acl_url", api.acl_url())
+            .start();
+        let device = |id: &str| Connect::v5(id).login("fleet", "secret").accepted(broker.port());
+        let (mut mallory, mut alice) = (device("mallory"), device("alice"));
+        for number in 0..10 {
+            mallory.publish_acknowledged(format!("bad/{number}"), "x");
+        }
+        for number in 0..10 {
+            let code = alice.publish_acknowledged(format!("good/{number}"), "x");
+            assert_eq!(code & 0x80, 0, "mallory's topics cost alice good/{number}");
+        }
+    });
+}
+
+/// Whoever had no answer for a while is served again when there are answers, also where nothing is remembered.
+#[test]
+fn nobody_pays_for_an_api_that_was_silent_when_it_is_back() {
+    on_both(|version| {
+        let api = api("");
+        let broker = broker_with_budget(version, Duration::from_millis(200))
+            .option("auth_url", api.auth_url())
+            .option("auth_cache_ttl", 0)
+            .option("breaker_pause", "100ms")
+            .option("breaker_longest", "200ms")
+            .start();
+        for reply in [Reply::Hang, Reply::Reset, Reply::status(500)] {
+            api.answer(reply);
+            for _ in 0..6 {
+                login("alice").refused(broker.port());
+            }
+            api.answer(Reply::status(200));
+            let is_in = eventually(TIMEOUT * 3, || {
+                thread::sleep(Duration::from_millis(50));
+                login("alice").attempt(broker.port()).is_ok()
+            });
+            assert!(is_in, "alice is not let in when the API is well");
+        }
     });
 }
 
@@ -700,7 +784,7 @@ fn nobody_waits_for_a_probe() {
         let start = Instant::now();
         let ((), stall) = other.longest_ping_during(|| {
             let mut number = 0;
-            while start.elapsed() < TIMEOUT * 5 {
+            while start.elapsed() < TIMEOUT * 4 {
                 assert!(!is_let_in_at_once(&broker, &login(format!("late-{number}"))));
                 number += 1;
                 thread::sleep(Duration::from_millis(10));
@@ -709,7 +793,7 @@ fn nobody_waits_for_a_probe() {
         assert!(stall < AT_ONCE, "another client waited {stall:?} for a ping");
         // Each takes a time-out, and the pauses between are 0.15 s at least.
         let probes = api.requests();
-        assert!((2..=5).contains(&probes.len()), "{} probes in five time-outs", probes.len());
+        assert!((2..=5).contains(&probes.len()), "{} probes in four time-outs", probes.len());
         let names: HashSet<_> = probes.iter().map(|probe| probe.field("username").to_owned()).collect();
         assert!(names.iter().all(|name| name.starts_with("late-")), "copies of real questions: {names:?}");
     });
@@ -739,7 +823,9 @@ fn an_api_that_is_back_is_found_and_spared() {
         let found_after = back.elapsed();
         // A probe that was in vain, and a pause that is longer by a quarter.
         assert!(found_after < TIMEOUT * 4, "{found_after:?}");
-        assert!(api.requests().len() <= 3, "{} requests for {asked} logins", api.requests().len());
+        // A few may ask whether it is back for good.
+        let requests = api.requests().len();
+        assert!(requests <= 5, "{requests} requests for {asked} logins");
         let log = broker.log();
         assert_eq!((count(&log, OPENED), count(&log, CLOSED)), (1, 1));
     });
@@ -986,11 +1072,9 @@ fn topics_serve_past_their_time_too() {
         assert_eq!(alice.receive(PATIENCE).expect("message").topic, "news/1");
         api.answer(Reply::Hang);
         thread::sleep(SHORT_TTL);
-        for _ in 0..3 {
-            assert_eq!(alice.publish_acknowledged("news/1", "x") & 0x80, 0);
-            assert_eq!(alice.receive(PATIENCE).expect("message").topic, "news/1");
-        }
         assert!(alice.may_subscribe("news/#"));
+        assert_eq!(alice.publish_acknowledged("news/1", "x") & 0x80, 0);
+        assert_eq!(alice.receive(PATIENCE).expect("message").topic, "news/1");
         assert_eq!(alice.publish_acknowledged("news/2", "x"), reason::NOT_AUTHORIZED, "never allowed before");
     });
 }
@@ -1092,7 +1176,7 @@ fn an_allow_in_use_is_asked_again_once_for_each_life() {
         api.answer(Reply::status(200).after(TTL / 10));
         api.forget_requests();
         let start = Instant::now();
-        while start.elapsed() < TTL * 3 {
+        while start.elapsed() < TTL * 2 {
             for client in &mut clients {
                 assert_eq!(client.publish_acknowledged("t", "x") & 0x80, 0);
             }
@@ -1103,7 +1187,7 @@ fn an_allow_in_use_is_asked_again_once_for_each_life() {
         }
         // A life is shortened by a fifth at most, and its last fifth is when it is asked again: there are no
         // less than 1.28 s between two questions, and no more than 2 s.
-        assert!(questions.iter().all(|questions| (3..=5).contains(questions)), "{questions:?} questions");
+        assert!(questions.iter().all(|questions| (1..=4).contains(questions)), "{questions:?} questions");
     });
 }
 
@@ -1199,6 +1283,29 @@ fn a_name_that_gets_another_address_is_followed() {
         assert!(eventually(TIMEOUT * 8, || {
             thread::sleep(Duration::from_millis(100));
             login("alice").attempt(broker.port()).is_ok()
+        }));
+    });
+}
+
+/// The same with the file that names are looked up in first.
+#[test]
+fn a_name_that_gets_another_address_in_the_hosts_file_is_followed() {
+    on_both(|version| {
+        let Some(server) = NameServer::start(Lookup::NoSuchName) else { return };
+        let api = friendly_api();
+        let broker = server
+            .serves_with_hosts(broker(version), "127.1.1.1 api.example\n")
+            .option("auth_url", format!("http://api.example:{}/auth", api.address().port()))
+            .option("breaker_pause", "200ms")
+            .option("breaker_longest", "500ms")
+            .start();
+        login("alice").refused(broker.port()); // nobody listens there
+        std::fs::write(broker.folder().join("hosts"), "127.0.0.1 api.example\n").unwrap();
+        let mut tries = 0;
+        assert!(eventually(TIMEOUT * 8, || {
+            tries += 1;
+            thread::sleep(Duration::from_millis(100));
+            login(format!("u-{tries}")).attempt(broker.port()).is_ok()
         }));
     });
 }

@@ -73,9 +73,15 @@ impl NameServer {
 
     /// Lets a broker ask this server for all names, by a file `resolv.conf` in its folder.
     pub fn serves(&self, setup: Setup) -> Setup {
-        let mount = "mount --bind resolv.conf /etc/resolv.conf && exec \"$@\"";
+        self.serves_with_hosts(setup, "127.0.0.1 localhost\n")
+    }
+
+    /// The same with names that are not asked for, by a file `hosts` beside it.
+    pub fn serves_with_hosts(&self, setup: Setup, hosts: &str) -> Setup {
+        let mount =
+            "mount --bind resolv.conf /etc/resolv.conf && mount --bind hosts /etc/hosts && exec \"$@\"";
         let launcher = ["unshare", "-m", "sh", "-c", mount, "sh"];
-        setup.file("resolv.conf", self.resolv_conf()).launched_by(&launcher)
+        setup.file("resolv.conf", self.resolv_conf()).file("hosts", hosts).launched_by(&launcher)
     }
 }
 
