@@ -2,7 +2,7 @@
 //! is spared when it comes back.
 //!
 //! Times are compared with `timeout`, the one budget of a question, not with the clock: machines are busy.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -336,14 +336,19 @@ fn many_questions_at_once_do_not_add_up() {
     });
 }
 
+/// How a crowd of clients comes.
+#[derive(Debug, Clone, Copy)]
+enum Crowd {
+    AtOnce,
+    InARow,
+}
+
 /// The figure of the README: with all options as they come, a hundred clients that nobody can decide about.
 #[test]
 fn a_hundred_logins_at_a_silent_api_stall_others_for_a_bounded_time() {
-    type Crowd = (&'static str, fn(u16));
-    let crowds: [Crowd; 2] = [("at once", log_in_at_once), ("in a row", log_in_in_a_row)];
     let versions = [Version::V2_0_11, Version::V2_1];
-    let cases = versions.into_iter().flat_map(|version| crowds.map(|(how, crowd)| (version, how, crowd)));
-    side_by_side(cases, |(version, how, crowd)| {
+    let cases = versions.into_iter().flat_map(|version| [(version, Crowd::AtOnce), (version, Crowd::InARow)]);
+    side_by_side(cases, |(version, crowd)| {
         let api = api("");
         api.answer(Reply::Hang);
         let broker = Broker::with(version)
@@ -351,10 +356,17 @@ fn a_hundred_logins_at_a_silent_api_stall_others_for_a_bounded_time() {
             .option("user", format!("bob:{}", local_hash()))
             .start();
         let mut bob = Connect::v5("bob").login("bob", "correct horse").accepted(broker.port());
-        let (stalled, _) = timed(|| total_stall_during(&mut bob, || crowd(broker.port())));
+        let log_in = || match crowd {
+            Crowd::AtOnce => log_in_at_once(broker.port()),
+            Crowd::InARow => log_in_in_a_row(broker.port()),
+        };
+        let (stalled, took) = timed(|| total_stall_during(&mut bob, log_in));
+        eprintln!(
+            "mosquitto {version}, {crowd:?}: another client was stalled for {stalled:.2?} of {took:.2?}"
+        );
         let timeout = Duration::from_secs(2); // the default
         let bearable = if version.is_2_1() { timeout / 2 } else { timeout * 7 };
-        assert!(stalled < bearable, "{how}: another client was stalled for {stalled:?}");
+        assert!(stalled < bearable, "another client was stalled for {stalled:?}");
     });
 }
 
@@ -772,7 +784,7 @@ fn nobody_waits_for_a_probe() {
         let start = Instant::now();
         let ((), stall) = other.longest_ping_during(|| {
             let mut number = 0;
-            while start.elapsed() < TIMEOUT * 5 {
+            while start.elapsed() < TIMEOUT * 4 {
                 assert!(!is_let_in_at_once(&broker, &login(format!("late-{number}"))));
                 number += 1;
                 thread::sleep(Duration::from_millis(10));
@@ -781,7 +793,7 @@ fn nobody_waits_for_a_probe() {
         assert!(stall < AT_ONCE, "another client waited {stall:?} for a ping");
         // Each takes a time-out, and the pauses between are 0.15 s at least.
         let probes = api.requests();
-        assert!((2..=5).contains(&probes.len()), "{} probes in five time-outs", probes.len());
+        assert!((2..=5).contains(&probes.len()), "{} probes in four time-outs", probes.len());
         let names: HashSet<_> = probes.iter().map(|probe| probe.field("username").to_owned()).collect();
         assert!(names.iter().all(|name| name.starts_with("late-")), "copies of real questions: {names:?}");
     });
@@ -1164,7 +1176,7 @@ fn an_allow_in_use_is_asked_again_once_for_each_life() {
         api.answer(Reply::status(200).after(TTL / 10));
         api.forget_requests();
         let start = Instant::now();
-        while start.elapsed() < TTL * 3 {
+        while start.elapsed() < TTL * 2 {
             for client in &mut clients {
                 assert_eq!(client.publish_acknowledged("t", "x") & 0x80, 0);
             }
@@ -1175,7 +1187,7 @@ fn an_allow_in_use_is_asked_again_once_for_each_life() {
         }
         // A life is shortened by a fifth at most, and its last fifth is when it is asked again: there are no
         // less than 1.28 s between two questions, and no more than 2 s.
-        assert!(questions.iter().all(|questions| (3..=5).contains(questions)), "{questions:?} questions");
+        assert!(questions.iter().all(|questions| (1..=4).contains(questions)), "{questions:?} questions");
     });
 }
 
