@@ -168,16 +168,21 @@ impl World {
         }
     }
 
-    /// Changes the API's mind about something that it has been asked.
+    /// Changes the API's mind about something that it has been asked, so that in the long run it is against a
+    /// quarter.
     fn change_a_rule(&self) {
-        let number = self.below(usize::MAX);
+        let (number, turns_against) = (self.below(usize::MAX), self.below(3) == 0);
         let mut memory = self.memory.lock().unwrap();
-        let changeable = |(question, _): &(&Question, &mut Memory)| !matches!(question, Question::Connect(_, password) if password != RIGHT);
-        let count = memory.len().max(1);
-        let mut entries = memory.iter_mut().filter(changeable);
-        if let Some((_, entry)) = entries.nth(number % count) {
-            let allowed = entry.rule.last().is_some_and(|(_, allowed)| *allowed);
-            entry.rule.push((Instant::now(), !allowed));
+        let is_wrong = |question: &Question| matches!(question, Question::Connect(_, word) if word != RIGHT);
+        let mut entries: Vec<_> = memory.iter_mut().filter(|(question, _)| !is_wrong(question)).collect();
+        if entries.is_empty() {
+            return;
+        }
+        let number = number % entries.len();
+        let rule = &mut entries[number].1.rule;
+        let is_allowed = rule.last().is_some_and(|(_, allowed)| *allowed);
+        if !is_allowed || turns_against {
+            rule.push((Instant::now(), !is_allowed));
         }
     }
 
@@ -447,7 +452,9 @@ fn play(api: &MockApi, world: &World, broker: &Broker, random: &mut Random, dura
         let until = (Instant::now() + time).min(end);
         while Instant::now() < until {
             thread::sleep(random.duration(Duration::from_millis(50), Duration::from_millis(400)));
-            world.change_a_rule();
+            for _ in 0..5 {
+                world.change_a_rule();
+            }
             if random.one_in(25) {
                 broker.sighup();
             }
