@@ -684,6 +684,23 @@ fn a_password_that_is_no_longer_good_when_its_check_ends_lets_nobody_in() {
     assert!(eventually(PATIENCE, || clients.iter_mut().all(|client| client.try_ping(PATIENCE).is_none())));
 }
 
+/// A local user is decided by its hash; what the API says of the name counts no more.
+#[test]
+fn an_answer_of_the_api_is_void_for_a_name_that_has_become_local() {
+    let api = open_api();
+    let broker = broker(&api).file("passwords", "").option("password_file", "passwords").start();
+    api.answer(Reply::status(200).after(SLOW));
+    let mut parked = Connect::v5("x").login("alice", "another password").send(broker.port());
+    let mut other = Connect::v5("y").login("bob", "secret").send(broker.port());
+    api.wait_for_requests(2, PATIENCE);
+    fs::write(broker.folder().join("passwords"), quick_local_user("alice")).unwrap();
+    broker.sighup();
+    broker.wait_for_log("re-read", PATIENCE);
+    assert_ne!(parked.connack(PATIENCE), Some(reason::SUCCESS), "let in with a password that is not its own");
+    assert_eq!(other.connack(PATIENCE), Some(reason::SUCCESS));
+    Connect::v5("x").login("alice", "correct horse").accepted(broker.port());
+}
+
 /// Somebody comes with an id that has a session, with the right password, and is gone before he is let in.
 fn come_and_go(connect: &Connect, broker: &Broker) {
     drop(connect.send(broker.port()));
