@@ -26,6 +26,9 @@ use support::{
 /// The most that one question may cost. Long beside the hiccups of a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The same where many are waited for in vain. A busy API answers within it all the same.
+const SHORT_TIMEOUT: Duration = Duration::from_millis(400);
+
 /// What nobody takes for waiting, beside a time-out.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
@@ -517,10 +520,8 @@ fn one_bad_question_does_not_open_it() {
             "mallory" => Reply::Hang,
             _ => Reply::status(200),
         });
-        let broker = broker_with_budget(version, Duration::from_millis(200))
-            .option("auth_url", api.auth_url())
-            .start();
-        for _ in 0..15 {
+        let broker = broker_with_budget(version, SHORT_TIMEOUT).option("auth_url", api.auth_url()).start();
+        for _ in 0..8 {
             login("mallory").refused(broker.port());
         }
         assert!(is_let_in_at_once(&broker, &login("alice")), "mallory's questions cost alice her login");
@@ -538,19 +539,19 @@ fn one_client_does_not_open_it() {
             "mallory" if request.path == "/acl" => Reply::Hang,
             _ => Reply::status(200),
         });
-        let broker = broker_with_budget(version, Duration::from_millis(200))
+        let broker = broker_with_budget(version, SHORT_TIMEOUT)
             .option("auth_url", api.auth_url())
             .option("acl_url", api.acl_url())
             .option("brake_after", 0)
             .start();
-        for number in 0..10 {
+        for number in 0..7 {
             Connect::v5("m").login("mallory", format!("guess-{number}")).refused(broker.port());
         }
         assert!(is_let_in_at_once(&broker, &login("alice")), "mallory's guesses cost alice her login");
         // (She may have to wait for it herself.)
         assert!(eventually(PATIENCE, || login("mallory").attempt(broker.port()).is_ok()));
         let mut mallory = login("mallory").accepted(broker.port());
-        for number in 0..10 {
+        for number in 0..7 {
             mallory.publish_acknowledged(format!("t/{number}"), "x");
         }
         let mut alice = login("alice").accepted(broker.port());
@@ -565,7 +566,7 @@ fn a_dead_api_is_left_alone_by_clients_with_one_name_too() {
     on_both(|version| {
         let (logins, topics) = (friendly_api(), api(""));
         topics.answer(Reply::Hang);
-        let broker = broker_with_budget(version, Duration::from_millis(200))
+        let broker = broker_with_budget(version, SHORT_TIMEOUT)
             .option("auth_url", logins.auth_url())
             .option("acl_url", topics.acl_url())
             .start();
@@ -586,13 +587,13 @@ fn one_client_takes_no_time_from_others_of_its_name() {
             true => Reply::Hang,
             false => Reply::status(200),
         });
-        let broker = broker_with_budget(version, Duration::from_millis(200))
+        let broker = broker_with_budget(version, SHORT_TIMEOUT)
             .option("auth_url", api.auth_url())
             .option("acl_url", api.acl_url())
             .start();
         let device = |id: &str| Connect::v5(id).login("fleet", "secret").accepted(broker.port());
         let (mut mallory, mut alice) = (device("mallory"), device("alice"));
-        for number in 0..10 {
+        for number in 0..6 {
             mallory.publish_acknowledged(format!("bad/{number}"), "x");
         }
         for number in 0..10 {
@@ -607,7 +608,7 @@ fn one_client_takes_no_time_from_others_of_its_name() {
 fn nobody_pays_for_an_api_that_was_silent_when_it_is_back() {
     on_both(|version| {
         let api = api("");
-        let broker = broker_with_budget(version, Duration::from_millis(200))
+        let broker = broker_with_budget(version, SHORT_TIMEOUT)
             .option("auth_url", api.auth_url())
             .option("auth_cache_ttl", 0)
             .option("breaker_pause", "100ms")
@@ -784,7 +785,7 @@ fn nobody_waits_for_a_probe() {
         let start = Instant::now();
         let ((), stall) = other.longest_ping_during(|| {
             let mut number = 0;
-            while start.elapsed() < TIMEOUT * 4 {
+            while start.elapsed() < TIMEOUT * 3 {
                 assert!(!is_let_in_at_once(&broker, &login(format!("late-{number}"))));
                 number += 1;
                 thread::sleep(Duration::from_millis(10));
@@ -793,7 +794,7 @@ fn nobody_waits_for_a_probe() {
         assert!(stall < AT_ONCE, "another client waited {stall:?} for a ping");
         // Each takes a time-out, and the pauses between are 0.15 s at least.
         let probes = api.requests();
-        assert!((2..=5).contains(&probes.len()), "{} probes in four time-outs", probes.len());
+        assert!((1..=4).contains(&probes.len()), "{} probes in three time-outs", probes.len());
         let names: HashSet<_> = probes.iter().map(|probe| probe.field("username").to_owned()).collect();
         assert!(names.iter().all(|name| name.starts_with("late-")), "copies of real questions: {names:?}");
     });
@@ -1317,7 +1318,7 @@ fn the_log_says_once_what_an_operator_must_know_and_no_secret() {
     on_both(|version| {
         let api = friendly_api();
         let url = format!("http://someone:pa55word@{}/auth?token=t0ken", api.address());
-        let broker = broker_with_budget(version, Duration::from_millis(200))
+        let broker = broker_with_budget(version, SHORT_TIMEOUT)
             .option("auth_url", url)
             .option("header", "Authorization: Bearer b3arer")
             .option("breaker_pause", "100ms")
