@@ -147,6 +147,11 @@ impl Sessions {
         self.sweep.store(sweep.wrapping_add(1) | 1, Ordering::Relaxed);
     }
 
+    /// Whether a sweep may be going on.
+    pub fn is_sweeping(&self) -> bool {
+        self.sweep.load(Ordering::Relaxed) & 1 == 1
+    }
+
     /// The broker's loop has come round: whatever sweep there was is over, and connections that were closed
     /// may be gone.
     pub fn new_turn(&self) {

@@ -134,7 +134,12 @@ unsafe fn client<'a>(process: &Process, client: *const sys::mosquitto) -> Result
             Some(id) => id.to_str().map_err(|_| Malformed("the client id is no UTF-8"))?,
             None => "",
         },
-        address: address.and_then(|address| address.to_str().ok()),
+        // Never as if there were none: that is how a session looks that was restored from disk. (To 2.0.21
+        // the address of a WebSocket client is whatever its X-Forwarded-For says.)
+        address: match address {
+            Some(address) => Some(address.to_str().map_err(|_| Malformed("the address is no UTF-8"))?),
+            None => None,
+        },
     })
 }
 

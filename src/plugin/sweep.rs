@@ -17,15 +17,17 @@ impl Plugin {
     /// Whether this login is the broker checking a session that exists. What tells is the session, never
     /// the time: strangers may connect in the middle of a sweep.
     pub(super) fn is_swept(&self, attempt: &Attempt<'_>) -> bool {
-        let Attempt { client, username, credentials, .. } = *attempt;
+        let Attempt { client, username, password, credentials } = *attempt;
         if !self.host.is_broker_thread() {
             return false;
         }
         if self.host.is_2_1() {
             return self.host.is_session(client.id, client.connection);
         }
-        // 2.0 has an address for every client that ever connected to it, so what has none was restored.
-        client.address.is_none() || self.sessions.is_swept(client, username, credentials)
+        // 2.0 has an address for every client that ever connected to it, so what has none was restored; its
+        // password was not.
+        let was_restored = client.address.is_none() && password.is_none() && self.sessions.is_sweeping();
+        was_restored || self.sessions.is_swept(client, username, credentials)
     }
 
     /// The answer to a sweep.
