@@ -89,7 +89,8 @@ impl Plugin {
     /// somebody else connects: the one event in which the broker walks through none of its lists, so that
     /// it can stand to lose a client.
     pub(super) fn revoke_without_ticks(&self, attempt: &Attempt<'_>, now: Instant) {
-        if self.errands.any() && self.patience().is_tickless(now) {
+        // A request to the broker's HTTP listener comes on a thread that can disconnect nobody.
+        if self.errands.any() && self.host.is_broker_thread() && self.patience().is_tickless(now) {
             for (session, status) in self.errands.take_revoked(|session| session.username != attempt.username)
             {
                 self.revoke(&session, status);
