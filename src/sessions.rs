@@ -43,6 +43,9 @@ pub struct SessionName {
     pub client_id: String,
     /// Its username.
     pub username: String,
+    /// The username and password it was let in with: the broker may give its number to the next client, and
+    /// that may be the same one with a new password.
+    pub credentials: Fingerprint,
 }
 
 /// What is known of a session.

@@ -65,15 +65,17 @@ impl Plugin {
             connection: attempt.client.connection,
             client_id: attempt.client.id.to_owned(),
             username: attempt.username.to_owned(),
+            credentials: attempt.credentials,
         };
         self.verdicts.ask(key, &question, Class::Background, Listener::Rechecked(session), worker);
     }
 
     /// Disconnects a client that the API refuses by now, unless it is gone already.
     pub(super) fn revoke(&self, session: &SessionName, status: u16) {
-        let SessionName { connection, client_id, username } = session;
+        let SessionName { connection, client_id, username, credentials } = session;
         let client = Client { connection: *connection, id: client_id, address: None, starts_clean: true };
         let is_there = self.sessions.is_connected(client, username)
+            && self.sessions.has_credentials(client, username, *credentials)
             && (!self.host.is_2_1() || self.host.is_session(client_id, *connection));
         if is_there {
             let who = Who(client, Some(username));
@@ -101,7 +103,9 @@ impl Plugin {
     /// And whoever publishes before that happens goes by that.
     pub(super) fn is_overdue_to_leave(&self, check: &TopicCheck<'_>, now: Instant) -> bool {
         let is_meant = |session: &SessionName| {
-            session.connection == check.client.connection && session.client_id == check.client.id
+            session.connection == check.client.connection
+                && session.client_id == check.client.id
+                && self.sessions.has_credentials(check.client, &session.username, session.credentials)
         };
         self.patience().is_tickless(now) && !self.errands.take_revoked(is_meant).is_empty()
     }
