@@ -57,7 +57,7 @@ impl Plugin {
         };
         let credentials = self.keys.credentials(username, password.unwrap_or_default());
         let attempt = Attempt { client, username, password, credentials };
-        if self.is_swept(&attempt) {
+        if self.is_swept(&attempt, now) {
             return self.recheck(&attempt, now);
         }
         self.revoke_without_ticks(&attempt, now);

@@ -16,7 +16,7 @@ use crate::verdicts::Listener;
 impl Plugin {
     /// Whether this login is the broker checking a session that exists. What tells is the session, never
     /// the time: strangers may connect in the middle of a sweep.
-    pub(super) fn is_swept(&self, attempt: &Attempt<'_>) -> bool {
+    pub(super) fn is_swept(&self, attempt: &Attempt<'_>, now: Instant) -> bool {
         let Attempt { client, username, password, credentials } = *attempt;
         if !self.host.is_broker_thread() {
             return false;
@@ -27,7 +27,7 @@ impl Plugin {
         // 2.0 has an address for every client that ever connected to it, so what has none was restored; its
         // password was not.
         let was_restored = client.address.is_none() && password.is_none() && self.sessions.is_sweeping();
-        was_restored || self.sessions.is_swept(client, username, credentials)
+        was_restored || self.sessions.is_swept(client, username, credentials, now)
     }
 
     /// The answer to a sweep.
