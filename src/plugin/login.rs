@@ -286,6 +286,14 @@ impl Plugin {
         let client = parked.client();
         let username = parked.username.as_str();
         self.parking.end(ticket);
+        // What the API says of a name counts no more when it has become that of a local user.
+        if parked.reload != self.reloads.load(Ordering::Relaxed)
+            && self.loaded().users.get(username).is_some()
+        {
+            self.refuse_login(client, Some(username), &Refusal::ReadAgain, now);
+            self.host.complete_login(client.id, false);
+            return;
+        }
         // Before the broker hears of it: it may ask about topics before it returns.
         let before = self.admit(client, username, parked.credentials, now);
         self.host.complete_login(client.id, true);
