@@ -12,6 +12,8 @@ use crate::api::worker::Class;
 use crate::brake::Try;
 use crate::cache::key::Fingerprint;
 use crate::errands::Errand;
+use crate::log::Level;
+use crate::panics::caught;
 use crate::parking::{Parked, Ticket};
 use crate::question::{Answer, NoAnswer, Question, Verdict};
 use crate::sessions::{Client, Session};
@@ -230,22 +232,32 @@ impl Plugin {
     /// nothing is held here.
     pub(super) fn run_errands(&self, now: Instant) {
         for errand in self.errands.take() {
-            match errand {
-                Errand::Answered(ticket, answer) => self.complete(ticket, verdict_of(answer), now),
-                Errand::PasswordChecked(ticket, matches) => {
-                    let is_outdated = self
-                        .parking
-                        .get(ticket)
-                        .is_some_and(|parked| parked.reload != self.reloads.load(Ordering::Relaxed));
-                    let result = match matches {
-                        true if is_outdated => Err(Refusal::ReadAgain),
-                        true => Ok(()),
-                        false => Err(Refusal::WrongLocalPassword),
-                    };
-                    self.complete(ticket, result, now);
-                }
-                Errand::Revoked(session, status) => self.revoke(&session, status),
+            // A bug that one of them meets must not cost the others their answer.
+            if let Err(place) = caught(|| self.run(errand, now)) {
+                self.log.write(
+                    Level::Error,
+                    format!("A bug in the plugin was stopped at {place}; please report it."),
+                );
             }
+        }
+    }
+
+    fn run(&self, errand: Errand, now: Instant) {
+        match errand {
+            Errand::Answered(ticket, answer) => self.complete(ticket, verdict_of(answer), now),
+            Errand::PasswordChecked(ticket, matches) => {
+                let is_outdated = self
+                    .parking
+                    .get(ticket)
+                    .is_some_and(|parked| parked.reload != self.reloads.load(Ordering::Relaxed));
+                let result = match matches {
+                    true if is_outdated => Err(Refusal::ReadAgain),
+                    true => Ok(()),
+                    false => Err(Refusal::WrongLocalPassword),
+                };
+                self.complete(ticket, result, now);
+            }
+            Errand::Revoked(session, status) => self.revoke(&session, status),
         }
     }
 
