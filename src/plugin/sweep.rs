@@ -61,6 +61,10 @@ impl Plugin {
         let question = Question::Connect { username: attempt.username, password };
         let key = attempt.credentials;
         let Ok(worker) = self.worker() else { return };
+        // 2.1 without websockets comes round by itself once a day. Without a bell it is rung for once.
+        if self.delays {
+            let _ = self.errands.hang_up_bell();
+        }
         let session = SessionName {
             connection: attempt.client.connection,
             client_id: attempt.client.id.to_owned(),
