@@ -53,6 +53,7 @@ struct mha_broker {
 	const char *(*client_address)(const struct mosquitto *client);
 	bool (*client_clean_session)(const struct mosquitto *client);
 	const char *(*client_id)(const struct mosquitto *client);
+	int (*client_protocol_version)(const struct mosquitto *client);
 	const char *(*client_username)(const struct mosquitto *client);
 	int (*kick_client_by_clientid)(const char *clientid, bool with_will);
 	int (*kick_client_by_username)(const char *username, bool with_will);

@@ -6,6 +6,7 @@
 pub mod packet;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
@@ -32,6 +33,8 @@ pub struct Unread<'a> {
     /// The system's own number for this connection, which no other gets. An address and port would be
     /// somebody else's later.
     pub connection: Option<u64>,
+    /// The address at the other end, where there is one.
+    pub peer: Option<IpAddr>,
     /// The first of the bytes.
     pub bytes: &'a [u8],
 }
@@ -167,7 +170,12 @@ mod tests {
     }
 
     fn unread(peer: &str, bytes: &'static [u8]) -> Unread<'static> {
-        Unread { listener: 1883, connection: peer.rsplit(':').next().and_then(|n| n.parse().ok()), bytes }
+        Unread {
+            listener: 1883,
+            connection: peer.rsplit(':').next().and_then(|n| n.parse().ok()),
+            peer: None,
+            bytes,
+        }
     }
 
     fn guesses(lookahead: &mut Lookahead, unread: Unread<'_>) -> Vec<String> {

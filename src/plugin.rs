@@ -29,7 +29,7 @@ use crate::lookahead::Lookahead;
 use crate::parking::Parking;
 use crate::question::{Access, Answer, NoAnswer, Question, Verdict};
 use crate::random;
-use crate::sessions::{Client, Sessions};
+use crate::sessions::{Client, SessionStays, Sessions};
 use crate::subscriptions::Subscriptions;
 use crate::verdicts::{Listener, Verdicts};
 use checker::Checker;
@@ -256,10 +256,11 @@ impl Plugin {
 
     /// MOSQ_EVT_DISCONNECT, and MOSQ_EVT_CLIENT_OFFLINE where there is one. Where there is not, a session may
     /// stay after either.
-    pub fn disconnected(&self, client: Client<'_>, username: &str, session_stays: bool, now: Instant) {
+    pub fn disconnected(&self, client: Client<'_>, username: &str, stays: SessionStays, now: Instant) {
         // Those that another let in are known by nothing but their id.
-        let is_gone = self.sessions.close(client, username, now) || !self.sessions.has(client, username);
-        if is_gone && !session_stays {
+        let is_gone =
+            self.sessions.close(client, username, stays, now) || !self.sessions.has(client, username);
+        if is_gone && stays != SessionStays::Yes {
             self.subscriptions().remove_client(client.id);
         }
     }
@@ -282,7 +283,6 @@ impl Plugin {
     /// MOSQ_EVT_RELOAD: reads the files again, all of them, and takes over what they say only if all of
     /// them are fine.
     pub fn reload(&self) {
-        self.sessions.begin_sweep();
         let before = self.loaded();
         match Loaded::read(&self.options, Some(&before), self.host.is_2_1(), &self.log) {
             Ok((loaded, target)) => {
@@ -302,6 +302,7 @@ impl Plugin {
                 }
             }
         }
+        self.sessions.begin_sweep(Instant::now());
     }
 
     /// The remembered verdict, or the API's.

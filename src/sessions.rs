@@ -34,6 +34,17 @@ pub struct Client<'a> {
     pub starts_clean: bool,
 }
 
+/// Whether a session is kept when its client has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionStays {
+    /// It sleeps until the client comes again, or its time is over.
+    Yes,
+    /// It is gone.
+    No,
+    /// Mosquitto 2.0 does not tell.
+    Unknown,
+}
+
 /// A session, for longer than an event lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionName {
@@ -43,6 +54,9 @@ pub struct SessionName {
     pub client_id: String,
     /// Its username.
     pub username: String,
+    /// The username and password it was let in with: the broker may give its number to the next client, and
+    /// that may be the same one with a new password.
+    pub credentials: Fingerprint,
 }
 
 /// What is known of a session.
@@ -57,6 +71,8 @@ pub struct Session {
     ended: Option<Connection>,
     /// When it ended: the turn of the broker's loop, and the time.
     ended_at: (u64, Instant),
+    /// Whether the session stayed when `ended` ended.
+    stays: SessionStays,
     /// The sweep in which it was last recognised.
     last_sweep: u32,
 }
@@ -67,6 +83,8 @@ pub struct Sessions {
     known: Mutex<LruCache<Fingerprint, Session, AlreadyHashed>>,
     /// Counts the broker's sweeps over all sessions; odd while one may be going on.
     sweep: AtomicU32,
+    /// When the sweep began, or recognised a session last.
+    last_swept: Mutex<Instant>,
     /// Counts the turns of the broker's loop.
     turn: AtomicU64,
 }
@@ -74,13 +92,22 @@ pub struct Sessions {
 /// How long after a connection has ended its will may be written, at most: the broker does both in one go.
 const WILL_WITHIN: Duration = Duration::from_millis(100);
 
+/// How long a sweep may pause between two sessions, at most: it goes through them without waiting for anything.
+const SWEPT_WITHIN: Duration = Duration::from_secs(1);
+
 impl Sessions {
     /// No session yet.
     pub fn new(keys: Fingerprinter) -> Self {
         // The table grows as it fills: its bound is for the worst case, not a reservation.
         let mut known = LruCache::with_hasher(NonZeroUsize::MIN, AlreadyHashed::default());
         known.resize(BOUND);
-        Self { keys, known: Mutex::new(known), sweep: AtomicU32::new(0), turn: AtomicU64::new(0) }
+        Self {
+            keys,
+            known: Mutex::new(known),
+            sweep: AtomicU32::new(0),
+            last_swept: Mutex::new(Instant::now()),
+            turn: AtomicU64::new(0),
+        }
     }
 
     /// Notes that this plugin has checked this client's password and let it in. Returns what was known of the
@@ -101,12 +128,14 @@ impl Sessions {
             current: None,
             ended: None,
             ended_at,
+            stays: SessionStays::No,
             last_sweep: 0,
         });
         session.credentials = credentials;
         if session.current != Some(client.connection) {
             session.ended = session.current.take();
             session.ended_at = ended_at;
+            session.stays = SessionStays::No;
             session.current = Some(client.connection);
         }
         before
@@ -115,7 +144,7 @@ impl Sessions {
     /// Notes that a connection is closed. The event says no more than that somebody with this client id
     /// is gone (a refused login fires it too): only the connection tells whether it was the one let in.
     /// Returns whether it does.
-    pub fn close(&self, client: Client<'_>, username: &str, now: Instant) -> bool {
+    pub fn close(&self, client: Client<'_>, username: &str, stays: SessionStays, now: Instant) -> bool {
         let key = self.key(client, username);
         let mut known = self.known();
         let Some(session) = known.get_mut(&key).filter(|it| it.current == Some(client.connection)) else {
@@ -123,6 +152,7 @@ impl Sessions {
         };
         session.ended = session.current.take();
         session.ended_at = (self.turn.load(Ordering::Relaxed), now);
+        session.stays = stays;
         true
     }
 
@@ -141,10 +171,16 @@ impl Sessions {
     }
 
     /// The broker has re-read its configuration and is about to check all sessions once more.
-    pub fn begin_sweep(&self) {
+    pub fn begin_sweep(&self, now: Instant) {
+        *self.last_swept() = now;
         // The next odd number. Where the broker never ticks, the sweep before was never ended.
         let sweep = self.sweep.load(Ordering::Relaxed);
         self.sweep.store(sweep.wrapping_add(1) | 1, Ordering::Relaxed);
+    }
+
+    /// Whether a sweep may be going on.
+    pub fn is_sweeping(&self) -> bool {
+        self.sweep.load(Ordering::Relaxed) & 1 == 1
     }
 
     /// The broker's loop has come round: whatever sweep there was is over, and connections that were closed
@@ -160,18 +196,32 @@ impl Sessions {
     /// Whether a login is the broker checking, in a sweep, a session that was let in here: Mosquitto 2.0 asks
     /// as if the client had just connected. The very connection, the same credentials, and each session
     /// once per sweep: a client that connects meanwhile is a stranger, as it always is.
-    pub fn is_swept(&self, client: Client<'_>, username: &str, credentials: Fingerprint) -> bool {
+    ///
+    /// A connection that is open cannot be anybody else's. The number of one that was closed may be by now,
+    /// unless the session stays; where the broker does not say that, the time tells.
+    pub fn is_swept(
+        &self,
+        client: Client<'_>,
+        username: &str,
+        credentials: Fingerprint,
+        now: Instant,
+    ) -> bool {
         let sweep = self.sweep.load(Ordering::Relaxed);
         if sweep & 1 == 0 {
             return false;
         }
         let mut known = self.known();
         let Some(session) = known.get_mut(&self.key(client, username)) else { return false };
-        let same = [session.current, session.ended].contains(&Some(client.connection))
+        let mut last_swept = self.last_swept();
+        let is_asleep = session.ended == Some(client.connection)
+            && session.stays != SessionStays::No
+            && now.saturating_duration_since(*last_swept) < SWEPT_WITHIN;
+        let same = (session.current == Some(client.connection) || is_asleep)
             && session.credentials == credentials
             && session.last_sweep != sweep;
         if same {
             session.last_sweep = sweep;
+            *last_swept = now;
         }
         same
     }
@@ -210,9 +260,10 @@ impl Sessions {
 
     /// Whether this client's rights are those of somebody whose password was checked here.
     ///
-    /// After a connection was closed the broker still asks for what arrives for it while it sleeps (reads)
-    /// and, before its loop comes round, for its will (a write; in 2.0 and up to 2.1.2). Anything else with
-    /// its number is somebody who got the number later, without a password that this plugin has seen.
+    /// After a connection was closed the broker still asks for what arrives for it while its session sleeps
+    /// (reads) and for its will (a write; in 2.0 and up to 2.1.2): before its loop comes round or, if the will
+    /// is held back, while the session sleeps. Anything else with its number is somebody who got the number
+    /// later, without a password that this plugin has seen.
     pub fn was_let_in(&self, client: Client<'_>, username: &str, access: Access, now: Instant) -> bool {
         if client.address.is_none() {
             return true;
@@ -228,8 +279,13 @@ impl Sessions {
         let (turn, time) = session.ended_at;
         let just_now =
             turn == self.turn.load(Ordering::Relaxed) && now.saturating_duration_since(time) < WILL_WITHIN;
-        let goes_with_it = access == Access::Read || (access == Access::Write && just_now);
-        if !goes_with_it {
+        let goes_with_it = match access {
+            Access::Read => true,
+            Access::Write => just_now || session.stays == SessionStays::Yes,
+            Access::Subscribe => false,
+        };
+        let may_be_a_will = access == Access::Write && session.stays == SessionStays::Unknown;
+        if !goes_with_it && !may_be_a_will {
             session.ended = None;
         }
         goes_with_it
@@ -237,6 +293,10 @@ impl Sessions {
 
     fn key(&self, client: Client<'_>, username: &str) -> Fingerprint {
         self.keys.fields(b's', [client.id.as_bytes(), username.as_bytes()])
+    }
+
+    fn last_swept(&self) -> MutexGuard<'_, Instant> {
+        self.last_swept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> MutexGuard<'_, LruCache<Fingerprint, Session, AlreadyHashed>> {
@@ -264,20 +324,20 @@ mod tests {
     fn a_sweep_recognises_each_session_once_and_no_stranger() {
         let (sessions, now) = (sessions(), Instant::now());
         sessions.admit(client(1), "alice", credentials(), now);
-        assert!(!sessions.is_swept(client(1), "alice", credentials()), "no sweep is going on");
-        sessions.begin_sweep();
+        assert!(!sessions.is_swept(client(1), "alice", credentials(), now), "no sweep is going on");
+        sessions.begin_sweep(now);
         let other_password = Fingerprinter::with_key(&[1; 16]).fields(b'c', [b"guess"]);
-        assert!(!sessions.is_swept(client(1), "alice", other_password));
-        assert!(!sessions.is_swept(client(2), "alice", credentials()));
-        assert!(sessions.is_swept(client(1), "alice", credentials()));
-        assert!(!sessions.is_swept(client(1), "alice", credentials()));
+        assert!(!sessions.is_swept(client(1), "alice", other_password, now));
+        assert!(!sessions.is_swept(client(2), "alice", credentials(), now));
+        assert!(sessions.is_swept(client(1), "alice", credentials(), now));
+        assert!(!sessions.is_swept(client(1), "alice", credentials(), now));
         sessions.new_turn();
-        assert!(!sessions.is_swept(client(1), "alice", credentials()));
-        sessions.begin_sweep();
-        assert!(sessions.is_swept(client(1), "alice", credentials()));
+        assert!(!sessions.is_swept(client(1), "alice", credentials(), now));
+        sessions.begin_sweep(now);
+        assert!(sessions.is_swept(client(1), "alice", credentials(), now));
         // Another reload on a broker that never ticks.
-        sessions.begin_sweep();
-        assert!(sessions.is_swept(client(1), "alice", credentials()));
+        sessions.begin_sweep(now);
+        assert!(sessions.is_swept(client(1), "alice", credentials(), now));
     }
 
     #[test]
@@ -285,10 +345,12 @@ mod tests {
         let (sessions, now) = (sessions(), Instant::now());
         sessions.admit(client(1), "alice", credentials(), now);
         assert!(sessions.is_connected(client(1), "alice"));
-        sessions.close(client(1), "alice", now);
-        sessions.begin_sweep();
+        sessions.close(client(1), "alice", SessionStays::Unknown, now);
+        sessions.begin_sweep(now);
         assert!(!sessions.is_connected(client(1), "alice"));
-        assert!(sessions.is_swept(client(1), "alice", credentials()));
+        let later = now + SWEPT_WITHIN;
+        assert!(!sessions.is_swept(client(1), "alice", credentials(), later), "the sweep is over");
+        assert!(sessions.is_swept(client(1), "alice", credentials(), now));
     }
 
     #[test]
@@ -304,7 +366,7 @@ mod tests {
     fn a_refused_login_under_the_same_id_takes_nothing_away() {
         let (sessions, now) = (sessions(), Instant::now());
         sessions.admit(client(1), "alice", credentials(), now);
-        sessions.close(client(2), "alice", now);
+        sessions.close(client(2), "alice", SessionStays::No, now);
         assert!(sessions.was_let_in(client(1), "alice", Access::Write, now));
     }
 
@@ -312,7 +374,7 @@ mod tests {
     fn a_closed_connection_may_still_write_its_will_and_be_read_for() {
         let (sessions, now) = (sessions(), Instant::now());
         sessions.admit(client(1), "alice", credentials(), now);
-        sessions.close(client(1), "alice", now);
+        sessions.close(client(1), "alice", SessionStays::No, now);
         assert!(sessions.was_let_in(client(1), "alice", Access::Read, now));
         assert!(sessions.was_let_in(client(1), "alice", Access::Write, now));
         sessions.new_turn();
@@ -325,12 +387,12 @@ mod tests {
     fn somebody_with_the_number_of_a_closed_connection_is_a_stranger() {
         let (sessions, now) = (sessions(), Instant::now());
         sessions.admit(client(1), "alice", credentials(), now);
-        sessions.close(client(1), "alice", now);
+        sessions.close(client(1), "alice", SessionStays::No, now);
         assert!(!sessions.was_let_in(client(1), "alice", Access::Subscribe, now));
         assert!(!sessions.was_let_in(client(1), "alice", Access::Write, now));
         // Also where the broker never ticks.
         sessions.admit(client(1), "alice", credentials(), now);
-        sessions.close(client(1), "alice", now);
+        sessions.close(client(1), "alice", SessionStays::No, now);
         assert!(!sessions.was_let_in(client(1), "alice", Access::Write, now + WILL_WITHIN));
     }
 
@@ -350,7 +412,7 @@ mod tests {
         let (sessions, now) = (sessions(), Instant::now());
         sessions.admit(client(1), "alice", credentials(), now);
         sessions.admit(client(2), "alice", credentials(), now);
-        sessions.close(client(1), "alice", now);
+        sessions.close(client(1), "alice", SessionStays::No, now);
         assert!(sessions.was_let_in(client(1), "alice", Access::Write, now));
         assert!(sessions.was_let_in(client(2), "alice", Access::Write, now));
     }

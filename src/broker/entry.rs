@@ -283,13 +283,10 @@ unsafe extern "C" fn on_disconnect(event: c_int, data: *mut c_void, user_data: *
     // SAFETY: the broker calls this with what was registered.
     let instance = unsafe { instance(user_data) };
     instance.guarded(Code::SUCCESS, |plugin| {
+        let is_offline = event == sys::MHA_EVT_CLIENT_OFFLINE.cast_signed();
         // SAFETY: the broker calls this with the data of this event.
-        if let Some((client, username)) = unsafe { events::disconnected(&instance.process, data.cast()) } {
-            // 2.0 says nothing about the session: one that did not start clean stays.
-            let session_stays = match instance.process.is_2_1() {
-                true => event == sys::MHA_EVT_CLIENT_OFFLINE.cast_signed(),
-                false => !client.starts_clean,
-            };
+        let gone = unsafe { events::disconnected(&instance.process, data.cast(), is_offline) };
+        if let Some((client, username, session_stays)) = gone {
             plugin.disconnected(client, username, session_stays, Instant::now());
         }
         Code::SUCCESS

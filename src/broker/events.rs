@@ -6,9 +6,10 @@ use std::slice;
 use super::process::Process;
 use super::sys;
 use crate::config::BrokerOptions;
+use crate::host::Host;
 use crate::plugin::{Login, TopicCheck};
 use crate::question::Access;
-use crate::sessions::Client;
+use crate::sessions::{Client, SessionStays};
 
 /// Something in an event is not what the interface promises: refused, not guessed at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,19 +94,32 @@ pub(super) unsafe fn check<'a>(
     }
 }
 
-/// The client that is gone, if it ever had an id and a username: 2.0 reports bare TCP connections, too.
+/// The client that is gone, if it ever had an id and a username (2.0 reports bare TCP connections, too), and
+/// what becomes of its session.
 ///
 /// # Safety
-/// `event` must be the data of a MOSQ_EVT_DISCONNECT that is being handled; the client must not outlive it.
+/// `event` must be the data of a MOSQ_EVT_DISCONNECT or, if `is_offline`, a MOSQ_EVT_CLIENT_OFFLINE that is
+/// being handled; the client must not outlive it.
 pub(super) unsafe fn disconnected<'a>(
     process: &Process,
     event: *const sys::mosquitto_evt_disconnect,
-) -> Option<(Client<'a>, &'a str)> {
+    is_offline: bool,
+) -> Option<(Client<'a>, &'a str, SessionStays)> {
     // SAFETY: the caller vouches for the event and, through it, for client and strings.
     unsafe {
         let event = event.as_ref()?;
         process.client_id(event.client)?;
-        Some((client(process, event.client).ok()?, username(process, event.client).ok()??))
+        let client = client(process, event.client).ok()?;
+        let stays = if process.is_2_1() {
+            if is_offline { SessionStays::Yes } else { SessionStays::No }
+        } else if !client.starts_clean {
+            SessionStays::Yes
+        } else if process.client_speaks_mqtt_5(event.client) {
+            SessionStays::Unknown
+        } else {
+            SessionStays::No
+        };
+        Some((client, username(process, event.client).ok()??, stays))
     }
 }
 
@@ -134,7 +148,12 @@ unsafe fn client<'a>(process: &Process, client: *const sys::mosquitto) -> Result
             Some(id) => id.to_str().map_err(|_| Malformed("the client id is no UTF-8"))?,
             None => "",
         },
-        address: address.and_then(|address| address.to_str().ok()),
+        // Never as if there were none: that is how a session looks that was restored from disk. (To 2.0.21
+        // the address of a WebSocket client is whatever its X-Forwarded-For says.)
+        address: match address {
+            Some(address) => Some(address.to_str().map_err(|_| Malformed("the address is no UTF-8"))?),
+            None => None,
+        },
     })
 }
 

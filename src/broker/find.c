@@ -16,6 +16,7 @@ _Static_assert(offsetof(struct mha_evt_tick, next_ms) ==
 #pragma weak mosquitto_client_address
 #pragma weak mosquitto_client_clean_session
 #pragma weak mosquitto_client_id
+#pragma weak mosquitto_client_protocol_version
 #pragma weak mosquitto_client_username
 #pragma weak mosquitto_kick_client_by_clientid
 #pragma weak mosquitto_kick_client_by_username
@@ -32,6 +33,7 @@ struct mha_broker mha_broker_find(void)
 		.client_address = mosquitto_client_address,
 		.client_clean_session = mosquitto_client_clean_session,
 		.client_id = mosquitto_client_id,
+		.client_protocol_version = mosquitto_client_protocol_version,
 		.client_username = mosquitto_client_username,
 		.kick_client_by_clientid = mosquitto_kick_client_by_clientid,
 		.kick_client_by_username = mosquitto_kick_client_by_username,

@@ -134,6 +134,15 @@ impl Process {
         client.is_null() || unsafe { clean_session(client) }
     }
 
+    /// Whether the client speaks MQTT 5, in which how it starts does not say how it ends.
+    ///
+    /// # Safety
+    /// As for [`Self::client_id`].
+    pub(super) unsafe fn client_speaks_mqtt_5(&self, client: *const sys::mosquitto) -> bool {
+        // SAFETY: a client of this broker, by the caller's word, or NULL, which is allowed here.
+        self.functions.client_protocol_version.is_none_or(|version| unsafe { version(client) } == 5)
+    }
+
     /// # Safety
     /// As for [`Self::client_id`].
     pub(super) unsafe fn client_username<'a>(&self, client: *const sys::mosquitto) -> Option<&'a CStr> {

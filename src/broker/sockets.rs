@@ -86,7 +86,7 @@ impl Sockets {
         if let Ok(length) = usize::try_from(length)
             && length > 0
         {
-            see(Unread { listener, connection: cookie(fd), bytes: &bytes[..length] });
+            see(Unread { listener, connection: cookie(fd), peer: peer(fd), bytes: &bytes[..length] });
         }
     }
 }
@@ -128,6 +128,11 @@ fn cookie(fd: c_int) -> Option<u64> {
         libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_COOKIE, (&raw mut cookie).cast(), &raw mut length)
     };
     (result == 0).then_some(cookie)
+}
+
+/// The address of the other end.
+fn peer(fd: c_int) -> Option<IpAddr> {
+    inet(&name_of(fd, libc::getpeername)?.0).map(|address| address.ip())
 }
 
 type NameCall = unsafe extern "C" fn(c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> c_int;

@@ -31,11 +31,10 @@ impl Waker {
     /// Prepares to wake the calling thread, unless somebody else in this process handles the signal.
     pub(super) fn prepare() -> Option<Self> {
         let mut users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
-        if *users == 0 {
-            if !matches!(handler(), libc::SIG_DFL | libc::SIG_IGN) {
-                return None;
-            }
-            set_handler(woken as *const () as libc::sighandler_t)?;
+        match handler() {
+            libc::SIG_DFL | libc::SIG_IGN => set_handler(woken as *const () as libc::sighandler_t)?,
+            own if own == woken as *const () as libc::sighandler_t => {}
+            _ => return None,
         }
         *users += 1;
         // SAFETY: has no conditions.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Plugin, has_wildcard, is_wildcard_in_disguise};
 use crate::api::worker::Worker;
 use crate::brake::Try;
-use crate::lookahead::{Guess, Identity};
+use crate::lookahead::{Guess, Identity, Unread};
 use crate::question::{Access, Kind, Question};
 use crate::sessions::Client;
 use crate::verdicts::Listener;
@@ -34,7 +34,7 @@ impl Plugin {
             let mut sent = Vec::new();
             lookahead.read(unread, |guess| {
                 let kind = if matches!(guess, Guess::Login { .. }) { Kind::Connect } else { Kind::Access };
-                if self.ask_guess(guess, unread.listener, worker, now) > 0 {
+                if self.ask_guess(guess, unread, worker, now) > 0 {
                     sent.push(kind);
                 }
             });
@@ -45,7 +45,8 @@ impl Plugin {
     }
 
     /// Returns how many questions were sent.
-    fn ask_guess(&self, guess: Guess<'_>, listener: u16, worker: &Worker, now: Instant) -> usize {
+    fn ask_guess(&self, guess: Guess<'_>, unread: Unread<'_>, worker: &Worker, now: Instant) -> usize {
+        let listener = unread.listener;
         let loaded = self.loaded();
         let config = &*loaded.config;
         match guess {
@@ -54,11 +55,13 @@ impl Plugin {
             Guess::Login { username, password } => {
                 let Ok(password_text) = std::str::from_utf8(password) else { return 0 };
                 let credentials = self.keys.credentials(username, password);
-                // From which address is not known here: the brake counts by it, so a guess goes by the
-                // strictest count there is for the name.
-                let attempt = Try { address: None, username, credentials };
-                if loaded.users.get(username).is_some() || self.brake.holds_name(&attempt, &config.brake, now)
-                {
+                // The address may be a proxy's here, so a guess also goes by the strictest count there is for
+                // the name.
+                let address = unread.peer.map(|peer| peer.to_string());
+                let attempt = Try { address: address.as_deref(), username, credentials };
+                let is_braked = self.brake.holds_name(&attempt, &config.brake, now)
+                    || !self.brake.pause(&attempt, &config.brake, now).is_zero();
+                if loaded.users.get(username).is_some() || is_braked {
                     return 0;
                 }
                 let question = Question::Connect { username, password: password_text };

@@ -12,6 +12,8 @@ use crate::api::worker::Class;
 use crate::brake::Try;
 use crate::cache::key::Fingerprint;
 use crate::errands::Errand;
+use crate::log::Level;
+use crate::panics::caught;
 use crate::parking::{Parked, Ticket};
 use crate::question::{Answer, NoAnswer, Question, Verdict};
 use crate::sessions::{Client, Session};
@@ -57,7 +59,7 @@ impl Plugin {
         };
         let credentials = self.keys.credentials(username, password.unwrap_or_default());
         let attempt = Attempt { client, username, password, credentials };
-        if self.is_swept(&attempt) {
+        if self.is_swept(&attempt, now) {
             return self.recheck(&attempt, now);
         }
         self.revoke_without_ticks(&attempt, now);
@@ -230,22 +232,32 @@ impl Plugin {
     /// nothing is held here.
     pub(super) fn run_errands(&self, now: Instant) {
         for errand in self.errands.take() {
-            match errand {
-                Errand::Answered(ticket, answer) => self.complete(ticket, verdict_of(answer), now),
-                Errand::PasswordChecked(ticket, matches) => {
-                    let is_outdated = self
-                        .parking
-                        .get(ticket)
-                        .is_some_and(|parked| parked.reload != self.reloads.load(Ordering::Relaxed));
-                    let result = match matches {
-                        true if is_outdated => Err(Refusal::ReadAgain),
-                        true => Ok(()),
-                        false => Err(Refusal::WrongLocalPassword),
-                    };
-                    self.complete(ticket, result, now);
-                }
-                Errand::Revoked(session, status) => self.revoke(&session, status),
+            // A bug that one of them meets must not cost the others their answer.
+            if let Err(place) = caught(|| self.run(errand, now)) {
+                self.log.write(
+                    Level::Error,
+                    format!("A bug in the plugin was stopped at {place}; please report it."),
+                );
             }
+        }
+    }
+
+    fn run(&self, errand: Errand, now: Instant) {
+        match errand {
+            Errand::Answered(ticket, answer) => self.complete(ticket, verdict_of(answer), now),
+            Errand::PasswordChecked(ticket, matches) => {
+                let is_outdated = self
+                    .parking
+                    .get(ticket)
+                    .is_some_and(|parked| parked.reload != self.reloads.load(Ordering::Relaxed));
+                let result = match matches {
+                    true if is_outdated => Err(Refusal::ReadAgain),
+                    true => Ok(()),
+                    false => Err(Refusal::WrongLocalPassword),
+                };
+                self.complete(ticket, result, now);
+            }
+            Errand::Revoked(session, status) => self.revoke(&session, status),
         }
     }
 
@@ -286,6 +298,14 @@ impl Plugin {
         let client = parked.client();
         let username = parked.username.as_str();
         self.parking.end(ticket);
+        // What the API says of a name counts no more when it has become that of a local user.
+        if parked.reload != self.reloads.load(Ordering::Relaxed)
+            && self.loaded().users.get(username).is_some()
+        {
+            self.refuse_login(client, Some(username), &Refusal::ReadAgain, now);
+            self.host.complete_login(client.id, false);
+            return;
+        }
         // Before the broker hears of it: it may ask about topics before it returns.
         let before = self.admit(client, username, parked.credentials, now);
         self.host.complete_login(client.id, true);

@@ -16,16 +16,18 @@ use crate::verdicts::Listener;
 impl Plugin {
     /// Whether this login is the broker checking a session that exists. What tells is the session, never
     /// the time: strangers may connect in the middle of a sweep.
-    pub(super) fn is_swept(&self, attempt: &Attempt<'_>) -> bool {
-        let Attempt { client, username, credentials, .. } = *attempt;
+    pub(super) fn is_swept(&self, attempt: &Attempt<'_>, now: Instant) -> bool {
+        let Attempt { client, username, password, credentials } = *attempt;
         if !self.host.is_broker_thread() {
             return false;
         }
         if self.host.is_2_1() {
             return self.host.is_session(client.id, client.connection);
         }
-        // 2.0 has an address for every client that ever connected to it, so what has none was restored.
-        client.address.is_none() || self.sessions.is_swept(client, username, credentials)
+        // 2.0 has an address for every client that ever connected to it, so what has none was restored; its
+        // password was not.
+        let was_restored = client.address.is_none() && password.is_none() && self.sessions.is_sweeping();
+        was_restored || self.sessions.is_swept(client, username, credentials, now)
     }
 
     /// The answer to a sweep.
@@ -59,19 +61,25 @@ impl Plugin {
         let question = Question::Connect { username: attempt.username, password };
         let key = attempt.credentials;
         let Ok(worker) = self.worker() else { return };
+        // 2.1 without websockets comes round by itself once a day. Without a bell it is rung for once.
+        if self.delays {
+            let _ = self.errands.hang_up_bell();
+        }
         let session = SessionName {
             connection: attempt.client.connection,
             client_id: attempt.client.id.to_owned(),
             username: attempt.username.to_owned(),
+            credentials: attempt.credentials,
         };
         self.verdicts.ask(key, &question, Class::Background, Listener::Rechecked(session), worker);
     }
 
     /// Disconnects a client that the API refuses by now, unless it is gone already.
     pub(super) fn revoke(&self, session: &SessionName, status: u16) {
-        let SessionName { connection, client_id, username } = session;
+        let SessionName { connection, client_id, username, credentials } = session;
         let client = Client { connection: *connection, id: client_id, address: None, starts_clean: true };
         let is_there = self.sessions.is_connected(client, username)
+            && self.sessions.has_credentials(client, username, *credentials)
             && (!self.host.is_2_1() || self.host.is_session(client_id, *connection));
         if is_there {
             let who = Who(client, Some(username));
@@ -87,7 +95,8 @@ impl Plugin {
     /// somebody else connects: the one event in which the broker walks through none of its lists, so that
     /// it can stand to lose a client.
     pub(super) fn revoke_without_ticks(&self, attempt: &Attempt<'_>, now: Instant) {
-        if self.errands.any() && self.patience().is_tickless(now) {
+        // A request to the broker's HTTP listener comes on a thread that can disconnect nobody.
+        if self.errands.any() && self.host.is_broker_thread() && self.patience().is_tickless(now) {
             for (session, status) in self.errands.take_revoked(|session| session.username != attempt.username)
             {
                 self.revoke(&session, status);
@@ -98,7 +107,9 @@ impl Plugin {
     /// And whoever publishes before that happens goes by that.
     pub(super) fn is_overdue_to_leave(&self, check: &TopicCheck<'_>, now: Instant) -> bool {
         let is_meant = |session: &SessionName| {
-            session.connection == check.client.connection && session.client_id == check.client.id
+            session.connection == check.client.connection
+                && session.client_id == check.client.id
+                && self.sessions.has_credentials(check.client, &session.username, session.credentials)
         };
         self.patience().is_tickless(now) && !self.errands.take_revoked(is_meant).is_empty()
     }
