@@ -256,7 +256,9 @@ play() {
     expect published
     receive
     expect 'received 22.5'
-    asked 'write sensor-1 sensors/sensor-2/temperature -> 403'
+    # Who listens is asked about at the same time, before it is known that there is nothing to hear.
+    asked 'write sensor-1 sensors/sensor-2/temperature -> 403' \
+        'read dashboard sensors/sensor-2/temperature -> 200'
 
     step "5. A subscription that is refused"
     subscribe sensor-1 secret-1 'sensors/#'
