@@ -154,6 +154,9 @@ pub struct Plugin {
     fanned_out: Mutex<HashSet<Fingerprint, AlreadyHashed>>,
     lookahead: Mutex<Lookahead>,
     patience: Mutex<Patience>,
+    /// That of the broker's HTTP listener. Its thread has no turns, and the broker stops only when all the
+    /// requests that wait there are answered.
+    http_patience: Mutex<Patience>,
     /// Started with the first question: no network traffic before the broker is ready for it. It goes
     /// before `verdicts`, to which it files.
     worker: OnceCell<Worker>,
@@ -184,6 +187,7 @@ impl Plugin {
             fanned_out: Mutex::default(),
             lookahead: Mutex::new(Lookahead::new(keys)),
             patience: Mutex::new(Patience::new(now)),
+            http_patience: Mutex::new(Patience::new(now)),
             loaded: RwLock::new(Arc::new(loaded)),
             reloads: AtomicUsize::new(0),
             worker: OnceCell::new(),
@@ -339,11 +343,13 @@ impl Plugin {
         // The broker's HTTP listener has a thread of its own: only requests to it wait there.
         let freezes = self.host.is_broker_thread();
         let timeout = self.loaded().config.timeout;
-        let limit = if freezes { self.patience().limit(key, timeout, now) } else { timeout };
+        let patience = if freezes { &self.patience } else { &self.http_patience };
+        let patience = || patience.lock().unwrap_or_else(PoisonError::into_inner);
+        let limit = patience().limit(key, timeout, now);
         if limit.is_zero() {
             // Nobody waits, but the answer will be there when the client comes again.
             let slot = self.verdicts.ask(key, question, Class::Background, Listener::None, worker);
-            self.patience().asked_beside(key, slot);
+            patience().asked_beside(key, slot);
             return self.or_stale(key, Err(Refusal::NoAnswer(NoAnswer::OutOfPatience)), now);
         }
         let slot = self.verdicts.ask(key, question, Class::Frozen, Listener::None, worker);
@@ -355,11 +361,9 @@ impl Plugin {
             self.look_ahead(worker, now);
         }
         let answer = slot.wait(limit.saturating_sub(now.elapsed()));
-        if freezes {
-            let answered = matches!(answer, Some(Answer::Verdict { .. }));
-            let answered_at = Instant::now();
-            self.patience().waited(key, answered, answered_at.duration_since(now), timeout, answered_at);
-        }
+        let answered = matches!(answer, Some(Answer::Verdict { .. }));
+        let answered_at = Instant::now();
+        patience().waited(key, answered, answered_at.duration_since(now), timeout, answered_at);
         let result = login::verdict_of(answer.unwrap_or(Answer::None(NoAnswer::TimedOut(limit))));
         self.or_stale(key, result, Instant::now())
     }
