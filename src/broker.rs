@@ -1,5 +1,6 @@
 //! The boundary to the broker, and the only unsafe code: C in, typed requests out, codes back.
 
+mod clock;
 mod code;
 mod entry;
 mod events;

@@ -25,7 +25,7 @@
 //! # The ways data takes
 //!
 //! **Hot**, a remembered topic check: `broker::entry`, `events`, [`plugin::Plugin::authorise`],
-//! [`verdicts::Verdicts::known`], a code. One short lock of the cache, no waiting, no system call.
+//! [`verdicts::Verdicts::known`], a code. Two short locks, no waiting, no allocation, no system call.
 //!
 //! **Cold**, where the broker waits: `Plugin::wait_for` has [`verdicts::Verdicts::ask`] send the question, or share one
 //! that is on its way; asks ahead what will come next (fan-out, then the other sockets); waits at the question's own

@@ -49,12 +49,7 @@ pub struct Parked {
 impl Parked {
     /// The client, as events show it.
     pub fn client(&self) -> Client<'_> {
-        Client {
-            connection: self.connection,
-            id: &self.client_id,
-            address: self.address.as_deref(),
-            starts_clean: self.starts_clean,
-        }
+        Client { connection: self.connection, id: &self.client_id, address: self.address.as_deref() }
     }
 }
 

@@ -20,6 +20,7 @@ use once_cell::sync::OnceCell;
 
 use crate::api::worker::{Class, Worker};
 use crate::brake::Brake;
+use crate::cache::Hit;
 use crate::cache::key::{AlreadyHashed, Fingerprint, Fingerprinter};
 use crate::config::{BrokerOptions, Config};
 use crate::errands::Errands;
@@ -126,13 +127,6 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// A verdict from the cache.
-struct Remembered {
-    result: Result<(), Refusal>,
-    /// It was asked for ahead, so that this is as good as having asked now.
-    is_first_use: bool,
-}
-
 /// One loaded plugin. Nothing of it is shared with another instance in the same broker.
 pub struct Plugin {
     /// What mosquitto.conf says. The broker says it once.
@@ -206,7 +200,7 @@ impl Plugin {
         self.loaded().config.checks_topics()
     }
 
-    /// MOSQ_EVT_ACL_CHECK
+    /// MOSQ_EVT_ACL_CHECK. `now` may be some milliseconds ahead.
     pub fn authorise(&self, check: &TopicCheck<'_>, now: Instant) -> Ruling {
         if self.errands.any() && check.access == Access::Write && self.is_overdue_to_leave(check, now) {
             return Ruling::Disconnect;
@@ -227,7 +221,7 @@ impl Plugin {
                 Verdict::Deny => Err(Refusal::Anonymous),
             };
         };
-        if is_wildcard_in_disguise(config, client, username) {
+        if is_wildcard_in_disguise(config, client.id, username) {
             return Err(Refusal::SpecialCharacters);
         }
         if loaded.users.get(username).is_some() && self.sessions.was_let_in(client, username, access, now) {
@@ -313,13 +307,14 @@ impl Plugin {
     fn decide(&self, question: &Question<'_>, now: Instant) -> Result<(), Refusal> {
         let key = self.verdicts.key(question);
         match self.remembered(key, question, now) {
-            Some(remembered) => remembered.result,
-            None => self.wait_for(key, question, now),
+            Some(hit) => outcome(hit),
+            // By the exact time, since this is about milliseconds.
+            None => self.wait_for(key, question, Instant::now()),
         }
     }
 
     /// The remembered verdict, if there is one. An allow near its end is asked again beside.
-    fn remembered(&self, key: Fingerprint, question: &Question<'_>, now: Instant) -> Option<Remembered> {
+    fn remembered(&self, key: Fingerprint, question: &Question<'_>, now: Instant) -> Option<Hit> {
         let hit = self.verdicts.known(key, now)?;
         if hit.refresh
             && !self.verdicts.is_left_alone(question.kind(), now)
@@ -327,11 +322,7 @@ impl Plugin {
         {
             self.verdicts.ask(key, question, Class::Background, Listener::None, worker);
         }
-        let result = match hit.verdict {
-            Verdict::Allow => Ok(()),
-            Verdict::Deny => Err(Refusal::Api { status: hit.status, remembered: !hit.is_first_use }),
-        };
-        Some(Remembered { result, is_first_use: hit.is_first_use })
+        Some(hit)
     }
 
     /// The API's verdict. Whoever calls this waits, and on the broker's thread so does every client.
@@ -412,6 +403,14 @@ impl Plugin {
     }
 }
 
+/// What a remembered verdict says. One that was asked for ahead is as good as having asked now.
+fn outcome(hit: Hit) -> Result<(), Refusal> {
+    match hit.verdict {
+        Verdict::Allow => Ok(()),
+        Verdict::Deny => Err(Refusal::Api { status: hit.status, remembered: !hit.is_first_use }),
+    }
+}
+
 /// A client in a log line.
 struct Who<'a>(Client<'a>, Option<&'a str>);
 
@@ -427,8 +426,8 @@ impl fmt::Display for Who<'_> {
 }
 
 /// Whether this client's name or id would be a wildcard in a topic filter, and that matters.
-fn is_wildcard_in_disguise(config: &Config, client: Client<'_>, username: &str) -> bool {
-    config.special_chars == Verdict::Deny && (has_wildcard(username) || has_wildcard(client.id))
+fn is_wildcard_in_disguise(config: &Config, client_id: &str, username: &str) -> bool {
+    config.special_chars == Verdict::Deny && (has_wildcard(username) || has_wildcard(client_id))
 }
 
 fn has_wildcard(name: &str) -> bool {

@@ -30,8 +30,6 @@ pub struct Client<'a> {
     /// The peer's address; none for sessions that were restored from disk and have not connected since,
     /// and where the broker asks on behalf of a stored message or of its HTTP listener.
     pub address: Option<&'a str>,
-    /// Whether it starts, or started, without the session it had before.
-    pub starts_clean: bool,
 }
 
 /// Whether a session is kept when its client has gone.
@@ -313,7 +311,7 @@ mod tests {
     }
 
     fn client(connection: Connection) -> Client<'static> {
-        Client { connection, id: "id", address: Some("127.0.0.1"), starts_clean: true }
+        Client { connection, id: "id", address: Some("127.0.0.1") }
     }
 
     fn credentials() -> Fingerprint {

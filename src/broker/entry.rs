@@ -269,7 +269,7 @@ unsafe extern "C" fn on_acl_check(_: c_int, data: *mut c_void, user_data: *mut c
         // SAFETY: the broker calls this with the data of this event.
         let check = unsafe { events::check(&instance.process, data.cast()) };
         Code::of_topic_check(match check {
-            Ok(Check::Access(check)) => plugin.authorise(&check, Instant::now()),
+            Ok(Check::Access(check)) => plugin.authorise(&check, instance.process.coarse_now()),
             Ok(Check::Unsubscribe(client, filter)) => {
                 plugin.unsubscribed(client, filter);
                 Ruling::Allow

@@ -62,6 +62,7 @@ pub(super) unsafe fn login<'a>(
             client: client(process, event.client)?,
             username: text(event.username)?.filter(|name| !name.is_empty()),
             password: password(event),
+            starts_clean: process.client_starts_clean(event.client),
         })
     }
 }
@@ -112,7 +113,7 @@ pub(super) unsafe fn disconnected<'a>(
         let client = client(process, event.client).ok()?;
         let stays = if process.is_2_1() {
             if is_offline { SessionStays::Yes } else { SessionStays::No }
-        } else if !client.starts_clean {
+        } else if !process.client_starts_clean(event.client) {
             SessionStays::Yes
         } else if process.client_speaks_mqtt_5(event.client) {
             SessionStays::Unknown
@@ -136,13 +137,11 @@ pub(super) unsafe fn tick_again_soon(event: *mut sys::mha_evt_tick) {
 
 /// # Safety
 /// `client` must be NULL or a client of the broker that outlives `'a`.
+#[inline]
 unsafe fn client<'a>(process: &Process, client: *const sys::mosquitto) -> Result<Client<'a>, Malformed> {
     // SAFETY: passed on to the caller.
-    let (id, address, starts_clean) = unsafe {
-        (process.client_id(client), process.client_address(client), process.client_starts_clean(client))
-    };
+    let (id, address) = unsafe { (process.client_id(client), process.client_address(client)) };
     Ok(Client {
-        starts_clean,
         connection: client.addr(),
         id: match id {
             Some(id) => id.to_str().map_err(|_| Malformed("the client id is no UTF-8"))?,

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use once_cell::sync::OnceCell;
 
+use super::clock::Clock;
 use super::code::Code;
 use super::sockets::Sockets;
 use super::sys;
@@ -25,6 +26,7 @@ type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
 pub(super) struct Process {
     functions: sys::mha_broker,
     thread: libc::pthread_t,
+    clock: Clock,
     /// Prepared when it is first asked for; `None`: it cannot work here.
     waker: OnceCell<Option<Waker>>,
     sockets: Mutex<Sockets>,
@@ -39,7 +41,13 @@ impl Process {
     pub(super) fn find() -> Self {
         // SAFETY: fills a struct with addresses and has no conditions.
         let functions = unsafe { sys::mha_broker_find() };
-        Self { functions, thread: own_thread(), waker: OnceCell::new(), sockets: Mutex::default() }
+        Self {
+            functions,
+            thread: own_thread(),
+            clock: Clock::start(),
+            waker: OnceCell::new(),
+            sockets: Mutex::default(),
+        }
     }
 
     /// Whether the functions that every supported broker has are there.
@@ -52,6 +60,11 @@ impl Process {
             && functions.client_id.is_some()
             && functions.client_clean_session.is_some()
             && functions.client_username.is_some()
+    }
+
+    /// The time, for a topic check; it may be ten milliseconds ahead.
+    pub(super) fn coarse_now(&self) -> Instant {
+        self.clock.now()
     }
 
     /// Writes a line to the broker's log. May call back into the plugin before it returns.

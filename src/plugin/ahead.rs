@@ -96,11 +96,10 @@ impl Plugin {
             return 0;
         }
         let loaded = self.loaded();
-        let client = Client { connection: 0, id: client_id, address: None, starts_clean: true };
         if loaded.config.acl_urls.is_empty()
             || !loaded.config.acl_checks.contains(&access)
             || loaded.users.get(username).is_some()
-            || is_wildcard_in_disguise(&loaded.config, client, username)
+            || is_wildcard_in_disguise(&loaded.config, client_id, username)
         {
             return 0;
         }
@@ -134,9 +133,8 @@ impl Plugin {
             if is_cut_short {
                 return;
             }
-            let client = Client { connection: 0, id: client_id, address: None, starts_clean: true };
             if loaded.users.get(username).is_none()
-                && !is_wildcard_in_disguise(&loaded.config, client, username)
+                && !is_wildcard_in_disguise(&loaded.config, client_id, username)
             {
                 let question = Question::Access { username, client_id, topic, access: Access::Read };
                 self.verdicts.ask_ahead(&question, Listener::None, now, worker);

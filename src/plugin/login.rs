@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::checker::{Check, Checker};
 use super::setup::Loaded;
-use super::{Plugin, Refusal, Ruling, Who};
+use super::{Plugin, Refusal, Ruling, Who, outcome};
 use crate::api::worker::Class;
 use crate::brake::Try;
 use crate::cache::key::Fingerprint;
@@ -28,6 +28,8 @@ pub struct Login<'a> {
     pub username: Option<&'a str>,
     /// Its password: any bytes.
     pub password: Option<&'a [u8]>,
+    /// Whether it starts without the session it had before.
+    pub starts_clean: bool,
 }
 
 /// A login that has a username, and so can be decided here.
@@ -35,11 +37,23 @@ pub(super) struct Attempt<'a> {
     pub(super) client: Client<'a>,
     pub(super) username: &'a str,
     pub(super) password: Option<&'a [u8]>,
+    pub(super) starts_clean: bool,
     /// Username and password: what the cache knows the question by.
     pub(super) credentials: Fingerprint,
 }
 
-impl Attempt<'_> {
+impl<'a> Attempt<'a> {
+    /// That of a parked client. Nobody keeps its password.
+    fn of(parked: &'a Parked) -> Self {
+        Self {
+            client: parked.client(),
+            username: &parked.username,
+            password: None,
+            starts_clean: parked.starts_clean,
+            credentials: parked.credentials,
+        }
+    }
+
     fn as_try(&self) -> Try<'_> {
         Try { address: self.client.address, username: self.username, credentials: self.credentials }
     }
@@ -51,21 +65,21 @@ const PARKING_BOUND: usize = 100_000;
 impl Plugin {
     /// MOSQ_EVT_BASIC_AUTH
     pub fn authenticate(&self, login: &Login<'_>, now: Instant) -> Ruling {
-        let Login { client, username, password } = *login;
+        let Login { client, username, password, starts_clean } = *login;
         let username = match (username, password) {
             (None, None) => return Ruling::Defer,
             (None, Some(_)) => return self.refuse_login(client, None, &Refusal::NoUsername, now),
             (Some(username), _) => username,
         };
         let credentials = self.keys.credentials(username, password.unwrap_or_default());
-        let attempt = Attempt { client, username, password, credentials };
+        let attempt = Attempt { client, username, password, starts_clean, credentials };
         if self.is_swept(&attempt, now) {
             return self.recheck(&attempt, now);
         }
         self.revoke_without_ticks(&attempt, now);
         match self.try_login(&attempt, now) {
             Ok(Ruling::Allow) => {
-                self.admit(client, username, credentials, now);
+                self.admit(&attempt, now);
                 Ruling::Allow
             }
             Ok(ruling) => ruling,
@@ -98,13 +112,13 @@ impl Plugin {
         drop(loaded);
         let question = Question::Connect { username: attempt.username, password };
         let key = attempt.credentials;
-        if let Some(remembered) = self.remembered(key, &question, now) {
-            if remembered.is_first_use {
+        if let Some(hit) = self.remembered(key, &question, now) {
+            if hit.is_first_use {
                 // As good as having asked now, and so only where asking now would be right.
                 self.brake_on(attempt, now)?;
-                self.settle(attempt, remembered.result, now)?;
+                self.settle(attempt, outcome(hit), now)?;
             } else {
-                remembered.result?;
+                outcome(hit)?;
             }
             return Ok(self.prepare(attempt, now));
         }
@@ -220,7 +234,7 @@ impl Plugin {
             client_id: attempt.client.id.to_owned(),
             address: attempt.client.address.map(str::to_owned),
             username: attempt.username.to_owned(),
-            starts_clean: attempt.client.starts_clean,
+            starts_clean: attempt.starts_clean,
             credentials: attempt.credentials,
             reload: self.reloads.load(Ordering::Relaxed),
             awaits: 1,
@@ -265,10 +279,9 @@ impl Plugin {
     /// else.
     fn complete(&self, ticket: Ticket, result: Result<(), Refusal>, now: Instant) {
         let Some(parked) = self.parking.answered(ticket) else { return };
-        let client = parked.client();
-        let username = parked.username.as_str();
         if !parked.is_let_in {
-            let attempt = Attempt { client, username, password: None, credentials: parked.credentials };
+            let attempt = Attempt::of(&parked);
+            let Attempt { client, username, .. } = attempt;
             let result = self.or_stale(parked.credentials, result, now);
             if let Err(refusal) = self.settle(&attempt, result, now) {
                 self.parking.end(ticket);
@@ -295,8 +308,8 @@ impl Plugin {
     }
 
     fn let_in(&self, ticket: Ticket, parked: &Parked, now: Instant) {
-        let client = parked.client();
-        let username = parked.username.as_str();
+        let attempt = Attempt::of(parked);
+        let Attempt { client, username, .. } = attempt;
         self.parking.end(ticket);
         // What the API says of a name counts no more when it has become that of a local user.
         if parked.reload != self.reloads.load(Ordering::Relaxed)
@@ -307,7 +320,7 @@ impl Plugin {
             return;
         }
         // Before the broker hears of it: it may ask about topics before it returns.
-        let before = self.admit(client, username, parked.credentials, now);
+        let before = self.admit(&attempt, now);
         self.host.complete_login(client.id, true);
         // It may be gone, or refused by the broker itself.
         if !self.host.is_session(client.id, client.connection) {
@@ -315,18 +328,13 @@ impl Plugin {
         }
     }
 
-    fn admit(
-        &self,
-        client: Client<'_>,
-        username: &str,
-        credentials: Fingerprint,
-        now: Instant,
-    ) -> Option<Session> {
+    fn admit(&self, attempt: &Attempt<'_>, now: Instant) -> Option<Session> {
         // A request to the broker's HTTP listener has no session, and an id that a client may have.
         if !self.host.is_broker_thread() {
             return None;
         }
-        if client.starts_clean {
+        let Attempt { client, username, starts_clean, credentials, .. } = *attempt;
+        if starts_clean {
             self.subscriptions().remove_client(client.id);
         }
         self.sessions.admit(client, username, credentials, now)

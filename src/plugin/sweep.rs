@@ -17,7 +17,7 @@ impl Plugin {
     /// Whether this login is the broker checking a session that exists. What tells is the session, never
     /// the time: strangers may connect in the middle of a sweep.
     pub(super) fn is_swept(&self, attempt: &Attempt<'_>, now: Instant) -> bool {
-        let Attempt { client, username, password, credentials } = *attempt;
+        let Attempt { client, username, password, credentials, .. } = *attempt;
         if !self.host.is_broker_thread() {
             return false;
         }
@@ -32,7 +32,7 @@ impl Plugin {
 
     /// The answer to a sweep.
     pub(super) fn recheck(&self, attempt: &Attempt<'_>, now: Instant) -> Ruling {
-        let Attempt { client, username, password, credentials } = *attempt;
+        let Attempt { client, username, password, credentials, .. } = *attempt;
         // Who sleeps is left alone until it comes back: it can be asked about then. (2.0 reads freed memory
         // later if a sleeping session is refused here.)
         if !self.sessions.is_connected(client, username) {
@@ -77,7 +77,7 @@ impl Plugin {
     /// Disconnects a client that the API refuses by now, unless it is gone already.
     pub(super) fn revoke(&self, session: &SessionName, status: u16) {
         let SessionName { connection, client_id, username, credentials } = session;
-        let client = Client { connection: *connection, id: client_id, address: None, starts_clean: true };
+        let client = Client { connection: *connection, id: client_id, address: None };
         let is_there = self.sessions.is_connected(client, username)
             && self.sessions.has_credentials(client, username, *credentials)
             && (!self.host.is_2_1() || self.host.is_session(client_id, *connection));
