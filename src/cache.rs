@@ -14,7 +14,7 @@ use key::{AlreadyHashed, Fingerprint};
 /// uptime; at the end of time nothing is remembered any more), which keeps it at 24 bytes.
 const TICKS_PER_SECOND: u64 = 16;
 
-/// Verdicts that were asked for ahead and not used yet may take one part in so many of the bound.
+/// Verdicts that were asked for ahead and not used yet may always take one part in so many of the bound.
 const UNUSED_SHARE: usize = 4;
 
 /// A remembered verdict.
@@ -96,7 +96,7 @@ impl Cache {
                 list.pop_lru();
             }
         }
-        while self.unused.len() > bound / UNUSED_SHARE {
+        while self.unused.len() > self.unused_bound() {
             self.unused.pop_lru();
         }
     }
@@ -111,19 +111,20 @@ impl Cache {
     }
 
     /// The same for a verdict that was asked for ahead: it takes its place among the others when it is first
-    /// used. One that renews another has its place.
+    /// used. Until then it has a share of its own, and what room is free: that of the verdict it renews, say.
     pub fn insert_unused(&mut self, key: Fingerprint, fresh: Fresh) {
-        if self.allows.contains(&key) || self.denies.contains(&key) {
-            return self.insert(key, fresh);
-        }
         self.forget(key);
-        let bound = self.bound / UNUSED_SHARE;
+        let bound = self.unused_bound();
         if let Some(entry) = self.entry(fresh).filter(|_| bound > 0) {
             if self.unused.len() >= bound {
                 self.unused.pop_lru();
             }
             self.unused.put(key, (fresh.verdict, entry));
         }
+    }
+
+    fn unused_bound(&self) -> usize {
+        (self.bound / UNUSED_SHARE).max(self.bound.saturating_sub(self.allows.len()))
     }
 
     /// An entry, or `None` where nothing is to be remembered.
@@ -150,6 +151,9 @@ impl Cache {
             list.pop_lru();
         }
         list.put(key, entry);
+        if self.unused.len() > self.unused_bound() {
+            self.unused.pop_lru();
+        }
     }
 
     /// The verdict for a fingerprint, if it still holds.
@@ -316,6 +320,33 @@ mod tests {
         assert_eq!(cache.get(key(199), start).map(|hit| hit.is_first_use), Some(true));
         assert_eq!(cache.get(key(199), start).map(|hit| hit.is_first_use), Some(false));
         assert_eq!(cache.get(key(0), start), None);
+    }
+
+    #[test]
+    fn what_is_asked_ahead_takes_free_room_until_others_need_it() {
+        let start = Instant::now();
+        let mut cache = Cache::new(8, Duration::ZERO, start);
+        for n in 100..200 {
+            cache.insert_unused(key(n), fresh(Verdict::Allow, start, seconds(10)));
+        }
+        assert_eq!(cache.len(), 8);
+        for n in 0..8 {
+            cache.insert(key(n), fresh(Verdict::Allow, start, seconds(10)));
+        }
+        assert_eq!(cache.len(), 8 + 8 / UNUSED_SHARE);
+        assert!((0..8).all(|n| cache.get(key(n), start).is_some()));
+    }
+
+    #[test]
+    fn a_verdict_that_was_renewed_ahead_is_unused_until_it_is_used() {
+        let start = Instant::now();
+        let later = start + seconds(20);
+        let mut cache = Cache::new(8, seconds(60), start);
+        cache.insert(key(1), fresh(Verdict::Allow, start, seconds(10)));
+        cache.insert_unused(key(1), fresh(Verdict::Allow, later, seconds(10)));
+        assert_eq!(cache.get(key(1), later).map(|hit| hit.is_first_use), Some(true));
+        assert_eq!(cache.get(key(1), later).map(|hit| hit.is_first_use), Some(false));
+        assert_eq!(cache.len(), 1);
     }
 
     #[test]
