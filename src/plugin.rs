@@ -242,7 +242,7 @@ impl Plugin {
         drop(loaded);
         self.decide(&Question::Access { username, client_id: client.id, topic, access }, now)?;
         if access == Access::Subscribe && asks_reads {
-            self.subscriptions().add(client.id, username, topic);
+            self.subscriptions().add(client.id, username, topic, now);
         }
         Ok(Ruling::Allow)
     }
@@ -306,7 +306,11 @@ impl Plugin {
     /// The remembered verdict, or the API's.
     fn decide(&self, question: &Question<'_>, now: Instant) -> Result<(), Refusal> {
         let key = self.verdicts.key(question);
-        match self.remembered(key, question, now) {
+        let hit = self.remembered(key, question, now);
+        if hit.is_none_or(|hit| hit.is_first_use) {
+            self.note_reader(question, now);
+        }
+        match hit {
             Some(hit) => outcome(hit),
             // By the exact time, since this is about milliseconds.
             None => self.wait_for(key, question, Instant::now()),
@@ -345,10 +349,9 @@ impl Plugin {
         }
         let slot = self.verdicts.ask(key, question, Class::Frozen, Listener::None, worker);
         // While this one is on its way: what the broker will ask next.
-        if let Question::Access { topic, access: Access::Read | Access::Write, .. } = *question {
-            self.fan_out(topic, now);
-        }
+        let mut expected = Vec::new();
         if freezes {
+            expected = self.fan_out(question, worker, now);
             self.look_ahead(worker, now);
         }
         let answer = slot.wait(limit.saturating_sub(now.elapsed()));
@@ -356,7 +359,10 @@ impl Plugin {
         let answered_at = Instant::now();
         patience().waited(key, answered, answered_at.duration_since(now), timeout, answered_at);
         let result = login::verdict_of(answer.unwrap_or(Answer::None(NoAnswer::TimedOut(limit))));
-        self.or_stale(key, result, Instant::now())
+        if result.is_ok() {
+            self.expect(question, &expected, answered_at);
+        }
+        self.or_stale(key, result, answered_at)
     }
 
     /// Where there is no answer, an allow may serve past its time (`stale_ttl`).

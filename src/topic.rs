@@ -5,7 +5,7 @@
 const MAX_BYTES: usize = u16::MAX as usize;
 
 /// The most `/` in a topic or filter: Mosquitto's `TOPIC_HIERARCHY_LIMIT`, beyond which it refuses a packet.
-const MAX_SEPARATORS: usize = 200;
+pub const MAX_SEPARATORS: usize = 200;
 
 /// The characters with a meaning in filters. No topic name holds one.
 pub const WILDCARDS: [char; 2] = ['+', '#'];

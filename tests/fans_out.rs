@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 mod support;
 use support::{
     A_WHILE, Broker, Client, Connect, MockApi, PATIENCE, Reply, Request, Setup, Version, api, broker_asking,
-    eventually, on_every_broker,
+    eventually, on_every_broker, reason,
 };
 
 const LISTENERS: usize = 20;
@@ -246,6 +246,116 @@ fn who_starts_clean_and_sleeps_is_still_a_listener() {
     client.disconnect();
     let mut publisher = log_in(&broker, "publisher");
     assert_eq!(held.asked_when_published(&mut publisher, "t"), ["clean"]);
+}
+
+impl HeldWrites {
+    /// Publishes until nobody is asked about in vain any more, a second after the other. Gives who was.
+    fn asked_until_quiet(&self, publisher: &mut Client) -> Vec<String> {
+        self.go_on();
+        let mut asked = Vec::new();
+        for n in 0..10 {
+            self.api.forget_requests();
+            assert_eq!(publisher.publish_acknowledged(format!("t/{n}"), "x") & 0x80, 0);
+            thread::sleep(A_WHILE);
+            let ids = reads(&self.api);
+            if !asked.is_empty() && ids.is_empty() {
+                break;
+            }
+            asked.extend(ids);
+            thread::sleep(Duration::from_secs(1));
+        }
+        asked
+    }
+}
+
+#[test]
+fn an_expired_session_is_forgotten_sooner_or_later() {
+    on_every_broker(|version| {
+        let held = HeldWrites::new();
+        let broker = held.start(version, |setup| setup);
+        let mut client = Connect::v5("expired")
+            .login("expired", "right")
+            .durable()
+            .session_expiry(1)
+            .accepted(broker.port());
+        assert!(client.may_subscribe("t/+"));
+        client.disconnect();
+        let mut publisher = log_in(&broker, "publisher");
+        broker.wait_for_log("Expiring client expired", PATIENCE);
+        let asked = held.asked_until_quiet(&mut publisher);
+        assert!((1..=4).contains(&asked.len()) && asked.iter().all(|name| name == "expired"), "{asked:?}");
+    });
+}
+
+/// 2.0 does not say that this session does not stay.
+#[test]
+fn who_resumes_but_leaves_no_session_is_forgotten() {
+    on_every_broker(|version| {
+        let held = HeldWrites::new();
+        let broker = held.start(version, |setup| setup);
+        let mut client =
+            Connect::v5("gone").login("gone", "right").durable().session_expiry(0).accepted(broker.port());
+        assert!(client.may_subscribe("t/+"));
+        client.disconnect();
+        let mut publisher = log_in(&broker, "publisher");
+        let asked = held.asked_until_quiet(&mut publisher);
+        assert!(asked.len() <= 4 && asked.iter().all(|name| name == "gone"), "{asked:?}");
+    });
+}
+
+/// A verdict that is there when the broker comes is as good a sign of life as one that it waits for; so is one
+/// that renews another.
+#[test]
+fn who_is_there_is_asked_about_time_after_time() {
+    on_every_broker(|version| {
+        let api = api("");
+        api.answer(Reply::status(200));
+        let broker =
+            broker_asking(version, &api).option("timeout", "60s").option("acl_cache_ttl", "1s").start();
+        let sleeper = Connect::v3("sleeper").login("sleeper", "right").durable();
+        let mut client = sleeper.accepted(broker.port());
+        assert!(client.may_subscribe("t"));
+        client.disconnect();
+        let mut awake = listener(&broker, "awake", "t");
+        let mut publisher = log_in(&broker, "publisher");
+        for _ in 0..5 {
+            api.forget_requests();
+            // The readers' answers are there before the broker can ask.
+            api.answer_with(|request| match request.acc() {
+                2 => Reply::status(200).after(A_WHILE),
+                _ => Reply::status(200),
+            });
+            assert_eq!(publisher.publish_acknowledged("t", "x") & 0x80, 0);
+            assert!(awake.receive(PATIENCE).is_some());
+            let asked = api.topic_checks();
+            assert_eq!((asked.len(), reads(&api)), (3, vec!["awake".to_owned(), "sleeper".to_owned()]));
+            let together = asked[2].at - asked[0].at;
+            assert!(together < A_WHILE, "the last question comes {together:?} after the first");
+            thread::sleep(Duration::from_secs(1));
+        }
+    });
+}
+
+/// What a publisher is refused reaches nobody, and says nothing about who is there.
+#[test]
+fn a_refused_publisher_has_nobody_forgotten() {
+    on_every_broker(|version| {
+        let api = api("");
+        api.answer_with(|request| {
+            let is_refused = request.acc() == 2 && request.field("username") == "refused";
+            Reply::status(if is_refused { 403 } else { 200 })
+        });
+        let broker = broker_asking(version, &api).option("timeout", "60s").start();
+        let _reader = listener(&broker, "reader", "t/+");
+        let mut refused = log_in(&broker, "refused");
+        for n in 0..5 {
+            api.forget_requests();
+            assert_eq!(refused.publish_acknowledged(format!("t/{n}"), "x"), reason::NOT_AUTHORIZED);
+            thread::sleep(A_WHILE);
+            assert_eq!(reads(&api), ["reader"]);
+            thread::sleep(Duration::from_secs(1));
+        }
+    });
 }
 
 /// Clients whom somebody else let in are listeners as long as they are there, and no longer.

@@ -2,6 +2,7 @@
 //! that comes in is expected to want. Nothing here decides anything; it only has answers on their way.
 #![forbid(unsafe_code)]
 
+use std::ops::ControlFlow;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use crate::brake::Try;
 use crate::lookahead::{Guess, Identity, Unread};
 use crate::question::{Access, Kind, Question};
 use crate::sessions::Client;
+use crate::subscriptions::{Expected, Reader};
 use crate::verdicts::Listener;
 
 /// The longest that one look into the sockets takes from whoever waits for the API anyway.
@@ -108,13 +110,17 @@ impl Plugin {
     }
 
     /// Has it asked for everybody who listens to a topic whether they may read it: the broker will, one after
-    /// the other.
-    pub(super) fn fan_out(&self, topic: &str, now: Instant) {
+    /// the other. Returns about whom.
+    pub(super) fn fan_out(&self, question: &Question<'_>, worker: &Worker, now: Instant) -> Vec<Expected> {
+        let mut expected = Vec::new();
+        let Question::Access { topic, access: Access::Read | Access::Write, .. } = *question else {
+            return expected;
+        };
         let loaded = self.loaded();
         let config = &*loaded.config;
         let is_remembered = config.cache_size > 0 && !config.acl_cache_ttl.is_zero();
         if !config.acl_checks.contains(&Access::Read) || !is_remembered {
-            return;
+            return expected;
         }
         // Once for each message: an API that gives no answers would be asked about all of them for each.
         let mut fanned_out = self.fanned_out();
@@ -123,26 +129,49 @@ impl Plugin {
         }
         let message = self.keys.fields(b'f', [topic.as_bytes()]);
         if !fanned_out.insert(message) {
-            return;
+            return expected;
         }
         drop(fanned_out);
         let mut is_cut_short = false;
-        let Ok(worker) = self.worker() else { return };
-        self.subscriptions().listeners(topic, |client_id, username| {
-            is_cut_short |= now.elapsed() > FAN_OUT;
+        self.subscriptions().listeners(topic, |reader| {
+            is_cut_short = now.elapsed() > FAN_OUT;
             if is_cut_short {
-                return;
+                return ControlFlow::Break(());
             }
+            let Reader { client_id, username, .. } = reader;
             if loaded.users.get(username).is_none()
                 && !is_wildcard_in_disguise(&loaded.config, client_id, username)
             {
                 let question = Question::Access { username, client_id, topic, access: Access::Read };
-                self.verdicts.ask_ahead(&question, Listener::None, now, worker);
+                if self.verdicts.ask_ahead(&question, Listener::None, now, worker) {
+                    expected.push(reader.expected);
+                }
             }
+            ControlFlow::Continue(())
         });
         if is_cut_short {
             // The rest when the broker waits next.
             self.fanned_out().remove(&message);
+        }
+        expected
+    }
+
+    /// What the broker was waiting for is allowed, so it is going to ask about these readers. After a READ
+    /// that is less sure: retained messages and those of a session's queue go to one client alone.
+    pub(super) fn expect(&self, question: &Question<'_>, readers: &[Expected], now: Instant) {
+        let Question::Access { access, client_id, .. } = *question else { return };
+        let mut subscriptions = self.subscriptions();
+        // Who publishes is there, but may not want to hear itself (MQTT 5).
+        subscriptions.is_there(client_id, now);
+        for &reader in readers {
+            subscriptions.expect(reader, access == Access::Write, now);
+        }
+    }
+
+    /// The broker has come to a question that it was expected to come to, or that nobody expected.
+    pub(super) fn note_reader(&self, question: &Question<'_>, now: Instant) {
+        if let Question::Access { client_id, access: Access::Read, .. } = *question {
+            self.subscriptions().is_there(client_id, now);
         }
     }
 
