@@ -1,0 +1,93 @@
+//! What it takes to remember who listens: bytes for each subscription, counted where they are allocated. A process
+//! of its own, with nothing beside.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use mosquitto_http_auth::subscriptions::Subscriptions;
+
+/// Counts the bytes that are allocated, with what glibc adds to each allocation.
+struct Counting;
+
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+
+/// A multiple of 16, at least 32, with the 8 bytes of its length.
+fn taken(size: usize) -> usize {
+    (size + 8).next_multiple_of(16).max(32)
+}
+
+// SAFETY: passes everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.fetch_add(taken(layout.size()), Ordering::Relaxed);
+        // SAFETY: passed on to the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
+        ALLOCATED.fetch_sub(taken(layout.size()), Ordering::Relaxed);
+        // SAFETY: passed on to the caller.
+        unsafe { System.dealloc(address, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// So many devices, each with its own commands and what is for all.
+fn fleet(devices: usize) -> Subscriptions {
+    let now = Instant::now();
+    let mut subscriptions = Subscriptions::default();
+    for n in 0..devices {
+        let id = format!("device-{n:06}");
+        subscriptions.add(&id, &id, &format!("cmd/{id}/#"), now);
+        subscriptions.add(&id, &id, "broadcast/+", now);
+    }
+    subscriptions
+}
+
+/// The bytes that are taken by what `make` makes.
+fn bytes_of<T>(make: impl FnOnce() -> T) -> (T, usize) {
+    let before = ALLOCATED.load(Ordering::Relaxed);
+    let made = make();
+    (made, ALLOCATED.load(Ordering::Relaxed) - before)
+}
+
+// One test: others would allocate beside it.
+#[test]
+fn a_subscription_takes_little_and_no_more_than_it_is_charged() {
+    for devices in [1_000, 10_000, 57_000, 60_000, 100_000] {
+        let before = ALLOCATED.load(Ordering::Relaxed);
+        let (fleet, bytes) = bytes_of(|| fleet(devices));
+        let each = bytes / fleet.len();
+        println!(
+            "{devices} devices: {each} bytes for each of {} subscriptions, charged {}",
+            fleet.len(),
+            fleet.charged() / fleet.len()
+        );
+        assert!(each < 250, "{each} bytes for each subscription");
+        assert!(bytes <= fleet.charged(), "{bytes} bytes, but only {} are charged", fleet.charged());
+        drop(fleet);
+        // But for what the test's own thread and output took meanwhile.
+        let left = ALLOCATED.load(Ordering::Relaxed).saturating_sub(before);
+        assert!(left < 4096, "{left} bytes are left when all is forgotten");
+    }
+
+    // Filters as long and deep as the broker takes them, and none that begins like another.
+    let (hostile, bytes) = bytes_of(|| {
+        let mut subscriptions = Subscriptions::default();
+        for n in 0..1_000 {
+            let filter = format!("{n}{}", format!("/{}", "x".repeat(300)).repeat(200));
+            subscriptions.add(&format!("c{}", n / 200), "hostile", &filter, Instant::now());
+        }
+        subscriptions
+    });
+    println!(
+        "deep filters: {} bytes for each, charged {}",
+        bytes / hostile.len(),
+        hostile.charged() / hostile.len()
+    );
+    assert!(bytes <= hostile.charged(), "{bytes} bytes, but only {} are charged", hostile.charged());
+}
