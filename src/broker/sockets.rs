@@ -1,9 +1,9 @@
 //! Peeking into the sockets of the broker's clients: without taking a byte, without waiting, and without
 //! touching any other descriptor of the process.
 
-use std::collections::HashSet;
 use std::ffi::c_int;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::slice;
 use std::time::Instant;
 
 use crate::lookahead::{PEEKED_BYTES, Unread};
@@ -20,8 +20,29 @@ pub(super) struct Sockets {
     next: c_int,
     /// `RLIMIT_NOFILE`: poll refuses to look at more than that at once. 0: not known yet.
     limit: c_int,
-    /// The local ports on which this process listens; 0: a Unix socket.
-    listeners: HashSet<u16>,
+    /// Where this process listens.
+    listeners: Vec<End>,
+}
+
+/// An end of a socket.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Inet(SocketAddr),
+    /// By its path.
+    Unix(Vec<u8>),
+}
+
+impl End {
+    /// Whether what is accepted where this one listens has `other` for its own end.
+    fn accepts(&self, other: &End) -> bool {
+        match (self, other) {
+            (End::Inet(listener), End::Inet(other)) => {
+                let is_any = listener.ip().is_unspecified() && listener.is_ipv4() == other.is_ipv4();
+                listener.port() == other.port() && (is_any || listener.ip() == other.ip())
+            }
+            (listener, other) => listener == other,
+        }
+    }
 }
 
 impl Sockets {
@@ -30,7 +51,7 @@ impl Sockets {
     pub(super) fn look(&mut self, deadline: Instant, mut see: impl FnMut(Unread<'_>)) {
         if self.listeners.is_empty() {
             self.limit = descriptor_limit();
-            self.listeners = (0..FIRST).filter(|fd| is_listening(*fd)).filter_map(local_port).collect();
+            self.listeners = (0..FIRST).filter(|fd| is_listening(*fd)).filter_map(own_end).collect();
         }
         let start = self.next;
         let mut wrapped = false;
@@ -72,12 +93,7 @@ impl Sockets {
     }
 
     fn peek(&self, fd: c_int, see: &mut impl FnMut(Unread<'_>)) {
-        // A client's socket is one that was accepted: its local port is a listener's. The API's and bridges'
-        // connections have ports of their own.
-        let Some(listener) = local_port(fd).filter(|port| self.listeners.contains(port)) else { return };
-        if is_listening(fd) {
-            return;
-        }
+        let Some((listener, peer)) = self.accepted(fd) else { return };
         let mut bytes = [0u8; PEEKED_BYTES];
         // SAFETY: the buffer is as long as said; the flags keep the bytes in the socket and never wait.
         let length = unsafe {
@@ -86,8 +102,19 @@ impl Sockets {
         if let Ok(length) = usize::try_from(length)
             && length > 0
         {
-            see(Unread { listener, connection: cookie(fd), peer: peer(fd), bytes: &bytes[..length] });
+            see(Unread { listener, connection: cookie(fd), peer, bytes: &bytes[..length] });
         }
+    }
+
+    /// For a client's socket, which is one that a listener has accepted: which of them, and the address at the other
+    /// end. The API's and bridges' connections begin elsewhere.
+    fn accepted(&self, fd: c_int) -> Option<(u16, Option<IpAddr>)> {
+        let own = own_end(fd)?;
+        let listener = self.listeners.iter().position(|listener| listener.accepts(&own))?;
+        let is_stream = option(fd, libc::SO_TYPE).map(c_int::from_ne_bytes) == Some(libc::SOCK_STREAM);
+        // What listens has no other end.
+        let (peer, _) = name_of(fd, libc::getpeername).filter(|_| is_stream)?;
+        Some((u16::try_from(listener).ok()?, inet(&peer).map(|peer| peer.ip())))
     }
 }
 
@@ -100,39 +127,35 @@ fn descriptor_limit() -> c_int {
 }
 
 fn is_listening(fd: c_int) -> bool {
-    let mut value: c_int = 0;
-    let mut length: libc::socklen_t = size_of::<c_int>() as libc::socklen_t;
-    // SAFETY: value and length live on this stack and fit together. What is no socket is an error.
-    let result = unsafe {
-        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, (&raw mut value).cast(), &raw mut length)
-    };
-    result == 0 && value != 0
-}
-
-/// The port of this end; 0 for a Unix socket with a path. `None` for what is no such socket.
-fn local_port(fd: c_int) -> Option<u16> {
-    let (address, length) = name_of(fd, libc::getsockname)?;
-    if c_int::from(address.ss_family) == libc::AF_UNIX {
-        // An unnamed one was not accepted by a listener.
-        return (length as usize > size_of::<libc::sa_family_t>()).then_some(0);
-    }
-    inet(&address).map(|address| address.port())
+    option(fd, libc::SO_ACCEPTCONN).map(c_int::from_ne_bytes).is_some_and(|value| value != 0)
 }
 
 /// The kernel's own number for a socket, which it gives to no other as long as it runs (Linux 4.12).
 fn cookie(fd: c_int) -> Option<u64> {
-    let mut cookie = 0u64;
-    let mut length = size_of::<u64>() as libc::socklen_t;
-    // SAFETY: value and length live on this stack and fit together.
-    let result = unsafe {
-        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_COOKIE, (&raw mut cookie).cast(), &raw mut length)
-    };
-    (result == 0).then_some(cookie)
+    option(fd, libc::SO_COOKIE).map(u64::from_ne_bytes)
 }
 
-/// The address of the other end.
-fn peer(fd: c_int) -> Option<IpAddr> {
-    inet(&name_of(fd, libc::getpeername)?.0).map(|address| address.ip())
+/// What the system keeps with a socket, or `None` if this is none.
+fn option<const BYTES: usize>(fd: c_int, name: c_int) -> Option<[u8; BYTES]> {
+    let mut value = [0; BYTES];
+    let mut length = BYTES as libc::socklen_t;
+    // SAFETY: value and length live on this stack and fit together.
+    let result =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, value.as_mut_ptr().cast(), &raw mut length) };
+    (result == 0).then_some(value)
+}
+
+/// Where a socket is bound. `None` for an unnamed one, and for what is no socket.
+fn own_end(fd: c_int) -> Option<End> {
+    let (address, length) = name_of(fd, libc::getsockname)?;
+    if c_int::from(address.ss_family) != libc::AF_UNIX {
+        return inet(&address).map(End::Inet);
+    }
+    let bytes = (&raw const address).cast::<u8>();
+    let length = size_of_val(&address).min(length as usize);
+    // SAFETY: the address is as long as that.
+    let path = unsafe { slice::from_raw_parts(bytes, length) }.get(size_of::<libc::sa_family_t>()..)?;
+    (!path.is_empty()).then(|| End::Unix(path.to_vec()))
 }
 
 type NameCall = unsafe extern "C" fn(c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> c_int;
@@ -162,5 +185,72 @@ fn inet(address: &libc::sockaddr_storage) -> Option<SocketAddr> {
             Some(SocketAddr::new(IpAddr::V6(ip), u16::from_be(v6.sin6_port)))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    /// A look that knows these listeners.
+    fn sockets(listeners: &[&dyn AsRawFd]) -> Sockets {
+        let listeners = listeners.iter().map(|it| own_end(it.as_raw_fd()).expect("an end")).collect();
+        Sockets { listeners, ..Sockets::default() }
+    }
+
+    fn listener(sockets: &Sockets, socket: &dyn AsRawFd) -> Option<u16> {
+        sockets.accepted(socket.as_raw_fd()).map(|(listener, _)| listener)
+    }
+
+    fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
+        let client = TcpStream::connect(listener.local_addr().expect("address")).expect("connection");
+        (client, listener.accept().expect("accepted").0)
+    }
+
+    #[test]
+    fn what_a_listener_has_accepted_is_a_clients() {
+        let all = TcpListener::bind("0.0.0.0:0").expect("port");
+        let one = TcpListener::bind("127.0.0.1:0").expect("port");
+        let sockets = sockets(&[&all, &one]);
+        for (n, listening) in [&all, &one].into_iter().enumerate() {
+            let (client, accepted) = pair(listening);
+            assert_eq!(listener(&sockets, &accepted), u16::try_from(n).ok());
+            assert_eq!(listener(&sockets, &client), None);
+        }
+        assert_eq!((listener(&sockets, &all), listener(&sockets, &one)), (None, None));
+    }
+
+    #[test]
+    fn a_port_alone_makes_no_client() {
+        let listening = TcpListener::bind("127.0.0.1:0").expect("port");
+        let port = listening.local_addr().expect("address").port();
+        let sockets = sockets(&[&listening]);
+        let datagrams = UdpSocket::bind(("127.0.0.1", port)).expect("the same port of UDP");
+        datagrams.connect("127.0.0.1:9").expect("UDP");
+        assert_eq!(listener(&sockets, &datagrams), None);
+        // The same port of another address.
+        let elsewhere = TcpListener::bind(("127.0.0.2", port)).expect("port");
+        let (_client, accepted) = pair(&elsewhere);
+        assert_eq!(listener(&sockets, &accepted), None);
+    }
+
+    #[test]
+    fn a_unix_socket_is_known_by_its_path() {
+        let folder = tempfile::tempdir().expect("folder");
+        let listen = |name| UnixListener::bind(folder.path().join(name)).expect("socket");
+        let (own, other) = (listen("own"), listen("other"));
+        let sockets = sockets(&[&own]);
+        let connect = |name| UnixStream::connect(folder.path().join(name)).expect("connection");
+        let (_clients, accepted) = ([connect("own"), connect("other")], [own.accept(), other.accept()]);
+        let accepted = accepted.map(|accepted| accepted.expect("accepted").0);
+        assert_eq!(accepted.each_ref().map(|socket| listener(&sockets, socket)), [Some(0), None]);
+        // Neither a pair of sockets without a name nor one that is not bound to anything.
+        let (left, _right) = UnixStream::pair().expect("pair");
+        let unbound =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("socket");
+        assert_eq!((listener(&sockets, &left), listener(&sockets, &unbound)), (None, None));
     }
 }
