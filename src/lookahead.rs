@@ -13,14 +13,21 @@ use lru::LruCache;
 
 use crate::cache::key::{Fingerprint, Fingerprinter};
 use crate::question::Kind;
+use crate::topic;
 use packet::Packet;
 
 /// Connections whose clients are known; the longest unused go first.
 const BOUND: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
-/// Guesses in vain after which a listener is left alone: what its clients send is not what the broker asks
-/// about (a mount point, for instance).
-const IN_VAIN: u32 = 200;
+/// Guesses that a listener has to begin with. Where they are used up it is left alone: what its clients send is not
+/// what the broker asks about (a mount point, for instance).
+const GUESSES: u32 = 400;
+
+/// Guesses that a right one earns, so that one in so many must be right.
+const EARNED: u32 = 10;
+
+/// The most guesses that a listener can have.
+const MOST_GUESSES: u32 = 10_000;
 
 /// Bytes that are looked at in each socket: enough for a CONNECT with what usually follows.
 pub const PEEKED_BYTES: usize = 4096;
@@ -28,7 +35,7 @@ pub const PEEKED_BYTES: usize = 4096;
 /// What waits unread in a socket of the broker.
 #[derive(Debug, Clone, Copy)]
 pub struct Unread<'a> {
-    /// The port of the broker's listener; 0 for a Unix socket.
+    /// Which of the broker's listeners has accepted it.
     pub listener: u16,
     /// The system's own number for this connection, which no other gets. An address and port would be
     /// somebody else's later.
@@ -70,17 +77,12 @@ pub enum Guess<'a> {
 /// A listener, and what was guessed there: where logins are guessed right, topics need not be.
 pub type Place = (u16, Kind);
 
-#[derive(Default)]
-struct Record {
-    guesses: u32,
-    hits: u32,
-}
-
 /// What is known of connections and listeners.
 pub struct Lookahead {
     keys: Fingerprinter,
     identities: LruCache<u64, Identity>,
-    records: HashMap<Place, Record>,
+    /// How many guesses are left, where it is not the number to begin with.
+    left: HashMap<Place, u32>,
 }
 
 impl Lookahead {
@@ -88,74 +90,80 @@ impl Lookahead {
     pub fn new(keys: Fingerprinter) -> Self {
         let mut identities = LruCache::new(NonZeroUsize::MIN);
         identities.resize(BOUND);
-        Self { keys, identities, records: HashMap::new() }
+        Self { keys, identities, left: HashMap::new() }
     }
 
     /// Reads what waits in a socket and calls `guess` for each question that the broker will probably ask.
     pub fn read(&mut self, unread: Unread<'_>, mut guess: impl FnMut(Guess<'_>)) {
-        let records = &self.records;
-        let is_in_vain = |kind| {
-            let record = records.get(&(unread.listener, kind));
-            record.is_some_and(|record| record.hits == 0 && record.guesses >= IN_VAIN)
-        };
-        let (no_logins, no_topics) = (is_in_vain(Kind::Connect), is_in_vain(Kind::Access));
-        let level = unread
-            .connection
-            .and_then(|connection| self.identities.get(&connection))
-            .map(|identity| identity.level);
-        for packet in packet::packets(unread.bytes, level) {
-            match packet {
-                Packet::Connect { level, client_id, username: Some(username), password }
-                    // The broker takes an empty name for none.
-                    if !username.is_empty() =>
-                {
-                    let password = password.unwrap_or_default();
+        let is_left_alone = |kind| self.left.get(&(unread.listener, kind)) == Some(&0);
+        let (no_logins, no_topics) = (is_left_alone(Kind::Connect), is_left_alone(Kind::Access));
+        let known = unread.connection.and_then(|connection| self.identities.get(&connection));
+        let mut packets =
+            packet::packets(unread.bytes, known.map(|identity| identity.level)).into_iter().peekable();
+        if let Some(Packet::Connect { level, client_id, username, password }) =
+            packets.next_if(|packet| matches!(packet, Packet::Connect { .. }))
+        {
+            // Anonymous clients are not the API's business. The broker takes an empty name for none.
+            let Some(username) = username.filter(|name| !name.is_empty()) else { return };
+            let password = password.unwrap_or_default();
+            let credentials = self.keys.credentials(username, password);
+            let identity = Identity {
+                level,
+                client_id: client_id.to_owned(),
+                username: username.to_owned(),
+                credentials,
+            };
+            match known {
+                // The broker has let one in already, and ends the connection at this one.
+                Some(known) if *known != identity => return,
+                Some(_) => {}
+                None => {
                     if let Some(connection) = unread.connection.filter(|_| !client_id.is_empty()) {
-                        self.identities.put(
-                            connection,
-                            Identity {
-                                level,
-                                client_id: client_id.to_owned(),
-                                username: username.to_owned(),
-                                credentials: self.keys.credentials(username, password),
-                            },
-                        );
-                    }
-                    if !no_logins {
-                        guess(Guess::Login { username, password });
+                        self.identities.put(connection, identity);
                     }
                 }
-                // Anonymous clients are not the API's business.
-                Packet::Connect { .. } => {
-                    unread.connection.and_then(|connection| self.identities.pop(&connection));
-                    return;
-                }
-                Packet::Subscribe(_) | Packet::Publish(_) if no_topics => {}
+            }
+            if !no_logins {
+                guess(Guess::Login { username, password });
+            }
+        }
+        if no_topics {
+            return;
+        }
+        let Some(identity) = unread.connection.and_then(|connection| self.identities.get(&connection)) else {
+            return;
+        };
+        for packet in packets {
+            match packet {
                 Packet::Subscribe(filters) => {
-                    if let Some(identity) = unread.connection.and_then(|connection| self.identities.get(&connection)) {
-                        for filter in filters {
-                            guess(Guess::Subscribe(identity, filter));
-                        }
+                    for filter in filters {
+                        guess(Guess::Subscribe(identity, filter));
                     }
                 }
-                Packet::Publish(topic) => {
-                    if let Some(identity) = unread.connection.and_then(|connection| self.identities.get(&connection)) {
-                        guess(Guess::Publish(identity, topic));
-                    }
-                }
+                Packet::Publish(topic) if !is_settled(topic) => guess(Guess::Publish(identity, topic)),
+                Packet::Publish(_) | Packet::Connect { .. } => {}
             }
         }
     }
 
     /// A question that was guessed at this listener has been sent.
     pub fn guessed(&mut self, place: Place) {
-        self.records.entry(place).or_default().guesses += 1;
+        let left = self.left.entry(place).or_insert(GUESSES);
+        *left = left.saturating_sub(1);
     }
 
     /// The broker has asked a question that was guessed at this listener.
     pub fn hit(&mut self, place: Place) {
-        self.records.entry(place).or_default().hits += 1;
+        let left = self.left.entry(place).or_insert(GUESSES);
+        *left = (*left + EARNED).min(MOST_GUESSES);
     }
+}
+
+/// Whether the broker refuses messages to a topic without asking: all below `$SYS` but the state of bridges, and
+/// to shared subscriptions.
+fn is_settled(topic: &str) -> bool {
+    let is_state = || topic::matches("$SYS/broker/connection/+/state", topic);
+    topic.starts_with("$share") || (topic.starts_with("$SYS") && !is_state())
 }
 
 #[cfg(test)]
@@ -204,13 +212,44 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_whose_guesses_never_hit_is_left_alone() {
+    fn a_second_connect_makes_nobody_else_of_a_client() {
+        const OTHER: &[u8] = b"\x10\x18\x00\x04MQTT\x04\xc2\x00\x3c\x00\x02ID\x00\x03Joe\x00\x03\xff\x00p";
+        const ANONYMOUS: &[u8] = b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x3c\x00\x02id";
         let mut lookahead = lookahead();
-        for _ in 0..IN_VAIN {
-            lookahead.guessed((1883, Kind::Connect));
-        }
-        assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:1", CONNECT)), [""; 0]);
-        lookahead.hit((1883, Kind::Connect));
         assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:1", CONNECT)), ["joe"]);
+        // The broker has not taken it yet.
+        assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:1", CONNECT)), ["joe"]);
+        for second in [OTHER, ANONYMOUS] {
+            let bytes = [second, SUBSCRIBE].concat().leak();
+            assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:1", bytes)), [""; 0]);
+            assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:1", SUBSCRIBE)), ["joe id a/#"]);
+        }
+    }
+
+    #[test]
+    fn what_the_broker_refuses_by_itself_is_not_guessed() {
+        let settled = ["$SYS/broker/uptime", "$SYS", "$share/g/x"];
+        assert!(settled.into_iter().all(is_settled));
+        let asked = ["$SYS/broker/connection/bridge/state", "$CONTROL/x", "$s", "sys"];
+        assert!(!asked.into_iter().any(is_settled));
+    }
+
+    #[test]
+    fn a_listener_whose_guesses_are_mostly_wrong_is_left_alone() {
+        const PLACE: Place = (1883, Kind::Connect);
+        let mut lookahead = lookahead();
+        let mut is_left_alone = |guessed, hits| {
+            (0..guessed).for_each(|_| lookahead.guessed(PLACE));
+            (0..hits).for_each(|_| lookahead.hit(PLACE));
+            guesses(&mut lookahead, unread("10.0.0.1:1", CONNECT)).is_empty()
+        };
+        assert!(!is_left_alone(GUESSES - 1, 0));
+        assert!(is_left_alone(1, 0));
+        // One that was right by chance keeps nothing going for long.
+        assert!(!is_left_alone(0, 1));
+        assert!(is_left_alone(EARNED, 0));
+        // Half of many, and then none.
+        assert!(!is_left_alone(MOST_GUESSES, MOST_GUESSES / 2));
+        assert!(is_left_alone(MOST_GUESSES, 0));
     }
 }

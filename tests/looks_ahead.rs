@@ -452,6 +452,64 @@ fn nobody_has_the_api_asked_in_the_name_of_another() {
     });
 }
 
+/// A DISCONNECT of MQTT 5.
+const DISCONNECT: &[u8] = b"\xe0\x00";
+
+#[test]
+fn nothing_is_asked_that_the_broker_will_not_ask() {
+    on_every_broker(|version| {
+        let mut stage = Stage::on(version);
+        let mut clients = stage.let_in(&crowd(3), Protocol::V5);
+        stage.freeze_in_front_of(|_| {
+            let [system, leaving, malformed] = &mut clients[..] else { unreachable!() };
+            let publish =
+                |client: &mut Client, topic: &str| client.publish_packet(topic.as_bytes(), b"x", 0, false);
+            for topic in ["$SYS/broker/uptime", "$SYS/x", "$SYS/broker/connection/b/state", "own/0"] {
+                let packet = publish(system, topic);
+                system.send(&packet);
+            }
+            let packets = [publish(leaving, "own/1"), DISCONNECT.to_vec(), publish(leaving, "behind/1")];
+            leaving.send(&packets.concat());
+            let bad_filter = b"\x82\x09\x00\x01\x00\x00\x03a#b\x00".to_vec();
+            let packets = [publish(malformed, "own/2"), bad_filter, publish(malformed, "behind/2")];
+            malformed.send(&packets.concat());
+        });
+        let expected = [
+            "u0/c0 write $SYS/broker/connection/b/state",
+            "u0/c0 write own/0",
+            "u1/c1 write own/1",
+            "u2/c2 write own/2",
+        ];
+        stage.assert_asked(expected);
+        stage.thaw();
+        clients[0].ping();
+        assert!(clients[1].wait_until_closed(PATIENCE));
+        assert!(clients[2].wait_until_closed(PATIENCE));
+        stage.assert_asked(expected);
+    });
+}
+
+/// MQTT 5 extended authentication is not what this plugin is asked about.
+#[test]
+fn extended_authentication_is_not_guessed() {
+    on_every_broker(|version| {
+        let mut stage = Stage::on(version);
+        let mut clients = stage.connections(2, Protocol::V5);
+        stage.freeze_in_front_of(|_| {
+            // The properties: a session expiry, and the method `SCRAM`.
+            let packet = b"\x10\x22\x00\x04MQTT\x05\xc2\x00\x00\x0d\x11\x00\x00\x00\x07\x15\x00\x05SCRAM\
+                           \x00\x02id\x00\x01u\x00\x01p";
+            clients[0].send(packet);
+            clients[1].send(&crowd(1)[0].packet());
+        });
+        stage.assert_asked(["login u0"]);
+        stage.thaw();
+        assert_eq!(clients[1].connack(PATIENCE), Some(reason::SUCCESS));
+        assert_eq!(clients[0].connack(PATIENCE), Some(0x8c), "bad authentication method");
+        stage.assert_asked(["login u0"]);
+    });
+}
+
 /// A connection from this port, to be closed without a trace (`TIME_WAIT`).
 fn connection_from(local_port: u16, port: u16) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

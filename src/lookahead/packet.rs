@@ -2,10 +2,12 @@
 //! of a packet, another protocol, an attack. What does not look like MQTT 3.1, 3.1.1 or 5 ends the reading.
 #![forbid(unsafe_code)]
 
+use crate::topic;
+
 /// A packet that raises a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packet<'a> {
-    /// A CONNECT.
+    /// A CONNECT. It can only be the first: at another the broker ends the connection.
     Connect {
         /// The protocol's level: 3, 4 or 5. It tells how the client's other packets read.
         level: u8,
@@ -22,18 +24,18 @@ pub enum Packet<'a> {
     Publish(&'a str),
 }
 
-/// Packets, front to back, until one is incomplete or nonsense. `level` is that of the connection, as far
-/// as it is known; a CONNECT on the way sets it.
+/// Packets, front to back, up to one that is incomplete or after which the broker reads no more. `level` is that
+/// of the connection, as far as it is known; a CONNECT sets it.
 pub fn packets(bytes: &[u8], mut level: Option<u8>) -> Vec<Packet<'_>> {
     let mut packets = Vec::new();
     let mut rest = Reader(bytes);
     while let Some((first, body)) = rest.packet() {
         let packet = match (first >> 4, first & 0x0F, level) {
-            (1, 0, _) => connect(body),
+            (1, 0, _) if packets.is_empty() => connect(body),
             (8, 2, Some(level)) => subscribe(body, level),
             (3, flags, Some(_)) => publish(body, flags),
-            // Other packets raise no question.
-            (1..=15, _, Some(_)) => continue,
+            // The other packets of a client that goes on raise no question.
+            (4..=7 | 10 | 12 | 15, _, Some(_)) => continue,
             _ => None,
         };
         let Some(packet) = packet else { break };
@@ -58,8 +60,9 @@ fn connect(mut body: Reader<'_>) -> Option<Packet<'_>> {
         return None;
     }
     body.take(2)?; // keep alive
-    if level == 5 {
-        body.properties()?;
+    if level == 5 && body.properties()?.has_authentication_method()? {
+        // Others decide about such a client.
+        return None;
     }
     let client_id = body.text()?;
     if has_will {
@@ -81,7 +84,7 @@ fn subscribe(mut body: Reader<'_>, level: u8) -> Option<Packet<'_>> {
     }
     let mut filters = Vec::new();
     while !body.0.is_empty() {
-        filters.push(body.text().filter(|filter| !filter.is_empty())?);
+        filters.push(body.text().filter(|filter| topic::is_valid_filter(filter))?);
         body.byte()?;
     }
     (!filters.is_empty()).then_some(Packet::Subscribe(filters))
@@ -92,7 +95,8 @@ fn publish(mut body: Reader<'_>, flags: u8) -> Option<Packet<'_>> {
         return None;
     }
     // Empty: MQTT 5 may have an alias instead, which only the broker knows.
-    let topic = body.text().filter(|topic| !topic.is_empty() && !topic.contains(['+', '#']))?;
+    let is_valid = |topic: &&str| topic::is_valid_filter(topic) && !topic.contains(topic::WILDCARDS);
+    let topic = body.text().filter(is_valid)?;
     Some(Packet::Publish(topic))
 }
 
@@ -139,9 +143,26 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.binary()?).ok().filter(|text| !text.contains('\0'))
     }
 
-    fn properties(&mut self) -> Option<()> {
+    fn properties(&mut self) -> Option<Reader<'a>> {
         let length = self.variable_length()?;
-        self.take(length).map(drop)
+        self.take(length).map(Reader)
+    }
+
+    /// Whether one of these properties of a CONNECT names a method of extended authentication (MQTT 5.0, section
+    /// 3.1.2.11).
+    fn has_authentication_method(mut self) -> Option<bool> {
+        while !self.0.is_empty() {
+            match self.byte()? {
+                0x15 => return Some(true),
+                0x17 | 0x19 => self.take(1).map(drop)?,
+                0x21 | 0x22 => self.take(2).map(drop)?,
+                0x11 | 0x27 => self.take(4).map(drop)?,
+                0x16 => self.binary().map(drop)?,
+                0x26 => self.binary().and(self.binary()).map(drop)?,
+                _ => return None,
+            }
+        }
+        Some(false)
     }
 }
 
@@ -183,6 +204,34 @@ mod tests {
         let ping = b"\xc0\x00";
         let bytes = [CONNECT_4, SUBSCRIBE_4, ping, PUBLISH, &PUBLISH[..5]].concat();
         assert_eq!(packets(&bytes, None).len(), 3);
+    }
+
+    #[test]
+    fn nothing_is_read_behind_what_ends_a_connection() {
+        let disconnect = b"\xe0\x00".as_slice();
+        let bad_filter = b"\x82\x08\x00\x01\x00\x03a#b\x00".as_slice();
+        let from_a_broker = b"\xd0\x00".as_slice();
+        for end in [disconnect, CONNECT_4, CONNECT_5, bad_filter, from_a_broker] {
+            let bytes = [CONNECT_4, PUBLISH, end, PUBLISH].concat();
+            assert_eq!(packets(&bytes, None).len(), 2, "{end:?}");
+            assert_eq!(packets(&[PUBLISH, end, PUBLISH].concat(), Some(4)).len(), 1, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn extended_authentication_is_left_to_others() {
+        let connect = |properties: &[u8]| {
+            let length = u8::try_from(properties.len()).expect("few");
+            let body =
+                [b"\x00\x04MQTT\x05\xc2\x00\x3c", &[length][..], properties, b"\x00\x02id\x00\x01u\x00\x01p"];
+            let body = body.concat();
+            [&[0x10, u8::try_from(body.len()).expect("short")][..], &body, PUBLISH].concat()
+        };
+        let others = b"\x11\x00\x00\x00\x0a\x21\x00\x05\x27\x00\x01\x00\x00\x22\x00\x05\x19\x01\x17\x01\x26\x00\x01k\x00\x01v";
+        assert_eq!(packets(&connect(others), None).len(), 2);
+        let method = [others.as_slice(), b"\x15\x00\x05SCRAM\x16\x00\x01x"].concat();
+        assert_eq!(packets(&connect(&method), None), []);
+        assert_eq!(packets(&connect(b"\x7f"), None), []);
     }
 
     #[test]

@@ -32,9 +32,14 @@ impl Plugin {
         for place in self.verdicts.take_hits() {
             lookahead.hit(place);
         }
-        self.host.look_ahead(now + LOOK, &mut |unread| {
+        let deadline = now + LOOK;
+        self.host.look_ahead(deadline, &mut |unread| {
             let mut sent = Vec::new();
             lookahead.read(unread, |guess| {
+                // There may be hundreds of packets in one socket.
+                if Instant::now() > deadline {
+                    return;
+                }
                 let kind = if matches!(guess, Guess::Login { .. }) { Kind::Connect } else { Kind::Access };
                 if self.ask_guess(guess, unread, worker, now) > 0 {
                     sent.push(kind);
