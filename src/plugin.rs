@@ -9,7 +9,7 @@ mod patience;
 mod setup;
 mod sweep;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -144,8 +144,8 @@ pub struct Plugin {
     brake: Brake,
     parking: Parking,
     subscriptions: Mutex<Subscriptions>,
-    /// Topics whose listeners were asked about in this turn of the broker's loop.
-    fanned_out: Mutex<HashSet<Fingerprint, AlreadyHashed>>,
+    /// Topics whose listeners were asked about in this turn of the broker's loop, and how many of them.
+    fanned_out: Mutex<HashMap<Fingerprint, usize, AlreadyHashed>>,
     lookahead: Mutex<Lookahead>,
     patience: Mutex<Patience>,
     /// That of the broker's HTTP listener. Its thread has no turns, and the broker stops only when all the
@@ -396,7 +396,7 @@ impl Plugin {
         Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn fanned_out(&self) -> MutexGuard<'_, HashSet<Fingerprint, AlreadyHashed>> {
+    fn fanned_out(&self) -> MutexGuard<'_, HashMap<Fingerprint, usize, AlreadyHashed>> {
         self.fanned_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

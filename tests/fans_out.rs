@@ -206,6 +206,12 @@ fn who_does_not_listen_any_more_is_not_asked_about() {
         let mut other_name = listener(&broker, "renamed", "t");
         let _other = Connect::v5("renamed").login("somebody else", "right").accepted(port);
         assert!(other_name.wait_until_closed(PATIENCE));
+        let sleeper = Connect::v5("sleeper").login("sleeper", "right");
+        let mut asleep = sleeper.clone().durable().accepted(port);
+        assert!(asleep.may_subscribe("t"));
+        asleep.disconnect();
+        // Without its session.
+        let _awake = sleeper.accepted(port);
         broker.wait_for_log("Client lost ", PATIENCE);
         let mut publisher = log_in(&broker, "publisher");
         assert_eq!(held.asked_when_published(&mut publisher, "t"), ["stays"]);
