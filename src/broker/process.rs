@@ -62,7 +62,7 @@ impl Process {
             && functions.client_username.is_some()
     }
 
-    /// The time, for a topic check; it may be ten milliseconds ahead.
+    /// The time, for a topic check: some milliseconds ahead.
     pub(super) fn coarse_now(&self) -> Instant {
         self.clock.now()
     }
