@@ -46,11 +46,10 @@ test: ## run all tests, against every broker (ARGS='--test NAME': some of them)
 	@scripts/test.sh $(ARGS)
 
 .PHONY: soak
-soak: ## let clients and a moody API at the brokers for ten minutes (MINUTES=60: longer)
+soak: build brokers ## a flood of logins, and a moody API, for ten minutes each (MINUTES=60: longer)
 	@scripts/setup.sh tests
-	@scripts/brokers.sh all
-	$(CARGO) build --lib
-	MHA_SOAK_MINUTES=$(or $(MINUTES),10) $(CARGO) test --test soak $(ARGS) -- --nocapture
+	MHA_PLUGIN="$(target)/release/$(plugin)" MHA_SOAK_MINUTES=$(or $(MINUTES),10) \
+		$(CARGO) test --test endures --test soak $(ARGS) -- --nocapture
 
 .PHONY: check
 check: ## check formatting and lints

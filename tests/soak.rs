@@ -329,21 +329,6 @@ impl Actor {
     }
 }
 
-/// What the broker uses.
-#[derive(Debug, Clone, Copy)]
-struct Usage {
-    threads: usize,
-    files: usize,
-    megabytes: usize,
-}
-
-impl Usage {
-    fn of(broker: &Broker) -> Self {
-        let megabytes = broker.resident_bytes() >> 20;
-        Self { threads: broker.threads(), files: broker.open_files(), megabytes }
-    }
-}
-
 /// What came of it all.
 #[derive(Default)]
 struct Tally {
@@ -509,7 +494,7 @@ fn soak(version: Version, seed: u64, duration: Duration) {
             .collect();
         // Everything has been used once, and is as large as it needs to be.
         thread::sleep(SETTLED);
-        let before = Usage::of(&broker);
+        let before = broker.usage();
         play(&api, &world, &broker, &mut random, duration.saturating_sub(SETTLED * 2));
         thread::sleep(SETTLED);
         over.store(true, Ordering::Relaxed);
@@ -529,7 +514,7 @@ fn soak(version: Version, seed: u64, duration: Duration) {
     tally
         .wrong
         .extend(received.map(|payload| format!("{payload}: delivered though its publishing was refused")));
-    let after = Usage::of(&broker);
+    let after = broker.usage();
     let asked = world.asked.load(Ordering::Relaxed);
     eprintln!(
         "mosquitto {version}, seed {seed}: {tally}; the API was asked {asked} times; {before:?}, then {after:?}"
@@ -546,10 +531,10 @@ fn soak(version: Version, seed: u64, duration: Duration) {
 
     drop(actors);
     let is_back = eventually(PATIENCE, || {
-        let now = Usage::of(&broker);
+        let now = broker.usage();
         now.threads <= before.threads + 1 && now.files <= before.files + 8
     });
-    let after = Usage::of(&broker);
+    let after = broker.usage();
     assert!(is_back, "threads or files have grown: {before:?}, then {after:?}");
     assert!(after.megabytes <= before.megabytes * 6 / 5 + 8, "memory has grown: {before:?}, then {after:?}");
     let (status, _) = broker.terminate();

@@ -241,6 +241,14 @@ pub struct Failure {
     pub log: String,
 }
 
+/// What a broker takes of the machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    pub threads: usize,
+    pub files: usize,
+    pub megabytes: usize,
+}
+
 /// A running broker. It is killed when it is dropped; if a test is failing then, its configuration and its log
 /// are shown.
 pub struct Broker {
@@ -344,6 +352,21 @@ impl Broker {
             status.is_some()
         });
         status
+    }
+
+    /// What it takes of the machine now.
+    pub fn usage(&self) -> Usage {
+        let megabytes = self.resident_bytes() >> 20;
+        Usage { threads: self.threads(), files: self.open_files(), megabytes }
+    }
+
+    /// For how long it has computed until now, with all its threads.
+    pub fn computed(&self) -> Duration {
+        let statistics = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        // Behind the program's name, which ends with the last parenthesis: user and system time are the fields
+        // 14 and 15, in hundredths of a second (proc(5)).
+        let fields = statistics.rsplit(')').next().unwrap().split_whitespace().skip(14 - 3).take(2);
+        Duration::from_millis(fields.map(|ticks| 10 * ticks.parse::<u64>().unwrap()).sum())
     }
 
     pub fn threads(&self) -> usize {

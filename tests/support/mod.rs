@@ -12,7 +12,7 @@ pub mod tls;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use broker::{Broker, Setup, Version, on_every_broker};
+pub use broker::{Broker, Setup, Usage, Version, on_every_broker};
 pub use client::{Client, Connect, Message, Protocol, Refusal, Will, reason};
 pub use mock_api::{MockApi, Reply, Request, Rules};
 pub use ports::free_port;
