@@ -72,7 +72,8 @@ fn endure(version: Version, duration: Duration) {
             .iter()
             .fold(setup, |setup, kind| setup.global(format!("log_type {kind}")))
     };
-    let mut broker = quiet(broker_asking(version, &api)).option("cache_size", CACHE_SIZE).start();
+    let mut broker =
+        quiet(broker_asking(version, &api)).option("cache_size", CACHE_SIZE).option("timeout", "20s").start();
     let files_at_start = broker.open_files();
     let (logins, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let parts: Vec<Part> = thread::scope(|scope| {
