@@ -3,13 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
+
+use socket2::SockRef;
 
 mod support;
 use support::broker::{plugin, plugin_line};
 use support::{
-    A_WHILE, Broker, Client, Connect, MockApi, PATIENCE, Protocol, Reply, Setup, Version, api,
+    A_WHILE, Broker, Client, Connect, MockApi, PATIENCE, Protocol, Reply, Setup, Version, Will, api,
     assert_unnoticed, broker_asking, eventually, on_every_broker, reason,
 };
 
@@ -460,8 +464,7 @@ fn a_will_that_is_held_back_costs_a_session_nothing() {
             .start();
         let mut watcher = Connect::v5("watcher").login("sha512", "correct horse").accepted(broker.port());
         assert!(watcher.may_subscribe("wills/#"));
-        let will =
-            support::Will { topic: b"wills/x".to_vec(), payload: b"gone".to_vec(), qos: 1, retain: false };
+        let will = Will { topic: b"wills/x".to_vec(), payload: b"gone".to_vec(), qos: 1, retain: false };
         let connect = Connect::v5("x").login("sha512", "correct horse").durable().session_expiry(600);
         let mut client = connect.clone().will(will).will_delay(1).accepted(broker.port());
         assert!(client.may_subscribe("news/#"));
@@ -675,6 +678,36 @@ fn nobody_passes_for_a_restored_session() {
                 let outcome = connect.attempt(port);
                 assert!(outcome.is_err(), "{name} is let in with {:?}", String::from_utf8_lossy(claim));
             }
+        }
+    });
+}
+
+/// A connection that is over before the broker takes it has no address, either, and yet its CONNECT is read.
+#[test]
+fn who_has_hung_up_does_not_pass_for_a_restored_session() {
+    on_every_way_to_every_broker(|version, way| {
+        if way == WebSockets {
+            return; // A connection has to last until the broker has answered its request to upgrade.
+        }
+        let api = open_api();
+        let setup = way.to(version, &api).option("acl_url", api.acl_url());
+        let broker = setup.option("user", local_user("local")).option("brake_after", 0).start();
+        let mut watcher = way.login("watcher", "secret").accepted(broker.port());
+        assert!(watcher.may_subscribe("#"));
+        reload(&broker);
+        api.answer_with(|request| Reply::status(if request.path == "/auth" { 403 } else { 200 }));
+        for name in ["mallory", "local"] {
+            let will = Will { topic: name.into(), payload: b"forged".to_vec(), qos: 0, retain: false };
+            let packet = Connect::v3(name).username(name).will(will).packet();
+            broker.signal(libc::SIGSTOP);
+            for _ in 0..20 {
+                let mut stream = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+                stream.write_all(&packet).unwrap();
+                SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap(); // ends it at once
+            }
+            broker.signal(libc::SIGCONT);
+            let message = watcher.receive(A_WHILE);
+            assert!(message.is_none(), "{way:?}: somebody speaks for {name}: {message:?}");
         }
     });
 }
