@@ -18,7 +18,7 @@ ARGS ?=
 .PHONY: help
 help: ## list the targets (this is the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
-		while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
+		while IFS='|' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
 
 .PHONY: setup
 setup: ## install what building needs on Debian (needs root only if something is missing)
@@ -44,6 +44,14 @@ test: ## run all tests, against every broker (ARGS='--test NAME': some of them)
 	@scripts/brokers.sh all
 	$(CARGO) build --lib
 	@scripts/test.sh $(ARGS)
+
+.PHONY: memcheck-host
+memcheck-host: ## run the host tests under valgrind: no error, and nothing that is lost
+	@scripts/setup.sh memcheck
+	@scripts/brokers.sh 2.0.11
+	$(CARGO) build --lib
+	MHA_LAUNCHER='valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite' \
+		$(CARGO) test --test host $(ARGS)
 
 .PHONY: soak
 soak: build brokers ## a flood of logins, and a moody API, for ten minutes each (MINUTES=60: longer)

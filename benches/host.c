@@ -5,126 +5,36 @@
  * Prints, in nanoseconds, one topic check and one login whose verdicts the plugin remembers. Everything it
  * asks has to be allowed, at once or when it is completed; otherwise it ends with an error.
  */
-#include <dlfcn.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "mosquitto_http_auth.h"
+#include "../tests/host/broker.h"
 
-enum { EVENTS = 64, TOPICS = 10000, BATCHES = 25, CALLS = 100000 };
+enum { TOPICS = 10000, BATCHES = 25, CALLS = 100000 };
 
-struct mosquitto {
-	const char *id, *username, *address;
-};
-
-typedef int version_function(int count, const int *versions);
-typedef int init_function(mosquitto_plugin_id_t *, void **user_data, struct mosquitto_opt *, int count);
-typedef int cleanup_function(void *user_data, struct mosquitto_opt *, int count);
-
-static struct callback {
-	MOSQ_FUNC_generic_callback function;
-	void *user_data;
-} callbacks[EVENTS];
+static mosquitto_plugin_id_t identifier;
 
 static int completed_with;
 static bool completed;
 
-static void fail(const char *what)
-{
-	fprintf(stderr, "host: %s\n", what);
-	exit(1);
-}
-
-/* The broker's functions. */
-
-int mosquitto_callback_register(mosquitto_plugin_id_t *identifier, int event, MOSQ_FUNC_generic_callback function,
-		const void *event_data, void *user_data)
-{
-	(void)identifier;
-	(void)event_data;
-	if (event < 0 || event >= EVENTS) return MOSQ_ERR_NOT_SUPPORTED;
-	callbacks[event] = (struct callback){ function, user_data };
-	return MOSQ_ERR_SUCCESS;
-}
-
-int mosquitto_callback_unregister(mosquitto_plugin_id_t *identifier, int event, MOSQ_FUNC_generic_callback function,
-		const void *event_data)
-{
-	(void)identifier;
-	(void)event_data;
-	(void)function;
-	callbacks[event] = (struct callback){ NULL, NULL };
-	return MOSQ_ERR_SUCCESS;
-}
-
-void mosquitto_log_printf(int level, const char *format, ...)
-{
-	if (level != MOSQ_LOG_ERR && level != MOSQ_LOG_WARNING) return;
-	va_list arguments;
-	va_start(arguments, format);
-	vfprintf(stderr, format, arguments);
-	va_end(arguments);
-	fputc('\n', stderr);
-}
-
-const char *mosquitto_client_address(const struct mosquitto *client) { return client->address; }
-const char *mosquitto_client_id(const struct mosquitto *client) { return client->id; }
-const char *mosquitto_client_username(const struct mosquitto *client) { return client->username; }
-
-bool mosquitto_client_clean_session(const struct mosquitto *client)
-{
-	(void)client;
-	return true;
-}
-
-int mosquitto_kick_client_by_clientid(const char *id, bool with_will)
-{
-	(void)id;
-	(void)with_will;
-	return MOSQ_ERR_SUCCESS;
-}
-
-int mosquitto_kick_client_by_username(const char *username, bool with_will)
-{
-	return mosquitto_kick_client_by_clientid(username, with_will);
-}
-
-int mosquitto_plugin_set_info(mosquitto_plugin_id_t *identifier, const char *name, const char *version)
-{
-	(void)identifier;
-	(void)name;
-	(void)version;
-	return MOSQ_ERR_SUCCESS;
-}
-
-/* Nobody has logged in: the client is about to. */
-struct mosquitto *mosquitto_client(const char *id)
-{
-	(void)id;
-	return NULL;
-}
-
-void mosquitto_complete_basic_auth(const char *id, int result)
+static void complete(const char *id, int result)
 {
 	(void)id;
 	completed = true;
 	completed_with = result;
 }
 
-/* What it measures. */
-
-static int call(int event, void *data)
+static void show_trouble(int level, const char *line)
 {
-	return callbacks[event].function(event, data, callbacks[event].user_data);
+	if (level == MOSQ_LOG_ERR || level == MOSQ_LOG_WARNING) fprintf(stderr, "%s\n", line);
 }
+
+/* What it measures. */
 
 static int check(struct mosquitto *client, const char *topic)
 {
 	struct mosquitto_evt_acl_check event = { .client = client, .topic = topic, .access = MOSQ_ACL_READ };
-	return call(MOSQ_EVT_ACL_CHECK, &event);
+	return call(&identifier, MOSQ_EVT_ACL_CHECK, &event);
 }
 
 static int login(struct mosquitto *client)
@@ -132,7 +42,7 @@ static int login(struct mosquitto *client)
 	char username[16], password[] = "a password";
 	strcpy(username, client->username);
 	struct mha_evt_basic_auth event = { .client = client, .username = username, .password = password };
-	return call(MOSQ_EVT_BASIC_AUTH, &event);
+	return call(&identifier, MOSQ_EVT_BASIC_AUTH, &event);
 }
 
 static void tick_until_completed(void)
@@ -141,7 +51,7 @@ static void tick_until_completed(void)
 		if (tick == 5000) fail("a login was delayed and never completed");
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 		struct mha_evt_tick event = { 0 };
-		call(MOSQ_EVT_TICK, &event);
+		call(&identifier, MOSQ_EVT_TICK, &event);
 	}
 	if (completed_with != MOSQ_ERR_SUCCESS) fail("a delayed login was refused");
 }
@@ -191,16 +101,14 @@ int main(int argc, char **argv)
 		options[i - 2] = (struct mosquitto_opt){ argv[i], value + 1 };
 	}
 
-	void *library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
-	if (!library) fail(dlerror());
-	version_function *version = (version_function *)dlsym(library, "mosquitto_plugin_version");
-	init_function *init = (init_function *)dlsym(library, "mosquitto_plugin_init");
-	cleanup_function *cleanup = (cleanup_function *)dlsym(library, "mosquitto_plugin_cleanup");
-	if (!version || !init || !cleanup || version(3, (int[]){ 3, 4, 5 }) != 5) fail("no plugin of version 5");
+	hooks.completing = complete;
+	hooks.logging = show_trouble;
+	struct plugin plugin = load(argv[1]);
+	if (plugin.version(3, (int[]){ 3, 4, 5 }) != 5) fail("no plugin of version 5");
 	void *user_data = NULL;
-	if (init(NULL, &user_data, options, argc - 2) != MOSQ_ERR_SUCCESS) fail("the plugin does not start");
+	if (plugin.init(&identifier, &user_data, options, argc - 2) != MOSQ_ERR_SUCCESS) fail("the plugin does not start");
 
-	struct mosquitto client = { "bench-client-1", "bench-user-1", "192.0.2.1" };
+	struct mosquitto client = { .id = "bench-client-1", .username = "bench-user-1", .address = "192.0.2.1" };
 	int code = login(&client);
 	if (code == MHA_ERR_AUTH_DELAYED) {
 		tick_until_completed();
@@ -214,5 +122,5 @@ int main(int argc, char **argv)
 	measure("one_topic", check_one_topic, &client);
 	measure("many_topics", check_many_topics, &client);
 	measure("login", login, &client);
-	return cleanup(user_data, options, argc - 2);
+	return plugin.cleanup(user_data, options, argc - 2);
 }

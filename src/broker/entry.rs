@@ -75,10 +75,24 @@ impl Instance {
         Ok(())
     }
 
-    fn unregister_all(&self) {
-        for (event, callback) in self.callbacks().into_iter().chain([TOPIC_CHECKS]) {
-            self.process.unregister(self.identifier, event, callback);
+    /// Registers all callbacks, or none: those that are refused may be another instance's, which keeps them.
+    fn register_all(&self) -> Result<(), Code> {
+        let callbacks = self.callbacks();
+        for (registered, callback) in callbacks.iter().enumerate() {
+            self.register(*callback).inspect_err(|_| self.unregister(&callbacks[..registered]))?;
         }
+        self.follow_topic_checks().inspect_err(|_| self.unregister(&callbacks))
+    }
+
+    fn unregister(&self, callbacks: &[(event::Type, Callback)]) {
+        for (event, callback) in callbacks {
+            self.process.unregister(self.identifier, *event, *callback);
+        }
+    }
+
+    fn unregister_all(&self) {
+        self.unregister(&self.callbacks());
+        self.unregister(&[TOPIC_CHECKS]);
     }
 
     /// Runs a callback's body. A panic in it refuses: it becomes `on_panic`, and a line in the log.
@@ -141,8 +155,15 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
 ) -> c_int {
     panics::install_hook();
     let process = Arc::new(Process::find());
-    if !process.is_a_broker() || user_data.is_null() {
+    if !process.is_a_broker() {
+        process.write_log(
+            Level::Error,
+            "This process has not all functions of a broker; expected Mosquitto 2.0.11 or later.",
+        );
         return Code::NOT_SUPPORTED.0;
+    }
+    if user_data.is_null() {
+        return Code::INVALID.0;
     }
     let started = panics::caught(|| {
         // SAFETY: the broker vouches for its options.
@@ -190,9 +211,7 @@ fn start(
     // SAFETY: just made, and nobody else has it.
     let instance = unsafe { &*address };
     instance.process.introduce(identifier);
-    let registered = instance.callbacks().into_iter().try_for_each(|callback| instance.register(callback));
-    if let Err(code) = registered.and_then(|()| instance.follow_topic_checks()) {
-        instance.unregister_all();
+    if let Err(code) = instance.register_all() {
         // SAFETY: made above, and the broker has forgotten it.
         drop(unsafe { Box::from_raw(address) });
         return Err(code);
