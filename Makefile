@@ -64,6 +64,10 @@ check: ## check formatting and lints
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 
+.PHONY: deny
+deny: ## check licences, sources and known holes of the dependencies (builds cargo-deny on first use)
+	@scripts/deny.sh
+
 .PHONY: install
 install: ## install the built plugin below PREFIX (/usr/local)
 	@test -e "$(target)/release/$(plugin)" || { echo "There is nothing to install yet: run 'make build' first." >&2; exit 1; }
