@@ -99,6 +99,18 @@ fn links_of_the_readme_lead_somewhere() {
     assert!(links > 10, "only {links} links were found: does the test still see them?");
 }
 
+/// Each of its claims names the tests that show it.
+#[test]
+fn security_names_tests_that_exist() {
+    let text = read("SECURITY.md");
+    let tests: Vec<_> = text.split('`').skip(1).step_by(2).filter_map(|code| code.split_once("::")).collect();
+    for (file, test) in &tests {
+        let source = read(&if file.contains('/') { (*file).to_owned() } else { format!("tests/{file}.rs") });
+        assert!(source.contains(&format!("fn {test}()")), "{file} has no test {test}");
+    }
+    assert!(tests.len() > 40, "only {} tests were found: does this one still see them?", tests.len());
+}
+
 #[test]
 fn readme_shows_the_example_servers_as_they_are() {
     let text = read("README.md");
