@@ -2,6 +2,7 @@
 
 mod clock;
 mod code;
+mod copies;
 mod entry;
 mod events;
 mod process;

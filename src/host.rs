@@ -20,6 +20,12 @@ pub trait Host: Send + Sync {
     /// Whether this is Mosquitto 2.1 or later, in which clients can wait beside the loop.
     fn is_2_1(&self) -> bool;
 
+    /// Whether no other copy of this library's file is in the process. Copies do not know of each other's parked
+    /// clients, and the broker knows those by nothing but their ids.
+    fn is_only_copy(&self) -> bool {
+        true
+    }
+
     /// Prepares for [`Self::wake`]. `false` if that cannot work here; then the loop comes round by itself,
     /// after up to 100 ms. For the broker's thread.
     fn can_wake(&self) -> bool;

@@ -531,6 +531,36 @@ fn a_late_yes_of_one_instance_lets_nobody_in_at_another() {
     assert_nobody_profits_from_a_late_yes(&broker, other, one);
 }
 
+/// Copies of the file have nothing in common by which to tell whose client is waiting: the second lets nobody wait.
+#[test]
+fn a_late_yes_of_one_copy_of_the_file_lets_nobody_in_at_another() {
+    let api = api("");
+    api.answer_with(answer_in_every_order);
+    let folder = TempDir::new().unwrap();
+    let copy = folder.path().join("copy.so");
+    fs::copy(plugin(), &copy).unwrap();
+    let lines = |mode: &str| {
+        [
+            plugin_line(&copy),
+            format!("plugin_opt_auth_url {}", api.auth_url()),
+            "plugin_opt_brake_after 0".to_owned(),
+            "plugin_opt_auth_cache_ttl 0".to_owned(),
+            format!("plugin_opt_auth_mode {mode}"),
+        ]
+    };
+    let setup = broker(&api)
+        .option("brake_after", 0)
+        .option("auth_cache_ttl", 0)
+        .global("per_listener_settings true");
+    let broker = setup.clone().listener(lines("auto")).start();
+    assert!(broker.log().contains("blocking mode, since another copy of the plugin's file is loaded"));
+    let [one, other] = *broker.ports() else { panic!("two ports") };
+    assert_nobody_profits_from_a_late_yes(&broker, one, other);
+    assert_nobody_profits_from_a_late_yes(&broker, other, one);
+    let failure = setup.listener(lines("delayed")).start_expecting_failure();
+    assert!(failure.log.contains("another copy of the plugin's file is loaded"), "{}", failure.log);
+}
+
 /// The same, where a password check of a local user is what comes late.
 #[test]
 fn a_late_local_yes_lets_nobody_else_in() {

@@ -11,6 +11,7 @@ use once_cell::sync::OnceCell;
 
 use super::clock::Clock;
 use super::code::Code;
+use super::copies;
 use super::sockets::Sockets;
 use super::sys;
 use super::waker::Waker;
@@ -210,6 +211,10 @@ impl Host for Process {
 
     fn is_2_1(&self) -> bool {
         self.functions.complete_basic_auth.is_some()
+    }
+
+    fn is_only_copy(&self) -> bool {
+        copies::is_only_one()
     }
 
     fn can_wake(&self) -> bool {

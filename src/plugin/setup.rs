@@ -24,6 +24,8 @@ pub enum StartError {
     Target(TargetError),
     /// `auth_mode delayed` on a broker that cannot let clients wait.
     CannotDelay,
+    /// `auth_mode delayed` beside another copy of the plugin, which may have clients wait under the same ids.
+    NotOnlyCopy,
     /// The system gives no random numbers, so there is no key for the cache.
     NoRandomness,
 }
@@ -37,6 +39,10 @@ impl fmt::Display for StartError {
             StartError::CannotDelay => f.write_str(
                 "plugin_opt_auth_mode: found \"delayed\", but clients cannot wait beside the loop of this \
                  broker; expected Mosquitto 2.1 or later, or auto or blocking",
+            ),
+            StartError::NotOnlyCopy => f.write_str(
+                "plugin_opt_auth_mode: found \"delayed\", but another copy of the plugin's file is loaded, and neither \
+                 knows whom the other lets wait; expected one file for all listeners, or auto or blocking",
             ),
             StartError::NoRandomness => f.write_str("the system gives no random numbers for the cache's key"),
         }
@@ -64,6 +70,9 @@ pub(super) enum Mode {
     BlockingBroker,
     /// The broker, since the operator wants it so.
     BlockingByOption,
+    /// The broker, since another copy of the plugin may have clients wait under the same ids: its answers would let
+    /// in those that wait here.
+    BlockingBesideCopy,
     /// The client. Whether the broker's loop can be woken for it.
     Delayed { wakes: bool },
 }
@@ -74,6 +83,8 @@ impl Mode {
             (AuthMode::Delayed, false) => Err(StartError::CannotDelay),
             (AuthMode::Auto, false) => Ok(Mode::BlockingBroker),
             (AuthMode::Blocking, _) => Ok(Mode::BlockingByOption),
+            (AuthMode::Delayed, true) if !host.is_only_copy() => Err(StartError::NotOnlyCopy),
+            (AuthMode::Auto, true) if !host.is_only_copy() => Ok(Mode::BlockingBesideCopy),
             (AuthMode::Auto | AuthMode::Delayed, true) => Ok(Mode::Delayed { wakes: host.can_wake() }),
         }
     }
@@ -88,6 +99,11 @@ impl Mode {
             Mode::BlockingByOption => format!(
                 "Logins in blocking mode, as plugin_opt_auth_mode says: the broker waits for each login that must be \
                  asked, at most {timeout:?}."
+            ),
+            Mode::BlockingBesideCopy => format!(
+                "Logins in blocking mode, since another copy of the plugin's file is loaded, and neither knows whom the \
+                 other lets wait (load one file for all listeners): the broker waits for each login that must be asked, \
+                 at most {timeout:?}."
             ),
             Mode::Delayed { wakes: true } => format!(
                 "Logins in delayed mode: clients wait beside the broker's loop while up to {requests} logins are asked at \
