@@ -2,39 +2,15 @@
 //! of its own, with nothing beside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod support;
+
 use std::time::Instant;
 
 use mosquitto_http_auth::subscriptions::Subscriptions;
-
-/// Counts the bytes that are allocated, with what glibc adds to each allocation.
-struct Counting;
-
-static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
-
-/// A multiple of 16, at least 32, with the 8 bytes of its length.
-fn taken(size: usize) -> usize {
-    (size + 8).next_multiple_of(16).max(32)
-}
-
-// SAFETY: passes everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.fetch_add(taken(layout.size()), Ordering::Relaxed);
-        // SAFETY: passed on to the caller.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
-        ALLOCATED.fetch_sub(taken(layout.size()), Ordering::Relaxed);
-        // SAFETY: passed on to the caller.
-        unsafe { System.dealloc(address, layout) }
-    }
-}
+use support::allocator::{Counting, bytes_in_use};
 
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static ALLOCATOR: Counting = Counting;
 
 /// So many devices, each with its own commands and what is for all.
 fn fleet(devices: usize) -> Subscriptions {
@@ -50,16 +26,16 @@ fn fleet(devices: usize) -> Subscriptions {
 
 /// The bytes that are taken by what `make` makes.
 fn bytes_of<T>(make: impl FnOnce() -> T) -> (T, usize) {
-    let before = ALLOCATED.load(Ordering::Relaxed);
+    let before = bytes_in_use();
     let made = make();
-    (made, ALLOCATED.load(Ordering::Relaxed) - before)
+    (made, bytes_in_use() - before)
 }
 
 // One test: others would allocate beside it.
 #[test]
 fn a_subscription_takes_little_and_no_more_than_it_is_charged() {
     for devices in [1_000, 10_000, 57_000, 60_000, 100_000] {
-        let before = ALLOCATED.load(Ordering::Relaxed);
+        let before = bytes_in_use();
         let (fleet, bytes) = bytes_of(|| fleet(devices));
         let each = bytes / fleet.len();
         println!(
@@ -71,7 +47,7 @@ fn a_subscription_takes_little_and_no_more_than_it_is_charged() {
         assert!(bytes <= fleet.charged(), "{bytes} bytes, but only {} are charged", fleet.charged());
         drop(fleet);
         // But for what the test's own thread and output took meanwhile.
-        let left = ALLOCATED.load(Ordering::Relaxed).saturating_sub(before);
+        let left = bytes_in_use().saturating_sub(before);
         assert!(left < 4096, "{left} bytes are left when all is forgotten");
     }
 

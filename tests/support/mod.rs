@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports)] // every test file uses its own part of this
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+pub mod allocator;
 pub mod broker;
 pub mod client;
 pub mod dns;

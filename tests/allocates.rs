@@ -1,0 +1,73 @@
+//! What is remembered costs no memory to look up: the way that every message takes allocates nothing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::hint::black_box;
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use mosquitto_http_auth::host::Host;
+use mosquitto_http_auth::lookahead::Unread;
+use mosquitto_http_auth::plugin::{Login, Plugin, Ruling, TopicCheck};
+use mosquitto_http_auth::question::Access;
+use mosquitto_http_auth::sessions::{Client, Connection};
+use support::allocator::{Counting, allocations_of};
+use support::api;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A broker that has nothing to do but to ask.
+struct Idle;
+
+impl Host for Idle {
+    fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+        thread::Builder::new().spawn(body)
+    }
+    fn is_broker_thread(&self) -> bool {
+        true
+    }
+    fn is_2_1(&self) -> bool {
+        false
+    }
+    fn can_wake(&self) -> bool {
+        false
+    }
+    fn wake(&self) {}
+    fn is_session(&self, _: &str, _: Connection) -> bool {
+        false
+    }
+    fn complete_login(&self, _: &str, _: bool) {}
+    fn kick(&self, _: &str, _: &str) {}
+    fn look_ahead(&self, _: Instant, _: &mut dyn FnMut(Unread<'_>)) {}
+}
+
+const CLIENT: Client<'_> = Client { connection: 1, id: "sensor-1", address: Some("192.0.2.1") };
+
+/// How often a thousand calls allocate, once everything is known.
+fn allocations(mut call: impl FnMut() -> Ruling) -> usize {
+    for _ in 0..10 {
+        assert_eq!(call(), Ruling::Allow);
+    }
+    allocations_of(|| (0..1000).for_each(|_| assert_eq!(call(), Ruling::Allow))).1
+}
+
+#[test]
+fn what_is_remembered_is_looked_up_without_allocating() {
+    assert_eq!(allocations_of(|| Box::new(black_box(1))).1, 1, "the counter counts");
+    let api = api("user sensor secret\nallow all #\n");
+    let options = [("auth_url", api.auth_url()), ("acl_url", api.acl_url())];
+    let options = options.map(|(name, url)| (name.to_owned(), url)).to_vec();
+    let plugin = Plugin::new(options, Arc::new(Idle), Instant::now()).unwrap();
+    let login =
+        Login { client: CLIENT, username: Some("sensor"), password: Some(b"secret"), starts_clean: true };
+    assert_eq!(allocations(|| plugin.authenticate(&login, Instant::now())), 0, "a login");
+    for (access, topic) in [(Access::Write, "sensors/1"), (Access::Read, "commands/1")] {
+        let check = TopicCheck { client: CLIENT, username: Some("sensor"), topic, access };
+        assert_eq!(allocations(|| plugin.authorise(&check, Instant::now())), 0, "a check of {access}");
+    }
+    assert_eq!(api.requests().len(), 3, "all but the first of each was remembered");
+}
