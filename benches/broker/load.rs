@@ -1,6 +1,7 @@
 //! The clients' side: many connections on one thread, and one client that notices when the broker stalls.
 
 use std::io::{ErrorKind, Read, Write};
+use std::mem;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,24 +10,38 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
+use crate::api::Api;
 use crate::support::{Broker, Connect, PATIENCE};
 
+/// Everybody's password.
+pub const PASSWORD: &str = "secret";
+
 pub const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
-pub const SUBACK_QOS_0: [u8; 5] = [0x90, 3, 0, 1, 0];
 
 const PINGREQ: [u8; 2] = [0xc0, 0];
 
-/// The CONNECT packet of the client with this number.
-pub fn login(number: usize) -> Vec<u8> {
-    Connect::v3(format!("client-{number}"))
-        .login(format!("user-{number}"), format!("password-{number}"))
-        .packet()
+/// The clients that are there besides those whose number is measured.
+pub const COMPANIONS: [&str; 2] = ["witness", "pinger"];
+
+/// The username of the client with this number.
+pub fn username(number: usize) -> String {
+    format!("user-{number}")
 }
 
-/// A SUBSCRIBE packet, with packet id 1.
-pub fn subscribe(filter: &str, qos: u8) -> Vec<u8> {
+/// The CONNECT packet of the client with this number.
+pub fn login(number: usize) -> Vec<u8> {
+    Connect::v3(format!("client-{number}")).login(username(number), PASSWORD).packet()
+}
+
+/// A SUBSCRIBE packet.
+pub fn subscribe(filter: &str, qos: u8, packet_id: u8) -> Vec<u8> {
     let length = u8::try_from(filter.len()).unwrap();
-    [&[0x82, length + 5, 0, 1, 0, length], filter.as_bytes(), &[qos]].concat()
+    [&[0x82, length + 5, 0, packet_id, 0, length], filter.as_bytes(), &[qos]].concat()
+}
+
+/// The SUBACK that grants one filter.
+pub fn suback(qos: u8, packet_id: u8) -> [u8; 5] {
+    [0x90, 3, 0, packet_id, qos]
 }
 
 /// A PUBLISH packet, with a packet id where there has to be one.
@@ -44,7 +59,7 @@ pub fn client(port: u16, name: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(&Connect::v3(name).login(name, "secret").packet()).unwrap();
+    stream.write_all(&Connect::v3(name).login(name, PASSWORD).packet()).unwrap();
     expect(&mut stream, &CONNACK);
     stream
 }
@@ -76,6 +91,8 @@ pub struct Fleet {
 
 struct Member {
     stream: mio::net::TcpStream,
+    /// What it sends as soon as it has got the CONNACK.
+    then: Vec<u8>,
     received: Vec<u8>,
     closed: bool,
 }
@@ -104,7 +121,8 @@ impl Exchange {
 impl Fleet {
     /// Connects to the broker, by TCP alone, and makes sure that it has accepted all.
     pub fn connect(broker: &Broker, count: usize) -> Self {
-        let mut witness = client(broker.port(), "witness");
+        let [witness, _] = COMPANIONS;
+        let mut witness = client(broker.port(), witness);
         let poll = Poll::new().unwrap();
         let connect = |number| {
             let stream = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
@@ -118,7 +136,7 @@ impl Fleet {
                 ping(&mut witness);
                 ping(&mut witness);
             }
-            Member { stream, received: Vec::new(), closed: false }
+            Member { stream, then: Vec::new(), received: Vec::new(), closed: false }
         };
         let clients = (0..count).map(connect).collect();
         Self { poll, events: Events::with_capacity(1024), clients }
@@ -128,6 +146,17 @@ impl Fleet {
     pub fn log_in(&mut self, at_once: usize, limit: Duration) -> Exchange {
         let packets = (0..self.clients.len()).map(login).collect();
         self.exchange(packets, at_once, &CONNACK, limit)
+    }
+
+    /// The same with everybody at once, and each sends its own packets as soon as it has its CONNACK. Waits for
+    /// what the broker answers to all that.
+    pub fn log_in_and_send(&mut self, packets: Vec<Vec<u8>>, wanted: &[u8], limit: Duration) -> Exchange {
+        for (client, packets) in self.clients.iter_mut().zip(packets) {
+            client.then = packets;
+        }
+        let logins: Vec<_> = (0..self.clients.len()).map(login).collect();
+        let at_once = logins.len();
+        self.exchange(logins, at_once, wanted, limit)
     }
 
     /// Has each client send its packet, so many at a time, and waits until each has got as many bytes as the
@@ -195,8 +224,33 @@ impl Member {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(_) => self.closed = true,
             }
+            if !self.then.is_empty() && self.received.len() >= CONNACK.len() {
+                let _ = self.stream.write_all(&mem::take(&mut self.then)); // as above
+            }
             return !was_done && (self.closed || self.received.len() >= wanted);
         }
+    }
+}
+
+/// How it goes when many clients come at once.
+pub struct Rush {
+    /// Until the last of them had its answers.
+    pub took: Duration,
+    /// What another client noticed meanwhile.
+    pub stalls: Stalls,
+    /// What the API was asked.
+    pub questions: usize,
+}
+
+impl Rush {
+    /// So many clients have their TCP connections, then the clock starts and they do what they came for.
+    pub fn of(broker: &Broker, api: &Api, clients: usize, act: impl FnOnce(&mut Fleet) -> Exchange) -> Self {
+        let pinger = Pinger::start(broker);
+        let mut fleet = Fleet::connect(broker, clients);
+        let asked_before = api.asked();
+        let exchange = act(&mut fleet).succeeded();
+        let stalls = pinger.finish(exchange.begun, exchange.ended);
+        Self { took: exchange.took(), stalls, questions: api.asked() - asked_before }
     }
 }
 
@@ -225,7 +279,8 @@ pub struct Stalls {
 
 impl Pinger {
     pub fn start(broker: &Broker) -> Self {
-        let mut stream = client(broker.port(), "pinger");
+        let [_, pinger] = COMPANIONS;
+        let mut stream = client(broker.port(), pinger);
         stream.set_read_timeout(None).unwrap();
         let stop = Arc::<AtomicBool>::default();
         let stopped = Arc::clone(&stop);

@@ -6,10 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::api::Api;
-use crate::load::{CONNACK, Fleet, Pinger, Stalls, expect, login, ms};
+use crate::chart::{Chart, Scale};
+use crate::load::{CONNACK, Fleet, Pinger, Rush, expect, login, ms, username};
+use crate::support::Broker;
 use crate::support::broker::Setup;
-use crate::support::{Broker, Version};
-use crate::table::{Table, median};
+use crate::table::{NULL, OWN_FILES, Table, median};
 use crate::{Bench, release};
 
 /// Clients that log in for what is measured later come in portions, so that nothing overflows.
@@ -18,10 +19,31 @@ const RAMP_UP: usize = 100;
 /// Longer than any storm takes.
 const LIMIT: Duration = Duration::from_secs(120);
 
+pub static STORM_CHART: Chart = Chart {
+    name: "storm",
+    title: "500 clients log in at once, API 20 ms (milliseconds, logarithmic)",
+    scale: Scale::Logarithmic,
+    columns: &[(0, "until the last one is in"), (1, "longest stall of another client")],
+    groups: " 500 clients",
+    subjects: &[
+        (NULL, "a plugin that allows everything"),
+        (OWN_FILES, "the broker's own password_file"),
+        ("API 20 ms, 64 requests, cold", "ours, nobody remembered"),
+        ("API 20 ms, 256 requests, cold", "the same, max_requests 256"),
+        ("API 20 ms, 64 requests, warm", "ours, everybody remembered"),
+    ],
+};
+
 /// What there is about a storm besides the number of clients.
 struct Storm {
     latency_ms: u64,
     max_requests: usize,
+}
+
+impl Storm {
+    fn name(&self, state: &str) -> String {
+        format!("API {} ms, {} requests, {state}", self.latency_ms, self.max_requests)
+    }
 }
 
 /// Clients that are connected already send their CONNECTs all at once.
@@ -31,30 +53,30 @@ pub fn storm(bench: &Bench) -> Table {
         "All clients have their TCP connections when the clock starts; then they send their CONNECTs at once. \
          Meanwhile another client sends PINGREQs and notices how long the broker stalls. *Cold*: the API is \
          asked about everybody; *warm*: all verdicts are remembered. The API alone: as many questions, asked \
-         directly over `max_requests` new connections.",
-        &["last CONNACK, ms", "API alone, ms", "longest stall, ms", "99 % of pings, ms", "questions"],
+         directly over `max_requests` new connections. (The own file is slower on 2.1, whose \
+         `mosquitto_passwd` has passwords hashed ten times as often.)",
+        &["last CONNACK, ms", "longest stall, ms", "99 % of pings, ms"],
+        &["API alone, ms", "questions"],
     );
     for round in bench.rounds() {
         for &version in &bench.versions {
-            let release = release(version);
-            for (clients, storms) in storms(bench, version, round) {
-                let null = login_storm(&bench.null(version).start(), clients);
-                table.add_reference(&release, &format!("{clients} clients, null"), &null.row(f64::NAN, 0));
-                for Storm { latency_ms, max_requests } in storms {
+            for (clients, storms) in storms(bench, round) {
+                let group = format!("{}, {clients} clients", release(version));
+                let api = Api::start();
+                let usernames = (0..clients).map(username);
+                for (name, setup) in
+                    [(NULL, bench.null(version)), (OWN_FILES, bench.own_files(version, usernames, "#"))]
+                {
+                    table.add(&group, name, &weather(&setup.start(), &api, clients, f64::NAN));
+                }
+                for storm in storms {
                     let api = Api::start();
-                    let broker = bench.ours(version, &api).option("max_requests", max_requests).start();
-                    api.answer_after(Duration::from_millis(latency_ms));
-                    let alone = ms(api.storm(clients, max_requests));
-                    let name = format!("{clients} clients, API {latency_ms} ms, {max_requests} requests");
-                    let mut add = |state, alone| {
-                        let asked = api.asked();
-                        let storm = login_storm(&broker, clients);
-                        let row = storm.row(alone, api.asked() - asked);
-                        table.add(&release, &format!("{name}, {state}"), &row);
-                    };
-                    add("cold", alone);
-                    if latency_ms == 20 && max_requests == 64 {
-                        add("warm", f64::NAN);
+                    let broker = bench.ours(version, &api).option("max_requests", storm.max_requests).start();
+                    api.answer_after(Duration::from_millis(storm.latency_ms));
+                    let alone = ms(api.storm(clients, storm.max_requests));
+                    table.add(&group, &storm.name("cold"), &weather(&broker, &api, clients, alone));
+                    if storm.max_requests == 64 {
+                        table.add(&group, &storm.name("warm"), &weather(&broker, &api, clients, f64::NAN));
                     }
                 }
             }
@@ -63,39 +85,24 @@ pub fn storm(bench: &Bench) -> Table {
     table
 }
 
-/// The storms to measure on a broker in one round, by the number of clients.
-fn storms(bench: &Bench, version: Version, round: usize) -> Vec<(usize, Vec<Storm>)> {
+/// The storms to measure in one round, by the number of clients.
+fn storms(bench: &Bench, round: usize) -> Vec<(usize, Vec<Storm>)> {
     let of = |max_requests, latency_ms| Storm { latency_ms, max_requests };
     if bench.quick {
-        return vec![(500, vec![of(64, 5), of(64, 20)])];
+        return vec![(500, vec![of(64, 20), of(256, 20)])];
     }
     let hundreds = [64, 256].into_iter().flat_map(|requests| [0, 5, 20].map(|ms| of(requests, ms)));
     let mut storms = vec![(500, hundreds.collect())];
-    if version.is_2_1() && round <= 3 {
-        storms.push((5_000, vec![of(64, 5), of(256, 20)]));
+    if round <= 3 && bench.can_connect(5_000) {
+        storms.push((5_000, vec![of(64, 0), of(64, 5), of(64, 20), of(256, 20)]));
     }
     storms
 }
 
-/// How a storm went.
-struct Weathered {
-    last_connack_ms: f64,
-    stalls: Stalls,
-}
-
-impl Weathered {
-    fn row(&self, api_alone_ms: f64, questions: usize) -> [f64; 5] {
-        let Self { last_connack_ms, stalls } = self;
-        [*last_connack_ms, api_alone_ms, stalls.longest_ms(), stalls.p99_ms(), questions as f64]
-    }
-}
-
-fn login_storm(broker: &Broker, clients: usize) -> Weathered {
-    let pinger = Pinger::start(broker);
-    let mut fleet = Fleet::connect(broker, clients);
-    let storm = fleet.log_in(clients, LIMIT).succeeded();
-    let stalls = pinger.finish(storm.begun, storm.ended);
-    Weathered { last_connack_ms: ms(storm.took()), stalls }
+fn weather(broker: &Broker, api: &Api, clients: usize, api_alone_ms: f64) -> [f64; 5] {
+    let Rush { took, stalls, questions } =
+        Rush::of(broker, api, clients, |fleet| fleet.log_in(clients, LIMIT));
+    [ms(took), stalls.longest_ms(), stalls.p99_ms(), api_alone_ms, questions as f64]
 }
 
 /// One login after the other, with nobody else there.
@@ -108,14 +115,17 @@ pub fn on_idle_broker(bench: &Bench) -> Table {
             "From CONNECT to CONNACK, with an API that takes 20 ms; the median of {LOGINS} clients. Beside \
              each of them the API is asked directly."
         ),
-        &["login, ms", "API alone, ms", "above the API, ms"],
+        &["login, ms"],
+        &["API alone, ms", "above the API, ms"],
     );
     for _ in bench.rounds() {
         for &version in &bench.versions {
             let api = Api::start();
             api.answer_after(LATENCY);
             let mut direct = api.connect();
-            let subjects = [("null", bench.null(version)), ("ours", bench.ours(version, &api))];
+            let own_files = bench.own_files(version, (0..LOGINS).map(username), "#");
+            let ours = bench.ours(version, &api);
+            let subjects = [(NULL, bench.null(version)), (OWN_FILES, own_files), ("ours", ours)];
             for (name, setup) in subjects {
                 let broker = setup.start();
                 let (mut logins, mut answers) = (Vec::new(), Vec::new());
@@ -131,15 +141,16 @@ pub fn on_idle_broker(bench: &Bench) -> Table {
                     logins.push(ms(begun.elapsed()));
                 }
                 let (own, of_api) = (median(logins), median(answers));
-                match name {
-                    "null" => table.add_reference(&release(version), name, &[own, of_api, own]),
-                    _ => table.add(&release(version), name, &[own, of_api, own - of_api]),
-                }
+                let above = if name == "ours" { own - of_api } else { f64::NAN };
+                table.add(&release(version), name, &[own, of_api, above]);
             }
         }
     }
     table
 }
+
+/// Sessions that the broker asks about again.
+const SESSIONS: usize = 2_000;
 
 /// What the API does while the broker asks about all of its sessions again.
 #[derive(Clone, Copy)]
@@ -150,34 +161,34 @@ enum During {
 
 /// The broker re-reads its configuration and checks every session.
 pub fn sighup(bench: &Bench) -> Table {
-    let sessions = if bench.quick { 2_000 } else { 5_000 };
     let mut table = Table::new(
         "SIGHUP",
         format!(
-            "{sessions} clients are connected and no login is remembered (`auth_cache_ttl 0`) when the broker gets \
+            "{SESSIONS} clients are connected and no login is remembered (`auth_cache_ttl 0`) when the broker gets \
              the signal. What another client notices until all have been asked about again, or for 2 s."
         ),
-        &["longest stall, ms", "99 % of pings, ms", "connections lost", "questions asked"],
+        &["longest stall, ms", "99 % of pings, ms"],
+        &["connections lost", "questions"],
     );
     let slow = During::Answering(Duration::from_millis(20));
     for _ in bench.rounds() {
         for &version in &bench.versions {
             let release = release(version);
-            let null = reload(&bench.null(version), Api::start(), slow, sessions);
-            table.add_reference(&release, "null", &null);
+            let null = reload(&bench.null(version), Api::start(), slow);
+            table.add(&release, NULL, &null);
             for (name, during) in [("API 20 ms", slow), ("API stopped", During::Stopped)] {
                 let api = Api::start();
                 let setup = bench.ours(version, &api).option("auth_cache_ttl", "0s");
-                table.add(&release, name, &reload(&setup, api, during, sessions));
+                table.add(&release, name, &reload(&setup, api, during));
             }
         }
     }
     table
 }
 
-fn reload(setup: &Setup, api: Api, during: During, sessions: usize) -> [f64; 4] {
+fn reload(setup: &Setup, api: Api, during: During) -> [f64; 4] {
     let broker = setup.start();
-    let mut fleet = Fleet::connect(&broker, sessions);
+    let mut fleet = Fleet::connect(&broker, SESSIONS);
     fleet.log_in(RAMP_UP, LIMIT).succeeded();
     let pinger = Pinger::start(&broker);
     let asked_before = api.asked();
@@ -195,7 +206,7 @@ fn reload(setup: &Setup, api: Api, during: During, sessions: usize) -> [f64; 4] 
     broker.sighup();
     let asked = || api.as_ref().map_or(0, |api| api.asked() - asked_before);
     let mut lost = fleet.lost_within(Duration::from_secs(2));
-    while (1..sessions).contains(&asked()) && begun.elapsed() < LIMIT {
+    while (1..SESSIONS).contains(&asked()) && begun.elapsed() < LIMIT {
         lost = fleet.lost_within(Duration::from_millis(100));
     }
     let stalls = pinger.finish(begun, Instant::now());
@@ -209,29 +220,25 @@ pub fn while_api_hangs(bench: &Bench) -> Table {
         "An API that never answers",
         format!(
             "{CLIENTS} clients log in at once, with default options. Until the last one is refused another client \
-             notices stalls; their sum is of all its pings above 5 ms."
+             notices stalls; their sum is of all its pings above 5 ms. (Null lets everybody in.)"
         ),
-        &["stalled in sum, ms", "longest stall, ms", "last refusal, ms"],
+        &["longest stall, ms"],
+        &["stalled in sum, ms", "last refusal, ms"],
     );
     for _ in bench.rounds() {
         for &version in &bench.versions {
             let api = Api::start();
-            for (name, setup) in [("null", bench.null(version)), ("ours", bench.ours(version, &api))] {
+            for (name, setup) in [(NULL, bench.null(version)), ("ours", bench.ours(version, &api))] {
                 api.answer_after(Duration::ZERO);
                 let broker = setup.start();
                 let pinger = Pinger::start(&broker);
                 let mut fleet = Fleet::connect(&broker, CLIENTS);
                 api.hang();
                 let logins = fleet.log_in(CLIENTS, LIMIT);
-                let is_null = name == "null";
-                assert_eq!(logins.failed, if is_null { 0 } else { CLIENTS }, "who gets in");
+                assert_eq!(logins.failed, if name == NULL { 0 } else { CLIENTS }, "who gets in");
                 let stalls = pinger.finish(logins.begun, logins.ended);
-                let sample = [stalls.total_ms(), stalls.longest_ms(), ms(logins.took())];
-                if is_null {
-                    table.add_reference(&release(version), "null (all let in)", &sample);
-                } else {
-                    table.add(&release(version), "ours", &sample);
-                }
+                let sample = [stalls.longest_ms(), stalls.total_ms(), ms(logins.took())];
+                table.add(&release(version), name, &sample);
             }
         }
     }

@@ -1,13 +1,19 @@
-//! `make bench`: what the plugin costs in real brokers, beside a plugin that allows everything.
+//! `make bench`: what the plugin costs in real brokers, beside a plugin that allows everything and beside the
+//! brokers' own files.
 //!
 //! Everything is measured in rounds, each of which takes every broker and plugin in turn, so that what else the
-//! machine does at a time hits all of them. Progress goes to stderr; the result, in Markdown, to stdout.
+//! machine does at a time hits all of them. Progress goes to stderr, tables to stdout. A run of everything writes
+//! docs/benchmark.md, its charts and the README's extract; what only a part was measured for goes elsewhere.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod api;
 mod callbacks;
+mod chart;
+mod fleet;
 mod load;
 mod logins;
+mod memory;
+mod report;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod table;
@@ -17,25 +23,39 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::thread;
+use std::time::Instant;
 
 use tempfile::TempDir;
 
 use api::Api;
+use chart::Chart;
+use load::{COMPANIONS, PASSWORD};
+use report::Report;
+use support::allocator::Counting;
 use support::broker::{Setup, plugin};
 use support::{Broker, Version};
 use table::Table;
 
-type Part = (&'static str, fn(&Bench) -> Table);
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
-const PARTS: [Part; 7] = [
-    ("callbacks", callbacks::measure),
-    ("throughput", topics::throughput),
-    ("fan-out", topics::fan_out),
-    ("storm", logins::storm),
-    ("login", logins::on_idle_broker),
-    ("sighup", logins::sighup),
-    ("hang", logins::while_api_hangs),
+/// A section of the document.
+struct Part {
+    name: &'static str,
+    measure: fn(&Bench) -> Table,
+    chart: Option<&'static Chart>,
+}
+
+static PARTS: [Part; 9] = [
+    Part { name: "storm", measure: logins::storm, chart: Some(&logins::STORM_CHART) },
+    Part { name: "fan-out", measure: topics::fan_out, chart: Some(&topics::FAN_OUT_CHART) },
+    Part { name: "fleet", measure: fleet::reconnects, chart: Some(&fleet::CHART) },
+    Part { name: "throughput", measure: topics::throughput, chart: Some(&topics::THROUGHPUT_CHART) },
+    Part { name: "callbacks", measure: callbacks::measure, chart: None },
+    Part { name: "memory", measure: memory::per_verdict, chart: None },
+    Part { name: "login", measure: logins::on_idle_broker, chart: None },
+    Part { name: "sighup", measure: logins::sighup, chart: None },
+    Part { name: "hang", measure: logins::while_api_hangs, chart: None },
 ];
 
 /// The oldest broker and the newest.
@@ -46,6 +66,8 @@ struct Bench {
     versions: Vec<Version>,
     rounds: usize,
     quick: bool,
+    /// How many files a process may have open.
+    descriptors: u64,
     /// The plugin, and one that allows everything.
     ours: PathBuf,
     null: PathBuf,
@@ -71,6 +93,43 @@ impl Bench {
         let broker = as_operated(version).plugin(&self.ours);
         broker.option("auth_url", api.url("auth")).option("acl_url", api.url("acl"))
     }
+
+    /// A broker that decides by itself: these users, and companions, may do everything below some topics.
+    fn own_files(&self, version: Version, users: impl Iterator<Item = String>, topics: &str) -> Setup {
+        let hash = hash_of_password(version);
+        let (mut passwords, mut rules) = (String::new(), String::new());
+        for user in users.chain(COMPANIONS.map(str::to_owned)) {
+            passwords += &format!("{user}:{hash}\n");
+            rules += &format!("user {user}\ntopic readwrite {topics}\n");
+        }
+        as_operated(version)
+            .without_plugin()
+            .file("passwords", passwords)
+            .file("rules", rules)
+            .line("password_file passwords")
+            .line("acl_file rules")
+    }
+
+    /// Whether so many clients can be connected at once: each needs a descriptor here and one in the broker.
+    fn can_connect(&self, clients: u64) -> bool {
+        const OTHERS: u64 = 1_000;
+        let can = self.descriptors >= clients + OTHERS;
+        if !can {
+            eprintln!("    {clients} clients are too many for {} descriptors (ulimit -n)", self.descriptors);
+        }
+        can
+    }
+}
+
+/// As the broker's own program makes it. One does for everybody: to check it takes equally long.
+fn hash_of_password(version: Version) -> String {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("passwords");
+    let mut program = Command::new(version.program("mosquitto_passwd"));
+    program.args(["-c", "-b"]).arg(&file).args(["somebody", PASSWORD]);
+    assert!(program.output().unwrap().status.success(), "mosquitto_passwd {version}");
+    let line = fs::read_to_string(&file).unwrap();
+    line.trim().strip_prefix("somebody:").unwrap().to_owned()
 }
 
 /// A broker as operators run it: it logs what Mosquitto logs unless told otherwise.
@@ -83,14 +142,14 @@ fn as_operated(version: Version) -> Setup {
 fn release(version: Version) -> String {
     let program = version.program("mosquitto");
     let folder = program.ancestors().nth(2).unwrap();
-    fs::read_to_string(folder.join("version")).unwrap().trim().to_owned()
+    format!("Mosquitto {}", fs::read_to_string(folder.join("version")).unwrap().trim())
 }
 
 fn main() -> ExitCode {
     let chosen = match arguments() {
         Ok(chosen) => chosen,
         Err(problem) => {
-            let parts = PARTS.map(|(name, _)| name).join("|");
+            let parts = PARTS.each_ref().map(|part| part.name).join("|");
             let brokers = VERSIONS.map(|version| version.to_string()).join("|");
             eprintln!(
                 "{problem}\nusage: make bench ARGS='[{parts}]... [{brokers}]... [--rounds N] [--quick]'"
@@ -98,21 +157,43 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    raise_descriptor_limit();
     let built = TempDir::with_prefix("mha-bench-").unwrap();
     let bench = Bench {
         versions: chosen.versions,
         rounds: chosen.rounds.unwrap_or(if chosen.quick { 1 } else { 5 }),
         quick: chosen.quick,
+        descriptors: raise_descriptor_limit(),
         ours: plugin().canonicalize().unwrap(),
         null: compile(built.path(), "null_plugin.c", &["-shared", "-fPIC"]),
         host: compile(built.path(), "host.c", &["-rdynamic", "-ldl"]),
         _built: built,
     };
-    println!("{}", circumstances(&bench));
-    for (name, measure) in chosen.parts {
-        eprintln!("{name}:");
-        println!("{}", measure(&bench));
+    let mut report = Report::new(&bench);
+    for part in chosen.parts {
+        eprintln!("{}:", part.name);
+        let begun = Instant::now();
+        let table = (part.measure)(&bench);
+        eprintln!("  took {} s", begun.elapsed().as_secs());
+        println!("{table}");
+        report.add(part, table);
+    }
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let written = if chosen.is_everything {
+        let folder = checkout.join("docs");
+        report
+            .write(&folder)
+            .and_then(|()| report.write_extract(&checkout.join("README.md")))
+            .map(|()| folder)
+    } else {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("benchmark");
+        report.write(&folder).map(|()| folder)
+    };
+    match written {
+        Ok(folder) => eprintln!("written to {}", folder.join("benchmark.md").display()),
+        Err(error) => {
+            eprintln!("the document cannot be written: {error}");
+            return ExitCode::FAILURE;
+        }
     }
     ExitCode::SUCCESS
 }
@@ -120,17 +201,18 @@ fn main() -> ExitCode {
 /// What the command line asks for; everything, where it says nothing.
 #[derive(Default)]
 struct Chosen {
-    parts: Vec<Part>,
+    parts: Vec<&'static Part>,
     versions: Vec<Version>,
     rounds: Option<usize>,
     quick: bool,
+    is_everything: bool,
 }
 
 fn arguments() -> Result<Chosen, String> {
     let mut chosen = Chosen::default();
     let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
-        let part = PARTS.into_iter().find(|(name, _)| *name == word);
+        let part = PARTS.iter().find(|part| part.name == word);
         let version = VERSIONS.into_iter().find(|version| version.to_string() == word);
         match (word.as_str(), part, version) {
             (_, Some(part), _) => chosen.parts.push(part),
@@ -144,8 +226,10 @@ fn arguments() -> Result<Chosen, String> {
             _ => return Err(format!("what is {word:?}?")),
         }
     }
+    let is_part = !chosen.parts.is_empty() || !chosen.versions.is_empty();
+    chosen.is_everything = !(is_part || chosen.quick || chosen.rounds.is_some());
     if chosen.parts.is_empty() {
-        chosen.parts.extend(PARTS);
+        chosen.parts.extend(&PARTS);
     }
     if chosen.versions.is_empty() {
         chosen.versions.extend(VERSIONS);
@@ -176,39 +260,16 @@ fn compile(folder: &Path, source: &str, flags: &[&str]) -> PathBuf {
     output
 }
 
-/// Thousands of connections need as many descriptors, here and in the broker, which inherits the limit.
-fn raise_descriptor_limit() {
-    // SAFETY: both functions read or write a struct that lives here; all zeroes is a valid one.
+/// Thousands of connections need as many descriptors, here and in the broker, which inherits the limit. Gives how
+/// many there can be.
+fn raise_descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both functions read or write a struct that lives here.
     unsafe {
-        let mut limit: libc::rlimit = std::mem::zeroed();
         if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
             limit.rlim_cur = limit.rlim_max;
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
         }
     }
-}
-
-/// When, on what and how it was measured.
-fn circumstances(bench: &Bench) -> String {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let field = |text: &str, name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-        line.split_once(':').map_or("unknown", |(_, value)| value.trim()).to_owned()
-    };
-    let date = Command::new("date").arg("+%F").output().map(|output| output.stdout).unwrap_or_default();
-    let memory = field(&read("/proc/meminfo"), "MemTotal");
-    let memory = memory.trim_end_matches(" kB").parse::<f64>().unwrap_or_default() / f64::from(1 << 20);
-    format!(
-        "Measured on {} with version {}, Mosquitto {}; {} with {} cores, {:.0} GiB, Linux {}; load before: {}. \
-         Broker, API and clients share the machine. Each figure is the median of {} rounds (lowest–highest).\n",
-        String::from_utf8_lossy(&date).trim(),
-        env!("CARGO_PKG_VERSION"),
-        bench.versions.iter().copied().map(release).collect::<Vec<_>>().join(" and "),
-        field(&read("/proc/cpuinfo"), "model name"),
-        thread::available_parallelism().map_or(0, usize::from),
-        memory,
-        read("/proc/sys/kernel/osrelease").trim(),
-        read("/proc/loadavg").split(' ').next().unwrap_or_default(),
-        bench.rounds,
-    )
+    limit.rlim_cur
 }

@@ -2,93 +2,141 @@
 
 use std::fmt;
 
-/// One row for each thing measured, one sample of each column for each round.
+/// A plugin that allows everything.
+pub const NULL: &str = "null";
+/// The broker alone, with its `password_file` and `acl_file`.
+pub const OWN_FILES: &str = "own files";
+
+/// What everything else in a group is compared with, where it was measured.
+const REFERENCES: [&str; 2] = [NULL, OWN_FILES];
+
+/// One row for each thing measured, one sample of each column for each round. Rows are in groups, within which
+/// they can be compared: those of one broker, for example.
 pub struct Table {
-    title: &'static str,
+    pub title: &'static str,
     about: String,
-    columns: &'static [&'static str],
+    /// The first ones are compared with the references.
+    columns: Vec<&'static str>,
+    compared: usize,
     rows: Vec<Row>,
 }
 
 struct Row {
-    broker: String,
+    group: String,
     subject: String,
-    /// Whether the rows below it that have the same broker are compared with it.
-    is_reference: bool,
     rounds: Vec<Vec<f64>>,
 }
 
+/// What the rounds gave for one thing.
+#[derive(Clone, Copy)]
+pub struct Spread {
+    pub lowest: f64,
+    pub median: f64,
+    pub highest: f64,
+}
+
 impl Table {
-    pub fn new(title: &'static str, about: impl Into<String>, columns: &'static [&'static str]) -> Self {
-        Self { title, about: about.into(), columns, rows: Vec::new() }
+    /// Columns that are compared with the references, and others.
+    pub fn new(
+        title: &'static str,
+        about: impl Into<String>,
+        compared: &[&'static str],
+        others: &[&'static str],
+    ) -> Self {
+        let (columns, compared) = ([compared, others].concat(), compared.len());
+        Self { title, about: about.into(), columns, compared, rows: Vec::new() }
     }
 
-    /// Adds a round of what the others are compared with: the plugin that allows everything.
-    pub fn add_reference(&mut self, broker: &str, subject: &str, sample: &[f64]) {
-        self.add_to(broker, subject, true, sample);
-    }
-
-    /// Adds a round of anything else.
-    pub fn add(&mut self, broker: &str, subject: &str, sample: &[f64]) {
-        self.add_to(broker, subject, false, sample);
-    }
-
-    fn add_to(&mut self, broker: &str, subject: &str, is_reference: bool, sample: &[f64]) {
+    /// Adds a round of one thing.
+    pub fn add(&mut self, group: &str, subject: &str, sample: &[f64]) {
         assert_eq!(sample.len(), self.columns.len());
-        let shown: Vec<_> = self
-            .columns
-            .iter()
-            .zip(sample)
-            .map(|(name, value)| format!("{name} {}", shown(*value)))
-            .collect();
-        eprintln!("    {broker} {subject}: {}", shown.join("; "));
-        let same = |row: &&mut Row| row.broker == broker && row.subject == subject;
-        match self.rows.iter_mut().find(same) {
-            Some(row) => row.rounds.push(sample.to_vec()),
-            None => self.rows.push(Row {
-                broker: broker.to_owned(),
-                subject: subject.to_owned(),
-                is_reference,
-                rounds: vec![sample.to_vec()],
-            }),
+        let named = self.columns.iter().zip(sample);
+        let words: Vec<_> = named.map(|(name, value)| format!("{name} {}", shown(*value))).collect();
+        eprintln!("    {group}, {subject}: {}", words.join("; "));
+        let same = |row: &&mut Row| row.group == group && row.subject == subject;
+        if let Some(row) = self.rows.iter_mut().find(same) {
+            return row.rounds.push(sample.to_vec());
         }
+        let row = Row { group: group.to_owned(), subject: subject.to_owned(), rounds: vec![sample.to_vec()] };
+        let last_of_group = self.rows.iter().rposition(|other| other.group == group);
+        self.rows.insert(last_of_group.map_or(self.rows.len(), |last| last + 1), row);
     }
 
-    /// How a row's first column compares with the reference above it: the median of the rounds' ratios.
-    fn ratio(&self, index: usize) -> Option<f64> {
-        let row = &self.rows[index];
-        let above = self.rows[..index].iter().rev();
-        let reference = above.filter(|other| other.broker == row.broker).find(|other| other.is_reference)?;
-        let pairs = row.rounds.iter().zip(&reference.rounds);
-        let ratio = median(pairs.map(|(own, other)| own[0] / other[0]).collect());
+    /// The names of the groups.
+    pub fn groups(&self) -> Vec<&str> {
+        let mut groups: Vec<_> = self.rows.iter().map(|row| &*row.group).collect();
+        groups.dedup();
+        groups
+    }
+
+    /// What was measured, if it was.
+    pub fn spread(&self, group: &str, subject: &str, column: usize) -> Option<Spread> {
+        let spread = Spread::of(self.row(group, subject)?.rounds.iter().map(|round| round[column]).collect());
+        spread.median.is_finite().then_some(spread)
+    }
+
+    fn row(&self, group: &str, subject: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.group == group && row.subject == subject)
+    }
+
+    /// How a row compares with a reference of its group: the median of the rounds' ratios.
+    fn ratio(&self, row: &Row, reference: &str, column: usize) -> Option<f64> {
+        let pairs = row.rounds.iter().zip(&self.row(&row.group, reference)?.rounds);
+        let ratio = median(pairs.map(|(own, other)| own[column] / other[column]).collect());
         ratio.is_finite().then_some(ratio)
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "### {}\n\n{}\n", self.title, self.about)?;
-        writeln!(f, "| Mosquitto | | {} | × null |", self.columns.join(" | "))?;
-        writeln!(f, "|---|---|{}---:|", "---:|".repeat(self.columns.len()))?;
-        for (index, row) in self.rows.iter().enumerate() {
-            write!(f, "| {} | {} |", row.broker, row.subject)?;
+        let is_there = |reference: &&str| self.rows.iter().any(|row| row.subject == *reference);
+        let references: Vec<_> = REFERENCES.into_iter().filter(is_there).collect();
+        let mut headings = self.columns.clone();
+        let compared = if references.is_empty() { &[] } else { &self.columns[..self.compared] };
+        let of_references = compared.iter().map(|name| {
+            let name = name.split(',').next().unwrap_or(name);
+            format!("{name}: × {}", references.join(", × "))
+        });
+        let of_references: Vec<_> = of_references.collect();
+        headings.extend(of_references.iter().map(String::as_str));
+
+        writeln!(f, "## {}\n\n{}\n", self.title, self.about)?;
+        writeln!(f, "| | | {} |", headings.join(" | "))?;
+        writeln!(f, "|---|---|{}", "---:|".repeat(headings.len()))?;
+        let mut group = "";
+        for row in &self.rows {
+            write!(f, "| {} | {} |", if row.group == group { "" } else { &row.group }, row.subject)?;
+            group = &row.group;
             for column in 0..self.columns.len() {
-                let values = row.rounds.iter().map(|round| round[column]).collect();
-                write!(f, " {} |", summary(values))?;
+                let spread = Spread::of(row.rounds.iter().map(|round| round[column]).collect());
+                write!(f, " {spread} |")?;
             }
-            let ratio = if row.is_reference { Some(1.0) } else { self.ratio(index) };
-            writeln!(f, " {} |", ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default())?;
+            for column in 0..compared.len() {
+                let ratio = |reference| self.ratio(row, reference, column).map_or("–".to_owned(), shown);
+                let ratios: Vec<_> = references.iter().copied().map(ratio).collect();
+                write!(f, " {} |", ratios.join(", "))?;
+            }
+            writeln!(f)?;
         }
         Ok(())
     }
 }
 
+impl Spread {
+    fn of(values: Vec<f64>) -> Self {
+        let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        Self { lowest, median: median(values), highest }
+    }
+}
+
 /// The median and, if they differ, the lowest and highest.
-fn summary(mut values: Vec<f64>) -> String {
-    values.sort_by(f64::total_cmp);
-    let (lowest, highest) = (shown(values[0]), shown(values[values.len() - 1]));
-    let median = shown(median(values));
-    if lowest == highest { median } else { format!("{median} ({lowest}–{highest})") }
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [lowest, median, highest] = [self.lowest, self.median, self.highest].map(shown);
+        f.write_str(&median)?;
+        if lowest == highest { Ok(()) } else { write!(f, " ({lowest}–{highest})") }
+    }
 }
 
 pub fn median(mut values: Vec<f64>) -> f64 {
@@ -98,11 +146,17 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// About three digits.
-fn shown(value: f64) -> String {
+pub fn shown(value: f64) -> String {
     match value {
-        _ if value.is_nan() => "–".to_owned(),
+        _ if !value.is_finite() => "–".to_owned(),
+        _ if value >= 1000.0 => thousands(value.round() as u64),
         _ if value.fract() == 0.0 || value >= 100.0 => format!("{value:.0}"),
         _ if value >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
+        _ if value >= 0.1 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
     }
+}
+
+fn thousands(value: u64) -> String {
+    if value < 1000 { value.to_string() } else { format!("{},{:03}", thousands(value / 1000), value % 1000) }
 }

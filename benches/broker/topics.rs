@@ -2,23 +2,53 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::api::Api;
-use crate::load::{Fleet, Pinger, SUBACK_QOS_0, client, expect, ms, publish, subscribe};
+use crate::chart::{Chart, Scale};
+use crate::load::{Fleet, Pinger, client, expect, ms, publish, suback, subscribe, username};
 use crate::support::broker::Setup;
-use crate::support::{Broker, PATIENCE, Version};
-use crate::table::Table;
+use crate::support::{Broker, PATIENCE};
+use crate::table::{NULL, OWN_FILES, Table};
 use crate::{Bench, release};
 
+const CLIENTS: [&str; 2] = ["publisher", "subscriber"];
 /// Topics that messages go to, in turn.
 const TOPICS: u16 = 100;
 /// Beyond so many, with a message for each topic in a round, it would be the broker's queue that is measured.
 const ROUNDS_ON_THEIR_WAY: usize = 5;
+/// The topic of the message that goes to many.
+const TOPIC: &str = "news";
 const PAYLOAD: [u8; 32] = *b"{\"temperature\":21.5,\"unit\":\"C\"} ";
+
+pub static THROUGHPUT_CHART: Chart = Chart {
+    name: "throughput",
+    title: "Messages a second, all topic verdicts remembered",
+    scale: Scale::Linear,
+    columns: &[(0, "messages a second")],
+    groups: "",
+    subjects: &[
+        (NULL, "a plugin that allows everything"),
+        (OWN_FILES, "the broker's own acl_file"),
+        ("ours", "ours"),
+    ],
+};
+
+pub static FAN_OUT_CHART: Chart = Chart {
+    name: "fan-out",
+    title: "One message to 200 subscribers, API 5 ms (milliseconds, logarithmic)",
+    scale: Scale::Logarithmic,
+    columns: &[(0, "until the last one has it"), (1, "longest stall of another client")],
+    groups: "",
+    subjects: &[
+        (NULL, "a plugin that allows everything"),
+        (OWN_FILES, "the broker's own acl_file"),
+        ("cold", "ours, nothing remembered"),
+        ("warm", "ours, everything remembered"),
+    ],
+};
 
 /// One client publishes as fast as it can, another one receives it all.
 pub fn throughput(bench: &Bench) -> Table {
@@ -31,51 +61,32 @@ pub fn throughput(bench: &Bench) -> Table {
             PAYLOAD.len()
         ),
         &["messages/s", "µs a message"],
+        &[],
     );
-    let [qos_0, qos_1] = if bench.quick { [200_000, 40_000] } else { [500_000, 100_000] };
+    let [qos_0, qos_1] = if bench.quick { [150_000, 30_000] } else { [300_000, 60_000] };
     for _ in bench.rounds() {
         for &version in &bench.versions {
             let api = Api::start();
             for (qos, messages) in [(0, qos_0), (1, qos_1)] {
                 let row = format!("{}, QoS {qos}", release(version));
                 let rate = |setup: Setup| flood(&setup, qos, messages);
-                table.add_reference(&row, "null", &rate(bench.null(version)));
+                let own_files = bench.own_files(version, CLIENTS.map(str::to_owned).into_iter(), "bench/#");
+                table.add(&row, NULL, &rate(bench.null(version)));
+                table.add(&row, OWN_FILES, &rate(own_files));
                 table.add(&row, "ours", &rate(bench.ours(version, &api)));
-                table.add(&row, "own files", &rate(own_files(bench.null(version), version)));
             }
         }
     }
     table
 }
 
-/// A broker that decides by itself.
-fn own_files(setup: Setup, version: Version) -> Setup {
-    let folder = tempfile::tempdir().unwrap();
-    let passwords = folder.path().join("passwords");
-    for (index, name) in ["publisher", "subscriber"].iter().enumerate() {
-        let mut program = Command::new(version.program("mosquitto_passwd"));
-        program
-            .args(if index == 0 { &["-c", "-b"][..] } else { &["-b"] })
-            .arg(&passwords)
-            .args([name, "secret"]);
-        assert!(program.output().unwrap().status.success(), "mosquitto_passwd {version}");
-    }
-    setup
-        .without_plugin()
-        .file("passwords", std::fs::read(&passwords).unwrap())
-        .file("rules", "user publisher\ntopic write bench/#\nuser subscriber\ntopic read bench/#\n")
-        .line("password_file passwords")
-        .line("acl_file rules")
-}
-
 /// Messages a second, and microseconds of the loop's thread for each.
 fn flood(setup: &Setup, qos: u8, messages: usize) -> [f64; 2] {
     // Nothing is dropped or held back, however far the receiver is behind.
     let broker = setup.clone().global("max_queued_messages 0").global("max_inflight_messages 0").start();
-    let mut subscriber = client(broker.port(), "subscriber");
-    subscriber.write_all(&subscribe("bench/#", qos)).unwrap();
-    expect(&mut subscriber, &[0x90, 3, 0, 1, qos]);
-    let mut publisher = client(broker.port(), "publisher");
+    let [mut publisher, mut subscriber] = CLIENTS.map(|name| client(broker.port(), name));
+    subscriber.write_all(&subscribe("bench/#", qos, 1)).unwrap();
+    expect(&mut subscriber, &suback(qos, 1));
     let mut send = |messages| {
         let (sent, received) = sync_channel(ROUNDS_ON_THEIR_WAY);
         thread::scope(|scope| {
@@ -152,28 +163,31 @@ pub fn fan_out(bench: &Bench) -> Table {
              of them; *warm*: all verdicts are remembered."
         ),
         &["last receiver, ms", "longest stall, ms"],
+        &["questions"],
     );
     for _ in bench.rounds() {
         for &version in &bench.versions {
             let release = release(version);
             let api = Api::start();
-            for (name, setup) in [("null", bench.null(version)), ("ours", bench.ours(version, &api))] {
+            let usernames = (0..SUBSCRIBERS).map(username).chain([CLIENTS[0].to_owned()]);
+            let own_files = bench.own_files(version, usernames, TOPIC);
+            let (null, ours) = (bench.null(version), bench.ours(version, &api));
+            let subjects = [(null, &[NULL][..]), (own_files, &[OWN_FILES]), (ours, &["cold", "warm"])];
+            for (setup, messages) in subjects {
                 api.answer_after(Duration::ZERO);
                 let broker = setup.start();
                 let mut fleet = Fleet::connect(&broker, SUBSCRIBERS);
                 fleet.log_in(SUBSCRIBERS, PATIENCE).succeeded();
-                let packets = vec![subscribe("news", 0); SUBSCRIBERS];
-                fleet.exchange(packets, SUBSCRIBERS, &SUBACK_QOS_0, PATIENCE).succeeded();
-                let mut publisher = client(broker.port(), "publisher");
+                let packets = vec![subscribe(TOPIC, 0, 1); SUBSCRIBERS];
+                fleet.exchange(packets, SUBSCRIBERS, &suback(0, 1), PATIENCE).succeeded();
+                let mut publisher = client(broker.port(), CLIENTS[0]);
                 // The kernel holds a message back while the SUBACK before it has not been acknowledged.
                 thread::sleep(Duration::from_millis(100));
                 api.answer_after(Duration::from_millis(5));
-                if name == "null" {
-                    table.add_reference(&release, name, &spread(&broker, &mut publisher, &mut fleet));
-                } else {
-                    for name in ["cold", "warm"] {
-                        table.add(&release, name, &spread(&broker, &mut publisher, &mut fleet));
-                    }
+                for name in messages {
+                    let asked_before = api.asked();
+                    let [last, stall] = spread(&broker, &mut publisher, &mut fleet);
+                    table.add(&release, name, &[last, stall, (api.asked() - asked_before) as f64]);
                 }
             }
         }
@@ -182,7 +196,7 @@ pub fn fan_out(bench: &Bench) -> Table {
 }
 
 fn spread(broker: &Broker, publisher: &mut TcpStream, fleet: &mut Fleet) -> [f64; 2] {
-    let message = publish("news", &PAYLOAD, None);
+    let message = publish(TOPIC, &PAYLOAD, None);
     let pinger = Pinger::start(broker);
     let begun = Instant::now();
     publisher.write_all(&message).unwrap();

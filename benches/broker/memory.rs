@@ -1,0 +1,47 @@
+//! What it costs to remember.
+
+use std::time::{Duration, Instant};
+
+use mosquitto_http_auth::cache::key::Fingerprinter;
+use mosquitto_http_auth::cache::{Cache, Fresh};
+use mosquitto_http_auth::question::{Access, Question, Verdict};
+
+use crate::Bench;
+use crate::support::allocator;
+use crate::table::Table;
+
+const SIZES: [usize; 2] = [100_000, 1_000_000];
+
+/// A full cache, by itself. Nothing about it differs from one time to the next, so that one round will do.
+pub fn per_verdict(_: &Bench) -> Table {
+    let mut table = Table::new(
+        "Memory for remembered verdicts",
+        "A cache filled with topic verdicts up to its `cache_size`, its index included. Counted is what the \
+         allocator sets aside, with its own overhead, not what is asked of it.",
+        &[],
+        &["bytes a verdict", "MB"],
+    );
+    for size in SIZES {
+        let before = allocator::bytes_in_use();
+        let cache = filled(size);
+        let bytes = (allocator::bytes_in_use() - before) as f64;
+        assert_eq!(cache.len(), size, "no verdict is lost");
+        table.add("cache", &format!("`cache_size {size}`"), &[bytes / size as f64, bytes / 1e6]);
+    }
+    table
+}
+
+fn filled(size: usize) -> Cache {
+    let now = Instant::now();
+    let keys = Fingerprinter::with_key(b"0123456789abcdef");
+    let mut cache = Cache::new(size, Duration::ZERO, now);
+    for number in 0..size {
+        let (client_id, topic) = (format!("client-{number}"), format!("sensors/{number}/value"));
+        let (username, client_id, topic) = ("device", &*client_id, &*topic);
+        let question = Question::Access { username, client_id, topic, access: Access::Read };
+        let lifetime = Duration::from_secs(3600);
+        let fresh = Fresh { verdict: Verdict::Allow, status: 200, since: now, lifetime };
+        cache.insert(keys.question(&question), fresh);
+    }
+    cache
+}
