@@ -72,6 +72,16 @@ fn readme_lists_the_options_as_they_are() {
 }
 
 #[test]
+fn readme_shows_figures_of_the_benchmark() {
+    let text = read("README.md");
+    let (_, shown) = marked(&text, "figures");
+    assert!(
+        read("docs/benchmark.md").contains(shown),
+        "other figures than in docs/benchmark.md: run `make bench`"
+    );
+}
+
+#[test]
 fn links_of_the_readme_lead_somewhere() {
     let text = prose(&read("README.md"));
     // As GitHub names headings: letters, digits, - and _ stay, spaces become -.
