@@ -8,6 +8,7 @@ pub mod packet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
@@ -25,6 +26,10 @@ const GUESSES: u32 = 400;
 
 /// Guesses that a right one earns, so that one in so many must be right.
 const EARNED: u32 = 10;
+
+/// For so many times as long as a look has taken for which nobody waited, there is no other: they take a tenth
+/// of the broker's time at most.
+const BREAK: u32 = 9;
 
 /// The most guesses that a listener can have.
 const MOST_GUESSES: u32 = 10_000;
@@ -83,6 +88,8 @@ pub struct Lookahead {
     identities: LruCache<u64, Identity>,
     /// How many guesses are left, where it is not the number to begin with.
     left: HashMap<Place, u32>,
+    /// When it is time to look without anybody waiting.
+    due: Option<Instant>,
 }
 
 impl Lookahead {
@@ -90,7 +97,7 @@ impl Lookahead {
     pub fn new(keys: Fingerprinter) -> Self {
         let mut identities = LruCache::new(NonZeroUsize::MIN);
         identities.resize(BOUND);
-        Self { keys, identities, left: HashMap::new() }
+        Self { keys, identities, left: HashMap::new(), due: None }
     }
 
     /// Reads what waits in a socket and calls `guess` for each question that the broker will probably ask.
@@ -144,6 +151,16 @@ impl Lookahead {
                 Packet::Publish(_) | Packet::Connect { .. } => {}
             }
         }
+    }
+
+    /// Whether it is time to look although nobody waits.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.due.is_none_or(|due| now >= due)
+    }
+
+    /// So long has a look taken for which nobody waited.
+    pub fn has_taken(&mut self, time: Duration, now: Instant) {
+        self.due = Some(now + time * BREAK);
     }
 
     /// A question that was guessed at this listener has been sent.

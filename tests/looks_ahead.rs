@@ -345,6 +345,35 @@ fn on_2_1_logins_wait_beside_the_loop_and_topics_are_looked_at() {
 }
 
 #[test]
+fn on_2_1_connections_are_known_from_logins_that_came_together() {
+    let mut stage = Stage::start(Version::V2_1, |setup| setup.option("auth_mode", "delayed"));
+    let mut clients = stage.connections(CROWD, Protocol::V5);
+    stage.broker.signal(libc::SIGSTOP);
+    for (client, login) in clients.iter_mut().zip(crowd(CROWD)) {
+        client.send(&login.packet());
+    }
+    stage.broker.signal(libc::SIGCONT);
+    for client in &mut clients {
+        assert_eq!(client.connack(PATIENCE), Some(reason::SUCCESS));
+    }
+    stage.api.forget_requests();
+    stage.freeze_in_front_of(|_| {
+        for client in &mut clients {
+            let subscribe = client.subscribe_packet(&[("in/#", 0)]);
+            client.send(&subscribe);
+        }
+    });
+    // Not the first: its CONNECT was read before anybody could look.
+    let most = || stage.asked().len() >= CROWD / 2;
+    assert!(eventually(PATIENCE, most), "{:?}", stage.asked());
+    stage.thaw();
+    for client in &mut clients {
+        assert_eq!(client.suback(), [0]);
+    }
+    assert_eq!(stage.asked().len(), CROWD, "each is asked about once");
+}
+
+#[test]
 fn packets_in_pieces_and_packets_in_a_row() {
     on_every_broker(|version| {
         let mut stage = Stage::on(version);

@@ -3,13 +3,13 @@
 #![forbid(unsafe_code)]
 
 use std::ops::ControlFlow;
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Plugin, has_wildcard, is_wildcard_in_disguise};
 use crate::api::worker::Worker;
 use crate::brake::Try;
-use crate::lookahead::{Guess, Identity, Unread};
+use crate::lookahead::{Guess, Identity, Lookahead, Unread};
 use crate::question::{Access, Kind, Question};
 use crate::sessions::Client;
 use crate::subscriptions::{Expected, Reader};
@@ -31,7 +31,7 @@ impl Plugin {
         if !self.loaded().config.lookahead {
             return;
         }
-        let mut lookahead = self.lookahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lookahead = self.lookahead();
         for place in self.verdicts.take_hits() {
             lookahead.hit(place);
         }
@@ -52,6 +52,20 @@ impl Plugin {
                 lookahead.guessed((unread.listener, kind));
             }
         });
+    }
+
+    /// Learns whose connections those are whose CONNECT waits unread. Once the broker has taken it, nothing tells
+    /// any more; and where logins wait beside the loop, nobody else looks before they are let in.
+    pub(super) fn look_at_logins(&self, worker: &Worker) {
+        if !self.loaded().config.acl_urls.is_empty() && self.lookahead().is_due(Instant::now()) {
+            let begun = Instant::now();
+            self.look_ahead(worker, begun);
+            self.lookahead().has_taken(begun.elapsed(), Instant::now());
+        }
+    }
+
+    fn lookahead(&self) -> MutexGuard<'_, Lookahead> {
+        self.lookahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns how many questions were sent.

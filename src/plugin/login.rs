@@ -197,6 +197,7 @@ impl Plugin {
         let worker = self.worker()?;
         let Some(ticket) = self.park(attempt) else { return Ok(Ruling::Busy) };
         self.verdicts.ask(key, question, Class::Parked, Listener::Parked(ticket), worker);
+        self.look_at_logins(worker);
         Ok(Ruling::Later)
     }
 
