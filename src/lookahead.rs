@@ -27,9 +27,9 @@ const GUESSES: u32 = 400;
 /// Guesses that a right one earns, so that one in so many must be right.
 const EARNED: u32 = 10;
 
-/// For so many times as long as a look has taken for which nobody waited, there is no other: they take a tenth
+/// For so many times as long as a look has taken for which nobody waited, there is no other: they take a fifth
 /// of the broker's time at most.
-const BREAK: u32 = 9;
+const BREAK: u32 = 4;
 
 /// The most guesses that a listener can have.
 const MOST_GUESSES: u32 = 10_000;
