@@ -2,7 +2,7 @@
 # Installs what building and the demo need on a Debian machine, and nothing else.
 # Run it as often as you like: with nothing missing it only looks.
 #
-#   scripts/setup.sh [tests|memcheck]      tests: and what the tests call; memcheck: and valgrind
+#   scripts/setup.sh [tests | fuzz | memcheck | asan]      and what these call
 #
 # Mosquitto's own packages are left out on purpose. Even mosquitto-dev, which has
 # the headers, depends on the broker, and installing that starts a service on
@@ -21,8 +21,10 @@ packages="libclang-dev gcc libc6-dev make ca-certificates"
 case ${1:-} in
     '') tools='' ;;
     tests) tools='openssl:openssl readelf:binutils python3:python3 node:nodejs' ;;
+    fuzz) tools='g++:g++' ;;
     memcheck) tools='valgrind:valgrind' ;;
-    *) echo "usage: $0 [tests|memcheck]" >&2; exit 2 ;;
+    asan) tools='ar:binutils' ;;
+    *) echo "usage: $0 [tests | fuzz | memcheck | asan]" >&2; exit 2 ;;
 esac
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)

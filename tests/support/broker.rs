@@ -79,6 +79,12 @@ pub fn plugin() -> PathBuf {
         .expect("no libmosquitto_http_auth.so beside the test: is the library built?")
 }
 
+/// The program under which brokers run, such as a checker of memory (`MHA_BROKER_UNDER`): it is given the
+/// broker's command line and must become it, and reports by itself when the broker ends.
+fn checker() -> Option<OsString> {
+    std::env::var_os("MHA_BROKER_UNDER")
+}
+
 /// What a broker is to be started with.
 #[derive(Clone)]
 pub struct Setup {
@@ -213,7 +219,8 @@ impl Setup {
     fn run(&self, folder: &Path) -> Child {
         let log = OpenOptions::new().create(true).append(true).open(folder.join("broker.log")).unwrap();
         let program = self.version.program("mosquitto").into_os_string();
-        let mut words = self.launcher.iter().map(OsString::from).chain([program]);
+        let under = checker().map(|checker| vec![checker]).unwrap_or_default();
+        let mut words = under.into_iter().chain(self.launcher.iter().map(OsString::from)).chain([program]);
         Command::new(words.next().unwrap())
             .args(words)
             .arg("-c")
@@ -249,8 +256,8 @@ pub struct Usage {
     pub megabytes: usize,
 }
 
-/// A running broker. It is killed when it is dropped; if a test is failing then, its configuration and its log
-/// are shown.
+/// A running broker. It is killed when it is dropped, unless a checker wants to see its end; if a test is failing
+/// then, its configuration and its log are shown.
 pub struct Broker {
     setup: Setup,
     process: Child,
@@ -400,6 +407,10 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
+        if checker().is_some() && self.is_running() {
+            self.signal(libc::SIGTERM);
+            self.wait_for_exit(PATIENCE);
+        }
         let _ = self.process.kill(); // fails if it has ended
         let _ = self.process.wait();
         if thread::panicking() {
