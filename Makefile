@@ -59,9 +59,31 @@ soak: build brokers ## a flood of logins, and a moody API, for ten minutes each 
 	MHA_PLUGIN="$(target)/release/$(plugin)" MHA_SOAK_MINUTES=$(or $(MINUTES),10) \
 		$(CARGO) test --test endures --test soak $(ARGS) -- --nocapture
 
+.PHONY: fuzz
+fuzz: ## fuzz what reads other people's bytes, 20 s each (SECONDS=600 TARGETS='topics lookahead')
+	@scripts/fuzz.sh $(or $(SECONDS),20) $(TARGETS)
+
+.PHONY: memcheck
+memcheck: ## run the main tests with the brokers under valgrind (ARGS='delayed sweeps': these)
+	@scripts/sanitize.sh memcheck $(ARGS)
+
+.PHONY: asan
+asan: ## the same under AddressSanitizer and LeakSanitizer
+	@scripts/sanitize.sh asan $(ARGS)
+
+.PHONY: tsan
+tsan: ## fuzz the boundary for 5 minutes under ThreadSanitizer (needs a nightly toolchain with rust-src)
+	@MHA_SANITIZER=thread scripts/fuzz.sh $(or $(SECONDS),300) broker_2_1
+
+.PHONY: loom
+loom: ## run what threads leave for each other in every order in which threads can run
+	cd loom && $(CARGO) test --locked --release --target-dir "$(abspath $(target))/loom"
+
 .PHONY: check
 check: ## check formatting and lints
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
+	$(CARGO) fmt --check --manifest-path loom/Cargo.toml
 	$(CARGO) clippy --all-targets -- -D warnings
 
 .PHONY: deny

@@ -1,0 +1,7 @@
+//! The plugin's C interface, in a broker of 2.0: see `support/broker.rs`.
+#![no_main]
+
+#[path = "support/broker.rs"]
+mod broker;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| broker::play(input));

@@ -1,0 +1,76 @@
+//! Options as mosquitto.conf has them, a line each: `NAME VALUE`.
+//!
+//! What is taken keeps every bound that the options promise, wherever it stands: the same options as TOML
+//! say the same. What is refused is explained, without secrets.
+#![no_main]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use libfuzzer_sys::fuzz_target;
+use mosquitto_http_auth::config::{BrokerOptions, Config};
+use support::MemoryFile;
+use support::config::{check, is_secret};
+
+/// What stands nowhere but in values that may be secrets.
+const SECRET: &str = "s3cret";
+
+fuzz_target!(|text: &str| {
+    let options: BrokerOptions = text
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        // Would read whatever is there; the target `config_file` is about it.
+        .filter(|(name, _)| *name != "config_file")
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let read = Config::read(&options);
+    match &read {
+        Ok((config, in_both)) => {
+            check(config);
+            assert!(in_both.is_empty());
+        }
+        Err(errors) => {
+            assert!(!errors.is_empty());
+            let messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            let is_told = |message: &String| message.contains(SECRET);
+            let is_public = |(name, value): &(String, String)| {
+                name.contains(SECRET) || !is_secret(name) && value.contains(SECRET)
+            };
+            assert!(
+                options.iter().any(is_public) || !messages.iter().any(is_told),
+                "a secret in {messages:?}"
+            );
+        }
+    }
+    if let Some(file) = as_toml(&options) {
+        let file = MemoryFile::with(file.as_bytes());
+        let in_file = Config::read(&vec![("config_file".to_owned(), file.path().to_owned())]);
+        match (read, in_file) {
+            (Ok((expected, _)), Ok((mut found, _))) => {
+                found.config_file = None;
+                assert!(found == expected, "TOML says something else");
+            }
+            (Err(_), Err(_)) => {}
+            (read, _) => panic!("only one notation is taken; in mosquitto.conf: {:?}", read.err()),
+        }
+    }
+});
+
+/// The same options as TOML, if that can say it: it knows no option that is given twice by mistake.
+fn as_toml(options: &BrokerOptions) -> Option<String> {
+    let mut values: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, value) in options {
+        values.entry(name).or_default().push(value);
+    }
+    let mut table = toml::Table::new();
+    for (name, values) in values {
+        let value = match values[..] {
+            [value] => value.into(),
+            _ if ["user", "header", "acl_prefetch"].contains(&name) => values.into(),
+            _ => return None,
+        };
+        table.insert(name.to_owned(), value);
+    }
+    Some(table.to_string())
+}
