@@ -75,6 +75,10 @@ asan: ## the same under AddressSanitizer and LeakSanitizer
 tsan: ## fuzz the boundary for 5 minutes under ThreadSanitizer (needs a nightly toolchain with rust-src)
 	@MHA_SANITIZER=thread scripts/fuzz.sh $(or $(SECONDS),300) broker_2_1
 
+.PHONY: miri
+miri: ## run the boundary to the broker in Miri (needs a nightly toolchain with miri and rust-src)
+	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --target-dir "$(abspath $(target))/miri" --lib -- broker::entry
+
 .PHONY: loom
 loom: ## run what threads leave for each other in every order in which threads can run
 	cd loom && $(CARGO) test --locked --release --target-dir "$(abspath $(target))/loom"

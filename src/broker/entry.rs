@@ -336,3 +336,6 @@ unsafe extern "C" fn on_reload(_: c_int, _: *mut c_void, user_data: *mut c_void)
         code
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,11 @@ impl Process {
     /// Finds the functions of the broker that this thread belongs to.
     pub(super) fn find() -> Self {
         // SAFETY: fills a struct with addresses and has no conditions.
-        let functions = unsafe { sys::mha_broker_find() };
+        Self::with(unsafe { sys::mha_broker_find() })
+    }
+
+    /// A broker of this thread with these functions.
+    pub(super) fn with(functions: sys::mha_broker) -> Self {
         Self {
             functions,
             thread: own_thread(),
