@@ -7,6 +7,8 @@
 # fuzz/corpus/ for the next time. An input that breaks something ends its target, stays
 # in fuzz/artifacts/, and has this script fail.
 #
+# With MHA_FUZZ_SEED=1 it goes the same way each time.
+#
 # Everything runs under AddressSanitizer. With MHA_SANITIZER=thread it is ThreadSanitizer,
 # with a standard library that is built for it, by a nightly toolchain with rust-src.
 set -euo pipefail
@@ -64,7 +66,7 @@ for target in "${targets[@]}"; do
     mkdir -p "fuzz/corpus/$target" "fuzz/artifacts/$target"
     log=$work/$target.log
     if ! "${cargo[@]}" run "${options[@]}" "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
-        -max_total_time="$seconds" -timeout=25 -print_final_stats=1 >"$log" 2>&1; then
+        -max_total_time="$seconds" -timeout=25 -print_final_stats=1 ${MHA_FUZZ_SEED:+-seed="$MHA_FUZZ_SEED"} >"$log" 2>&1; then
         broken+=("$target")
         grep -vE '^ *[0-9]+:|^ +at |^#|^"' "$log" | tail -n 30 >&2
         continue
