@@ -1,9 +1,23 @@
-/* A plugin that allows everything: what the broker alone costs, and the least any plugin can add. */
+/* A plugin that allows everything: what the broker alone costs, and the least any plugin can add. With the option
+ * `idle_thread` it has a thread that does nothing: that alone makes each system call and each malloc of the
+ * process dearer. */
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
 #include <mosquitto.h>
 #include <mosquitto_broker.h>
 #include <mosquitto_plugin.h>
 
 static mosquitto_plugin_id_t *plugin;
+static pthread_t thread;
+static int has_thread;
+
+static void *idle(void *unused)
+{
+	for (;;) pause();
+	return unused;
+}
 
 static int allow(int event, void *data, void *user_data)
 {
@@ -25,8 +39,9 @@ int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, void **user_data, s
 		int option_count)
 {
 	(void)user_data;
-	(void)options;
-	(void)option_count;
+	for (int i = 0; i < option_count; i++) {
+		if (strcmp(options[i].key, "idle_thread") == 0) has_thread = pthread_create(&thread, NULL, idle, NULL) == 0;
+	}
 	plugin = identifier;
 	int code = mosquitto_callback_register(plugin, MOSQ_EVT_BASIC_AUTH, allow, NULL, NULL);
 	return code ? code : mosquitto_callback_register(plugin, MOSQ_EVT_ACL_CHECK, allow, NULL, NULL);
@@ -37,6 +52,10 @@ int mosquitto_plugin_cleanup(void *user_data, struct mosquitto_opt *options, int
 	(void)user_data;
 	(void)options;
 	(void)option_count;
+	if (has_thread) {
+		pthread_cancel(thread);
+		pthread_join(thread, NULL);
+	}
 	mosquitto_callback_unregister(plugin, MOSQ_EVT_BASIC_AUTH, allow, NULL);
 	mosquitto_callback_unregister(plugin, MOSQ_EVT_ACL_CHECK, allow, NULL);
 	return MOSQ_ERR_SUCCESS;

@@ -19,6 +19,7 @@ const CLIENTS: [&str; 2] = ["publisher", "subscriber"];
 const TOPICS: u16 = 100;
 /// Beyond so many, with a message for each topic in a round, it would be the broker's queue that is measured.
 const ROUNDS_ON_THEIR_WAY: usize = 5;
+const WITH_THREAD: &str = "null, with an idle thread";
 /// The topic of the message that goes to many.
 const TOPIC: &str = "news";
 const PAYLOAD: [u8; 32] = *b"{\"temperature\":21.5,\"unit\":\"C\"} ";
@@ -32,6 +33,7 @@ pub static THROUGHPUT_CHART: Chart = Chart {
     subjects: &[
         (NULL, "a plugin that allows everything"),
         (OWN_FILES, "the broker's own acl_file"),
+        (WITH_THREAD, "the first, with an idle thread"),
         ("ours", "ours"),
     ],
 };
@@ -57,7 +59,9 @@ pub fn throughput(bench: &Bench) -> Table {
         format!(
             "One client publishes messages of {} bytes to {TOPICS} topics, another one has subscribed to all of \
              them: two topic checks a message, whose verdicts are remembered. *Own files*: the broker's \
-             `password_file` and `acl_file`. The time is what the thread of the broker's loop computes.",
+             `password_file` and `acl_file`. *{WITH_THREAD}*: the plugin that allows everything, with a thread that does \
+             nothing; any thread makes every system call of the process dearer, and ours has one. The time is what \
+             the thread of the broker's loop computes.",
             PAYLOAD.len()
         ),
         &["messages/s", "µs a message"],
@@ -73,6 +77,7 @@ pub fn throughput(bench: &Bench) -> Table {
                 let own_files = bench.own_files(version, CLIENTS.map(str::to_owned).into_iter(), "bench/#");
                 table.add(&row, NULL, &rate(bench.null(version)));
                 table.add(&row, OWN_FILES, &rate(own_files));
+                table.add(&row, WITH_THREAD, &rate(bench.null(version).option("idle_thread", true)));
                 table.add(&row, "ours", &rate(bench.ours(version, &api)));
             }
         }
