@@ -20,7 +20,7 @@
 //! - [`brake`], [`sessions`], [`subscriptions`], [`lookahead`]: wrong passwords; who was let in; who listens to what;
 //!   packets that the broker has not read yet. They keep count and ask nobody.
 //! - [`cache`]: verdicts with their times, by keyed fingerprints ([`cache::key`]).
-//! - [`question`], [`topic`], [`log`], [`panics`], `random`: leaves.
+//! - [`question`], [`topic`], [`files`], [`log`], [`panics`], `random`: leaves.
 //!
 //! # The ways data takes
 //!
@@ -59,6 +59,7 @@ mod broker;
 pub mod cache;
 pub mod config;
 pub mod errands;
+pub mod files;
 pub mod host;
 pub mod local;
 pub mod log;

@@ -4,46 +4,18 @@
 mod support;
 
 use std::hint::black_box;
-use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use mosquitto_http_auth::host::Host;
-use mosquitto_http_auth::lookahead::Unread;
 use mosquitto_http_auth::plugin::{Login, Plugin, Ruling, TopicCheck};
 use mosquitto_http_auth::question::Access;
-use mosquitto_http_auth::sessions::{Client, Connection};
+use mosquitto_http_auth::sessions::Client;
 use support::allocator::{Counting, allocations_of};
 use support::api;
+use support::idle::Idle;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// A broker that has nothing to do but to ask.
-struct Idle;
-
-impl Host for Idle {
-    fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
-        thread::Builder::new().spawn(body)
-    }
-    fn is_broker_thread(&self) -> bool {
-        true
-    }
-    fn is_2_1(&self) -> bool {
-        false
-    }
-    fn can_wake(&self) -> bool {
-        false
-    }
-    fn wake(&self) {}
-    fn is_session(&self, _: &str, _: Connection) -> bool {
-        false
-    }
-    fn complete_login(&self, _: &str, _: bool) {}
-    fn kick(&self, _: &str, _: &str) {}
-    fn look_ahead(&self, _: Instant, _: &mut dyn FnMut(Unread<'_>)) {}
-}
 
 const CLIENT: Client<'_> = Client { connection: 1, id: "sensor-1", address: Some("192.0.2.1") };
 

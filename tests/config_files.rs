@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -293,6 +294,32 @@ fn a_file_that_is_gone_changes_nothing() {
 
         let missing = Broker::with(version).option("config_file", "nowhere.toml").start_expecting_failure();
         assert!(missing.log.contains("nowhere.toml"), "{}", missing.log);
+    });
+}
+
+/// To open a named pipe would be to wait for its other end, in front of all clients.
+#[test]
+fn a_named_pipe_is_no_file() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let good = format!("auth_url = '{}'\n", api.auth_url());
+        let mut broker = broker(version, &good).start();
+        let make_pipe = |name: &str| {
+            let path = broker.folder().join(name);
+            assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+            path
+        };
+        let pipe = make_pipe("pipe");
+        for option in ["header_file", "tls_ca_file"] {
+            let log = reload(&broker, &format!("{good}{option} = '{}'\n", pipe.display()));
+            assert!(log.contains(NOT_TAKEN) && log.contains("not a regular file"), "{option}: {log}");
+        }
+        fs::remove_file(broker.folder().join(FILE)).unwrap();
+        make_pipe(FILE);
+        let log = reload_as_it_is(&broker);
+        assert!(log.contains(NOT_TAKEN) && log.contains("not a regular file"), "{log}");
+        login("alice").accepted(broker.port());
+        assert!(broker.is_running());
     });
 }
 

@@ -5,14 +5,16 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
-use mosquitto_http_auth::host::Host;
-use mosquitto_http_auth::lookahead::Unread;
 use mosquitto_http_auth::plugin::{Login, Plugin, Ruling};
-use mosquitto_http_auth::sessions::{Client, Connection};
+use mosquitto_http_auth::sessions::Client;
+
+#[path = "../../tests/support/idle.rs"]
+mod idle;
+use idle::Idle;
 
 fuzz_target!(|bytes: &[u8]| {
     API.answer.lock().unwrap().clone_from(&bytes.to_vec());
@@ -27,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
         ("timeout", "10s".to_owned()),
     ];
     let options = options.map(|(name, value)| (name.to_owned(), value)).to_vec();
-    let plugin = Plugin::new(options, Arc::new(Process), Instant::now()).expect("good options");
+    let plugin = Plugin::new(options, Arc::new(Idle), Instant::now()).expect("good options");
     let answer = Answer::read(bytes);
 
     let start = Instant::now();
@@ -146,37 +148,4 @@ fn serve(mut connection: TcpStream) -> io::Result<()> {
     let answer = API.answer.lock().unwrap().clone();
     connection.write_all(&answer)?;
     connection.shutdown(Shutdown::Write)
-}
-
-/// The process of a 2.0 broker without clients.
-struct Process;
-
-impl Host for Process {
-    fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
-        thread::Builder::new().spawn(body)
-    }
-
-    fn is_broker_thread(&self) -> bool {
-        true
-    }
-
-    fn is_2_1(&self) -> bool {
-        false
-    }
-
-    fn can_wake(&self) -> bool {
-        false
-    }
-
-    fn wake(&self) {}
-
-    fn is_session(&self, _: &str, _: Connection) -> bool {
-        false
-    }
-
-    fn complete_login(&self, _: &str, _: bool) {}
-
-    fn kick(&self, _: &str, _: &str) {}
-
-    fn look_ahead(&self, _: Instant, _: &mut dyn FnMut(Unread<'_>)) {}
 }

@@ -15,6 +15,7 @@ use super::breaker::Breaker;
 use super::connections::Watch;
 use super::resolver::Resolver;
 use crate::config::{Config, header_lines};
+use crate::files;
 use crate::log::Log;
 use crate::question::Kind;
 
@@ -231,6 +232,10 @@ fn read_if_set(option: String, path: Option<&Path>) -> Result<Vec<u8>, TargetErr
     path.map_or(Ok(Vec::new()), |path| read(option, path))
 }
 
+/// The largest file of headers, certificates or a key, in bytes: the bundle of all authorities of a system has a
+/// quarter of a million.
+const FILE_LIMIT: u64 = 16 * 1024 * 1024;
+
 fn read(option: String, path: &Path) -> Result<Vec<u8>, TargetError> {
-    std::fs::read(path).map_err(|cause| TargetError::Unreadable(option, path.to_owned(), cause))
+    files::read(path, FILE_LIMIT).map_err(|cause| TargetError::Unreadable(option, path.to_owned(), cause))
 }

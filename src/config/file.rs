@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{ConfigError, Named, OPTIONS, OptionSpec, Place};
+use crate::files;
 
 /// The largest configuration file that is read, in bytes: one of this size is something else.
 const LIMIT: u64 = 1024 * 1024;
@@ -24,11 +25,8 @@ pub(super) struct Entry {
 pub(super) fn entries(path: &Path) -> Result<Vec<Entry>, ConfigError> {
     let in_file =
         |what: String| ConfigError::File(format!("plugin_opt_config_file: {} {what}", path.display()));
-    let size = std::fs::metadata(path).map_err(|cause| in_file(format!("cannot be read ({cause})")))?.len();
-    if size > LIMIT {
-        return Err(in_file(format!("has {size} bytes, expected {LIMIT} at most")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|cause| in_file(format!("cannot be read ({cause})")))?;
+    let bytes = files::read(path, LIMIT).map_err(|cause| in_file(format!("cannot be read ({cause})")))?;
+    let text = String::from_utf8(bytes).map_err(|_| in_file("is no UTF-8 text".to_owned()))?;
     let at = |offset: usize| Place::File(path.to_owned(), line_of(&text, offset));
     let wrong = |offset: usize, name: &str, what: &str| {
         Err(ConfigError::File(format!("{}: {what}", Named(&at(offset), name))))

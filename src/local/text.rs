@@ -1,15 +1,15 @@
 //! Reading text files line by line, as the broker does, but telling what it would pass over.
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::error::{LocalError, Mismatch, Place};
+use crate::files;
 
-/// The largest file in bytes. 64 MiB hold some 300,000 users with their hashes; the bound keeps a mistaken
-/// path from filling the broker's memory.
+/// The largest file in bytes. 64 MiB hold some 300,000 users with their hashes.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What C's `isspace` knows, and the broker therefore trims: all of ASCII's white space and the vertical tab.
@@ -20,18 +20,10 @@ const BLANKS: [char; 6] = [' ', '\t', '\n', '\x0b', '\x0c', '\r'];
 /// # Errors
 /// [`LocalError`] if the file is missing, unreadable, no regular file, larger than 64 MiB or not UTF-8.
 pub fn read(path: &Path) -> Result<String, LocalError> {
-    let unreadable = |cause| LocalError::Unreadable { path: path.to_owned(), cause };
-    // Asked before opening, because opening a named pipe would wait for its other end.
-    if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(unreadable(io::Error::other("not a regular file")));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(LocalError::TooLarge { path: path.to_owned(), limit: MAX_FILE_BYTES });
-    }
+    let bytes = files::read(path, MAX_FILE_BYTES).map_err(|cause| match cause.kind() {
+        ErrorKind::FileTooLarge => LocalError::TooLarge { path: path.to_owned(), limit: MAX_FILE_BYTES },
+        _ => LocalError::Unreadable { path: path.to_owned(), cause },
+    })?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();

@@ -6,6 +6,7 @@ pub mod allocator;
 pub mod broker;
 pub mod client;
 pub mod dns;
+pub mod idle;
 pub mod mock_api;
 pub mod ports;
 pub mod tls;
