@@ -77,7 +77,7 @@ tsan: ## fuzz the boundary for 5 minutes under ThreadSanitizer (needs a nightly 
 
 .PHONY: miri
 miri: ## run the boundary to the broker in Miri (needs a nightly toolchain with miri and rust-src)
-	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --target-dir "$(abspath $(target))/miri" --lib -- broker::entry
+	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --target-dir "$(abspath $(target))/miri" --lib -- ffi::entry
 
 .PHONY: loom
 loom: ## run what threads leave for each other in every order in which threads can run

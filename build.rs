@@ -6,7 +6,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for input in ["wrapper.h", "include/mosquitto_http_auth.h", "src/broker/find.c"] {
+    for input in ["wrapper.h", "include/mosquitto_http_auth.h", "src/ffi/find.c"] {
         println!("cargo::rerun-if-changed={input}");
     }
     // Installed headers come first; where there are none, those that scripts/brokers.sh unpacked serve.
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     cc::Build::new()
         .include("include")
         .flags(unpacked)
-        .file("src/broker/find.c")
+        .file("src/ffi/find.c")
         .warnings_into_errors(true)
         .compile("find");
     // Threads of the runtime leave destructors behind that the C library calls as threads end: the code

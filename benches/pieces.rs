@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 
-use mosquitto_http_auth::api::body;
-use mosquitto_http_auth::cache::key::{Fingerprint, Fingerprinter};
+use mosquitto_http_auth::ask::wire::body;
 use mosquitto_http_auth::cache::{Cache, Fresh};
-use mosquitto_http_auth::lookahead::packet::packets;
+use mosquitto_http_auth::fingerprint::{Fingerprint, Fingerprinter};
+use mosquitto_http_auth::prefetch::packet::packets;
+use mosquitto_http_auth::prefetch::subscriptions::Subscriptions;
 use mosquitto_http_auth::question::{Access, Question, Verdict};
-use mosquitto_http_auth::subscriptions::Subscriptions;
 use mosquitto_http_auth::topic::matches;
 
 const LOGIN: Question<'_> = Question::Connect { username: "sensor-4711", password: "correct horse battery" };

@@ -1,22 +1,78 @@
-//! The boundary to the broker, and the only unsafe code: C in, typed requests out, codes back.
+//! What the plugin needs of the process it lives in; the broker's side of it is in `broker`.
+use std::io;
+use std::net::IpAddr;
+use std::thread::JoinHandle;
+use std::time::Instant;
 
-mod clock;
-mod code;
-mod copies;
-mod entry;
-mod events;
-mod process;
-mod sockets;
-mod waker;
-#[allow(
-    dead_code,
-    missing_docs,
-    non_camel_case_types,
-    non_upper_case_globals,
-    unsafe_op_in_unsafe_fn,
-    clippy::all,
-    clippy::undocumented_unsafe_blocks
-)]
-mod sys {
-    include!(concat!(env!("OUT_DIR"), "/broker.rs"));
+/// Names one connection of a client for as long as it lasts: the broker's own pointer to it, as a number.
+/// It is compared and never followed; the broker may give the number to another client later.
+pub type Connection = usize;
+
+/// A client as the broker shows it in an event.
+#[derive(Debug, Clone, Copy)]
+pub struct Client<'a> {
+    /// Which connection this is about.
+    pub connection: Connection,
+    /// The client id.
+    pub id: &'a str,
+    /// The peer's address; none for sessions that were restored from disk and have not connected since,
+    /// and where the broker asks on behalf of a stored message or of its HTTP listener.
+    pub address: Option<&'a str>,
+}
+
+/// What waits unread in a socket of the broker.
+#[derive(Debug, Clone, Copy)]
+pub struct Unread<'a> {
+    /// Which of the broker's listeners has accepted it.
+    pub listener: u16,
+    /// The system's own number for this connection, which no other gets. An address and port would be
+    /// somebody else's later.
+    pub connection: Option<u64>,
+    /// The address at the other end, where there is one.
+    pub peer: Option<IpAddr>,
+    /// The first of the bytes.
+    pub bytes: &'a [u8],
+}
+
+/// The broker's process.
+pub trait Broker: Send + Sync {
+    /// Starts a thread that takes no signals, since those are for the broker's own thread.
+    fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
+
+    /// Whether the caller is the broker's own thread, which serves all clients. (Mosquitto 2.1 also asks
+    /// from the thread of its HTTP listener.)
+    fn is_broker_thread(&self) -> bool;
+
+    /// Whether this is Mosquitto 2.1 or later, in which clients can wait beside the loop.
+    fn is_2_1(&self) -> bool;
+
+    /// Whether no other copy of this library's file is in the process. Copies do not know of each other's parked
+    /// clients, and the broker knows those by nothing but their ids.
+    fn is_only_copy(&self) -> bool {
+        true
+    }
+
+    /// Prepares for [`Self::wake`]. `false` if that cannot work here; then the loop comes round by itself,
+    /// after up to 100 ms. For the broker's thread.
+    fn can_wake(&self) -> bool;
+
+    /// Makes the broker's loop come round, unless it has just come round and not yet begun to wait: then
+    /// nothing happens. From any thread.
+    fn wake(&self);
+
+    /// Whether this connection is the broker's session of that client id: a client whose CONNECT is being
+    /// handled is not yet. Always `false` before 2.1. For the broker's thread.
+    fn is_session(&self, client_id: &str, connection: Connection) -> bool;
+
+    /// Lets a client in that is parked under this id, or refuses it. May call back into the plugin before
+    /// it returns. For the broker's thread.
+    fn complete_login(&self, client_id: &str, allow: bool);
+
+    /// Disconnects a client. May call back into the plugin before it returns. For the broker's thread, but
+    /// not for a callback about that client.
+    fn kick(&self, client_id: &str, username: &str);
+
+    /// Shows what clients have sent and the broker has not read, until `deadline` at most. Takes nothing and
+    /// never waits. For the broker's thread.
+    fn look_ahead(&self, deadline: Instant, see: &mut dyn FnMut(Unread<'_>));
 }

@@ -1,14 +1,10 @@
 //! Verdicts that are remembered for a time: two LRU lists, one for allows and one for denies.
-#![forbid(unsafe_code)]
-
-pub mod key;
-
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
+use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::question::Verdict;
-use key::{AlreadyHashed, Fingerprint};
 
 /// Ticks of the cache's clock per second. An entry counts time in 32 bits of these (eight years of
 /// uptime; at the end of time nothing is remembered any more), which keeps it at 24 bytes.
@@ -241,8 +237,8 @@ fn in_ticks(time: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::key::Fingerprinter;
     use super::*;
+    use crate::fingerprint::Fingerprinter;
     use proptest::prelude::*;
 
     fn key(n: u8) -> Fingerprint {

@@ -53,23 +53,20 @@
 //! - No mutable state outside the instance, but for what belongs to the process: the signal's handler, and the newest
 //!   ticket of each client id, which all instances share as they share the broker's table.
 
-pub mod api;
-pub mod brake;
-mod broker;
+#![deny(unsafe_code)]
+
+pub mod ask;
+pub mod broker;
 pub mod cache;
 pub mod config;
-pub mod errands;
-pub mod files;
-pub mod host;
+#[allow(unsafe_code)]
+mod ffi;
+pub mod fingerprint;
 pub mod local;
 pub mod log;
-pub mod lookahead;
-pub mod panics;
-pub mod parking;
+pub mod main_queue;
 pub mod plugin;
+pub mod prefetch;
 pub mod question;
-mod random;
-pub mod sessions;
-pub mod subscriptions;
 pub mod topic;
-pub mod verdicts;
+pub mod util;

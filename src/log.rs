@@ -1,8 +1,6 @@
 //! Lines for the broker's log, queued. The broker's log function may call back into the plugin and
 //! belongs to one thread, so nobody calls it in the middle of anything: the broker's thread empties this
 //! queue when it has let go of everything.
-#![forbid(unsafe_code)]
-
 use std::collections::VecDeque;
 use std::fmt::{self, Display};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +30,7 @@ const PAUSE_AFTER_BURST: Duration = Duration::from_millis(500);
 /// How often the number of suppressed refusals is told.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
 
-/// The queue, and the brake on refusals.
+/// The queue, and the limit on refusals.
 pub struct Log {
     waiting: AtomicBool,
     state: Mutex<State>,

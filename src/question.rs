@@ -1,6 +1,4 @@
 //! What is asked, and what can come back: the words that every other module shares.
-#![forbid(unsafe_code)]
-
 use std::fmt;
 use std::time::Duration;
 

@@ -7,9 +7,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+use mosquitto_http_auth::broker::Client;
 use mosquitto_http_auth::plugin::{Login, Plugin, Ruling, TopicCheck};
 use mosquitto_http_auth::question::Access;
-use mosquitto_http_auth::sessions::Client;
 use support::allocator::{Counting, allocations_of};
 use support::api;
 use support::idle::Idle;

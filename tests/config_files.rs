@@ -94,9 +94,9 @@ fn values(option: &str) -> Vec<String> {
         "acl_checks" => &["write"],
         "special_chars" | "anonymous" => &["allow"],
         "auth_mode" => &["blocking"],
-        "brake_after" | "breaker_after" => &["9"],
-        "brake_pause" | "brake_longest" | "breaker_pause" | "breaker_longest" => &["17s"],
-        "brake_by" => &["address"],
+        "throttle_after" | "breaker_after" => &["9"],
+        "throttle_pause" | "throttle_longest" | "breaker_pause" | "breaker_longest" => &["17s"],
+        "throttle_by" => &["address"],
         "breaker_percent" => &["50"],
         other => panic!("a new option, {other}: add a value for it here"),
     };

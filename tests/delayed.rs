@@ -103,7 +103,7 @@ fn what_is_known_is_answered_at_once() {
     let api = api(RULES);
     let broker = broker(&api)
         .line("allow_anonymous true")
-        .option("brake_after", 0)
+        .option("throttle_after", 0)
         .option("auth_cache_ttl", "1h")
         .option("deny_cache_ttl", "1h")
         .file("passwords", passwords)
@@ -506,7 +506,7 @@ fn assert_nobody_profits_from_a_late_yes(broker: &Broker, owner_port: u16, attac
 fn a_late_yes_lets_nobody_else_in() {
     let api = api("");
     api.answer_with(answer_in_every_order);
-    let broker = broker(&api).option("brake_after", 0).option("auth_cache_ttl", 0).start();
+    let broker = broker(&api).option("throttle_after", 0).option("auth_cache_ttl", 0).start();
     assert_nobody_profits_from_a_late_yes(&broker, broker.port(), broker.port());
 }
 
@@ -516,13 +516,13 @@ fn a_late_yes_of_one_instance_lets_nobody_in_at_another() {
     let api = api("");
     api.answer_with(answer_in_every_order);
     let broker = broker(&api)
-        .option("brake_after", 0)
+        .option("throttle_after", 0)
         .option("auth_cache_ttl", 0)
         .global("per_listener_settings true")
         .listener([
             plugin_line(&plugin()),
             format!("plugin_opt_auth_url {}", api.auth_url()),
-            "plugin_opt_brake_after 0".to_owned(),
+            "plugin_opt_throttle_after 0".to_owned(),
             "plugin_opt_auth_cache_ttl 0".to_owned(),
         ])
         .start();
@@ -543,13 +543,13 @@ fn a_late_yes_of_one_copy_of_the_file_lets_nobody_in_at_another() {
         [
             plugin_line(&copy),
             format!("plugin_opt_auth_url {}", api.auth_url()),
-            "plugin_opt_brake_after 0".to_owned(),
+            "plugin_opt_throttle_after 0".to_owned(),
             "plugin_opt_auth_cache_ttl 0".to_owned(),
             format!("plugin_opt_auth_mode {mode}"),
         ]
     };
     let setup = broker(&api)
-        .option("brake_after", 0)
+        .option("throttle_after", 0)
         .option("auth_cache_ttl", 0)
         .global("per_listener_settings true");
     let broker = setup.clone().listener(lines("auto")).start();
@@ -570,7 +570,7 @@ fn a_late_local_yes_lets_nobody_else_in() {
         .file("passwords", include_str!("fixtures/passwd-argon2id"))
         .option("password_file", "passwords")
         .option("timeout", "10s")
-        .option("brake_after", 0)
+        .option("throttle_after", 0)
         .start();
     for round in 0..3 {
         drop(Connect::v5("x").login("argon2id", "correct horse").send(broker.port()));
@@ -692,7 +692,7 @@ fn a_password_that_is_no_longer_good_when_its_check_ends_lets_nobody_in() {
     let broker = broker(&api)
         .file("passwords", before)
         .option("password_file", "passwords")
-        .option("brake_after", 0)
+        .option("throttle_after", 0)
         .start();
     let mut clients: Vec<_> = (0..16)
         .map(|n| Connect::v3(format!("c{n}")).login("argon2id", "correct horse").send(broker.port()))

@@ -557,7 +557,7 @@ fn one_client_does_not_open_it() {
         let broker = broker_with_budget(version, SHORT_TIMEOUT)
             .option("auth_url", api.auth_url())
             .option("acl_url", api.acl_url())
-            .option("brake_after", 0)
+            .option("throttle_after", 0)
             .start();
         for number in 0..7 {
             Connect::v5("m").login("mallory", format!("guess-{number}")).refused(broker.port());
@@ -653,7 +653,7 @@ fn no_status_opens_it() {
             "alice" => Reply::status(200),
             _ => Reply::status([401, 403, 404, 400, 413, 500, 502, 408][number_in(request) % 8]),
         });
-        let broker = broker_for_logins(version, &api).option("brake_after", 0).start();
+        let broker = broker_for_logins(version, &api).option("throttle_after", 0).start();
         for number in 0..80 {
             login(format!("mallory-{number}")).refused(broker.port());
         }
@@ -670,7 +670,7 @@ fn a_request_that_is_too_long_for_the_api_does_not_open_it() {
         let picky = PickyApi::start(16 << 10);
         let broker = broker(version)
             .option("auth_url", format!("http://{}/auth", picky.address))
-            .option("brake_after", 0)
+            .option("throttle_after", 0)
             .start();
         for number in 0..10 {
             let password = [b'a' + number; 65_000];

@@ -80,7 +80,7 @@ impl Host {
             api,
         };
         let (auth_url, acl_url) = (host.api.auth_url(), host.api.acl_url());
-        host.asking(&auth_url, &acl_url).option("brake_after", 0)
+        host.asking(&auth_url, &acl_url).option("throttle_after", 0)
     }
 
     fn asking(self, auth_url: &str, acl_url: &str) -> Self {

@@ -174,9 +174,9 @@ fn a_request_takes_no_rights_from_a_client_with_its_id() {
 }
 
 #[test]
-fn who_keeps_trying_is_braked() {
+fn who_keeps_trying_is_throttled() {
     let api = api(RULES);
-    let broker = broker(&api).option("brake_pause", "5m").option("brake_longest", "5m").start();
+    let broker = broker(&api).option("throttle_pause", "5m").option("throttle_longest", "5m").start();
     for number in 0..20 {
         assert_eq!(get_as(&broker, &format!("alice:wrong-{number}")), UNAUTHORIZED);
     }
@@ -195,7 +195,7 @@ fn requests_and_clients_at_once_are_all_answered_rightly() {
         .option("auth_cache_ttl", "1s")
         .option("acl_cache_ttl", "1s")
         .option("deny_cache_ttl", 0)
-        .option("brake_after", 0)
+        .option("throttle_after", 0)
         .listener(["protocol http_api"])
         .start();
     let over = AtomicBool::new(false);

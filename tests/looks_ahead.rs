@@ -586,15 +586,15 @@ fn who_gets_the_port_of_another_does_not_become_it() {
     });
 }
 
-const BRAKE_AFTER: usize = 3;
+const THROTTLE_AFTER: usize = 3;
 
-fn braked(version: Version, by: &str) -> Stage {
+fn throttled(version: Version, by: &str) -> Stage {
     Stage::with(version, |setup| {
         setup
-            .option("brake_after", BRAKE_AFTER)
-            .option("brake_pause", "1h")
-            .option("brake_longest", "1h")
-            .option("brake_by", by)
+            .option("throttle_after", THROTTLE_AFTER)
+            .option("throttle_pause", "1h")
+            .option("throttle_longest", "1h")
+            .option("throttle_by", by)
     })
 }
 
@@ -613,45 +613,45 @@ fn tried_at_once(stage: &mut Stage, logins: &[Connect]) -> (usize, Vec<bool>) {
 }
 
 #[test]
-fn wrong_passwords_that_wait_together_are_braked() {
+fn wrong_passwords_that_wait_together_are_throttled() {
     on_every_broker(|version| {
-        let mut stage = braked(version, "address+username");
+        let mut stage = throttled(version, "address+username");
         let guesses: Vec<_> =
             (0..30).map(|n| Connect::v3(format!("m{n}")).login("victim", format!("wrong{n}"))).collect();
         let (asked, let_in) = tried_at_once(&mut stage, &guesses);
         assert!(let_in.iter().all(|let_in| !let_in));
-        assert!(asked <= 2 * BRAKE_AFTER, "{asked} of 30 passwords were tried");
+        assert!(asked <= 2 * THROTTLE_AFTER, "{asked} of 30 passwords were tried");
     });
 }
 
 #[test]
 fn a_right_guess_among_wrong_ones_comes_too_late() {
     on_every_broker(|version| {
-        let mut stage = braked(version, "address+username");
+        let mut stage = throttled(version, "address+username");
         let mut guesses: Vec<_> =
             (0..30).map(|n| Connect::v3(format!("m{n}")).login("victim", format!("wrong{n}"))).collect();
         guesses.push(Connect::v3("m").login("victim", "right"));
         let (_, let_in) = tried_at_once(&mut stage, &guesses);
-        assert!(!let_in[30], "the brake was passed by");
+        assert!(!let_in[30], "the throttle was passed by");
     });
 }
 
 #[test]
-fn one_address_that_tries_many_names_is_braked() {
+fn one_address_that_tries_many_names_is_throttled() {
     on_every_broker(|version| {
-        let mut stage = braked(version, "address");
+        let mut stage = throttled(version, "address");
         let guesses: Vec<_> = (0..30).map(|n| Connect::v3("m").login(format!("n{n}"), "wrong")).collect();
         let (asked, let_in) = tried_at_once(&mut stage, &guesses);
         assert!(let_in.iter().all(|let_in| !let_in));
-        assert!(asked <= 2 * BRAKE_AFTER, "{asked} of 30 names were tried");
+        assert!(asked <= 2 * THROTTLE_AFTER, "{asked} of 30 names were tried");
     });
 }
 
 #[test]
-fn who_is_braked_already_is_not_asked_about() {
+fn who_is_throttled_already_is_not_asked_about() {
     on_every_broker(|version| {
-        let mut stage = braked(version, "address+username");
-        for n in 0..BRAKE_AFTER {
+        let mut stage = throttled(version, "address+username");
+        for n in 0..THROTTLE_AFTER {
             Connect::v3("m").login("victim", format!("wrong{n}")).refused(stage.broker.port());
         }
         stage.api.forget_requests();

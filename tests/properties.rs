@@ -13,13 +13,13 @@ use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use mosquitto_http_auth::cache::key::{Fingerprint, Fingerprinter};
+use mosquitto_http_auth::broker::Broker;
+use mosquitto_http_auth::broker::Unread;
+use mosquitto_http_auth::broker::{Client, Connection};
 use mosquitto_http_auth::cache::{Cache, Fresh};
-use mosquitto_http_auth::host::Host;
-use mosquitto_http_auth::lookahead::Unread;
+use mosquitto_http_auth::fingerprint::{Fingerprint, Fingerprinter};
 use mosquitto_http_auth::plugin::{Login, Plugin, Ruling, TopicCheck};
 use mosquitto_http_auth::question::{Access, Question, Verdict};
-use mosquitto_http_auth::sessions::{Client, Connection};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
@@ -198,7 +198,7 @@ struct NoBroker {
     completed: Mutex<HashMap<String, bool>>,
 }
 
-impl Host for NoBroker {
+impl Broker for NoBroker {
     fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
         thread::Builder::new().spawn(body)
     }
@@ -243,10 +243,10 @@ impl Subject {
         });
         let urls = [("auth_url", api.auth_url()), ("acl_url", api.acl_url())];
         // Neither is about what is tried here, and both refuse.
-        let off = [("brake_after", "0"), ("breaker_after", "0"), ("special_chars", "allow")];
+        let off = [("throttle_after", "0"), ("breaker_after", "0"), ("special_chars", "allow")];
         let given = off.iter().chain(options).map(|(name, value)| (*name, (*value).to_owned()));
         let options = urls.into_iter().chain(given).map(|(name, value)| (name.to_owned(), value)).collect();
-        let broker = Arc::clone(&host) as Arc<dyn Host>;
+        let broker = Arc::clone(&host) as Arc<dyn Broker>;
         let plugin =
             Plugin::new(options, broker, Instant::now()).unwrap_or_else(|errors| panic!("{errors:?}"));
         Self { plugin, host, next_connection: 1 }

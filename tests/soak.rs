@@ -426,7 +426,7 @@ fn setup(version: Version, api: &MockApi) -> Setup {
         .option("stale_ttl", seconds(STALE_TTL))
         .option("breaker_pause", "200ms")
         .option("breaker_longest", seconds(LONGEST_PAUSE))
-        .option("brake_after", 0)
+        .option("throttle_after", 0)
 }
 
 /// Lets the API's mood and rules change until the time is up, and leaves it healthy.

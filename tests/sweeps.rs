@@ -601,7 +601,7 @@ fn strangers_are_asked_about_also_during_a_reload() {
         api.answer_with(|request| {
             Reply::status(if request.field("password") == "secret" { 200 } else { 403 })
         });
-        let broker = way.to(version, &api).option("brake_after", 0).option("deny_cache_ttl", 0).start();
+        let broker = way.to(version, &api).option("throttle_after", 0).option("deny_cache_ttl", 0).start();
         let mut sessions: Vec<_> = (0..way.many())
             .map(|n| way.login(&format!("u{n}"), "secret").accepted(way.port(&broker)))
             .collect();
@@ -634,7 +634,7 @@ fn who_left_before_a_reload_is_a_stranger_after_it() {
             return; // 2.0 takes a tick for each of these, and is like Plain then.
         }
         let api = open_api();
-        let broker = way.to(version, &api).option("brake_after", 0).option("deny_cache_ttl", 0).start();
+        let broker = way.to(version, &api).option("throttle_after", 0).option("deny_cache_ttl", 0).start();
         let port = broker.port();
         // 2.0 does not say whether a session of MQTT 5 is kept: some doubt right after a reload is excused.
         for (connect, protocol, pause) in [
@@ -691,7 +691,7 @@ fn who_has_hung_up_does_not_pass_for_a_restored_session() {
         }
         let api = open_api();
         let setup = way.to(version, &api).option("acl_url", api.acl_url());
-        let broker = setup.option("user", local_user("local")).option("brake_after", 0).start();
+        let broker = setup.option("user", local_user("local")).option("throttle_after", 0).start();
         let mut watcher = way.login("watcher", "secret").accepted(broker.port());
         assert!(watcher.may_subscribe("#"));
         reload(&broker);

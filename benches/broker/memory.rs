@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use mosquitto_http_auth::cache::key::Fingerprinter;
 use mosquitto_http_auth::cache::{Cache, Fresh};
+use mosquitto_http_auth::fingerprint::Fingerprinter;
 use mosquitto_http_auth::question::{Access, Question, Verdict};
 
 use crate::Bench;

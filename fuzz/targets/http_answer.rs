@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
+use mosquitto_http_auth::broker::Client;
 use mosquitto_http_auth::plugin::{Login, Plugin, Ruling};
-use mosquitto_http_auth::sessions::Client;
 
 #[path = "../../tests/support/idle.rs"]
 mod idle;
@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
         ("auth_cache_ttl", "0".to_owned()),
         ("deny_cache_ttl", "0".to_owned()),
         ("api_cache_control", "true".to_owned()),
-        ("brake_after", "0".to_owned()),
+        ("throttle_after", "0".to_owned()),
         ("breaker_after", "0".to_owned()),
         ("timeout", "10s".to_owned()),
     ];

@@ -3,7 +3,7 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use mosquitto_http_auth::api::body;
+use mosquitto_http_auth::ask::wire::body;
 use mosquitto_http_auth::question::{Access, Question};
 use serde_json::json;
 

@@ -3,9 +3,10 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use mosquitto_http_auth::cache::key::Fingerprinter;
-use mosquitto_http_auth::lookahead::packet::{Packet, packets};
-use mosquitto_http_auth::lookahead::{Guess, Identity, Lookahead, Unread};
+use mosquitto_http_auth::broker::Unread;
+use mosquitto_http_auth::fingerprint::Fingerprinter;
+use mosquitto_http_auth::prefetch::packet::{Packet, packets};
+use mosquitto_http_auth::prefetch::peek::{Guess, Identity, Lookahead};
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {

@@ -5,7 +5,7 @@
 // For the file under test, which is the plugin's own.
 extern crate std_in_loom as std;
 #[allow(dead_code)]
-#[path = "../../src/errands.rs"]
+#[path = "../../src/main_queue.rs"]
 mod errands;
 
 use std::sync::Arc;
@@ -48,7 +48,7 @@ mod host {
         pub is_woken: Condvar,
     }
 
-    impl Host for Loop {
+    impl Broker for Loop {
         fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
             Ok(thread::spawn(body))
         }
@@ -94,7 +94,7 @@ fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
 }
 
 fn errands(broker: &Arc<host::Loop>) -> Arc<Errands> {
-    Arc::new(Errands::new(Arc::clone(broker) as Arc<dyn Host>))
+    Arc::new(Errands::new(Arc::clone(broker) as Arc<dyn Broker>))
 }
 
 #[test]

@@ -1,13 +1,11 @@
 //! `config_file`: the same options in TOML, with the line of each.
-#![forbid(unsafe_code)]
-
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{ConfigError, Named, OPTIONS, OptionSpec, Place};
-use crate::files;
+use crate::util::files;
 
 /// The largest configuration file that is read, in bytes: one of this size is something else.
 const LIMIT: u64 = 1024 * 1024;

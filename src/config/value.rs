@@ -1,6 +1,4 @@
 //! The notations of option values.
-#![forbid(unsafe_code)]
-
 use std::path::PathBuf;
 use std::time::Duration;
 

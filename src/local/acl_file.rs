@@ -8,8 +8,6 @@
 //! Where 2.0 and 2.1 differ, [`Placeholders`] says which of them is followed. In one thing 2.1 is always followed: a
 //! pattern that starts with `%c` or `%u` does not reach topics that start with `$`. In 2.0 a client that calls
 //! itself `$CONTROL` can send commands to the broker where there is such a pattern.
-#![forbid(unsafe_code)]
-
 use std::collections::HashMap;
 
 use super::error::{LocalError, Mismatch};

@@ -1,6 +1,4 @@
 //! What can be wrong with the files of local users, in words for the operator.
-#![forbid(unsafe_code)]
-
 use std::borrow::Cow;
 use std::fmt;
 use std::io;

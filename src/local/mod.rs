@@ -2,8 +2,6 @@
 //!
 //! Both files have Mosquitto's own formats, so that a broker's `password_file` and `acl_file` can be handed to
 //! the plugin as they are. Where the broker skips a line that it does not understand, this is an error.
-#![forbid(unsafe_code)]
-
 mod acl_file;
 mod error;
 mod password;

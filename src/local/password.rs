@@ -1,6 +1,4 @@
 //! The password hashes that `mosquitto_passwd` writes.
-#![forbid(unsafe_code)]
-
 use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;

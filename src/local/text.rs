@@ -1,13 +1,11 @@
 //! Reading text files line by line, as the broker does, but telling what it would pass over.
-#![forbid(unsafe_code)]
-
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::error::{LocalError, Mismatch, Place};
-use crate::files;
+use crate::util::files;
 
 /// The largest file in bytes. 64 MiB hold some 300,000 users with their hashes.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;

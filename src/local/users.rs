@@ -1,6 +1,4 @@
 //! Local users and their password hashes, in the format of `mosquitto_passwd`: `name:hash`, a line each.
-#![forbid(unsafe_code)]
-
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 

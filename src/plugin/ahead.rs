@@ -1,19 +1,17 @@
 //! Asking before the broker asks: what waits in other sockets, who else will read a message, what a client
 //! that comes in is expected to want. Nothing here decides anything; it only has answers on their way.
-#![forbid(unsafe_code)]
-
 use std::ops::ControlFlow;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Plugin, has_wildcard, is_wildcard_in_disguise};
-use crate::api::worker::Worker;
-use crate::brake::Try;
-use crate::lookahead::{Guess, Identity, Lookahead, Unread};
+use crate::ask::Listener;
+use crate::ask::worker::Worker;
+use crate::broker::{Client, Unread};
+use crate::plugin::throttle::Try;
+use crate::prefetch::peek::{Guess, Identity, Lookahead};
+use crate::prefetch::subscriptions::{Expected, Reader};
 use crate::question::{Access, Kind, Question};
-use crate::sessions::Client;
-use crate::subscriptions::{Expected, Reader};
-use crate::verdicts::Listener;
 
 /// The longest that one look into the sockets takes from whoever waits for the API anyway.
 const LOOK: Duration = Duration::from_millis(2);
@@ -83,14 +81,14 @@ impl Plugin {
                 // the name.
                 let address = unread.peer.map(|peer| peer.to_string());
                 let attempt = Try { address: address.as_deref(), username, credentials };
-                let is_braked = self.brake.holds_name(&attempt, &config.brake, now)
-                    || !self.brake.pause(&attempt, &config.brake, now).is_zero();
+                let is_braked = self.throttle.holds_name(&attempt, &config.throttle, now)
+                    || !self.throttle.pause(&attempt, &config.throttle, now).is_zero();
                 if loaded.users.get(username).is_some() || is_braked {
                     return 0;
                 }
                 let question = Question::Connect { username, password: password_text };
                 if self.verdicts.peek(credentials, now).is_some()
-                    || !self.brake.takes_one_ahead(&attempt, &config.brake, now)
+                    || !self.throttle.takes_one_ahead(&attempt, &config.throttle, now)
                 {
                     return 0;
                 }

@@ -1,23 +1,22 @@
 //! BASIC_AUTH: who may come in.
-#![forbid(unsafe_code)]
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::checker::{Check, Checker};
-use super::setup::Loaded;
+use super::hasher::{Check, Checker};
+use super::sessions::Session;
+use super::settings::Loaded;
 use super::{Plugin, Refusal, Ruling, Who, outcome};
-use crate::api::worker::Class;
-use crate::brake::Try;
-use crate::cache::key::Fingerprint;
-use crate::errands::Errand;
+use crate::ask::Listener;
+use crate::ask::worker::Class;
+use crate::broker::Client;
+use crate::fingerprint::Fingerprint;
 use crate::log::Level;
-use crate::panics::caught;
-use crate::parking::{Parked, Ticket};
+use crate::main_queue::Errand;
+use crate::plugin::parked::{Parked, Ticket};
+use crate::plugin::throttle::Try;
 use crate::question::{Answer, NoAnswer, Question, Verdict};
-use crate::sessions::{Client, Session};
-use crate::verdicts::Listener;
+use crate::util::panics::caught;
 
 /// A CONNECT.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +89,7 @@ impl Plugin {
     fn try_login(&self, attempt: &Attempt<'_>, now: Instant) -> Result<Ruling, Refusal> {
         let loaded = self.loaded();
         if let Some(hash) = loaded.users.get(attempt.username) {
-            self.brake_on(attempt, now)?;
+            self.throttled(attempt, now)?;
             // Not even the hash of an empty password lets somebody in who sends none: no broker does.
             let Some(password) = attempt.password else { return Err(Refusal::WrongLocalPassword) };
             if hash.is_slow() && self.may_park() {
@@ -115,14 +114,14 @@ impl Plugin {
         if let Some(hit) = self.remembered(key, &question, now) {
             if hit.is_first_use {
                 // As good as having asked now, and so only where asking now would be right.
-                self.brake_on(attempt, now)?;
+                self.throttled(attempt, now)?;
                 self.settle(attempt, outcome(hit), now)?;
             } else {
                 outcome(hit)?;
             }
             return Ok(self.prepare(attempt, now));
         }
-        self.brake_on(attempt, now)?;
+        self.throttled(attempt, now)?;
         if self.may_park() {
             return self.park_for_answer(attempt, &question, now);
         }
@@ -161,19 +160,19 @@ impl Plugin {
         result: Result<(), Refusal>,
         now: Instant,
     ) -> Result<Ruling, Refusal> {
-        let settings = self.loaded().config.brake;
+        let settings = self.loaded().config.throttle;
         match &result {
-            Ok(()) => self.brake.let_in(&attempt.as_try(), now),
+            Ok(()) => self.throttle.let_in(&attempt.as_try(), now),
             Err(refusal) if refusal.is_about_the_password() => {
-                self.brake.refused(&attempt.as_try(), &settings, now);
+                self.throttle.refused(&attempt.as_try(), &settings, now);
             }
             Err(_) => {}
         }
         result.map(|()| Ruling::Allow)
     }
 
-    fn brake_on(&self, attempt: &Attempt<'_>, now: Instant) -> Result<(), Refusal> {
-        let pause = self.brake.pause(&attempt.as_try(), &self.loaded().config.brake, now);
+    fn throttled(&self, attempt: &Attempt<'_>, now: Instant) -> Result<(), Refusal> {
+        let pause = self.throttle.pause(&attempt.as_try(), &self.loaded().config.throttle, now);
         if pause.is_zero() { Ok(()) } else { Err(Refusal::TooManyTries(pause)) }
     }
 

@@ -4,14 +4,14 @@ use std::io;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use mosquitto_http_auth::host::Host;
-use mosquitto_http_auth::lookahead::Unread;
-use mosquitto_http_auth::sessions::Connection;
+use mosquitto_http_auth::broker::Broker;
+use mosquitto_http_auth::broker::Connection;
+use mosquitto_http_auth::broker::Unread;
 
 /// It has no clients of its own.
 pub struct Idle;
 
-impl Host for Idle {
+impl Broker for Idle {
     fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
         thread::Builder::new().spawn(body)
     }

@@ -21,10 +21,10 @@ pub fn check(config: &Config) {
     let lives = [config.auth_cache_ttl, config.acl_cache_ttl, config.deny_cache_ttl, config.stale_ttl];
     assert!(lives.iter().all(|life| *life <= month));
     assert!(config.cache_size <= 100_000_000);
-    assert!(config.brake.after <= 1_000 && config.breaker.after <= 20);
+    assert!(config.throttle.after <= 1_000 && config.breaker.after <= 20);
     assert!((1..=100).contains(&config.breaker.percent));
-    assert!((least..=seconds(3600)).contains(&config.brake.pause));
-    assert!((least..=seconds(24 * 3600)).contains(&config.brake.longest));
+    assert!((least..=seconds(3600)).contains(&config.throttle.pause));
+    assert!((least..=seconds(24 * 3600)).contains(&config.throttle.longest));
     assert!((least..=seconds(3600)).contains(&config.breaker.pause));
     assert!((least..=seconds(3600)).contains(&config.breaker.longest));
     for url in config.auth_urls.iter().chain(&config.acl_urls) {

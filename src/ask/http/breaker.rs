@@ -1,0 +1,335 @@
+//! A circuit breaker: an API that does not answer is left alone, and whoever asks is told so at once.
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::BreakerLimits;
+use crate::fingerprint::Fingerprint;
+use crate::util::random;
+
+/// What counts as recent: so many questions, and no older than so.
+const RECENT: usize = 20;
+const RECENTLY: Duration = Duration::from_secs(60);
+
+/// The longest that `Retry-After` is heeded: one careless answer must not close the door for an hour.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+
+/// How long to leave an API alone that says 429 and not for how long.
+const BACK_OFF: Duration = Duration::from_secs(1);
+
+/// The breaker of one endpoint.
+pub struct Breaker {
+    settings: BreakerLimits,
+    /// The longest that one question takes.
+    timeout: Duration,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// What came of the questions of late, and when.
+    recent: VecDeque<(Instant, Outcome)>,
+    open: Option<Open>,
+    /// When it closed last, and the pause that had been reached by then.
+    closed: Option<(Instant, Duration)>,
+    /// The API has asked to be left alone until then.
+    back_off: Option<Instant>,
+}
+
+/// What came of a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Answered,
+    /// No connection came about: nothing that a client says can cause that.
+    Unreachable,
+    /// The request of this client was sent, and nothing came back.
+    Silent(Fingerprint),
+}
+
+struct Open {
+    since: Instant,
+    /// When it is asked next, and the pause that led there.
+    next_probe: Instant,
+    pause: Duration,
+}
+
+/// What to do with a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Ask.
+    Ask,
+    /// Do not ask.
+    Refuse,
+    /// Do not ask, but ask the same in the background to find out whether the API is back.
+    RefuseAndProbe,
+}
+
+/// Questions are refused from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// Questions without an answer.
+    pub unanswered: usize,
+    /// Questions that were looked at.
+    pub of: usize,
+    /// The pause before the first probe, more or less.
+    pub pause: Duration,
+}
+
+impl Breaker {
+    /// A closed breaker.
+    pub fn new(settings: BreakerLimits, timeout: Duration) -> Self {
+        let state = State { recent: VecDeque::new(), open: None, closed: None, back_off: None };
+        Self { settings, timeout, state: Mutex::new(state) }
+    }
+
+    /// Whether a question may be asked now.
+    pub fn admit(&self, now: Instant) -> Admission {
+        let mut state = self.state();
+        if let Some(open) = &mut state.open {
+            if now < open.next_probe {
+                return Admission::Refuse;
+            }
+            // The next one, if this one is in vain: not before it has ended, so that there is one at a time.
+            open.pause = (open.pause * 2).min(self.settings.longest);
+            open.next_probe = now + self.timeout + jitter(open.pause);
+            return Admission::RefuseAndProbe;
+        }
+        if state.back_off.is_some_and(|until| now < until) {
+            return Admission::Refuse;
+        }
+        Admission::Ask
+    }
+
+    /// Whether every question would be refused now, without a probe that were due.
+    pub fn refuses(&self, now: Instant) -> bool {
+        let state = self.state();
+        match &state.open {
+            Some(open) => now < open.next_probe,
+            None => state.back_off.is_some_and(|until| now < until),
+        }
+    }
+
+    /// A question that was sent at `sent` was answered, with whatever status: the API was there by then.
+    pub fn answered(&self, sent: Instant, now: Instant) {
+        let mut state = self.state();
+        // Closing is for probes: an answer to a question from before says nothing about now.
+        if state.open.as_ref().is_none_or(|open| sent >= open.since) {
+            state.note(Outcome::Answered, now);
+        }
+    }
+
+    /// Probes were answered: questions may be asked again. Says after how long, if it was open.
+    pub fn recovered(&self, now: Instant) -> Option<Duration> {
+        let mut state = self.state();
+        let open = state.open.take()?;
+        state.recent.clear();
+        state.closed = Some((now, open.pause));
+        Some(now.saturating_duration_since(open.since))
+    }
+
+    /// A question had no answer: no connection came about, or the request of a client was sent in vain.
+    pub fn unanswered(&self, sent_by: Option<Fingerprint>, now: Instant) -> Option<Opened> {
+        let BreakerLimits { after, percent, pause, .. } = self.settings;
+        let mut state = self.state();
+        if state.open.is_some() {
+            return None;
+        }
+        state.note(sent_by.map_or(Outcome::Unreachable, Outcome::Silent), now);
+        let (unanswered, of) = state.count();
+        if after == 0 || unanswered < after || unanswered * 100 < of * percent {
+            return None;
+        }
+        // An API that comes and goes is asked less and less often.
+        let pause = match state.closed {
+            Some((closed, reached)) if now.saturating_duration_since(closed) < RECENTLY => reached,
+            _ => pause,
+        };
+        state.open = Some(Open { since: now, next_probe: now + jitter(pause), pause });
+        Some(Opened { unanswered, of, pause })
+    }
+
+    /// The API wants to be left alone (429), maybe for a certain time. Says for how long it is, unless it was
+    /// already.
+    pub fn back_off(&self, retry_after: Option<Duration>, now: Instant) -> Option<Duration> {
+        let pause = retry_after.unwrap_or(BACK_OFF).min(LONGEST_BACK_OFF);
+        let before = self.state().back_off.replace(now + pause);
+        before.is_none_or(|until| until < now).then_some(pause)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn note(&mut self, outcome: Outcome, now: Instant) {
+        self.recent.push_back((now, outcome));
+        while self.recent.len() > RECENT
+            || self.recent.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > RECENTLY)
+        {
+            self.recent.pop_front();
+        }
+    }
+
+    /// How many questions of how many had no answer. Those that were sent count once for each client while
+    /// others are answered, or while nobody else asks: one whose name or topics make the API hang must not
+    /// take it from the others.
+    fn count(&self) -> (usize, usize) {
+        let answered = self.recent.iter().filter(|(_, outcome)| *outcome == Outcome::Answered).count();
+        let mut silent_to = Vec::with_capacity(RECENT);
+        let (mut unreachable, mut silent) = (0, 0);
+        for (_, outcome) in &self.recent {
+            match outcome {
+                Outcome::Answered => {}
+                Outcome::Unreachable => unreachable += 1,
+                Outcome::Silent(client) => {
+                    silent += 1;
+                    if !silent_to.contains(client) {
+                        silent_to.push(*client);
+                    }
+                }
+            }
+        }
+        let is_silent_to_all = answered == 0 && silent_to.len() >= 2;
+        let unanswered = unreachable + if is_silent_to_all { silent } else { silent_to.len() };
+        (unanswered, unanswered + answered)
+    }
+}
+
+/// A pause, longer or shorter by up to a quarter, so that brokers that lost the same API do not all probe
+/// at once.
+fn jitter(pause: Duration) -> Duration {
+    pause.mul_f64(0.75 + 0.5 * random::fraction())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint::Fingerprinter;
+
+    const SETTINGS: BreakerLimits = BreakerLimits {
+        after: 5,
+        percent: 25,
+        pause: Duration::from_secs(1),
+        longest: Duration::from_secs(8),
+    };
+
+    const TIMEOUT: Duration = Duration::from_secs(2);
+
+    fn client(n: u64) -> Option<Fingerprint> {
+        Some(Fingerprinter::with_key(&[5; 16]).fields(b't', [&n.to_ne_bytes()]))
+    }
+
+    fn open(now: Instant) -> Breaker {
+        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        for n in 0..5 {
+            breaker.unanswered(client(n), now);
+        }
+        breaker
+    }
+
+    #[test]
+    fn an_api_that_is_silent_to_several_clients_opens_it() {
+        let now = Instant::now();
+        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        let opened: Vec<_> = (0..5).map(|n| breaker.unanswered(client(n), now).is_some()).collect();
+        assert_eq!(opened, [false, false, false, false, true]);
+        assert_eq!(breaker.admit(now), Admission::Refuse);
+    }
+
+    #[test]
+    fn an_api_that_is_silent_to_all_of_few_clients_opens_it() {
+        let now = Instant::now();
+        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        assert_eq!((0..5).filter(|n| breaker.unanswered(client(n % 2), now).is_some()).count(), 1);
+    }
+
+    #[test]
+    fn an_api_that_cannot_be_reached_opens_it_also_for_one_client() {
+        let now = Instant::now();
+        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        assert_eq!((0..5).filter(|_| breaker.unanswered(None, now).is_some()).count(), 1);
+    }
+
+    #[test]
+    fn an_api_that_hangs_on_every_third_question_opens_it() {
+        let now = Instant::now();
+        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        let opened = (0..20).any(|n| {
+            if n % 3 == 0 {
+                return breaker.unanswered(client(n), now).is_some();
+            }
+            breaker.answered(now, now);
+            false
+        });
+        assert!(opened);
+    }
+
+    #[test]
+    fn one_client_that_makes_the_api_hang_does_not() {
+        let now = Instant::now();
+        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        for _ in 0..1_000 {
+            assert_eq!(breaker.unanswered(client(1), now), None);
+        }
+        assert_eq!(breaker.admit(now), Admission::Ask);
+    }
+
+    #[test]
+    fn trouble_of_long_ago_is_forgotten() {
+        let mut now = Instant::now();
+        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        for n in 0..100 {
+            assert_eq!(breaker.unanswered(client(n), now), None);
+            now += RECENTLY / 2;
+        }
+    }
+
+    #[test]
+    fn one_probe_at_a_time_with_growing_pauses_until_it_is_back() {
+        let start = Instant::now();
+        let mut now = start;
+        let breaker = open(now);
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            let before = now;
+            while breaker.admit(now) == Admission::Refuse {
+                now += Duration::from_millis(10);
+            }
+            pauses.push((now - before).as_secs_f64());
+            for _ in 0..3 {
+                assert_eq!(breaker.admit(now), Admission::Refuse, "a second probe at once");
+            }
+            now += TIMEOUT;
+        }
+        for (pause, expected) in pauses.iter().zip([1.0, 2.0, 4.0, 8.0, 8.0, 8.0]) {
+            assert!((0.7 * expected..1.3 * expected).contains(pause), "{pauses:?}");
+        }
+        // An answer to a question from before it opened changes nothing.
+        breaker.answered(start - TIMEOUT, now);
+        assert_ne!(breaker.admit(now), Admission::Ask);
+        assert_eq!(breaker.recovered(now), Some(now - start));
+        assert_eq!(breaker.admit(now), Admission::Ask);
+        // And if it goes again at once, the pauses go on from where they were.
+        let opened = (0..5).find_map(|n| breaker.unanswered(client(n), now));
+        assert_eq!(opened.map(|opened| opened.pause), Some(SETTINGS.longest));
+    }
+
+    #[test]
+    fn an_api_that_wants_to_be_left_alone_is_but_not_for_ever() {
+        let now = Instant::now();
+        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        assert_eq!(breaker.back_off(Some(Duration::from_secs(100_000)), now), Some(LONGEST_BACK_OFF));
+        assert_eq!(breaker.back_off(None, now), None, "it is told once");
+        assert!(breaker.refuses(now + BACK_OFF / 2));
+        assert_eq!(breaker.admit(now + LONGEST_BACK_OFF), Admission::Ask);
+    }
+
+    #[test]
+    fn after_0_never_opens() {
+        let now = Instant::now();
+        let breaker = Breaker::new(BreakerLimits { after: 0, ..SETTINGS }, TIMEOUT);
+        for n in 0..100 {
+            assert_eq!(breaker.unanswered(client(n), now), None);
+        }
+    }
+}

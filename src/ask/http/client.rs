@@ -1,0 +1,365 @@
+//! One question, asked: POST, fail-over within the budget, status to answer.
+use std::error::Error;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use reqwest::header::{CACHE_CONTROL, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode};
+use rustls::{AlertDescription, CertificateError};
+use tokio::time::timeout;
+
+use super::breaker::{Admission, Opened};
+use super::connections::Progress;
+use super::target::{Endpoint, Target};
+use crate::config::shown_url;
+use crate::fingerprint::Fingerprint;
+use crate::log::Level;
+use crate::question::{Answer, Kind, NoAnswer, Verdict};
+
+/// What is read of a body at most, so that its connection can be used again.
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// How long an answer may override the configured times: a day.
+const LONGEST_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// A question as it is sent.
+pub(in crate::ask) struct Request {
+    pub(in crate::ask) key: Fingerprint,
+    /// For whom it is asked.
+    pub(in crate::ask) client: Fingerprint,
+    pub(in crate::ask) kind: Kind,
+    pub(in crate::ask) body: Vec<u8>,
+}
+
+/// Answers in a row that a silent API has to give before it is asked again: one that is silent to every third
+/// question seldom does.
+const PROBES: usize = 2;
+
+/// An answer and what came with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The verdict, or why there is none.
+    pub answer: Answer,
+    /// When the question was sent: a verdict's time counts from here.
+    pub sent: Instant,
+    /// How long the answer itself says that it holds; zero: not to be remembered.
+    pub lifetime: Option<Duration>,
+}
+
+/// A reply, and what is left to do when it has been filed.
+pub(in crate::ask) struct Asked {
+    pub(in crate::ask) reply: Reply,
+    /// To be read to its end.
+    pub(in crate::ask) response: Option<Response>,
+    /// Endpoints, by number, that have been silent and are due to be asked whether they are back.
+    pub(in crate::ask) probes: Vec<usize>,
+}
+
+impl Target {
+    /// Asks the endpoints in order until one gives a verdict, the one that gave the last one first; those
+    /// that are left alone are passed over.
+    ///
+    /// Each gets an equal share of what is left of the time-out, so that one that hangs leaves time for
+    /// the next. When the time is up, `overdue` is called, and the last one may take as long again: nobody
+    /// waits for it any more, but its answer is good for the next try.
+    pub(in crate::ask) async fn ask(&self, request: &Request, overdue: impl FnOnce()) -> Asked {
+        let endpoints = self.endpoints(request.kind);
+        let count = endpoints.endpoints.len();
+        let preferred = endpoints.preferred.load(Ordering::Relaxed);
+        let sent = Instant::now();
+        let mut asked = Asked {
+            reply: Reply { answer: Answer::None(NoAnswer::LeftAlone), sent, lifetime: None },
+            response: None,
+            probes: Vec::new(),
+        };
+        let mut admitted = Vec::with_capacity(count);
+        for index in (0..count).map(|attempt| (preferred + attempt) % count) {
+            match endpoints.endpoints[index].breaker.admit(sent) {
+                Admission::Ask => admitted.push(index),
+                Admission::Refuse => {}
+                Admission::RefuseAndProbe => asked.probes.push(index),
+            }
+        }
+        let mut overdue = Some(overdue);
+        for (attempt, &index) in admitted.iter().enumerate() {
+            let endpoint = &endpoints.endpoints[index];
+            let left = self.config.timeout.saturating_sub(sent.elapsed());
+            let others = u32::try_from(admitted.len() - attempt).unwrap_or(u32::MAX);
+            let overtime = if others == 1 { self.config.timeout } else { Duration::ZERO };
+            let overdue = || overdue.take().into_iter().for_each(|overdue| overdue());
+            let (answer, response) = self.attempt(endpoint, request, left / others, overtime, overdue).await;
+            asked.reply.answer = answer;
+            asked.reply.lifetime =
+                response.as_ref().filter(|_| self.config.api_cache_control).and_then(lifetime);
+            asked.response = response;
+            if matches!(asked.reply.answer, Answer::Verdict { .. }) {
+                endpoints.preferred.store(index, Ordering::Relaxed);
+                break;
+            }
+        }
+        asked
+    }
+
+    /// Finds out whether an endpoint that is left alone is back, with a question that nobody waits for, on new
+    /// connections. An API that answers now and then is not: it takes a few answers in a row.
+    pub(in crate::ask) async fn probe(&self, request: &Request, index: usize) -> Option<Asked> {
+        let endpoint = &self.endpoints(request.kind).endpoints[index];
+        for good in 1..=PROBES {
+            let sent = Instant::now();
+            let sending = post(&self.fresh_client, endpoint, request);
+            let Ok(Ok(response)) = timeout(self.config.timeout, sending).await else { return None };
+            if good == PROBES {
+                self.note_recovery(endpoint);
+                let lifetime = Some(&response).filter(|_| self.config.api_cache_control).and_then(lifetime);
+                let reply = Reply { answer: answer(response.status()), sent, lifetime };
+                return Some(Asked { reply, response: Some(response), probes: Vec::new() });
+            }
+        }
+        None
+    }
+
+    /// Asks one endpoint, and tells its breaker what came of it. What comes in overtime is an answer, but no
+    /// sign of health.
+    async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request,
+        limit: Duration,
+        overtime: Duration,
+        overdue: impl FnOnce(),
+    ) -> (Answer, Option<Response>) {
+        let sent = Instant::now();
+        let progress = Progress::default();
+        let mut sending = std::pin::pin!(self.send(endpoint, request, &progress));
+        let silence = |reason: &NoAnswer| {
+            // Until there is a connection, nothing that a client says can be the cause.
+            self.note_silence(endpoint, progress.is_connected().then_some(request.client), reason);
+        };
+        let (result, in_time) = match timeout(limit, &mut sending).await {
+            Ok(result) => (Some(result), true),
+            Err(_) => {
+                silence(&NoAnswer::TimedOut(limit));
+                if overtime.is_zero() {
+                    (None, false)
+                } else {
+                    overdue();
+                    (timeout(overtime, sending).await.ok(), false)
+                }
+            }
+        };
+        match result {
+            None => (Answer::None(NoAnswer::TimedOut(limit)), None),
+            Some(Err(error)) => {
+                if error.is_connect() {
+                    // It may have moved.
+                    self.resolver.forget();
+                }
+                let reason = NoAnswer::Transport(cause(&error));
+                if in_time {
+                    silence(&reason);
+                }
+                (Answer::None(reason), None)
+            }
+            Some(Ok(response)) => {
+                if in_time {
+                    self.note_sound(endpoint, sent, &response);
+                }
+                (answer(response.status()), Some(response))
+            }
+        }
+    }
+
+    /// Sends a request. A kept connection may turn out to be dead when it is used: then once more on a new
+    /// one.
+    async fn send(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request,
+        progress: &Progress,
+    ) -> reqwest::Result<Response> {
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match progress.watch(post(&client, endpoint, request)).await {
+            Err(_) if progress.uses_kept_connection() => {
+                progress.watch(post(&self.fresh_client, endpoint, request)).await
+            }
+            result => result,
+        }
+    }
+
+    fn note_sound(&self, endpoint: &Endpoint, sent: Instant, response: &Response) {
+        let now = Instant::now();
+        endpoint.breaker.answered(sent, now);
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            let seconds =
+                response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            if let Some(pause) = endpoint.breaker.back_off(seconds.map(Duration::from_secs), now) {
+                let url = shown_url(&endpoint.url);
+                let line = format!(
+                    "The API at {url} answered 429 (too many requests): it is left alone for {pause:?}."
+                );
+                self.log.write(Level::Warning, line);
+            }
+        }
+    }
+
+    fn note_silence(&self, endpoint: &Endpoint, sent_by: Option<Fingerprint>, reason: &NoAnswer) {
+        if let Some(Opened { unanswered, of, pause }) = endpoint.breaker.unanswered(sent_by, Instant::now()) {
+            // Kept connections may be dead without saying so, if a firewall forgot them, say.
+            self.renew_connections();
+            let line = format!(
+                "The API at {} gave no answer to {unanswered} of the last {of} questions ({reason}). It is left \
+                 alone now: questions to it are refused at once, and it is asked in the background, after {pause:?} \
+                 at first and every {:?} later, until it answers. Is it running, and can this machine reach it?",
+                shown_url(&endpoint.url),
+                self.config.breaker.longest,
+            );
+            self.log.write(Level::Warning, line);
+        }
+    }
+
+    fn note_recovery(&self, endpoint: &Endpoint) {
+        if let Some(after) = endpoint.breaker.recovered(Instant::now()) {
+            let line = format!(
+                "The API at {} answers again, after {} s: it is asked as before.",
+                shown_url(&endpoint.url),
+                after.as_secs()
+            );
+            self.log.write(Level::Notice, line);
+        }
+    }
+}
+
+async fn post(client: &Client, endpoint: &Endpoint, request: &Request) -> reqwest::Result<Response> {
+    client.post(endpoint.url.clone()).body(request.body.clone()).send().await
+}
+
+/// What a status means (the contract): 200 allows; 408, 429 and 5xx are no answer; all others deny.
+fn answer(status: StatusCode) -> Answer {
+    match status.as_u16() {
+        200 => Answer::Verdict { verdict: Verdict::Allow, status: 200 },
+        no_answer @ (408 | 429 | 500..=599) => Answer::None(NoAnswer::Status(no_answer)),
+        status => Answer::Verdict { verdict: Verdict::Deny, status },
+    }
+}
+
+/// `max-age` and `no-store` of an answer.
+fn lifetime(response: &Response) -> Option<Duration> {
+    let mut lifetime = None;
+    for value in response.headers().get_all(CACHE_CONTROL) {
+        for directive in value.to_str().unwrap_or("no-store").split(',') {
+            let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
+            match name.trim().to_ascii_lowercase().as_str() {
+                "no-store" => return Some(Duration::ZERO),
+                "max-age" => {
+                    // Nonsense is read as "do not remember", as RFC 9111, section 4.2.1 recommends.
+                    let seconds = argument.trim().trim_matches('"').parse().unwrap_or(0);
+                    lifetime = Some(Duration::from_secs(seconds).min(LONGEST_MAX_AGE));
+                }
+                _ => {}
+            }
+        }
+    }
+    lifetime
+}
+
+/// Reads and drops a body, so that its connection can carry the next question. One that is too long or
+/// too slow costs its connection, nothing else.
+pub(in crate::ask) async fn drain(mut response: Response, limit: Duration) {
+    let mut length = 0;
+    let read_all = async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            length += chunk.len();
+            if length > BODY_LIMIT {
+                return;
+            }
+        }
+    };
+    // Either outcome is fine: the verdict was in the status.
+    let _ = timeout(limit, read_all).await;
+}
+
+/// What went wrong, in words for the operator. It never names the URL, which may hold credentials.
+pub(in crate::ask) fn cause(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no connection came about in time".to_owned();
+    }
+    let mut innermost: Option<&(dyn Error + 'static)> = None;
+    let mut next = error.source();
+    while let Some(error) = next {
+        if let Some(cause) = tls_cause(error) {
+            return cause;
+        }
+        innermost = Some(error);
+        next = error.source();
+    }
+    let text = innermost.map_or_else(|| "the request failed".to_owned(), ToString::to_string);
+    match text.as_str() {
+        // How the libraries put it when one side talks TLS and the other does not.
+        "tls handshake eof" => {
+            "the API hung up in the TLS handshake; does it speak TLS on this port?".to_owned()
+        }
+        "invalid HTTP version parsed" => {
+            format!("what came back is no HTTP ({text}); does it take an https:// URL?")
+        }
+        _ => text,
+    }
+}
+
+/// What went wrong with TLS, if this error is about it.
+fn tls_cause(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut error = error;
+    // Errors of TLS come wrapped as those of a stream, more than once, and such a wrapper is not its source.
+    while let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref()) {
+        error = inner;
+    }
+    Some(match error.downcast_ref()? {
+        rustls::Error::InvalidCertificate(wrong) => certificate_cause(wrong),
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the API wants a client certificate (plugin_opt_tls_cert_file)".to_owned()
+        }
+        rustls::Error::AlertReceived(alert) => {
+            format!("the API broke TLS off ({alert:?}); if it wants a client certificate, not this one")
+        }
+        rustls::Error::InvalidMessage(_) => {
+            "what came back is no TLS; does the API take an http:// URL on this port?".to_owned()
+        }
+        _ => return None,
+    })
+}
+
+fn certificate_cause(wrong: &CertificateError) -> String {
+    let cause = match wrong {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "is not valid yet; is this machine's clock right?"
+        }
+        CertificateError::UnknownIssuer => {
+            "is self-signed or from an authority that is not trusted here (plugin_opt_tls_ca_file)"
+        }
+        // The reason is a type of a library below the TLS library's.
+        wrong if format!("{wrong:?}").contains("CaUsedAsEndEntity") => {
+            "is an authority's, as self-signed ones often are (CA:TRUE): a server needs one of its own"
+        }
+        // Says for which names it is.
+        wrong => return format!("the API's certificate is not valid: {wrong}"),
+    };
+    format!("the API's certificate {cause}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_200_allows_and_trouble_is_no_answer() {
+        for status in 100..1000 {
+            let expected = match status {
+                200 => Answer::Verdict { verdict: Verdict::Allow, status },
+                408 | 429 | 500..=599 => Answer::None(NoAnswer::Status(status)),
+                _ => Answer::Verdict { verdict: Verdict::Deny, status },
+            };
+            assert_eq!(answer(StatusCode::from_u16(status).unwrap()), expected);
+        }
+    }
+}

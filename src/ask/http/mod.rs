@@ -1,0 +1,10 @@
+//! The HTTP side: requests in, answers out, nothing about brokers or caches.
+pub mod breaker;
+mod client;
+mod connections;
+mod resolver;
+mod target;
+
+pub use client::Reply;
+pub(super) use client::{Request, drain};
+pub use target::{Target, TargetError};

@@ -1,0 +1,239 @@
+//! Everything that says where and how to ask: URLs, headers, TLS, time-outs. Built and checked as a
+//! whole, then swapped in as a whole.
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Certificate, Client, Identity, Url, redirect};
+
+use super::breaker::Breaker;
+use super::connections::Watch;
+use super::resolver::Resolver;
+use crate::config::{Config, header_lines};
+use crate::log::Log;
+use crate::question::Kind;
+use crate::util::files;
+
+/// How long an unused connection is kept. Many servers close theirs after a minute or more; one that
+/// was closed meanwhile is noticed and replaced.
+const IDLE_CONNECTION: Duration = Duration::from_secs(60);
+
+/// An API and the way to it.
+pub struct Target {
+    /// The options that it was made from.
+    pub config: Arc<Config>,
+    pub(in crate::ask) log: Arc<Log>,
+    /// Replaced when its connections are not to be trusted any more.
+    pub(in crate::ask) client: Mutex<Client>,
+    /// Opens a connection for each request.
+    pub(in crate::ask) fresh_client: Client,
+    connect: Endpoints,
+    access: Endpoints,
+    pub(super) resolver: Resolver,
+    headers: HeaderMap,
+    tls_files: [Vec<u8>; 3],
+}
+
+/// The URLs for one kind of question.
+pub(in crate::ask) struct Endpoints {
+    pub(in crate::ask) endpoints: Vec<Endpoint>,
+    /// The one that gave the last verdict: it is tried first.
+    pub(in crate::ask) preferred: AtomicUsize,
+}
+
+/// One URL.
+pub(in crate::ask) struct Endpoint {
+    pub(in crate::ask) url: Url,
+    pub(in crate::ask) breaker: Breaker,
+}
+
+impl Endpoints {
+    fn new(urls: &[Url], config: &Config) -> Self {
+        let endpoint =
+            |url: &Url| Endpoint { url: url.clone(), breaker: Breaker::new(config.breaker, config.timeout) };
+        Self { endpoints: urls.iter().map(endpoint).collect(), preferred: AtomicUsize::new(0) }
+    }
+}
+
+/// Why there is no way to the API.
+#[derive(Debug)]
+pub enum TargetError {
+    /// A file cannot be read; the option that names it.
+    Unreadable(String, PathBuf, std::io::Error),
+    /// A line of the header file is no header; the line's number, from 1.
+    NotAHeader(String, PathBuf, usize),
+    /// A file has no PEM in it that serves its purpose; what was expected.
+    NotPem(String, PathBuf, &'static str),
+    /// Certificate and key do not go together; the option that names the certificate.
+    NoPair(String, String),
+    /// TLS does not work, say because no system roots could be loaded.
+    Tls(String),
+}
+
+impl fmt::Display for TargetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TargetError::Unreadable(option, path, cause) => {
+                write!(f, "{option}: {} cannot be read ({cause})", path.display())
+            }
+            TargetError::NotAHeader(option, path, line) => {
+                write!(
+                    f,
+                    "{option}: {}, line {line}: expected \"Name: value\"; \
+                     what was found is not shown, it may be a secret",
+                    path.display()
+                )
+            }
+            TargetError::NotPem(option, path, expected) => {
+                write!(f, "{option}: {}: expected {expected}", path.display())
+            }
+            TargetError::NoPair(option, cause) => {
+                write!(
+                    f,
+                    "{option}: the certificate and the key in tls_key_file do not go together ({cause})"
+                )
+            }
+            TargetError::Tls(cause) => write!(f, "TLS towards the API cannot be set up ({cause})"),
+        }
+    }
+}
+
+impl std::error::Error for TargetError {}
+
+impl Target {
+    /// Reads the files that the options name and prepares a client. Nothing is sent yet.
+    pub fn new(config: &Arc<Config>, log: &Arc<Log>) -> Result<Self, TargetError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let mut configured = config.headers.clone();
+        if let Some(path) = &config.header_file {
+            let called = config.called("header_file");
+            let text = read(called.clone(), path)?;
+            let text = String::from_utf8(text)
+                .map_err(|_| TargetError::NotPem(called, path.clone(), "UTF-8 text"))?;
+            configured.extend(
+                header_lines(&text).map_err(|line| {
+                    TargetError::NotAHeader(config.called("header_file"), path.clone(), line)
+                })?,
+            );
+        }
+        for (name, value) in configured {
+            headers.append(name, value);
+        }
+        let tls_files = [
+            read_if_set(config.called("tls_ca_file"), config.tls_ca_file.as_deref())?,
+            read_if_set(config.called("tls_cert_file"), config.tls_cert_file.as_deref())?,
+            read_if_set(config.called("tls_key_file"), config.tls_key_file.as_deref())?,
+        ];
+        let resolver = Resolver::default();
+        let build =
+            |idle_connections| build_client(config, &headers, &tls_files, &resolver, idle_connections);
+        Ok(Self {
+            client: Mutex::new(build(config.max_requests)?),
+            fresh_client: build(0)?,
+            resolver,
+            connect: Endpoints::new(&config.auth_urls, config),
+            access: Endpoints::new(&config.acl_urls, config),
+            config: Arc::clone(config),
+            log: Arc::clone(log),
+            headers,
+            tls_files,
+        })
+    }
+
+    /// Whether both ask the same API in the same way, so that the verdicts of one hold for the other.
+    pub fn asks_like(&self, other: &Self) -> bool {
+        self.headers == other.headers
+            && self.tls_files == other.tls_files
+            && self.config.auth_urls == other.config.auth_urls
+            && self.config.acl_urls == other.config.acl_urls
+            && self.config.tls_insecure == other.config.tls_insecure
+    }
+
+    /// Whether every URL for such a question is being left alone at present.
+    pub fn is_left_alone(&self, kind: Kind, now: Instant) -> bool {
+        self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(now))
+    }
+
+    /// Lets go of kept connections and known addresses: an API that is silent on them may be back on others.
+    pub(in crate::ask) fn renew_connections(&self) {
+        self.resolver.forget();
+        let idle = self.config.max_requests;
+        // It was built before, from the same files. If not, the old one goes on.
+        if let Ok(client) = build_client(&self.config, &self.headers, &self.tls_files, &self.resolver, idle) {
+            *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+        }
+    }
+
+    pub(in crate::ask) fn endpoints(&self, kind: Kind) -> &Endpoints {
+        match kind {
+            Kind::Connect => &self.connect,
+            Kind::Access => &self.access,
+        }
+    }
+}
+
+fn build_client(
+    config: &Config,
+    headers: &HeaderMap,
+    tls_files: &[Vec<u8>; 3],
+    resolver: &Resolver,
+    idle_connections: usize,
+) -> Result<Client, TargetError> {
+    let [authorities, certificate, key] = tls_files;
+    // rustls wants to know whose cryptography to use. Somebody in this library was faster: the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = Client::builder()
+        .user_agent(concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION")))
+        .default_headers(headers.clone())
+        .redirect(redirect::Policy::none())
+        // Proxy variables in the broker's environment are not ours to obey.
+        .no_proxy()
+        .http1_only()
+        .connect_timeout(config.connect_timeout)
+        .pool_idle_timeout(IDLE_CONNECTION)
+        .pool_max_idle_per_host(idle_connections)
+        .dns_resolver(resolver.clone())
+        .connector_layer(Watch)
+        .tls_danger_accept_invalid_certs(config.tls_insecure);
+    let needs_tls = config.auth_urls.iter().chain(&config.acl_urls).any(|url| url.scheme() == "https");
+    if let Some(path) = &config.tls_ca_file {
+        let expected = "one or more PEM certificates";
+        let certificates = Certificate::from_pem_bundle(authorities)
+            .ok()
+            .filter(|certificates| !certificates.is_empty())
+            .ok_or_else(|| TargetError::NotPem(config.called("tls_ca_file"), path.clone(), expected))?;
+        builder = builder.tls_certs_only(certificates);
+    } else if !needs_tls {
+        // Spares reading the system's roots, and machines without any can ask over http.
+        builder = builder.tls_certs_only([]);
+    }
+    if let Some(path) = &config.tls_cert_file {
+        let pem = [certificate, b"\n".as_slice(), key].concat();
+        let expected = "a PEM certificate here and its PEM private key in plugin_opt_tls_key_file";
+        let identity = Identity::from_pem(&pem)
+            .map_err(|_| TargetError::NotPem(config.called("tls_cert_file"), path.clone(), expected))?;
+        builder = builder.identity(identity);
+    }
+    builder.build().map_err(|error| match super::client::cause(&error) {
+        cause if config.tls_cert_file.is_some() && cause.contains("key") => {
+            TargetError::NoPair(config.called("tls_cert_file"), cause)
+        }
+        cause => TargetError::Tls(cause),
+    })
+}
+
+fn read_if_set(option: String, path: Option<&Path>) -> Result<Vec<u8>, TargetError> {
+    path.map_or(Ok(Vec::new()), |path| read(option, path))
+}
+
+/// The largest file of headers, certificates or a key, in bytes: the bundle of all authorities of a system has a
+/// quarter of a million.
+const FILE_LIMIT: u64 = 16 * 1024 * 1024;
+
+fn read(option: String, path: &Path) -> Result<Vec<u8>, TargetError> {
+    files::read(path, FILE_LIMIT).map_err(|cause| TargetError::Unreadable(option, path.to_owned(), cause))
+}

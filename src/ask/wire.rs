@@ -1,0 +1,45 @@
+//! The JSON that the API gets. Field names, their order and their types are the contract.
+use serde::Serialize;
+
+use crate::question::Question;
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Body<'a> {
+    Connect { username: &'a str, password: &'a str },
+    Access { username: &'a str, clientid: &'a str, topic: &'a str, acc: u8 },
+}
+
+/// The request body for a question.
+pub fn body(question: &Question<'_>) -> Vec<u8> {
+    let body = match *question {
+        Question::Connect { username, password } => Body::Connect { username, password },
+        Question::Access { username, client_id, topic, access } => {
+            Body::Access { username, clientid: client_id, topic, acc: access as u8 }
+        }
+    };
+    // Strings and a number into memory: there is nothing that could fail, and an empty body, which no API
+    // allows, is the safe thing to send if it ever did.
+    serde_json::to_vec(&body).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::question::Access;
+
+    #[test]
+    fn bodies_are_the_contract_byte_for_byte() {
+        let login = Question::Connect { username: "a\"b\\", password: "\u{1}é🔑" };
+        assert_eq!(
+            String::from_utf8(body(&login)).unwrap(),
+            r#"{"username":"a\"b\\","password":"\u0001é🔑"}"#
+        );
+        let topic =
+            Question::Access { username: "u", client_id: "c", topic: "a/#", access: Access::Subscribe };
+        assert_eq!(
+            String::from_utf8(body(&topic)).unwrap(),
+            r#"{"username":"u","clientid":"c","topic":"a/#","acc":4}"#
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! The broker's event structs, as typed requests that borrow from them.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::slice;
+
+use super::functions::Process;
+use super::sys;
+use crate::broker::Broker;
+use crate::broker::Client;
+use crate::config::BrokerOptions;
+use crate::plugin::sessions::SessionStays;
+use crate::plugin::{Login, TopicCheck};
+use crate::question::Access;
+
+/// Something in an event is not what the interface promises: refused, not guessed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Malformed(pub(super) &'static str);
+
+/// What MOSQ_EVT_ACL_CHECK can be about.
+pub(super) enum Check<'a> {
+    /// One of the accesses of the contract.
+    Access(TopicCheck<'a>),
+    /// An UNSUBSCRIBE of a filter, which needs no question.
+    Unsubscribe(Client<'a>, &'a str),
+}
+
+/// The options given to init.
+///
+/// # Safety
+/// `options` must point to `count` options with NUL-terminated strings (or NULL).
+pub(super) unsafe fn options(
+    options: *const sys::mosquitto_opt,
+    count: c_int,
+) -> Result<BrokerOptions, Malformed> {
+    let count = usize::try_from(count).unwrap_or(0);
+    if options.is_null() || count == 0 {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the caller vouches for pointer and count.
+    let options = unsafe { slice::from_raw_parts(options, count) };
+    options
+        .iter()
+        .map(|option| {
+            // SAFETY: the caller vouches for the strings.
+            let (key, value) = unsafe { (text(option.key), text(option.value)) };
+            let key = key.map_err(|_| Malformed("the name of an option is no UTF-8"))?;
+            let value = value.map_err(|_| Malformed("the value of an option is no UTF-8"))?;
+            Ok((key.unwrap_or_default().to_owned(), value.unwrap_or_default().to_owned()))
+        })
+        .collect()
+}
+
+/// # Safety
+/// `event` must be the data of a MOSQ_EVT_BASIC_AUTH that is being handled; the login must not outlive it.
+pub(super) unsafe fn login<'a>(
+    process: &Process,
+    event: *const sys::mha_evt_basic_auth,
+) -> Result<Login<'a>, Malformed> {
+    // SAFETY: the caller vouches for the event and, through it, for client and strings.
+    unsafe {
+        let event = event.as_ref().ok_or(Malformed("the event has no data"))?;
+        Ok(Login {
+            client: client(process, event.client)?,
+            username: text(event.username)?.filter(|name| !name.is_empty()),
+            password: password(event),
+            starts_clean: process.client_starts_clean(event.client),
+        })
+    }
+}
+
+/// # Safety
+/// `event` must be the data of a MOSQ_EVT_ACL_CHECK that is being handled; the check must not outlive it.
+pub(super) unsafe fn check<'a>(
+    process: &Process,
+    event: *const sys::mosquitto_evt_acl_check,
+) -> Result<Check<'a>, Malformed> {
+    // SAFETY: the caller vouches for the event and, through it, for client and strings.
+    unsafe {
+        let event = event.as_ref().ok_or(Malformed("the event has no data"))?;
+        let access = match event.access.cast_unsigned() {
+            sys::MOSQ_ACL_READ => Access::Read,
+            sys::MOSQ_ACL_WRITE => Access::Write,
+            sys::MOSQ_ACL_SUBSCRIBE => Access::Subscribe,
+            sys::MOSQ_ACL_UNSUBSCRIBE => {
+                let filter = text(event.topic)?.unwrap_or_default();
+                return Ok(Check::Unsubscribe(client(process, event.client)?, filter));
+            }
+            _ => return Err(Malformed("the access is none that Mosquitto documents")),
+        };
+        Ok(Check::Access(TopicCheck {
+            client: client(process, event.client)?,
+            username: username(process, event.client)?,
+            topic: text(event.topic)?.ok_or(Malformed("there is no topic"))?,
+            access,
+        }))
+    }
+}
+
+/// The client that is gone, if it ever had an id and a username (2.0 reports bare TCP connections, too), and
+/// what becomes of its session.
+///
+/// # Safety
+/// `event` must be the data of a MOSQ_EVT_DISCONNECT or, if `is_offline`, a MOSQ_EVT_CLIENT_OFFLINE that is
+/// being handled; the client must not outlive it.
+pub(super) unsafe fn disconnected<'a>(
+    process: &Process,
+    event: *const sys::mosquitto_evt_disconnect,
+    is_offline: bool,
+) -> Option<(Client<'a>, &'a str, SessionStays)> {
+    // SAFETY: the caller vouches for the event and, through it, for client and strings.
+    unsafe {
+        let event = event.as_ref()?;
+        process.client_id(event.client)?;
+        let client = client(process, event.client).ok()?;
+        let stays = if process.is_2_1() {
+            if is_offline { SessionStays::Yes } else { SessionStays::No }
+        } else if !process.client_starts_clean(event.client) {
+            SessionStays::Yes
+        } else if process.client_speaks_mqtt_5(event.client) {
+            SessionStays::Unknown
+        } else {
+            SessionStays::No
+        };
+        Some((client, username(process, event.client).ok()??, stays))
+    }
+}
+
+/// Asks for the next tick in a millisecond. Otherwise 2.1 ticks once per turn of its loop, which may wait long.
+///
+/// # Safety
+/// `event` must be the data of a MOSQ_EVT_TICK of Mosquitto 2.1 that is being handled.
+pub(super) unsafe fn tick_again_soon(event: *mut sys::mha_evt_tick) {
+    // SAFETY: the caller vouches for the event.
+    if let Some(event) = unsafe { event.as_mut() } {
+        event.next_ms = 1;
+    }
+}
+
+/// # Safety
+/// `client` must be NULL or a client of the broker that outlives `'a`.
+#[inline]
+unsafe fn client<'a>(process: &Process, client: *const sys::mosquitto) -> Result<Client<'a>, Malformed> {
+    // SAFETY: passed on to the caller.
+    let (id, address) = unsafe { (process.client_id(client), process.client_address(client)) };
+    Ok(Client {
+        connection: client.addr(),
+        id: match id {
+            Some(id) => id.to_str().map_err(|_| Malformed("the client id is no UTF-8"))?,
+            None => "",
+        },
+        // Never as if there were none: that is how a session looks that was restored from disk. (To 2.0.21
+        // the address of a WebSocket client is whatever its X-Forwarded-For says.)
+        address: match address {
+            Some(address) => Some(address.to_str().map_err(|_| Malformed("the address is no UTF-8"))?),
+            None => None,
+        },
+    })
+}
+
+/// # Safety
+/// As for [`client`].
+unsafe fn username<'a>(
+    process: &Process,
+    client: *const sys::mosquitto,
+) -> Result<Option<&'a str>, Malformed> {
+    // SAFETY: passed on to the caller.
+    match unsafe { process.client_username(client) } {
+        None => Ok(None),
+        Some(name) => match name.to_str() {
+            Ok(name) => Ok((!name.is_empty()).then_some(name)),
+            Err(_) => Err(Malformed("the username is no UTF-8")),
+        },
+    }
+}
+
+/// The password: any bytes. Brokers from 2.1.3 on say how many; for older ones it ends at the first NUL.
+///
+/// # Safety
+/// The event's password must be NULL or terminated, and as long as the event says.
+unsafe fn password<'a>(event: &sys::mha_evt_basic_auth) -> Option<&'a [u8]> {
+    if event.password.is_null() {
+        return None;
+    }
+    // SAFETY: the caller vouches for the password and its length.
+    Some(unsafe {
+        match event.password_len {
+            0 => CStr::from_ptr(event.password).to_bytes(),
+            length => slice::from_raw_parts(event.password.cast(), usize::from(length)),
+        }
+    })
+}
+
+/// # Safety
+/// `string` must be NULL or terminated, and outlive `'a`.
+unsafe fn text<'a>(string: *const c_char) -> Result<Option<&'a str>, Malformed> {
+    if string.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller vouches for it.
+    let string = unsafe { CStr::from_ptr(string) };
+    string.to_str().map(Some).map_err(|_| Malformed("a string is no UTF-8"))
+}

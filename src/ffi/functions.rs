@@ -1,0 +1,272 @@
+//! The broker's process: its functions, which of its versions it is, its threads.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::io;
+use std::ptr;
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use once_cell::sync::OnceCell;
+
+use super::code::Code;
+use super::os::clock::Clock;
+use super::os::copies;
+use super::os::sockets::Sockets;
+use super::os::waker::Waker;
+use super::sys;
+use crate::broker::Broker;
+use crate::broker::Connection;
+use crate::broker::Unread;
+use crate::log::Level;
+
+type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
+
+/// The functions that this broker has. They belong to the thread that found them, the broker's own;
+/// what is asked of them elsewhere does nothing.
+pub(super) struct Process {
+    functions: sys::mha_broker,
+    thread: libc::pthread_t,
+    clock: Clock,
+    /// Prepared when it is first asked for; `None`: it cannot work here.
+    waker: OnceCell<Option<Waker>>,
+    sockets: Mutex<Sockets>,
+}
+
+/// What the broker calls a plugin by.
+#[derive(Clone, Copy)]
+pub(super) struct Identifier(pub(super) *mut sys::mosquitto_plugin_id_t);
+
+impl Process {
+    /// Finds the functions of the broker that this thread belongs to.
+    pub(super) fn find() -> Self {
+        // SAFETY: fills a struct with addresses and has no conditions.
+        Self::with(unsafe { sys::mha_broker_find() })
+    }
+
+    /// A broker of this thread with these functions.
+    pub(super) fn with(functions: sys::mha_broker) -> Self {
+        Self {
+            functions,
+            thread: own_thread(),
+            clock: Clock::start(),
+            waker: OnceCell::new(),
+            sockets: Mutex::default(),
+        }
+    }
+
+    /// Whether the functions that every supported broker has are there.
+    pub(super) fn is_a_broker(&self) -> bool {
+        let functions = &self.functions;
+        functions.callback_register.is_some()
+            && functions.callback_unregister.is_some()
+            && functions.log_printf.is_some()
+            && functions.client_address.is_some()
+            && functions.client_id.is_some()
+            && functions.client_clean_session.is_some()
+            && functions.client_username.is_some()
+    }
+
+    /// The time, for a topic check: some milliseconds ahead.
+    pub(super) fn coarse_now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Writes a line to the broker's log. May call back into the plugin before it returns.
+    pub(super) fn write_log(&self, level: Level, line: &str) {
+        let Some(log_printf) = self.functions.log_printf.filter(|_| self.is_broker_thread()) else { return };
+        let level = match level {
+            Level::Error => sys::MOSQ_LOG_ERR,
+            Level::Warning => sys::MOSQ_LOG_WARNING,
+            Level::Notice => sys::MOSQ_LOG_NOTICE,
+            Level::Info => sys::MOSQ_LOG_INFO,
+        };
+        let line: Vec<u8> = line.bytes().filter(|byte| *byte != 0).collect();
+        let Ok(line) = CString::new(line) else { return };
+        let name = c"mosquitto-http-auth";
+        // SAFETY: three NUL-terminated strings for a format with two %s, on the broker's thread.
+        unsafe { log_printf(level.cast_signed(), c"%s: %s".as_ptr(), name.as_ptr(), line.as_ptr()) };
+    }
+
+    /// Tells the broker name and version of the plugin, where it wants to know.
+    pub(super) fn introduce(&self, identifier: Identifier) {
+        let Some(set_info) = self.functions.plugin_set_info else { return };
+        // The crate's version has no NUL in it.
+        let version = CString::new(env!("CARGO_PKG_VERSION")).unwrap_or_default();
+        // SAFETY: the identifier is the one the broker gave to init, and both strings are terminated; the
+        // broker copies them.
+        unsafe { set_info(identifier.0, c"mosquitto-http-auth".as_ptr(), version.as_ptr()) };
+    }
+
+    /// Has the broker call `callback` with `user_data` for an event, until it is unregistered.
+    ///
+    /// # Safety
+    /// `callback` must be sound to call with this `user_data` until then.
+    pub(super) unsafe fn register(
+        &self,
+        identifier: Identifier,
+        event: sys::mosquitto_plugin_event::Type,
+        callback: Callback,
+        user_data: *mut c_void,
+    ) -> Result<(), Code> {
+        let register = self.functions.callback_register.ok_or(Code::NOT_SUPPORTED)?;
+        // SAFETY: the identifier is the broker's own; the caller vouches for callback and data.
+        let code =
+            unsafe { register(identifier.0, event.cast_signed(), Some(callback), ptr::null(), user_data) };
+        if code == Code::SUCCESS.0 { Ok(()) } else { Err(Code(code)) }
+    }
+
+    /// Has the broker forget a callback. One that was never registered is no error.
+    pub(super) fn unregister(
+        &self,
+        identifier: Identifier,
+        event: sys::mosquitto_plugin_event::Type,
+        callback: Callback,
+    ) {
+        let Some(unregister) = self.functions.callback_unregister else { return };
+        // SAFETY: the identifier is the broker's own, and it only compares the rest.
+        unsafe { unregister(identifier.0, event.cast_signed(), Some(callback), ptr::null()) };
+    }
+
+    /// # Safety
+    /// `client` must be NULL or a client of this broker, and the string is gone when that client is.
+    pub(super) unsafe fn client_id<'a>(&self, client: *const sys::mosquitto) -> Option<&'a CStr> {
+        // SAFETY: passed on to the caller.
+        unsafe { string_of(self.functions.client_id, client) }
+    }
+
+    /// # Safety
+    /// As for [`Self::client_id`].
+    pub(super) unsafe fn client_address<'a>(&self, client: *const sys::mosquitto) -> Option<&'a CStr> {
+        // SAFETY: passed on to the caller.
+        unsafe { string_of(self.functions.client_address, client) }
+    }
+
+    /// Whether the client wants, or wanted, to start without the session it had before.
+    ///
+    /// # Safety
+    /// As for [`Self::client_id`].
+    pub(super) unsafe fn client_starts_clean(&self, client: *const sys::mosquitto) -> bool {
+        let Some(clean_session) = self.functions.client_clean_session else { return true };
+        // SAFETY: a client of this broker, by the caller's word.
+        client.is_null() || unsafe { clean_session(client) }
+    }
+
+    /// Whether the client speaks MQTT 5, in which how it starts does not say how it ends.
+    ///
+    /// # Safety
+    /// As for [`Self::client_id`].
+    pub(super) unsafe fn client_speaks_mqtt_5(&self, client: *const sys::mosquitto) -> bool {
+        // SAFETY: a client of this broker, by the caller's word, or NULL, which is allowed here.
+        self.functions.client_protocol_version.is_none_or(|version| unsafe { version(client) } == 5)
+    }
+
+    /// # Safety
+    /// As for [`Self::client_id`].
+    pub(super) unsafe fn client_username<'a>(&self, client: *const sys::mosquitto) -> Option<&'a CStr> {
+        // SAFETY: passed on to the caller.
+        unsafe { string_of(self.functions.client_username, client) }
+    }
+}
+
+/// The calling thread. (Rust's own number for it costs two locked instructions, in front of every topic.)
+fn own_thread() -> libc::pthread_t {
+    // SAFETY: has no conditions.
+    unsafe { libc::pthread_self() }
+}
+
+/// # Safety
+/// `client` must be NULL or a client of this broker, and the string is gone when that client is.
+unsafe fn string_of<'a>(
+    function: Option<unsafe extern "C" fn(*const sys::mosquitto) -> *const c_char>,
+    client: *const sys::mosquitto,
+) -> Option<&'a CStr> {
+    let function = function?;
+    if client.is_null() {
+        return None;
+    }
+    // SAFETY: a client of this broker, by the caller's word.
+    let string = unsafe { function(client) };
+    // SAFETY: the broker's strings are terminated and live as long as their client.
+    (!string.is_null()).then(|| unsafe { CStr::from_ptr(string) })
+}
+
+impl Broker for Process {
+    fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+        // A new thread inherits the mask. Blocked only around its start, every signal stays with the
+        // broker's thread: one that another thread took would not wake the broker's loop.
+        let builder = thread::Builder::new().name("mosq-http-auth".to_owned());
+        // SAFETY: all zeroes is a valid sigset_t, and sigfillset and pthread_sigmask write to sets that
+        // live on this stack. The mask that was found is put back before anything else happens.
+        unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            let spawned = builder.spawn(body);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
+            spawned
+        }
+    }
+
+    fn is_broker_thread(&self) -> bool {
+        own_thread() == self.thread
+    }
+
+    fn is_2_1(&self) -> bool {
+        self.functions.complete_basic_auth.is_some()
+    }
+
+    fn is_only_copy(&self) -> bool {
+        copies::is_only_one()
+    }
+
+    fn can_wake(&self) -> bool {
+        self.is_broker_thread() && self.waker.get_or_init(Waker::prepare).is_some()
+    }
+
+    fn wake(&self) {
+        if let Some(Some(waker)) = self.waker.get() {
+            waker.wake();
+        }
+    }
+
+    fn is_session(&self, client_id: &str, connection: Connection) -> bool {
+        let (Some(client), true) = (self.functions.client, self.is_broker_thread()) else { return false };
+        let Ok(client_id) = CString::new(client_id) else { return false };
+        // SAFETY: a terminated string, on the broker's thread. What comes back is compared, not followed.
+        unsafe { client(client_id.as_ptr()) }.addr() == connection
+    }
+
+    fn complete_login(&self, client_id: &str, allow: bool) {
+        let (Some(complete), true) = (self.functions.complete_basic_auth, self.is_broker_thread()) else {
+            return;
+        };
+        let Ok(client_id) = CString::new(client_id) else { return };
+        let code = if allow { Code::SUCCESS } else { Code::AUTH };
+        // SAFETY: a terminated string, on the broker's thread; ids that are not parked are ignored.
+        unsafe { complete(client_id.as_ptr(), code.0) };
+    }
+
+    fn kick(&self, client_id: &str, username: &str) {
+        if !self.is_broker_thread() {
+            return;
+        }
+        // 2.0 would also kick a session that sleeps, and read freed memory when it expires; by username it
+        // visits connected clients only.
+        let (kick, name) = if self.is_2_1() {
+            (self.functions.kick_client_by_clientid, client_id)
+        } else {
+            (self.functions.kick_client_by_username, username)
+        };
+        let (Some(kick), Ok(name)) = (kick, CString::new(name)) else { return };
+        // SAFETY: a terminated string, on the broker's thread, and not in a callback about this client.
+        unsafe { kick(name.as_ptr(), true) };
+    }
+
+    fn look_ahead(&self, deadline: Instant, see: &mut dyn FnMut(Unread<'_>)) {
+        if self.is_broker_thread() {
+            self.sockets.lock().unwrap_or_else(PoisonError::into_inner).look(deadline, see);
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The boundary to the broker, and the only unsafe code: C in, typed requests out, codes back.
+
+mod code;
+mod entry;
+mod events;
+mod functions;
+mod os;
+#[allow(
+    dead_code,
+    missing_docs,
+    non_camel_case_types,
+    non_upper_case_globals,
+    unsafe_op_in_unsafe_fn,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks
+)]
+mod sys {
+    include!(concat!(env!("OUT_DIR"), "/broker.rs"));
+}

@@ -1,0 +1,52 @@
+//! A cheap clock, for what happens a hundred thousand times a second.
+
+use std::time::{Duration, Instant};
+
+/// How far the clock is put forward, so that what ends at a time ends a little early and not late. The kernel's
+/// coarse clock makes steps of 1 to 10 ms, and on a virtual machine sometimes a late one.
+const AHEAD: Duration = Duration::from_millis(25);
+
+/// Tells the time four times as fast as [`Instant::now`] does, and up to [`AHEAD`] too early.
+pub(in crate::ffi) struct Clock {
+    started: Instant,
+    /// The kernel's own number for that moment.
+    started_at: Duration,
+}
+
+impl Clock {
+    pub(in crate::ffi) fn start() -> Self {
+        let started = Instant::now();
+        Self { started, started_at: monotonic(libc::CLOCK_MONOTONIC) }
+    }
+
+    pub(in crate::ffi) fn now(&self) -> Instant {
+        let coarse = monotonic(libc::CLOCK_MONOTONIC_COARSE);
+        self.started + (coarse + AHEAD).saturating_sub(self.started_at)
+    }
+}
+
+/// The time by one of the two clocks that count like [`Instant`].
+fn monotonic(clock: libc::clockid_t) -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes to a struct on this stack. Both clocks exist since Linux 2.6.32, so it does not fail.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_a_little_ahead() {
+        let clock = Clock::start();
+        let mut behind = 0;
+        for _ in 0..1000 {
+            let before = Instant::now();
+            let now = clock.now();
+            assert!(now <= Instant::now() + AHEAD);
+            behind += usize::from(now < before);
+        }
+        assert!(behind < 500, "{behind} of 1000, unless this machine stands still");
+    }
+}

@@ -1,0 +1,257 @@
+//! Peeking into the sockets of the broker's clients: without taking a byte, without waiting, and without
+//! touching any other descriptor of the process.
+
+use std::ffi::c_int;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::slice;
+use std::time::Instant;
+
+use crate::broker::Unread;
+use crate::prefetch::peek::PEEKED_BYTES;
+
+/// Descriptors that are polled at once: a fraction of a millisecond.
+const CHUNK: c_int = 1024;
+
+/// A broker's listeners are among its first descriptors.
+const FIRST: c_int = 256;
+
+/// Where the last look into the sockets stopped, and what belongs to the broker.
+#[derive(Default)]
+pub(in crate::ffi) struct Sockets {
+    next: c_int,
+    /// `RLIMIT_NOFILE`: poll refuses to look at more than that at once. 0: not known yet.
+    limit: c_int,
+    /// Where this process listens.
+    listeners: Vec<End>,
+}
+
+/// An end of a socket.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Inet(SocketAddr),
+    /// By its path.
+    Unix(Vec<u8>),
+}
+
+impl End {
+    /// Whether what is accepted where this one listens has `other` for its own end.
+    fn accepts(&self, other: &End) -> bool {
+        match (self, other) {
+            (End::Inet(listener), End::Inet(other)) => {
+                let is_any = listener.ip().is_unspecified() && listener.is_ipv4() == other.is_ipv4();
+                listener.port() == other.port() && (is_any || listener.ip() == other.ip())
+            }
+            (listener, other) => listener == other,
+        }
+    }
+}
+
+impl Sockets {
+    /// Shows what waits unread in the sockets of clients, from where the last look stopped once around, but no
+    /// longer than until `deadline`.
+    pub(in crate::ffi) fn look(&mut self, deadline: Instant, mut see: impl FnMut(Unread<'_>)) {
+        if self.listeners.is_empty() {
+            self.limit = descriptor_limit();
+            self.listeners = (0..FIRST).filter(|fd| is_listening(*fd)).filter_map(own_end).collect();
+        }
+        let start = self.next;
+        let mut wrapped = false;
+        while Instant::now() < deadline {
+            let chunk = CHUNK.min(self.limit);
+            let mut polled: Vec<libc::pollfd> = (self.next..self.next.saturating_add(chunk))
+                .map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 })
+                .collect();
+            // SAFETY: the array is as long as said. A time-out of 0 never waits, and a number that is no
+            // descriptor is reported as such.
+            let ready = unsafe { libc::poll(polled.as_mut_ptr(), chunk.cast_unsigned().into(), 0) };
+            let all_free = polled.iter().all(|entry| entry.revents & libc::POLLNVAL != 0);
+            if ready < 0 || (all_free && wrapped) {
+                self.next = 0;
+                return;
+            }
+            for entry in polled
+                .iter()
+                // Reading from a broken connection would take its error away from the broker.
+                .filter(|entry| entry.revents & (libc::POLLIN | libc::POLLERR) == libc::POLLIN)
+            {
+                if Instant::now() >= deadline {
+                    self.next = entry.fd;
+                    return;
+                }
+                self.peek(entry.fd, &mut see);
+            }
+            if all_free {
+                // Descriptors are given out from the lowest: behind a gap this long there are no more.
+                self.next = 0;
+                wrapped = true;
+            } else {
+                self.next = self.next.saturating_add(chunk);
+            }
+            if wrapped && self.next >= start {
+                return;
+            }
+        }
+    }
+
+    fn peek(&self, fd: c_int, see: &mut impl FnMut(Unread<'_>)) {
+        let Some((listener, peer)) = self.accepted(fd) else { return };
+        let mut bytes = [0u8; PEEKED_BYTES];
+        // SAFETY: the buffer is as long as said; the flags keep the bytes in the socket and never wait.
+        let length = unsafe {
+            libc::recv(fd, bytes.as_mut_ptr().cast(), bytes.len(), libc::MSG_PEEK | libc::MSG_DONTWAIT)
+        };
+        if let Ok(length) = usize::try_from(length)
+            && length > 0
+        {
+            see(Unread { listener, connection: cookie(fd), peer, bytes: &bytes[..length] });
+        }
+    }
+
+    /// For a client's socket, which is one that a listener has accepted: which of them, and the address at the other
+    /// end. The API's and bridges' connections begin elsewhere.
+    fn accepted(&self, fd: c_int) -> Option<(u16, Option<IpAddr>)> {
+        let own = own_end(fd)?;
+        let listener = self.listeners.iter().position(|listener| listener.accepts(&own))?;
+        let is_stream = option(fd, libc::SO_TYPE).map(c_int::from_ne_bytes) == Some(libc::SOCK_STREAM);
+        // What listens has no other end.
+        let (peer, _) = name_of(fd, libc::getpeername).filter(|_| is_stream)?;
+        Some((u16::try_from(listener).ok()?, inet(&peer).map(|peer| peer.ip())))
+    }
+}
+
+fn descriptor_limit() -> c_int {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes to a struct on this stack.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    let current = c_int::try_from(limit.rlim_cur).unwrap_or(c_int::MAX);
+    if result == 0 { current.max(1) } else { FIRST }
+}
+
+fn is_listening(fd: c_int) -> bool {
+    option(fd, libc::SO_ACCEPTCONN).map(c_int::from_ne_bytes).is_some_and(|value| value != 0)
+}
+
+/// The kernel's own number for a socket, which it gives to no other as long as it runs (Linux 4.12).
+fn cookie(fd: c_int) -> Option<u64> {
+    option(fd, libc::SO_COOKIE).map(u64::from_ne_bytes)
+}
+
+/// What the system keeps with a socket, or `None` if this is none.
+fn option<const BYTES: usize>(fd: c_int, name: c_int) -> Option<[u8; BYTES]> {
+    let mut value = [0; BYTES];
+    let mut length = BYTES as libc::socklen_t;
+    // SAFETY: value and length live on this stack and fit together.
+    let result =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, value.as_mut_ptr().cast(), &raw mut length) };
+    (result == 0).then_some(value)
+}
+
+/// Where a socket is bound. `None` for an unnamed one, and for what is no socket.
+fn own_end(fd: c_int) -> Option<End> {
+    let (address, length) = name_of(fd, libc::getsockname)?;
+    if c_int::from(address.ss_family) != libc::AF_UNIX {
+        return inet(&address).map(End::Inet);
+    }
+    let bytes = (&raw const address).cast::<u8>();
+    let length = size_of_val(&address).min(length as usize);
+    // SAFETY: the address is as long as that.
+    let path = unsafe { slice::from_raw_parts(bytes, length) }.get(size_of::<libc::sa_family_t>()..)?;
+    (!path.is_empty()).then(|| End::Unix(path.to_vec()))
+}
+
+type NameCall = unsafe extern "C" fn(c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> c_int;
+
+fn name_of(fd: c_int, call: NameCall) -> Option<(libc::sockaddr_storage, libc::socklen_t)> {
+    // SAFETY: all zeroes is a valid sockaddr_storage, which has room for every address; what is no socket is
+    // an error.
+    unsafe {
+        let mut address: libc::sockaddr_storage = std::mem::zeroed();
+        let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        (call(fd, (&raw mut address).cast(), &raw mut length) == 0).then_some((address, length))
+    }
+}
+
+fn inet(address: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match c_int::from(address.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: an address of this family is a sockaddr_in, and a sockaddr_storage is aligned for it.
+            let v4 = unsafe { &*(&raw const *address).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddr::new(IpAddr::V4(ip), u16::from_be(v4.sin_port)))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, with sockaddr_in6.
+            let v6 = unsafe { &*(&raw const *address).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            Some(SocketAddr::new(IpAddr::V6(ip), u16::from_be(v6.sin6_port)))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    /// A look that knows these listeners.
+    fn sockets(listeners: &[&dyn AsRawFd]) -> Sockets {
+        let listeners = listeners.iter().map(|it| own_end(it.as_raw_fd()).expect("an end")).collect();
+        Sockets { listeners, ..Sockets::default() }
+    }
+
+    fn listener(sockets: &Sockets, socket: &dyn AsRawFd) -> Option<u16> {
+        sockets.accepted(socket.as_raw_fd()).map(|(listener, _)| listener)
+    }
+
+    fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
+        let client = TcpStream::connect(listener.local_addr().expect("address")).expect("connection");
+        (client, listener.accept().expect("accepted").0)
+    }
+
+    #[test]
+    fn what_a_listener_has_accepted_is_a_clients() {
+        let all = TcpListener::bind("0.0.0.0:0").expect("port");
+        let one = TcpListener::bind("127.0.0.1:0").expect("port");
+        let sockets = sockets(&[&all, &one]);
+        for (n, listening) in [&all, &one].into_iter().enumerate() {
+            let (client, accepted) = pair(listening);
+            assert_eq!(listener(&sockets, &accepted), u16::try_from(n).ok());
+            assert_eq!(listener(&sockets, &client), None);
+        }
+        assert_eq!((listener(&sockets, &all), listener(&sockets, &one)), (None, None));
+    }
+
+    #[test]
+    fn a_port_alone_makes_no_client() {
+        let listening = TcpListener::bind("127.0.0.1:0").expect("port");
+        let port = listening.local_addr().expect("address").port();
+        let sockets = sockets(&[&listening]);
+        let datagrams = UdpSocket::bind(("127.0.0.1", port)).expect("the same port of UDP");
+        datagrams.connect("127.0.0.1:9").expect("UDP");
+        assert_eq!(listener(&sockets, &datagrams), None);
+        // The same port of another address.
+        let elsewhere = TcpListener::bind(("127.0.0.2", port)).expect("port");
+        let (_client, accepted) = pair(&elsewhere);
+        assert_eq!(listener(&sockets, &accepted), None);
+    }
+
+    #[test]
+    fn a_unix_socket_is_known_by_its_path() {
+        let folder = tempfile::tempdir().expect("folder");
+        let listen = |name| UnixListener::bind(folder.path().join(name)).expect("socket");
+        let (own, other) = (listen("own"), listen("other"));
+        let sockets = sockets(&[&own]);
+        let connect = |name| UnixStream::connect(folder.path().join(name)).expect("connection");
+        let (_clients, accepted) = ([connect("own"), connect("other")], [own.accept(), other.accept()]);
+        let accepted = accepted.map(|accepted| accepted.expect("accepted").0);
+        assert_eq!(accepted.each_ref().map(|socket| listener(&sockets, socket)), [Some(0), None]);
+        // Neither a pair of sockets without a name nor one that is not bound to anything.
+        let (left, _right) = UnixStream::pair().expect("pair");
+        let unbound =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("socket");
+        assert_eq!((listener(&sockets, &left), listener(&sockets, &unbound)), (None, None));
+    }
+}

@@ -1,0 +1,81 @@
+//! Waking the broker's loop: it waits in epoll_wait(2), which returns early when its thread handles a
+//! signal, and comes round to its tick. (Neither plugin interface nor loop has another way in.)
+
+use std::ffi::c_int;
+use std::ptr;
+use std::sync::{Mutex, PoisonError};
+
+/// Resized terminals mean nothing to a broker. Signals have numbers by which some software in the same
+/// process may want them (Go's runtime takes SIGURG, profilers SIGPROF); this one nobody does, several in
+/// a row are delivered as one, and by default it is ignored, so that one too many never kills.
+const SIGNAL: c_int = libc::SIGWINCH;
+
+/// How many instances of the plugin use the handler: it belongs to the process.
+static USERS: Mutex<usize> = Mutex::new(0);
+
+/// The right to wake the thread that prepared it.
+pub(in crate::ffi) struct Waker {
+    thread: libc::pthread_t,
+}
+
+// SAFETY: a pthread_t is a number that names a thread, and the thread named is the broker's main thread,
+// which outlives everything here.
+unsafe impl Send for Waker {}
+// SAFETY: as above; pthread_kill may be called from any thread.
+unsafe impl Sync for Waker {}
+
+/// Being run is all it is for: that ends the wait.
+extern "C" fn woken(_: c_int) {}
+
+impl Waker {
+    /// Prepares to wake the calling thread, unless somebody else in this process handles the signal.
+    pub(in crate::ffi) fn prepare() -> Option<Self> {
+        let mut users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
+        match handler() {
+            libc::SIG_DFL | libc::SIG_IGN => set_handler(woken as *const () as libc::sighandler_t)?,
+            own if own == woken as *const () as libc::sighandler_t => {}
+            _ => return None,
+        }
+        *users += 1;
+        // SAFETY: has no conditions.
+        Some(Self { thread: unsafe { libc::pthread_self() } })
+    }
+
+    pub(in crate::ffi) fn wake(&self) {
+        // SAFETY: the thread exists as long as the process.
+        unsafe { libc::pthread_kill(self.thread, SIGNAL) };
+    }
+}
+
+impl Drop for Waker {
+    fn drop(&mut self) {
+        let mut users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
+        *users -= 1;
+        // Unless somebody has taken the signal over since.
+        if *users == 0 && handler() == woken as *const () as libc::sighandler_t {
+            set_handler(libc::SIG_IGN);
+        }
+    }
+}
+
+/// Who handles the signal now.
+fn handler() -> libc::sighandler_t {
+    // SAFETY: all zeroes is a valid sigaction, and it is only written to.
+    unsafe {
+        let mut current: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(SIGNAL, ptr::null(), &raw mut current);
+        current.sa_sigaction
+    }
+}
+
+fn set_handler(handler: libc::sighandler_t) -> Option<()> {
+    // SAFETY: all zeroes is a valid sigaction with an empty mask, and the handler is a function that does
+    // nothing, or SIG_IGN. System calls other than the loop's wait are restarted.
+    let result = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigaction(SIGNAL, &raw const action, ptr::null_mut())
+    };
+    (result == 0).then_some(())
+}

@@ -1,0 +1,164 @@
+//! Fingerprints: what the cache knows a question by.
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::question::Question;
+
+/// 128 bits of keyed hash. Without the process's key it tells nothing about the question.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint(u64, u64);
+
+/// Short, and no use to whoever reads a log.
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(..)")
+    }
+}
+
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0);
+    }
+}
+
+/// For tables keyed by fingerprints: those are hashes already, and keyed ones; hashing them again would
+/// only cost time.
+pub type AlreadyHashed = BuildHasherDefault<Identity>;
+
+/// The hasher behind [`AlreadyHashed`]: what is written is the hash.
+#[derive(Default)]
+pub struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+/// Makes fingerprints with a key that is drawn at start and never leaves the process.
+///
+/// SipHash-1-3 with 128 bits of output: a keyed function, so that nobody who does not know the key can
+/// look for two questions with one fingerprint; at 128 bits they do not meet by chance either.
+#[derive(Clone, Copy)]
+pub struct Fingerprinter(SipHasher13);
+
+impl Fingerprinter {
+    /// A fingerprinter with this key.
+    pub fn with_key(key: &[u8; 16]) -> Self {
+        Self(SipHasher13::new_with_key(key))
+    }
+
+    /// The fingerprint of a question: every field of the request, and which question it is.
+    pub fn question(&self, question: &Question<'_>) -> Fingerprint {
+        match *question {
+            Question::Connect { username, password } => self.credentials(username, password.as_bytes()),
+            Question::Access { username, client_id, topic, access } => {
+                self.fields(access as u8, [username.as_bytes(), client_id.as_bytes(), topic.as_bytes()])
+            }
+        }
+    }
+
+    /// The fingerprint of whoever a question is about. Often all devices have one username: where there is a
+    /// client id, it tells them apart.
+    pub fn client(&self, question: &Question<'_>) -> Fingerprint {
+        let (username, client_id) = match *question {
+            Question::Connect { username, .. } => (username, ""),
+            Question::Access { username, client_id, .. } => (username, client_id),
+        };
+        self.fields(b'w', [username.as_bytes(), client_id.as_bytes()])
+    }
+
+    /// The fingerprint of a username and a password, which need be no text to be compared. Where it is, this
+    /// is that of the question about them.
+    pub fn credentials(&self, username: &str, password: &[u8]) -> Fingerprint {
+        self.fields(b'c', [username.as_bytes(), password])
+    }
+
+    /// The fingerprint of up to three fields in a domain of their own. The lengths go first, so that no two
+    /// lists of fields read the same however they are cut.
+    pub fn fields<const N: usize>(&self, domain: u8, fields: [&[u8]; N]) -> Fingerprint {
+        const { assert!(N <= 3) };
+        let mut hasher = self.0;
+        // In one word, as hashing takes longer for each: 16 bits are what MQTT has for the length of a string.
+        // All of them set say that the length stands before its field.
+        let in_head = |field: &[u8]| u16::try_from(field.len()).unwrap_or(u16::MAX);
+        let lengths = fields.iter().rev().fold(0, |head, field| head << 16 | u64::from(in_head(field)));
+        hasher.write_u64(lengths << 8 | u64::from(domain));
+        for field in fields {
+            if in_head(field) == u16::MAX {
+                hasher.write_u64(field.len() as u64);
+            }
+            hasher.write(field);
+        }
+        let hash = hasher.finish128();
+        Fingerprint(hash.h1, hash.h2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::question::Access;
+    use std::collections::HashMap;
+
+    const KEY: [u8; 16] = *b"0123456789abcdef";
+
+    #[test]
+    fn every_cutting_of_the_same_text_stays_apart() {
+        let keys = Fingerprinter::with_key(&KEY);
+        let text = "a-b-c";
+        let mut seen = HashMap::new();
+        let mut note = |fingerprint: Fingerprint, what: String| {
+            if let Some(other) = seen.insert(fingerprint, what.clone()) {
+                panic!("{what} and {other} share a fingerprint");
+            }
+        };
+        for i in 0..=text.len() {
+            let (username, password) = text.split_at(i);
+            note(keys.question(&Question::Connect { username, password }), format!("{username}|{password}"));
+            for j in 0..=password.len() {
+                let (client_id, topic) = password.split_at(j);
+                for access in [Access::Read, Access::Write, Access::Subscribe] {
+                    note(
+                        keys.question(&Question::Access { username, client_id, topic, access }),
+                        format!("{username}|{client_id}|{topic}|{access}"),
+                    );
+                }
+            }
+        }
+        // The dash of the predecessor's cache: `a-b` with `c` opened for `a` with `b-c`.
+        let connect = |username, password| keys.question(&Question::Connect { username, password });
+        assert!(connect("a-b", "c") != connect("a", "b-c"));
+    }
+
+    #[test]
+    fn fields_of_any_length_stay_apart() {
+        let keys = Fingerprinter::with_key(&KEY);
+        let long = usize::from(u16::MAX);
+        let bytes = vec![0; 2 * long + 40];
+        let mut seen = HashMap::new();
+        for total in [long, long + 9, 2 * long + 40] {
+            for first in (0..20).chain(long - 20..=long + 20).filter(|first| *first <= total) {
+                let fields = [&bytes[..first], &bytes[first..total]];
+                assert_eq!(seen.insert(keys.fields(b't', fields), (first, total)), None);
+            }
+        }
+    }
+
+    #[test]
+    fn another_key_gives_other_fingerprints() {
+        let question = Question::Connect { username: "u", password: "p" };
+        let other = Fingerprinter::with_key(b"fedcba9876543210");
+        assert!(Fingerprinter::with_key(&KEY).question(&question) != other.question(&question));
+    }
+}

@@ -1,0 +1,250 @@
+//! From options to a plugin that can work: files, keys, and what to say about it all.
+use std::collections::HashSet;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ask::http::{Target, TargetError};
+use crate::broker::Broker;
+use crate::config::{AuthMode, BrokerOptions, Config, ConfigError, shown_url};
+use crate::local::{self, AclFile, LocalError, Placeholders, Users};
+use crate::log::{Level, Log};
+
+/// Why the plugin cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// An option is wrong.
+    Config(ConfigError),
+    /// The local users or their rules cannot be read; the option that named them.
+    Local(String, LocalError),
+    /// The way to the API cannot be set up.
+    Target(TargetError),
+    /// `auth_mode delayed` on a broker that cannot let clients wait.
+    CannotDelay,
+    /// `auth_mode delayed` beside another copy of the plugin, which may have clients wait under the same ids.
+    NotOnlyCopy,
+    /// The system gives no random numbers, so there is no key for the cache.
+    NoRandomness,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Config(error) => write!(f, "{error}"),
+            StartError::Local(option, error) => write!(f, "{option}: {error}"),
+            StartError::Target(error) => write!(f, "{error}"),
+            StartError::CannotDelay => f.write_str(
+                "plugin_opt_auth_mode: found \"delayed\", but clients cannot wait beside the loop of this \
+                 broker; expected Mosquitto 2.1 or later, or auto or blocking",
+            ),
+            StartError::NotOnlyCopy => f.write_str(
+                "plugin_opt_auth_mode: found \"delayed\", but another copy of the plugin's file is loaded, and neither \
+                 knows whom the other lets wait; expected one file for all listeners, or auto or blocking",
+            ),
+            StartError::NoRandomness => f.write_str("the system gives no random numbers for the cache's key"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<ConfigError> for StartError {
+    fn from(error: ConfigError) -> Self {
+        StartError::Config(error)
+    }
+}
+
+impl From<TargetError> for StartError {
+    fn from(error: TargetError) -> Self {
+        StartError::Target(error)
+    }
+}
+
+/// Who waits while the API decides about a login, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// The broker, since it knows no other way.
+    BlockingBroker,
+    /// The broker, since the operator wants it so.
+    BlockingByOption,
+    /// The broker, since another copy of the plugin may have clients wait under the same ids: its answers would let
+    /// in those that wait here.
+    BlockingBesideCopy,
+    /// The client. Whether the broker's loop can be woken for it.
+    Delayed { wakes: bool },
+}
+
+impl Mode {
+    pub(super) fn choose(wanted: AuthMode, host: &dyn Broker) -> Result<Self, StartError> {
+        match (wanted, host.is_2_1()) {
+            (AuthMode::Delayed, false) => Err(StartError::CannotDelay),
+            (AuthMode::Auto, false) => Ok(Mode::BlockingBroker),
+            (AuthMode::Blocking, _) => Ok(Mode::BlockingByOption),
+            (AuthMode::Delayed, true) if !host.is_only_copy() => Err(StartError::NotOnlyCopy),
+            (AuthMode::Auto, true) if !host.is_only_copy() => Ok(Mode::BlockingBesideCopy),
+            (AuthMode::Auto | AuthMode::Delayed, true) => Ok(Mode::Delayed { wakes: host.can_wake() }),
+        }
+    }
+
+    fn describe(self, config: &Config) -> String {
+        let (timeout, requests) = (config.timeout, config.max_requests);
+        match self {
+            Mode::BlockingBroker => format!(
+                "Logins in blocking mode, since Mosquitto 2.0 knows no other: the broker waits for each login that must \
+                 be asked, at most {timeout:?}."
+            ),
+            Mode::BlockingByOption => format!(
+                "Logins in blocking mode, as plugin_opt_auth_mode says: the broker waits for each login that must be \
+                 asked, at most {timeout:?}."
+            ),
+            Mode::BlockingBesideCopy => format!(
+                "Logins in blocking mode, since another copy of the plugin's file is loaded, and neither knows whom the \
+                 other lets wait (load one file for all listeners): the broker waits for each login that must be asked, \
+                 at most {timeout:?}."
+            ),
+            Mode::Delayed { wakes: true } => format!(
+                "Logins in delayed mode: clients wait beside the broker's loop while up to {requests} logins are asked at \
+                 once, at most {timeout:?} each."
+            ),
+            Mode::Delayed { wakes: false } => format!(
+                "Logins in delayed mode: clients wait beside the broker's loop while up to {requests} logins are asked at \
+                 once, at most {timeout:?} each. Something else in this process handles SIGWINCH, so answers \
+                 wait for the loop to come round, up to 100ms."
+            ),
+        }
+    }
+
+    pub(super) fn delays(self) -> bool {
+        matches!(self, Mode::Delayed { .. })
+    }
+}
+
+pub(super) fn one(error: impl Into<StartError>) -> Vec<StartError> {
+    vec![error.into()]
+}
+
+pub(super) fn each(errors: Vec<ConfigError>) -> Vec<StartError> {
+    errors.into_iter().map(StartError::from).collect()
+}
+
+/// Everything that a reload swaps, apart from the way to the API.
+pub(super) struct Loaded {
+    pub(super) config: Arc<Config>,
+    /// Local users.
+    pub(super) users: Users,
+    /// Their topic rules; `None`: they may do everything.
+    pub(super) acl: Option<AclFile>,
+    /// Local users that are new since the files were read before, or have another hash.
+    pub(super) changed: HashSet<String>,
+}
+
+impl Loaded {
+    /// Reads options and all the files they name, wholly or not at all.
+    pub(super) fn read(
+        options: &BrokerOptions,
+        before: Option<&Self>,
+        is_2_1: bool,
+        log: &Arc<Log>,
+    ) -> Result<(Self, Target), Vec<StartError>> {
+        let (config, in_both) = Config::read(options).map_err(each)?;
+        let config = Arc::new(config);
+        let (users, acl, target) =
+            match (read_users(&config), read_acl(&config, is_2_1), Target::new(&config, log)) {
+                (Ok(users), Ok(acl), Ok(target)) => (users, acl, target),
+                (users, acl, target) => {
+                    let target = target.err().map(StartError::from);
+                    return Err([users.err(), acl.err(), target].into_iter().flatten().collect());
+                }
+            };
+        for name in in_both {
+            log.trouble(&format!(
+                "{name} is set in mosquitto.conf and in the configuration file: the one in mosquitto.conf counts."
+            ));
+        }
+        let secrets = [&config.password_file, &config.header_file, &config.tls_key_file, &config.config_file];
+        for path in secrets.into_iter().flatten().filter(|path| local::is_world_readable(path)) {
+            log.trouble(&format!(
+                "{} can be read by everybody on this machine; chmod 640 it.",
+                path.display()
+            ));
+        }
+        if config.tls_insecure {
+            log.trouble("tls_insecure is true: anybody on the way can pose as the API and let clients in.");
+        }
+        let changed = before.map(|before| users.changed_since(&before.users)).unwrap_or_default();
+        Ok((Self { config, users, acl, changed }, target))
+    }
+}
+
+fn read_users(config: &Config) -> Result<Users, StartError> {
+    let in_file = |error| StartError::Local(config.called("password_file"), error);
+    let mut users = match &config.password_file {
+        None => Users::default(),
+        Some(path) => Users::parse(&local::read(path).map_err(in_file)?, &source(path)).map_err(in_file)?,
+    };
+    for entry in &config.users {
+        users
+            .insert_inline(entry, "the option's value")
+            .map_err(|error| StartError::Local(config.called("user"), error))?;
+    }
+    Ok(users)
+}
+
+fn read_acl(config: &Config, is_2_1: bool) -> Result<Option<AclFile>, StartError> {
+    let in_file = |error| StartError::Local(config.called("acl_file"), error);
+    let Some(path) = &config.acl_file else { return Ok(None) };
+    let placeholders = if is_2_1 { Placeholders::WholeLevels } else { Placeholders::Anywhere };
+    let text = local::read(path).map_err(in_file)?;
+    AclFile::parse(&text, &source(path), placeholders).map(Some).map_err(in_file)
+}
+
+fn source(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Says in the log what is going to happen.
+pub(super) fn introduce(loaded: &Loaded, mode: Mode, is_2_1: bool, log: &Log) {
+    let config = &*loaded.config;
+    log.write(
+        Level::Notice,
+        format!(
+            "Version {} on Mosquitto {}: {}.",
+            env!("CARGO_PKG_VERSION"),
+            if is_2_1 { "2.1 or later" } else { "2.0" },
+            what_is_asked(loaded),
+        ),
+    );
+    log.write(
+        Level::Notice,
+        format!(
+            "{} Remembers up to {} allows and as many denies (logins {}, topics {}, denies {}).",
+            mode.describe(config),
+            config.cache_size,
+            shown(config.auth_cache_ttl),
+            shown(config.acl_cache_ttl),
+            shown(config.deny_cache_ttl)
+        ),
+    );
+}
+
+/// Who decides about what.
+pub(super) fn what_is_asked(loaded: &Loaded) -> String {
+    let asked = |urls: &[reqwest::Url], otherwise: &str| match urls {
+        [] => otherwise.to_owned(),
+        urls => urls.iter().map(shown_url).collect::<Vec<_>>().join(" then "),
+    };
+    let only_local = "only local users are decided";
+    let topics_otherwise = if loaded.acl.is_some() { only_local } else { "not checked" };
+    format!(
+        "logins: {}; topics: {}; local users: {}",
+        asked(&loaded.config.auth_urls, only_local),
+        asked(&loaded.config.acl_urls, topics_otherwise),
+        loaded.users.len(),
+    )
+}
+
+/// A time in which something is remembered.
+fn shown(lifetime: Duration) -> String {
+    if lifetime.is_zero() { "not".to_owned() } else { format!("{lifetime:?}") }
+}

@@ -1,0 +1,556 @@
+//! Who listens to which topics: learnt from the SUBSCRIBE checks, so that the READ questions of one message
+//! can be asked side by side before the broker asks them one by one. Whom the broker then does not ask about,
+//! time after time, is taken for gone: not every session ends with an event.
+use std::collections::hash_map::{Entry, RandomState};
+use std::collections::{BTreeSet, HashMap};
+use std::hash::BuildHasher;
+use std::ops::{ControlFlow, RangeInclusive};
+use std::time::{Duration, Instant};
+
+use crate::fingerprint::AlreadyHashed;
+use crate::topic::MAX_SEPARATORS;
+
+/// What all subscriptions may cost at once, in bytes: some 700,000. Beyond, somebody is forgotten, and READ checks
+/// about it are asked one by one as they come.
+const BOUND: usize = 256 << 20;
+
+/// Those of one client may take one part in so many of that: some ten thousand. Nobody gets all the room, and taking
+/// them away when the client goes does not take long.
+const CLIENT_SHARE: usize = 64;
+
+/// The cost of one subscription, of each level of its filter as if no other began alike, and of a client besides
+/// its names: what they take at worst, when the tables have just grown (`tests/memory.rs`).
+const SUBSCRIPTION: usize = 96;
+const LEVEL: usize = 60;
+const SUBSCRIBER: usize = 208;
+
+/// Levels of a filter.
+const LEVELS: usize = MAX_SEPARATORS + 1;
+
+/// Places that are looked at for one message. Few filters match one topic, unless somebody wants to see how long
+/// that takes.
+const VISITS: usize = 10_000;
+
+/// How much doubt about a subscriber there is when it is taken for gone: three messages that it should have got,
+/// or many that it might have.
+const GONE: u8 = 3 * SHOULD;
+const SHOULD: u8 = 16;
+const MIGHT: u8 = 1;
+
+/// Doubt grows once in this time. The receivers of a QoS 2 message are asked about a little later.
+const DOUBT_EVERY: Duration = Duration::from_secs(1);
+
+/// What a level of filters or a client is known by: a keyed hash. Two that meet by chance cost questions in vain.
+type Id = u64;
+
+/// The place above all first levels.
+const ROOT: Id = 0;
+
+/// A client that has subscribed to something.
+#[derive(Debug)]
+struct Subscriber {
+    client_id: Box<str>,
+    username: Box<str>,
+    cost: usize,
+    doubt: u8,
+    /// When the broker asked about it, or the doubt grew.
+    at: Instant,
+}
+
+/// A level of the filters that begin alike.
+#[derive(Debug)]
+struct Level {
+    above: Id,
+    depth: u8,
+    /// Subscriptions that end here, and levels below.
+    uses: u32,
+}
+
+/// Somebody who listens to a topic.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a> {
+    /// Its client id.
+    pub client_id: &'a str,
+    /// Its username.
+    pub username: &'a str,
+    /// For [`Subscriptions::expect`].
+    pub expected: Expected,
+}
+
+/// A reader about whom the broker is going to ask, maybe.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected {
+    subscriber: Id,
+    is_shared: bool,
+}
+
+/// Filters and their subscribers, as a tree of levels.
+#[derive(Debug)]
+pub struct Subscriptions {
+    bound: usize,
+    ids: RandomState,
+    levels: HashMap<Id, Level, AlreadyHashed>,
+    subscribers: HashMap<Id, Subscriber, AlreadyHashed>,
+    /// Each subscription: the last level of its filter, the subscriber, and whether with others in a group.
+    by_level: BTreeSet<(Id, Id, bool)>,
+    /// The same the other way round.
+    by_subscriber: BTreeSet<(Id, Id, bool)>,
+    cost: usize,
+}
+
+impl Default for Subscriptions {
+    fn default() -> Self {
+        Self::bounded(BOUND)
+    }
+}
+
+impl Subscriptions {
+    fn bounded(bound: usize) -> Self {
+        Self {
+            bound,
+            ids: RandomState::default(),
+            levels: HashMap::default(),
+            subscribers: HashMap::default(),
+            by_level: BTreeSet::default(),
+            by_subscriber: BTreeSet::default(),
+            cost: 0,
+        }
+    }
+
+    /// Notes a subscription. A client that comes with another username is another one.
+    pub fn add(&mut self, client_id: &str, username: &str, filter: &str, now: Instant) {
+        let subscriber = self.subscriber(client_id);
+        if self.subscribers.get(&subscriber).is_some_and(|known| &*known.username != username) {
+            self.forget(subscriber);
+        }
+        let (path, is_shared) = self.path(filter);
+        let (Some(&last), true) = (path.last(), path.len() <= LEVELS) else { return };
+        if self.by_level.contains(&(last, subscriber, is_shared)) {
+            return;
+        }
+        let names = SUBSCRIBER + client_id.len() + username.len();
+        let cost = cost(path.len());
+        if self.subscribers.get(&subscriber).map_or(names, |known| known.cost) + cost
+            > self.bound / CLIENT_SHARE
+        {
+            return;
+        }
+        while self.cost + names + cost > self.bound {
+            self.forget_somebody(last);
+        }
+        let known = self.subscribers.entry(subscriber).or_insert_with(|| {
+            self.cost += names;
+            Subscriber {
+                client_id: client_id.into(),
+                username: username.into(),
+                cost: names,
+                doubt: 0,
+                at: now,
+            }
+        });
+        known.cost += cost;
+        self.cost += cost;
+        let mut above = ROOT;
+        for (id, depth) in path.into_iter().zip(1..) {
+            if let Entry::Vacant(vacant) = self.levels.entry(id) {
+                vacant.insert(Level { above, depth, uses: 0 });
+                self.use_level(above);
+            }
+            above = id;
+        }
+        self.use_level(last);
+        self.by_level.insert((last, subscriber, is_shared));
+        self.by_subscriber.insert((subscriber, last, is_shared));
+    }
+
+    /// Forgets a subscription.
+    pub fn remove(&mut self, client_id: &str, filter: &str) {
+        let subscriber = self.subscriber(client_id);
+        let (path, is_shared) = self.path(filter);
+        let Some(&last) = path.last() else { return };
+        self.unsubscribe(subscriber, last, is_shared);
+        if self.by_subscriber.range(all_of(subscriber)).next().is_none() {
+            self.forget(subscriber);
+        }
+    }
+
+    /// Forgets all subscriptions of a client.
+    pub fn remove_client(&mut self, client_id: &str) {
+        self.forget(self.subscriber(client_id));
+    }
+
+    /// Calls `tell` with everybody who listens to a topic, some maybe twice, until it has enough.
+    pub fn listeners(&self, topic: &str, mut tell: impl FnMut(Reader<'_>) -> ControlFlow<()>) {
+        // One level more than there can be tells a topic that is longer than any filter.
+        let levels: Vec<&str> = topic.split('/').take(LEVELS + 1).collect();
+        // Wildcards at the start do not match topics that start with $ (MQTT 5.0, section 4.7.2).
+        let _ = self.visit(ROOT, &levels, !topic.starts_with('$'), &mut VISITS.clone(), &mut tell);
+    }
+
+    /// Whoever was just asked about ahead: the broker is going to ask about them, each of them if this message
+    /// `surely` goes out now, unless they are gone.
+    pub fn expect(&mut self, reader: Expected, surely: bool, now: Instant) {
+        let Some(subscriber) = self.subscribers.get_mut(&reader.subscriber) else { return };
+        if now.saturating_duration_since(subscriber.at) < DOUBT_EVERY {
+            return;
+        }
+        subscriber.at = now;
+        // Of a group the broker asks about one.
+        subscriber.doubt += if surely && !reader.is_shared { SHOULD } else { MIGHT };
+        if subscriber.doubt >= GONE {
+            self.forget(reader.subscriber);
+        }
+    }
+
+    /// The broker has asked whether a client may read something: it is there.
+    pub fn is_there(&mut self, client_id: &str, now: Instant) {
+        let id = self.subscriber(client_id);
+        if let Some(subscriber) = self.subscribers.get_mut(&id) {
+            (subscriber.doubt, subscriber.at) = (0, now);
+        }
+    }
+
+    /// How many subscriptions are known.
+    pub fn len(&self) -> usize {
+        self.by_level.len()
+    }
+
+    /// What they are charged, in bytes: at least what they take.
+    pub fn charged(&self) -> usize {
+        self.cost
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.by_level.is_empty()
+    }
+
+    fn visit(
+        &self,
+        id: Id,
+        topic: &[&str],
+        wildcards: bool,
+        visits: &mut usize,
+        tell: &mut dyn FnMut(Reader<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if *visits == 0 {
+            return ControlFlow::Break(());
+        }
+        *visits -= 1;
+        let below = |level: &str| {
+            let id = self.below(id, level);
+            self.levels.contains_key(&id).then_some(id)
+        };
+        if wildcards && let Some(rest) = below("#") {
+            self.tell(rest, tell)?;
+        }
+        let Some((level, deeper)) = topic.split_first() else { return self.tell(id, tell) };
+        if let Some(exact) = below(level) {
+            self.visit(exact, deeper, true, visits, tell)?;
+        }
+        if wildcards && let Some(any) = below("+") {
+            self.visit(any, deeper, true, visits, tell)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn tell(&self, id: Id, tell: &mut dyn FnMut(Reader<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+        for &(_, subscriber, is_shared) in self.by_level.range(all_of(id)) {
+            if let Some(Subscriber { client_id, username, .. }) = self.subscribers.get(&subscriber) {
+                tell(Reader { client_id, username, expected: Expected { subscriber, is_shared } })?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn subscriber(&self, client_id: &str) -> Id {
+        self.ids.hash_one(client_id)
+    }
+
+    fn below(&self, above: Id, level: &str) -> Id {
+        self.ids.hash_one((above, level))
+    }
+
+    /// The levels of a filter, from the first to the last, and whether it is that of a shared subscription:
+    /// `$share/group/filter` is what comes behind (MQTT 5.0, section 4.8.2).
+    fn path(&self, filter: &str) -> (Vec<Id>, bool) {
+        let behind_group = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+        let levels = behind_group.map_or(filter, |(_, behind)| behind).split('/').take(LEVELS + 1);
+        let path = levels.scan(ROOT, |id, level| {
+            *id = self.below(*id, level);
+            Some(*id)
+        });
+        (path.collect(), behind_group.is_some())
+    }
+
+    fn use_level(&mut self, id: Id) {
+        if let Some(level) = self.levels.get_mut(&id) {
+            level.uses += 1;
+        }
+    }
+
+    /// Takes away one use of a level. Without any, it goes, and so may those above.
+    fn release(&mut self, mut id: Id) {
+        while let Entry::Occupied(mut level) = self.levels.entry(id) {
+            level.get_mut().uses -= 1;
+            if level.get().uses > 0 {
+                return;
+            }
+            id = level.remove().above;
+        }
+    }
+
+    fn unsubscribe(&mut self, subscriber: Id, last: Id, is_shared: bool) {
+        if !self.by_level.remove(&(last, subscriber, is_shared)) {
+            return;
+        }
+        self.by_subscriber.remove(&(subscriber, last, is_shared));
+        let depth = self.levels.get(&last).map_or(0, |level| usize::from(level.depth));
+        if let Some(known) = self.subscribers.get_mut(&subscriber) {
+            known.cost -= cost(depth);
+            self.cost -= cost(depth);
+        }
+        self.release(last);
+    }
+
+    fn forget(&mut self, subscriber: Id) {
+        let all: Vec<_> = self.by_subscriber.range(all_of(subscriber)).copied().collect();
+        for (_, last, is_shared) in all {
+            self.unsubscribe(subscriber, last, is_shared);
+        }
+        if let Some(forgotten) = self.subscribers.remove(&subscriber) {
+            self.cost -= forgotten.cost;
+        }
+    }
+
+    /// Makes room. Ids are as good as drawn by lot, so whoever has most filters is likeliest to go.
+    fn forget_somebody(&mut self, lot: Id) {
+        let mut behind = self.by_level.range((lot, 0, false)..);
+        if let Some(&(_, subscriber, _)) = behind.next().or_else(|| self.by_level.first()) {
+            self.forget(subscriber);
+        }
+    }
+}
+
+/// The subscriptions of one level, or of one subscriber.
+fn all_of(id: Id) -> RangeInclusive<(Id, Id, bool)> {
+    (id, Id::MIN, false)..=(id, Id::MAX, true)
+}
+
+/// What a subscription costs, by the levels of its filter.
+fn cost(levels: usize) -> usize {
+    SUBSCRIPTION + levels * LEVEL
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic;
+    use proptest::prelude::*;
+
+    fn listeners(subscriptions: &Subscriptions, topic: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        subscriptions.listeners(topic, |reader| {
+            found.push(reader.client_id.to_owned());
+            ControlFlow::Continue(())
+        });
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    fn subscribe(subscriptions: &mut Subscriptions, client_id: &str, filter: &str) {
+        subscriptions.add(client_id, "u", filter, Instant::now());
+    }
+
+    /// Everybody who listens is asked about so often and the broker does not come.
+    fn ask_in_vain(subscriptions: &mut Subscriptions, topic: &str, surely: bool, times: u32) {
+        let start = Instant::now();
+        for n in 1..=times {
+            let mut expected = Vec::new();
+            subscriptions.listeners(topic, |reader| {
+                expected.push(reader.expected);
+                ControlFlow::Continue(())
+            });
+            for reader in expected {
+                subscriptions.expect(reader, surely, start + n * DOUBT_EVERY);
+            }
+        }
+    }
+
+    fn assert_nothing_is_left(subscriptions: &Subscriptions) {
+        assert!(subscriptions.is_empty());
+        assert_eq!((subscriptions.levels.len(), subscriptions.subscribers.len()), (0, 0));
+        assert_eq!((subscriptions.by_subscriber.len(), subscriptions.cost), (0, 0));
+    }
+
+    #[test]
+    fn shared_subscriptions_listen_to_what_comes_behind_the_group() {
+        let mut subscriptions = Subscriptions::default();
+        subscribe(&mut subscriptions, "a", "$share/g/x/+");
+        assert_eq!(listeners(&subscriptions, "x/y"), ["a"]);
+        subscriptions.remove("a", "$share/g/x/+");
+        assert_nothing_is_left(&subscriptions);
+    }
+
+    #[test]
+    fn another_username_is_another_client() {
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.add("a", "u", "x", Instant::now());
+        subscriptions.add("a", "v", "y", Instant::now());
+        assert!(listeners(&subscriptions, "x").is_empty());
+        assert_eq!(listeners(&subscriptions, "y"), ["a"]);
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_nothing_behind() {
+        let mut subscriptions = Subscriptions::default();
+        for n in 0..100 {
+            subscribe(&mut subscriptions, &format!("c{n}"), &format!("a/{n}/+/#"));
+            subscribe(&mut subscriptions, &format!("c{n}"), "a/#");
+        }
+        for n in 0..50 {
+            subscriptions.remove_client(&format!("c{n}"));
+        }
+        for n in 50..100 {
+            subscriptions.remove(&format!("c{n}"), "a/#");
+            subscriptions.remove(&format!("c{n}"), &format!("a/{n}/+/#"));
+        }
+        assert_nothing_is_left(&subscriptions);
+    }
+
+    #[test]
+    fn who_is_asked_about_in_vain_is_taken_for_gone() {
+        let mut subscriptions = Subscriptions::default();
+        for (client_id, filter) in [("gone", "x"), ("shared", "$share/g/x"), ("other", "y")] {
+            subscribe(&mut subscriptions, client_id, filter);
+        }
+        ask_in_vain(&mut subscriptions, "x", true, 2);
+        assert_eq!(listeners(&subscriptions, "x"), ["gone", "shared"]);
+        subscriptions.is_there("gone", Instant::now());
+        ask_in_vain(&mut subscriptions, "x", true, 2);
+        assert_eq!(listeners(&subscriptions, "x"), ["gone", "shared"]);
+        ask_in_vain(&mut subscriptions, "x", true, 3);
+        assert_eq!(listeners(&subscriptions, "x"), ["shared"]);
+        // Of a group the broker asks about one, and after a READ maybe about nobody else.
+        ask_in_vain(&mut subscriptions, "x", true, GONE.into());
+        ask_in_vain(&mut subscriptions, "y", false, 3);
+        assert_eq!(subscriptions.len(), 1);
+        ask_in_vain(&mut subscriptions, "y", false, GONE.into());
+        assert_nothing_is_left(&subscriptions);
+    }
+
+    #[test]
+    fn messages_at_once_count_as_one() {
+        let mut subscriptions = Subscriptions::default();
+        subscribe(&mut subscriptions, "slow", "x");
+        let later = Instant::now() + DOUBT_EVERY;
+        for _ in 0..100 {
+            let mut expected = None;
+            subscriptions.listeners("x", |reader| {
+                expected = Some(reader.expected);
+                ControlFlow::Continue(())
+            });
+            subscriptions.expect(expected.expect("a listener"), true, later);
+        }
+        assert_eq!(listeners(&subscriptions, "x"), ["slow"]);
+    }
+
+    #[test]
+    fn one_client_does_not_get_all_the_room() {
+        let mut subscriptions = Subscriptions::default();
+        let deep = "/".repeat(LEVELS - 1);
+        for n in 0..2000 {
+            subscribe(&mut subscriptions, "hostile", &format!("{n}{deep}"));
+        }
+        assert!(subscriptions.cost <= BOUND / CLIENT_SHARE);
+        subscribe(&mut subscriptions, "other", "x");
+        assert_eq!(listeners(&subscriptions, "x"), ["other"]);
+        // Longer than the broker would take.
+        subscribe(&mut subscriptions, "hostile", &"/".repeat(60_000));
+        assert!(subscriptions.levels.values().all(|level| usize::from(level.depth) <= LEVELS));
+        subscriptions.remove_client("hostile");
+        assert_eq!(subscriptions.levels.len(), 1);
+    }
+
+    #[test]
+    fn where_there_is_no_room_those_with_most_go() {
+        const ROOM: usize = 16 << 20;
+        const HOSTILE: usize = 100;
+        let mut subscriptions = Subscriptions::bounded(ROOM);
+        for n in 0..100 {
+            subscribe(&mut subscriptions, &format!("small{n}"), &format!("x/{n}"));
+        }
+        let deep = "/".repeat(LEVELS - 1);
+        for n in 0..HOSTILE * ROOM / CLIENT_SHARE / cost(LEVELS) {
+            subscribe(&mut subscriptions, &format!("hostile{}", n % HOSTILE), &format!("{n}{deep}"));
+        }
+        assert!(subscriptions.cost <= ROOM);
+        assert!(subscriptions.cost > ROOM - 2 * ROOM / CLIENT_SHARE);
+        let small = (0..100).filter(|n| !listeners(&subscriptions, &format!("x/{n}")).is_empty()).count();
+        assert!(small > 50, "{small} of 100 are left");
+    }
+
+    #[test]
+    fn one_message_takes_bounded_time() {
+        let mut subscriptions = Subscriptions::default();
+        for n in 0..1 << 16 {
+            let filter: String = (0..16).map(|bit| if n >> bit & 1 == 1 { "+/" } else { "a/" }).collect();
+            subscribe(&mut subscriptions, &format!("c{n}"), &filter);
+        }
+        let mut found = 0;
+        subscriptions.listeners(&"a/".repeat(16), |_| {
+            found += 1;
+            ControlFlow::Continue(())
+        });
+        assert!((1..=VISITS).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn a_hundred_thousand_who_listen_to_the_same_are_forgotten_in_no_time() {
+        const CLIENTS: usize = 100_000;
+        let mut subscriptions = Subscriptions::default();
+        for n in 0..CLIENTS {
+            subscribe(&mut subscriptions, &format!("c{n}"), "broadcast/#");
+        }
+        assert_eq!(subscriptions.len(), CLIENTS);
+        let start = Instant::now();
+        for n in 0..CLIENTS {
+            subscriptions.remove_client(&format!("c{n}"));
+        }
+        assert_nothing_is_left(&subscriptions);
+        // A list would take half a minute.
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_matching_one_by_one(
+            filters in prop::collection::vec((0..4u8, "(\\+|a|b||\\$s)(/(\\+|a|b|)){0,2}(/#)?"), 0..30),
+            gone in prop::collection::vec((0..4u8, any::<prop::sample::Index>()), 0..10),
+            topics in prop::collection::vec("(a|b||\\$s)(/(a|b|)){0,3}", 1..10),
+        ) {
+            let mut subscriptions = Subscriptions::default();
+            let mut model: Vec<(String, String)> = Vec::new();
+            for (client, filter) in &filters {
+                let client = client.to_string();
+                subscribe(&mut subscriptions, &client, filter);
+                model.push((client, filter.clone()));
+            }
+            for (client, index) in gone {
+                if !filters.is_empty() {
+                    let (client, filter) = (client.to_string(), &filters[index.index(filters.len())].1);
+                    subscriptions.remove(&client, filter);
+                    model.retain(|entry| !(entry.0 == client && &entry.1 == filter));
+                }
+            }
+            for topic in topics.into_iter().filter(|topic| !topic.is_empty()) {
+                let matching = model.iter().filter(|(_, filter)| topic::matches(filter, &topic));
+                let mut expected: Vec<String> = matching.map(|(client, _)| client.clone()).collect();
+                expected.sort();
+                expected.dedup();
+                prop_assert_eq!(listeners(&subscriptions, &topic), expected, "{}", topic);
+            }
+        }
+    }
+}

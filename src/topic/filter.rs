@@ -1,0 +1,180 @@
+//! Topic names and topic filters, as section 4.7 of MQTT 5.0 (and of 3.1.1) defines them.
+/// The longest topic or filter in bytes: the length of an MQTT string has 16 bits (MQTT 5.0, section 1.5.4).
+const MAX_BYTES: usize = u16::MAX as usize;
+
+/// The most `/` in a topic or filter: Mosquitto's `TOPIC_HIERARCHY_LIMIT`, beyond which it refuses a packet.
+pub const MAX_SEPARATORS: usize = 200;
+
+/// The characters with a meaning in filters. No topic name holds one.
+pub const WILDCARDS: [char; 2] = ['+', '#'];
+
+/// Whether a client could subscribe to `filter`: `+` and `#` stand for whole levels, `#` for the last ones.
+pub fn is_valid_filter(filter: &str) -> bool {
+    if filter.is_empty() || filter.len() > MAX_BYTES || filter.contains('\0') {
+        return false;
+    }
+    let separators = filter.bytes().filter(|&byte| byte == b'/').count();
+    separators <= MAX_SEPARATORS
+        && filter.split('/').enumerate().all(|(depth, level)| match level {
+            "+" => true,
+            "#" => depth == separators,
+            _ => !level.contains(WILDCARDS),
+        })
+}
+
+/// Whether a message on `topic` reaches a subscriber of `filter`.
+///
+/// `filter` has to be valid ([`is_valid_filter`]). A topic that starts with `$` is matched only by a filter that
+/// does, as the brokers have it: `#` does not reach `$SYS`. A name with a wildcard in it is no topic and
+/// matches nothing.
+pub fn matches(filter: &str, topic: &str) -> bool {
+    filter.starts_with('$') == topic.starts_with('$') && matches_bytes(filter.bytes(), topic)
+}
+
+/// [`matches()`] without the rule about `$`, for a filter that need not exist in one piece.
+pub fn matches_bytes(filter: impl IntoIterator<Item = u8>, topic: &str) -> bool {
+    if topic.is_empty() || topic.contains(WILDCARDS) {
+        return false;
+    }
+    let mut filter = filter.into_iter();
+    let mut topic = topic.as_bytes();
+    while let Some(expected) = filter.next() {
+        match (expected, topic.split_first()) {
+            (b'#', _) => return true,
+            (b'+', _) => {
+                let level_end = topic.iter().position(|&byte| byte == b'/').unwrap_or(topic.len());
+                topic = &topic[level_end..];
+            }
+            (expected, Some((&found, rest))) if expected == found => topic = rest,
+            // `a/#` covers `a` itself.
+            (b'/', None) => return filter.next() == Some(b'#'),
+            _ => return false,
+        }
+    }
+    topic.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn filters_match_as_the_standard_says() {
+        for (filter, topic, expected) in [
+            ("a", "a", true),
+            ("a", "A", false),
+            ("a", "a/b", false),
+            ("a/b", "a", false),
+            ("ab", "a", false),
+            ("a", "ab", false),
+            ("/a", "a", false),
+            ("a/", "a", false),
+            ("a/", "a/", true),
+            ("/", "/", true),
+            ("+", "a", true),
+            ("+", "/a", false),
+            ("/+", "/a", true),
+            ("+/+", "/a", true),
+            ("+/+", "/", true),
+            ("a/+", "a", false),
+            ("a/+", "a/", true),
+            ("a/+/c", "a/b/c", true),
+            ("a/+/c", "a//c", true),
+            ("a/+/c", "a/b/x/c", false),
+            ("#", "a", true),
+            ("#", "a/b/c", true),
+            ("#", "/", true),
+            ("a/#", "a", true),
+            ("a/#", "a/", true),
+            ("a/#", "a/b/c", true),
+            ("a/#", "ab", false),
+            ("a//#", "a/", true),
+            ("a//#", "a", false),
+            ("a/+/#", "a", false),
+            ("a/+/#", "a/b", true),
+            ("a/+/#", "a/", true),
+            ("+/#", "a", true),
+            ("müll/+", "müll/ü", true),
+            ("a b/c", "a b/c", true),
+            ("#", "$SYS/x", false),
+            ("+/x", "$SYS/x", false),
+            ("$SYS/#", "$SYS/x", true),
+            ("$SYS/#", "$SYS", true),
+            ("$SYS/+", "$SYS/x", true),
+            ("$SYS/#", "SYS/x", false),
+            ("a/$b", "a/$b", true),
+            ("a/#", "a/$b", true),
+            ("#", "", false),
+            ("", "a", false),
+            ("#", "a/+", false),
+            ("a/#", "a/#", false),
+            ("+", "+", false),
+        ] {
+            assert_eq!(matches(filter, topic), expected, "filter {filter:?}, topic {topic:?}");
+        }
+    }
+
+    #[test]
+    fn wildcards_stand_for_whole_levels() {
+        for valid in ["a", "/", "+", "#", "a/+", "+/a", "a/#", "+/+/#", "a b", "a//b", "$SYS/#", "ä/+"] {
+            assert!(is_valid_filter(valid), "{valid:?}");
+        }
+        for invalid in ["", "a+", "+a", "a/b+/c", "a#", "#a", "#/", "a/#/b", "##", "++", "+#", "a\0b"] {
+            assert!(!is_valid_filter(invalid), "{invalid:?}");
+        }
+    }
+
+    #[test]
+    fn filters_are_bounded_as_the_broker_bounds_them() {
+        assert!(is_valid_filter(&"a".repeat(65_535)));
+        assert!(!is_valid_filter(&"a".repeat(65_536)));
+        assert!(is_valid_filter(&"/".repeat(200)));
+        assert!(!is_valid_filter(&"/".repeat(201)));
+    }
+
+    /// The standard's wording, level by level and without a thought for speed.
+    fn model(filter: &[&str], topic: &[&str]) -> bool {
+        match (filter, topic) {
+            (["#"], _) => true,
+            ([], []) => true,
+            (["+", filter @ ..], [_, topic @ ..]) => model(filter, topic),
+            ([expected, filter @ ..], [found, topic @ ..]) => expected == found && model(filter, topic),
+            _ => false,
+        }
+    }
+
+    fn levels() -> impl Strategy<Value = Vec<&'static str>> {
+        prop::collection::vec(prop::sample::select(vec!["", "a", "b", "aa", "ü", "$x"]), 1..5)
+    }
+
+    proptest! {
+        #[test]
+        fn matching_agrees_with_a_model(
+            topic in levels(),
+            mut filter in levels(),
+            plus in prop::collection::vec(any::<bool>(), 5),
+            rest in any::<bool>(),
+        ) {
+            for (level, plus) in filter.iter_mut().zip(plus) {
+                if plus {
+                    *level = "+";
+                }
+            }
+            if rest {
+                filter.push("#");
+            }
+            let (filter_text, topic_text) = (filter.join("/"), topic.join("/"));
+            prop_assume!(!filter_text.is_empty() && !topic_text.is_empty());
+            prop_assert!(is_valid_filter(&filter_text));
+            let dollars_agree = filter_text.starts_with('$') == topic_text.starts_with('$');
+            prop_assert_eq!(matches(&filter_text, &topic_text), dollars_agree && model(&filter, &topic));
+        }
+
+        #[test]
+        fn any_text_is_taken(filter in ".{0,40}", topic in ".{0,40}") {
+            is_valid_filter(&filter);
+            matches(&filter, &topic);
+        }
+    }
+}
