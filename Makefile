@@ -60,7 +60,7 @@ soak: build brokers ## a flood of logins, and a moody API, for ten minutes each 
 		$(CARGO) test --test endures --test soak $(ARGS) -- --nocapture
 
 .PHONY: fuzz
-fuzz: ## fuzz what reads other people's bytes, 20 s each (SECONDS=600 TARGETS='topics lookahead')
+fuzz: ## fuzz what reads other people's bytes, 20 s each (SECONDS=600 TARGETS='topics peek')
 	@scripts/fuzz.sh $(or $(SECONDS),20) $(TARGETS)
 
 .PHONY: memcheck

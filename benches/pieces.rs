@@ -8,13 +8,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 
-use mosquitto_http_auth::ask::wire::body;
-use mosquitto_http_auth::cache::{Cache, Fresh};
-use mosquitto_http_auth::fingerprint::{Fingerprint, Fingerprinter};
-use mosquitto_http_auth::prefetch::packet::packets;
-use mosquitto_http_auth::prefetch::subscriptions::Subscriptions;
-use mosquitto_http_auth::question::{Access, Question, Verdict};
-use mosquitto_http_auth::topic::matches;
+use mosquitto_http_auth::internals::{
+    Access, Cache, Domain, Fingerprint, Fingerprinter, Fresh, Question, Subscriptions, Verdict, body,
+    matches, packets,
+};
 
 const LOGIN: Question<'_> = Question::Connect { username: "sensor-4711", password: "correct horse battery" };
 
@@ -40,7 +37,8 @@ fn cache(criterion: &mut Criterion) {
     let keys = Fingerprinter::with_key(b"0123456789abcdef");
     for size in [1_000_usize, 1_000_000] {
         let mut cache = Cache::new(size, Duration::ZERO, now);
-        let known: Vec<Fingerprint> = (0..size).map(|n| keys.fields(b't', [&n.to_le_bytes()])).collect();
+        let known: Vec<Fingerprint> =
+            (0..size).map(|n| keys.fields(Domain::Client, [&n.to_le_bytes()])).collect();
         for key in &known {
             let lifetime = Duration::from_secs(3600);
             cache.insert(*key, Fresh { verdict: Verdict::Allow, status: 200, since: now, lifetime });
@@ -80,7 +78,7 @@ fn listeners(criterion: &mut Criterion) {
     criterion.bench_function("listeners of a topic, 11 of 100,010", |bencher| {
         bencher.iter(|| {
             let mut count = 0;
-            subscriptions.listeners(black_box("commands/device-4711/restart"), |_| {
+            subscriptions.readers(black_box("commands/device-4711/restart"), |_| {
                 count += 1;
                 ControlFlow::Continue(())
             });

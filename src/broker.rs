@@ -1,5 +1,8 @@
-//! What the plugin needs of the process it lives in; the broker's side of it is in `broker`.
+//! The broker as the plugin sees it: the words for its clients, and what the plugin needs of its process. `ffi` has the
+//! real one.
+
 use std::io;
+use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -23,7 +26,7 @@ pub struct Client<'a> {
 /// What waits unread in a socket of the broker.
 #[derive(Debug, Clone, Copy)]
 pub struct Unread<'a> {
-    /// Which of the broker's listeners has accepted it.
+    /// The port of the listener that accepted the connection.
     pub listener: u16,
     /// The system's own number for this connection, which no other gets. An address and port would be
     /// somebody else's later.
@@ -34,14 +37,51 @@ pub struct Unread<'a> {
     pub bytes: &'a [u8],
 }
 
+/// Bytes of each socket that [`Broker::peek`] shows: enough for a CONNECT with what usually follows.
+pub const PEEKED_BYTES: usize = 4096;
+
+/// Proof of running on the broker's own thread, which serves all clients. It cannot be sent to another, so whoever
+/// takes one as an argument need not ask where it runs.
+#[derive(Debug)]
+pub struct BrokerThread(PhantomData<*const ()>);
+
+impl BrokerThread {
+    /// For implementations of [`Broker`], which can tell. Everybody else is handed one.
+    pub fn vouched_for() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// Who raises an event.
+#[derive(Debug)]
+pub enum Caller {
+    /// The broker's own thread: while it waits, so does every client.
+    Broker(BrokerThread),
+    /// The thread of the broker's HTTP listener (2.1, `http_api`): only requests to that listener wait with it. It has
+    /// no sessions, and none of the broker's functions may be called on it.
+    HttpListener,
+}
+
+impl Caller {
+    /// The proof, where there is one.
+    pub fn broker_thread(&self) -> Option<&BrokerThread> {
+        match self {
+            Caller::Broker(thread) => Some(thread),
+            Caller::HttpListener => None,
+        }
+    }
+}
+
 /// The broker's process.
 pub trait Broker: Send + Sync {
     /// Starts a thread that takes no signals, since those are for the broker's own thread.
+    ///
+    /// # Errors
+    /// Those of the system.
     fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
 
-    /// Whether the caller is the broker's own thread, which serves all clients. (Mosquitto 2.1 also asks
-    /// from the thread of its HTTP listener.)
-    fn is_broker_thread(&self) -> bool;
+    /// Which thread this is called on.
+    fn caller(&self) -> Caller;
 
     /// Whether this is Mosquitto 2.1 or later, in which clients can wait beside the loop.
     fn is_2_1(&self) -> bool;
@@ -52,27 +92,26 @@ pub trait Broker: Send + Sync {
         true
     }
 
-    /// Prepares for [`Self::wake`]. `false` if that cannot work here; then the loop comes round by itself,
-    /// after up to 100 ms. For the broker's thread.
-    fn can_wake(&self) -> bool;
+    /// Prepares for [`Self::wake`]. `false` if that cannot work here; then the loop comes round by itself, after up to
+    /// 100 ms.
+    fn can_wake(&self, thread: &BrokerThread) -> bool;
 
     /// Makes the broker's loop come round, unless it has just come round and not yet begun to wait: then
     /// nothing happens. From any thread.
     fn wake(&self);
 
     /// Whether this connection is the broker's session of that client id: a client whose CONNECT is being
-    /// handled is not yet. Always `false` before 2.1. For the broker's thread.
-    fn is_session(&self, client_id: &str, connection: Connection) -> bool;
+    /// handled is not yet. Always `false` before 2.1.
+    fn is_session(&self, thread: &BrokerThread, client_id: &str, connection: Connection) -> bool;
 
     /// Lets a client in that is parked under this id, or refuses it. May call back into the plugin before
-    /// it returns. For the broker's thread.
-    fn complete_login(&self, client_id: &str, allow: bool);
+    /// it returns.
+    fn complete_login(&self, thread: &BrokerThread, client_id: &str, allow: bool);
 
-    /// Disconnects a client. May call back into the plugin before it returns. For the broker's thread, but
-    /// not for a callback about that client.
-    fn kick(&self, client_id: &str, username: &str);
+    /// Disconnects a client. May call back into the plugin before it returns. Not for a callback about that client.
+    fn kick(&self, thread: &BrokerThread, client_id: &str, username: &str);
 
     /// Shows what clients have sent and the broker has not read, until `deadline` at most. Takes nothing and
-    /// never waits. For the broker's thread.
-    fn look_ahead(&self, deadline: Instant, see: &mut dyn FnMut(Unread<'_>));
+    /// never waits.
+    fn peek(&self, thread: &BrokerThread, deadline: Instant, see: &mut dyn FnMut(Unread<'_>));
 }

@@ -238,11 +238,11 @@ fn in_ticks(time: Duration) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fingerprint::Fingerprinter;
+    use crate::fingerprint::{Domain, Fingerprinter};
     use proptest::prelude::*;
 
     fn key(n: u8) -> Fingerprint {
-        Fingerprinter::with_key(&[7; 16]).fields(b't', [&[n]])
+        Fingerprinter::with_key(&[7; 16]).fields(Domain::Client, [&[n]])
     }
 
     fn fresh(verdict: Verdict, since: Instant, lifetime: Duration) -> Fresh {

@@ -1,14 +1,52 @@
-//! Fingerprints: what the cache knows a question by.
+//! Fingerprints: what questions, clients and passwords are known by in tables, so that none of them is kept.
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::question::Question;
+use crate::question::{Access, Question};
 
 /// 128 bits of keyed hash. Without the process's key it tells nothing about the question.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint(u64, u64);
+
+/// What a fingerprint is of. Two uses with one domain would share their keys, so each has its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Domain {
+    /// A READ question: username, client id, topic. Its number is that of [`Access::Read`], as the next two are.
+    Read = Access::Read as u8,
+    /// A WRITE question.
+    Write = Access::Write as u8,
+    /// A SUBSCRIBE question.
+    Subscribe = Access::Subscribe as u8,
+    /// A login: username, password.
+    Credentials,
+    /// Whoever a question is about: username, client id.
+    Client,
+    /// A session: client id, username.
+    Session,
+    /// Where a client comes from: the network of its address.
+    Network,
+    /// An account under attack: network, username.
+    Account,
+    /// A username under attack, wherever from.
+    AccountName,
+    /// A client id under attack: network, client id.
+    ClientId,
+    /// A message on its way to its readers: topic.
+    Message,
+}
+
+impl From<Access> for Domain {
+    fn from(access: Access) -> Self {
+        match access {
+            Access::Read => Domain::Read,
+            Access::Write => Domain::Write,
+            Access::Subscribe => Domain::Subscribe,
+        }
+    }
+}
 
 /// Short, and no use to whoever reads a log.
 impl fmt::Debug for Fingerprint {
@@ -63,7 +101,7 @@ impl Fingerprinter {
         match *question {
             Question::Connect { username, password } => self.credentials(username, password.as_bytes()),
             Question::Access { username, client_id, topic, access } => {
-                self.fields(access as u8, [username.as_bytes(), client_id.as_bytes(), topic.as_bytes()])
+                self.fields(access.into(), [username.as_bytes(), client_id.as_bytes(), topic.as_bytes()])
             }
         }
     }
@@ -75,25 +113,25 @@ impl Fingerprinter {
             Question::Connect { username, .. } => (username, ""),
             Question::Access { username, client_id, .. } => (username, client_id),
         };
-        self.fields(b'w', [username.as_bytes(), client_id.as_bytes()])
+        self.fields(Domain::Client, [username.as_bytes(), client_id.as_bytes()])
     }
 
     /// The fingerprint of a username and a password, which need be no text to be compared. Where it is, this
     /// is that of the question about them.
     pub fn credentials(&self, username: &str, password: &[u8]) -> Fingerprint {
-        self.fields(b'c', [username.as_bytes(), password])
+        self.fields(Domain::Credentials, [username.as_bytes(), password])
     }
 
     /// The fingerprint of up to three fields in a domain of their own. The lengths go first, so that no two
     /// lists of fields read the same however they are cut.
-    pub fn fields<const N: usize>(&self, domain: u8, fields: [&[u8]; N]) -> Fingerprint {
+    pub fn fields<const N: usize>(&self, domain: Domain, fields: [&[u8]; N]) -> Fingerprint {
         const { assert!(N <= 3) };
         let mut hasher = self.0;
         // In one word, as hashing takes longer for each: 16 bits are what MQTT has for the length of a string.
         // All of them set say that the length stands before its field.
         let in_head = |field: &[u8]| u16::try_from(field.len()).unwrap_or(u16::MAX);
         let lengths = fields.iter().rev().fold(0, |head, field| head << 16 | u64::from(in_head(field)));
-        hasher.write_u64(lengths << 8 | u64::from(domain));
+        hasher.write_u64(lengths << 8 | u64::from(domain as u8));
         for field in fields {
             if in_head(field) == u16::MAX {
                 hasher.write_u64(field.len() as u64);
@@ -150,7 +188,7 @@ mod tests {
         for total in [long, long + 9, 2 * long + 40] {
             for first in (0..20).chain(long - 20..=long + 20).filter(|first| *first <= total) {
                 let fields = [&bytes[..first], &bytes[first..total]];
-                assert_eq!(seen.insert(keys.fields(b't', fields), (first, total)), None);
+                assert_eq!(seen.insert(keys.fields(Domain::Client, fields), (first, total)), None);
             }
         }
     }

@@ -1,72 +1,85 @@
 //! A Mosquitto plugin that lets an HTTP API decide who may do what. This is the map.
 //!
-//! # Modules
+//! # Rooms
 //!
-//! Imports point downwards in this list, apart from the words in [`question`], which all share.
+//! Imports go down this list, never up; `tests/layout.rs` holds that.
 //!
-//! - `broker`: the only unsafe code. Exported functions and callbacks, each inside a guard that turns a panic into a
-//!   refusal; event structs to typed requests; the process ([`host::Host`]), its client sockets, waking its loop.
-//! - [`plugin`]: the decision, one method for each event. Below it `login` (BASIC_AUTH, parking, completing), `sweep`
-//!   (SIGHUP), `ahead` (asking ahead), `patience` (how long the broker may wait in one turn), `checker` (a thread for
-//!   slow hashes), `setup` (files read and checked whole, then swapped).
-//! - [`verdicts`]: what is known and what is being asked, behind one short lock; who waits for which answer.
-//! - [`errands`]: what other threads leave for the broker's thread, and the bell that brings its tick about.
-//! - [`host`]: what the plugin needs of its process, as a trait; `broker` implements it.
-//! - [`parking`]: clients that wait beside the loop, each with a ticket of its own.
-//! - [`api`]: `worker` (one thread, four classes of questions), `client` (one question within its budget), `target`
-//!   (where and how to ask), `breaker`, `resolver`, `wire` (the JSON). It knows neither cache nor broker.
-//! - [`config`]: the table of options; `config::file` reads them from TOML.
-//! - [`local`]: password files, hashes, topic rules. It never meets the API.
-//! - [`brake`], [`sessions`], [`subscriptions`], [`lookahead`]: wrong passwords; who was let in; who listens to what;
-//!   packets that the broker has not read yet. They keep count and ask nobody.
-//! - [`cache`]: verdicts with their times, by keyed fingerprints ([`cache::key`]).
-//! - [`question`], [`topic`], [`files`], [`log`], [`panics`], `random`: leaves.
+//! - `ffi`: the only unsafe code. Exported functions and callbacks (`entry`), each inside a guard that turns a panic
+//!   into a refusal (`guard`); event structs to typed requests (`events`); the broker's functions (`functions`); the
+//!   process's sockets, signals and clock (`os`).
+//! - `plugin`: who may do what, one method for each event. `login` and `topic_check` are the README's two lists;
+//!   `api` is the API's part in them, `completion` what the tick does for those who waited (`delayed`), `recheck` what
+//!   SIGHUP does. `sessions`, `throttle`, `wait_budget` keep count; `hasher` is a thread for slow hashes; `settings` are
+//!   options and files, read whole, then swapped. Every answer is a `decision` with its reason.
+//! - `prefetch`: asks before the broker asks, and decides nothing. `peek` and `packet` (what waits unread in sockets),
+//!   `fan_out` and `subscriptions` (who will read a message), `configured` (`acl_prefetch`).
+//! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that
+//!   asks, by priority; `http` asks one question within its time; `wire` is the JSON.
+//! - `cache`: verdicts with their times. `local`: password files and ACL files.
+//! - `topic` (filters, rules, templates), `config` (one row an option), `fingerprint` (what tables know things by),
+//!   `main_queue` (tasks for the broker's thread, and the thread that wakes it).
+//! - `question`, `log`, `broker` (the broker as a trait, and whose thread this is), `util`.
 //!
-//! # The ways data takes
+//! # Ways
 //!
-//! **Hot**, a remembered topic check: `broker::entry`, `events`, [`plugin::Plugin::authorise`],
-//! [`verdicts::Verdicts::known`], a code. Two short locks, no waiting, no allocation, no system call.
-//!
-//! **Cold**, where the broker waits: `Plugin::wait_for` has [`verdicts::Verdicts::ask`] send the question, or share one
-//! that is on its way; asks ahead what will come next (fan-out, then the other sockets); waits at the question's own
-//! [`verdicts::Slot`]. The worker's thread files the reply through [`api::worker::Inbox`]: into the cache, to the slot,
-//! and to whoever else listens. When the time is up everybody who waits is told so, and what comes later is
-//! still remembered.
-//!
-//! **Delayed**, where a client waits (2.1): the same question with a [`parking::Ticket`] for a listener. Its answer
-//! becomes an errand; the bell wakes the loop; the tick runs errands in batches and completes the client, if that
-//! ticket is still the newest for its client id. `acl_prefetch` keeps it parked for one more round.
-//!
-//! **Beside**: refreshes, SIGHUP's questions, probes of a silent API. Nobody waits; a 401 or 403 may become an errand
-//! that disconnects.
+//! - **Hot**, a remembered topic check: `ffi::entry`, `ffi::events`, `plugin`, `topic_check`, `ask`, `cache`, a code.
+//!   One lock, no waiting, no allocation, no system call.
+//! - **Cold**, where the broker waits: `plugin::api` has `ask` send the question or share one that is on its way;
+//!   prefetches what will come next; waits at the question's own slot. The worker's thread files the reply into the
+//!   cache and tells everybody who waits. When the time is up they are told so, and what comes later is remembered.
+//! - **Delayed**, where a client waits (2.1): the same question with a waiter that pushes a task. The tick drains tasks
+//!   in batches and completes the client, if its ticket is still the newest for its client id.
+//! - **Beside**: refreshes, SIGHUP's questions, probes of a silent API. Nobody waits; a 401 or 403 may become a task
+//!   that disconnects.
 //!
 //! # Rules
 //!
 //! - Whatever ends without a clear yes is a refusal, panics included. No answer is never remembered.
-//! - Nothing is held while waiting for an answer or calling the broker: its functions call back into the plugin. The
-//!   broker is called on its own thread alone; log lines queue until it has let go of everything.
-//! - Two threads may ask at once (`http_api` on 2.1). What a reload swaps is an [`Arc`](std::sync::Arc) that each
-//!   question takes for itself.
+//! - Nothing is held while waiting for an answer or calling the broker: its functions call back into the plugin. They
+//!   are called on its own thread alone (`BrokerThread` proves it); log lines queue until everything is let go of.
+//! - A decision takes the settings once (`Event`). Two threads may ask at once (`http_api` on 2.1).
 //! - Asking ahead decides nothing: a verdict counts for the exact question that the broker asks.
 //! - Everything that clients can make grow has a bound, and the bound says where its number comes from.
 //! - Time comes in as `now`. No password, token or header reaches a log.
 //! - No mutable state outside the instance, but for what belongs to the process: the signal's handler, and the newest
 //!   ticket of each client id, which all instances share as they share the broker's table.
-
+//!
+//! # Locks
+//!
+//! One type, `util::Lock`. Who holds one takes only those to the right: `recheck.round` or `prefetch.state`, then
+//! `prefetch.subscriptions`, `ffi` sockets, `delayed` and its newest tickets; then `sessions`, `throttle`,
+//! `wait_budget`; then `ask.state`; then `breaker`, `main_queue`, `log`. Most are held alone. A slot, where a thread
+//! waits for an answer, is locked with nothing else held.
+//!
+//! # Words
+//!
+//! - *question*: may this client log in, or touch this topic; *answer*: what came back; *verdict*: a yes or no in it.
+//! - *decision*: what the plugin tells the broker, and by what it was decided.
+//! - *local user*: one from a password file or `plugin_opt_user`; the API is not asked.
+//! - *parked*: waiting beside the broker's loop for a login (the broker calls it delayed); a *ticket* names one parking.
+//! - *recheck*: SIGHUP has every session asked about once more.
+//! - *prefetch*: ask early; a *speculative* question has nobody waiting yet; *peek*: read what waits in sockets.
+//! - *fan-out*: one message, many readers, a READ question for each.
+//! - *throttle*: slow down those who try wrong passwords. *breaker*: leave an API alone that gives no answers; it is
+//!   *open* then.
+//! - *stale*: past its time, but good enough while there is no answer.
+//! - *turn*: one round of the broker's loop; the *tick* is the plugin's part in it.
 #![deny(unsafe_code)]
 
-pub mod ask;
-pub mod broker;
-pub mod cache;
-pub mod config;
+mod ask;
+mod broker;
+mod cache;
+mod config;
 #[allow(unsafe_code)]
 mod ffi;
-pub mod fingerprint;
-pub mod local;
-pub mod log;
-pub mod main_queue;
-pub mod plugin;
-pub mod prefetch;
-pub mod question;
-pub mod topic;
-pub mod util;
+mod fingerprint;
+#[doc(hidden)]
+pub mod internals;
+mod local;
+mod log;
+mod main_queue;
+mod plugin;
+mod prefetch;
+mod question;
+mod topic;
+mod util;

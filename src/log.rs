@@ -4,8 +4,9 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Display};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::util::Lock;
 
 /// How loud a line is, in the broker's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,7 @@ const SUMMARY_EVERY: Duration = Duration::from_secs(10);
 /// The queue, and the limit on refusals.
 pub struct Log {
     waiting: AtomicBool,
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
 struct State {
@@ -50,7 +51,7 @@ impl Log {
     pub fn new(now: Instant) -> Self {
         Self {
             waiting: AtomicBool::new(false),
-            state: Mutex::new(State {
+            state: Lock::new(State {
                 lines: VecDeque::new(),
                 allowance: BURST,
                 counted: now,
@@ -62,18 +63,18 @@ impl Log {
 
     /// Queues a line.
     pub fn write(&self, level: Level, line: impl Into<String>) {
-        self.push(&mut self.state(), level, line.into());
+        self.push(&mut self.state.lock(), level, line.into());
     }
 
     /// Queues a warning.
-    pub fn trouble(&self, line: &str) {
+    pub fn warn(&self, line: &str) {
         self.write(Level::Warning, line);
     }
 
     /// Queues the line of a refused client, unless there are too many of them: clients can cause these,
     /// and a flood of them must not fill the disk. The line is made only if it is written.
     pub fn refusal(&self, now: Instant, line: impl FnOnce() -> String) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let regained =
             now.saturating_duration_since(state.counted).as_millis() / PAUSE_AFTER_BURST.as_millis();
         if regained > 0 {
@@ -95,7 +96,7 @@ impl Log {
 
     /// Tells the number of suppressed refusals when it is time.
     pub fn tick(&self, now: Instant) {
-        self.summarise(&mut self.state(), now);
+        self.summarise(&mut self.state.lock(), now);
     }
 
     /// Whether there are lines to write. Costs one load.
@@ -108,7 +109,7 @@ impl Log {
         if !self.any() {
             return None;
         }
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let line = state.lines.pop_front();
         self.waiting.store(!state.lines.is_empty(), Ordering::Release);
         line
@@ -128,27 +129,23 @@ impl Log {
             self.waiting.store(true, Ordering::Release);
         }
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Text from a client as it may stand in a log line: quoted, with control characters escaped so that
-/// nobody can forge a line, and cut where it gets long.
+/// Text that somebody else wrote, a client or the author of a file, as it may stand in a log line: in quotes, with
+/// control characters escaped so that nobody can forge a line, and cut where it gets long.
 pub fn quoted(text: &str) -> impl Display + '_ {
     Quoted(text)
 }
 
 struct Quoted<'a>(&'a str);
 
-/// Characters of a client's text that are shown.
+/// Characters of such a text that are shown.
 const SHOWN: usize = 200;
 
 impl Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = self.0.char_indices().nth(SHOWN).map_or(self.0.len(), |(end, _)| end);
-        write!(f, "\"{}\"", self.0[..end].escape_debug())?;
+        write!(f, "{:?}", &self.0[..end])?;
         if end < self.0.len() {
             write!(f, "... ({} bytes)", self.0.len())?;
         }
@@ -181,6 +178,12 @@ mod tests {
     #[test]
     fn clients_cannot_forge_lines() {
         assert_eq!(quoted("a\n1234: fake\u{1b}[2J\"").to_string(), r#""a\n1234: fake\u{1b}[2J\"""#);
-        assert!(quoted(&"x".repeat(70_000)).to_string().ends_with("... (70000 bytes)"));
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        let text = "ü".repeat(SHOWN);
+        assert_eq!(quoted(&text).to_string(), format!("\"{text}\""));
+        assert_eq!(quoted(&format!("{text}x")).to_string(), format!("\"{text}\"... (401 bytes)"));
     }
 }

@@ -1,5 +1,6 @@
 //! What is asked, and what can come back: the words that every other module shares.
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a client wants to do with a topic, numbered as the API sees it in `acc`.
@@ -59,7 +60,66 @@ pub enum Question<'a> {
     },
 }
 
+/// A [`Question`] for longer than an event lasts. It takes the bytes of its texts and few more; the request's body is
+/// made of it when it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OwnedQuestion {
+    /// As in [`Question::Connect`].
+    Connect {
+        /// The username of the CONNECT packet.
+        username: Box<str>,
+        /// Its password.
+        password: Box<str>,
+    },
+    /// As in [`Question::Access`].
+    Access {
+        /// The username the client was let in with.
+        username: Box<str>,
+        /// Its client id.
+        client_id: Box<str>,
+        /// The topic or filter, which the questions about all readers of one message share.
+        topic: Arc<str>,
+        /// What the client wants to do with it.
+        access: Access,
+    },
+}
+
+impl OwnedQuestion {
+    /// The question, to look at.
+    pub fn as_question(&self) -> Question<'_> {
+        match self {
+            OwnedQuestion::Connect { username, password } => Question::Connect { username, password },
+            OwnedQuestion::Access { username, client_id, topic, access } => {
+                Question::Access { username, client_id, topic, access: *access }
+            }
+        }
+    }
+}
+
 impl Question<'_> {
+    /// A copy that outlives the event.
+    pub fn to_owned(&self) -> OwnedQuestion {
+        match *self {
+            Question::Connect { username, password } => {
+                OwnedQuestion::Connect { username: username.into(), password: password.into() }
+            }
+            Question::Access { topic, .. } => self.to_owned_about(&topic.into()),
+        }
+    }
+
+    /// A copy that shares its topic, which must be the same, with others.
+    pub fn to_owned_about(&self, shared: &Arc<str>) -> OwnedQuestion {
+        match *self {
+            Question::Connect { .. } => self.to_owned(),
+            Question::Access { username, client_id, access, .. } => OwnedQuestion::Access {
+                username: username.into(),
+                client_id: client_id.into(),
+                topic: Arc::clone(shared),
+                access,
+            },
+        }
+    }
+
     /// Which of the API's two questions this is.
     pub fn kind(&self) -> Kind {
         match self {
@@ -104,9 +164,9 @@ pub enum NoAnswer {
     /// Too many others waited before it, or for too long.
     Busy,
     /// The broker has waited enough in this turn of its loop; the question goes on without it.
-    OutOfPatience,
-    /// It has been silent and is not asked for a while, or wants to be left alone itself.
-    LeftAlone,
+    BudgetSpent,
+    /// The circuit breaker is open, or the API asked for a pause itself (429).
+    Open,
     /// The broker is stopping, or the worker could not be started.
     NotAsked(String),
 }
@@ -120,8 +180,8 @@ impl fmt::Display for NoAnswer {
             NoAnswer::Transport(cause) => f.write_str(cause),
             NoAnswer::Status(status) => write!(f, "status {status}"),
             NoAnswer::Busy => f.write_str("too many questions wait to be asked"),
-            NoAnswer::OutOfPatience => f.write_str("the broker has waited long enough for it just now"),
-            NoAnswer::LeftAlone => {
+            NoAnswer::BudgetSpent => f.write_str("the broker has waited long enough for it just now"),
+            NoAnswer::Open => {
                 f.write_str("it was silent, or wants to be left alone, and is not asked for a while")
             }
             NoAnswer::NotAsked(cause) => write!(f, "it could not be asked ({cause})"),

@@ -1,4 +1,4 @@
-//! What is remembered costs no memory to look up: the way that every message takes allocates nothing.
+//! What is remembered or written down costs no memory to look up: the way that every message takes allocates nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
@@ -7,12 +7,12 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mosquitto_http_auth::broker::Client;
-use mosquitto_http_auth::plugin::{Login, Plugin, Ruling, TopicCheck};
-use mosquitto_http_auth::question::Access;
+use mosquitto_http_auth::internals::{
+    Access, AclFile, Caller, Client, Login, Placeholders, Plugin, Ruling, TopicCheck,
+};
 use support::allocator::{Counting, allocations_of};
 use support::api;
-use support::idle::Idle;
+use support::idle::{Idle, thread};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -33,13 +33,33 @@ fn what_is_remembered_is_looked_up_without_allocating() {
     let api = api("user sensor secret\nallow all #\n");
     let options = [("auth_url", api.auth_url()), ("acl_url", api.acl_url())];
     let options = options.map(|(name, url)| (name.to_owned(), url)).to_vec();
-    let plugin = Plugin::new(options, Arc::new(Idle), Instant::now()).unwrap();
+    let plugin = Plugin::new(options, Arc::new(Idle), &thread(), Instant::now()).unwrap();
+    let caller = Caller::Broker(thread());
     let login =
         Login { client: CLIENT, username: Some("sensor"), password: Some(b"secret"), starts_clean: true };
-    assert_eq!(allocations(|| plugin.authenticate(&login, Instant::now())), 0, "a login");
+    assert_eq!(allocations(|| plugin.authenticate(&login, &caller, Instant::now()).ruling), 0, "a login");
     for (access, topic) in [(Access::Write, "sensors/1"), (Access::Read, "commands/1")] {
         let check = TopicCheck { client: CLIENT, username: Some("sensor"), topic, access };
-        assert_eq!(allocations(|| plugin.authorise(&check, Instant::now())), 0, "a check of {access}");
+        assert_eq!(
+            allocations(|| plugin.authorise(&check, &caller, Instant::now()).ruling),
+            0,
+            "a check of {access}"
+        );
     }
     assert_eq!(api.requests().len(), 3, "all but the first of each was remembered");
+}
+
+#[test]
+fn topic_rules_are_weighed_without_allocating() {
+    let rules = "user u\ntopic deny secret/#\ntopic read a/+/c\npattern dev/%u/%c/#\npattern deny +/%c/x\n";
+    for placeholders in [Placeholders::Anywhere, Placeholders::WholeLevels] {
+        let acl = AclFile::parse(rules, "acl", placeholders).unwrap();
+        for (topic, expected) in
+            [("a/b/c", true), ("secret/x", false), ("dev/u/c/x", true), ("b/c/x", false), ("b/c/y", false)]
+        {
+            let (allowed, allocations) =
+                allocations_of(|| acl.allows(Access::Read, "u", "c", black_box(topic)));
+            assert_eq!((allowed, allocations), (expected, 0), "{topic} {placeholders:?}");
+        }
+    }
 }

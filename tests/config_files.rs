@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use mosquitto_http_auth::config::{Config, OPTIONS};
+use mosquitto_http_auth::internals::{Config, OPTIONS};
 use tempfile::NamedTempFile;
 
 mod support;
@@ -171,6 +171,8 @@ fn a_broker_works_with_nothing_but_a_file() {
 /// A file with a mistake in it: what it says, the line, and what the log has to name besides file and line.
 const MISTAKES: &[(&str, usize, &[&str])] = &[
     ("\n\ntimout = '1s'", 3, &["timout", "timeout"]),
+    ("TIMEOUT = '1s'", 1, &["TIMEOUT", "the nearest is timeout"]),
+    ("# old\nbrake_after = 9", 2, &["brake_after", "is called throttle_after now"]),
     ("timeout = 'soon'", 1, &["timeout", "soon", "such as"]),
     ("timeout = 1.5", 1, &["timeout"]),
     ("timeout = 0", 1, &["timeout", "0", "10ms"]),

@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Instant;
 
-use mosquitto_http_auth::prefetch::subscriptions::Subscriptions;
+use mosquitto_http_auth::internals::Subscriptions;
 use support::allocator::{Counting, bytes_in_use};
 
 #[global_allocator]

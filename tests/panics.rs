@@ -4,7 +4,7 @@
 
 use std::thread;
 
-use mosquitto_http_auth::util::panics::{caught, install_hook};
+use mosquitto_http_auth::internals::{caught, install_hook};
 
 #[test]
 fn a_panic_tells_its_place_and_nothing_else() {

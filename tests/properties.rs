@@ -13,13 +13,10 @@ use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use mosquitto_http_auth::broker::Broker;
-use mosquitto_http_auth::broker::Unread;
-use mosquitto_http_auth::broker::{Client, Connection};
-use mosquitto_http_auth::cache::{Cache, Fresh};
-use mosquitto_http_auth::fingerprint::{Fingerprint, Fingerprinter};
-use mosquitto_http_auth::plugin::{Login, Plugin, Ruling, TopicCheck};
-use mosquitto_http_auth::question::{Access, Question, Verdict};
+use mosquitto_http_auth::internals::{
+    Access, Broker, BrokerThread, Cache, Caller, Client, Connection, Domain, Fingerprint, Fingerprinter,
+    Fresh, Login, Plugin, Question, Ruling, TopicCheck, Unread, Verdict,
+};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
@@ -81,7 +78,7 @@ fn the_cache_gives_nothing_past_its_time_and_keeps_its_bound() {
                         let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
                         let since = now - sent_before;
                         let fresh = Fresh { verdict, status: if allow { 200 } else { 403 }, since, lifetime };
-                        let fingerprint = keys.fields(b't', [&[key]]);
+                        let fingerprint = keys.fields(Domain::Client, [&[key]]);
                         if unused {
                             cache.insert_unused(fingerprint, fresh);
                         } else {
@@ -90,7 +87,7 @@ fn the_cache_gives_nothing_past_its_time_and_keeps_its_bound() {
                         last.insert(key, (verdict, since + lifetime));
                     }
                     Step::Forget(key) => {
-                        cache.forget(keys.fields(b't', [&[key]]));
+                        cache.forget(keys.fields(Domain::Client, [&[key]]));
                         last.remove(&key);
                     }
                     Step::Configure { bound: new_bound, stale: new_stale } => {
@@ -101,7 +98,7 @@ fn the_cache_gives_nothing_past_its_time_and_keeps_its_bound() {
                     Step::Back(time) => now = (now - time).max(start),
                 }
                 for key in 0..8u8 {
-                    let fingerprint = keys.fields(b't', [&[key]]);
+                    let fingerprint = keys.fields(Domain::Client, [&[key]]);
                     let good = last.get(&key).filter(|(_, end)| now < *end).map(|(verdict, _)| *verdict);
                     let peeked = cache.peek(fingerprint, now);
                     prop_assert!(peeked.is_none() || peeked == good, "{key}: {peeked:?}, {good:?}");
@@ -112,7 +109,7 @@ fn the_cache_gives_nothing_past_its_time_and_keeps_its_bound() {
                 }
                 // Looking up changes what is there, so it is done for one of them only.
                 let key = cache.len() as u8 % 8;
-                let hit = cache.get(keys.fields(b't', [&[key]]), now);
+                let hit = cache.get(keys.fields(Domain::Client, [&[key]]), now);
                 let good = last.get(&key).filter(|(_, end)| now < *end).map(|(verdict, _)| *verdict);
                 prop_assert!(hit.is_none() || hit.map(|hit| hit.verdict) == good, "{key}: {hit:?}, {good:?}");
                 prop_assert!(cache.len() <= 2 * bound + bound / 4, "{} of {bound}", cache.len());
@@ -202,27 +199,28 @@ impl Broker for NoBroker {
     fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
         thread::Builder::new().spawn(body)
     }
-    fn is_broker_thread(&self) -> bool {
-        thread::current().id() == self.thread
+    fn caller(&self) -> Caller {
+        assert_eq!(thread::current().id(), self.thread, "nobody else asks");
+        Caller::Broker(BrokerThread::vouched_for())
     }
     fn is_2_1(&self) -> bool {
         self.is_2_1
     }
-    fn can_wake(&self) -> bool {
+    fn can_wake(&self, _: &BrokerThread) -> bool {
         true
     }
     fn wake(&self) {}
-    fn is_session(&self, client_id: &str, connection: Connection) -> bool {
+    fn is_session(&self, _: &BrokerThread, client_id: &str, connection: Connection) -> bool {
         self.sessions.lock().unwrap().get(client_id) == Some(&connection)
     }
-    fn complete_login(&self, client_id: &str, allow: bool) {
+    fn complete_login(&self, _: &BrokerThread, client_id: &str, allow: bool) {
         if let Some(connection) = self.connecting.lock().unwrap().filter(|_| allow) {
             self.sessions.lock().unwrap().insert(client_id.to_owned(), connection);
         }
         self.completed.lock().unwrap().insert(client_id.to_owned(), allow);
     }
-    fn kick(&self, _: &str, _: &str) {}
-    fn look_ahead(&self, _: Instant, _: &mut dyn FnMut(Unread<'_>)) {}
+    fn kick(&self, _: &BrokerThread, _: &str, _: &str) {}
+    fn peek(&self, _: &BrokerThread, _: Instant, _: &mut dyn FnMut(Unread<'_>)) {}
 }
 
 /// A plugin in that broker.
@@ -247,8 +245,8 @@ impl Subject {
         let given = off.iter().chain(options).map(|(name, value)| (*name, (*value).to_owned()));
         let options = urls.into_iter().chain(given).map(|(name, value)| (name.to_owned(), value)).collect();
         let broker = Arc::clone(&host) as Arc<dyn Broker>;
-        let plugin =
-            Plugin::new(options, broker, Instant::now()).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let plugin = Plugin::new(options, broker, &BrokerThread::vouched_for(), Instant::now())
+            .unwrap_or_else(|errors| panic!("{errors:?}"));
         Self { plugin, host, next_connection: 1 }
     }
 
@@ -265,8 +263,8 @@ impl Subject {
             password,
             starts_clean: true,
         };
-        self.plugin.tick(Instant::now());
-        let allowed = match self.plugin.authenticate(&login, Instant::now()) {
+        self.plugin.tick(&self.host.caller(), Instant::now());
+        let allowed = match self.plugin.authenticate(&login, &self.host.caller(), Instant::now()).ruling {
             Ruling::Allow => {
                 self.host.sessions.lock().unwrap().insert(client_id.to_owned(), connection);
                 true
@@ -274,11 +272,11 @@ impl Subject {
             Ruling::Deny => false,
             Ruling::Later => {
                 let completed = || {
-                    self.plugin.tick(Instant::now());
+                    self.plugin.tick(&self.host.caller(), Instant::now());
                     self.host.completed.lock().unwrap().contains_key(client_id)
                 };
                 if !eventually(PATIENCE, completed) {
-                    let log: Vec<_> = std::iter::from_fn(|| self.plugin.log.next()).collect();
+                    let log: Vec<_> = std::iter::from_fn(|| self.plugin.log().next()).collect();
                     panic!("{client_id} is never completed; the log: {log:#?}");
                 }
                 self.host.completed.lock().unwrap()[client_id]
@@ -289,8 +287,16 @@ impl Subject {
     }
 
     fn check(&self, client: Client<'_>, username: &str, topic: &str, access: Access, now: Instant) -> bool {
-        self.plugin.tick(now);
-        match self.plugin.authorise(&TopicCheck { client, username: Some(username), topic, access }, now) {
+        self.plugin.tick(&self.host.caller(), now);
+        match self
+            .plugin
+            .authorise(
+                &TopicCheck { client, username: Some(username), topic, access },
+                &self.host.caller(),
+                now,
+            )
+            .ruling
+        {
             Ruling::Allow => true,
             Ruling::Deny => false,
             other => panic!("{username:?} gets {other:?} for {topic:?}"),
@@ -547,7 +553,7 @@ fn local_users_always_win() {
                     Move::Reload(users) => {
                         local = users;
                         write_users(folder.path(), &local);
-                        subject.plugin.reload();
+                        subject.plugin.reload(Instant::now());
                     }
                     Move::Api(status) => {
                         answer = status;

@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use mosquitto_http_auth::config::{Config, ConfigError, OPTIONS, options_as_markdown};
+use mosquitto_http_auth::internals::{Config, ConfigError, OPTIONS, options_as_markdown};
 use support::broker::{Setup, plugin};
 use support::{Broker, Connect, PATIENCE, Reply, Version, api, broker_asking, on_every_broker, reason};
 

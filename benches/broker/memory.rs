@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mosquitto_http_auth::cache::{Cache, Fresh};
-use mosquitto_http_auth::fingerprint::Fingerprinter;
-use mosquitto_http_auth::question::{Access, Question, Verdict};
+use mosquitto_http_auth::internals::{Access, Cache, Fingerprinter, Fresh, Question, Verdict};
 
 use crate::Bench;
 use crate::support::allocator;

@@ -5,8 +5,7 @@
 mod support;
 
 use libfuzzer_sys::fuzz_target;
-use mosquitto_http_auth::local::{AclFile, Placeholders};
-use mosquitto_http_auth::question::Access;
+use mosquitto_http_auth::internals::{Access, AclFile, Placeholders};
 use support::matcher::{MATCHERS, Matcher};
 
 fuzz_target!(|text: &str| {

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use mosquitto_http_auth::config::Config;
+use mosquitto_http_auth::internals::Config;
 use support::MemoryFile;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -9,12 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
-use mosquitto_http_auth::broker::Client;
-use mosquitto_http_auth::plugin::{Login, Plugin, Ruling};
+use mosquitto_http_auth::internals::{Caller, Client, Login, Plugin, Ruling};
 
 #[path = "../../tests/support/idle.rs"]
 mod idle;
-use idle::Idle;
+use idle::{Idle, thread as broker_thread};
 
 fuzz_target!(|bytes: &[u8]| {
     API.answer.lock().unwrap().clone_from(&bytes.to_vec());
@@ -29,7 +28,8 @@ fuzz_target!(|bytes: &[u8]| {
         ("timeout", "10s".to_owned()),
     ];
     let options = options.map(|(name, value)| (name.to_owned(), value)).to_vec();
-    let plugin = Plugin::new(options, Arc::new(Idle), Instant::now()).expect("good options");
+    let plugin =
+        Plugin::new(options, Arc::new(Idle), &broker_thread(), Instant::now()).expect("good options");
     let answer = Answer::read(bytes);
 
     let start = Instant::now();
@@ -60,7 +60,7 @@ fn ask(plugin: &Plugin) -> Asked {
     let before = API.requests.load(Ordering::SeqCst);
     let client = Client { connection: 1, id: "id", address: Some("127.0.0.1") };
     let login = Login { client, username: Some("joe"), password: Some(b"secret"), starts_clean: true };
-    let ruling = plugin.authenticate(&login, Instant::now());
+    let ruling = plugin.authenticate(&login, &Caller::Broker(broker_thread()), Instant::now()).ruling;
     Asked { ruling, requests: API.requests.load(Ordering::SeqCst) - before }
 }
 

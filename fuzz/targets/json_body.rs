@@ -3,8 +3,7 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use mosquitto_http_auth::ask::wire::body;
-use mosquitto_http_auth::question::{Access, Question};
+use mosquitto_http_auth::internals::{Access, Question, body};
 use serde_json::json;
 
 #[derive(Arbitrary, Debug)]

@@ -9,7 +9,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use mosquitto_http_auth::config::{BrokerOptions, Config};
+use mosquitto_http_auth::internals::{BrokerOptions, Config};
 use support::MemoryFile;
 use support::config::{check, is_secret};
 

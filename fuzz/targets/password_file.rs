@@ -5,7 +5,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
-use mosquitto_http_auth::local::Users;
+use mosquitto_http_auth::internals::Users;
 use ring::digest;
 
 const NAME: &str = "a user of its own";

@@ -4,7 +4,7 @@
 mod support;
 
 use libfuzzer_sys::fuzz_target;
-use mosquitto_http_auth::topic::{WILDCARDS, is_valid_filter, matches};
+use mosquitto_http_auth::internals::{WILDCARDS, is_valid_filter, matches};
 use support::matcher::MATCHERS;
 
 fuzz_target!(|text: &str| {

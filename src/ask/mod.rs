@@ -1,175 +1,73 @@
-//! What is known and what is being asked: the cache, the questions in flight and who waits for them,
-//! behind one short lock that nobody holds while waiting or while calling anybody.
-use std::collections::HashMap;
-use std::num::NonZeroUsize;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+//! The one door to the API's verdicts: remembered, on their way, or asked for.
 
-use lru::LruCache;
-
-use crate::ask::worker::{Class, Inbox, Job, Worker};
 pub mod http;
+mod inflight;
 pub mod wire;
 pub mod worker;
 
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use once_cell::sync::OnceCell;
+
+use crate::broker::Broker;
 use crate::cache::{Cache, Fresh, Hit};
-use crate::fingerprint::{AlreadyHashed, Fingerprint, Fingerprinter};
+use crate::fingerprint::{Fingerprint, Fingerprinter};
 use crate::log::{Level, Log};
-use crate::main_queue::{Errand, Errands};
-use crate::plugin::parked::Ticket;
-use crate::plugin::sessions::SessionName;
-use crate::prefetch::peek::Place;
-use crate::question::{Answer, Kind, NoAnswer, Question, Verdict};
-use crate::util::random;
+use crate::question::{Answer, Kind, NoAnswer, OwnedQuestion, Question, Verdict};
+use crate::util::{Held, Lock, panics, random};
 use http::{Reply, Target};
-use wire::body;
+use inflight::{InFlight, Questions};
+pub use inflight::{Slot, Waiter};
+pub use worker::Priority;
+use worker::{Inbox, Job, Worker};
 
-/// A place where the answer to one question appears, for any number of threads that wait for it.
-#[derive(Default)]
-pub struct Slot {
-    answer: Mutex<Option<Answer>>,
-    filed: Condvar,
+/// Knows verdicts and asks for those that it does not know.
+pub struct Asker {
+    broker: Arc<dyn Broker>,
+    keys: Fingerprinter,
+    /// Started with the first question: no network traffic before the broker is ready for it. Before `inner`, since
+    /// dropping it ends the thread that files there.
+    worker: OnceCell<Worker>,
+    inner: Arc<Inner>,
 }
 
-impl Slot {
-    /// Waits for the answer, at most so long.
-    pub fn wait(&self, limit: Duration) -> Option<Answer> {
-        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.filed.wait_timeout_while(answer, limit, |answer| answer.is_none());
-        waited.unwrap_or_else(PoisonError::into_inner).0.clone()
-    }
-
-    /// The answer, if it is there.
-    pub fn now(&self) -> Option<Answer> {
-        self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn file(&self, answer: Answer) {
-        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
-        self.filed.notify_all();
-    }
-}
-
-struct InFlight {
-    kind: Kind,
-    class: Class,
-    slot: Arc<Slot>,
-    /// Clients that are parked until the answer comes.
-    parked: Vec<Ticket>,
-    /// Clients that are connected already and leave when the API refuses them.
-    rechecked: Vec<SessionName>,
-}
-
-impl InFlight {
-    /// Everybody who waits, apart from the question itself.
-    fn take_waiting(&mut self) -> Self {
-        Self {
-            kind: self.kind,
-            class: self.class,
-            slot: std::mem::take(&mut self.slot),
-            parked: std::mem::take(&mut self.parked),
-            rechecked: Vec::new(),
-        }
-    }
-}
-
-/// Who else wants to hear of an answer, besides the threads that wait at its [`Slot`].
-pub enum Listener {
-    /// Nobody.
-    None,
-    /// A parked client.
-    Parked(Ticket),
-    /// A client that was let in before.
-    Rechecked(SessionName),
+/// What the worker's thread shares with those who ask.
+struct Inner {
+    log: Arc<Log>,
+    /// The API to ask. It is swapped under the lock of `state`, so that no verdict of the old one gets in behind.
+    target: ArcSwap<Target>,
+    state: Lock<State>,
 }
 
 struct State {
-    target: Arc<Target>,
     cache: Cache,
-    in_flight: HashMap<Fingerprint, InFlight, AlreadyHashed>,
-    /// Questions that were guessed, and at which listener, until the broker asks them.
-    guesses: LruCache<Fingerprint, Place, AlreadyHashed>,
-    /// Listeners at which a guess was right since somebody asked.
-    hits: Vec<Place>,
-    /// Questions that were asked ahead, and when: if the answer could not be kept, asking ahead is in vain.
-    ahead: LruCache<Fingerprint, Instant, AlreadyHashed>,
+    in_flight: Questions,
 }
 
-/// How long a question is not asked ahead once more; shorter where verdicts are.
-const AHEAD_AGAIN: Duration = Duration::from_secs(10);
-
-/// Questions asked ahead that are remembered.
-const AHEAD: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
-
-/// Guesses that are remembered: those that the broker has not come to by then were wrong.
-const GUESSES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
-
-impl State {
-    /// The broker has come to a question. If it was guessed, the guess was right.
-    fn note_hit(&mut self, key: Fingerprint) {
-        if let Some(listener) = self.guesses.pop(&key) {
-            self.hits.push(listener);
-        }
-    }
-
-    /// Whether asking this ahead makes sense: its answer can be kept, and it was not tried a moment ago.
-    fn is_new_ahead(&mut self, key: Fingerprint, kind: Kind, now: Instant) -> bool {
-        let again = AHEAD_AGAIN.min(self.target.config.lifetime(kind, Verdict::Allow).mul_f64(0.8));
-        let is_fresh = |at: &Instant| now.saturating_duration_since(*at) < again;
-        if again.is_zero() || self.in_flight.contains_key(&key) || self.ahead.peek(&key).is_some_and(is_fresh)
-        {
-            return false;
-        }
-        self.ahead.put(key, now);
-        true
-    }
-
-    fn remember(&mut self, key: Fingerprint, kind: Kind, reply: &Reply, is_unused: bool) {
-        let Answer::Verdict { verdict, status } = reply.answer else { return };
-        // Only a refusal that is about the client ends an allow that is still good. A 404 of a deployment
-        // gone wrong denies no more than the question asked.
-        let about_the_client = matches!(status, 200 | 401 | 403);
-        if about_the_client || self.cache.peek(key, reply.sent) != Some(Verdict::Allow) {
-            let lifetime = reply.lifetime.unwrap_or_else(|| self.target.config.lifetime(kind, verdict));
-            let fresh = Fresh { verdict, status, since: reply.sent, lifetime: spread(lifetime) };
-            if is_unused {
-                self.cache.insert_unused(key, fresh);
-            } else {
-                self.cache.insert(key, fresh);
-            }
-        }
-    }
+/// What came of having a question asked.
+pub struct Asked {
+    /// Where its answer will appear.
+    pub slot: Arc<Slot>,
+    /// It was on its way already.
+    pub was_under_way: bool,
 }
 
-/// The cache and the questions in flight. Answers arrive on the worker's thread.
-pub struct Verdicts {
-    log: Arc<Log>,
-    errands: Arc<Errands>,
-    keys: Fingerprinter,
-    state: Mutex<State>,
-}
-
-impl Verdicts {
+impl Asker {
     /// Knows nothing yet and will ask `target`.
     pub fn new(
         log: Arc<Log>,
-        errands: Arc<Errands>,
+        broker: Arc<dyn Broker>,
         keys: Fingerprinter,
-        target: Target,
+        target: Arc<Target>,
         now: Instant,
     ) -> Self {
         let cache = Cache::new(target.config.cache_size, target.config.stale_ttl, now);
-        let mut ahead = LruCache::with_hasher(NonZeroUsize::MIN, AlreadyHashed::default());
-        ahead.resize(AHEAD);
-        let state = State {
-            target: Arc::new(target),
-            cache,
-            in_flight: HashMap::default(),
-            guesses: LruCache::with_hasher(GUESSES, AlreadyHashed::default()),
-            hits: Vec::new(),
-            ahead,
-        };
-        Self { log, errands, keys, state: Mutex::new(state) }
+        let state = Lock::new(State { cache, in_flight: Questions::default() });
+        let inner = Arc::new(Inner { log, target: ArcSwap::new(target), state });
+        Self { broker, keys, worker: OnceCell::new(), inner }
     }
 
     /// What a question is known by here.
@@ -179,174 +77,156 @@ impl Verdicts {
 
     /// The verdict that is remembered for a question.
     pub fn known(&self, key: Fingerprint, now: Instant) -> Option<Hit> {
-        let mut state = self.state();
-        let hit = state.cache.get(key, now);
-        if hit.is_some_and(|hit| hit.is_first_use) {
-            state.note_hit(key);
-        }
-        hit
+        self.inner.state().cache.get(key, now)
     }
 
-    /// The same, without counting as a use.
+    /// The verdict that is remembered for a question, without counting as a use.
     pub fn peek(&self, key: Fingerprint, now: Instant) -> Option<Verdict> {
-        self.state().cache.peek(key, now)
+        self.inner.state().cache.peek(key, now)
     }
 
-    /// Whether there is an allow that may serve while there is no answer.
+    /// Whether there is an allow that may serve while there is no answer (`stale_ttl`).
     pub fn has_stale_allow(&self, key: Fingerprint, now: Instant) -> bool {
-        self.state().cache.has_stale_allow(key, now)
+        self.inner.state().cache.has_stale_allow(key, now)
     }
 
-    /// Whether the API is being left alone at present, so that asking is in vain.
-    pub fn is_left_alone(&self, kind: Kind, now: Instant) -> bool {
-        self.target().is_left_alone(kind, now)
+    /// Whether the circuit breakers of all URLs for such a question are open, so that asking is in vain.
+    pub fn is_open(&self, kind: Kind, now: Instant) -> bool {
+        self.inner.target.load().is_open(kind, now)
     }
 
-    /// Has a question asked, unless it is on its way: then this one shares its answer.
+    /// Has a question asked, unless it is on its way: then its answer is shared.
+    ///
+    /// # Errors
+    /// No answer, where the system gives no thread to ask with.
     pub fn ask(
-        self: &Arc<Self>,
+        &self,
         key: Fingerprint,
         question: &Question<'_>,
-        class: Class,
-        listener: Listener,
-        worker: &Worker,
-    ) -> Arc<Slot> {
-        let kind = question.kind();
-        let mut state = self.state();
-        let mut is_new = false;
-        let in_flight = state.in_flight.entry(key).or_insert_with(|| {
-            is_new = true;
-            InFlight { kind, class, slot: Arc::default(), parked: Vec::new(), rechecked: Vec::new() }
-        });
-        match listener {
-            Listener::None => {}
-            Listener::Parked(ticket) => in_flight.parked.push(ticket),
-            Listener::Rechecked(session) => in_flight.rechecked.push(session),
-        }
-        let slot = Arc::clone(&in_flight.slot);
-        let is_urgent = class > in_flight.class;
-        in_flight.class = in_flight.class.max(class);
-        if class >= Class::Parked {
-            state.note_hit(key);
-        }
+        priority: Priority,
+        waiter: Option<Waiter>,
+    ) -> Result<Asked, NoAnswer> {
+        let worker = self.worker()?;
+        let mut state = self.inner.state();
+        let (in_flight, was_under_way) = match state.in_flight.entry(key) {
+            Entry::Occupied(entry) => (entry.into_mut(), true),
+            Entry::Vacant(entry) => (entry.insert(InFlight::new(question.kind(), priority)), false),
+        };
+        in_flight.add(waiter);
+        let slot = in_flight.slot();
+        let is_urgent = priority > in_flight.priority;
+        in_flight.priority = in_flight.priority.max(priority);
         drop(state);
-        if is_new {
-            // From here on the job is answerable: if it is lost, dropping it takes the entry away again.
-            let inbox: Arc<dyn Inbox> = Arc::clone(self) as Arc<dyn Inbox>;
-            worker.ask(Job::new(key, self.keys.client(question), kind, body(question), inbox), class);
+        if !was_under_way {
+            self.send(worker, key, question.to_owned(), priority);
         } else if is_urgent {
-            worker.hurry(key, class);
+            worker.raise(key, priority);
         }
-        slot
+        Ok(Asked { slot, was_under_way })
     }
 
-    /// Has a question asked that nobody waits for yet, unless its verdict is known or the API is silent.
-    /// Returns whether an answer is to come.
-    pub fn ask_ahead(
-        self: &Arc<Self>,
+    /// Has a question asked that nobody waits for yet, unless its verdict is known, it is on its way, or asking is in
+    /// vain. Returns whether it was sent.
+    pub fn speculate(
+        &self,
+        key: Fingerprint,
         question: &Question<'_>,
-        listener: Listener,
+        own: impl FnOnce() -> OwnedQuestion,
         now: Instant,
-        worker: &Worker,
     ) -> bool {
-        let key = self.key(question);
-        if self.peek(key, now).is_some() || self.is_left_alone(question.kind(), now) {
+        if self.is_open(question.kind(), now) {
             return false;
         }
-        if matches!(listener, Listener::None) && !self.state().is_new_ahead(key, question.kind(), now) {
+        let Ok(worker) = self.worker() else { return false };
+        let mut state = self.inner.state();
+        let is_known = state.cache.peek(key, now).is_some() || state.in_flight.contains_key(&key);
+        if is_known {
             return false;
         }
-        let class = if matches!(listener, Listener::None) { Class::Ahead } else { Class::Prepared };
-        self.ask(key, question, class, listener, worker);
+        state.in_flight.insert(key, InFlight::new(question.kind(), Priority::Speculative));
+        drop(state);
+        self.send(worker, key, own(), Priority::Speculative);
         true
     }
 
-    /// The same for a question that was guessed at a listener. Returns whether it was news.
-    pub fn ask_guess(
-        self: &Arc<Self>,
-        question: &Question<'_>,
-        at: u16,
-        now: Instant,
-        worker: &Worker,
-    ) -> bool {
+    /// Has a question asked that a parked client is expected to raise when it comes in, unless its verdict is known or
+    /// asking is in vain. Returns whether `waiter` is going to be told.
+    pub fn warm_up(&self, question: &Question<'_>, waiter: Waiter, now: Instant) -> bool {
         let key = self.key(question);
-        if self.state().in_flight.contains_key(&key) || !self.ask_ahead(question, Listener::None, now, worker)
-        {
-            return false;
-        }
-        self.state().guesses.put(key, (at, question.kind()));
-        true
-    }
-
-    /// The listeners at which guesses were right since this was asked last.
-    pub fn take_hits(&self) -> Vec<Place> {
-        std::mem::take(&mut self.state().hits)
+        let is_in_vain = self.is_open(question.kind(), now) || self.peek(key, now).is_some();
+        !is_in_vain && self.ask(key, question, Priority::Warmup, Some(waiter)).is_ok()
     }
 
     /// Asks another API from now on, or the same in another way. If it is not the same API, what the old one
     /// said is forgotten, and what it still says is not listened to. If nothing has changed, connections
     /// and what is known of the API's health stay.
-    pub fn set_target(&self, target: Target) {
-        let mut state = self.state();
-        if !state.target.asks_like(&target) {
+    pub fn set_target(&self, target: Arc<Target>) {
+        let mut state = self.inner.state();
+        let before = self.inner.target.load();
+        if !before.asks_like(&target) {
             state.cache.clear();
-        } else if state.target.config == target.config {
+        } else if before.config == target.config {
             return;
         }
         state.cache.configure(target.config.cache_size, target.config.stale_ttl);
-        state.target = Arc::new(target);
+        self.inner.target.store(target);
     }
 
-    /// Tells everybody who waits for a question.
-    fn deliver(&self, in_flight: InFlight, answer: &Answer) {
-        in_flight.slot.file(answer.clone());
-        for ticket in in_flight.parked {
-            self.errands.leave(Errand::Answered(ticket, answer.clone()));
-        }
-        if let Answer::Verdict { status: status @ (401 | 403), .. } = *answer {
-            for session in in_flight.rechecked {
-                self.errands.leave(Errand::Revoked(session, status));
-            }
-        }
+    /// From here on the job is answerable: if it is lost, dropping it takes the question out again.
+    fn send(&self, worker: &Worker, key: Fingerprint, question: OwnedQuestion, priority: Priority) {
+        let inbox: Arc<dyn Inbox> = Arc::clone(&self.inner) as Arc<dyn Inbox>;
+        let client = self.keys.client(&question.as_question());
+        worker.ask(Job::new(key, client, question, inbox), priority);
     }
 
-    /// How many verdicts are remembered.
-    pub fn len(&self) -> usize {
-        self.state().cache.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// A thread that panicked under the lock leaves a cache that nobody can vouch for: empty it and go on.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| {
-            self.state.clear_poison();
-            let mut state = poisoned.into_inner();
-            state.cache.clear();
-            state
-        })
+    fn worker(&self) -> Result<&Worker, NoAnswer> {
+        let start = || {
+            let inbox: Arc<dyn Inbox> = Arc::clone(&self.inner) as Arc<dyn Inbox>;
+            Worker::start(inbox, &|body| self.broker.spawn(body))
+        };
+        let worker = self.worker.get_or_try_init(start);
+        worker.map_err(|error| NoAnswer::NotAsked(format!("no thread to ask with: {error}")))
     }
 }
 
-impl Inbox for Verdicts {
+impl Inner {
+    /// A thread that panicked under the lock leaves a cache that nobody can vouch for: it is emptied.
+    fn state(&self) -> Held<'_, State> {
+        self.state.lock_or_mend(|state| state.cache.clear())
+    }
+
+    fn remember(&self, state: &mut State, key: Fingerprint, kind: Kind, reply: &Reply, is_unused: bool) {
+        let Answer::Verdict { verdict, status } = reply.answer else { return };
+        // Only a refusal that is about the client ends an allow that is still good. A 404 of a deployment
+        // gone wrong denies no more than the question asked.
+        let about_the_client = matches!(status, 200 | 401 | 403);
+        if about_the_client || state.cache.peek(key, reply.sent) != Some(Verdict::Allow) {
+            let configured = || self.target.load().config.lifetime(kind, verdict);
+            let lifetime = spread(reply.lifetime.unwrap_or_else(configured));
+            let fresh = Fresh { verdict, status, since: reply.sent, lifetime };
+            if is_unused {
+                state.cache.insert_unused(key, fresh);
+            } else {
+                state.cache.insert(key, fresh);
+            }
+        }
+    }
+}
+
+impl Inbox for Inner {
     fn target(&self) -> Arc<Target> {
-        Arc::clone(&self.state().target)
+        self.target.load_full()
     }
 
     fn file(&self, key: Fingerprint, reply: Reply, from: &Arc<Target>) -> bool {
         let mut state = self.state();
-        if !state.target.asks_like(from) {
+        if !self.target.load().asks_like(from) {
             return false;
         }
         let Some(in_flight) = state.in_flight.remove(&key) else { return true };
-        // Nobody has come for it yet.
-        let is_unused = matches!(in_flight.class, Class::Ahead | Class::Prepared);
-        state.remember(key, in_flight.kind, &reply, is_unused);
+        self.remember(&mut state, key, in_flight.kind, &reply, in_flight.is_unused());
         drop(state);
-        self.deliver(in_flight, &reply.answer);
+        in_flight.deliver(&reply.answer);
         true
     }
 
@@ -354,27 +234,27 @@ impl Inbox for Verdicts {
         let mut state = self.state();
         // It may have taken longer than a question that was asked after it: what that refused stays so.
         let is_outdated = state.cache.peek(key, reply.sent) == Some(Verdict::Deny);
-        if state.target.asks_like(from) && !is_outdated {
-            state.remember(key, kind, &reply, false);
+        if self.target.load().asks_like(from) && !is_outdated {
+            self.remember(&mut state, key, kind, &reply, false);
         }
     }
 
     fn overdue(&self, key: Fingerprint, limit: Duration) {
-        let waiting = self.state().in_flight.get_mut(&key).map(InFlight::take_waiting);
-        let Some(late) = waiting else { return };
-        self.deliver(late, &Answer::None(NoAnswer::TimedOut(limit)));
+        let waiting = self.state().in_flight.get_mut(&key).map(InFlight::take_impatient);
+        if let Some(waiting) = waiting {
+            waiting.deliver(&Answer::None(NoAnswer::TimedOut(limit)));
+        }
     }
 
     fn abandon(&self, key: Fingerprint, reason: NoAnswer) {
         let ended = self.state().in_flight.remove(&key);
         if let Some(in_flight) = ended {
-            self.deliver(in_flight, &Answer::None(reason));
+            in_flight.deliver(&Answer::None(reason));
         }
     }
 
     fn worker_panicked(&self, place: &str) {
-        let line = format!("A bug in the plugin was stopped in its worker, at {place}; please report it.");
-        self.log.write(Level::Error, line);
+        self.log.write(Level::Error, panics::message(place, "The question at hand gets no answer."));
     }
 }
 

@@ -1,5 +1,5 @@
-//! The thread that asks: one single-threaded runtime, a queue in three classes, a bounded number of
-//! requests in flight.
+//! The thread that asks: one single-threaded runtime, a queue by priority, a bounded number of requests in flight.
+
 use std::collections::VecDeque;
 use std::io;
 use std::iter;
@@ -13,34 +13,35 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::http::{Reply, Request, Target, drain};
+use super::wire::body;
 use crate::fingerprint::Fingerprint;
-use crate::question::{Kind, NoAnswer};
+use crate::question::{Kind, NoAnswer, OwnedQuestion};
 use crate::util::panics::caught;
 
 /// Parked clients that may queue: what is beyond this many is refused at once. At 64 requests in flight
 /// and 20 ms each this is what 30 s can serve.
-const PARKED_BOUND: usize = 100_000;
+const LOGINS_BOUND: usize = 100_000;
 
-/// Questions that nobody waits for that may queue, in each class: what is beyond is not asked. A sweep asks
+/// Questions that nobody waits for that may queue, in each priority: what is beyond is not asked. A sweep asks
 /// about every session.
 const UNAWAITED_BOUND: usize = 200_000;
 
 /// How long a connection may take to deliver the rest of an answer that nobody waits for.
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
-/// Who waits for an answer; in this order questions are sent.
+/// In which order questions are sent: by who waits for the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Class {
+pub enum Priority {
     /// Nobody, and nobody will: an old verdict is asked again.
-    Background,
-    /// Nobody yet.
-    Ahead,
+    Refresh,
+    /// Nobody yet: the broker is expected to ask.
+    Speculative,
     /// A client that may come in, and is parked until it can do so without stopping others.
-    Prepared,
+    Warmup,
     /// A client that is parked beside the broker's loop.
-    Parked,
+    Login,
     /// The broker, and with it every client.
-    Frozen,
+    Broker,
 }
 
 /// Where answers go, and where it is said how to ask. Called from the worker's thread.
@@ -63,50 +64,60 @@ pub trait Inbox: Send + Sync {
 
 /// A question on its way. However it ends, on a panic and at a stop too, the inbox hears of it.
 pub struct Job {
-    request: Request,
+    key: Fingerprint,
+    /// For whom it is asked.
+    client: Fingerprint,
+    question: OwnedQuestion,
     inbox: Arc<dyn Inbox>,
     filed: bool,
 }
 
 impl Job {
-    /// A question with its request body, asked for this client.
+    /// A question that is asked for this client.
     pub fn new(
         key: Fingerprint,
         client: Fingerprint,
-        kind: Kind,
-        body: Vec<u8>,
+        question: OwnedQuestion,
         inbox: Arc<dyn Inbox>,
     ) -> Self {
-        Self { request: Request { key, client, kind, body }, inbox, filed: false }
+        Self { key, client, question, inbox, filed: false }
     }
 
     fn abandon(mut self, reason: NoAnswer) {
         self.filed = true;
-        self.inbox.abandon(self.request.key, reason);
+        self.inbox.abandon(self.key, reason);
     }
 
     async fn run(mut self) {
-        let Self { request, inbox, .. } = &self;
+        let question = self.question.as_question();
+        // The body is made now: a queue of bodies would take several times the bytes.
+        let request = Request { client: self.client, kind: question.kind(), body: body(&question) };
         loop {
-            let target = inbox.target();
-            let overdue = || inbox.overdue(request.key, target.config.timeout);
-            let asked = target.ask(request, overdue).await;
-            if inbox.file(request.key, asked.reply, &target) {
+            let target = self.inbox.target();
+            let overdue = || self.inbox.overdue(self.key, target.config.timeout);
+            let asked = target.ask(&request, overdue).await;
+            if self.inbox.file(self.key, asked.reply, &target) {
                 self.filed = true;
-                self.finish(&target, asked.response, asked.probes).await;
+                self.finish(&request, &target, asked.response, asked.probes).await;
                 return;
             }
         }
     }
 
     /// What nobody waits for: the rest of the answer, and the question to endpoints that may be back.
-    async fn finish(&self, target: &Arc<Target>, response: Option<Response>, probes: Vec<usize>) {
+    async fn finish(
+        &self,
+        request: &Request,
+        target: &Arc<Target>,
+        response: Option<Response>,
+        probes: Vec<usize>,
+    ) {
         if let Some(response) = response {
             drain(response, DRAIN_LIMIT).await;
         }
         for index in probes {
-            let Some(asked) = target.probe(&self.request, index).await else { continue };
-            self.inbox.learn(self.request.key, self.request.kind, asked.reply, target);
+            let Some(asked) = target.probe(request, index).await else { continue };
+            self.inbox.learn(self.key, request.kind, asked.reply, target);
             if let Some(response) = asked.response {
                 drain(response, DRAIN_LIMIT).await;
             }
@@ -118,14 +129,14 @@ impl Drop for Job {
     fn drop(&mut self) {
         if !self.filed {
             let reason = NoAnswer::NotAsked("the worker stopped".to_owned());
-            self.inbox.abandon(self.request.key, reason);
+            self.inbox.abandon(self.key, reason);
         }
     }
 }
 
 enum Command {
-    Ask(Job, Class),
-    Hurry(Fingerprint, Class),
+    Ask(Job, Priority),
+    Raise(Fingerprint, Priority),
     Stop,
 }
 
@@ -148,14 +159,14 @@ impl Worker {
     }
 
     /// Takes a question over.
-    pub fn ask(&self, job: Job, class: Class) {
+    pub fn ask(&self, job: Job, priority: Priority) {
         // A closed channel gives the job back, and dropping it tells the inbox.
-        let _ = self.commands.send(Command::Ask(job, class));
+        let _ = self.commands.send(Command::Ask(job, priority));
     }
 
-    /// Somebody has come to wait for a question that may be queued: it moves up to this class.
-    pub fn hurry(&self, key: Fingerprint, class: Class) {
-        let _ = self.commands.send(Command::Hurry(key, class));
+    /// Somebody has come to wait for a question that may be queued: it moves up to this priority.
+    pub fn raise(&self, key: Fingerprint, priority: Priority) {
+        let _ = self.commands.send(Command::Raise(key, priority));
     }
 }
 
@@ -187,7 +198,7 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
         while let Some(job) = queue.next(in_flight.len(), target.config.max_requests) {
             in_flight.spawn(job.run());
         }
-        let next_refusal = queue.oldest_parked().map(|queued| queued + target.config.max_wait);
+        let next_refusal = queue.oldest_login().map(|queued| queued + target.config.max_wait);
         let until_refusal = async {
             match next_refusal {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -200,8 +211,8 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
             command = commands.recv() => {
                 for command in iter::once(command).chain(iter::from_fn(|| commands.try_recv().ok().map(Some))) {
                     match command {
-                        Some(Command::Ask(job, class)) => queue.add(job, class),
-                        Some(Command::Hurry(key, class)) => queue.hurry(key, class),
+                        Some(Command::Ask(job, priority)) => queue.add(job, priority),
+                        Some(Command::Raise(key, priority)) => queue.raise(key, priority),
                         Some(Command::Stop) | None => return,
                     }
                 }
@@ -221,64 +232,68 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
 
 #[derive(Default)]
 struct Queue {
-    frozen: VecDeque<Job>,
-    parked: VecDeque<(Instant, Job)>,
-    prepared: VecDeque<Job>,
-    ahead: VecDeque<Job>,
-    background: VecDeque<Job>,
+    broker: VecDeque<Job>,
+    logins: VecDeque<(Instant, Job)>,
+    warmups: VecDeque<Job>,
+    speculative: VecDeque<Job>,
+    refreshes: VecDeque<Job>,
 }
 
 impl Queue {
-    fn add(&mut self, job: Job, class: Class) {
-        match class {
-            Class::Frozen => self.frozen.push_back(job),
-            Class::Parked if self.parked.len() < PARKED_BOUND => self.parked.push_back((Instant::now(), job)),
-            Class::Prepared if self.prepared.len() < UNAWAITED_BOUND => self.prepared.push_back(job),
-            Class::Ahead if self.ahead.len() < UNAWAITED_BOUND => self.ahead.push_back(job),
-            Class::Background if self.background.len() < UNAWAITED_BOUND => self.background.push_back(job),
+    fn add(&mut self, job: Job, priority: Priority) {
+        match priority {
+            Priority::Broker => self.broker.push_back(job),
+            Priority::Login if self.logins.len() < LOGINS_BOUND => {
+                self.logins.push_back((Instant::now(), job))
+            }
+            Priority::Warmup if self.warmups.len() < UNAWAITED_BOUND => self.warmups.push_back(job),
+            Priority::Speculative if self.speculative.len() < UNAWAITED_BOUND => {
+                self.speculative.push_back(job)
+            }
+            Priority::Refresh if self.refreshes.len() < UNAWAITED_BOUND => self.refreshes.push_back(job),
             _ => job.abandon(NoAnswer::Busy),
         }
     }
 
-    fn hurry(&mut self, key: Fingerprint, class: Class) {
-        let is_it = |job: &Job| job.request.key == key;
+    fn raise(&mut self, key: Fingerprint, priority: Priority) {
+        let is_it = |job: &Job| job.key == key;
         let take =
             |list: &mut VecDeque<Job>| list.iter().position(is_it).and_then(|index| list.remove(index));
-        let parked = self.parked.iter().position(|(_, job)| is_it(job));
-        let parked = parked.and_then(|index| self.parked.remove(index)).map(|(_, job)| job);
-        let found = parked
-            .or_else(|| take(&mut self.prepared))
-            .or_else(|| take(&mut self.ahead))
-            .or_else(|| take(&mut self.background));
+        let login = self.logins.iter().position(|(_, job)| is_it(job));
+        let login = login.and_then(|index| self.logins.remove(index)).map(|(_, job)| job);
+        let found = login
+            .or_else(|| take(&mut self.warmups))
+            .or_else(|| take(&mut self.speculative))
+            .or_else(|| take(&mut self.refreshes));
         if let Some(job) = found {
-            self.add(job, class);
+            self.add(job, priority);
         }
     }
 
-    /// The next question that may be sent while so many are. What the broker is frozen on may go over
+    /// The next question that may be sent while so many are. What the broker itself waits for may go over
     /// the bound by a quarter, so that it never queues behind the others.
     fn next(&mut self, in_flight: usize, bound: usize) -> Option<Job> {
         if in_flight < bound + bound.div_ceil(4)
-            && let Some(job) = self.frozen.pop_front()
+            && let Some(job) = self.broker.pop_front()
         {
             return Some(job);
         }
         if in_flight >= bound {
             return None;
         }
-        let parked = self.parked.pop_front().map(|(_, job)| job);
-        let awaited = parked.or_else(|| self.prepared.pop_front()).or_else(|| self.ahead.pop_front());
+        let login = self.logins.pop_front().map(|(_, job)| job);
+        let awaited = login.or_else(|| self.warmups.pop_front()).or_else(|| self.speculative.pop_front());
         // What nobody will wait for leaves room for what somebody might.
-        awaited.or_else(|| if in_flight < bound.div_ceil(4) { self.background.pop_front() } else { None })
+        awaited.or_else(|| if in_flight < bound.div_ceil(4) { self.refreshes.pop_front() } else { None })
     }
 
-    fn oldest_parked(&self) -> Option<Instant> {
-        self.parked.front().map(|(queued, _)| *queued)
+    fn oldest_login(&self) -> Option<Instant> {
+        self.logins.front().map(|(queued, _)| *queued)
     }
 
     fn refuse_those_who_waited(&mut self, limit: Duration, now: Instant) {
-        while self.oldest_parked().is_some_and(|queued| now.duration_since(queued) >= limit) {
-            if let Some((_, job)) = self.parked.pop_front() {
+        while self.oldest_login().is_some_and(|queued| now.duration_since(queued) >= limit) {
+            if let Some((_, job)) = self.logins.pop_front() {
                 job.abandon(NoAnswer::Busy);
             }
         }

@@ -1,68 +1,80 @@
 //! `config_file`: the same options in TOML, with the line of each.
+
 use std::path::Path;
+use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{ConfigError, Named, OPTIONS, OptionSpec, Place};
+use super::error::called;
+use super::{ConfigError, options};
 use crate::util::files;
+use crate::util::location::{Location, file_name};
 
 /// The largest configuration file that is read, in bytes: one of this size is something else.
 const LIMIT: u64 = 1024 * 1024;
 
 const EXPECTED: &str = "a text, a number, true, false or a list of those";
 
-/// An option with one value. A list is as many of them, or for URLs one text.
+/// An option with one value. A list is as many of them, or one text where the option's value is a list by itself.
 pub(super) struct Entry {
-    pub(super) place: Place,
+    pub(super) location: Location,
     pub(super) name: String,
     pub(super) value: String,
 }
 
-/// The options in a file.
-pub(super) fn entries(path: &Path) -> Result<Vec<Entry>, ConfigError> {
-    let in_file =
-        |what: String| ConfigError::File(format!("plugin_opt_config_file: {} {what}", path.display()));
-    let bytes = files::read(path, LIMIT).map_err(|cause| in_file(format!("cannot be read ({cause})")))?;
-    let text = String::from_utf8(bytes).map_err(|_| in_file("is no UTF-8 text".to_owned()))?;
-    let at = |offset: usize| Place::File(path.to_owned(), line_of(&text, offset));
-    let wrong = |offset: usize, name: &str, what: &str| {
-        Err(ConfigError::File(format!("{}: {what}", Named(&at(offset), name))))
-    };
-    let table = DeTable::parse(&text).map_err(|error| {
-        let line = line_of(&text, error.span().map_or(0, |span| span.start));
-        ConfigError::File(format!("{}, line {line}: this is no TOML ({})", path.display(), error.message()))
-    })?;
-    let mut entries = Vec::new();
-    for (key, value) in table.get_ref() {
-        let (name, offset) = (key.get_ref().to_string(), key.span().start);
-        if name == "config_file" {
-            return wrong(offset, &name, "a configuration file cannot name another");
+/// The options in a file. What can be no option's value is among the errors instead. `named_by` is where the path
+/// stands.
+pub(super) fn entries(named_by: &Location, path: &Path, errors: &mut Vec<ConfigError>) -> Vec<Entry> {
+    let file = file_name(path);
+    let (mut entries, mut wrong) = (Vec::new(), Vec::new());
+    let read = read(path).map_err(|what| format!("{named_by}: {file} {what}")).and_then(|text| {
+        let table = DeTable::parse(&text).map_err(|error| {
+            let location = at(&file, &text, error.span().map_or(0, |span| span.start));
+            format!("{location}: this is no TOML ({})", error.message())
+        })?;
+        for (key, value) in table.get_ref() {
+            let location = at(&file, &text, key.span().start);
+            match values(key.get_ref(), value) {
+                Ok(values) => entries.extend(values.into_iter().map(|value| Entry {
+                    location: location.clone(),
+                    name: key.get_ref().to_string(),
+                    value,
+                })),
+                Err(what) => wrong.push(format!("{}: {what}", called(&location, key.get_ref()))),
+            }
         }
-        let texts = match texts(value) {
-            Ok(texts) => texts,
-            Err(found) => return wrong(offset, &name, &format!("found {found}, expected {EXPECTED}")),
-        };
-        let spec = OPTIONS.iter().find(|spec| spec.name == name);
-        // The two values that are themselves lists, in mosquitto.conf's notation.
-        let separator = match name.as_str() {
-            "auth_url" | "acl_url" => Some(" "),
-            "acl_checks" => Some(","),
-            _ => None,
-        };
-        let takes_a_list = |spec: &OptionSpec| spec.repeatable || separator.is_some();
-        if let (DeValue::Array(_), Some(spec)) = (value.get_ref(), spec.filter(|spec| !takes_a_list(spec))) {
-            return wrong(offset, &name, &format!("found a list, expected {}", spec.expected));
-        }
-        let values = separator.map_or_else(|| texts.clone(), |separator| vec![texts.join(separator)]);
-        let place = at(offset);
-        entries.extend(values.into_iter().map(|value| Entry {
-            place: place.clone(),
-            name: name.clone(),
-            value,
-        }));
+        Ok(())
+    });
+    errors.extend(read.err().into_iter().chain(wrong).map(ConfigError::File));
+    entries
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let bytes = files::read(path, LIMIT).map_err(|cause| format!("cannot be read ({cause})"))?;
+    String::from_utf8(bytes).map_err(|_| "is no UTF-8 text".to_owned())
+}
+
+fn at(file: &Arc<str>, text: &str, offset: usize) -> Location {
+    Location::at_offset(file, text.as_bytes(), offset)
+}
+
+/// The values of an option, known or not, in the notation of mosquitto.conf.
+fn values(name: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, String> {
+    let spec = options::find(name);
+    if spec.is_some_and(|spec| spec.includes) {
+        return Err("a configuration file cannot name another".to_owned());
     }
-    Ok(entries)
+    let texts = texts(value).map_err(|found| format!("found {found}, expected {EXPECTED}"))?;
+    // One entry, also where the list is empty: that there is no such option is told, and once.
+    let Some(spec) = spec else { return Ok(vec![texts.concat()]) };
+    match (value.get_ref(), spec.separator) {
+        (DeValue::Array(_), Some(separator)) => Ok(vec![texts.join(separator)]),
+        (DeValue::Array(_), None) if !spec.repeatable => {
+            Err(format!("found a list, expected {}", spec.expected))
+        }
+        _ => Ok(texts),
+    }
 }
 
 /// A value in the notation of mosquitto.conf, or each value of a list; an error is what was found instead.
@@ -89,9 +101,4 @@ fn single(value: &DeValue<'_>) -> Result<String, &'static str> {
         DeValue::Array(_) => Err("a list"),
         DeValue::Table(_) => Err("a table"),
     }
-}
-
-/// The line at a byte offset, from 1.
-fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
 }

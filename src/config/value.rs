@@ -1,4 +1,5 @@
 //! The notations of option values.
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,17 +8,10 @@ use reqwest::header::{HeaderName, HeaderValue};
 
 use super::Unexpected;
 use crate::question::Access;
+use crate::topic::{Names, Placeholders, Template};
 
-/// No time in a configuration is longer: what lives longer than a month was meant otherwise.
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// `500ms`, `30s`, `5m`, `1h`; a bare number is seconds. At most 30 days.
-pub(super) fn duration(text: &str) -> Result<Duration, Unexpected> {
-    duration_between(text, Duration::ZERO, LONGEST)
-}
-
-/// The same, between two bounds, both included.
-pub(super) fn duration_between(text: &str, least: Duration, most: Duration) -> Result<Duration, Unexpected> {
+/// A time in a range, such as `500ms`, `30s`, `5m` or `1h`; a bare number is seconds.
+pub(super) fn time(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, Unexpected> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| Unexpected)?;
@@ -28,14 +22,14 @@ pub(super) fn duration_between(text: &str, least: Duration, most: Duration) -> R
         "h" => 3_600_000,
         _ => return Err(Unexpected),
     };
-    let duration = Duration::from_millis(number.checked_mul(milliseconds).ok_or(Unexpected)?);
-    if (least..=most).contains(&duration) { Ok(duration) } else { Err(Unexpected) }
+    let time = Duration::from_millis(number.checked_mul(milliseconds).ok_or(Unexpected)?);
+    if range.contains(&time) { Ok(time) } else { Err(Unexpected) }
 }
 
-/// A whole number between two bounds, both included.
-pub(super) fn count(text: &str, least: usize, most: usize) -> Result<usize, Unexpected> {
+/// A whole number in a range.
+pub(super) fn count(text: &str, range: RangeInclusive<usize>) -> Result<usize, Unexpected> {
     let number = text.parse().map_err(|_| Unexpected)?;
-    if (least..=most).contains(&number) { Ok(number) } else { Err(Unexpected) }
+    if range.contains(&number) { Ok(number) } else { Err(Unexpected) }
 }
 
 /// `true` or `false`.
@@ -46,6 +40,11 @@ pub(super) fn boolean(text: &str) -> Result<bool, Unexpected> {
 /// One of a few words.
 pub(super) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Unexpected> {
     words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or(Unexpected)
+}
+
+/// Any text, which is understood elsewhere.
+pub(super) fn text(text: &str) -> Result<String, Unexpected> {
+    Ok(text.to_owned())
 }
 
 /// A path; whether something is there is found out when it is read.
@@ -93,8 +92,8 @@ pub fn header_lines(text: &str) -> Result<Vec<(HeaderName, HeaderValue)>, usize>
         .collect()
 }
 
-/// `read,write,subscribe` or fewer of them.
-pub(super) fn expand_checks(text: &str) -> Result<Vec<Access>, Unexpected> {
+/// `read,write,subscribe` or fewer of them, in that order whatever the order in the text.
+pub(super) fn accesses(text: &str) -> Result<Vec<Access>, Unexpected> {
     let mut checks = text.split(',').map(|word| access(word.trim())).collect::<Result<Vec<_>, _>>()?;
     checks.sort_by_key(|access| *access as u8);
     checks.dedup();
@@ -110,50 +109,42 @@ fn access(word: &str) -> Result<Access, Unexpected> {
 pub struct Prefetch {
     /// What the client is expected to want.
     pub access: Access,
-    /// With which topic; `%c` and `%u` stand for client id and username.
-    pub topic: String,
+    /// With which topic.
+    pub topic: Template,
 }
 
 impl Prefetch {
     /// The topic for one client. What is filled in is not looked at for `%c` and `%u` again.
     pub fn topic_for(&self, username: &str, client_id: &str) -> String {
-        let mut topic = String::with_capacity(self.topic.len() + username.len() + client_id.len());
-        let mut rest = self.topic.as_str();
-        while let Some(at) = rest.find('%') {
-            topic.push_str(&rest[..at]);
-            rest = &rest[at..];
-            let (filled_in, taken) = match rest.as_bytes().get(1) {
-                Some(b'c') => (client_id, 2),
-                Some(b'u') => (username, 2),
-                _ => ("%", 1),
-            };
-            topic.push_str(filled_in);
-            rest = &rest[taken..];
-        }
-        topic + rest
+        self.topic.fill_in(Names { client_id, username })
     }
 }
 
-/// `read|write|subscribe TOPIC`.
+/// `read|write|subscribe TOPIC`, where `%c` and `%u` stand for client id and username wherever they occur.
 pub(super) fn prefetch(text: &str) -> Result<Prefetch, Unexpected> {
     let (word, topic) = text.split_once(char::is_whitespace).ok_or(Unexpected)?;
-    let topic = topic.trim_start().to_owned();
-    if topic.is_empty() { Err(Unexpected) } else { Ok(Prefetch { access: access(word)?, topic }) }
+    let topic = topic.trim_start();
+    if topic.is_empty() {
+        return Err(Unexpected);
+    }
+    Ok(Prefetch { access: access(word)?, topic: Template::parse(topic, Placeholders::Anywhere) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
     #[test]
     fn times_have_units() {
         for (text, milliseconds) in
             [("500ms", 500), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000), ("7", 7_000), ("0", 0)]
         {
-            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+            assert_eq!(time(text, Duration::ZERO..=HOUR), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        for text in ["", "s", "-1s", "1.5s", "1 day", "1d", "99999999999999999999s", "721h"] {
-            assert_eq!(duration(text), Err(Unexpected), "{text}");
+        for text in ["", "s", "-1s", "1.5s", "1 day", "1d", "99999999999999999999s", "61m"] {
+            assert_eq!(time(text, Duration::ZERO..=HOUR), Err(Unexpected), "{text}");
         }
     }
 

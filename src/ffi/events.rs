@@ -8,8 +8,7 @@ use super::sys;
 use crate::broker::Broker;
 use crate::broker::Client;
 use crate::config::BrokerOptions;
-use crate::plugin::sessions::SessionStays;
-use crate::plugin::{Login, TopicCheck};
+use crate::plugin::{Login, SessionStays, TopicCheck};
 use crate::question::Access;
 
 /// Something in an event is not what the interface promises: refused, not guessed at.

@@ -3,7 +3,6 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -15,10 +14,11 @@ use super::os::copies;
 use super::os::sockets::Sockets;
 use super::os::waker::Waker;
 use super::sys;
-use crate::broker::Broker;
 use crate::broker::Connection;
 use crate::broker::Unread;
+use crate::broker::{Broker, BrokerThread, Caller};
 use crate::log::Level;
+use crate::util::Lock;
 
 type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
 
@@ -30,7 +30,7 @@ pub(super) struct Process {
     clock: Clock,
     /// Prepared when it is first asked for; `None`: it cannot work here.
     waker: OnceCell<Option<Waker>>,
-    sockets: Mutex<Sockets>,
+    sockets: Lock<Sockets>,
 }
 
 /// What the broker calls a plugin by.
@@ -51,7 +51,7 @@ impl Process {
             thread: own_thread(),
             clock: Clock::start(),
             waker: OnceCell::new(),
-            sockets: Mutex::default(),
+            sockets: Lock::default(),
         }
     }
 
@@ -67,6 +67,11 @@ impl Process {
             && functions.client_username.is_some()
     }
 
+    /// Whether the caller is the broker's own thread.
+    pub(super) fn is_own_thread(&self) -> bool {
+        own_thread() == self.thread
+    }
+
     /// The time, for a topic check: some milliseconds ahead.
     pub(super) fn coarse_now(&self) -> Instant {
         self.clock.now()
@@ -74,7 +79,7 @@ impl Process {
 
     /// Writes a line to the broker's log. May call back into the plugin before it returns.
     pub(super) fn write_log(&self, level: Level, line: &str) {
-        let Some(log_printf) = self.functions.log_printf.filter(|_| self.is_broker_thread()) else { return };
+        let Some(log_printf) = self.functions.log_printf.filter(|_| self.is_own_thread()) else { return };
         let level = match level {
             Level::Error => sys::MOSQ_LOG_ERR,
             Level::Warning => sys::MOSQ_LOG_WARNING,
@@ -209,8 +214,12 @@ impl Broker for Process {
         }
     }
 
-    fn is_broker_thread(&self) -> bool {
-        own_thread() == self.thread
+    fn caller(&self) -> Caller {
+        if own_thread() == self.thread {
+            Caller::Broker(BrokerThread::vouched_for())
+        } else {
+            Caller::HttpListener
+        }
     }
 
     fn is_2_1(&self) -> bool {
@@ -221,8 +230,8 @@ impl Broker for Process {
         copies::is_only_one()
     }
 
-    fn can_wake(&self) -> bool {
-        self.is_broker_thread() && self.waker.get_or_init(Waker::prepare).is_some()
+    fn can_wake(&self, _: &BrokerThread) -> bool {
+        self.waker.get_or_init(Waker::prepare).is_some()
     }
 
     fn wake(&self) {
@@ -231,27 +240,22 @@ impl Broker for Process {
         }
     }
 
-    fn is_session(&self, client_id: &str, connection: Connection) -> bool {
-        let (Some(client), true) = (self.functions.client, self.is_broker_thread()) else { return false };
+    fn is_session(&self, _: &BrokerThread, client_id: &str, connection: Connection) -> bool {
+        let Some(client) = self.functions.client else { return false };
         let Ok(client_id) = CString::new(client_id) else { return false };
         // SAFETY: a terminated string, on the broker's thread. What comes back is compared, not followed.
         unsafe { client(client_id.as_ptr()) }.addr() == connection
     }
 
-    fn complete_login(&self, client_id: &str, allow: bool) {
-        let (Some(complete), true) = (self.functions.complete_basic_auth, self.is_broker_thread()) else {
-            return;
-        };
+    fn complete_login(&self, _: &BrokerThread, client_id: &str, allow: bool) {
+        let Some(complete) = self.functions.complete_basic_auth else { return };
         let Ok(client_id) = CString::new(client_id) else { return };
         let code = if allow { Code::SUCCESS } else { Code::AUTH };
         // SAFETY: a terminated string, on the broker's thread; ids that are not parked are ignored.
         unsafe { complete(client_id.as_ptr(), code.0) };
     }
 
-    fn kick(&self, client_id: &str, username: &str) {
-        if !self.is_broker_thread() {
-            return;
-        }
+    fn kick(&self, _: &BrokerThread, client_id: &str, username: &str) {
         // 2.0 would also kick a session that sleeps, and read freed memory when it expires; by username it
         // visits connected clients only.
         let (kick, name) = if self.is_2_1() {
@@ -264,9 +268,7 @@ impl Broker for Process {
         unsafe { kick(name.as_ptr(), true) };
     }
 
-    fn look_ahead(&self, deadline: Instant, see: &mut dyn FnMut(Unread<'_>)) {
-        if self.is_broker_thread() {
-            self.sockets.lock().unwrap_or_else(PoisonError::into_inner).look(deadline, see);
-        }
+    fn peek(&self, _: &BrokerThread, deadline: Instant, see: &mut dyn FnMut(Unread<'_>)) {
+        self.sockets.lock().look(deadline, see);
     }
 }

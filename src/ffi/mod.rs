@@ -4,6 +4,7 @@ mod code;
 mod entry;
 mod events;
 mod functions;
+mod guard;
 mod os;
 #[allow(
     dead_code,

@@ -3,39 +3,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use super::text;
+use crate::log::quoted;
+use crate::util::Location;
 
-/// Where something was written: a file and the line in it, or an option.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    source: Arc<str>,
-    line: Option<usize>,
-}
-
-impl Place {
-    /// A source that has no lines, such as an option.
-    pub fn new(source: &str) -> Self {
-        Self { source: source.into(), line: None }
-    }
-
-    /// A line of the same source; the first is 1.
-    pub(super) fn at_line(&self, line: usize) -> Self {
-        Self { source: Arc::clone(&self.source), line: Some(line) }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}, line {line}", self.source),
-            None => f.write_str(&self.source),
-        }
-    }
-}
-
-/// Something that has no place where it stands. Neither field quotes what may be a password or its hash.
+/// Something that does not belong where it stands. Neither field quotes what may be a password or its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
     /// What stands there.
@@ -49,8 +21,8 @@ impl Mismatch {
         Self { found: found.into(), expected: expected.into() }
     }
 
-    pub(super) fn at(self, place: &Place) -> LocalError {
-        LocalError::Mismatch { place: place.clone(), mismatch: self }
+    pub(super) fn at(self, location: &Location) -> LocalError {
+        LocalError::Mismatch { location: location.clone(), mismatch: self }
     }
 }
 
@@ -82,7 +54,7 @@ pub enum LocalError {
     /// A line, or the value of an option, is not what it should be.
     Mismatch {
         /// Which one.
-        place: Place,
+        location: Location,
         /// What is wrong with it.
         mismatch: Mismatch,
     },
@@ -91,9 +63,9 @@ pub enum LocalError {
         /// The user's name.
         name: String,
         /// Where the name was seen first.
-        first: Place,
+        first: Location,
         /// Where it was seen again.
-        second: Place,
+        second: Location,
     },
 }
 
@@ -110,9 +82,9 @@ impl fmt::Display for LocalError {
                     path.display()
                 )
             }
-            Self::Mismatch { place, mismatch } => write!(f, "{place}: {mismatch}"),
+            Self::Mismatch { location, mismatch } => write!(f, "{location}: {mismatch}"),
             Self::Duplicate { name, first, second } => {
-                let name = text::quote(name);
+                let name = quoted(name);
                 write!(
                     f,
                     "{second}: found user {name} again, expected one hash for each name ({first} has one)"

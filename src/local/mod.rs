@@ -8,8 +8,9 @@ mod password;
 mod text;
 mod users;
 
-pub use acl_file::{AclFile, Placeholders};
-pub use error::{LocalError, Mismatch, Place};
+pub use crate::topic::Placeholders;
+pub use acl_file::AclFile;
+pub use error::LocalError;
 pub use password::PasswordHash;
 pub use text::{is_world_readable, read};
 pub use users::Users;

@@ -42,7 +42,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// A salted hash of a password, from a line of a password file. Equal only if salt and scheme are, too.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash {
     scheme: Scheme,
     salt: Vec<u8>,
@@ -50,7 +50,7 @@ pub struct PasswordHash {
 }
 
 /// How password and salt become the hash.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Scheme {
     /// `$6$salt$hash`: SHA-512 over password and salt, in this order. Not what crypt(3) calls `$6$`.
     Sha512,

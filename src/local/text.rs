@@ -4,8 +4,10 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::error::{LocalError, Mismatch, Place};
+use super::error::{LocalError, Mismatch};
+use crate::log::quoted;
 use crate::util::files;
+use crate::util::location::{Location, file_name};
 
 /// The largest file in bytes. 64 MiB hold some 300,000 users with their hashes.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -23,10 +25,9 @@ pub fn read(path: &Path) -> Result<String, LocalError> {
         _ => LocalError::Unreadable { path: path.to_owned(), cause },
     })?;
     String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
-        let place = Place::new(&path.to_string_lossy()).at_line(line);
-        Mismatch::new("bytes that are not UTF-8", "UTF-8 text").at(&place)
+        let offset = error.utf8_error().valid_up_to();
+        let location = Location::at_offset(&file_name(path), error.as_bytes(), offset);
+        Mismatch::new("bytes that are not UTF-8", "UTF-8 text").at(&location)
     })
 }
 
@@ -36,7 +37,7 @@ pub fn is_world_readable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & READABLE_BY_OTHERS != 0)
 }
 
-/// The lines that mean something, each with its place: no blank ones and none that start with `#`. White space at
+/// The lines that mean something, each with its location: no blank ones and none that start with `#`. White space at
 /// their ends, the CR of a CRLF included, is off.
 ///
 /// # Errors
@@ -44,17 +45,18 @@ pub fn is_world_readable(path: &Path) -> bool {
 pub(super) fn meaningful_lines<'t>(
     text: &'t str,
     source_name: &str,
-) -> Result<impl Iterator<Item = (Place, &'t str)>, LocalError> {
-    let source = Place::new(source_name);
+) -> Result<impl Iterator<Item = (Location, &'t str)>, LocalError> {
+    let file = source_name.into();
     if text.starts_with('\u{feff}') {
-        return Err(Mismatch::new("a byte order mark", "UTF-8 text without one").at(&source.at_line(1)));
+        let mismatch = Mismatch::new("a byte order mark", "UTF-8 text without one");
+        return Err(mismatch.at(&Location::line(&file, 1)));
     }
-    if let Some(at) = text.find('\0') {
-        let line = 1 + text[..at].matches('\n').count();
-        return Err(Mismatch::new("a NUL character", "text").at(&source.at_line(line)));
+    if let Some(offset) = text.find('\0') {
+        let location = Location::at_offset(&file, text.as_bytes(), offset);
+        return Err(Mismatch::new("a NUL character", "text").at(&location));
     }
-    let lines =
-        text.split('\n').enumerate().map(move |(index, line)| (source.at_line(index + 1), trim_end(line)));
+    let lines = text.split('\n').enumerate();
+    let lines = lines.map(move |(index, line)| (Location::line(&file, index + 1), trim_end(line)));
     Ok(lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')))
 }
 
@@ -67,13 +69,9 @@ fn trim_end(text: &str) -> &str {
     text.trim_end_matches(BLANKS)
 }
 
-/// A text from a file, fit for a log line: in quotes, without control characters, cut where it gets long.
+/// [`quoted`] as a text of its own.
 pub(super) fn quote(text: &str) -> String {
-    const MAX_CHARS: usize = 60;
-    match text.char_indices().nth(MAX_CHARS) {
-        Some((end, _)) => format!("{:?}...", &text[..end]),
-        None => format!("{text:?}"),
-    }
+    quoted(text).to_string()
 }
 
 #[cfg(test)]
@@ -133,12 +131,5 @@ mod tests {
             assert_eq!(is_world_readable(file.path()), expected, "{mode:o}");
         }
         assert!(!is_world_readable(Path::new("/nonexistent")));
-    }
-
-    #[test]
-    fn quoted_text_fits_a_log_line() {
-        assert_eq!(quote("a\tb\n"), r#""a\tb\n""#);
-        assert_eq!(quote(&"ü".repeat(60)), format!("\"{}\"", "ü".repeat(60)));
-        assert_eq!(quote(&"ü".repeat(61)), format!("\"{}\"...", "ü".repeat(60)));
     }
 }

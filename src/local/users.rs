@@ -2,9 +2,10 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use super::error::{LocalError, Mismatch, Place};
+use super::error::{LocalError, Mismatch};
 use super::password::PasswordHash;
 use super::text;
+use crate::util::Location;
 
 /// The longest name in bytes: the length of an MQTT string has 16 bits (MQTT 5.0, section 1.5.4).
 const MAX_NAME_BYTES: usize = u16::MAX as usize;
@@ -18,7 +19,7 @@ pub struct Users {
 #[derive(Debug)]
 struct User {
     password: PasswordHash,
-    place: Place,
+    location: Location,
 }
 
 impl Users {
@@ -32,8 +33,8 @@ impl Users {
     /// The first line that is not `name:hash`, or that names a user for the second time.
     pub fn parse(text: &str, source_name: &str) -> Result<Self, LocalError> {
         let mut users = Self::default();
-        for (place, line) in text::meaningful_lines(text, source_name)? {
-            users.insert(line, place)?;
+        for (location, line) in text::meaningful_lines(text, source_name)? {
+            users.insert(line, location)?;
         }
         Ok(users)
     }
@@ -43,7 +44,7 @@ impl Users {
     /// # Errors
     /// The entry is not `name:hash`, or the name is taken already.
     pub fn insert_inline(&mut self, entry: &str, source_name: &str) -> Result<(), LocalError> {
-        self.insert(entry, Place::new(source_name))
+        self.insert(entry, Location::Option(source_name.into()))
     }
 
     /// The hash of a user's password, or `None` for a name that is not local.
@@ -67,17 +68,17 @@ impl Users {
         self.by_name.is_empty()
     }
 
-    fn insert(&mut self, entry: &str, place: Place) -> Result<(), LocalError> {
-        let (name, password) = parse_entry(entry).map_err(|mismatch| mismatch.at(&place))?;
+    fn insert(&mut self, entry: &str, location: Location) -> Result<(), LocalError> {
+        let (name, password) = parse_entry(entry).map_err(|mismatch| mismatch.at(&location))?;
         match self.by_name.entry(name.to_owned()) {
             Entry::Vacant(free) => {
-                free.insert(User { password, place });
+                free.insert(User { password, location });
                 Ok(())
             }
             Entry::Occupied(taken) => Err(LocalError::Duplicate {
                 name: name.to_owned(),
-                first: taken.get().place.clone(),
-                second: place,
+                first: taken.get().location.clone(),
+                second: location,
             }),
         }
     }

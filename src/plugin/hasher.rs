@@ -3,52 +3,48 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use super::settings::Loaded;
+use super::delayed::Ticket;
+use super::{Task, Tasks};
 use crate::broker::Broker;
-use crate::main_queue::{Errand, Errands};
-use crate::plugin::parked::Ticket;
+use crate::local::PasswordHash;
 use crate::util::panics::caught;
 
 /// Checks that may wait. More would take longer than a client waits: at 50 ms each this is 10 s.
 const QUEUE_BOUND: usize = 200;
 
 /// A password to compare with the hash of a local user.
-pub(super) struct Check {
-    pub(super) ticket: Ticket,
-    pub(super) loaded: Arc<Loaded>,
-    pub(super) username: String,
-    pub(super) password: Vec<u8>,
+pub struct Check {
+    pub ticket: Ticket,
+    pub hash: PasswordHash,
+    pub password: Vec<u8>,
 }
 
 /// The running thread. Dropping it waits for the check at hand.
-pub(super) struct Checker {
+pub struct Hasher {
     checks: Option<SyncSender<Check>>,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Checker {
-    pub(super) fn start(host: &Arc<dyn Broker>, errands: &Arc<Errands>) -> io::Result<Self> {
+impl Hasher {
+    pub fn start(broker: &dyn Broker, tasks: &Arc<Tasks>) -> io::Result<Self> {
         let (checks, receiver) = sync_channel(QUEUE_BOUND);
         let stopping = Arc::new(AtomicBool::new(false));
-        let (stop, errands) = (Arc::clone(&stopping), Arc::clone(errands));
-        let thread = host.spawn(Box::new(move || work(&receiver, &stop, &errands)))?;
+        let (stop, tasks) = (Arc::clone(&stopping), Arc::clone(tasks));
+        let thread = broker.spawn(Box::new(move || work(&receiver, &stop, &tasks)))?;
         Ok(Self { checks: Some(checks), stopping, thread: Some(thread) })
     }
 
-    /// Takes a check over, or gives it back if too many wait.
-    pub(super) fn check(&self, check: Check) -> Result<(), Check> {
-        match self.checks.as_ref().map(|checks| checks.try_send(check)) {
-            None | Some(Ok(())) => Ok(()),
-            Some(Err(TrySendError::Full(check) | TrySendError::Disconnected(check))) => Err(check),
-        }
+    /// Takes a check over. `false` if too many wait.
+    pub fn check(&self, check: Check) -> bool {
+        self.checks.as_ref().is_some_and(|checks| checks.try_send(check).is_ok())
     }
 }
 
-impl Drop for Checker {
+impl Drop for Hasher {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.checks = None;
@@ -58,15 +54,12 @@ impl Drop for Checker {
     }
 }
 
-fn work(checks: &Receiver<Check>, stopping: &AtomicBool, errands: &Errands) {
+fn work(checks: &Receiver<Check>, stopping: &AtomicBool, tasks: &Tasks) {
     while let Ok(check) = checks.recv() {
         if stopping.load(Ordering::Relaxed) {
             return;
         }
-        let matches = caught(|| {
-            let hash = check.loaded.users.get(&check.username);
-            hash.is_some_and(|hash| hash.verify(&check.password))
-        });
-        errands.leave(Errand::PasswordChecked(check.ticket, matches.unwrap_or(false)));
+        let matches = caught(|| check.hash.verify(&check.password));
+        tasks.push(Task::PasswordChecked(check.ticket, matches.unwrap_or(false)));
     }
 }

@@ -1,49 +1,38 @@
-//! BASIC_AUTH: who may come in.
+//! MOSQ_EVT_BASIC_AUTH: who may come in. What happens to those who wait beside the broker's loop is in `completion`.
+
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::hasher::{Check, Checker};
-use super::sessions::Session;
-use super::settings::Loaded;
-use super::{Plugin, Refusal, Ruling, Who, outcome};
-use crate::ask::Listener;
-use crate::ask::worker::Class;
-use crate::broker::Client;
-use crate::fingerprint::Fingerprint;
-use crate::log::Level;
-use crate::main_queue::Errand;
-use crate::plugin::parked::{Parked, Ticket};
-use crate::plugin::throttle::Try;
-use crate::question::{Answer, NoAnswer, Question, Verdict};
-use crate::util::panics::caught;
+use once_cell::sync::OnceCell;
 
-/// A CONNECT.
-#[derive(Debug, Clone, Copy)]
-pub struct Login<'a> {
-    /// Who.
-    pub client: Client<'a>,
-    /// Its username, never empty.
-    pub username: Option<&'a str>,
-    /// Its password: any bytes.
-    pub password: Option<&'a [u8]>,
-    /// Whether it starts without the session it had before.
-    pub starts_clean: bool,
-}
+use super::api::Api;
+use super::decision::{By, Decision, LoggedClient, Ruling};
+use super::delayed::{Delayed, Parked, Ticket};
+use super::event::{Event, Login};
+use super::hasher::{Check, Hasher};
+use super::recheck::Recheck;
+use super::sessions::{Session, Sessions};
+use super::throttle::{Throttle, Try};
+use super::{Task, Tasks};
+use crate::ask::{Priority, Waiter};
+use crate::broker::{Broker, Client};
+use crate::fingerprint::{Fingerprint, Fingerprinter};
+use crate::log::Log;
+use crate::question::{NoAnswer, Question};
 
 /// A login that has a username, and so can be decided here.
-pub(super) struct Attempt<'a> {
-    pub(super) client: Client<'a>,
-    pub(super) username: &'a str,
-    pub(super) password: Option<&'a [u8]>,
-    pub(super) starts_clean: bool,
+pub struct Attempt<'a> {
+    pub client: Client<'a>,
+    pub username: &'a str,
+    pub password: Option<&'a [u8]>,
+    pub starts_clean: bool,
     /// Username and password: what the cache knows the question by.
-    pub(super) credentials: Fingerprint,
+    pub credentials: Fingerprint,
 }
 
 impl<'a> Attempt<'a> {
-    /// That of a parked client. Nobody keeps its password.
-    fn of(parked: &'a Parked) -> Self {
+    /// The login of a parked client. Nobody keeps its password.
+    pub fn of(parked: &'a Parked) -> Self {
         Self {
             client: parked.client(),
             username: &parked.username,
@@ -58,305 +47,252 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// Clients that may be parked at once: what 64 requests of 20 ms each can serve in 30 s.
-const PARKING_BOUND: usize = 100_000;
+/// Decides about logins.
+pub struct Logins {
+    pub api: Arc<Api>,
+    pub sessions: Arc<Sessions>,
+    pub throttle: Arc<Throttle>,
+    pub recheck: Recheck,
+    pub delayed: Delayed,
+    /// Whether clients wait beside the broker's loop for their logins.
+    pub delays: bool,
+    pub keys: Fingerprinter,
+    /// Started with the first slow password hash.
+    pub hasher: OnceCell<Hasher>,
+    pub tasks: Arc<Tasks>,
+    pub broker: Arc<dyn Broker>,
+    pub log: Arc<Log>,
+}
 
-impl Plugin {
-    /// MOSQ_EVT_BASIC_AUTH
-    pub fn authenticate(&self, login: &Login<'_>, now: Instant) -> Ruling {
+impl Logins {
+    /// Decides a login, logs a refusal, and notes who was let in.
+    pub fn authenticate(&self, login: &Login<'_>, event: &Event<'_>) -> Decision {
         let Login { client, username, password, starts_clean } = *login;
         let username = match (username, password) {
-            (None, None) => return Ruling::Defer,
-            (None, Some(_)) => return self.refuse_login(client, None, &Refusal::NoUsername, now),
+            (None, None) => return Decision::defer(By::NotOurs),
+            (None, Some(_)) => return self.refused(client, None, Decision::deny(By::NoUsername), event.now),
             (Some(username), _) => username,
         };
         let credentials = self.keys.credentials(username, password.unwrap_or_default());
         let attempt = Attempt { client, username, password, starts_clean, credentials };
-        if self.is_swept(&attempt, now) {
-            return self.recheck(&attempt, now);
+        if self.recheck.recognises(&attempt, event) {
+            let decision = self.recheck.decide(&attempt, event);
+            return self.refused(client, Some(username), decision, event.now);
         }
-        self.revoke_without_ticks(&attempt, now);
-        match self.try_login(&attempt, now) {
-            Ok(Ruling::Allow) => {
-                self.admit(&attempt, now);
-                Ruling::Allow
-            }
-            Ok(ruling) => ruling,
-            Err(refusal) => self.refuse_login(client, Some(username), &refusal, now),
+        self.recheck.revoke_without_ticks(&attempt, event);
+        let decision = self.decide(&attempt, event);
+        if decision.is_allow() {
+            self.admit(&attempt, event);
         }
+        self.refused(client, Some(username), decision, event.now)
     }
 
-    fn try_login(&self, attempt: &Attempt<'_>, now: Instant) -> Result<Ruling, Refusal> {
-        let loaded = self.loaded();
-        if let Some(hash) = loaded.users.get(attempt.username) {
-            self.throttled(attempt, now)?;
-            // Not even the hash of an empty password lets somebody in who sends none: no broker does.
-            let Some(password) = attempt.password else { return Err(Refusal::WrongLocalPassword) };
-            if hash.is_slow() && self.may_park() {
-                return self.park_for_check(attempt, password, Arc::clone(&loaded));
-            }
-            let matches = hash.verify(password);
-            return self.settle(
-                attempt,
-                if matches { Ok(()) } else { Err(Refusal::WrongLocalPassword) },
-                now,
-            );
+    /// The README's list, in the README's order.
+    fn decide(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Decision {
+        if let Some(decision) = self.local(attempt, event) {
+            return decision;
         }
-        if loaded.config.auth_urls.is_empty() {
-            return Ok(Ruling::Defer);
+        if event.settings.config.auth_urls.is_empty() {
+            return Decision::defer(By::NotOurs);
         }
-        let password = std::str::from_utf8(attempt.password.unwrap_or_default())
-            .map_err(|_| Refusal::PasswordIsNoText)?;
-        // Whoever waits below holds up no reload.
-        drop(loaded);
+        let Ok(password) = std::str::from_utf8(attempt.password.unwrap_or_default()) else {
+            return Decision::deny(By::PasswordIsNoText);
+        };
         let question = Question::Connect { username: attempt.username, password };
-        let key = attempt.credentials;
-        if let Some(hit) = self.remembered(key, &question, now) {
-            if hit.is_first_use {
-                // As good as having asked now, and so only where asking now would be right.
-                self.throttled(attempt, now)?;
-                self.settle(attempt, outcome(hit), now)?;
-            } else {
-                outcome(hit)?;
+        self.remembered(attempt, &question, event)
+            .or_else(|| self.throttled(attempt, event))
+            .unwrap_or_else(|| self.ask(attempt, &question, event))
+    }
+
+    /// Local users are decided here and now, or by the thread for slow hashes.
+    fn local(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Decision> {
+        let hash = event.settings.users.get(attempt.username)?;
+        if let Some(throttled) = self.throttled(attempt, event) {
+            return Some(throttled);
+        }
+        // Not even the hash of an empty password lets somebody in who sends none: no broker does.
+        let Some(password) = attempt.password else { return Some(Decision::deny(By::LocalPassword)) };
+        if hash.is_slow() && self.may_park(event) {
+            return Some(self.park_for_hash(attempt, password, event));
+        }
+        let decision = match hash.verify(password) {
+            true => Decision::allow(By::LocalPassword),
+            false => Decision::deny(By::LocalPassword),
+        };
+        self.record_outcome(attempt, &decision, event);
+        Some(decision)
+    }
+
+    /// What the API has said before.
+    fn remembered(
+        &self,
+        attempt: &Attempt<'_>,
+        question: &Question<'_>,
+        event: &Event<'_>,
+    ) -> Option<Decision> {
+        let hit = self.api.remembered(attempt.credentials, question, event.now)?;
+        let decision = Decision::by_memory(&hit);
+        if hit.is_first_use {
+            // As good as having asked now, and so only where asking now would be right.
+            if let Some(throttled) = self.throttled(attempt, event) {
+                return Some(throttled);
             }
-            return Ok(self.prepare(attempt, now));
+            self.record_outcome(attempt, &decision, event);
         }
-        self.throttled(attempt, now)?;
-        if self.may_park() {
-            return self.park_for_answer(attempt, &question, now);
+        Some(if decision.is_allow() { self.warm_up(attempt, decision, event) } else { decision })
+    }
+
+    /// Those who have tried wrong passwords wait.
+    fn throttled(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Decision> {
+        let pause = self.throttle.pause(&attempt.as_try(), &event.settings.config.throttle, event.now);
+        (!pause.is_zero()).then(|| Decision::deny(By::Throttle(pause)))
+    }
+
+    /// The API decides: the client waits for it beside the broker's loop, or the broker does.
+    fn ask(&self, attempt: &Attempt<'_>, question: &Question<'_>, event: &Event<'_>) -> Decision {
+        if self.may_park(event) {
+            return self.park_for_answer(attempt, question, event);
         }
-        let answer = self.wait_for(key, &question, now);
-        let settled = self.settle(attempt, answer, Instant::now())?;
-        self.prefetch(attempt.client, attempt.username, || Listener::None, now);
-        Ok(settled)
+        let decision = self.api.wait_for(attempt.credentials, question, event);
+        self.record_outcome(attempt, &decision, &event.at(Instant::now()));
+        if decision.is_allow() {
+            self.prefetch(attempt, None, event);
+        }
+        decision
     }
 
     /// Has the topic questions asked that a client is expected to raise. If it can wait beside the broker's
     /// loop for them, it does, and its first packets stop nobody.
-    fn prepare(&self, attempt: &Attempt<'_>, now: Instant) -> Ruling {
-        if self.loaded().config.acl_prefetch.is_empty() {
-            return Ruling::Allow;
+    fn warm_up(&self, attempt: &Attempt<'_>, allow: Decision, event: &Event<'_>) -> Decision {
+        let config = &event.settings.config;
+        if config.acl_prefetch.is_empty() {
+            return allow;
         }
-        let ticket = if self.may_park() { self.park(attempt) } else { None };
-        let listener = || ticket.map_or(Listener::None, Listener::Parked);
-        let answers = self.prefetch(attempt.client, attempt.username, listener, now);
+        let ticket = if self.may_park(event) { self.park(attempt, event) } else { None };
+        let answers = self.prefetch(attempt, ticket, event);
         match ticket {
             Some(ticket) if answers > 0 => {
-                self.parking.await_more(ticket, answers, now + self.loaded().config.timeout);
-                Ruling::Later
+                self.delayed.await_more(ticket, answers, event.now + config.timeout);
+                Decision { ruling: Ruling::Later, by: By::Parked }
             }
             Some(ticket) => {
-                self.parking.end(ticket);
-                Ruling::Allow
+                self.delayed.end(ticket);
+                allow
             }
-            None => Ruling::Allow,
+            None => allow,
         }
+    }
+
+    /// Asks what a client that may come in is expected to want (`acl_prefetch`); its parking, if there is one, waits
+    /// for the answers. Returns how many are to come.
+    pub fn prefetch(&self, attempt: &Attempt<'_>, ticket: Option<Ticket>, event: &Event<'_>) -> usize {
+        let waiter = || ticket.map(|ticket| self.waiter(ticket));
+        let (config, gate) = (&event.settings.config, self.api.gate(event));
+        self.api.prefetch.warm_up(attempt.username, attempt.client.id, waiter, config, &gate, event.now)
+    }
+
+    fn waiter(&self, ticket: Ticket) -> Waiter {
+        let tasks = Arc::clone(&self.tasks);
+        Waiter::in_time(move |answer| tasks.push(Task::Answered(ticket, answer.clone())))
     }
 
     /// Keeps count of right and wrong passwords.
-    fn settle(
-        &self,
-        attempt: &Attempt<'_>,
-        result: Result<(), Refusal>,
-        now: Instant,
-    ) -> Result<Ruling, Refusal> {
-        let settings = self.loaded().config.throttle;
-        match &result {
-            Ok(()) => self.throttle.let_in(&attempt.as_try(), now),
-            Err(refusal) if refusal.is_about_the_password() => {
-                self.throttle.refused(&attempt.as_try(), &settings, now);
+    pub fn record_outcome(&self, attempt: &Attempt<'_>, decision: &Decision, event: &Event<'_>) {
+        match decision.ruling {
+            Ruling::Allow => self.throttle.let_in(&attempt.as_try(), event.now),
+            Ruling::Deny if decision.by.is_about_the_password() => {
+                self.throttle.refused(&attempt.as_try(), &event.settings.config.throttle, event.now);
             }
-            Err(_) => {}
+            _ => {}
         }
-        result.map(|()| Ruling::Allow)
-    }
-
-    fn throttled(&self, attempt: &Attempt<'_>, now: Instant) -> Result<(), Refusal> {
-        let pause = self.throttle.pause(&attempt.as_try(), &self.loaded().config.throttle, now);
-        if pause.is_zero() { Ok(()) } else { Err(Refusal::TooManyTries(pause)) }
     }
 
     /// Whether a client can wait beside the broker's loop. Not so for requests to the broker's HTTP
     /// listener, which come on a thread of their own.
-    fn may_park(&self) -> bool {
-        self.delays && self.host.is_broker_thread()
+    fn may_park(&self, event: &Event<'_>) -> bool {
+        self.delays && event.broker_thread().is_some()
     }
 
-    fn park_for_answer(
-        &self,
-        attempt: &Attempt<'_>,
-        question: &Question<'_>,
-        now: Instant,
-    ) -> Result<Ruling, Refusal> {
+    fn park_for_answer(&self, attempt: &Attempt<'_>, question: &Question<'_>, event: &Event<'_>) -> Decision {
         let key = attempt.credentials;
-        if self.verdicts.is_left_alone(question.kind(), now) {
-            let result = self.or_stale(key, Err(Refusal::NoAnswer(NoAnswer::LeftAlone)), now);
-            return result.map(|()| Ruling::Allow);
+        let no_answer = |reason| self.api.or_stale(key, Decision::deny(By::NoAnswer(reason)), event.now);
+        if self.api.asker.is_open(question.kind(), event.now) {
+            return no_answer(NoAnswer::Open);
         }
-        let worker = self.worker()?;
-        let Some(ticket) = self.park(attempt) else { return Ok(Ruling::Busy) };
-        self.verdicts.ask(key, question, Class::Parked, Listener::Parked(ticket), worker);
-        self.look_at_logins(worker);
-        Ok(Ruling::Later)
+        let Some(ticket) = self.park(attempt, event) else { return BUSY };
+        if let Err(reason) = self.api.asker.ask(key, question, Priority::Login, Some(self.waiter(ticket))) {
+            self.delayed.end(ticket);
+            return no_answer(reason);
+        }
+        if let Some(thread) = event.broker_thread() {
+            let (config, gate) = (&event.settings.config, self.api.gate(event));
+            self.api.prefetch.peek_at_logins(thread, config, &gate, Instant::now());
+        }
+        PARKED
     }
 
-    fn park_for_check(
-        &self,
-        attempt: &Attempt<'_>,
-        password: &[u8],
-        loaded: Arc<Loaded>,
-    ) -> Result<Ruling, Refusal> {
-        let checker = self.checker.get_or_try_init(|| Checker::start(&self.host, &self.errands));
-        let checker = checker.map_err(|error| Refusal::NoAnswer(NoAnswer::NotAsked(error.to_string())))?;
-        let Some(ticket) = self.park(attempt) else { return Ok(Ruling::Busy) };
-        let check =
-            Check { ticket, loaded, username: attempt.username.to_owned(), password: password.to_owned() };
-        if checker.check(check).is_err() {
-            self.parking.end(ticket);
-            return Ok(Ruling::Busy);
+    fn park_for_hash(&self, attempt: &Attempt<'_>, password: &[u8], event: &Event<'_>) -> Decision {
+        let hasher = match self.hasher.get_or_try_init(|| Hasher::start(&*self.broker, &self.tasks)) {
+            Ok(hasher) => hasher,
+            Err(error) => return Decision::deny(By::NoAnswer(NoAnswer::NotAsked(error.to_string()))),
+        };
+        let Some(hash) = event.settings.users.get(attempt.username) else { return BUSY };
+        let Some(ticket) = self.park(attempt, event) else { return BUSY };
+        let check = Check { ticket, hash: hash.clone(), password: password.to_owned() };
+        if !hasher.check(check) {
+            self.delayed.end(ticket);
+            return BUSY;
         }
-        Ok(Ruling::Later)
+        PARKED
     }
 
     /// Parks a client, or says that there is no room.
-    fn park(&self, attempt: &Attempt<'_>) -> Option<Ticket> {
-        if self.parking.len() >= PARKING_BOUND {
-            return None;
-        }
-        // Without a bell the answer waits for the loop to come round by itself: late, not lost.
-        if let Err(error) = self.errands.hang_up_bell() {
-            self.log.trouble(&format!(
+    fn park(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Ticket> {
+        // Without it the answer waits for the loop to come round by itself: late, not lost.
+        if let Err(error) = self.tasks.start_waking() {
+            self.log.warn(&format!(
                 "Answers may reach clients late: no thread to wake the broker with ({error})."
             ));
         }
-        Some(self.parking.park(Parked {
+        self.delayed.park(Parked {
             connection: attempt.client.connection,
             client_id: attempt.client.id.to_owned(),
             address: attempt.client.address.map(str::to_owned),
             username: attempt.username.to_owned(),
             starts_clean: attempt.starts_clean,
             credentials: attempt.credentials,
-            reload: self.reloads.load(Ordering::Relaxed),
+            generation: event.settings.generation,
             awaits: 1,
-            is_let_in: false,
-        }))
+            may_enter: false,
+        })
     }
 
-    /// Runs what has been left for the broker's thread. It calls the broker, which may call back, so
-    /// nothing is held here.
-    pub(super) fn run_errands(&self, now: Instant) {
-        for errand in self.errands.take() {
-            // A bug that one of them meets must not cost the others their answer.
-            if let Err(place) = caught(|| self.run(errand, now)) {
-                self.log.write(
-                    Level::Error,
-                    format!("A bug in the plugin was stopped at {place}; please report it."),
-                );
-            }
-        }
-    }
-
-    fn run(&self, errand: Errand, now: Instant) {
-        match errand {
-            Errand::Answered(ticket, answer) => self.complete(ticket, verdict_of(answer), now),
-            Errand::PasswordChecked(ticket, matches) => {
-                let is_outdated = self
-                    .parking
-                    .get(ticket)
-                    .is_some_and(|parked| parked.reload != self.reloads.load(Ordering::Relaxed));
-                let result = match matches {
-                    true if is_outdated => Err(Refusal::ReadAgain),
-                    true => Ok(()),
-                    false => Err(Refusal::WrongLocalPassword),
-                };
-                self.complete(ticket, result, now);
-            }
-            Errand::Revoked(session, status) => self.revoke(&session, status),
-        }
-    }
-
-    /// Lets a parked client in or refuses it, if it is still the one that is parked and waits for nothing
-    /// else.
-    fn complete(&self, ticket: Ticket, result: Result<(), Refusal>, now: Instant) {
-        let Some(parked) = self.parking.answered(ticket) else { return };
-        if !parked.is_let_in {
-            let attempt = Attempt::of(&parked);
-            let Attempt { client, username, .. } = attempt;
-            let result = self.or_stale(parked.credentials, result, now);
-            if let Err(refusal) = self.settle(&attempt, result, now) {
-                self.parking.end(ticket);
-                self.refuse_login(client, Some(username), &refusal, now);
-                self.host.complete_login(client.id, false);
-                return;
-            }
-            let answers = self.prefetch(client, username, || Listener::Parked(ticket), now);
-            if answers > 0 {
-                self.parking.await_more(ticket, answers, now + self.loaded().config.timeout);
-                return;
-            }
-        }
-        self.let_in(ticket, &parked, now);
-    }
-
-    /// Lets in who may come in and has waited long enough for its topic questions.
-    pub(super) fn complete_those_who_waited(&self, now: Instant) {
-        for ticket in self.parking.take_those_who_waited(now) {
-            if let Some(parked) = self.parking.get(ticket) {
-                self.let_in(ticket, &parked, now);
-            }
-        }
-    }
-
-    fn let_in(&self, ticket: Ticket, parked: &Parked, now: Instant) {
-        let attempt = Attempt::of(parked);
-        let Attempt { client, username, .. } = attempt;
-        self.parking.end(ticket);
-        // What the API says of a name counts no more when it has become that of a local user.
-        if parked.reload != self.reloads.load(Ordering::Relaxed)
-            && self.loaded().users.get(username).is_some()
-        {
-            self.refuse_login(client, Some(username), &Refusal::ReadAgain, now);
-            self.host.complete_login(client.id, false);
-            return;
-        }
-        // Before the broker hears of it: it may ask about topics before it returns.
-        let before = self.admit(&attempt, now);
-        self.host.complete_login(client.id, true);
-        // It may be gone, or refused by the broker itself.
-        if !self.host.is_session(client.id, client.connection) {
-            self.sessions.withdraw(client, username, before);
-        }
-    }
-
-    fn admit(&self, attempt: &Attempt<'_>, now: Instant) -> Option<Session> {
+    /// Notes that a client is let in. Returns what was known of its session before.
+    pub fn admit(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Session> {
         // A request to the broker's HTTP listener has no session, and an id that a client may have.
-        if !self.host.is_broker_thread() {
-            return None;
-        }
+        event.broker_thread()?;
         let Attempt { client, username, starts_clean, credentials, .. } = *attempt;
         if starts_clean {
-            self.subscriptions().remove_client(client.id);
+            self.api.prefetch.forget_client(client.id);
         }
-        self.sessions.admit(client, username, credentials, now)
+        self.sessions.admit(client, username, credentials, event.now)
     }
 
-    pub(super) fn refuse_login(
+    /// Logs a decision that is a refusal.
+    pub fn refused(
         &self,
         client: Client<'_>,
         username: Option<&str>,
-        refusal: &Refusal,
+        decision: Decision,
         now: Instant,
-    ) -> Ruling {
-        self.log.refusal(now, || format!("Refused to let {} in: {refusal}.", Who(client, username)));
-        Ruling::Deny
+    ) -> Decision {
+        if matches!(decision.ruling, Ruling::Deny | Ruling::Busy) {
+            let who = || LoggedClient(client, username);
+            self.log.refusal(now, || format!("Refused to let {} in: {}.", who(), decision.by));
+        }
+        decision
     }
 }
 
-/// An answer as the result of asking.
-pub(super) fn verdict_of(answer: Answer) -> Result<(), Refusal> {
-    match answer {
-        Answer::Verdict { verdict: Verdict::Allow, .. } => Ok(()),
-        Answer::Verdict { verdict: Verdict::Deny, status } => Err(Refusal::Api { status, remembered: false }),
-        Answer::None(reason) => Err(Refusal::NoAnswer(reason)),
-    }
-}
+const PARKED: Decision = Decision { ruling: Ruling::Later, by: By::Parked };
+const BUSY: Decision = Decision { ruling: Ruling::Busy, by: By::Busy };

@@ -1,68 +1,132 @@
 //! SIGHUP: the broker asks about every session once more, one after the other in front of its loop, and
 //! throws out whoever is not answered with success. So everybody stays who was let in before; the API is
 //! asked beside the loop, and who is refused by then is disconnected.
-use std::time::Instant;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::api::Api;
+use super::decision::{By, Decision, LoggedClient};
+use super::event::{Event, TopicCheck};
 use super::login::Attempt;
-use super::sessions::SessionName;
-use super::{Plugin, Refusal, Ruling, TopicCheck, Who};
-use crate::ask::Listener;
-use crate::ask::worker::Class;
-use crate::broker::Client;
-use crate::log::Level;
-use crate::question::Question;
+use super::sessions::{SessionName, Sessions};
+use super::{Task, Tasks};
+use crate::ask::{Priority, Waiter};
+use crate::broker::{Broker, BrokerThread, Client};
+use crate::log::{Level, Log};
+use crate::question::{Answer, Question, Verdict};
+use crate::util::Lock;
 
-impl Plugin {
+/// How long a round may pause between two sessions, at most: the broker goes through them without waiting for anything.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Recognises sessions that the broker asks about again, has the API asked, and disconnects those that it refuses.
+pub struct Recheck {
+    api: Arc<Api>,
+    sessions: Arc<Sessions>,
+    tasks: Arc<Tasks>,
+    broker: Arc<dyn Broker>,
+    log: Arc<Log>,
+    is_going_on: AtomicBool,
+    round: Lock<Round>,
+}
+
+/// One walk of the broker over all of its sessions.
+struct Round {
+    number: u32,
+    /// When it began, or recognised a session last.
+    last: Instant,
+}
+
+impl Recheck {
+    pub fn new(
+        api: Arc<Api>,
+        sessions: Arc<Sessions>,
+        tasks: Arc<Tasks>,
+        broker: Arc<dyn Broker>,
+        log: Arc<Log>,
+        now: Instant,
+    ) -> Self {
+        let round = Lock::new(Round { number: 0, last: now });
+        Self { api, sessions, tasks, broker, log, is_going_on: AtomicBool::new(false), round }
+    }
+
+    /// The broker has re-read its configuration and is about to ask about all sessions once more.
+    pub fn begin(&self, now: Instant) {
+        let mut round = self.round.lock();
+        // Where the broker never ticks, the round before was never ended.
+        round.number = round.number.wrapping_add(1);
+        round.last = now;
+        self.is_going_on.store(true, Ordering::Relaxed);
+    }
+
+    /// The broker's loop has come round: whatever round there was is over.
+    pub fn new_turn(&self) {
+        self.is_going_on.store(false, Ordering::Relaxed);
+    }
+
     /// Whether this login is the broker checking a session that exists. What tells is the session, never
-    /// the time: strangers may connect in the middle of a sweep.
-    pub(super) fn is_swept(&self, attempt: &Attempt<'_>, now: Instant) -> bool {
-        let Attempt { client, username, password, credentials, .. } = *attempt;
-        if !self.host.is_broker_thread() {
-            return false;
+    /// the time: strangers may connect in the middle of a round.
+    pub fn recognises(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> bool {
+        let Attempt { client, password, .. } = *attempt;
+        let Some(thread) = event.broker_thread() else { return false };
+        if self.broker.is_2_1() {
+            return self.broker.is_session(thread, client.id, client.connection);
         }
-        if self.host.is_2_1() {
-            return self.host.is_session(client.id, client.connection);
+        if !self.is_going_on.load(Ordering::Relaxed) {
+            return false;
         }
         // 2.0 has an address for every client that ever connected to it, so what has none was restored; its
         // password was not.
-        let was_restored = client.address.is_none() && password.is_none() && self.sessions.is_sweeping();
-        was_restored || self.sessions.is_swept(client, username, credentials, now)
+        let was_restored = client.address.is_none() && password.is_none();
+        was_restored || self.is_session(attempt, event.now)
     }
 
-    /// The answer to a sweep.
-    pub(super) fn recheck(&self, attempt: &Attempt<'_>, now: Instant) -> Ruling {
+    /// Whether Mosquitto 2.0, which asks as if the client had just connected, means a session that was let in here: the
+    /// very connection, the same credentials, and each session once per round. A client that connects meanwhile is a
+    /// stranger, as it always is.
+    fn is_session(&self, attempt: &Attempt<'_>, now: Instant) -> bool {
+        let Attempt { client, username, credentials, .. } = *attempt;
+        let mut round = self.round.lock();
+        let is_quick = now.saturating_duration_since(round.last) < PAUSE;
+        let is_it = self.sessions.recheck(client, username, credentials, round.number, is_quick);
+        if is_it {
+            round.last = now;
+        }
+        is_it
+    }
+
+    /// The answer to the broker about a session that exists.
+    pub fn decide(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Decision {
         let Attempt { client, username, password, credentials, .. } = *attempt;
         // Who sleeps is left alone until it comes back: it can be asked about then. (2.0 reads freed memory
         // later if a sleeping session is refused here.)
         if !self.sessions.is_connected(client, username) {
             let is_ours = client.address.is_none() || self.sessions.is_known(client, username);
-            return if is_ours { Ruling::Allow } else { Ruling::Defer };
+            return if is_ours { Decision::allow(By::Session) } else { Decision::defer(By::NotOurs) };
         }
-        let loaded = self.loaded();
-        if let Some(hash) = loaded.users.get(username) {
-            let unchanged = !loaded.changed.contains(username)
+        let settings = event.settings;
+        if let Some(hash) = settings.users.get(username) {
+            let is_unchanged = !settings.changed.contains(username)
                 && self.sessions.has_credentials(client, username, credentials);
-            if unchanged || password.is_some_and(|password| hash.verify(password)) {
-                return Ruling::Allow;
-            }
-            return self.refuse_login(client, Some(username), &Refusal::WrongLocalPassword, now);
+            let matches = is_unchanged || password.is_some_and(|password| hash.verify(password));
+            return Decision::of(if matches { Verdict::Allow } else { Verdict::Deny }, By::LocalPassword);
         }
-        if loaded.config.auth_urls.is_empty() {
-            return Ruling::Defer;
+        if settings.config.auth_urls.is_empty() {
+            return Decision::defer(By::NotOurs);
         }
         self.ask_again(attempt);
-        Ruling::Allow
+        Decision::allow(By::Session)
     }
 
-    /// Asks about a connected client in the background.
+    /// Asks about a connected client beside the loop.
     fn ask_again(&self, attempt: &Attempt<'_>) {
         let Ok(password) = std::str::from_utf8(attempt.password.unwrap_or_default()) else { return };
         let question = Question::Connect { username: attempt.username, password };
-        let key = attempt.credentials;
-        let Ok(worker) = self.worker() else { return };
-        // 2.1 without websockets comes round by itself once a day. Without a bell it is rung for once.
-        if self.delays {
-            let _ = self.errands.hang_up_bell();
+        // 2.1 without websockets comes round by itself once a day. Without a thread for it, it is woken once.
+        if self.broker.is_2_1() {
+            let _ = self.tasks.start_waking();
         }
         let session = SessionName {
             connection: attempt.client.connection,
@@ -70,46 +134,62 @@ impl Plugin {
             username: attempt.username.to_owned(),
             credentials: attempt.credentials,
         };
-        self.verdicts.ask(key, &question, Class::Background, Listener::Rechecked(session), worker);
+        let tasks = Arc::clone(&self.tasks);
+        let waiter = Waiter::however_late(move |answer| {
+            if let Answer::Verdict { status: status @ (401 | 403), .. } = *answer {
+                tasks.push(Task::Revoke(session, status));
+            }
+        });
+        // Where there is no thread to ask with, the next login says so.
+        let _ = self.api.asker.ask(attempt.credentials, &question, Priority::Refresh, Some(waiter));
     }
 
     /// Disconnects a client that the API refuses by now, unless it is gone already.
-    pub(super) fn revoke(&self, session: &SessionName, status: u16) {
+    pub fn revoke(&self, thread: &BrokerThread, session: &SessionName, status: u16) {
         let SessionName { connection, client_id, username, credentials } = session;
         let client = Client { connection: *connection, id: client_id, address: None };
         let is_there = self.sessions.is_connected(client, username)
             && self.sessions.has_credentials(client, username, *credentials)
-            && (!self.host.is_2_1() || self.host.is_session(client_id, *connection));
+            && (!self.broker.is_2_1() || self.broker.is_session(thread, client_id, *connection));
         if is_there {
-            let who = Who(client, Some(username));
+            let who = LoggedClient(client, Some(username));
             self.log.write(
                 Level::Notice,
                 format!("Disconnecting {who}: the API answered {status} when asked again."),
             );
-            self.host.kick(client_id, username);
+            self.broker.kick(thread, client_id, username);
         }
     }
 
     /// Mosquitto 2.0.11 with `per_listener_settings true` never ticks. There, whoever was revoked goes when
     /// somebody else connects: the one event in which the broker walks through none of its lists, so that
     /// it can stand to lose a client.
-    pub(super) fn revoke_without_ticks(&self, attempt: &Attempt<'_>, now: Instant) {
+    pub fn revoke_without_ticks(&self, attempt: &Attempt<'_>, event: &Event<'_>) {
         // A request to the broker's HTTP listener comes on a thread that can disconnect nobody.
-        if self.errands.any() && self.host.is_broker_thread() && self.patience().is_tickless(now) {
-            for (session, status) in self.errands.take_revoked(|session| session.username != attempt.username)
-            {
-                self.revoke(&session, status);
+        let Some(thread) = event.broker_thread() else { return };
+        if self.tasks.any() && self.api.is_tickless(event.now) {
+            for (session, status) in self.take_revoked(|session| session.username != attempt.username) {
+                self.revoke(thread, &session, status);
             }
         }
     }
 
-    /// And whoever publishes before that happens goes by that.
-    pub(super) fn is_overdue_to_leave(&self, check: &TopicCheck<'_>, now: Instant) -> bool {
+    /// Whether a client that publishes was revoked, and is still there because no tick has come.
+    pub fn is_overdue_to_leave(&self, check: &TopicCheck<'_>, now: Instant) -> bool {
         let is_meant = |session: &SessionName| {
             session.connection == check.client.connection
                 && session.client_id == check.client.id
                 && self.sessions.has_credentials(check.client, &session.username, session.credentials)
         };
-        self.patience().is_tickless(now) && !self.errands.take_revoked(is_meant).is_empty()
+        self.api.is_tickless(now) && !self.take_revoked(is_meant).is_empty()
+    }
+
+    fn take_revoked(&self, chosen: impl Fn(&SessionName) -> bool) -> Vec<(SessionName, u16)> {
+        let tasks = self.tasks.take_if(|task| matches!(task, Task::Revoke(session, _) if chosen(session)));
+        let revoked = tasks.into_iter().filter_map(|task| match task {
+            Task::Revoke(session, status) => Some((session, status)),
+            _ => None,
+        });
+        revoked.collect()
     }
 }

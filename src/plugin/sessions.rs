@@ -1,15 +1,15 @@
 //! Which sessions this plugin let in: the broker gives a username to the plugin that a certificate or
 //! another plugin may have given to the client, and asks about clients that are gone.
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
 use crate::broker::{Client, Connection};
-use crate::fingerprint::{AlreadyHashed, Fingerprint, Fingerprinter};
+use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Fingerprinter};
 use crate::question::Access;
+use crate::util::{Lock, bounded};
 
 /// Sessions that are remembered; the ones that have not been used for longest go first. A broker holds
 /// fewer (a process has about a million descriptors at most).
@@ -54,18 +54,14 @@ pub struct Session {
     ended_at: (u64, Instant),
     /// Whether the session stayed when `ended` ended.
     stays: SessionStays,
-    /// The sweep in which it was last recognised.
-    last_sweep: u32,
+    /// The round of rechecks in which it was last recognised.
+    last_round: Option<u32>,
 }
 
 /// Sessions by client id and username.
 pub struct Sessions {
     keys: Fingerprinter,
-    known: Mutex<LruCache<Fingerprint, Session, AlreadyHashed>>,
-    /// Counts the broker's sweeps over all sessions; odd while one may be going on.
-    sweep: AtomicU32,
-    /// When the sweep began, or recognised a session last.
-    last_swept: Mutex<Instant>,
+    known: Lock<LruCache<Fingerprint, Session, AlreadyHashed>>,
     /// Counts the turns of the broker's loop.
     turn: AtomicU64,
 }
@@ -73,22 +69,10 @@ pub struct Sessions {
 /// How long after a connection has ended its will may be written, at most: the broker does both in one go.
 const WILL_WITHIN: Duration = Duration::from_millis(100);
 
-/// How long a sweep may pause between two sessions, at most: it goes through them without waiting for anything.
-const SWEPT_WITHIN: Duration = Duration::from_secs(1);
-
 impl Sessions {
     /// No session yet.
     pub fn new(keys: Fingerprinter) -> Self {
-        // The table grows as it fills: its bound is for the worst case, not a reservation.
-        let mut known = LruCache::with_hasher(NonZeroUsize::MIN, AlreadyHashed::default());
-        known.resize(BOUND);
-        Self {
-            keys,
-            known: Mutex::new(known),
-            sweep: AtomicU32::new(0),
-            last_swept: Mutex::new(Instant::now()),
-            turn: AtomicU64::new(0),
-        }
+        Self { keys, known: Lock::new(bounded(BOUND)), turn: AtomicU64::new(0) }
     }
 
     /// Notes that this plugin has checked this client's password and let it in. Returns what was known of the
@@ -102,7 +86,7 @@ impl Sessions {
     ) -> Option<Session> {
         let key = self.key(client, username);
         let ended_at = (self.turn.load(Ordering::Relaxed), now);
-        let mut known = self.known();
+        let mut known = self.known.lock();
         let before = known.peek(&key).copied();
         let session = known.get_or_insert_mut(key, || Session {
             credentials,
@@ -110,7 +94,7 @@ impl Sessions {
             ended: None,
             ended_at,
             stays: SessionStays::No,
-            last_sweep: 0,
+            last_round: None,
         });
         session.credentials = credentials;
         if session.current != Some(client.connection) {
@@ -127,7 +111,7 @@ impl Sessions {
     /// Returns whether it does.
     pub fn close(&self, client: Client<'_>, username: &str, stays: SessionStays, now: Instant) -> bool {
         let key = self.key(client, username);
-        let mut known = self.known();
+        let mut known = self.known.lock();
         let Some(session) = known.get_mut(&key).filter(|it| it.current == Some(client.connection)) else {
             return false;
         };
@@ -141,7 +125,7 @@ impl Sessions {
     /// it was `before`.
     pub fn withdraw(&self, client: Client<'_>, username: &str, before: Option<Session>) {
         let key = self.key(client, username);
-        let mut known = self.known();
+        let mut known = self.known.lock();
         if known.peek(&key).is_none_or(|session| session.current != Some(client.connection)) {
             return;
         }
@@ -151,92 +135,67 @@ impl Sessions {
         };
     }
 
-    /// The broker has re-read its configuration and is about to check all sessions once more.
-    pub fn begin_sweep(&self, now: Instant) {
-        *self.last_swept() = now;
-        // The next odd number. Where the broker never ticks, the sweep before was never ended.
-        let sweep = self.sweep.load(Ordering::Relaxed);
-        self.sweep.store(sweep.wrapping_add(1) | 1, Ordering::Relaxed);
-    }
-
-    /// Whether a sweep may be going on.
-    pub fn is_sweeping(&self) -> bool {
-        self.sweep.load(Ordering::Relaxed) & 1 == 1
-    }
-
-    /// The broker's loop has come round: whatever sweep there was is over, and connections that were closed
-    /// may be gone.
+    /// The broker's loop has come round: connections that were closed may be gone.
     pub fn new_turn(&self) {
         self.turn.fetch_add(1, Ordering::Relaxed);
-        let sweep = self.sweep.load(Ordering::Relaxed);
-        if sweep & 1 == 1 {
-            self.sweep.store(sweep.wrapping_add(1), Ordering::Relaxed);
-        }
     }
 
-    /// Whether a login is the broker checking, in a sweep, a session that was let in here: Mosquitto 2.0 asks
-    /// as if the client had just connected. The very connection, the same credentials, and each session
-    /// once per sweep: a client that connects meanwhile is a stranger, as it always is.
+    /// Whether a login in this round of rechecks is about a session that was let in here, and which was not yet
+    /// recognised in it. `is_quick` says that the round has not paused.
     ///
     /// A connection that is open cannot be anybody else's. The number of one that was closed may be by now,
     /// unless the session stays; where the broker does not say that, the time tells.
-    pub fn is_swept(
+    pub fn recheck(
         &self,
         client: Client<'_>,
         username: &str,
         credentials: Fingerprint,
-        now: Instant,
+        round: u32,
+        is_quick: bool,
     ) -> bool {
-        let sweep = self.sweep.load(Ordering::Relaxed);
-        if sweep & 1 == 0 {
-            return false;
-        }
-        let mut known = self.known();
+        let mut known = self.known.lock();
         let Some(session) = known.get_mut(&self.key(client, username)) else { return false };
-        let mut last_swept = self.last_swept();
-        let is_asleep = session.ended == Some(client.connection)
-            && session.stays != SessionStays::No
-            && now.saturating_duration_since(*last_swept) < SWEPT_WITHIN;
-        let same = (session.current == Some(client.connection) || is_asleep)
+        let is_asleep =
+            session.ended == Some(client.connection) && session.stays != SessionStays::No && is_quick;
+        let is_it = (session.current == Some(client.connection) || is_asleep)
             && session.credentials == credentials
-            && session.last_sweep != sweep;
-        if same {
-            session.last_sweep = sweep;
-            *last_swept = now;
+            && session.last_round != Some(round);
+        if is_it {
+            session.last_round = Some(round);
         }
-        same
+        is_it
     }
 
     /// Whether anybody of this id and name was let in here.
     pub fn has(&self, client: Client<'_>, username: &str) -> bool {
         let key = self.key(client, username);
-        self.known().contains(&key)
+        self.known.lock().contains(&key)
     }
 
     /// Whether a connection is, or was, that of a session that was let in.
     pub fn is_known(&self, client: Client<'_>, username: &str) -> bool {
         let key = self.key(client, username);
         let is_it = |session: &Session| [session.current, session.ended].contains(&Some(client.connection));
-        self.known().get(&key).is_some_and(is_it)
+        self.known.lock().get(&key).is_some_and(is_it)
     }
 
     /// Whether a session was let in with these credentials.
     pub fn has_credentials(&self, client: Client<'_>, username: &str, credentials: Fingerprint) -> bool {
         let key = self.key(client, username);
-        self.known().get(&key).is_some_and(|session| session.credentials == credentials)
+        self.known.lock().get(&key).is_some_and(|session| session.credentials == credentials)
     }
 
     /// Whether a client of this id and name is connected that was let in with these credentials.
     pub fn is_connected_with(&self, client_id: &str, username: &str, credentials: Fingerprint) -> bool {
-        let key = self.keys.fields(b's', [client_id.as_bytes(), username.as_bytes()]);
+        let key = self.keys.fields(Domain::Session, [client_id.as_bytes(), username.as_bytes()]);
         let is_it = |session: &Session| session.current.is_some() && session.credentials == credentials;
-        self.known().get(&key).is_some_and(is_it)
+        self.known.lock().get(&key).is_some_and(is_it)
     }
 
     /// Whether a connection that was let in is still the one of its session.
     pub fn is_connected(&self, client: Client<'_>, username: &str) -> bool {
         let key = self.key(client, username);
-        self.known().get(&key).is_some_and(|session| session.current == Some(client.connection))
+        self.known.lock().get(&key).is_some_and(|session| session.current == Some(client.connection))
     }
 
     /// Whether this client's rights are those of somebody whose password was checked here.
@@ -249,7 +208,7 @@ impl Sessions {
         if client.address.is_none() {
             return true;
         }
-        let mut known = self.known();
+        let mut known = self.known.lock();
         let Some(session) = known.get_mut(&self.key(client, username)) else { return false };
         if session.current == Some(client.connection) {
             return true;
@@ -273,15 +232,7 @@ impl Sessions {
     }
 
     fn key(&self, client: Client<'_>, username: &str) -> Fingerprint {
-        self.keys.fields(b's', [client.id.as_bytes(), username.as_bytes()])
-    }
-
-    fn last_swept(&self) -> MutexGuard<'_, Instant> {
-        self.last_swept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn known(&self) -> MutexGuard<'_, LruCache<Fingerprint, Session, AlreadyHashed>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.keys.fields(Domain::Session, [client.id.as_bytes(), username.as_bytes()])
     }
 }
 
@@ -298,40 +249,30 @@ mod tests {
     }
 
     fn credentials() -> Fingerprint {
-        Fingerprinter::with_key(&[1; 16]).fields(b'c', [b"secret"])
+        Fingerprinter::with_key(&[1; 16]).fields(Domain::Credentials, [b"secret"])
     }
 
     #[test]
-    fn a_sweep_recognises_each_session_once_and_no_stranger() {
+    fn a_round_recognises_each_session_once_and_no_stranger() {
         let (sessions, now) = (sessions(), Instant::now());
         sessions.admit(client(1), "alice", credentials(), now);
-        assert!(!sessions.is_swept(client(1), "alice", credentials(), now), "no sweep is going on");
-        sessions.begin_sweep(now);
-        let other_password = Fingerprinter::with_key(&[1; 16]).fields(b'c', [b"guess"]);
-        assert!(!sessions.is_swept(client(1), "alice", other_password, now));
-        assert!(!sessions.is_swept(client(2), "alice", credentials(), now));
-        assert!(sessions.is_swept(client(1), "alice", credentials(), now));
-        assert!(!sessions.is_swept(client(1), "alice", credentials(), now));
-        sessions.new_turn();
-        assert!(!sessions.is_swept(client(1), "alice", credentials(), now));
-        sessions.begin_sweep(now);
-        assert!(sessions.is_swept(client(1), "alice", credentials(), now));
-        // Another reload on a broker that never ticks.
-        sessions.begin_sweep(now);
-        assert!(sessions.is_swept(client(1), "alice", credentials(), now));
+        let other_password = Fingerprinter::with_key(&[1; 16]).fields(Domain::Credentials, [b"guess"]);
+        assert!(!sessions.recheck(client(1), "alice", other_password, 1, true));
+        assert!(!sessions.recheck(client(2), "alice", credentials(), 1, true));
+        assert!(sessions.recheck(client(1), "alice", credentials(), 1, true));
+        assert!(!sessions.recheck(client(1), "alice", credentials(), 1, true));
+        assert!(sessions.recheck(client(1), "alice", credentials(), 2, true));
     }
 
     #[test]
-    fn a_session_that_sleeps_is_swept_but_not_connected() {
+    fn a_session_that_sleeps_is_rechecked_but_not_connected() {
         let (sessions, now) = (sessions(), Instant::now());
         sessions.admit(client(1), "alice", credentials(), now);
         assert!(sessions.is_connected(client(1), "alice"));
         sessions.close(client(1), "alice", SessionStays::Unknown, now);
-        sessions.begin_sweep(now);
         assert!(!sessions.is_connected(client(1), "alice"));
-        let later = now + SWEPT_WITHIN;
-        assert!(!sessions.is_swept(client(1), "alice", credentials(), later), "the sweep is over");
-        assert!(sessions.is_swept(client(1), "alice", credentials(), now));
+        assert!(!sessions.recheck(client(1), "alice", credentials(), 1, false), "the round is over");
+        assert!(sessions.recheck(client(1), "alice", credentials(), 1, true));
     }
 
     #[test]

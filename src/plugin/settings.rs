@@ -5,11 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
+
 use crate::ask::http::{Target, TargetError};
-use crate::broker::Broker;
+use crate::broker::{Broker, BrokerThread};
 use crate::config::{AuthMode, BrokerOptions, Config, ConfigError, shown_url};
 use crate::local::{self, AclFile, LocalError, Placeholders, Users};
 use crate::log::{Level, Log};
+use crate::question::Verdict;
+use crate::topic;
 
 /// Why the plugin cannot start.
 #[derive(Debug)]
@@ -63,7 +67,7 @@ impl From<TargetError> for StartError {
 
 /// Who waits while the API decides about a login, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub enum Mode {
     /// The broker, since it knows no other way.
     BlockingBroker,
     /// The broker, since the operator wants it so.
@@ -76,14 +80,16 @@ pub(super) enum Mode {
 }
 
 impl Mode {
-    pub(super) fn choose(wanted: AuthMode, host: &dyn Broker) -> Result<Self, StartError> {
-        match (wanted, host.is_2_1()) {
+    pub fn choose(wanted: AuthMode, broker: &dyn Broker, thread: &BrokerThread) -> Result<Self, StartError> {
+        match (wanted, broker.is_2_1()) {
             (AuthMode::Delayed, false) => Err(StartError::CannotDelay),
             (AuthMode::Auto, false) => Ok(Mode::BlockingBroker),
             (AuthMode::Blocking, _) => Ok(Mode::BlockingByOption),
-            (AuthMode::Delayed, true) if !host.is_only_copy() => Err(StartError::NotOnlyCopy),
-            (AuthMode::Auto, true) if !host.is_only_copy() => Ok(Mode::BlockingBesideCopy),
-            (AuthMode::Auto | AuthMode::Delayed, true) => Ok(Mode::Delayed { wakes: host.can_wake() }),
+            (AuthMode::Delayed, true) if !broker.is_only_copy() => Err(StartError::NotOnlyCopy),
+            (AuthMode::Auto, true) if !broker.is_only_copy() => Ok(Mode::BlockingBesideCopy),
+            (AuthMode::Auto | AuthMode::Delayed, true) => {
+                Ok(Mode::Delayed { wakes: broker.can_wake(thread) })
+            }
         }
     }
 
@@ -115,33 +121,70 @@ impl Mode {
         }
     }
 
-    pub(super) fn delays(self) -> bool {
+    pub fn delays(self) -> bool {
         matches!(self, Mode::Delayed { .. })
     }
 }
 
-pub(super) fn one(error: impl Into<StartError>) -> Vec<StartError> {
+pub fn one(error: impl Into<StartError>) -> Vec<StartError> {
     vec![error.into()]
 }
 
-pub(super) fn each(errors: Vec<ConfigError>) -> Vec<StartError> {
+pub fn each(errors: Vec<ConfigError>) -> Vec<StartError> {
     errors.into_iter().map(StartError::from).collect()
 }
 
-/// Everything that a reload swaps, apart from the way to the API.
-pub(super) struct Loaded {
-    pub(super) config: Arc<Config>,
+/// Everything that a reload swaps as a whole.
+pub struct Settings {
+    /// Options.
+    pub config: Arc<Config>,
     /// Local users.
-    pub(super) users: Users,
+    pub users: Users,
     /// Their topic rules; `None`: they may do everything.
-    pub(super) acl: Option<AclFile>,
+    pub acl: Option<AclFile>,
     /// Local users that are new since the files were read before, or have another hash.
-    pub(super) changed: HashSet<String>,
+    pub changed: HashSet<String>,
+    /// How many reloads came before.
+    pub generation: u64,
 }
 
-impl Loaded {
+/// The settings that count now.
+pub struct Current {
+    /// What mosquitto.conf says. The broker says it once.
+    options: BrokerOptions,
+    settings: ArcSwap<Settings>,
+}
+
+impl Current {
+    pub fn new(options: BrokerOptions, settings: Settings) -> Self {
+        Self { options, settings: ArcSwap::from_pointee(settings) }
+    }
+
+    /// The settings at this moment. Holding them holds up no reload.
+    pub fn now(&self) -> Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
+    /// Reads options and files again, all of them. If all are fine they count from now on, and the API to ask is
+    /// returned; else what counted before stays.
+    ///
+    /// # Errors
+    /// All mistakes that were found.
+    pub fn reload(&self, is_2_1: bool, log: &Arc<Log>) -> Result<Target, Vec<StartError>> {
+        let before = self.now();
+        let (settings, target) = Settings::read(&self.options, Some(&before), is_2_1, log)?;
+        if settings.config.auth_mode != before.config.auth_mode {
+            log.warn("A new auth_mode counts from the broker's next start on.");
+        }
+        log.write(Level::Notice, format!("Files are re-read: {}.", what_is_asked(&settings)));
+        self.settings.store(Arc::new(settings));
+        Ok(target)
+    }
+}
+
+impl Settings {
     /// Reads options and all the files they name, wholly or not at all.
-    pub(super) fn read(
+    pub fn read(
         options: &BrokerOptions,
         before: Option<&Self>,
         is_2_1: bool,
@@ -158,22 +201,26 @@ impl Loaded {
                 }
             };
         for name in in_both {
-            log.trouble(&format!(
+            log.warn(&format!(
                 "{name} is set in mosquitto.conf and in the configuration file: the one in mosquitto.conf counts."
             ));
         }
         let secrets = [&config.password_file, &config.header_file, &config.tls_key_file, &config.config_file];
         for path in secrets.into_iter().flatten().filter(|path| local::is_world_readable(path)) {
-            log.trouble(&format!(
-                "{} can be read by everybody on this machine; chmod 640 it.",
-                path.display()
-            ));
+            log.warn(&format!("{} can be read by everybody on this machine; chmod 640 it.", path.display()));
         }
         if config.tls_insecure {
-            log.trouble("tls_insecure is true: anybody on the way can pose as the API and let clients in.");
+            log.warn("tls_insecure is true: anybody on the way can pose as the API and let clients in.");
         }
         let changed = before.map(|before| users.changed_since(&before.users)).unwrap_or_default();
-        Ok((Self { config, users, acl, changed }, target))
+        let generation = before.map_or(0, |before| before.generation + 1);
+        Ok((Self { config, users, acl, changed, generation }, target))
+    }
+
+    /// Whether this client's name or id would be a wildcard in a topic filter, and that matters.
+    pub fn is_wildcard_in_disguise(&self, username: &str, client_id: &str) -> bool {
+        self.config.special_chars == Verdict::Deny
+            && (topic::has_wildcard(username) || topic::has_wildcard(client_id))
     }
 }
 
@@ -204,15 +251,15 @@ fn source(path: &Path) -> String {
 }
 
 /// Says in the log what is going to happen.
-pub(super) fn introduce(loaded: &Loaded, mode: Mode, is_2_1: bool, log: &Log) {
-    let config = &*loaded.config;
+pub fn introduce(settings: &Settings, mode: Mode, is_2_1: bool, log: &Log) {
+    let config = &*settings.config;
     log.write(
         Level::Notice,
         format!(
             "Version {} on Mosquitto {}: {}.",
             env!("CARGO_PKG_VERSION"),
             if is_2_1 { "2.1 or later" } else { "2.0" },
-            what_is_asked(loaded),
+            what_is_asked(settings),
         ),
     );
     log.write(
@@ -229,18 +276,18 @@ pub(super) fn introduce(loaded: &Loaded, mode: Mode, is_2_1: bool, log: &Log) {
 }
 
 /// Who decides about what.
-pub(super) fn what_is_asked(loaded: &Loaded) -> String {
+pub fn what_is_asked(settings: &Settings) -> String {
     let asked = |urls: &[reqwest::Url], otherwise: &str| match urls {
         [] => otherwise.to_owned(),
         urls => urls.iter().map(shown_url).collect::<Vec<_>>().join(" then "),
     };
     let only_local = "only local users are decided";
-    let topics_otherwise = if loaded.acl.is_some() { only_local } else { "not checked" };
+    let topics_otherwise = if settings.acl.is_some() { only_local } else { "not checked" };
     format!(
         "logins: {}; topics: {}; local users: {}",
-        asked(&loaded.config.auth_urls, only_local),
-        asked(&loaded.config.acl_urls, topics_otherwise),
-        loaded.users.len(),
+        asked(&settings.config.auth_urls, only_local),
+        asked(&settings.config.acl_urls, topics_otherwise),
+        settings.users.len(),
     )
 }
 

@@ -2,13 +2,13 @@
 //! while an id is parked its owner cannot connect.
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
 use crate::config::{CountBy, ThrottleLimits};
-use crate::fingerprint::{AlreadyHashed, Fingerprint, Fingerprinter};
+use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Fingerprinter};
+use crate::util::{Lock, bounded};
 
 /// Who is counted and how many credentials are known to be good, each; the longest unused go first.
 const BOUND: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
@@ -33,7 +33,7 @@ pub struct Try<'a> {
 /// Counts refusals and remembers who need not be counted.
 pub struct Throttle {
     keys: Fingerprinter,
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
 struct State {
@@ -54,15 +54,13 @@ struct Count {
 impl Throttle {
     /// A throttle that nobody has touched yet.
     pub fn new(keys: Fingerprinter) -> Self {
-        fn table<T>() -> LruCache<Fingerprint, T, AlreadyHashed> {
-            let mut table = LruCache::with_hasher(NonZeroUsize::MIN, AlreadyHashed::default());
-            table.resize(BOUND);
-            table
-        }
-        Self {
-            keys,
-            state: Mutex::new(State { counts: table(), held_names: table(), ahead: table(), good: table() }),
-        }
+        let state = State {
+            counts: bounded(BOUND),
+            held_names: bounded(BOUND),
+            ahead: bounded(BOUND),
+            good: bounded(BOUND),
+        };
+        Self { keys, state: Lock::new(state) }
     }
 
     /// How long this client has to wait before it may try again; zero: it may now. Credentials that were
@@ -71,7 +69,7 @@ impl Throttle {
         if settings.after == 0 {
             return Duration::ZERO;
         }
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let Some(count) = state.counts.get(&self.key(attempt, settings)) else { return Duration::ZERO };
         let left = count.until.saturating_duration_since(now);
         let exempt = |since: &Instant| now.saturating_duration_since(*since) < EXEMPT;
@@ -82,8 +80,9 @@ impl Throttle {
     /// Whether somebody is being throttled under this name, from wherever; for questions that are asked ahead,
     /// when it is not known from where.
     pub fn holds_name(&self, attempt: &Try<'_>, settings: &ThrottleLimits, now: Instant) -> bool {
-        let state = self.state();
-        let held = state.held_names.peek(&self.keys.fields(b'n', [attempt.username.as_bytes()]));
+        let state = self.state.lock();
+        let held =
+            state.held_names.peek(&self.keys.fields(Domain::AccountName, [attempt.username.as_bytes()]));
         settings.after > 0
             && held.is_some_and(|until| now < *until)
             && !state.good.contains(&attempt.credentials)
@@ -96,7 +95,7 @@ impl Throttle {
             return true;
         }
         let key = self.key(attempt, settings);
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.good.contains(&attempt.credentials) {
             return true;
         }
@@ -112,7 +111,7 @@ impl Throttle {
 
     /// Counts a wrong password.
     pub fn refused(&self, attempt: &Try<'_>, settings: &ThrottleLimits, now: Instant) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.good.pop(&attempt.credentials);
         if settings.after == 0 {
             return;
@@ -129,27 +128,23 @@ impl Throttle {
             let factor = 1u32.checked_shl(u32::try_from(doublings).unwrap_or(u32::MAX)).unwrap_or(u32::MAX);
             count.until += settings.pause.saturating_mul(factor).min(settings.longest);
             let until = count.until;
-            state.held_names.put(self.keys.fields(b'n', [attempt.username.as_bytes()]), until);
+            state.held_names.put(self.keys.fields(Domain::AccountName, [attempt.username.as_bytes()]), until);
         }
     }
 
     /// Notes credentials that were good. What was counted stays: whoever attacks the account has not become
     /// better by its owner's coming.
     pub fn let_in(&self, attempt: &Try<'_>, now: Instant) {
-        self.state().good.put(attempt.credentials, now);
+        self.state.lock().good.put(attempt.credentials, now);
     }
 
     fn key(&self, attempt: &Try<'_>, settings: &ThrottleLimits) -> Fingerprint {
         let network = network(attempt.address.unwrap_or_default());
         let username = attempt.username.as_bytes();
         match settings.count_by {
-            CountBy::AddressAndUsername => self.keys.fields(b'b', [network.as_bytes(), username]),
-            CountBy::Address => self.keys.fields(b'a', [network.as_bytes()]),
+            CountBy::AddressAndUsername => self.keys.fields(Domain::Account, [network.as_bytes(), username]),
+            CountBy::Address => self.keys.fields(Domain::Network, [network.as_bytes()]),
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -185,7 +180,7 @@ mod tests {
     }
 
     fn attempt<'a>(address: Option<&'a str>, username: &'a str, password: &str) -> Try<'a> {
-        let credentials = Fingerprinter::with_key(&KEYS).fields(b'c', [password.as_bytes()]);
+        let credentials = Fingerprinter::with_key(&KEYS).fields(Domain::Credentials, [password.as_bytes()]);
         Try { address, username, credentials }
     }
 

@@ -1,5 +1,234 @@
-//! Asking before the broker asks. Nothing here decides anything.
+//! Asking before the broker asks: what waits in other sockets, who else will read a message, what a client that comes
+//! in is expected to want. Nothing here decides anything; it only has answers on their way.
 
+mod configured;
+mod fan_out;
 pub mod packet;
 pub mod peek;
 pub mod subscriptions;
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lru::LruCache;
+
+use crate::ask::Asker;
+use crate::broker::{Broker, BrokerThread, Unread};
+use crate::config::Config;
+use crate::fingerprint::{AlreadyHashed, Fingerprint, Fingerprinter};
+use crate::question::{Access, Kind, OwnedQuestion, Question, Verdict};
+use crate::util::{Lock, bounded};
+use fan_out::FanOuts;
+use peek::{Guess, Identity, Peeked, Source};
+use subscriptions::Subscriptions;
+
+/// The longest that one look into the sockets takes from whoever waits for the API anyway.
+const PEEK: Duration = Duration::from_millis(2);
+
+/// How long a question is not asked ahead once more; shorter where verdicts are.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Questions asked ahead that are remembered.
+const RECENT: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
+
+/// Guesses that are remembered: those that the broker has not come to by then were wrong.
+const GUESSES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+
+/// What the plugin has to say before a question is asked early, so that nobody has the API asked in another's name.
+pub trait Gate {
+    /// Whether logins are asked one after the other, so that guessing the next ones helps.
+    fn guesses_logins(&self) -> bool;
+
+    /// Whether this login would be asked about if the broker came to it now.
+    fn asks_login(&self, peer: Option<IpAddr>, username: &str, credentials: Fingerprint) -> bool;
+
+    /// Whether topics of this client are asked about.
+    fn asks_topics(&self, username: &str, client_id: &str) -> bool;
+
+    /// Whether such a client is connected and was let in with these credentials.
+    fn is_connected(&self, identity: &Identity) -> bool;
+}
+
+/// Sends questions early.
+pub struct Prefetch {
+    asker: Arc<Asker>,
+    broker: Arc<dyn Broker>,
+    keys: Fingerprinter,
+    state: Lock<State>,
+    subscriptions: Lock<Subscriptions>,
+}
+
+struct State {
+    peeked: Peeked,
+    fan_outs: FanOuts,
+    /// Questions that were asked early, and when: if the answer could not be kept, asking early is in vain.
+    recent: LruCache<Fingerprint, Instant, AlreadyHashed>,
+    /// Questions that were guessed, and where, until the broker asks them.
+    guesses: LruCache<Fingerprint, Source, AlreadyHashed>,
+}
+
+impl Prefetch {
+    /// Knows nobody yet.
+    pub fn new(asker: Arc<Asker>, broker: Arc<dyn Broker>, keys: Fingerprinter) -> Self {
+        let state = State {
+            peeked: Peeked::new(keys),
+            fan_outs: FanOuts::default(),
+            recent: bounded(RECENT),
+            guesses: bounded(GUESSES),
+        };
+        Self { asker, broker, keys, state: Lock::new(state), subscriptions: Lock::default() }
+    }
+
+    /// The broker's loop has come round.
+    pub fn new_turn(&self) {
+        self.state.lock().fan_outs.new_turn();
+    }
+
+    /// The broker has come to a question that was asked early: if it was a guess, that was right.
+    pub fn confirm(&self, key: Fingerprint) {
+        let state = &mut *self.state.lock();
+        if let Some(source) = state.guesses.pop(&key) {
+            state.peeked.confirmed(source);
+        }
+    }
+
+    /// Has the questions asked that wait unread in the sockets of other clients. The broker waits for an
+    /// answer at this moment, so this costs nobody anything.
+    pub fn peek(&self, thread: &BrokerThread, config: &Config, gate: &dyn Gate, now: Instant) {
+        if config.lookahead {
+            self.peek_until(now + PEEK, thread, config, gate, now);
+        }
+    }
+
+    /// Learns whose connections those are whose CONNECT waits unread. Once the broker has taken it, nothing tells
+    /// any more; and where logins wait beside the loop, nobody else looks before they are let in.
+    pub fn peek_at_logins(&self, thread: &BrokerThread, config: &Config, gate: &dyn Gate, now: Instant) {
+        if !config.lookahead || config.acl_urls.is_empty() || !self.state.lock().peeked.is_due(now) {
+            return;
+        }
+        let begun = Instant::now();
+        self.peek_until(begun + PEEK, thread, config, gate, begun);
+        self.state.lock().peeked.has_taken(begun.elapsed(), Instant::now());
+    }
+
+    fn peek_until(
+        &self,
+        deadline: Instant,
+        thread: &BrokerThread,
+        config: &Config,
+        gate: &dyn Gate,
+        now: Instant,
+    ) {
+        let mut state = self.state.lock();
+        self.broker.peek(thread, deadline, &mut |unread| {
+            for guess in state.peeked.read(unread) {
+                // There may be hundreds of packets in one socket.
+                if Instant::now() > deadline {
+                    return;
+                }
+                if let Some(question) = self.question_of(&guess, unread, config, gate, now) {
+                    self.ask_guess(&mut state, &question, (unread.listener, question.kind()), config, now);
+                }
+            }
+        });
+    }
+
+    /// The question that a guess is about, if it may be asked early.
+    fn question_of<'g>(
+        &self,
+        guess: &'g Guess<'_>,
+        unread: Unread<'_>,
+        config: &Config,
+        gate: &dyn Gate,
+        now: Instant,
+    ) -> Option<Question<'g>> {
+        match guess {
+            Guess::Login { username, password } => {
+                if !gate.guesses_logins() || config.auth_urls.is_empty() {
+                    return None;
+                }
+                let credentials = self.keys.credentials(username, password);
+                let password = std::str::from_utf8(password).ok()?;
+                let is_news = self.asker.peek(credentials, now).is_none();
+                (is_news && gate.asks_login(unread.peer, username, credentials))
+                    .then_some(Question::Connect { username, password })
+            }
+            Guess::Topic { identity, access, topic } => {
+                let Identity { client_id, username, .. } = &**identity;
+                // Or an attacker could have the API asked in a victim's name.
+                let may_ask = gate.is_connected(identity)
+                    && !config.acl_urls.is_empty()
+                    && config.acl_checks.contains(access)
+                    && gate.asks_topics(username, client_id);
+                may_ask.then_some(Question::Access { username, client_id, topic, access: *access })
+            }
+        }
+    }
+
+    fn ask_guess(
+        &self,
+        state: &mut State,
+        question: &Question<'_>,
+        source: Source,
+        config: &Config,
+        now: Instant,
+    ) {
+        let key = self.asker.key(question);
+        if self.speculate(state, key, question, || question.to_owned(), config, now) {
+            state.peeked.guessed(source);
+            state.guesses.put(key, source);
+        }
+    }
+
+    /// Has a question asked that nobody waits for, if that makes sense: its answer can be kept, and it was not tried a
+    /// moment ago. Returns whether it was sent.
+    fn speculate(
+        &self,
+        state: &mut State,
+        key: Fingerprint,
+        question: &Question<'_>,
+        own: impl FnOnce() -> OwnedQuestion,
+        config: &Config,
+        now: Instant,
+    ) -> bool {
+        let again = AGAIN.min(config.lifetime(question.kind(), Verdict::Allow).mul_f64(0.8));
+        let is_fresh = |at: &Instant| now.saturating_duration_since(*at) < again;
+        if again.is_zero() || state.recent.peek(&key).is_some_and(is_fresh) {
+            return false;
+        }
+        let is_sent = self.asker.speculate(key, question, own, now);
+        if is_sent {
+            state.recent.put(key, now);
+        }
+        is_sent
+    }
+
+    /// The API has allowed a subscription.
+    pub fn subscribed(&self, client_id: &str, username: &str, filter: &str, now: Instant) {
+        self.subscriptions.lock().add(client_id, username, filter, now);
+    }
+
+    /// A client has unsubscribed.
+    pub fn unsubscribed(&self, client_id: &str, filter: &str) {
+        self.subscriptions.lock().remove(client_id, filter);
+    }
+
+    /// A client starts anew, or is gone with all that it subscribed to.
+    pub fn forget_client(&self, client_id: &str) {
+        self.subscriptions.lock().remove_client(client_id);
+    }
+
+    /// The broker has come to a question that was asked early, or that nobody expected.
+    pub fn note_reader(&self, question: &Question<'_>, now: Instant) {
+        if let Question::Access { client_id, access: Access::Read, .. } = *question {
+            self.subscriptions.lock().is_there(client_id, now);
+        }
+    }
+}
+
+/// Whether verdicts about topics are kept long enough that asking early can help.
+fn keeps_topics(config: &Config) -> bool {
+    config.cache_size > 0 && !config.lifetime(Kind::Access, Verdict::Allow).is_zero()
+}

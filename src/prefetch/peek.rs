@@ -1,8 +1,9 @@
-//! Looking ahead: what other clients have sent and the broker has not yet read tells what it will ask next.
+//! Peeking: what other clients have sent and the broker has not yet read tells what it will ask next.
 //! A wrong guess costs a request and nothing else: whoever is let in, is by a verdict on the exact question
 //! that the broker asks.
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
@@ -10,28 +11,26 @@ use lru::LruCache;
 use super::packet::{self, Packet};
 use crate::broker::Unread;
 use crate::fingerprint::{Fingerprint, Fingerprinter};
-use crate::question::Kind;
+use crate::question::{Access, Kind};
 use crate::topic;
+use crate::util::bounded;
 
 /// Connections whose clients are known; the longest unused go first.
 const BOUND: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
-/// Guesses that a listener has to begin with. Where they are used up it is left alone: what its clients send is not
-/// what the broker asks about (a mount point, for instance).
+/// Guesses that a source has to begin with. Where they are used up it is not guessed from any more: what its clients
+/// send is not what the broker asks about (a mount point, for instance).
 const GUESSES: u32 = 400;
 
 /// Guesses that a right one earns, so that one in so many must be right.
 const EARNED: u32 = 10;
 
-/// For so many times as long as a look has taken for which nobody waited, there is no other: they take a fifth
-/// of the broker's time at most.
+/// After an unprompted peek, pause so many times as long as it took, so that peeking uses at most a fifth of the
+/// broker's time.
 const BREAK: u32 = 4;
 
-/// The most guesses that a listener can have.
+/// The most guesses that a source can have.
 const MOST_GUESSES: u32 = 10_000;
-
-/// Bytes that are looked at in each socket: enough for a CONNECT with what usually follows.
-pub const PEEKED_BYTES: usize = 4096;
 
 /// Whose connection it is, by the CONNECT that was seen in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +45,7 @@ pub struct Identity {
 }
 
 /// What the broker will probably ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Guess<'a> {
     /// About a login.
     Login {
@@ -55,37 +54,42 @@ pub enum Guess<'a> {
         /// The password; none is an empty one.
         password: &'a [u8],
     },
-    /// About a subscription.
-    Subscribe(&'a Identity, &'a str),
-    /// About a message to a topic.
-    Publish(&'a Identity, &'a str),
+    /// About a topic.
+    Topic {
+        /// Whose connection it is.
+        identity: Arc<Identity>,
+        /// Whether it subscribes or publishes.
+        access: Access,
+        /// To what.
+        topic: &'a str,
+    },
 }
 
-/// A listener, and what was guessed there: where logins are guessed right, topics need not be.
-pub type Place = (u16, Kind);
+/// Where guesses come from: a listener's port, and what was guessed there. Where logins are guessed right, topics need
+/// not be.
+pub type Source = (u16, Kind);
 
-/// What is known of connections and listeners.
-pub struct Lookahead {
+/// What is known of connections and sources of guesses.
+pub struct Peeked {
     keys: Fingerprinter,
-    identities: LruCache<u64, Identity>,
+    identities: LruCache<u64, Arc<Identity>>,
     /// How many guesses are left, where it is not the number to begin with.
-    left: HashMap<Place, u32>,
+    left: HashMap<Source, u32>,
     /// When it is time to look without anybody waiting.
     due: Option<Instant>,
 }
 
-impl Lookahead {
+impl Peeked {
     /// Knows nobody yet.
     pub fn new(keys: Fingerprinter) -> Self {
-        let mut identities = LruCache::new(NonZeroUsize::MIN);
-        identities.resize(BOUND);
-        Self { keys, identities, left: HashMap::new(), due: None }
+        Self { keys, identities: bounded(BOUND), left: HashMap::new(), due: None }
     }
 
-    /// Reads what waits in a socket and calls `guess` for each question that the broker will probably ask.
-    pub fn read(&mut self, unread: Unread<'_>, mut guess: impl FnMut(Guess<'_>)) {
-        let is_left_alone = |kind| self.left.get(&(unread.listener, kind)) == Some(&0);
-        let (no_logins, no_topics) = (is_left_alone(Kind::Connect), is_left_alone(Kind::Access));
+    /// Reads what waits in a socket: the questions that the broker will probably ask about it.
+    pub fn read<'a>(&mut self, unread: Unread<'a>) -> Vec<Guess<'a>> {
+        let mut guesses = Vec::new();
+        let has_stopped = |kind| self.left.get(&(unread.listener, kind)) == Some(&0);
+        let (no_logins, no_topics) = (has_stopped(Kind::Connect), has_stopped(Kind::Access));
         let known = unread.connection.and_then(|connection| self.identities.get(&connection));
         let mut packets =
             packet::packets(unread.bytes, known.map(|identity| identity.level)).into_iter().peekable();
@@ -93,7 +97,7 @@ impl Lookahead {
             packets.next_if(|packet| matches!(packet, Packet::Connect { .. }))
         {
             // Anonymous clients are not the API's business. The broker takes an empty name for none.
-            let Some(username) = username.filter(|name| !name.is_empty()) else { return };
+            let Some(username) = username.filter(|name| !name.is_empty()) else { return guesses };
             let password = password.unwrap_or_default();
             let credentials = self.keys.credentials(username, password);
             let identity = Identity {
@@ -104,35 +108,37 @@ impl Lookahead {
             };
             match known {
                 // The broker has let one in already, and ends the connection at this one.
-                Some(known) if *known != identity => return,
+                Some(known) if **known != identity => return guesses,
                 Some(_) => {}
                 None => {
                     if let Some(connection) = unread.connection.filter(|_| !client_id.is_empty()) {
-                        self.identities.put(connection, identity);
+                        self.identities.put(connection, Arc::new(identity));
                     }
                 }
             }
             if !no_logins {
-                guess(Guess::Login { username, password });
+                guesses.push(Guess::Login { username, password });
             }
         }
         if no_topics {
-            return;
+            return guesses;
         }
         let Some(identity) = unread.connection.and_then(|connection| self.identities.get(&connection)) else {
-            return;
+            return guesses;
+        };
+        let mut guess = |access, topic| {
+            guesses.push(Guess::Topic { identity: Arc::clone(identity), access, topic });
         };
         for packet in packets {
             match packet {
                 Packet::Subscribe(filters) => {
-                    for filter in filters {
-                        guess(Guess::Subscribe(identity, filter));
-                    }
+                    filters.into_iter().for_each(|filter| guess(Access::Subscribe, filter));
                 }
-                Packet::Publish(topic) if !is_settled(topic) => guess(Guess::Publish(identity, topic)),
+                Packet::Publish(topic) if !is_settled(topic) => guess(Access::Write, topic),
                 Packet::Publish(_) | Packet::Connect { .. } => {}
             }
         }
+        guesses
     }
 
     /// Whether it is time to look although nobody waits.
@@ -140,20 +146,20 @@ impl Lookahead {
         self.due.is_none_or(|due| now >= due)
     }
 
-    /// So long has a look taken for which nobody waited.
+    /// Records how long an unprompted peek took.
     pub fn has_taken(&mut self, time: Duration, now: Instant) {
         self.due = Some(now + time * BREAK);
     }
 
-    /// A question that was guessed at this listener has been sent.
-    pub fn guessed(&mut self, place: Place) {
-        let left = self.left.entry(place).or_insert(GUESSES);
+    /// A question that was guessed from this source has been sent.
+    pub fn guessed(&mut self, source: Source) {
+        let left = self.left.entry(source).or_insert(GUESSES);
         *left = left.saturating_sub(1);
     }
 
-    /// The broker has asked a question that was guessed at this listener.
-    pub fn hit(&mut self, place: Place) {
-        let left = self.left.entry(place).or_insert(GUESSES);
+    /// The broker has asked a question that was guessed from this source.
+    pub fn confirmed(&mut self, source: Source) {
+        let left = self.left.entry(source).or_insert(GUESSES);
         *left = (*left + EARNED).min(MOST_GUESSES);
     }
 }
@@ -172,8 +178,8 @@ mod tests {
     const CONNECT: &[u8] = b"\x10\x18\x00\x04MQTT\x04\xc2\x00\x3c\x00\x02id\x00\x03joe\x00\x03\xff\x00p";
     const SUBSCRIBE: &[u8] = b"\x82\x08\x00\x01\x00\x03a/#\x00";
 
-    fn lookahead() -> Lookahead {
-        Lookahead::new(Fingerprinter::with_key(&[2; 16]))
+    fn peeked() -> Peeked {
+        Peeked::new(Fingerprinter::with_key(&[2; 16]))
     }
 
     fn unread(peer: &str, bytes: &'static [u8]) -> Unread<'static> {
@@ -185,43 +191,40 @@ mod tests {
         }
     }
 
-    fn guesses(lookahead: &mut Lookahead, unread: Unread<'_>) -> Vec<String> {
-        let mut guesses = Vec::new();
-        lookahead.read(unread, |guess| {
-            guesses.push(match guess {
-                Guess::Login { username, .. } => username.to_owned(),
-                Guess::Subscribe(identity, topic) | Guess::Publish(identity, topic) => {
-                    format!("{} {} {topic}", identity.username, identity.client_id)
-                }
-            });
-        });
-        guesses
+    fn guesses(peeked: &mut Peeked, unread: Unread<'_>) -> Vec<String> {
+        let shown = |guess| match guess {
+            Guess::Login { username, .. } => username.to_owned(),
+            Guess::Topic { identity, topic, .. } => {
+                format!("{} {} {topic}", identity.username, identity.client_id)
+            }
+        };
+        peeked.read(unread).into_iter().map(shown).collect()
     }
 
     #[test]
     fn a_client_is_known_by_the_connect_that_was_seen_in_its_connection() {
-        let mut lookahead = lookahead();
-        assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:1", SUBSCRIBE)), [""; 0]);
-        assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:1", CONNECT)), ["joe"]);
-        assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:1", SUBSCRIBE)), ["joe id a/#"]);
-        assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:2", SUBSCRIBE)), [""; 0]);
+        let mut peeked = peeked();
+        assert_eq!(guesses(&mut peeked, unread("10.0.0.1:1", SUBSCRIBE)), [""; 0]);
+        assert_eq!(guesses(&mut peeked, unread("10.0.0.1:1", CONNECT)), ["joe"]);
+        assert_eq!(guesses(&mut peeked, unread("10.0.0.1:1", SUBSCRIBE)), ["joe id a/#"]);
+        assert_eq!(guesses(&mut peeked, unread("10.0.0.1:2", SUBSCRIBE)), [""; 0]);
         // A Unix socket has no name by which to know it again.
-        assert_eq!(guesses(&mut lookahead, unread("/run/socket", CONNECT)), ["joe"]);
-        assert_eq!(guesses(&mut lookahead, unread("/run/socket", SUBSCRIBE)), [""; 0]);
+        assert_eq!(guesses(&mut peeked, unread("/run/socket", CONNECT)), ["joe"]);
+        assert_eq!(guesses(&mut peeked, unread("/run/socket", SUBSCRIBE)), [""; 0]);
     }
 
     #[test]
     fn a_second_connect_makes_nobody_else_of_a_client() {
         const OTHER: &[u8] = b"\x10\x18\x00\x04MQTT\x04\xc2\x00\x3c\x00\x02ID\x00\x03Joe\x00\x03\xff\x00p";
         const ANONYMOUS: &[u8] = b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x3c\x00\x02id";
-        let mut lookahead = lookahead();
-        assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:1", CONNECT)), ["joe"]);
+        let mut peeked = peeked();
+        assert_eq!(guesses(&mut peeked, unread("10.0.0.1:1", CONNECT)), ["joe"]);
         // The broker has not taken it yet.
-        assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:1", CONNECT)), ["joe"]);
+        assert_eq!(guesses(&mut peeked, unread("10.0.0.1:1", CONNECT)), ["joe"]);
         for second in [OTHER, ANONYMOUS] {
             let bytes = [second, SUBSCRIBE].concat().leak();
-            assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:1", bytes)), [""; 0]);
-            assert_eq!(guesses(&mut lookahead, unread("10.0.0.1:1", SUBSCRIBE)), ["joe id a/#"]);
+            assert_eq!(guesses(&mut peeked, unread("10.0.0.1:1", bytes)), [""; 0]);
+            assert_eq!(guesses(&mut peeked, unread("10.0.0.1:1", SUBSCRIBE)), ["joe id a/#"]);
         }
     }
 
@@ -234,21 +237,21 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_whose_guesses_are_mostly_wrong_is_left_alone() {
-        const PLACE: Place = (1883, Kind::Connect);
-        let mut lookahead = lookahead();
-        let mut is_left_alone = |guessed, hits| {
-            (0..guessed).for_each(|_| lookahead.guessed(PLACE));
-            (0..hits).for_each(|_| lookahead.hit(PLACE));
-            guesses(&mut lookahead, unread("10.0.0.1:1", CONNECT)).is_empty()
+    fn a_source_whose_guesses_are_mostly_wrong_is_stopped() {
+        const SOURCE: Source = (1883, Kind::Connect);
+        let mut peeked = peeked();
+        let mut is_stopped = |guessed, hits| {
+            (0..guessed).for_each(|_| peeked.guessed(SOURCE));
+            (0..hits).for_each(|_| peeked.confirmed(SOURCE));
+            guesses(&mut peeked, unread("10.0.0.1:1", CONNECT)).is_empty()
         };
-        assert!(!is_left_alone(GUESSES - 1, 0));
-        assert!(is_left_alone(1, 0));
+        assert!(!is_stopped(GUESSES - 1, 0));
+        assert!(is_stopped(1, 0));
         // One that was right by chance keeps nothing going for long.
-        assert!(!is_left_alone(0, 1));
-        assert!(is_left_alone(EARNED, 0));
+        assert!(!is_stopped(0, 1));
+        assert!(is_stopped(EARNED, 0));
         // Half of many, and then none.
-        assert!(!is_left_alone(MOST_GUESSES, MOST_GUESSES / 2));
-        assert!(is_left_alone(MOST_GUESSES, 0));
+        assert!(!is_stopped(MOST_GUESSES, MOST_GUESSES / 2));
+        assert!(is_stopped(MOST_GUESSES, 0));
     }
 }

@@ -1,6 +1,6 @@
-//! Who listens to which topics: learnt from the SUBSCRIBE checks, so that the READ questions of one message
-//! can be asked side by side before the broker asks them one by one. Whom the broker then does not ask about,
-//! time after time, is taken for gone: not every session ends with an event.
+//! Who subscribed to what, learnt from the SUBSCRIBE checks, so that the READ questions of one message can be asked
+//! side by side before the broker asks them one by one. A client that the broker then does not ask about, time after
+//! time, is taken for gone: not every session ends with an event.
 use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
@@ -18,8 +18,8 @@ const BOUND: usize = 256 << 20;
 /// them away when the client goes does not take long.
 const CLIENT_SHARE: usize = 64;
 
-/// The cost of one subscription, of each level of its filter as if no other began alike, and of a client besides
-/// its names: what they take at worst, when the tables have just grown (`tests/memory.rs`).
+/// Bytes charged per subscription, per filter level (shared prefixes not discounted) and per client (names extra):
+/// what they take at worst, when the tables have just grown (`tests/memory.rs`).
 const SUBSCRIPTION: usize = 96;
 const LEVEL: usize = 60;
 const SUBSCRIBER: usize = 208;
@@ -66,7 +66,7 @@ struct Level {
     uses: u32,
 }
 
-/// Somebody who listens to a topic.
+/// Somebody who subscribed to a topic.
 #[derive(Debug, Clone, Copy)]
 pub struct Reader<'a> {
     /// Its client id.
@@ -179,8 +179,8 @@ impl Subscriptions {
         self.forget(self.subscriber(client_id));
     }
 
-    /// Calls `tell` with everybody who listens to a topic, some maybe twice, until it has enough.
-    pub fn listeners(&self, topic: &str, mut tell: impl FnMut(Reader<'_>) -> ControlFlow<()>) {
+    /// Calls `tell` with everybody who subscribed to a topic, some maybe twice, until it has enough.
+    pub fn readers(&self, topic: &str, mut tell: impl FnMut(Reader<'_>) -> ControlFlow<()>) {
         // One level more than there can be tells a topic that is longer than any filter.
         let levels: Vec<&str> = topic.split('/').take(LEVELS + 1).collect();
         // Wildcards at the start do not match topics that start with $ (MQTT 5.0, section 4.7.2).
@@ -350,7 +350,7 @@ mod tests {
 
     fn listeners(subscriptions: &Subscriptions, topic: &str) -> Vec<String> {
         let mut found = Vec::new();
-        subscriptions.listeners(topic, |reader| {
+        subscriptions.readers(topic, |reader| {
             found.push(reader.client_id.to_owned());
             ControlFlow::Continue(())
         });
@@ -368,7 +368,7 @@ mod tests {
         let start = Instant::now();
         for n in 1..=times {
             let mut expected = Vec::new();
-            subscriptions.listeners(topic, |reader| {
+            subscriptions.readers(topic, |reader| {
                 expected.push(reader.expected);
                 ControlFlow::Continue(())
             });
@@ -447,7 +447,7 @@ mod tests {
         let later = Instant::now() + DOUBT_EVERY;
         for _ in 0..100 {
             let mut expected = None;
-            subscriptions.listeners("x", |reader| {
+            subscriptions.readers("x", |reader| {
                 expected = Some(reader.expected);
                 ControlFlow::Continue(())
             });
@@ -499,7 +499,7 @@ mod tests {
             subscribe(&mut subscriptions, &format!("c{n}"), &filter);
         }
         let mut found = 0;
-        subscriptions.listeners(&"a/".repeat(16), |_| {
+        subscriptions.readers(&"a/".repeat(16), |_| {
             found += 1;
             ControlFlow::Continue(())
         });

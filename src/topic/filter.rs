@@ -8,6 +8,11 @@ pub const MAX_SEPARATORS: usize = 200;
 /// The characters with a meaning in filters. No topic name holds one.
 pub const WILDCARDS: [char; 2] = ['+', '#'];
 
+/// Whether a name or topic holds a character that means something else in a filter.
+pub fn has_wildcard(text: &str) -> bool {
+    text.bytes().any(|byte| matches!(byte, b'+' | b'#'))
+}
+
 /// Whether a client could subscribe to `filter`: `+` and `#` stand for whole levels, `#` for the last ones.
 pub fn is_valid_filter(filter: &str) -> bool {
     if filter.is_empty() || filter.len() > MAX_BYTES || filter.contains('\0') {
@@ -18,7 +23,7 @@ pub fn is_valid_filter(filter: &str) -> bool {
         && filter.split('/').enumerate().all(|(depth, level)| match level {
             "+" => true,
             "#" => depth == separators,
-            _ => !level.contains(WILDCARDS),
+            _ => !has_wildcard(level),
         })
 }
 
@@ -31,9 +36,9 @@ pub fn matches(filter: &str, topic: &str) -> bool {
     filter.starts_with('$') == topic.starts_with('$') && matches_bytes(filter.bytes(), topic)
 }
 
-/// [`matches()`] without the rule about `$`, for a filter that need not exist in one piece.
-pub fn matches_bytes(filter: impl IntoIterator<Item = u8>, topic: &str) -> bool {
-    if topic.is_empty() || topic.contains(WILDCARDS) {
+/// What [`matches()`] says but for the rule about `$`, for a filter that need not exist in one piece.
+pub(super) fn matches_bytes(filter: impl IntoIterator<Item = u8>, topic: &str) -> bool {
+    if topic.is_empty() || has_wildcard(topic) {
         return false;
     }
     let mut filter = filter.into_iter();
@@ -116,6 +121,16 @@ mod tests {
     }
 
     #[test]
+    fn a_wildcard_is_found_wherever_it_stands() {
+        for text in ["+", "#", "a+", "+a", "a#b", "ü/+", "a/#"] {
+            assert!(has_wildcard(text), "{text:?}");
+        }
+        for text in ["", "a", "a/b", "$", "ü", "*"] {
+            assert!(!has_wildcard(text), "{text:?}");
+        }
+    }
+
+    #[test]
     fn wildcards_stand_for_whole_levels() {
         for valid in ["a", "/", "+", "#", "a/+", "+/a", "a/#", "+/+/#", "a b", "a//b", "$SYS/#", "ä/+"] {
             assert!(is_valid_filter(valid), "{valid:?}");
@@ -173,6 +188,7 @@ mod tests {
 
         #[test]
         fn any_text_is_taken(filter in ".{0,40}", topic in ".{0,40}") {
+            prop_assert_eq!(has_wildcard(&topic), topic.contains(WILDCARDS));
             is_valid_filter(&filter);
             matches(&filter, &topic);
         }

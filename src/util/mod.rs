@@ -1,10 +1,12 @@
 //! Leaves that know nothing of brokers, questions or options.
 
 pub mod files;
+pub mod location;
 mod lock;
 pub mod panics;
 pub mod random;
 mod table;
 
+pub use location::Location;
 pub use lock::{Held, Lock};
 pub use table::bounded;

@@ -21,3 +21,8 @@ pub fn caught<R>(body: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(body))
         .map_err(|_| LAST.take().unwrap_or_else(|| "an unknown place".to_owned()))
 }
+
+/// A line for the log about a panic that was stopped at this place, and what became of what was at hand.
+pub fn message(place: &str, outcome: &str) -> String {
+    format!("A bug in the plugin was stopped at {place}; please report it. {outcome}")
+}

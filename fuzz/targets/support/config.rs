@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mosquitto_http_auth::config::Config;
+use mosquitto_http_auth::internals::Config;
 
 /// Whether an option's value may be a secret, by the README.
 pub fn is_secret(name: &str) -> bool {

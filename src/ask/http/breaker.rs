@@ -1,11 +1,11 @@
 //! A circuit breaker: an API that does not answer is left alone, and whoever asks is told so at once.
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::BreakerLimits;
 use crate::fingerprint::Fingerprint;
-use crate::util::random;
+use crate::util::{Lock, random};
 
 /// What counts as recent: so many questions, and no older than so.
 const RECENT: usize = 20;
@@ -22,7 +22,9 @@ pub struct Breaker {
     settings: BreakerLimits,
     /// The longest that one question takes.
     timeout: Duration,
-    state: Mutex<State>,
+    /// Nothing stands in the way of a question: it is closed and no pause was asked for.
+    is_clear: AtomicBool,
+    state: Lock<State>,
 }
 
 struct State {
@@ -78,12 +80,15 @@ impl Breaker {
     /// A closed breaker.
     pub fn new(settings: BreakerLimits, timeout: Duration) -> Self {
         let state = State { recent: VecDeque::new(), open: None, closed: None, back_off: None };
-        Self { settings, timeout, state: Mutex::new(state) }
+        Self { settings, timeout, is_clear: AtomicBool::new(true), state: Lock::new(state) }
     }
 
     /// Whether a question may be asked now.
     pub fn admit(&self, now: Instant) -> Admission {
-        let mut state = self.state();
+        if self.is_clear.load(Ordering::Acquire) {
+            return Admission::Ask;
+        }
+        let mut state = self.state.lock();
         if let Some(open) = &mut state.open {
             if now < open.next_probe {
                 return Admission::Refuse;
@@ -96,12 +101,17 @@ impl Breaker {
         if state.back_off.is_some_and(|until| now < until) {
             return Admission::Refuse;
         }
+        state.back_off = None;
+        self.is_clear.store(true, Ordering::Release);
         Admission::Ask
     }
 
     /// Whether every question would be refused now, without a probe that were due.
     pub fn refuses(&self, now: Instant) -> bool {
-        let state = self.state();
+        if self.is_clear.load(Ordering::Acquire) {
+            return false;
+        }
+        let state = self.state.lock();
         match &state.open {
             Some(open) => now < open.next_probe,
             None => state.back_off.is_some_and(|until| now < until),
@@ -110,7 +120,7 @@ impl Breaker {
 
     /// A question that was sent at `sent` was answered, with whatever status: the API was there by then.
     pub fn answered(&self, sent: Instant, now: Instant) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         // Closing is for probes: an answer to a question from before says nothing about now.
         if state.open.as_ref().is_none_or(|open| sent >= open.since) {
             state.note(Outcome::Answered, now);
@@ -119,8 +129,9 @@ impl Breaker {
 
     /// Probes were answered: questions may be asked again. Says after how long, if it was open.
     pub fn recovered(&self, now: Instant) -> Option<Duration> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let open = state.open.take()?;
+        self.is_clear.store(state.back_off.is_none(), Ordering::Release);
         state.recent.clear();
         state.closed = Some((now, open.pause));
         Some(now.saturating_duration_since(open.since))
@@ -129,7 +140,7 @@ impl Breaker {
     /// A question had no answer: no connection came about, or the request of a client was sent in vain.
     pub fn unanswered(&self, sent_by: Option<Fingerprint>, now: Instant) -> Option<Opened> {
         let BreakerLimits { after, percent, pause, .. } = self.settings;
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.open.is_some() {
             return None;
         }
@@ -143,6 +154,7 @@ impl Breaker {
             Some((closed, reached)) if now.saturating_duration_since(closed) < RECENTLY => reached,
             _ => pause,
         };
+        self.is_clear.store(false, Ordering::Release);
         state.open = Some(Open { since: now, next_probe: now + jitter(pause), pause });
         Some(Opened { unanswered, of, pause })
     }
@@ -151,12 +163,10 @@ impl Breaker {
     /// already.
     pub fn back_off(&self, retry_after: Option<Duration>, now: Instant) -> Option<Duration> {
         let pause = retry_after.unwrap_or(BACK_OFF).min(LONGEST_BACK_OFF);
-        let before = self.state().back_off.replace(now + pause);
+        let mut state = self.state.lock();
+        self.is_clear.store(false, Ordering::Release);
+        let before = state.back_off.replace(now + pause);
         before.is_none_or(|until| until < now).then_some(pause)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -204,7 +214,7 @@ fn jitter(pause: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fingerprint::Fingerprinter;
+    use crate::fingerprint::{Domain, Fingerprinter};
 
     const SETTINGS: BreakerLimits = BreakerLimits {
         after: 5,
@@ -216,7 +226,7 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(2);
 
     fn client(n: u64) -> Option<Fingerprint> {
-        Some(Fingerprinter::with_key(&[5; 16]).fields(b't', [&n.to_ne_bytes()]))
+        Some(Fingerprinter::with_key(&[5; 16]).fields(Domain::Client, [&n.to_ne_bytes()]))
     }
 
     fn open(now: Instant) -> Breaker {

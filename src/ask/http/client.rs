@@ -1,15 +1,13 @@
 //! One question, asked: POST, fail-over within the budget, status to answer.
-use std::error::Error;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{CACHE_CONTROL, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
-use rustls::{AlertDescription, CertificateError};
 use tokio::time::timeout;
 
 use super::breaker::{Admission, Opened};
+use super::cause::cause;
 use super::connections::Progress;
 use super::target::{Endpoint, Target};
 use crate::config::shown_url;
@@ -25,7 +23,6 @@ const LONGEST_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// A question as it is sent.
 pub(in crate::ask) struct Request {
-    pub(in crate::ask) key: Fingerprint,
     /// For whom it is asked.
     pub(in crate::ask) client: Fingerprint,
     pub(in crate::ask) kind: Kind,
@@ -69,7 +66,7 @@ impl Target {
         let preferred = endpoints.preferred.load(Ordering::Relaxed);
         let sent = Instant::now();
         let mut asked = Asked {
-            reply: Reply { answer: Answer::None(NoAnswer::LeftAlone), sent, lifetime: None },
+            reply: Reply { answer: Answer::None(NoAnswer::Open), sent, lifetime: None },
             response: None,
             probes: Vec::new(),
         };
@@ -178,7 +175,7 @@ impl Target {
         request: &Request,
         progress: &Progress,
     ) -> reqwest::Result<Response> {
-        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let client = self.client.load_full();
         match progress.watch(post(&client, endpoint, request)).await {
             Err(_) if progress.uses_kept_connection() => {
                 progress.watch(post(&self.fresh_client, endpoint, request)).await
@@ -277,74 +274,6 @@ pub(in crate::ask) async fn drain(mut response: Response, limit: Duration) {
     };
     // Either outcome is fine: the verdict was in the status.
     let _ = timeout(limit, read_all).await;
-}
-
-/// What went wrong, in words for the operator. It never names the URL, which may hold credentials.
-pub(in crate::ask) fn cause(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "no connection came about in time".to_owned();
-    }
-    let mut innermost: Option<&(dyn Error + 'static)> = None;
-    let mut next = error.source();
-    while let Some(error) = next {
-        if let Some(cause) = tls_cause(error) {
-            return cause;
-        }
-        innermost = Some(error);
-        next = error.source();
-    }
-    let text = innermost.map_or_else(|| "the request failed".to_owned(), ToString::to_string);
-    match text.as_str() {
-        // How the libraries put it when one side talks TLS and the other does not.
-        "tls handshake eof" => {
-            "the API hung up in the TLS handshake; does it speak TLS on this port?".to_owned()
-        }
-        "invalid HTTP version parsed" => {
-            format!("what came back is no HTTP ({text}); does it take an https:// URL?")
-        }
-        _ => text,
-    }
-}
-
-/// What went wrong with TLS, if this error is about it.
-fn tls_cause(error: &(dyn Error + 'static)) -> Option<String> {
-    let mut error = error;
-    // Errors of TLS come wrapped as those of a stream, more than once, and such a wrapper is not its source.
-    while let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref()) {
-        error = inner;
-    }
-    Some(match error.downcast_ref()? {
-        rustls::Error::InvalidCertificate(wrong) => certificate_cause(wrong),
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            "the API wants a client certificate (plugin_opt_tls_cert_file)".to_owned()
-        }
-        rustls::Error::AlertReceived(alert) => {
-            format!("the API broke TLS off ({alert:?}); if it wants a client certificate, not this one")
-        }
-        rustls::Error::InvalidMessage(_) => {
-            "what came back is no TLS; does the API take an http:// URL on this port?".to_owned()
-        }
-        _ => return None,
-    })
-}
-
-fn certificate_cause(wrong: &CertificateError) -> String {
-    let cause = match wrong {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "is not valid yet; is this machine's clock right?"
-        }
-        CertificateError::UnknownIssuer => {
-            "is self-signed or from an authority that is not trusted here (plugin_opt_tls_ca_file)"
-        }
-        // The reason is a type of a library below the TLS library's.
-        wrong if format!("{wrong:?}").contains("CaUsedAsEndEntity") => {
-            "is an authority's, as self-signed ones often are (CA:TRUE): a server needs one of its own"
-        }
-        // Says for which names it is.
-        wrong => return format!("the API's certificate is not valid: {wrong}"),
-    };
-    format!("the API's certificate {cause}")
 }
 
 #[cfg(test)]

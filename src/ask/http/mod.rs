@@ -1,5 +1,6 @@
 //! The HTTP side: requests in, answers out, nothing about brokers or caches.
 pub mod breaker;
+mod cause;
 mod client;
 mod connections;
 mod resolver;

@@ -1,11 +1,13 @@
 //! Name look-ups that can be dropped at any moment: getaddrinfo(3) would leave a thread behind that
 //! nobody can stop when the broker unloads the plugin.
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use crate::util::Lock;
 
 /// Resolves by `/etc/hosts` and the servers of `/etc/resolv.conf`.
 ///
@@ -14,12 +16,12 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 /// broker, and an API may move.
 #[derive(Default, Clone)]
 pub(super) struct Resolver {
-    current: Arc<Mutex<Option<TokioResolver>>>,
+    current: Arc<Lock<Option<TokioResolver>>>,
 }
 
 impl Resolver {
     fn current(&self) -> Result<TokioResolver, hickory_resolver::net::NetError> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         if let Some(resolver) = &*current {
             return Ok(resolver.clone());
         }
@@ -32,7 +34,7 @@ impl Resolver {
 
     /// Reads the files again next time, and remembers no address.
     pub(super) fn forget(&self) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.current.lock() = None;
     }
 }
 

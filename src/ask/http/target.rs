@@ -2,10 +2,11 @@
 //! whole, then swapped in as a whole.
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Client, Identity, Url, redirect};
 
@@ -27,7 +28,7 @@ pub struct Target {
     pub config: Arc<Config>,
     pub(in crate::ask) log: Arc<Log>,
     /// Replaced when its connections are not to be trusted any more.
-    pub(in crate::ask) client: Mutex<Client>,
+    pub(super) client: ArcSwap<Client>,
     /// Opens a connection for each request.
     pub(in crate::ask) fresh_client: Client,
     connect: Endpoints,
@@ -132,7 +133,7 @@ impl Target {
         let build =
             |idle_connections| build_client(config, &headers, &tls_files, &resolver, idle_connections);
         Ok(Self {
-            client: Mutex::new(build(config.max_requests)?),
+            client: ArcSwap::from_pointee(build(config.max_requests)?),
             fresh_client: build(0)?,
             resolver,
             connect: Endpoints::new(&config.auth_urls, config),
@@ -153,8 +154,8 @@ impl Target {
             && self.config.tls_insecure == other.config.tls_insecure
     }
 
-    /// Whether every URL for such a question is being left alone at present.
-    pub fn is_left_alone(&self, kind: Kind, now: Instant) -> bool {
+    /// Whether every URL for such a question is open, so that asking is in vain.
+    pub fn is_open(&self, kind: Kind, now: Instant) -> bool {
         self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(now))
     }
 
@@ -164,7 +165,7 @@ impl Target {
         let idle = self.config.max_requests;
         // It was built before, from the same files. If not, the old one goes on.
         if let Ok(client) = build_client(&self.config, &self.headers, &self.tls_files, &self.resolver, idle) {
-            *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+            self.client.store(Arc::new(client));
         }
     }
 
@@ -218,7 +219,7 @@ fn build_client(
             .map_err(|_| TargetError::NotPem(config.called("tls_cert_file"), path.clone(), expected))?;
         builder = builder.identity(identity);
     }
-    builder.build().map_err(|error| match super::client::cause(&error) {
+    builder.build().map_err(|error| match super::cause::cause(&error) {
         cause if config.tls_cert_file.is_some() && cause.contains("key") => {
             TargetError::NoPair(config.called("tls_cert_file"), cause)
         }

@@ -6,8 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::slice;
 use std::time::Instant;
 
-use crate::broker::Unread;
-use crate::prefetch::peek::PEEKED_BYTES;
+use crate::broker::{PEEKED_BYTES, Unread};
 
 /// Descriptors that are polled at once: a fraction of a millisecond.
 const CHUNK: c_int = 1024;

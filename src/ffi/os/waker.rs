@@ -3,7 +3,9 @@
 
 use std::ffi::c_int;
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::LazyLock;
+
+use crate::util::Lock;
 
 /// Resized terminals mean nothing to a broker. Signals have numbers by which some software in the same
 /// process may want them (Go's runtime takes SIGURG, profilers SIGPROF); this one nobody does, several in
@@ -11,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 const SIGNAL: c_int = libc::SIGWINCH;
 
 /// How many instances of the plugin use the handler: it belongs to the process.
-static USERS: Mutex<usize> = Mutex::new(0);
+static USERS: LazyLock<Lock<usize>> = LazyLock::new(Lock::default);
 
 /// The right to wake the thread that prepared it.
 pub(in crate::ffi) struct Waker {
@@ -30,7 +32,7 @@ extern "C" fn woken(_: c_int) {}
 impl Waker {
     /// Prepares to wake the calling thread, unless somebody else in this process handles the signal.
     pub(in crate::ffi) fn prepare() -> Option<Self> {
-        let mut users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = USERS.lock();
         match handler() {
             libc::SIG_DFL | libc::SIG_IGN => set_handler(woken as *const () as libc::sighandler_t)?,
             own if own == woken as *const () as libc::sighandler_t => {}
@@ -49,7 +51,7 @@ impl Waker {
 
 impl Drop for Waker {
     fn drop(&mut self) {
-        let mut users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = USERS.lock();
         *users -= 1;
         // Unless somebody has taken the signal over since.
         if *users == 0 && handler() == woken as *const () as libc::sighandler_t {

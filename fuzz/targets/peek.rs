@@ -3,10 +3,9 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use mosquitto_http_auth::broker::Unread;
-use mosquitto_http_auth::fingerprint::Fingerprinter;
-use mosquitto_http_auth::prefetch::packet::{Packet, packets};
-use mosquitto_http_auth::prefetch::peek::{Guess, Identity, Lookahead};
+use mosquitto_http_auth::internals::{
+    Access, Fingerprinter, Guess, Identity, Packet, Peeked, Unread, packets,
+};
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
@@ -33,33 +32,32 @@ fuzz_target!(|input: Input<'_>| {
         }
         _ => None,
     };
-    let mut lookahead = Lookahead::new(Fingerprinter::with_key(&[7; 16]));
+    let mut peeked = Peeked::new(Fingerprinter::with_key(&[7; 16]));
     for seen in [part, bytes] {
         let known = connects(seen);
-        read(&mut lookahead, seen, |identity| {
+        read(&mut peeked, seen, |identity| {
             let names = Some((identity.client_id.clone(), identity.username.clone()));
             assert_eq!(names, known, "{seen:?}");
         });
     }
     // Nobody is known in a connection whose beginning was not seen.
-    let mut stranger = Lookahead::new(Fingerprinter::with_key(&[7; 16]));
+    let mut stranger = Peeked::new(Fingerprinter::with_key(&[7; 16]));
     let starts_with_connect = bytes.first() == Some(&0x10);
     read(&mut stranger, bytes, |identity| assert!(starts_with_connect, "{identity:?}"));
 });
 
-fn read(lookahead: &mut Lookahead, bytes: &[u8], mut check: impl FnMut(&Identity)) {
+fn read(peeked: &mut Peeked, bytes: &[u8], mut check: impl FnMut(&Identity)) {
     let unread = Unread { listener: 1883, connection: Some(1), peer: None, bytes };
-    lookahead.read(unread, |guess| match guess {
-        Guess::Login { username, .. } => assert!(!username.is_empty()),
-        Guess::Subscribe(identity, filter) => {
-            assert!(!filter.is_empty());
-            check(identity);
+    for guess in peeked.read(unread) {
+        match guess {
+            Guess::Login { username, .. } => assert!(!username.is_empty()),
+            Guess::Topic { identity, access, topic } => {
+                assert!(!topic.is_empty());
+                assert!(access == Access::Subscribe || !topic.contains(['+', '#']));
+                check(&identity);
+            }
         }
-        Guess::Publish(identity, topic) => {
-            assert!(!topic.is_empty() && !topic.contains(['+', '#']));
-            check(identity);
-        }
-    });
+    }
 }
 
 /// Every text of a packet stands in the bytes, with its length in front.

@@ -1,0 +1,343 @@
+//! The table of options, and what is made from its rows.
+//!
+//! A row is
+//!
+//! ```text
+//! "name" { flag: value, .. } => field: Type = how(parser) or "default",
+//!     "what a value looks like",
+//!     "what the option is for, in Markdown";
+//! ```
+//!
+//! with the flags of [`OptionSpec`] and, for `how`, one of
+//! - `one`: a value; the row has a default, written as one would write it in mosquitto.conf;
+//! - `optional`: a value, or `Type::default()` where the option is not given;
+//! - `each`: any number of values, in a `Vec`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::Url;
+use reqwest::header::{HeaderName, HeaderValue};
+
+use super::choice::{AuthMode, CountBy};
+use super::reading::{Locations, Texts};
+use super::value::{
+    Prefetch, accesses, boolean, choice, count, header_line, path, prefetch, text, time, urls,
+};
+use crate::question::{Access, Verdict};
+
+/// One option: a row of the table.
+#[derive(Debug)]
+pub struct OptionSpec {
+    /// The name behind `plugin_opt_`.
+    pub name: &'static str,
+    /// What holds when it is not given, as one would write it; empty: nothing.
+    pub default: &'static str,
+    /// What a value looks like.
+    pub expected: &'static str,
+    /// What it is for, in Markdown.
+    pub meaning: &'static str,
+    /// Whether it may be given more than once.
+    pub(super) repeatable: bool,
+    /// Whether a wrong value may be a secret that must not stand in a log.
+    pub(super) secret: bool,
+    /// What stands between the parts of a value that is a list by itself; TOML may write such a value as a list.
+    pub(super) separator: Option<&'static str>,
+    /// Whether its value is a file with more options.
+    pub(super) includes: bool,
+    /// The name that it had once.
+    pub(super) old_name: Option<&'static str>,
+}
+
+impl OptionSpec {
+    /// The flags of a row that names none.
+    const PLAIN: Self = Self {
+        name: "",
+        default: "",
+        expected: "",
+        meaning: "",
+        repeatable: false,
+        secret: false,
+        separator: None,
+        includes: false,
+        old_name: None,
+    };
+}
+
+/// Rows as an array of [`OptionSpec`]s.
+macro_rules! specs {
+    ($(
+        $name:literal $({ $($flag:ident: $set:expr),+ })? => $field:ident: $type:ty =
+            $how:ident($parse:expr) $(or $default:literal)?, $expected:literal, $meaning:literal;
+    )+) => {
+        [$(OptionSpec {
+            name: $name,
+            default: concat!($($default)?),
+            expected: $expected,
+            meaning: $meaning,
+            repeatable: specs!(@repeatable $how),
+            $($($flag: $set,)+)?
+            ..OptionSpec::PLAIN
+        }),+]
+    };
+    (@repeatable each) => { true };
+    (@repeatable $how:ident) => { false };
+}
+
+/// Rows as a struct with a field each, and further parts that are made in the same way.
+macro_rules! fields {
+    (
+        $(#[$about:meta])* $struct:ident {$(
+            $name:literal $({ $($flag:tt)+ })? => $field:ident: $type:ty =
+                $how:ident($parse:expr) $(or $default:literal)?, $expected:literal, $meaning:literal;
+        )+}
+        $($(#[$about_part:meta])* $vis:vis $part:ident: $part_type:ident)*
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $struct {
+            $(#[doc = $meaning] pub $field: $type,)+
+            $($(#[$about_part])* $vis $part: $part_type,)*
+        }
+
+        impl $struct {
+            /// Stage two of reading: what the texts mean. `None` if one is wrong, which is then among the mistakes;
+            /// all others are looked at nevertheless.
+            pub(super) fn understand(texts: &mut Texts) -> Option<Self> {
+                $(let $field = texts.$how($name, $parse);)+
+                $(let $part = $part_type::understand(texts);)*
+                Some(Self { $($field: $field?,)+ $($part: $part?,)* })
+            }
+        }
+    };
+}
+
+/// The whole table: rows that are fields of [`Config`] itself, groups of rows that one part of the plugin takes as a
+/// whole, and rows behind them.
+macro_rules! options {
+    (
+        { $($first:tt)+ }
+        $($(#[$about:meta])* $group:ident: $group_type:ident { $($grouped:tt)+ })+
+        { $($last:tt)+ }
+    ) => {
+        /// Every option, in the order of the README.
+        pub const OPTIONS: &[OptionSpec] = &specs!($($first)+ $($($grouped)+)+ $($last)+);
+
+        $(fields! { $(#[$about])* #[derive(Copy, Eq)] $group_type { $($grouped)+ } })+
+
+        fields! {
+            /// Everything that options say, checked. Files that options name are read elsewhere.
+            Config { $($first)+ $($last)+ }
+            $($(#[$about])* pub $group: $group_type)+
+            /// Where the options stand that a configuration file set.
+            pub(super) locations: Locations
+        }
+    };
+}
+
+/// The shortest pause or time-out.
+const SHORTEST: Duration = Duration::from_millis(10);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The longest time that anything is remembered for: what lives longer than a month was meant otherwise.
+const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
+
+const ALLOW_OR_DENY: &[(&str, Verdict)] = &[("allow", Verdict::Allow), ("deny", Verdict::Deny)];
+
+options! {
+{
+    "auth_url" { secret: true, separator: Some(" ") } => auth_urls: Vec<Url> = optional(urls),
+        "http:// or https:// URLs, separated by spaces",
+        "Where to ask about logins. Several URLs are tried in order when one gives no answer. Without it, \
+         only local users are decided; all others are left to the broker's own files and other plugins.";
+    "acl_url" { secret: true, separator: Some(" ") } => acl_urls: Vec<Url> = optional(urls),
+        "http:// or https:// URLs, separated by spaces",
+        "Where to ask about topics. Without it the plugin has no say in topics, unless `acl_file` is set.";
+    "password_file" => password_file: Option<PathBuf> = optional(path),
+        "the path of a readable file",
+        "Local users, in the format of `mosquitto_passwd` (`$6$`, `$7$`, argon2id). Re-read on SIGHUP.";
+    "user" { secret: true } => users: Vec<String> = each(text),
+        "name:hash, with a hash as mosquitto_passwd writes it",
+        "A local user, `name:hash`, in the format of `password_file`.";
+    "acl_file" => acl_file: Option<PathBuf> = optional(path),
+        "the path of a readable file",
+        "Topic rules of the local users, in the format of Mosquitto's own ACL files. Without it local users \
+         may do everything. Re-read on SIGHUP.";
+    "timeout" => timeout: Duration = one(|text| time(text, SHORTEST..=60 * SECOND)) or "2s",
+        "a time from 10ms to 60s, such as 500ms or 2s",
+        "The longest one question may take: name look-up, connection, TLS and fail-over included. Counted \
+         from asking where the broker waits, from sending where a client is parked.";
+    "max_wait" => max_wait: Duration = one(|text| time(text, SHORTEST..=5 * MINUTE)) or "30s",
+        "a time from 10ms to 5m, such as 30s",
+        "The longest a parked client may queue before its question is sent. Beyond that, and when the queue \
+         is full, it is told that the server is busy (MQTT 5) or refused.";
+    "connect_timeout" => connect_timeout: Duration = one(|text| time(text, SHORTEST..=60 * SECOND)) or "500ms",
+        "a time from 10ms to 60s, such as 500ms",
+        "The longest a connection to the API may take to come about.";
+    "max_requests" => max_requests: usize = one(|text| count(text, 1..=10_000)) or "64",
+        "a whole number from 1 to 10000",
+        "Requests in flight at once. Questions that the broker itself waits for may go over it by a quarter.";
+    "header" { secret: true } => headers: Vec<(HeaderName, HeaderValue)> = each(header_line),
+        "Name: value",
+        "A header of every request, `Name: value`.";
+    "header_file" => header_file: Option<PathBuf> = optional(path),
+        "the path of a readable file",
+        "Headers of every request, `Name: value`, a line each; empty lines and lines that start with `#` are \
+         skipped. The place for secrets. Re-read on SIGHUP.";
+    "tls_ca_file" => tls_ca_file: Option<PathBuf> = optional(path),
+        "the path of a readable PEM file",
+        "Trust these certificate authorities for https instead of the system's.";
+    "tls_cert_file" => tls_cert_file: Option<PathBuf> = optional(path),
+        "the path of a readable PEM file",
+        "Client certificate for https, with its chain. Needs `tls_key_file`.";
+    "tls_key_file" => tls_key_file: Option<PathBuf> = optional(path),
+        "the path of a readable PEM file",
+        "Private key of the client certificate.";
+    "tls_insecure" => tls_insecure: bool = one(boolean) or "false",
+        "true or false",
+        "`true` accepts any certificate of the API, and warns about it at every start.";
+    "auth_cache_ttl" => auth_cache_ttl: Duration = one(|text| time(text, Duration::ZERO..=MONTH)) or "30s",
+        "a time up to 30 days, such as 30s, 5m or 1h; 0 = not remembered",
+        "How long an allowed login is remembered; 0 = not.";
+    "acl_cache_ttl" => acl_cache_ttl: Duration = one(|text| time(text, Duration::ZERO..=MONTH)) or "30s",
+        "a time up to 30 days, such as 30s, 5m or 1h; 0 = not remembered",
+        "How long an allowed topic is remembered; 0 = not.";
+    "deny_cache_ttl" => deny_cache_ttl: Duration = one(|text| time(text, Duration::ZERO..=MONTH)) or "5s",
+        "a time up to 30 days, such as 5s; 0 = not remembered",
+        "How long a deny of either question is remembered; 0 = not.";
+    "cache_size" => cache_size: usize = one(|text| count(text, 0..=100_000_000)) or "100000",
+        "a whole number from 0 to 100000000",
+        "Allows that are kept, and as many denies beside them; least recently used go first.";
+    "stale_ttl" => stale_ttl: Duration = one(|text| time(text, Duration::ZERO..=MONTH)) or "0s",
+        "a time up to 30 days, such as 10m; 0 = not at all",
+        "How long past its time an allow may still serve while the API gives no answer. A refusal by the API \
+         ends it at once; denies are never stretched.";
+    "api_cache_control" => api_cache_control: bool = one(boolean) or "false",
+        "true or false",
+        "Let `max-age` and `no-store` in an answer's `Cache-Control` override `auth_cache_ttl`, `acl_cache_ttl` \
+         and `deny_cache_ttl` for that answer, up to a day.";
+    "acl_prefetch" => acl_prefetch: Vec<Prefetch> = each(prefetch),
+        "read, write or subscribe, then a topic",
+        "`read|write|subscribe TOPIC`, with `%c` for the client id and `%u` for the username: asked side by \
+         side as soon as the API has let a client in.";
+    "lookahead" => lookahead: bool = one(boolean) or "true",
+        "true or false",
+        "Before the broker has to wait for one answer, look into the other sockets for the questions that wait \
+         there, and ask them side by side.";
+    "acl_checks" { separator: Some(",") } => acl_checks: Vec<Access> = one(accesses) or "read,write,subscribe",
+        "a list of read, write and subscribe, separated by commas",
+        "Which accesses the API is asked about; the others are allowed. `write,subscribe` takes an approved \
+         filter for the right to read its topics.";
+    "special_chars" => special_chars: Verdict = one(|text| choice(text, ALLOW_OR_DENY)) or "deny",
+        "allow or deny",
+        "Topic checks of clients whose username or client id holds `+` or `#` are refused, as such names turn \
+         into wildcards in pattern rules and in many APIs. `allow` lets them pass, but never into a `%c` or \
+         `%u` pattern.";
+    "anonymous" => anonymous: Verdict = one(|text| choice(text, ALLOW_OR_DENY)) or "deny",
+        "allow or deny",
+        "What topic checks of anonymous clients get. Whether such clients may connect is the broker's \
+         `allow_anonymous`.";
+    "auth_mode" => auth_mode: AuthMode = one(|text| choice(text, &[
+            ("auto", AuthMode::Auto), ("blocking", AuthMode::Blocking), ("delayed", AuthMode::Delayed),
+        ])) or "auto",
+        "auto, blocking or delayed",
+        "`auto`: clients wait without blocking the broker where it can (2.1), else the broker waits. \
+         `blocking`: the broker always waits. `delayed`: a broker that cannot let them wait does not start.";
+}
+
+/// When to slow down those who try wrong passwords.
+throttle: ThrottleLimits {
+    "throttle_after" { old_name: Some("brake_after") } => after: usize = one(|text| count(text, 0..=1_000)) or "5",
+        "a whole number from 0 to 1000; 0 = never",
+        "Wrong passwords after which further tries are refused without being looked at, for a time that grows. \
+         Credentials that were good within a day are always looked at. 0: never.";
+    "throttle_pause" { old_name: Some("brake_pause") } => pause: Duration =
+            one(|text| time(text, SHORTEST..=HOUR)) or "1s",
+        "a time from 10ms to 1h, such as 1s",
+        "How long further tries are refused after `throttle_after` wrong passwords. Each wrong password more \
+         doubles it.";
+    "throttle_longest" { old_name: Some("brake_longest") } => longest: Duration =
+            one(|text| time(text, SHORTEST..=24 * HOUR)) or "1m",
+        "a time from 10ms to 24h, such as 1m",
+        "The longest time for which further tries are refused.";
+    "throttle_by" { old_name: Some("brake_by") } => count_by: CountBy = one(|text| choice(text, &[
+            ("address+username", CountBy::AddressAndUsername), ("address", CountBy::Address),
+        ])) or "address+username",
+        "address+username or address",
+        "Whose wrong passwords are counted together. `address` also stops who tries many names, but behind a \
+         proxy, NAT or Unix socket everybody has the same. IPv6 addresses count by their first 64 bits.";
+}
+
+/// When to leave an API alone that gives no answers, and how to find out that it is back.
+breaker: BreakerLimits {
+    "breaker_after" => after: usize = one(|text| count(text, 0..=20)) or "5",
+        "a whole number from 0 to 20; 0 = never",
+        "Time-outs and transport errors among the last 20 questions to a URL within a minute after which it \
+         is left alone: questions are refused at once, and copies of them find out in the background when the \
+         API is back. No status that an API answers counts. 0: never.";
+    "breaker_percent" => percent: usize = one(|text| count(text, 1..=100)) or "25",
+        "a whole number from 1 to 100",
+        "The share of the last 20 questions to a URL within a minute that time-outs and transport errors must \
+         make up before it is left alone, in percent.";
+    "breaker_pause" => pause: Duration = one(|text| time(text, SHORTEST..=HOUR)) or "1s",
+        "a time from 10ms to 1h, such as 1s",
+        "The pause before an API that was left alone is first asked again. Each further time without an \
+         answer doubles it.";
+    "breaker_longest" => longest: Duration = one(|text| time(text, SHORTEST..=HOUR)) or "30s",
+        "a time from 10ms to 1h, such as 30s",
+        "The longest pause before an API that was left alone is asked again.";
+}
+
+{
+    "config_file" { includes: true } => config_file: Option<PathBuf> = optional(path),
+        "the path of a readable TOML file",
+        "A TOML file with any of these options, such as `timeout = \"2s\"`; options that may be given several \
+         times, and several URLs, are lists. Re-read on SIGHUP, which the broker does not do with \
+         mosquitto.conf's own `plugin_opt_` lines. Those win where both set an option.";
+}
+}
+
+/// The option of this name.
+pub(super) fn find(name: &str) -> Option<&'static OptionSpec> {
+    OPTIONS.iter().find(|spec| spec.name == name)
+}
+
+/// The option that had this name once.
+pub(super) fn find_by_old_name(name: &str) -> Option<&'static OptionSpec> {
+    OPTIONS.iter().find(|spec| spec.old_name.is_some_and(|old_name| old_name.eq_ignore_ascii_case(name)))
+}
+
+/// The known name that a wrong one was probably meant to be, whatever its case: at most a third of its letters
+/// differ.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    let is_near = |distance: usize, known: &str| distance * 3 <= known.len().max(name.len());
+    OPTIONS
+        .iter()
+        .map(|spec| spec.name)
+        // A name of quite another length is not near, and comparing a very long one would take memory in proportion.
+        .filter(|known| is_near(known.len().abs_diff(name.len()), known))
+        .map(|known| (strsim::damerau_levenshtein(known, &name), known))
+        .filter(|(distance, known)| is_near(*distance, known))
+        .min()
+        .map(|(_, known)| known)
+}
+
+/// The README's list of options.
+pub fn options_as_markdown() -> String {
+    let mut text = String::new();
+    for spec in OPTIONS {
+        let default = match spec.default {
+            "" => "not set".to_owned(),
+            default => format!("`{default}`"),
+        };
+        let repeatable = if spec.repeatable { " May be given several times." } else { "" };
+        text += &format!(
+            "#### `{}`\n{}{repeatable}\n\nValue: {}. Default: {default}.\n\n",
+            spec.name, spec.meaning, spec.expected
+        );
+    }
+    text
+}

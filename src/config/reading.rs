@@ -1,0 +1,182 @@
+//! Reading a configuration, in two stages: all texts with their locations first, then what they mean.
+
+use std::collections::HashMap;
+
+use super::error::{Unexpected, called_in_broker};
+use super::options::{self, Config, OPTIONS, OptionSpec};
+use super::{ConfigError, file};
+use crate::util::Location;
+
+/// Options in the order of the broker's file, as it hands them over at the start and never again.
+pub type BrokerOptions = Vec<(String, String)>;
+
+impl Config {
+    /// Reads the options of mosquitto.conf and of the `config_file` that they may name. All mistakes are returned, not
+    /// only the first, so that an operator can mend them in one go. The second value names options that both set:
+    /// then the broker's counts.
+    pub fn read(options: &BrokerOptions) -> Result<(Self, Vec<&'static str>), Vec<ConfigError>> {
+        let (mut texts, in_both) = Texts::collect(options);
+        let config = Self::understand(&mut texts);
+        let mut errors = texts.errors;
+        match config {
+            Some(config) if errors.is_empty() => {
+                errors.extend(config.contradictions());
+                if errors.is_empty() { Ok((config, in_both)) } else { Err(errors) }
+            }
+            _ => Err(errors),
+        }
+    }
+
+    /// What is wrong with options that are fine one by one.
+    fn contradictions(&self) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
+        let tls = [("tls_cert_file", &self.tls_cert_file), ("tls_key_file", &self.tls_key_file)];
+        if let [(alone, Some(_)), (missing, None)] | [(missing, None), (alone, Some(_))] = tls {
+            let what = format!("{}: found it without {missing}, expected both or none", self.called(alone));
+            errors.push(ConfigError::Combination(what));
+        }
+        let has_local_users = self.password_file.is_some() || !self.users.is_empty();
+        let asks = !self.auth_urls.is_empty() || !self.acl_urls.is_empty();
+        if !has_local_users && !asks {
+            let what = "there is nothing to decide with: expected plugin_opt_auth_url, plugin_opt_acl_url, \
+                        plugin_opt_password_file or plugin_opt_user";
+            errors.push(ConfigError::Combination(what.to_owned()));
+        }
+        errors
+    }
+}
+
+/// The texts of all options, wherever they stand, and the mistakes that were found so far.
+#[derive(Default)]
+pub(super) struct Texts {
+    given: HashMap<&'static str, Given>,
+    errors: Vec<ConfigError>,
+}
+
+/// One option that was given, or has a default.
+struct Given {
+    spec: &'static OptionSpec,
+    texts: Vec<(Location, String)>,
+}
+
+impl Texts {
+    /// Stage one: what was given, in mosquitto.conf and in the file that it names, and defaults for the rest. The
+    /// second value names the options that stand in both.
+    fn collect(options: &BrokerOptions) -> (Self, Vec<&'static str>) {
+        let mut texts = Self::default();
+        for (name, value) in options {
+            texts.add(Location::Option(called_in_broker(name).into()), name, value.clone());
+        }
+        let in_both = texts.add_files();
+        for spec in OPTIONS.iter().filter(|spec| !spec.default.is_empty()) {
+            let default = || Given {
+                spec,
+                texts: vec![(Location::Option(called_in_broker(spec.name).into()), spec.default.to_owned())],
+            };
+            texts.given.entry(spec.name).or_insert_with(default);
+        }
+        (texts, in_both)
+    }
+
+    /// Adds the options of the file that an option names, unless the broker gave them, and returns those it gave.
+    fn add_files(&mut self) -> Vec<&'static str> {
+        let including = self.given.values().filter(|given| given.spec.includes);
+        let paths: Vec<_> = including.filter_map(|given| given.texts.last().cloned()).collect();
+        let by_broker: Vec<_> = self.given.keys().copied().collect();
+        let mut in_both = Vec::new();
+        // An empty path is a mistake that stage two tells.
+        for (location, path) in paths.iter().filter(|(_, path)| !path.trim().is_empty()) {
+            for entry in file::entries(location, path.trim().as_ref(), &mut self.errors) {
+                match by_broker.iter().find(|name| **name == entry.name) {
+                    Some(name) => in_both.push(*name),
+                    None => self.add(entry.location, &entry.name, entry.value),
+                }
+            }
+        }
+        in_both.dedup();
+        in_both
+    }
+
+    fn add(&mut self, location: Location, name: &str, value: String) {
+        let Some(spec) = options::find(name) else {
+            let name = name.to_owned();
+            self.errors.push(match options::find_by_old_name(&name) {
+                Some(spec) => ConfigError::Renamed { location, name, now: spec.name },
+                None => ConfigError::UnknownOption { location, nearest: options::nearest(&name), name },
+            });
+            return;
+        };
+        let given = self.given.entry(spec.name).or_insert_with(|| Given { spec, texts: Vec::new() });
+        if given.texts.len() == 1 && !spec.repeatable {
+            self.errors.push(ConfigError::Repeated { location: location.clone(), name: spec.name });
+        }
+        given.texts.push((location, value));
+    }
+
+    /// Every value of an option; `None` if one of them is wrong, which is then among the mistakes.
+    pub(super) fn each<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Unexpected>,
+    ) -> Option<Vec<T>> {
+        let Some(Given { spec, texts }) = self.given.get(name) else { return Some(Vec::new()) };
+        let values = texts.iter().map(|(location, text)| {
+            let told = |Unexpected| {
+                self.errors.push(ConfigError::Value {
+                    location: location.clone(),
+                    name,
+                    found: (!spec.secret).then(|| text.clone()),
+                    expected: spec.expected,
+                });
+            };
+            parse(text.trim()).map_err(told).ok()
+        });
+        // Collected twice, so that a mistake hides no other behind it.
+        let values: Vec<Option<T>> = values.collect();
+        values.into_iter().collect()
+    }
+
+    /// The value of an option that has a default; `None` if it is wrong, which is then among the mistakes.
+    pub(super) fn one<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Unexpected>,
+    ) -> Option<T> {
+        self.each(name, parse)?.pop()
+    }
+
+    /// The value of an option, or nothing (an empty one) if it was not given; `None` if it is wrong, which is then
+    /// among the mistakes.
+    pub(super) fn optional<T: Default>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Unexpected>,
+    ) -> Option<T> {
+        Some(self.each(name, parse)?.pop().unwrap_or_default())
+    }
+}
+
+/// Where the options of a configuration file stand. That makes no difference to what they say, so all of these are
+/// equal.
+#[derive(Debug, Clone)]
+pub(super) struct Locations(HashMap<&'static str, Location>);
+
+impl Locations {
+    pub(super) fn understand(texts: &mut Texts) -> Option<Self> {
+        let in_file = |(name, given): (&&'static str, &Given)| match given.texts.first() {
+            Some((location @ Location::Line { .. }, _)) => Some((*name, location.clone())),
+            _ => None,
+        };
+        Some(Self(texts.given.iter().filter_map(in_file).collect()))
+    }
+
+    pub(super) fn get(&self, option: &str) -> Option<&Location> {
+        self.0.get(option)
+    }
+}
+
+impl PartialEq for Locations {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}

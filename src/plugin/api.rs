@@ -1,0 +1,177 @@
+//! The API's part in a decision: what it has said, what it says now, and what serves while it says nothing.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::decision::{By, Decision};
+use super::event::Event;
+use super::sessions::Sessions;
+use super::settings::Settings;
+use super::throttle::{Throttle, Try};
+use super::wait_budget::WaitBudget;
+use crate::ask::{Asker, Priority};
+use crate::cache::Hit;
+use crate::fingerprint::Fingerprint;
+use crate::prefetch::peek::Identity;
+use crate::prefetch::{Gate, Prefetch};
+use crate::question::{Answer, NoAnswer, Question};
+use crate::util::Lock;
+
+/// Decisions by the API for callers that wait for it.
+pub struct Api {
+    pub asker: Arc<Asker>,
+    pub prefetch: Arc<Prefetch>,
+    sessions: Arc<Sessions>,
+    throttle: Arc<Throttle>,
+    /// Whether clients wait beside the broker's loop for their logins.
+    delays_logins: bool,
+    budget: Lock<WaitBudget>,
+    /// That of the broker's HTTP listener. Its thread has no turns, and the broker stops only when all the
+    /// requests that wait there are answered.
+    http_budget: Lock<WaitBudget>,
+}
+
+impl Api {
+    pub fn new(
+        asker: Arc<Asker>,
+        prefetch: Arc<Prefetch>,
+        sessions: Arc<Sessions>,
+        throttle: Arc<Throttle>,
+        delays_logins: bool,
+        now: Instant,
+    ) -> Self {
+        Self {
+            asker,
+            prefetch,
+            sessions,
+            throttle,
+            delays_logins,
+            budget: Lock::new(WaitBudget::new(now)),
+            http_budget: Lock::new(WaitBudget::new(now)),
+        }
+    }
+
+    /// The broker's loop has come round.
+    pub fn new_turn(&self, now: Instant) {
+        self.budget.lock().new_turn(now);
+        self.prefetch.new_turn();
+    }
+
+    /// Whether this broker seems not to tick.
+    pub fn is_tickless(&self, now: Instant) -> bool {
+        self.budget.lock().is_tickless(now)
+    }
+
+    /// The remembered verdict, if there is one. An allow near its end is asked again beside.
+    pub fn remembered(&self, key: Fingerprint, question: &Question<'_>, now: Instant) -> Option<Hit> {
+        let hit = self.asker.known(key, now)?;
+        if hit.is_first_use {
+            self.prefetch.confirm(key);
+        }
+        if hit.refresh && !self.asker.is_open(question.kind(), now) {
+            // Where there is no thread to ask with, the next question will say so.
+            let _ = self.asker.ask(key, question, Priority::Refresh, None);
+        }
+        Some(hit)
+    }
+
+    /// The API's verdict. The caller waits, and on the broker's thread so does every client.
+    pub fn wait_for(&self, key: Fingerprint, question: &Question<'_>, event: &Event<'_>) -> Decision {
+        let now = event.now;
+        if self.asker.is_open(question.kind(), now) {
+            return self.or_stale(key, no_answer(NoAnswer::Open), now);
+        }
+        let timeout = event.settings.config.timeout;
+        // The broker's HTTP listener has a thread of its own: only requests to it wait there.
+        let budget = if event.broker_thread().is_some() { &self.budget } else { &self.http_budget };
+        let limit = budget.lock().limit(key, timeout, now);
+        if limit.is_zero() {
+            // Nobody waits, but the answer will be there when the client comes again.
+            let decision = match self.asker.ask(key, question, Priority::Refresh, None) {
+                Ok(asked) => {
+                    budget.lock().asked_beside(key, asked.slot);
+                    no_answer(NoAnswer::BudgetSpent)
+                }
+                Err(reason) => no_answer(reason),
+            };
+            return self.or_stale(key, decision, now);
+        }
+        let asked = match self.asker.ask(key, question, Priority::Broker, None) {
+            Ok(asked) => asked,
+            Err(reason) => return self.or_stale(key, no_answer(reason), now),
+        };
+        if asked.was_under_way {
+            self.prefetch.confirm(key);
+        }
+        // While this one is on its way: what the broker will ask next.
+        let mut expected = Vec::new();
+        if let Some(thread) = event.broker_thread() {
+            let (gate, config) = (self.gate(event), &*event.settings.config);
+            expected = self.prefetch.fan_out(question, || self.is_tickless(now), config, &gate, now);
+            self.prefetch.peek(thread, config, &gate, now);
+        }
+        let answer = asked.slot.wait(limit.saturating_sub(now.elapsed()));
+        let answered = matches!(answer, Some(Answer::Verdict { .. }));
+        let answered_at = Instant::now();
+        budget.lock().waited(key, answered, answered_at.duration_since(now), timeout, answered_at);
+        let decision = Decision::by_answer(&answer.unwrap_or(Answer::None(NoAnswer::TimedOut(limit))));
+        if decision.is_allow() {
+            self.prefetch.expect(question, &expected, answered_at);
+        }
+        self.or_stale(key, decision, answered_at)
+    }
+
+    /// Where there is no answer, an allow may serve past its time (`stale_ttl`).
+    pub fn or_stale(&self, key: Fingerprint, decision: Decision, now: Instant) -> Decision {
+        if decision.is_no_answer() && self.asker.has_stale_allow(key, now) {
+            return Decision::allow(By::Stale);
+        }
+        decision
+    }
+
+    /// What prefetching must ask before it asks.
+    pub fn gate<'a>(&'a self, event: &Event<'a>) -> SettingsGate<'a> {
+        SettingsGate { api: self, settings: event.settings, now: event.now }
+    }
+}
+
+/// A decision for want of an answer.
+pub fn no_answer(reason: NoAnswer) -> Decision {
+    Decision::deny(By::NoAnswer(reason))
+}
+
+/// Lets nothing be asked early that would not be asked if the broker came to it now.
+pub struct SettingsGate<'a> {
+    api: &'a Api,
+    settings: &'a Settings,
+    now: Instant,
+}
+
+impl Gate for SettingsGate<'_> {
+    /// Where logins are delayed they are asked side by side anyway.
+    fn guesses_logins(&self) -> bool {
+        !self.api.delays_logins
+    }
+
+    /// The address may be a proxy's here, so a guess also goes by the strictest count there is for the name.
+    fn asks_login(&self, peer: Option<IpAddr>, username: &str, credentials: Fingerprint) -> bool {
+        let address = peer.map(|peer| peer.to_string());
+        let attempt = Try { address: address.as_deref(), username, credentials };
+        let (throttle, limits) = (&self.api.throttle, &self.settings.config.throttle);
+        self.settings.users.get(username).is_none()
+            && !throttle.holds_name(&attempt, limits, self.now)
+            && throttle.pause(&attempt, limits, self.now).is_zero()
+            && throttle.takes_one_ahead(&attempt, limits, self.now)
+    }
+
+    fn asks_topics(&self, username: &str, client_id: &str) -> bool {
+        self.settings.users.get(username).is_none()
+            && !self.settings.is_wildcard_in_disguise(username, client_id)
+    }
+
+    fn is_connected(&self, identity: &Identity) -> bool {
+        let Identity { client_id, username, credentials, .. } = identity;
+        self.api.sessions.is_connected_with(client_id, username, *credentials)
+    }
+}

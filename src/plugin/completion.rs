@@ -1,0 +1,107 @@
+//! At the tick: those who waited beside the broker's loop are let in or refused, and those whose rights ended leave.
+
+use super::decision::{By, Decision};
+use super::delayed::{Parked, Ticket};
+use super::event::Event;
+use super::login::{Attempt, Logins};
+use super::{Ruling, Task};
+use crate::broker::BrokerThread;
+use crate::log::Level;
+use crate::util::panics;
+
+impl Logins {
+    /// Runs what other threads have left for the broker's. It calls the broker, which may call back, so nothing is held
+    /// here.
+    pub fn run_tasks(&self, thread: &BrokerThread, event: &Event<'_>) {
+        for task in self.tasks.drain() {
+            // A bug that one of them meets must not cost the others their answer.
+            if let Err(place) = panics::caught(|| self.run(task, thread, event)) {
+                self.log.write(Level::Error, panics::message(&place, "What it was about is refused."));
+            }
+        }
+    }
+
+    fn run(&self, task: Task, thread: &BrokerThread, event: &Event<'_>) {
+        match task {
+            Task::Answered(ticket, answer) => {
+                self.complete(ticket, Decision::by_answer(&answer), thread, event)
+            }
+            Task::PasswordChecked(ticket, matches) => {
+                let is_outdated = self
+                    .delayed
+                    .get(ticket)
+                    .is_some_and(|parked| parked.generation != event.settings.generation);
+                let decision = match matches {
+                    true if is_outdated => Decision::deny(By::Reload),
+                    true => Decision::allow(By::LocalPassword),
+                    false => Decision::deny(By::LocalPassword),
+                };
+                self.complete(ticket, decision, thread, event);
+            }
+            Task::Revoke(session, status) => self.recheck.revoke(thread, &session, status),
+        }
+    }
+
+    /// Lets a parked client in or refuses it, if it is still the one that is parked and waits for nothing
+    /// else.
+    fn complete(&self, ticket: Ticket, decision: Decision, thread: &BrokerThread, event: &Event<'_>) {
+        let Some(parked) = self.delayed.answered(ticket) else { return };
+        if !parked.may_enter {
+            let attempt = Attempt::of(&parked);
+            let decision = self.api.or_stale(parked.credentials, decision, event.now);
+            self.record_outcome(&attempt, &decision, event);
+            if decision.ruling != Ruling::Allow {
+                self.refuse(ticket, &attempt, decision, thread, event);
+                return;
+            }
+            let answers = self.prefetch(&attempt, Some(ticket), event);
+            if answers > 0 {
+                self.delayed.await_more(ticket, answers, event.now + event.settings.config.timeout);
+                return;
+            }
+        }
+        self.let_in(ticket, &parked, thread, event);
+    }
+
+    /// Lets in who may come in and has waited long enough for its topic questions.
+    pub fn complete_those_who_waited(&self, thread: &BrokerThread, event: &Event<'_>) {
+        for ticket in self.delayed.take_those_who_waited(event.now) {
+            if let Some(parked) = self.delayed.get(ticket) {
+                self.let_in(ticket, &parked, thread, event);
+            }
+        }
+    }
+
+    fn let_in(&self, ticket: Ticket, parked: &Parked, thread: &BrokerThread, event: &Event<'_>) {
+        let attempt = Attempt::of(parked);
+        // What the API says of a name counts no more when it has become that of a local user.
+        let has_become_local = parked.generation != event.settings.generation
+            && event.settings.users.get(attempt.username).is_some();
+        if has_become_local {
+            self.refuse(ticket, &attempt, Decision::deny(By::Reload), thread, event);
+            return;
+        }
+        self.delayed.end(ticket);
+        // Before the broker hears of it: it may ask about topics before it returns.
+        let before = self.admit(&attempt, event);
+        let client = attempt.client;
+        self.broker.complete_login(thread, client.id, true);
+        // It may be gone, or refused by the broker itself.
+        if !self.broker.is_session(thread, client.id, client.connection) {
+            self.sessions.withdraw(client, attempt.username, before);
+        }
+    }
+
+    fn refuse(
+        &self,
+        ticket: Ticket,
+        attempt: &Attempt<'_>,
+        decision: Decision,
+        thread: &BrokerThread,
+        event: &Event<'_>,
+    ) {
+        self.delayed.end(ticket);
+        let _ = self.refused(attempt.client, Some(attempt.username), decision, event.now);
+        self.broker.complete_login(thread, attempt.client.id, false);
+    }
+}

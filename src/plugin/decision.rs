@@ -1,0 +1,192 @@
+//! What the plugin says to a question of the broker, and why: the log's words, for refusals and allows alike.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::broker::Client;
+use crate::cache::Hit;
+use crate::log::quoted;
+use crate::question::{Answer, NoAnswer, Verdict};
+
+/// What the broker is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ruling {
+    /// Yes.
+    Allow,
+    /// No.
+    Deny,
+    /// Not this plugin's business: the next plugin or the broker itself decides.
+    Defer,
+    /// Not known yet: the client waits beside the broker's loop, and will be completed.
+    Later,
+    /// No, because too many wait already.
+    Busy,
+    /// No, and the client has no business here any more.
+    Disconnect,
+}
+
+/// A ruling and the reason for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Decision {
+    /// What the broker is told.
+    pub ruling: Ruling,
+    /// By what it was decided.
+    pub by: By,
+}
+
+impl Decision {
+    /// A yes.
+    pub fn allow(by: By) -> Self {
+        Self { ruling: Ruling::Allow, by }
+    }
+
+    /// A no.
+    pub fn deny(by: By) -> Self {
+        Self { ruling: Ruling::Deny, by }
+    }
+
+    /// Somebody else's decision.
+    pub fn defer(by: By) -> Self {
+        Self { ruling: Ruling::Defer, by }
+    }
+
+    /// A yes or no.
+    pub fn of(verdict: Verdict, by: By) -> Self {
+        match verdict {
+            Verdict::Allow => Self::allow(by),
+            Verdict::Deny => Self::deny(by),
+        }
+    }
+
+    /// What an answer that was just given means.
+    pub fn by_answer(answer: &Answer) -> Self {
+        match answer {
+            Answer::Verdict { verdict, status } => Self::of(*verdict, By::Api { status: *status }),
+            Answer::None(reason) => Self::deny(By::NoAnswer(reason.clone())),
+        }
+    }
+
+    /// What a remembered verdict means. One that was asked for ahead is as good as having asked now.
+    pub fn by_memory(hit: &Hit) -> Self {
+        let status = hit.status;
+        let by = if hit.is_first_use { By::Api { status } } else { By::Remembered { status } };
+        Self::of(hit.verdict, by)
+    }
+
+    /// Whether it is a yes.
+    pub fn is_allow(&self) -> bool {
+        self.ruling == Ruling::Allow
+    }
+
+    /// Whether the API was to decide and did not.
+    pub fn is_no_answer(&self) -> bool {
+        matches!(self.by, By::NoAnswer(_))
+    }
+}
+
+/// By what something was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By {
+    /// The hash of a local user.
+    LocalPassword,
+    /// The topic rules of local users, or that there are none.
+    LocalRules,
+    /// An option, by its name, that decides for all such clients.
+    Option(&'static str),
+    /// Nothing that this plugin was told to decide by.
+    NotOurs,
+    /// `+` or `#` in a username or client id.
+    SpecialCharacters,
+    /// A password without a username.
+    NoUsername,
+    /// A password that is no UTF-8.
+    PasswordIsNoText,
+    /// The session, which had been let in before the broker asked once more.
+    Session,
+    /// A reload while the answer was on its way.
+    Reload,
+    /// The API.
+    Api {
+        /// The HTTP status it decided with.
+        status: u16,
+    },
+    /// What the API had said before.
+    Remembered {
+        /// The HTTP status it decided with.
+        status: u16,
+    },
+    /// What the API had said before, past its time (`stale_ttl`).
+    Stale,
+    /// What the API said of a session when it was asked again.
+    Recheck,
+    /// Wrong passwords of late, and how long they still count.
+    Throttle(Duration),
+    /// The API did not decide.
+    NoAnswer(NoAnswer),
+    /// It is not decided yet: the client is parked.
+    Parked,
+    /// No more clients can be parked.
+    Busy,
+}
+
+impl By {
+    /// Whether somebody tried a wrong password: only that counts against them, and not, say, an API that
+    /// answers 404 to everybody.
+    pub fn is_about_the_password(&self) -> bool {
+        matches!(
+            self,
+            By::LocalPassword | By::Api { status: 401 | 403 } | By::Remembered { status: 401 | 403 }
+        )
+    }
+}
+
+/// Why a client was refused.
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            By::LocalPassword => f.write_str("wrong password for a local user"),
+            By::LocalRules => f.write_str("the local user's topic rules do not allow it"),
+            By::Option("anonymous") => f.write_str("the client is anonymous (plugin_opt_anonymous)"),
+            By::Option(name) => write!(f, "plugin_opt_{name} says so"),
+            By::NotOurs => f.write_str("no option says how to decide it"),
+            By::SpecialCharacters => {
+                f.write_str("the username or client id holds + or # (plugin_opt_special_chars)")
+            }
+            By::NoUsername => f.write_str("a password without a username cannot be asked about"),
+            By::PasswordIsNoText => {
+                f.write_str("the password is no UTF-8 text and cannot be written in JSON")
+            }
+            By::Session => f.write_str("its session was not let in here"),
+            By::Reload => {
+                f.write_str("the files were read again while its password was checked; it may try again")
+            }
+            By::Api { status } => write!(f, "the API answered {status}"),
+            By::Remembered { status } => write!(f, "the API answered {status} a moment ago"),
+            By::Stale => f.write_str("the API gives no answer, and its last one still serves"),
+            By::Recheck => f.write_str("the API refused it when asked again"),
+            By::Throttle(pause) => write!(
+                f,
+                "too many wrong passwords from there; to be tried again in {}s (plugin_opt_throttle_after)",
+                pause.as_secs() + 1
+            ),
+            By::NoAnswer(reason) => write!(f, "the API gave no answer: {reason}"),
+            By::Parked => f.write_str("it waits for an answer"),
+            By::Busy => f.write_str("too many clients wait for an answer already"),
+        }
+    }
+}
+
+/// A client in a log line, with its username.
+pub struct LoggedClient<'a>(pub Client<'a>, pub Option<&'a str>);
+
+impl fmt::Display for LoggedClient<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(username) => write!(f, "{}", quoted(username))?,
+            None => f.write_str("a client without a username")?,
+        }
+        let address = self.0.address.unwrap_or("not connected");
+        write!(f, " (client id {}, {})", quoted(self.0.id), address.escape_debug())
+    }
+}

@@ -1,0 +1,120 @@
+//! The map in `src/lib.rs` is true: who may import whom, where unsafe code is, how long a file gets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Floors of the house, the highest first. A room imports from lower floors only; those of one floor leave each other
+/// alone.
+const FLOORS: [&[&str]; 8] = [
+    &["ffi"],
+    &["plugin"],
+    &["prefetch"],
+    &["ask"],
+    &["cache", "local"],
+    &["config", "main_queue"],
+    &["topic", "fingerprint", "broker", "log"],
+    &["question", "util"],
+];
+
+/// The door for tests opens into every room.
+const DOOR: &str = "internals";
+
+/// Lines of a file without its tests.
+const MOST_LINES: usize = 400;
+
+struct File {
+    path: PathBuf,
+    room: String,
+    text: String,
+}
+
+impl File {
+    /// What is compiled into the plugin: the text without its inline tests, which come last.
+    fn code(&self) -> &str {
+        self.text.split("#[cfg(test)]\nmod tests {").next().unwrap()
+    }
+
+    fn is_test(&self) -> bool {
+        self.path.ends_with("tests.rs")
+    }
+}
+
+fn files() -> Vec<File> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut folders, mut files) = (vec![source.clone()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let below = path.strip_prefix(&source).unwrap();
+                let room = below.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+                files.push(File { room, text: fs::read_to_string(&path).unwrap(), path });
+            }
+        }
+    }
+    assert!(files.len() > 40, "only {} files were found: does this test still see them?", files.len());
+    files
+}
+
+fn floor(room: &str) -> Option<usize> {
+    FLOORS.iter().position(|rooms| rooms.contains(&room))
+}
+
+/// Every `crate::ROOM` of a text, and its line.
+fn imports(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().flat_map(|(index, line)| {
+        let code = if line.trim_start().starts_with("//") { "" } else { line };
+        code.split("crate::").skip(1).map(move |rest| {
+            (index + 1, rest.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap())
+        })
+    })
+}
+
+#[test]
+fn imports_go_down() {
+    let mut wrong = Vec::new();
+    for file in files().iter().filter(|file| !["lib", DOOR].contains(&&*file.room)) {
+        let own =
+            floor(&file.room).unwrap_or_else(|| panic!("{} is in no room of the map", file.path.display()));
+        for (line, room) in imports(file.code()).filter(|(_, room)| *room != file.room) {
+            if floor(room).is_none_or(|other| other <= own) {
+                wrong.push(format!("{}:{line}: {} must not import {room}", file.path.display(), file.room));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn unsafe_code_is_in_one_folder() {
+    let (unsafe_code, allowing) =
+        (["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"], "allow(unsafe_code)");
+    for file in files() {
+        let has = |text: &str| {
+            file.text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(text))
+        };
+        assert!(file.room == "ffi" || !unsafe_code.into_iter().any(has), "{}", file.path.display());
+        assert!(file.room == "lib" || !has(allowing), "{}", file.path.display());
+    }
+}
+
+#[test]
+fn no_file_is_too_long_to_read() {
+    for file in files().iter().filter(|file| !file.is_test()) {
+        let lines = file.code().lines().count();
+        assert!(lines <= MOST_LINES, "{} has {lines} lines without its tests", file.path.display());
+    }
+}
+
+#[test]
+fn the_map_names_every_room() {
+    let files = files();
+    let map = &files.iter().find(|file| file.room == "lib").unwrap().text;
+    for room in FLOORS.concat() {
+        assert!(map.contains(&format!("`{room}`")), "the crate's doc does not name {room}");
+        assert!(map.contains(&format!("\nmod {room};")), "there is no room {room}");
+    }
+}
