@@ -25,7 +25,10 @@ void mosquitto_complete_basic_auth(const char *clientid, int result);
  * whose session stays. Its data has the layout of struct mosquitto_evt_disconnect. */
 #define MHA_EVT_CLIENT_OFFLINE 28
 
-/* Two event structs as this plugin reads them. The layouts are those of every version; what differs is how
+/* MOSQ_EVT_CONNECT of 2.1 (include/mosquitto/broker.h): a client was let in, by whomever. */
+#define MHA_EVT_CONNECT 11
+
+/* Three event structs as this plugin reads them. The layouts are those of every version; what differs is how
  * the headers call a field. */
 struct mha_evt_basic_auth {
 	void *future;
@@ -34,6 +37,11 @@ struct mha_evt_basic_auth {
 	char *password;
 	/* Since 2.1.3; before that reserved and 0. */
 	uint16_t password_len;
+};
+
+struct mha_evt_connect {
+	void *future;
+	struct mosquitto *client;
 };
 
 struct mha_evt_tick {

@@ -26,6 +26,8 @@ pub enum Domain {
     Client,
     /// A session: client id, username.
     Session,
+    /// The address of a client.
+    Address,
     /// Where a client comes from: the network of its address.
     Network,
     /// An account under attack: network, username.

@@ -31,6 +31,7 @@ fn callbacks(is_2_1: bool) -> Vec<(event::Type, Callback)> {
     ];
     if is_2_1 {
         callbacks.push((sys::MHA_EVT_CLIENT_OFFLINE, on_disconnect));
+        callbacks.push((sys::MHA_EVT_CONNECT, on_connect));
     }
     callbacks
 }
@@ -185,6 +186,18 @@ unsafe extern "C" fn on_acl_check(_: c_int, data: *mut c_void, user_data: *mut c
             }
             Err(malformed) => instance.refuse_malformed(malformed),
         })
+    })
+}
+
+unsafe extern "C" fn on_connect(_: c_int, data: *mut c_void, user_data: *mut c_void) -> c_int {
+    // SAFETY: the broker calls this with what was registered.
+    let instance = unsafe { instance(user_data) };
+    instance.guarded(Code::SUCCESS, |plugin, _| {
+        // SAFETY: the broker calls this with the data of this event.
+        if let Some((client, username)) = unsafe { events::connected(&instance.process, data.cast()) } {
+            plugin.connected(client, username);
+        }
+        Code::SUCCESS
     })
 }
 

@@ -95,6 +95,21 @@ pub(super) unsafe fn check<'a>(
     }
 }
 
+/// The client that was let in, if it has a username.
+///
+/// # Safety
+/// `event` must be the data of a MOSQ_EVT_CONNECT that is being handled; the client must not outlive it.
+pub(super) unsafe fn connected<'a>(
+    process: &Process,
+    event: *const sys::mha_evt_connect,
+) -> Option<(Client<'a>, &'a str)> {
+    // SAFETY: the caller vouches for the event and, through it, for client and strings.
+    unsafe {
+        let event = event.as_ref()?;
+        Some((client(process, event.client).ok()?, username(process, event.client).ok()??))
+    }
+}
+
 /// The client that is gone, if it ever had an id and a username (2.0 reports bare TCP connections, too), and
 /// what becomes of its session.
 ///

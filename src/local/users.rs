@@ -1,6 +1,7 @@
 //! Local users and their password hashes, in the format of `mosquitto_passwd`: `name:hash`, a line each.
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::error::{LocalError, Mismatch};
 use super::password::PasswordHash;
@@ -18,7 +19,7 @@ pub struct Users {
 
 #[derive(Debug)]
 struct User {
-    password: PasswordHash,
+    password: Arc<PasswordHash>,
     location: Location,
 }
 
@@ -48,14 +49,8 @@ impl Users {
     }
 
     /// The hash of a user's password, or `None` for a name that is not local.
-    pub fn get(&self, name: &str) -> Option<&PasswordHash> {
+    pub fn get(&self, name: &str) -> Option<&Arc<PasswordHash>> {
         self.by_name.get(name).map(|user| &user.password)
-    }
-
-    /// The names that `before` did not have, or had with another hash.
-    pub fn changed_since(&self, before: &Self) -> HashSet<String> {
-        let changed = self.by_name.iter().filter(|(name, user)| before.get(name) != Some(&user.password));
-        changed.map(|(name, _)| name.clone()).collect()
     }
 
     /// How many there are.
@@ -72,7 +67,7 @@ impl Users {
         let (name, password) = parse_entry(entry).map_err(|mismatch| mismatch.at(&location))?;
         match self.by_name.entry(name.to_owned()) {
             Entry::Vacant(free) => {
-                free.insert(User { password, location });
+                free.insert(User { password: Arc::new(password), location });
                 Ok(())
             }
             Entry::Occupied(taken) => Err(LocalError::Duplicate {

@@ -27,14 +27,10 @@ impl Logins {
                 self.complete(ticket, Decision::by_answer(&answer), thread, event)
             }
             Task::PasswordChecked(ticket, matches) => {
-                let is_outdated = self
-                    .delayed
-                    .get(ticket)
-                    .is_some_and(|parked| parked.generation != event.settings.generation);
-                let decision = match matches {
-                    true if is_outdated => Decision::deny(By::Reload),
-                    true => Decision::allow(By::LocalPassword),
-                    false => Decision::deny(By::LocalPassword),
+                let decision = if matches {
+                    Decision::allow(By::LocalPassword)
+                } else {
+                    Decision::deny(By::LocalPassword)
                 };
                 self.complete(ticket, decision, thread, event);
             }
@@ -74,10 +70,10 @@ impl Logins {
 
     fn let_in(&self, ticket: Ticket, parked: &Parked, thread: &BrokerThread, event: &Event<'_>) {
         let attempt = Attempt::of(parked);
-        // What the API says of a name counts no more when it has become that of a local user.
-        let has_become_local = parked.generation != event.settings.generation
-            && event.settings.users.get(attempt.username).is_some();
-        if has_become_local {
+        // What decided counts no more if files were read again: the name has become that of a local user, or its hash
+        // is another one.
+        let decides_now = event.settings.users.get(attempt.username);
+        if decides_now != attempt.hash.as_ref() {
             self.refuse(ticket, &attempt, Decision::deny(By::Reload), thread, event);
             return;
         }
@@ -88,7 +84,8 @@ impl Logins {
         self.broker.complete_login(thread, client.id, true);
         // It may be gone, or refused by the broker itself.
         if !self.broker.is_session(thread, client.id, client.connection) {
-            self.sessions.withdraw(client, attempt.username, before);
+            let is_there = |connection| self.broker.is_session(thread, client.id, connection);
+            self.sessions.withdraw(client, attempt.username, before, is_there);
         }
     }
 

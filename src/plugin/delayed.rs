@@ -4,12 +4,13 @@
 //! same id, the answer to the first must never let the second in: so every parking has a ticket, and an
 //! answer counts only for the ticket that it was asked for.
 use std::collections::{HashMap, VecDeque};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use crate::broker::{Client, Connection};
 use crate::fingerprint::Fingerprint;
+use crate::local::PasswordHash;
 use crate::util::{Held, Lock};
 
 /// Names one parking, among all instances of the plugin in this process.
@@ -37,8 +38,8 @@ pub struct Parked {
     pub starts_clean: bool,
     /// Its username and password.
     pub credentials: Fingerprint,
-    /// The generation of the settings under which it was parked.
-    pub generation: u64,
+    /// The hash of a local user that its password is compared with, if it is not the API that decides.
+    pub hash: Option<Arc<PasswordHash>>,
     /// How many answers it waits for still.
     pub awaits: usize,
     /// It may come in, and only waits for topic questions that were asked ahead for it.
@@ -167,7 +168,7 @@ mod tests {
             address: None,
             username: "u".to_owned(),
             starts_clean: true,
-            generation: 0,
+            hash: None,
             awaits: 1,
             may_enter: false,
             credentials: Fingerprinter::with_key(&[0; 16]).fields(Domain::Credentials, []),

@@ -18,7 +18,7 @@ const QUEUE_BOUND: usize = 200;
 /// A password to compare with the hash of a local user.
 pub struct Check {
     pub ticket: Ticket,
-    pub hash: PasswordHash,
+    pub hash: Arc<PasswordHash>,
     pub password: Vec<u8>,
 }
 

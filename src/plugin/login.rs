@@ -11,12 +11,13 @@ use super::delayed::{Delayed, Parked, Ticket};
 use super::event::{Event, Login};
 use super::hasher::{Check, Hasher};
 use super::recheck::Recheck;
-use super::sessions::{Session, Sessions};
+use super::sessions::{LetInBy, Session, Sessions};
 use super::throttle::{Throttle, Try};
 use super::{Task, Tasks};
 use crate::ask::{Priority, Waiter};
 use crate::broker::{Broker, Client};
 use crate::fingerprint::{Fingerprint, Fingerprinter};
+use crate::local::PasswordHash;
 use crate::log::Log;
 use crate::question::{NoAnswer, Question};
 
@@ -26,6 +27,8 @@ pub struct Attempt<'a> {
     pub username: &'a str,
     pub password: Option<&'a [u8]>,
     pub starts_clean: bool,
+    /// The hash of a local user that decides about it, if one does.
+    pub hash: Option<Arc<PasswordHash>>,
     /// Username and password: what the cache knows the question by.
     pub credentials: Fingerprint,
 }
@@ -38,6 +41,7 @@ impl<'a> Attempt<'a> {
             username: &parked.username,
             password: None,
             starts_clean: parked.starts_clean,
+            hash: parked.hash.clone(),
             credentials: parked.credentials,
         }
     }
@@ -74,7 +78,8 @@ impl Logins {
             (Some(username), _) => username,
         };
         let credentials = self.keys.credentials(username, password.unwrap_or_default());
-        let attempt = Attempt { client, username, password, starts_clean, credentials };
+        let hash = event.settings.users.get(username).cloned();
+        let attempt = Attempt { client, username, password, starts_clean, hash, credentials };
         if self.recheck.recognises(&attempt, event) {
             let decision = self.recheck.decide(&attempt, event);
             return self.refused(client, Some(username), decision, event.now);
@@ -106,14 +111,14 @@ impl Logins {
 
     /// Local users are decided here and now, or by the thread for slow hashes.
     fn local(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Decision> {
-        let hash = event.settings.users.get(attempt.username)?;
+        let hash = attempt.hash.as_ref()?;
         if let Some(throttled) = self.throttled(attempt, event) {
             return Some(throttled);
         }
         // Not even the hash of an empty password lets somebody in who sends none: no broker does.
         let Some(password) = attempt.password else { return Some(Decision::deny(By::LocalPassword)) };
         if hash.is_slow() && self.may_park(event) {
-            return Some(self.park_for_hash(attempt, password, event));
+            return Some(self.park_for_hash(attempt, hash, password));
         }
         let decision = match hash.verify(password) {
             true => Decision::allow(By::LocalPassword),
@@ -168,7 +173,7 @@ impl Logins {
         if config.acl_prefetch.is_empty() {
             return allow;
         }
-        let ticket = if self.may_park(event) { self.park(attempt, event) } else { None };
+        let ticket = if self.may_park(event) { self.park(attempt) } else { None };
         let answers = self.prefetch(attempt, ticket, event);
         match ticket {
             Some(ticket) if answers > 0 => {
@@ -219,7 +224,7 @@ impl Logins {
         if self.api.asker.is_open(question.kind(), event.now) {
             return no_answer(NoAnswer::Open);
         }
-        let Some(ticket) = self.park(attempt, event) else { return BUSY };
+        let Some(ticket) = self.park(attempt) else { return BUSY };
         if let Err(reason) = self.api.asker.ask(key, question, Priority::Login, Some(self.waiter(ticket))) {
             self.delayed.end(ticket);
             return no_answer(reason);
@@ -231,14 +236,13 @@ impl Logins {
         PARKED
     }
 
-    fn park_for_hash(&self, attempt: &Attempt<'_>, password: &[u8], event: &Event<'_>) -> Decision {
+    fn park_for_hash(&self, attempt: &Attempt<'_>, hash: &Arc<PasswordHash>, password: &[u8]) -> Decision {
         let hasher = match self.hasher.get_or_try_init(|| Hasher::start(&*self.broker, &self.tasks)) {
             Ok(hasher) => hasher,
             Err(error) => return Decision::deny(By::NoAnswer(NoAnswer::NotAsked(error.to_string()))),
         };
-        let Some(hash) = event.settings.users.get(attempt.username) else { return BUSY };
-        let Some(ticket) = self.park(attempt, event) else { return BUSY };
-        let check = Check { ticket, hash: hash.clone(), password: password.to_owned() };
+        let Some(ticket) = self.park(attempt) else { return BUSY };
+        let check = Check { ticket, hash: Arc::clone(hash), password: password.to_owned() };
         if !hasher.check(check) {
             self.delayed.end(ticket);
             return BUSY;
@@ -247,7 +251,7 @@ impl Logins {
     }
 
     /// Parks a client, or says that there is no room.
-    fn park(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Ticket> {
+    fn park(&self, attempt: &Attempt<'_>) -> Option<Ticket> {
         // Without it the answer waits for the loop to come round by itself: late, not lost.
         if let Err(error) = self.tasks.start_waking() {
             self.log.warn(&format!(
@@ -261,7 +265,7 @@ impl Logins {
             username: attempt.username.to_owned(),
             starts_clean: attempt.starts_clean,
             credentials: attempt.credentials,
-            generation: event.settings.generation,
+            hash: attempt.hash.clone(),
             awaits: 1,
             may_enter: false,
         })
@@ -275,7 +279,8 @@ impl Logins {
         if starts_clean {
             self.api.prefetch.forget_client(client.id);
         }
-        self.sessions.admit(client, username, credentials, event.now)
+        let by = attempt.hash.clone().map_or(LetInBy::Api, LetInBy::Local);
+        self.sessions.admit(client, username, credentials, by, event.now)
     }
 
     /// Logs a decision that is a refusal.

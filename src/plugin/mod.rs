@@ -80,7 +80,7 @@ impl Plugin {
         now: Instant,
     ) -> Result<Self, Vec<StartError>> {
         let log = Arc::new(Log::new(now));
-        let (settings, target) = Settings::read(&options, None, broker.is_2_1(), &log)?;
+        let (settings, target) = Settings::read(&options, broker.is_2_1(), &log)?;
         let mode = Mode::choose(settings.config.auth_mode, &*broker, thread).map_err(settings::one)?;
         let key = random::key().ok_or_else(|| settings::one(StartError::NoRandomness))?;
         let keys = Fingerprinter::with_key(&key);
@@ -88,7 +88,7 @@ impl Plugin {
         let tasks = Arc::new(Tasks::new(Arc::clone(&broker)));
         let asker = Arc::new(Asker::new(Arc::clone(&log), Arc::clone(&broker), keys, Arc::new(target), now));
         let prefetch = Arc::new(Prefetch::new(Arc::clone(&asker), Arc::clone(&broker), keys));
-        let sessions = Arc::new(Sessions::new(keys));
+        let sessions = Arc::new(Sessions::new(keys, broker.is_2_1()));
         let throttle = Arc::new(Throttle::new(keys));
         let delays = mode.delays();
         let api =
@@ -162,6 +162,11 @@ impl Plugin {
         if is_gone && stays != SessionStays::Yes {
             self.api.prefetch.forget_client(client.id);
         }
+    }
+
+    /// MOSQ_EVT_CONNECT: somebody was let in, by this plugin or another, or by a certificate.
+    pub fn connected(&self, client: Client<'_>, username: &str) {
+        self.sessions.opened(client, username);
     }
 
     /// MOSQ_EVT_TICK

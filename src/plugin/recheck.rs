@@ -10,15 +10,16 @@ use super::api::Api;
 use super::decision::{By, Decision, LoggedClient};
 use super::event::{Event, TopicCheck};
 use super::login::Attempt;
-use super::sessions::{SessionName, Sessions};
+use super::sessions::{LetInBy, SessionName, Sessions};
 use super::{Task, Tasks};
 use crate::ask::{Priority, Waiter};
 use crate::broker::{Broker, BrokerThread, Client};
 use crate::log::{Level, Log};
-use crate::question::{Answer, Question, Verdict};
+use crate::question::{Answer, Question};
 use crate::util::Lock;
 
-/// How long a round may pause between two sessions, at most: the broker goes through them without waiting for anything.
+/// How long a round may pause between two sessions where no tick ends it: the broker goes through them without waiting
+/// for anything.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Recognises sessions that the broker asks about again, has the API asked, and disconnects those that it refuses.
@@ -29,6 +30,8 @@ pub struct Recheck {
     broker: Arc<dyn Broker>,
     log: Arc<Log>,
     is_going_on: AtomicBool,
+    /// Whether this broker ticks at all: 2.0.11 with `per_listener_settings true` does not.
+    ticks: AtomicBool,
     round: Lock<Round>,
 }
 
@@ -49,7 +52,16 @@ impl Recheck {
         now: Instant,
     ) -> Self {
         let round = Lock::new(Round { number: 0, last: now });
-        Self { api, sessions, tasks, broker, log, is_going_on: AtomicBool::new(false), round }
+        Self {
+            api,
+            sessions,
+            tasks,
+            broker,
+            log,
+            is_going_on: AtomicBool::new(false),
+            ticks: AtomicBool::new(false),
+            round,
+        }
     }
 
     /// The broker has re-read its configuration and is about to ask about all sessions once more.
@@ -63,6 +75,7 @@ impl Recheck {
 
     /// The broker's loop has come round: whatever round there was is over.
     pub fn new_turn(&self) {
+        self.ticks.store(true, Ordering::Relaxed);
         self.is_going_on.store(false, Ordering::Relaxed);
     }
 
@@ -89,8 +102,10 @@ impl Recheck {
     fn is_session(&self, attempt: &Attempt<'_>, now: Instant) -> bool {
         let Attempt { client, username, credentials, .. } = *attempt;
         let mut round = self.round.lock();
-        let is_quick = now.saturating_duration_since(round.last) < PAUSE;
-        let is_it = self.sessions.recheck(client, username, credentials, round.number, is_quick);
+        // A tick ends the round. Only where none comes does time tell, since other plugins may take theirs.
+        let is_going_on =
+            self.ticks.load(Ordering::Relaxed) || now.saturating_duration_since(round.last) < PAUSE;
+        let is_it = self.sessions.recheck(client, username, credentials, round.number, is_going_on);
         if is_it {
             round.last = now;
         }
@@ -106,14 +121,18 @@ impl Recheck {
             let is_ours = client.address.is_none() || self.sessions.is_known(client, username);
             return if is_ours { Decision::allow(By::Session) } else { Decision::defer(By::NotOurs) };
         }
-        let settings = event.settings;
-        if let Some(hash) = settings.users.get(username) {
-            let is_unchanged = !settings.changed.contains(username)
-                && self.sessions.has_credentials(client, username, credentials);
-            let matches = is_unchanged || password.is_some_and(|password| hash.verify(password));
-            return Decision::of(if matches { Verdict::Allow } else { Verdict::Deny }, By::LocalPassword);
+        if let Some(hash) = &attempt.hash {
+            if self.sessions.is_let_in_by(client, username, credentials, hash) {
+                return Decision::allow(By::Session);
+            }
+            // The hash is new, or the name has just become that of a local user.
+            if !password.is_some_and(|password| hash.verify(password)) {
+                return Decision::deny(By::LocalPassword);
+            }
+            self.sessions.admit(client, username, credentials, LetInBy::Local(Arc::clone(hash)), event.now);
+            return Decision::allow(By::LocalPassword);
         }
-        if settings.config.auth_urls.is_empty() {
+        if event.settings.config.auth_urls.is_empty() {
             return Decision::defer(By::NotOurs);
         }
         self.ask_again(attempt);

@@ -1,19 +1,24 @@
-//! Which sessions this plugin let in: the broker gives a username to the plugin that a certificate or
+//! Which sessions this plugin let in, and how: the broker gives a username to the plugin that a certificate or
 //! another plugin may have given to the client, and asks about clients that are gone.
+
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
 use crate::broker::{Client, Connection};
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Fingerprinter};
+use crate::local::PasswordHash;
 use crate::question::Access;
 use crate::util::{Lock, bounded};
 
-/// Sessions that are remembered; the ones that have not been used for longest go first. A broker holds
-/// fewer (a process has about a million descriptors at most).
+/// Sessions that are remembered in each table; the ones that have not been used for longest go first. No more are ever
+/// connected: a process has about a million descriptors at most.
 const BOUND: NonZeroUsize = NonZeroUsize::new(1_000_000).unwrap();
+
+/// How long after a connection has ended its will may be written, at most: the broker does both in one go.
+const WILL_WITHIN: Duration = Duration::from_millis(100);
 
 /// Whether a session is kept when its client has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +29,15 @@ pub enum SessionStays {
     No,
     /// Mosquitto 2.0 does not tell.
     Unknown,
+}
+
+/// What a session was let in by. Its rights go by this record, never by what a name means now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LetInBy {
+    /// The API said so.
+    Api,
+    /// Its password fits this hash of a local user.
+    Local(Arc<PasswordHash>),
 }
 
 /// A session, for longer than an event lasts.
@@ -41,68 +55,125 @@ pub struct SessionName {
 }
 
 /// What is known of a session.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Session {
     /// The username and password it was let in with.
     credentials: Fingerprint,
+    by: LetInBy,
+    /// Where it came from.
+    address: Fingerprint,
     /// The connection that was let in last.
     current: Option<Connection>,
-    /// The one before it, or the same after it was closed. Its will may still be written, and what it
-    /// subscribed to may still be queued.
-    ended: Option<Connection>,
-    /// When it ended: the turn of the broker's loop, and the time.
-    ended_at: (u64, Instant),
-    /// Whether the session stayed when `ended` ended.
-    stays: SessionStays,
+    /// The one before it, or the same after it was closed.
+    ended: Option<Ended>,
     /// The round of rechecks in which it was last recognised.
     last_round: Option<u32>,
+}
+
+/// A connection that was closed. Its will may still be written, and what it subscribed to may still be queued.
+///
+/// Its number may have been given to somebody else since. So it has no rights but those that a closed connection can
+/// use, only for its own address, and on Mosquitto 2.1, which tells of each new connection, only until that.
+#[derive(Clone, Copy)]
+struct Ended {
+    connection: Connection,
+    address: Fingerprint,
+    /// The turn of the broker's loop.
+    turn: u64,
+    at: Instant,
+    stays: SessionStays,
 }
 
 /// Sessions by client id and username.
 pub struct Sessions {
     keys: Fingerprinter,
-    known: Lock<LruCache<Fingerprint, Session, AlreadyHashed>>,
-    /// Counts the turns of the broker's loop.
-    turn: AtomicU64,
+    /// Whether the broker tells of each new connection (`MOSQ_EVT_CONNECT`).
+    hears_of_connections: bool,
+    tables: Lock<Tables>,
 }
 
-/// How long after a connection has ended its will may be written, at most: the broker does both in one go.
-const WILL_WITHIN: Duration = Duration::from_millis(100);
+type Table = LruCache<Fingerprint, Session, AlreadyHashed>;
+
+/// Sessions that sleep have tables of their own, since a client can make any number of them: they push out neither
+/// those that are connected nor those of local users.
+struct Tables {
+    connected: Table,
+    asleep: Table,
+    local_asleep: Table,
+    /// Those that ended in this turn of the broker's loop for good.
+    gone: Vec<Fingerprint>,
+    /// Counts the turns of the broker's loop.
+    turn: u64,
+}
+
+impl Tables {
+    fn get(&mut self, key: Fingerprint) -> Option<&mut Session> {
+        if self.connected.contains(&key) {
+            return self.connected.get_mut(&key);
+        }
+        if self.local_asleep.contains(&key) {
+            return self.local_asleep.get_mut(&key);
+        }
+        self.asleep.get_mut(&key)
+    }
+
+    fn take(&mut self, key: Fingerprint) -> Option<Session> {
+        let Self { connected, asleep, local_asleep, .. } = self;
+        connected.pop(&key).or_else(|| local_asleep.pop(&key)).or_else(|| asleep.pop(&key))
+    }
+
+    fn put(&mut self, key: Fingerprint, session: Session) {
+        let table = match (session.current, &session.by) {
+            (Some(_), _) => &mut self.connected,
+            (None, LetInBy::Local(_)) => &mut self.local_asleep,
+            (None, LetInBy::Api) => &mut self.asleep,
+        };
+        table.put(key, session);
+    }
+}
 
 impl Sessions {
     /// No session yet.
-    pub fn new(keys: Fingerprinter) -> Self {
-        Self { keys, known: Lock::new(bounded(BOUND)), turn: AtomicU64::new(0) }
+    pub fn new(keys: Fingerprinter, hears_of_connections: bool) -> Self {
+        let tables = Tables {
+            connected: bounded(BOUND),
+            asleep: bounded(BOUND),
+            local_asleep: bounded(BOUND),
+            gone: Vec::new(),
+            turn: 0,
+        };
+        Self { keys, hears_of_connections, tables: Lock::new(tables) }
     }
 
-    /// Notes that this plugin has checked this client's password and let it in. Returns what was known of the
-    /// session before.
+    /// Notes that this plugin has let a client in, and by what. Returns what was known of the session before.
     pub fn admit(
         &self,
         client: Client<'_>,
         username: &str,
         credentials: Fingerprint,
+        by: LetInBy,
         now: Instant,
     ) -> Option<Session> {
         let key = self.key(client, username);
-        let ended_at = (self.turn.load(Ordering::Relaxed), now);
-        let mut known = self.known.lock();
-        let before = known.peek(&key).copied();
-        let session = known.get_or_insert_mut(key, || Session {
-            credentials,
-            current: None,
-            ended: None,
-            ended_at,
-            stays: SessionStays::No,
-            last_round: None,
+        let mut tables = self.tables.lock();
+        let before = tables.take(key);
+        let turn = tables.turn;
+        // The connection that is taken over may still write its will.
+        let ended = before.as_ref().and_then(|before| match before.current {
+            Some(connection) => {
+                Some(Ended { connection, address: before.address, turn, at: now, stays: SessionStays::No })
+            }
+            None => before.ended,
         });
-        session.credentials = credentials;
-        if session.current != Some(client.connection) {
-            session.ended = session.current.take();
-            session.ended_at = ended_at;
-            session.stays = SessionStays::No;
-            session.current = Some(client.connection);
-        }
+        let session = Session {
+            credentials,
+            by,
+            address: self.address(client),
+            current: Some(client.connection),
+            ended: ended.filter(|ended| ended.connection != client.connection),
+            last_round: before.as_ref().and_then(|before| before.last_round),
+        };
+        tables.put(key, session);
         before
     }
 
@@ -111,52 +182,87 @@ impl Sessions {
     /// Returns whether it does.
     pub fn close(&self, client: Client<'_>, username: &str, stays: SessionStays, now: Instant) -> bool {
         let key = self.key(client, username);
-        let mut known = self.known.lock();
-        let Some(session) = known.get_mut(&key).filter(|it| it.current == Some(client.connection)) else {
+        let tables = &mut *self.tables.lock();
+        if tables.connected.peek(&key).is_none_or(|session| session.current != Some(client.connection)) {
             return false;
-        };
-        session.ended = session.current.take();
-        session.ended_at = (self.turn.load(Ordering::Relaxed), now);
-        session.stays = stays;
+        }
+        let Some(mut session) = tables.take(key) else { return false };
+        session.current = None;
+        session.ended = Some(Ended {
+            connection: client.connection,
+            address: session.address,
+            turn: tables.turn,
+            at: now,
+            stays,
+        });
+        tables.put(key, session);
+        if stays == SessionStays::No {
+            tables.gone.push(key);
+        }
         true
     }
 
-    /// Takes an admission back that came to nothing, because the client had gone by then: the session is what
-    /// it was `before`.
-    pub fn withdraw(&self, client: Client<'_>, username: &str, before: Option<Session>) {
+    /// A connection was opened, by whomever it was let in: what a closed one with its number left behind is over.
+    pub fn opened(&self, client: Client<'_>, username: &str) {
         let key = self.key(client, username);
-        let mut known = self.known.lock();
-        if known.peek(&key).is_none_or(|session| session.current != Some(client.connection)) {
+        if let Some(session) = self.tables.lock().get(key) {
+            session.ended = session.ended.filter(|ended| ended.connection != client.connection);
+        }
+    }
+
+    /// Takes an admission back that came to nothing, because the client had gone by then: the session is what
+    /// it was `before`, if `is_there` says that its connection is still that of a session.
+    pub fn withdraw(
+        &self,
+        client: Client<'_>,
+        username: &str,
+        before: Option<Session>,
+        is_there: impl Fn(Connection) -> bool,
+    ) {
+        let key = self.key(client, username);
+        let tables = &mut *self.tables.lock();
+        if tables.connected.peek(&key).is_none_or(|session| session.current != Some(client.connection)) {
             return;
         }
-        match before {
-            Some(before) => known.put(key, before),
-            None => known.pop(&key),
-        };
+        tables.take(key);
+        if let Some(before) = before.filter(|before| before.current.is_none_or(is_there)) {
+            tables.put(key, before);
+        }
     }
 
     /// The broker's loop has come round: connections that were closed may be gone.
     pub fn new_turn(&self) {
-        self.turn.fetch_add(1, Ordering::Relaxed);
+        let tables = &mut *self.tables.lock();
+        tables.turn += 1;
+        for key in std::mem::take(&mut tables.gone) {
+            let is_gone = |session: &Session| {
+                session.current.is_none() && session.ended.is_none_or(|ended| ended.stays == SessionStays::No)
+            };
+            if tables.get(key).is_some_and(|session| is_gone(session)) {
+                tables.take(key);
+            }
+        }
     }
 
     /// Whether a login in this round of rechecks is about a session that was let in here, and which was not yet
-    /// recognised in it. `is_quick` says that the round has not paused.
+    /// recognised in it. `is_going_on` says that the round cannot be over.
     ///
     /// A connection that is open cannot be anybody else's. The number of one that was closed may be by now,
-    /// unless the session stays; where the broker does not say that, the time tells.
+    /// unless the session stays; where the broker does not say that, the round tells.
     pub fn recheck(
         &self,
         client: Client<'_>,
         username: &str,
         credentials: Fingerprint,
         round: u32,
-        is_quick: bool,
+        is_going_on: bool,
     ) -> bool {
-        let mut known = self.known.lock();
-        let Some(session) = known.get_mut(&self.key(client, username)) else { return false };
-        let is_asleep =
-            session.ended == Some(client.connection) && session.stays != SessionStays::No && is_quick;
+        let key = self.key(client, username);
+        let mut tables = self.tables.lock();
+        let Some(session) = tables.get(key) else { return false };
+        let may_sleep =
+            |ended: Ended| ended.connection == client.connection && ended.stays != SessionStays::No;
+        let is_asleep = is_going_on && session.ended.is_some_and(may_sleep);
         let is_it = (session.current == Some(client.connection) || is_asleep)
             && session.credentials == credentials
             && session.last_round != Some(round);
@@ -168,174 +274,109 @@ impl Sessions {
 
     /// Whether anybody of this id and name was let in here.
     pub fn has(&self, client: Client<'_>, username: &str) -> bool {
-        let key = self.key(client, username);
-        self.known.lock().contains(&key)
+        self.is(client, username, |_| true)
     }
 
     /// Whether a connection is, or was, that of a session that was let in.
     pub fn is_known(&self, client: Client<'_>, username: &str) -> bool {
-        let key = self.key(client, username);
-        let is_it = |session: &Session| [session.current, session.ended].contains(&Some(client.connection));
-        self.known.lock().get(&key).is_some_and(is_it)
+        let connection = client.connection;
+        self.is(client, username, |session| {
+            session.current == Some(connection) || session.ended.is_some_and(|it| it.connection == connection)
+        })
     }
 
     /// Whether a session was let in with these credentials.
     pub fn has_credentials(&self, client: Client<'_>, username: &str, credentials: Fingerprint) -> bool {
-        let key = self.key(client, username);
-        self.known.lock().get(&key).is_some_and(|session| session.credentials == credentials)
+        self.is(client, username, |session| session.credentials == credentials)
     }
 
     /// Whether a client of this id and name is connected that was let in with these credentials.
     pub fn is_connected_with(&self, client_id: &str, username: &str, credentials: Fingerprint) -> bool {
         let key = self.keys.fields(Domain::Session, [client_id.as_bytes(), username.as_bytes()]);
-        let is_it = |session: &Session| session.current.is_some() && session.credentials == credentials;
-        self.known.lock().get(&key).is_some_and(is_it)
+        self.tables.lock().connected.peek(&key).is_some_and(|session| session.credentials == credentials)
     }
 
     /// Whether a connection that was let in is still the one of its session.
     pub fn is_connected(&self, client: Client<'_>, username: &str) -> bool {
-        let key = self.key(client, username);
-        self.known.lock().get(&key).is_some_and(|session| session.current == Some(client.connection))
+        self.is(client, username, |session| session.current == Some(client.connection))
     }
 
-    /// Whether this client's rights are those of somebody whose password was checked here.
+    /// Whether a connection was let in by this very hash, with these credentials.
+    pub fn is_let_in_by(
+        &self,
+        client: Client<'_>,
+        username: &str,
+        credentials: Fingerprint,
+        hash: &Arc<PasswordHash>,
+    ) -> bool {
+        self.is(client, username, |session| {
+            session.current == Some(client.connection)
+                && session.credentials == credentials
+                && session.is_by(hash)
+        })
+    }
+
+    /// Whether this client's rights are those of the local user whose password has this hash.
     ///
     /// After a connection was closed the broker still asks for what arrives for it while its session sleeps
     /// (reads) and for its will (a write; in 2.0 and up to 2.1.2): before its loop comes round or, if the will
     /// is held back, while the session sleeps. Anything else with its number is somebody who got the number
-    /// later, without a password that this plugin has seen.
-    pub fn was_let_in(&self, client: Client<'_>, username: &str, access: Access, now: Instant) -> bool {
+    /// later, without a password that this plugin has seen. Mosquitto 2.0 does not tell when a session that sleeps
+    /// ends, so there a will that was held back has no rights.
+    pub fn has_local_rights(
+        &self,
+        client: Client<'_>,
+        username: &str,
+        hash: &Arc<PasswordHash>,
+        access: Access,
+        now: Instant,
+    ) -> bool {
         if client.address.is_none() {
             return true;
         }
-        let mut known = self.known.lock();
-        let Some(session) = known.get_mut(&self.key(client, username)) else { return false };
+        let key = self.key(client, username);
+        let mut tables = self.tables.lock();
+        let turn = tables.turn;
+        let Some(session) = tables.get(key).filter(|session| session.is_by(hash)) else { return false };
         if session.current == Some(client.connection) {
             return true;
         }
-        if session.ended != Some(client.connection) {
+        let Some(ended) = session.ended.filter(|ended| ended.connection == client.connection) else {
             return false;
-        }
-        let (turn, time) = session.ended_at;
-        let just_now =
-            turn == self.turn.load(Ordering::Relaxed) && now.saturating_duration_since(time) < WILL_WITHIN;
-        let goes_with_it = match access {
-            Access::Read => true,
-            Access::Write => just_now || session.stays == SessionStays::Yes,
-            Access::Subscribe => false,
         };
-        let may_be_a_will = access == Access::Write && session.stays == SessionStays::Unknown;
+        let just_now = turn == ended.turn && now.saturating_duration_since(ended.at) < WILL_WITHIN;
+        let goes_with_it = ended.address == self.address(client)
+            && match access {
+                Access::Read => just_now || ended.stays != SessionStays::No,
+                Access::Write => just_now || (ended.stays == SessionStays::Yes && self.hears_of_connections),
+                Access::Subscribe => false,
+            };
+        let may_be_a_will = access == Access::Write && ended.stays != SessionStays::No;
         if !goes_with_it && !may_be_a_will {
             session.ended = None;
         }
         goes_with_it
     }
 
+    fn is(&self, client: Client<'_>, username: &str, condition: impl FnOnce(&Session) -> bool) -> bool {
+        let key = self.key(client, username);
+        self.tables.lock().get(key).is_some_and(|session| condition(session))
+    }
+
     fn key(&self, client: Client<'_>, username: &str) -> Fingerprint {
         self.keys.fields(Domain::Session, [client.id.as_bytes(), username.as_bytes()])
+    }
+
+    fn address(&self, client: Client<'_>) -> Fingerprint {
+        self.keys.fields(Domain::Address, [client.address.unwrap_or_default().as_bytes()])
+    }
+}
+
+impl Session {
+    fn is_by(&self, hash: &Arc<PasswordHash>) -> bool {
+        matches!(&self.by, LetInBy::Local(by) if Arc::ptr_eq(by, hash) || by == hash)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sessions() -> Sessions {
-        Sessions::new(Fingerprinter::with_key(&[1; 16]))
-    }
-
-    fn client(connection: Connection) -> Client<'static> {
-        Client { connection, id: "id", address: Some("127.0.0.1") }
-    }
-
-    fn credentials() -> Fingerprint {
-        Fingerprinter::with_key(&[1; 16]).fields(Domain::Credentials, [b"secret"])
-    }
-
-    #[test]
-    fn a_round_recognises_each_session_once_and_no_stranger() {
-        let (sessions, now) = (sessions(), Instant::now());
-        sessions.admit(client(1), "alice", credentials(), now);
-        let other_password = Fingerprinter::with_key(&[1; 16]).fields(Domain::Credentials, [b"guess"]);
-        assert!(!sessions.recheck(client(1), "alice", other_password, 1, true));
-        assert!(!sessions.recheck(client(2), "alice", credentials(), 1, true));
-        assert!(sessions.recheck(client(1), "alice", credentials(), 1, true));
-        assert!(!sessions.recheck(client(1), "alice", credentials(), 1, true));
-        assert!(sessions.recheck(client(1), "alice", credentials(), 2, true));
-    }
-
-    #[test]
-    fn a_session_that_sleeps_is_rechecked_but_not_connected() {
-        let (sessions, now) = (sessions(), Instant::now());
-        sessions.admit(client(1), "alice", credentials(), now);
-        assert!(sessions.is_connected(client(1), "alice"));
-        sessions.close(client(1), "alice", SessionStays::Unknown, now);
-        assert!(!sessions.is_connected(client(1), "alice"));
-        assert!(!sessions.recheck(client(1), "alice", credentials(), 1, false), "the round is over");
-        assert!(sessions.recheck(client(1), "alice", credentials(), 1, true));
-    }
-
-    #[test]
-    fn rights_belong_to_the_connection_that_was_let_in() {
-        let (sessions, now) = (sessions(), Instant::now());
-        sessions.admit(client(1), "alice", credentials(), now);
-        assert!(sessions.was_let_in(client(1), "alice", Access::Subscribe, now));
-        assert!(!sessions.was_let_in(client(2), "alice", Access::Subscribe, now));
-        assert!(!sessions.was_let_in(client(1), "bob", Access::Subscribe, now));
-    }
-
-    #[test]
-    fn a_refused_login_under_the_same_id_takes_nothing_away() {
-        let (sessions, now) = (sessions(), Instant::now());
-        sessions.admit(client(1), "alice", credentials(), now);
-        sessions.close(client(2), "alice", SessionStays::No, now);
-        assert!(sessions.was_let_in(client(1), "alice", Access::Write, now));
-    }
-
-    #[test]
-    fn a_closed_connection_may_still_write_its_will_and_be_read_for() {
-        let (sessions, now) = (sessions(), Instant::now());
-        sessions.admit(client(1), "alice", credentials(), now);
-        sessions.close(client(1), "alice", SessionStays::No, now);
-        assert!(sessions.was_let_in(client(1), "alice", Access::Read, now));
-        assert!(sessions.was_let_in(client(1), "alice", Access::Write, now));
-        sessions.new_turn();
-        assert!(sessions.was_let_in(client(1), "alice", Access::Read, now));
-        assert!(!sessions.was_let_in(client(1), "alice", Access::Write, now));
-        assert!(!sessions.was_let_in(client(1), "alice", Access::Read, now));
-    }
-
-    #[test]
-    fn somebody_with_the_number_of_a_closed_connection_is_a_stranger() {
-        let (sessions, now) = (sessions(), Instant::now());
-        sessions.admit(client(1), "alice", credentials(), now);
-        sessions.close(client(1), "alice", SessionStays::No, now);
-        assert!(!sessions.was_let_in(client(1), "alice", Access::Subscribe, now));
-        assert!(!sessions.was_let_in(client(1), "alice", Access::Write, now));
-        // Also where the broker never ticks.
-        sessions.admit(client(1), "alice", credentials(), now);
-        sessions.close(client(1), "alice", SessionStays::No, now);
-        assert!(!sessions.was_let_in(client(1), "alice", Access::Write, now + WILL_WITHIN));
-    }
-
-    #[test]
-    fn an_admission_that_came_to_nothing_changes_nothing() {
-        let (sessions, now) = (sessions(), Instant::now());
-        let before = sessions.admit(client(1), "alice", credentials(), now);
-        assert!(before.is_none());
-        let before = sessions.admit(client(2), "alice", credentials(), now);
-        sessions.withdraw(client(2), "alice", before);
-        assert!(sessions.is_connected(client(1), "alice"));
-        assert!(!sessions.was_let_in(client(2), "alice", Access::Write, now));
-    }
-
-    #[test]
-    fn on_a_take_over_the_old_will_is_still_written() {
-        let (sessions, now) = (sessions(), Instant::now());
-        sessions.admit(client(1), "alice", credentials(), now);
-        sessions.admit(client(2), "alice", credentials(), now);
-        sessions.close(client(1), "alice", SessionStays::No, now);
-        assert!(sessions.was_let_in(client(1), "alice", Access::Write, now));
-        assert!(sessions.was_let_in(client(2), "alice", Access::Write, now));
-    }
-}
+mod tests;

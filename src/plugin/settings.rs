@@ -1,5 +1,4 @@
 //! From options to a plugin that can work: files, keys, and what to say about it all.
-use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -142,10 +141,6 @@ pub struct Settings {
     pub users: Users,
     /// Their topic rules; `None`: they may do everything.
     pub acl: Option<AclFile>,
-    /// Local users that are new since the files were read before, or have another hash.
-    pub changed: HashSet<String>,
-    /// How many reloads came before.
-    pub generation: u64,
 }
 
 /// The settings that count now.
@@ -172,7 +167,7 @@ impl Current {
     /// All mistakes that were found.
     pub fn reload(&self, is_2_1: bool, log: &Arc<Log>) -> Result<Target, Vec<StartError>> {
         let before = self.now();
-        let (settings, target) = Settings::read(&self.options, Some(&before), is_2_1, log)?;
+        let (settings, target) = Settings::read(&self.options, is_2_1, log)?;
         if settings.config.auth_mode != before.config.auth_mode {
             log.warn("A new auth_mode counts from the broker's next start on.");
         }
@@ -186,7 +181,6 @@ impl Settings {
     /// Reads options and all the files they name, wholly or not at all.
     pub fn read(
         options: &BrokerOptions,
-        before: Option<&Self>,
         is_2_1: bool,
         log: &Arc<Log>,
     ) -> Result<(Self, Target), Vec<StartError>> {
@@ -212,9 +206,7 @@ impl Settings {
         if config.tls_insecure {
             log.warn("tls_insecure is true: anybody on the way can pose as the API and let clients in.");
         }
-        let changed = before.map(|before| users.changed_since(&before.users)).unwrap_or_default();
-        let generation = before.map_or(0, |before| before.generation + 1);
-        Ok((Self { config, users, acl, changed, generation }, target))
+        Ok((Self { config, users, acl }, target))
     }
 
     /// Whether this client's name or id would be a wildcard in a topic filter, and that matters.

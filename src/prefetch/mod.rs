@@ -210,6 +210,11 @@ impl Prefetch {
         self.subscriptions.lock().add(client_id, username, filter, now);
     }
 
+    /// Whether a client has subscribed under this username to a filter that matches a topic.
+    pub fn covers(&self, client_id: &str, username: &str, topic: &str) -> bool {
+        self.subscriptions.lock().covers(client_id, username, topic)
+    }
+
     /// A client has unsubscribed.
     pub fn unsubscribed(&self, client_id: &str, filter: &str) {
         self.subscriptions.lock().remove(client_id, filter);

@@ -181,10 +181,24 @@ impl Subscriptions {
 
     /// Calls `tell` with everybody who subscribed to a topic, some maybe twice, until it has enough.
     pub fn readers(&self, topic: &str, mut tell: impl FnMut(Reader<'_>) -> ControlFlow<()>) {
-        // One level more than there can be tells a topic that is longer than any filter.
-        let levels: Vec<&str> = topic.split('/').take(LEVELS + 1).collect();
-        // Wildcards at the start do not match topics that start with $ (MQTT 5.0, section 4.7.2).
-        let _ = self.visit(ROOT, &levels, !topic.starts_with('$'), &mut VISITS.clone(), &mut tell);
+        self.visit_matching(topic, &mut |last| self.tell(last, &mut tell));
+    }
+
+    /// Whether a client has subscribed under this username to a filter that matches the topic. A subscription that was
+    /// forgotten for want of room implies nothing.
+    pub fn covers(&self, client_id: &str, username: &str, topic: &str) -> bool {
+        let subscriber = self.subscriber(client_id);
+        let is_it = |known: &Subscriber| &*known.client_id == client_id && &*known.username == username;
+        if !self.subscribers.get(&subscriber).is_some_and(is_it) {
+            return false;
+        }
+        let mut covers = false;
+        self.visit_matching(topic, &mut |last| {
+            let has = |is_shared| self.by_level.contains(&(last, subscriber, is_shared));
+            covers = has(false) || has(true);
+            if covers { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        covers
     }
 
     /// Whoever was just asked about ahead: the broker is going to ask about them, each of them if this message
@@ -225,13 +239,21 @@ impl Subscriptions {
         self.by_level.is_empty()
     }
 
+    /// Calls `found` with the last level of each filter that matches a topic, until it has enough.
+    fn visit_matching(&self, topic: &str, found: &mut dyn FnMut(Id) -> ControlFlow<()>) {
+        // One level more than there can be tells a topic that is longer than any filter.
+        let levels: Vec<&str> = topic.split('/').take(LEVELS + 1).collect();
+        // Wildcards at the start do not match topics that start with $ (MQTT 5.0, section 4.7.2).
+        let _ = self.visit(ROOT, &levels, !topic.starts_with('$'), &mut VISITS.clone(), found);
+    }
+
     fn visit(
         &self,
         id: Id,
         topic: &[&str],
         wildcards: bool,
         visits: &mut usize,
-        tell: &mut dyn FnMut(Reader<'_>) -> ControlFlow<()>,
+        found: &mut dyn FnMut(Id) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         if *visits == 0 {
             return ControlFlow::Break(());
@@ -242,14 +264,14 @@ impl Subscriptions {
             self.levels.contains_key(&id).then_some(id)
         };
         if wildcards && let Some(rest) = below("#") {
-            self.tell(rest, tell)?;
+            found(rest)?;
         }
-        let Some((level, deeper)) = topic.split_first() else { return self.tell(id, tell) };
+        let Some((level, deeper)) = topic.split_first() else { return found(id) };
         if let Some(exact) = below(level) {
-            self.visit(exact, deeper, true, visits, tell)?;
+            self.visit(exact, deeper, true, visits, found)?;
         }
         if wildcards && let Some(any) = below("+") {
-            self.visit(any, deeper, true, visits, tell)?;
+            self.visit(any, deeper, true, visits, found)?;
         }
         ControlFlow::Continue(())
     }
@@ -382,6 +404,22 @@ mod tests {
         assert!(subscriptions.is_empty());
         assert_eq!((subscriptions.levels.len(), subscriptions.subscribers.len()), (0, 0));
         assert_eq!((subscriptions.by_subscriber.len(), subscriptions.cost), (0, 0));
+    }
+
+    #[test]
+    fn a_subscription_covers_topics_for_its_own_username_only() {
+        let (mut subscriptions, now) = (Subscriptions::default(), Instant::now());
+        subscriptions.add("id", "alice", "a/+/c", now);
+        subscriptions.add("id", "alice", "$share/group/s/#", now);
+        let covers =
+            |subscriptions: &Subscriptions, username, topic| subscriptions.covers("id", username, topic);
+        assert!(covers(&subscriptions, "alice", "a/b/c"));
+        assert!(covers(&subscriptions, "alice", "s/1"));
+        assert!(!covers(&subscriptions, "alice", "a/b"));
+        assert!(!covers(&subscriptions, "mallory", "a/b/c"));
+        assert!(!subscriptions.covers("other", "alice", "a/b/c"));
+        subscriptions.remove("id", "a/+/c");
+        assert!(!covers(&subscriptions, "alice", "a/b/c"));
     }
 
     #[test]

@@ -1,0 +1,192 @@
+//! Sessions are told apart by how they were let in, and rights end with connections.
+
+use super::*;
+
+fn sessions() -> Sessions {
+    Sessions::new(Fingerprinter::with_key(&[1; 16]), false)
+}
+
+fn client(connection: Connection) -> Client<'static> {
+    Client { connection, id: "id", address: Some("127.0.0.1") }
+}
+
+fn credentials() -> Fingerprint {
+    Fingerprinter::with_key(&[1; 16]).fields(Domain::Credentials, [b"secret"])
+}
+
+fn hash() -> Arc<PasswordHash> {
+    hash_with_salt("c2FsdHNhbHRzYWx0")
+}
+
+fn hash_with_salt(salt: &str) -> Arc<PasswordHash> {
+    let hash = "A".repeat(86) + "==";
+    Arc::new(PasswordHash::parse(&format!("$7$101${salt}${hash}")).unwrap())
+}
+
+fn admit(sessions: &Sessions, connection: Connection, now: Instant) -> Option<Session> {
+    sessions.admit(client(connection), "alice", credentials(), LetInBy::Local(hash()), now)
+}
+
+fn may(sessions: &Sessions, connection: Connection, access: Access, now: Instant) -> bool {
+    sessions.has_local_rights(client(connection), "alice", &hash(), access, now)
+}
+
+#[test]
+fn a_round_recognises_each_session_once_and_no_stranger() {
+    let (sessions, now) = (sessions(), Instant::now());
+    admit(&sessions, 1, now);
+    let other_password = Fingerprinter::with_key(&[1; 16]).fields(Domain::Credentials, [b"guess"]);
+    assert!(!sessions.recheck(client(1), "alice", other_password, 1, true));
+    assert!(!sessions.recheck(client(2), "alice", credentials(), 1, true));
+    assert!(sessions.recheck(client(1), "alice", credentials(), 1, true));
+    assert!(!sessions.recheck(client(1), "alice", credentials(), 1, true));
+    assert!(sessions.recheck(client(1), "alice", credentials(), 2, true));
+}
+
+#[test]
+fn a_session_that_sleeps_is_rechecked_but_not_connected() {
+    let (sessions, now) = (sessions(), Instant::now());
+    admit(&sessions, 1, now);
+    assert!(sessions.is_connected(client(1), "alice"));
+    sessions.close(client(1), "alice", SessionStays::Unknown, now);
+    assert!(!sessions.is_connected(client(1), "alice"));
+    assert!(!sessions.recheck(client(1), "alice", credentials(), 1, false), "the round is over");
+    assert!(sessions.recheck(client(1), "alice", credentials(), 1, true));
+}
+
+#[test]
+fn rights_belong_to_the_connection_that_was_let_in() {
+    let (sessions, now) = (sessions(), Instant::now());
+    admit(&sessions, 1, now);
+    assert!(may(&sessions, 1, Access::Subscribe, now));
+    assert!(!may(&sessions, 2, Access::Subscribe, now));
+    assert!(!sessions.has_local_rights(client(1), "bob", &hash(), Access::Subscribe, now));
+}
+
+#[test]
+fn who_was_let_in_by_the_api_or_another_hash_has_no_local_rights() {
+    let (sessions, now) = (sessions(), Instant::now());
+    sessions.admit(client(1), "alice", credentials(), LetInBy::Api, now);
+    assert!(!may(&sessions, 1, Access::Write, now));
+    assert!(!sessions.is_let_in_by(client(1), "alice", credentials(), &hash()));
+    admit(&sessions, 1, now);
+    assert!(sessions.is_let_in_by(client(1), "alice", credentials(), &hash()), "the same hash, read again");
+    let other = hash_with_salt("dGxhc3RsYXN0bGFz");
+    assert!(!sessions.has_local_rights(client(1), "alice", &other, Access::Write, now));
+}
+
+#[test]
+fn a_refused_login_under_the_same_id_takes_nothing_away() {
+    let (sessions, now) = (sessions(), Instant::now());
+    admit(&sessions, 1, now);
+    sessions.close(client(2), "alice", SessionStays::No, now);
+    assert!(may(&sessions, 1, Access::Write, now));
+}
+
+#[test]
+fn a_closed_connection_may_still_write_its_will_and_be_read_for() {
+    let (sessions, now) = (sessions(), Instant::now());
+    admit(&sessions, 1, now);
+    sessions.close(client(1), "alice", SessionStays::Unknown, now);
+    assert!(may(&sessions, 1, Access::Read, now));
+    assert!(may(&sessions, 1, Access::Write, now));
+    sessions.new_turn();
+    assert!(may(&sessions, 1, Access::Read, now));
+    assert!(!may(&sessions, 1, Access::Write, now));
+}
+
+#[test]
+fn a_session_that_ended_for_good_is_forgotten_with_the_turn() {
+    let (sessions, now) = (sessions(), Instant::now());
+    admit(&sessions, 1, now);
+    sessions.close(client(1), "alice", SessionStays::No, now);
+    assert!(may(&sessions, 1, Access::Write, now));
+    sessions.new_turn();
+    assert!(!sessions.has(client(1), "alice"));
+    // Unless the client has come back meanwhile.
+    admit(&sessions, 2, now);
+    sessions.close(client(2), "alice", SessionStays::No, now);
+    admit(&sessions, 3, now);
+    sessions.new_turn();
+    assert!(sessions.is_connected(client(3), "alice"));
+}
+
+#[test]
+fn somebody_with_the_number_of_a_closed_connection_is_a_stranger() {
+    let (sessions, now) = (sessions(), Instant::now());
+    let closed = || {
+        admit(&sessions, 1, now);
+        sessions.close(client(1), "alice", SessionStays::Yes, now);
+    };
+    closed();
+    assert!(!may(&sessions, 1, Access::Subscribe, now));
+    assert!(!may(&sessions, 1, Access::Read, now), "whoever subscribes is somebody else");
+    // Also where the broker never ticks.
+    closed();
+    assert!(!may(&sessions, 1, Access::Write, now + WILL_WITHIN));
+    // From another address.
+    closed();
+    let elsewhere = Client { address: Some("127.0.0.2"), ..client(1) };
+    assert!(!sessions.has_local_rights(elsewhere, "alice", &hash(), Access::Read, now));
+}
+
+#[test]
+fn where_the_broker_tells_of_connections_a_will_may_be_held_back() {
+    let now = Instant::now();
+    let sessions = Sessions::new(Fingerprinter::with_key(&[1; 16]), true);
+    admit(&sessions, 1, now);
+    sessions.close(client(1), "alice", SessionStays::Yes, now);
+    let later = now + Duration::from_secs(3600);
+    sessions.new_turn();
+    assert!(may(&sessions, 1, Access::Write, later));
+    sessions.opened(client(1), "alice");
+    assert!(!may(&sessions, 1, Access::Write, later));
+    assert!(!may(&sessions, 1, Access::Read, later));
+}
+
+#[test]
+fn an_admission_that_came_to_nothing_changes_nothing() {
+    let (sessions, now) = (sessions(), Instant::now());
+    let before = admit(&sessions, 1, now);
+    assert!(before.is_none());
+    let before = admit(&sessions, 2, now);
+    sessions.withdraw(client(2), "alice", before, |_| true);
+    assert!(sessions.is_connected(client(1), "alice"));
+    assert!(!may(&sessions, 2, Access::Write, now));
+    // Nor does it bring back a connection that is gone.
+    let before = admit(&sessions, 2, now);
+    sessions.withdraw(client(2), "alice", before, |_| false);
+    assert!(!sessions.has(client(1), "alice"));
+}
+
+#[test]
+fn on_a_take_over_the_old_will_is_still_written() {
+    let (sessions, now) = (sessions(), Instant::now());
+    admit(&sessions, 1, now);
+    admit(&sessions, 2, now);
+    sessions.close(client(1), "alice", SessionStays::No, now);
+    assert!(may(&sessions, 1, Access::Write, now));
+    assert!(may(&sessions, 2, Access::Write, now));
+}
+
+#[test]
+fn sessions_that_sleep_push_out_neither_connected_ones_nor_those_of_local_users() {
+    let (sessions, now) = (sessions(), Instant::now());
+    {
+        let mut tables = sessions.tables.lock();
+        let three = NonZeroUsize::new(3).unwrap();
+        tables.connected.resize(three);
+        tables.asleep.resize(three);
+        tables.local_asleep.resize(three);
+    }
+    let named = |id: &'static str, connection| Client { id, ..client(connection) };
+    sessions.admit(named("idle", 1), "alice", credentials(), LetInBy::Local(hash()), now);
+    sessions.admit(named("sleeper", 2), "alice", credentials(), LetInBy::Local(hash()), now);
+    sessions.close(named("sleeper", 2), "alice", SessionStays::Yes, now);
+    for (n, id) in ["a", "b", "c", "d", "e", "f"].into_iter().enumerate() {
+        sessions.admit(named(id, 10 + n), "mallory", credentials(), LetInBy::Api, now);
+        sessions.close(named(id, 10 + n), "mallory", SessionStays::Yes, now);
+    }
+    assert!(sessions.is_connected(named("idle", 1), "alice"));
+    assert!(sessions.is_known(named("sleeper", 2), "alice"));
+}
