@@ -36,6 +36,8 @@ pub enum Domain {
     AccountName,
     /// A client id under attack: network, client id.
     ClientId,
+    /// Clients without an id, which have none in common: network, username.
+    NoClientId,
     /// A message on its way to its readers: topic.
     Message,
 }

@@ -157,12 +157,9 @@ impl Gate for SettingsGate<'_> {
     /// The address may be a proxy's here, so a guess also goes by the strictest count there is for the name.
     fn asks_login(&self, peer: Option<IpAddr>, username: &str, credentials: Fingerprint) -> bool {
         let address = peer.map(|peer| peer.to_string());
-        let attempt = Try { address: address.as_deref(), username, credentials };
+        let attempt = Try { address: address.as_deref(), username, client_id: "", credentials };
         let (throttle, limits) = (&self.api.throttle, &self.settings.config.throttle);
-        self.settings.users.get(username).is_none()
-            && !throttle.holds_name(&attempt, limits, self.now)
-            && throttle.pause(&attempt, limits, self.now).is_zero()
-            && throttle.takes_one_ahead(&attempt, limits, self.now)
+        self.settings.users.get(username).is_none() && throttle.admit_ahead(&attempt, limits, self.now)
     }
 
     fn asks_topics(&self, username: &str, client_id: &str) -> bool {

@@ -1,13 +1,19 @@
 //! At the tick: those who waited beside the broker's loop are let in or refused, and those whose rights ended leave.
 
+use super::api::no_answer;
 use super::decision::{By, Decision};
 use super::delayed::{Parked, Ticket};
 use super::event::Event;
 use super::login::{Attempt, Logins};
+use super::throttle::{Admission, Group};
 use super::{Ruling, Task};
 use crate::broker::BrokerThread;
 use crate::log::Level;
+use crate::question::NoAnswer;
 use crate::util::panics;
+
+/// Clients that one task has looked at: those that are refused unseen come by the hundred.
+const TURNS: usize = 128;
 
 impl Logins {
     /// Runs what other threads have left for the broker's. It calls the broker, which may call back, so nothing is held
@@ -34,6 +40,7 @@ impl Logins {
                 };
                 self.complete(ticket, decision, thread, event);
             }
+            Task::NextTurn(group) => self.next_turns(group, thread, event),
             Task::Revoke(session, status) => self.recheck.revoke(thread, &session, status),
         }
     }
@@ -41,11 +48,17 @@ impl Logins {
     /// Lets a parked client in or refuses it, if it is still the one that is parked and waits for nothing
     /// else.
     fn complete(&self, ticket: Ticket, decision: Decision, thread: &BrokerThread, event: &Event<'_>) {
-        let Some(parked) = self.delayed.answered(ticket) else { return };
+        let Some((parked, is_newest)) = self.delayed.answered(ticket) else { return };
         if !parked.may_enter {
-            let attempt = Attempt::of(&parked);
+            let attempt = Attempt::of(&parked, None);
             let decision = self.api.or_stale(parked.credentials, decision, event.now);
-            self.record_outcome(&attempt, &decision, event);
+            // Also of a client that has gone: its guess was right or wrong all the same.
+            if let Some(open) = parked.open {
+                self.close(open, &decision, event);
+            }
+            if !is_newest {
+                return;
+            }
             if decision.ruling != Ruling::Allow {
                 self.refuse(ticket, &attempt, decision, thread, event);
                 return;
@@ -56,11 +69,45 @@ impl Logins {
                 return;
             }
         }
-        self.let_in(ticket, &parked, thread, event);
+        if is_newest {
+            self.let_in(ticket, &parked, thread, event);
+        }
     }
 
-    /// Lets in who may come in and has waited long enough for its topic questions.
+    /// Looks at those who have waited for their turn in a group, as far as there is room.
+    fn next_turns(&self, group: Group, thread: &BrokerThread, event: &Event<'_>) {
+        for _ in 0..TURNS {
+            let Some((turn, parked)) = self.delayed.next_turn(group) else { return };
+            let attempt = Attempt::of(&parked, turn.password.as_deref());
+            let limits = &event.settings.config.throttle;
+            let decision = match self.throttle.admit(&attempt.as_try(), limits, event.now) {
+                Admission::Now(open) => self.look_at(&attempt, open, Some(turn.ticket), event),
+                Admission::WaitForTurn(other) => {
+                    self.delayed.await_turn_still(other, turn);
+                    if other == group {
+                        return;
+                    }
+                    continue;
+                }
+                Admission::Throttled(pause) => Decision::deny(By::Throttle(pause)),
+            };
+            match decision.ruling {
+                Ruling::Later => {}
+                Ruling::Allow => self.let_in(turn.ticket, &parked, thread, event),
+                _ => self.refuse(turn.ticket, &attempt, decision, thread, event),
+            }
+        }
+        self.tasks.push(Task::NextTurn(group));
+    }
+
+    /// Lets in who may come in and has waited long enough for its topic questions, and turns away who has waited for too
+    /// long for its turn.
     pub fn complete_those_who_waited(&self, thread: &BrokerThread, event: &Event<'_>) {
+        for ticket in self.delayed.take_overdue_turns(event.now) {
+            if let Some(parked) = self.delayed.get(ticket) {
+                self.refuse(ticket, &Attempt::of(&parked, None), no_answer(NoAnswer::Busy), thread, event);
+            }
+        }
         for ticket in self.delayed.take_those_who_waited(event.now) {
             if let Some(parked) = self.delayed.get(ticket) {
                 self.let_in(ticket, &parked, thread, event);
@@ -69,7 +116,7 @@ impl Logins {
     }
 
     fn let_in(&self, ticket: Ticket, parked: &Parked, thread: &BrokerThread, event: &Event<'_>) {
-        let attempt = Attempt::of(parked);
+        let attempt = Attempt::of(parked, None);
         // What decided counts no more if files were read again: the name has become that of a local user, or its hash
         // is another one.
         let decides_now = event.settings.users.get(attempt.username);

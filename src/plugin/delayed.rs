@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
+use super::throttle::{Group, Open, network};
 use crate::broker::{Client, Connection};
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::local::PasswordHash;
 use crate::util::{Held, Lock};
 
@@ -40,6 +41,8 @@ pub struct Parked {
     pub credentials: Fingerprint,
     /// The hash of a local user that its password is compared with, if it is not the API that decides.
     pub hash: Option<Arc<PasswordHash>>,
+    /// Its open try, once it has its turn and until the outcome is known.
+    pub open: Option<Open>,
     /// How many answers it waits for still.
     pub awaits: usize,
     /// It may come in, and only waits for topic questions that were asked ahead for it.
@@ -53,8 +56,15 @@ impl Parked {
     }
 }
 
-/// Clients that may be parked at once: what 64 requests of 20 ms each can serve in 30 s.
-const BOUND: usize = 100_000;
+/// What the texts of all parked clients may take, in bytes, each with [`OVERHEAD`]: some 100,000 clients with short
+/// names, which is what 64 requests of 20 ms each can serve in 30 s, or 500 with the longest ones.
+const BYTES: usize = 64 << 20;
+
+/// One network may take one part in so many of that, so that a single one that floods leaves room for the others.
+const NETWORK_SHARE: usize = 4;
+
+/// Bytes for a parked client besides its texts, here, in the question that is asked for it and in the tables of both.
+const OVERHEAD: usize = 512;
 
 /// The parked clients of one plugin.
 #[derive(Default)]
@@ -65,32 +75,120 @@ struct State {
     parked: HashMap<Ticket, Parked>,
     /// When those who only wait for topic questions come in without the answers, the next one first.
     deadlines: VecDeque<(Instant, Ticket)>,
+    /// Those who wait for their turn, by the group in which they do.
+    turns: HashMap<Group, VecDeque<Turn>, AlreadyHashed>,
+    /// When those who wait for their turn have waited for too long, the next one first.
+    turn_deadlines: VecDeque<(Instant, Ticket)>,
+    bytes: usize,
+    bytes_by_network: HashMap<String, usize>,
+}
+
+/// A client that waits for its turn to be looked at: the only one whose password is kept.
+pub struct Turn {
+    /// Its parking.
+    pub ticket: Ticket,
+    /// Its password.
+    pub password: Option<Vec<u8>>,
+}
+
+impl State {
+    fn remove(&mut self, ticket: Ticket) -> Option<Parked> {
+        let client = self.parked.remove(&ticket)?;
+        let bytes = bytes(&client);
+        self.bytes -= bytes;
+        let network = network(client.address.as_deref().unwrap_or_default());
+        if let Some(of_network) = self.bytes_by_network.get_mut(&*network) {
+            *of_network -= bytes;
+            if *of_network == 0 {
+                self.bytes_by_network.remove(&*network);
+            }
+        }
+        Some(client)
+    }
+}
+
+/// What a parked client is charged. Its names are kept here, in the table of newest tickets and in the question.
+fn bytes(client: &Parked) -> usize {
+    let address = client.address.as_ref().map_or(0, String::len);
+    OVERHEAD + 2 * client.client_id.len() + 2 * client.username.len() + 2 * address
 }
 
 impl Delayed {
     /// Parks a client, if there is room. Whoever was parked under this id before is gone, or the broker would not ask.
     pub fn park(&self, client: Parked) -> Option<Ticket> {
-        let mut state = self.0.lock();
-        if state.parked.len() >= BOUND {
+        let bytes = bytes(&client);
+        let network = network(client.address.as_deref().unwrap_or_default()).into_owned();
+        let state = &mut *self.0.lock();
+        let of_network = state.bytes_by_network.get(&network).copied().unwrap_or_default() + bytes;
+        if state.bytes + bytes > BYTES || of_network > BYTES / NETWORK_SHARE {
             return None;
         }
+        state.bytes += bytes;
+        state.bytes_by_network.insert(network, of_network);
         let ticket = Ticket(NEXT_TICKET.fetch_add(1, Ordering::Relaxed));
         newest().insert(client.client_id.clone(), ticket);
         state.parked.insert(ticket, client);
         Some(ticket)
     }
 
-    /// One of the answers that a client waits for has come: the client, once it was the last, or `None` also
-    /// if its id belongs to another parking by now. It stays parked until [`Self::end`].
-    pub fn answered(&self, ticket: Ticket) -> Option<Parked> {
-        let parked = &mut self.0.lock().parked;
-        let client = parked.get_mut(&ticket)?;
-        client.awaits = client.awaits.saturating_sub(1);
-        if newest().get(&client.client_id) != Some(&ticket) {
-            parked.remove(&ticket);
-            return None;
+    /// Has a parked client wait for its turn in a group, but no longer than until then.
+    pub fn await_turn(&self, group: Group, turn: Turn, until: Instant) {
+        let state = &mut *self.0.lock();
+        state.turn_deadlines.push_back((until, turn.ticket));
+        state.turns.entry(group).or_default().push_back(turn);
+    }
+
+    /// Has it wait on, as the next of its group.
+    pub fn await_turn_still(&self, group: Group, turn: Turn) {
+        self.0.lock().turns.entry(group).or_default().push_front(turn);
+    }
+
+    /// The next of a group who is still there and waits for its turn.
+    pub fn next_turn(&self, group: Group) -> Option<(Turn, Parked)> {
+        let state = &mut *self.0.lock();
+        while let Some(turn) = state.turns.get_mut(&group)?.pop_front() {
+            match state.parked.get(&turn.ticket) {
+                Some(client) if is_newest(client, turn.ticket) => return Some((turn, client.clone())),
+                Some(_) => drop(state.remove(turn.ticket)),
+                None => {}
+            }
         }
-        (client.awaits == 0).then(|| client.clone())
+        state.turns.remove(&group);
+        None
+    }
+
+    /// Whether anybody waits for a turn in a group.
+    pub fn has_turns(&self, group: Group) -> bool {
+        self.0.lock().turns.contains_key(&group)
+    }
+
+    /// Notes that a parked client has its turn.
+    pub fn has_turn(&self, ticket: Ticket, open: Open) {
+        if let Some(client) = self.0.lock().parked.get_mut(&ticket) {
+            client.open = Some(open);
+        }
+    }
+
+    /// Clients that have waited for their turn for too long.
+    pub fn take_overdue_turns(&self, now: Instant) -> Vec<Ticket> {
+        let state = &mut *self.0.lock();
+        let due = state.turn_deadlines.iter().take_while(|(until, _)| *until <= now).count();
+        let due: Vec<_> = state.turn_deadlines.drain(..due).map(|(_, ticket)| ticket).collect();
+        due.into_iter()
+            .filter(|ticket| state.parked.get(ticket).is_some_and(|it| it.open.is_none()))
+            .collect()
+    }
+
+    /// One of the answers that a client waits for has come: the client, once it was the last. It stays parked until
+    /// [`Self::end`], unless its id belongs to another parking by now, which the second value tells.
+    pub fn answered(&self, ticket: Ticket) -> Option<(Parked, bool)> {
+        let state = &mut *self.0.lock();
+        let client = state.parked.get_mut(&ticket)?;
+        client.awaits = client.awaits.saturating_sub(1);
+        if !is_newest(client, ticket) {
+            return state.remove(ticket).map(|client| (client, false));
+        }
+        (client.awaits == 0).then(|| (client.clone(), true))
     }
 
     /// Lets a parked client wait for more answers, now that it may come in, but no longer than until then.
@@ -112,19 +210,20 @@ impl Delayed {
 
     /// Whether somebody's time may be up soon.
     pub fn has_deadlines(&self) -> bool {
-        !self.0.lock().deadlines.is_empty()
+        let state = self.0.lock();
+        !state.deadlines.is_empty() || !state.turn_deadlines.is_empty()
     }
 
     /// A client that is parked, if its id does not belong to another parking by now.
     pub fn get(&self, ticket: Ticket) -> Option<Parked> {
         let parked = &self.0.lock().parked;
         let client = parked.get(&ticket)?;
-        (newest().get(&client.client_id) == Some(&ticket)).then(|| client.clone())
+        is_newest(client, ticket).then(|| client.clone())
     }
 
     /// Ends a parking.
     pub fn end(&self, ticket: Ticket) {
-        let ended = self.0.lock().parked.remove(&ticket);
+        let ended = self.0.lock().remove(ticket);
         if let Some(client) = ended {
             forget(&client, ticket);
         }
@@ -148,6 +247,10 @@ fn newest() -> Held<'static, HashMap<String, Ticket>> {
     NEWEST.lock()
 }
 
+fn is_newest(client: &Parked, ticket: Ticket) -> bool {
+    newest().get(&client.client_id) == Some(&ticket)
+}
+
 /// Forgets a ticket, unless its client's id belongs to another by now.
 fn forget(client: &Parked, ticket: Ticket) {
     let mut newest = newest();
@@ -169,6 +272,7 @@ mod tests {
             username: "u".to_owned(),
             starts_clean: true,
             hash: None,
+            open: None,
             awaits: 1,
             may_enter: false,
             credentials: Fingerprinter::with_key(&[0; 16]).fields(Domain::Credentials, []),
@@ -180,8 +284,8 @@ mod tests {
         let delayed = Delayed::default();
         let gone = delayed.park(client("x", 1)).unwrap();
         let newer = delayed.park(client("x", 2)).unwrap();
-        assert_eq!(delayed.answered(gone), None);
-        assert_eq!(delayed.answered(newer).map(|client| client.connection), Some(2));
+        assert!(delayed.answered(gone).is_some_and(|(_, is_newest)| !is_newest));
+        assert_eq!(delayed.answered(newer).map(|(client, _)| client.connection), Some(2));
         delayed.end(newer);
         assert_eq!(delayed.answered(newer), None);
         assert!(delayed.is_empty());
@@ -192,7 +296,7 @@ mod tests {
         let (one, other) = (Delayed::default(), Delayed::default());
         let gone = one.park(client("y", 1)).unwrap();
         let newer = other.park(client("y", 2)).unwrap();
-        assert_eq!(one.answered(gone), None);
+        assert!(one.answered(gone).is_some_and(|(_, is_newest)| !is_newest));
         assert!(one.is_empty());
         assert!(other.answered(newer).is_some());
     }
@@ -201,12 +305,12 @@ mod tests {
     fn a_client_may_wait_for_several_answers() {
         let delayed = Delayed::default();
         let ticket = delayed.park(client("w", 1)).unwrap();
-        assert!(delayed.answered(ticket).is_some_and(|client| !client.may_enter));
+        assert!(delayed.answered(ticket).is_some_and(|(client, _)| !client.may_enter));
         let now = Instant::now();
         delayed.await_more(ticket, 2, now);
         assert_eq!(delayed.take_those_who_waited(now), [ticket]);
         assert_eq!(delayed.answered(ticket), None);
-        assert!(delayed.answered(ticket).is_some_and(|client| client.may_enter));
+        assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.may_enter));
     }
 
     #[test]

@@ -5,21 +5,21 @@ use std::time::Instant;
 
 use once_cell::sync::OnceCell;
 
-use super::api::Api;
+use super::api::{Api, no_answer};
 use super::decision::{By, Decision, LoggedClient, Ruling};
-use super::delayed::{Delayed, Parked, Ticket};
+use super::delayed::{Delayed, Parked, Ticket, Turn};
 use super::event::{Event, Login};
 use super::hasher::{Check, Hasher};
 use super::recheck::Recheck;
 use super::sessions::{LetInBy, Session, Sessions};
-use super::throttle::{Throttle, Try};
+use super::throttle::{Admission, Group, Open, Outcome, Throttle, Try};
 use super::{Task, Tasks};
 use crate::ask::{Priority, Waiter};
 use crate::broker::{Broker, Client};
 use crate::fingerprint::{Fingerprint, Fingerprinter};
 use crate::local::PasswordHash;
 use crate::log::Log;
-use crate::question::{NoAnswer, Question};
+use crate::question::{NoAnswer, Question, Verdict};
 
 /// A login that has a username, and so can be decided here.
 pub struct Attempt<'a> {
@@ -34,20 +34,30 @@ pub struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    /// The login of a parked client. Nobody keeps its password.
-    pub fn of(parked: &'a Parked) -> Self {
+    /// The login of a parked client, with its password if that was kept: only while it waits for its turn.
+    pub fn of(parked: &'a Parked, password: Option<&'a [u8]>) -> Self {
         Self {
             client: parked.client(),
             username: &parked.username,
-            password: None,
+            password,
             starts_clean: parked.starts_clean,
             hash: parked.hash.clone(),
             credentials: parked.credentials,
         }
     }
 
-    fn as_try(&self) -> Try<'_> {
-        Try { address: self.client.address, username: self.username, credentials: self.credentials }
+    /// Its password, if that can be written in JSON; none is an empty one.
+    fn password_as_text(&self) -> Option<&str> {
+        std::str::from_utf8(self.password.unwrap_or_default()).ok()
+    }
+
+    fn question(&self) -> Option<Question<'_>> {
+        Some(Question::Connect { username: self.username, password: self.password_as_text()? })
+    }
+
+    pub fn as_try(&self) -> Try<'_> {
+        let Self { client, username, credentials, .. } = *self;
+        Try { address: client.address, username, client_id: client.id, credentials }
     }
 }
 
@@ -94,76 +104,141 @@ impl Logins {
 
     /// The README's list, in the README's order.
     fn decide(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Decision {
-        if let Some(decision) = self.local(attempt, event) {
-            return decision;
-        }
-        if event.settings.config.auth_urls.is_empty() {
-            return Decision::defer(By::NotOurs);
-        }
-        let Ok(password) = std::str::from_utf8(attempt.password.unwrap_or_default()) else {
-            return Decision::deny(By::PasswordIsNoText);
-        };
-        let question = Question::Connect { username: attempt.username, password };
-        self.remembered(attempt, &question, event)
-            .or_else(|| self.throttled(attempt, event))
-            .unwrap_or_else(|| self.ask(attempt, &question, event))
-    }
-
-    /// Local users are decided here and now, or by the thread for slow hashes.
-    fn local(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Decision> {
-        let hash = attempt.hash.as_ref()?;
-        if let Some(throttled) = self.throttled(attempt, event) {
-            return Some(throttled);
-        }
         // Not even the hash of an empty password lets somebody in who sends none: no broker does.
-        let Some(password) = attempt.password else { return Some(Decision::deny(By::LocalPassword)) };
-        if hash.is_slow() && self.may_park(event) {
-            return Some(self.park_for_hash(attempt, hash, password));
+        if attempt.hash.is_none() {
+            if event.settings.config.auth_urls.is_empty() {
+                return Decision::defer(By::NotOurs);
+            }
+            if attempt.password_as_text().is_none() {
+                return Decision::deny(By::PasswordIsNoText);
+            }
+            if let Some(decision) = self.remembered(attempt, event) {
+                return decision;
+            }
         }
-        let decision = match hash.verify(password) {
-            true => Decision::allow(By::LocalPassword),
-            false => Decision::deny(By::LocalPassword),
-        };
-        self.record_outcome(attempt, &decision, event);
-        Some(decision)
+        let limits = &event.settings.config.throttle;
+        match self.throttle.admit(&attempt.as_try(), limits, event.now) {
+            Admission::Now(open) => self.look_at(attempt, open, None, event),
+            Admission::WaitForTurn(group) => self.park_for_turn(attempt, group, event),
+            Admission::Throttled(pause) => Decision::deny(By::Throttle(pause)),
+        }
     }
 
-    /// What the API has said before.
-    fn remembered(
-        &self,
-        attempt: &Attempt<'_>,
-        question: &Question<'_>,
-        event: &Event<'_>,
-    ) -> Option<Decision> {
-        let hit = self.api.remembered(attempt.credentials, question, event.now)?;
+    /// What the API has said before. What it was asked ahead is as good as having asked now, and so only where asking
+    /// now would be right.
+    fn remembered(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Decision> {
+        let question = attempt.question()?;
+        let hit = self.api.remembered(attempt.credentials, &question, event.now)?;
         let decision = Decision::by_memory(&hit);
         if hit.is_first_use {
-            // As good as having asked now, and so only where asking now would be right.
-            if let Some(throttled) = self.throttled(attempt, event) {
-                return Some(throttled);
+            match self.throttle.admit(&attempt.as_try(), &event.settings.config.throttle, event.now) {
+                Admission::Now(open) => self.close(open, &decision, event),
+                Admission::WaitForTurn(_) => return Some(BUSY),
+                Admission::Throttled(pause) => return Some(Decision::deny(By::Throttle(pause))),
             }
-            self.record_outcome(attempt, &decision, event);
         }
         Some(if decision.is_allow() { self.warm_up(attempt, decision, event) } else { decision })
     }
 
-    /// Those who have tried wrong passwords wait.
-    fn throttled(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Decision> {
-        let pause = self.throttle.pause(&attempt.as_try(), &event.settings.config.throttle, event.now);
-        (!pause.is_zero()).then(|| Decision::deny(By::Throttle(pause)))
+    /// Compares a password with the hash of a local user, or has the API asked. A client that is `parked` already goes
+    /// on waiting for the outcome; another is parked if it takes long.
+    pub fn look_at(
+        &self,
+        attempt: &Attempt<'_>,
+        open: Open,
+        parked: Option<Ticket>,
+        event: &Event<'_>,
+    ) -> Decision {
+        let decision = match &attempt.hash {
+            Some(hash) => self.compare(attempt, hash, open, parked, event),
+            None => self.ask(attempt, open, parked, event),
+        };
+        if decision.ruling != Ruling::Later {
+            self.close(open, &decision, event);
+        }
+        decision
+    }
+
+    /// Local users are decided here and now, or by the thread for slow hashes.
+    fn compare(
+        &self,
+        attempt: &Attempt<'_>,
+        hash: &Arc<PasswordHash>,
+        open: Open,
+        parked: Option<Ticket>,
+        event: &Event<'_>,
+    ) -> Decision {
+        // Not even the hash of an empty password lets somebody in who sends none: no broker does.
+        let Some(password) = attempt.password else { return Decision::deny(By::LocalPassword) };
+        if !(hash.is_slow() && self.may_park(event)) {
+            let matches = if hash.verify(password) { Verdict::Allow } else { Verdict::Deny };
+            return Decision::of(matches, By::LocalPassword);
+        }
+        let hasher = match self.hasher.get_or_try_init(|| Hasher::start(&*self.broker, &self.tasks)) {
+            Ok(hasher) => hasher,
+            Err(error) => return no_answer(NoAnswer::NotAsked(error.to_string())),
+        };
+        let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return BUSY };
+        self.delayed.has_turn(ticket, open);
+        let check = Check { ticket, hash: Arc::clone(hash), password: password.to_owned() };
+        if !hasher.check(check) {
+            self.delayed.end(ticket);
+            return BUSY;
+        }
+        PARKED
     }
 
     /// The API decides: the client waits for it beside the broker's loop, or the broker does.
-    fn ask(&self, attempt: &Attempt<'_>, question: &Question<'_>, event: &Event<'_>) -> Decision {
-        if self.may_park(event) {
-            return self.park_for_answer(attempt, question, event);
+    fn ask(&self, attempt: &Attempt<'_>, open: Open, parked: Option<Ticket>, event: &Event<'_>) -> Decision {
+        let Some(question) = attempt.question() else { return Decision::deny(By::PasswordIsNoText) };
+        let key = attempt.credentials;
+        if !self.may_park(event) {
+            let decision = self.api.wait_for(key, &question, event);
+            if decision.is_allow() {
+                self.prefetch(attempt, None, event);
+            }
+            return decision;
         }
-        let decision = self.api.wait_for(attempt.credentials, question, event);
-        self.record_outcome(attempt, &decision, &event.at(Instant::now()));
-        if decision.is_allow() {
-            self.prefetch(attempt, None, event);
+        if self.api.asker.is_open(question.kind(), event.now) {
+            return self.api.or_stale(key, no_answer(NoAnswer::Open), event.now);
         }
-        decision
+        let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return BUSY };
+        self.delayed.has_turn(ticket, open);
+        if let Err(reason) = self.api.asker.ask(key, &question, Priority::Login, Some(self.waiter(ticket))) {
+            self.delayed.end(ticket);
+            return self.api.or_stale(key, no_answer(reason), event.now);
+        }
+        if let Some(thread) = event.broker_thread() {
+            let (config, gate) = (&event.settings.config, self.api.gate(event));
+            self.api.prefetch.peek_at_logins(thread, config, &gate, Instant::now());
+        }
+        PARKED
+    }
+
+    /// Too many others with the same name or client id, from the same place, are being looked at: this one is when one
+    /// of them is known to be right or wrong.
+    fn park_for_turn(&self, attempt: &Attempt<'_>, group: Group, event: &Event<'_>) -> Decision {
+        if !self.may_park(event) {
+            return BUSY;
+        }
+        let Some(ticket) = self.park(attempt) else { return BUSY };
+        let turn = Turn { ticket, password: attempt.password.map(<[u8]>::to_owned) };
+        self.delayed.await_turn(group, turn, event.now + event.settings.config.max_wait);
+        PARKED
+    }
+
+    /// Notes how an open try ended, so that the next one has its turn.
+    pub fn close(&self, open: Open, decision: &Decision, event: &Event<'_>) {
+        let outcome = match decision.ruling {
+            Ruling::Allow => Outcome::LetIn,
+            Ruling::Deny if decision.by.is_about_the_password() => Outcome::Refused,
+            _ => Outcome::Unknown,
+        };
+        for group in self.throttle.close(open, outcome, &event.settings.config.throttle, event.now) {
+            if self.delayed.has_turns(group) {
+                self.tasks.push(Task::NextTurn(group));
+            }
+        }
     }
 
     /// Has the topic questions asked that a client is expected to raise. If it can wait beside the broker's
@@ -201,53 +276,10 @@ impl Logins {
         Waiter::in_time(move |answer| tasks.push(Task::Answered(ticket, answer.clone())))
     }
 
-    /// Keeps count of right and wrong passwords.
-    pub fn record_outcome(&self, attempt: &Attempt<'_>, decision: &Decision, event: &Event<'_>) {
-        match decision.ruling {
-            Ruling::Allow => self.throttle.let_in(&attempt.as_try(), event.now),
-            Ruling::Deny if decision.by.is_about_the_password() => {
-                self.throttle.refused(&attempt.as_try(), &event.settings.config.throttle, event.now);
-            }
-            _ => {}
-        }
-    }
-
     /// Whether a client can wait beside the broker's loop. Not so for requests to the broker's HTTP
     /// listener, which come on a thread of their own.
     fn may_park(&self, event: &Event<'_>) -> bool {
         self.delays && event.broker_thread().is_some()
-    }
-
-    fn park_for_answer(&self, attempt: &Attempt<'_>, question: &Question<'_>, event: &Event<'_>) -> Decision {
-        let key = attempt.credentials;
-        let no_answer = |reason| self.api.or_stale(key, Decision::deny(By::NoAnswer(reason)), event.now);
-        if self.api.asker.is_open(question.kind(), event.now) {
-            return no_answer(NoAnswer::Open);
-        }
-        let Some(ticket) = self.park(attempt) else { return BUSY };
-        if let Err(reason) = self.api.asker.ask(key, question, Priority::Login, Some(self.waiter(ticket))) {
-            self.delayed.end(ticket);
-            return no_answer(reason);
-        }
-        if let Some(thread) = event.broker_thread() {
-            let (config, gate) = (&event.settings.config, self.api.gate(event));
-            self.api.prefetch.peek_at_logins(thread, config, &gate, Instant::now());
-        }
-        PARKED
-    }
-
-    fn park_for_hash(&self, attempt: &Attempt<'_>, hash: &Arc<PasswordHash>, password: &[u8]) -> Decision {
-        let hasher = match self.hasher.get_or_try_init(|| Hasher::start(&*self.broker, &self.tasks)) {
-            Ok(hasher) => hasher,
-            Err(error) => return Decision::deny(By::NoAnswer(NoAnswer::NotAsked(error.to_string()))),
-        };
-        let Some(ticket) = self.park(attempt) else { return BUSY };
-        let check = Check { ticket, hash: Arc::clone(hash), password: password.to_owned() };
-        if !hasher.check(check) {
-            self.delayed.end(ticket);
-            return BUSY;
-        }
-        PARKED
     }
 
     /// Parks a client, or says that there is no room.
@@ -266,6 +298,7 @@ impl Logins {
             starts_clean: attempt.starts_clean,
             credentials: attempt.credentials,
             hash: attempt.hash.clone(),
+            open: None,
             awaits: 1,
             may_enter: false,
         })

@@ -39,7 +39,7 @@ pub use sessions::SessionStays;
 use sessions::{SessionName, Sessions};
 pub use settings::StartError;
 use settings::{Current, Mode, Settings};
-use throttle::Throttle;
+use throttle::{Group, Throttle};
 use topic_check::Topics;
 
 /// What other threads leave for the broker's.
@@ -49,6 +49,8 @@ enum Task {
     Answered(Ticket, Answer),
     /// A parked client's password has been compared with a local hash.
     PasswordChecked(Ticket, bool),
+    /// There is room in a group whose clients wait for their turn.
+    NextTurn(Group),
     /// The API was asked again about a connected client and refused it, with this status.
     Revoke(SessionName, u16),
 }
