@@ -64,7 +64,7 @@ fuzz: ## fuzz what reads other people's bytes, 20 s each (SECONDS=600 TARGETS='t
 	@scripts/fuzz.sh $(or $(SECONDS),20) $(TARGETS)
 
 .PHONY: memcheck
-memcheck: ## run the main tests with the brokers under valgrind (ARGS='delayed sweeps': these)
+memcheck: ## run the main tests with the brokers under valgrind (ARGS='delayed rechecks': these)
 	@scripts/sanitize.sh memcheck $(ARGS)
 
 .PHONY: asan

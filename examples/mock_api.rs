@@ -19,7 +19,7 @@ use std::{env, fs, thread};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-#[path = "../tests/support/mock_api.rs"]
+#[path = "../tests/support/mock_api/mod.rs"]
 mod mock_api;
 
 use mock_api::{MockApi, Reply, Request, Rules};

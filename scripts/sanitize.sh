@@ -15,7 +15,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 scenarios=(authenticates authorises caches config_files delayed fails_closed fans_out
-    http_api local_users looks_ahead malformed prefetches shuts_down sweeps tls)
+    http_api local_users looks_ahead malformed prefetches rechecks shuts_down tls)
 
 say() { printf 'sanitize: %s\n' "$*"; }
 die() { printf 'sanitize: error: %s\n' "$*" >&2; exit 1; }

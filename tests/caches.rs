@@ -8,15 +8,9 @@ use std::time::{Duration, Instant};
 
 mod support;
 use support::{
-    A_WHILE, Broker, Client, Connect, MockApi, PATIENCE, Reply, api, broker_asking, eventually,
-    on_every_broker, reason,
+    Broker, Client, Connect, PATIENCE, Reply, api, broker_asking, eventually, friendly_api, on_every_broker,
+    reason,
 };
-
-fn friendly_api() -> MockApi {
-    let api = api("");
-    api.answer(Reply::status(200));
-    api
-}
 
 fn alice(broker: &Broker) -> Client {
     Connect::v5("a").login("alice", "secret").accepted(broker.port())
@@ -235,7 +229,7 @@ fn a_busy_client_never_waits_for_its_verdict_to_be_renewed() {
         let (watched, noticed) = (Arc::clone(&published), Arc::clone(&had_to_wait));
         api.answer_with(move |_| {
             let before = watched.load(Ordering::SeqCst);
-            let got_on = eventually(A_WHILE * 10, || watched.load(Ordering::SeqCst) > before + 1);
+            let got_on = eventually(Duration::from_secs(3), || watched.load(Ordering::SeqCst) > before + 1);
             noticed.fetch_or(!got_on, Ordering::SeqCst);
             Reply::status(403)
         });

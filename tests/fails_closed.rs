@@ -1,16 +1,14 @@
 //! An API that is slow, wrong or gone lets nobody in, and costs the broker no more than was agreed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockAddr, Socket, Type};
-
 mod support;
+use support::servers::DeafListener;
 use support::{
     Broker, Client, Connect, MockApi, PATIENCE, Reply, Setup, Version, api, broker_asking, eventually,
-    free_port, on_every_broker, reason,
+    on_every_broker, reason, timed,
 };
 
 /// Everybody would be allowed everything, if only the API could say so.
@@ -28,13 +26,6 @@ fn broker_with_limit(version: Version, api: &MockApi) -> Setup {
 
 fn log_in(broker: &Broker, username: &str) -> Client {
     Connect::v5(format!("client-{username}")).login(username, "secret").accepted(broker.port())
-}
-
-/// Runs `action` and says how long it took.
-fn timed<T>(action: impl FnOnce() -> T) -> (T, Duration) {
-    let start = Instant::now();
-    let result = action();
-    (result, start.elapsed())
 }
 
 /// With this fault nobody gets in, nothing gets through, nobody is lost, nobody waits too long, and all is
@@ -217,40 +208,14 @@ fn a_name_without_an_address_is_no_answer() {
 #[test]
 fn an_api_that_does_not_take_the_connection_is_no_answer() {
     on_every_broker(|version| {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let _deaf = DeafListener::open(address);
+        let deaf = DeafListener::open();
         let broker = Broker::with(version)
-            .option("auth_url", format!("http://{address}/auth"))
+            .option("auth_url", format!("http://{}/auth", deaf.address))
             .option("timeout", "1s")
             .start();
         let (_, waited) = timed(|| Connect::v3("client").login("alice", "secret").refused(broker.port()));
         assert!(waited < LONGEST, "{waited:?}");
     });
-}
-
-/// A listener that never accepts and whose queue is full, so that the system drops what knocks.
-struct DeafListener {
-    _listener: Socket,
-    _queued: Vec<Socket>,
-}
-
-impl DeafListener {
-    fn open(address: SocketAddr) -> Self {
-        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        listener.set_reuse_address(true).unwrap();
-        listener.bind(&SockAddr::from(address)).unwrap();
-        listener.listen(0).unwrap();
-        let queued = (0..4).map(|_| {
-            let knocking = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-            knocking.set_nonblocking(true).unwrap();
-            let _ = knocking.connect(&SockAddr::from(address)); // in progress, for ever
-            knocking
-        });
-        let queued = queued.collect();
-        let refused = TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_err();
-        assert!(refused, "the listener still takes connections");
-        Self { _listener: listener, _queued: queued }
-    }
 }
 
 /// In some plugins the failed check of one subscriber ended the delivery to all that came behind it.

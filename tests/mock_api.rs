@@ -103,6 +103,7 @@ fn faults_are_as_ordered() {
     let impatient_answer = |reply: Reply| {
         api.answer(reply);
         let mut connection = connect(&api);
+        // Nothing comes behind an answer that never comes.
         connection.set_read_timeout(Some(A_WHILE)).unwrap();
         send(&mut connection, "/auth", "{}");
         read_answer(&mut connection)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 mod support;
 use support::{
-    A_WHILE, Broker, Client, Connect, MockApi, PATIENCE, Reply, Will, api, broker_asking, eventually,
+    A_WHILE, Broker, Client, Connect, PATIENCE, Reply, Will, broker_asking, eventually, friendly_api,
     on_every_broker,
 };
 
@@ -31,16 +31,10 @@ fn login(number: usize) -> Connect {
     Connect::v3(format!("client-{number}")).login(format!("user-{number}"), "secret")
 }
 
-fn open_api() -> MockApi {
-    let api = api("");
-    api.answer(Reply::status(200));
-    api
-}
-
 #[test]
 fn without_having_been_asked_anything() {
     on_every_broker(|version| {
-        let api = open_api();
+        let api = friendly_api();
         assert_stops(&mut broker_asking(version, &api).start());
         assert_eq!(api.connections(), 0, "nothing is sent before there is something to ask");
     });
@@ -49,7 +43,7 @@ fn without_having_been_asked_anything() {
 #[test]
 fn with_clients_connected() {
     on_every_broker(|version| {
-        let api = open_api();
+        let api = friendly_api();
         let mut broker = broker_asking(version, &api).start();
         let mut clients: Vec<_> = (0..20).map(|number| log_in(&broker, number)).collect();
         for client in &mut clients {
@@ -64,7 +58,7 @@ fn with_clients_connected() {
 #[test]
 fn with_logins_in_flight() {
     on_every_broker(|version| {
-        let api = open_api();
+        let api = friendly_api();
         let mut broker = broker_asking(version, &api).option("timeout", TIMEOUT).start();
         log_in(&broker, 0);
         api.answer(Reply::Hang);
@@ -78,7 +72,7 @@ fn with_logins_in_flight() {
 #[test]
 fn with_a_topic_check_in_flight() {
     on_every_broker(|version| {
-        let api = open_api();
+        let api = friendly_api();
         let mut broker = broker_asking(version, &api).option("timeout", TIMEOUT).start();
         let mut client = log_in(&broker, 0);
         api.answer(Reply::Hang);
@@ -92,7 +86,7 @@ fn with_a_topic_check_in_flight() {
 #[test]
 fn with_wills_to_send_and_nobody_to_ask() {
     on_every_broker(|version| {
-        let api = open_api();
+        let api = friendly_api();
         let mut broker = broker_asking(version, &api).option("timeout", TIMEOUT).start();
         let will = |number: usize| Will {
             topic: format!("wills/{number}").into_bytes(),
@@ -112,7 +106,7 @@ fn with_wills_to_send_and_nobody_to_ask() {
 #[test]
 fn with_the_api_gone() {
     on_every_broker(|version| {
-        let api = open_api();
+        let api = friendly_api();
         let mut broker = broker_asking(version, &api).option("timeout", TIMEOUT).start();
         let _client = log_in(&broker, 0);
         api.stop();
@@ -131,6 +125,7 @@ fn while_a_name_is_looked_up() {
             .option("timeout", TIMEOUT)
             .start();
         let _waiting = login(0).send(broker.port());
+        // Nothing shows that a name is being looked up.
         thread::sleep(A_WHILE);
         assert_stops(&mut broker);
     });
@@ -139,7 +134,7 @@ fn while_a_name_is_looked_up() {
 #[test]
 fn every_instance_of_the_plugin() {
     on_every_broker(|version| {
-        let api = open_api();
+        let api = friendly_api();
         let plugin = support::broker::plugin_line(&support::broker::plugin());
         let auth_url = format!("plugin_opt_auth_url {}", api.auth_url());
         let mut broker = broker_asking(version, &api)
@@ -157,7 +152,7 @@ fn every_instance_of_the_plugin() {
 #[test]
 fn threads_and_files_do_not_grow_with_use() {
     on_every_broker(|version| {
-        let api = open_api();
+        let api = friendly_api();
         let broker =
             broker_asking(version, &api).option("timeout", "300ms").option("auth_cache_ttl", 0).start();
         drop(log_in(&broker, 0));

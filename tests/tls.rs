@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 
 mod support;
 use support::tls::{Authority, Identity, TlsFront, Validity, self_signed, self_signed_authority};
-use support::{Broker, Connect, MockApi, PATIENCE, Reply, Setup, Version, api, on_every_broker, reason};
+use support::{
+    Broker, Connect, MockApi, PATIENCE, Setup, Version, api, friendly_api, on_every_broker, reason,
+};
 
 /// The authority that the operator trusts, and one that nobody does.
 static OURS: LazyLock<Authority> = LazyLock::new(|| Authority::new("Our authority"));
@@ -15,12 +17,6 @@ const ADDRESS: &str = "IP:127.0.0.1";
 
 fn good_certificate() -> Identity {
     OURS.issue(ADDRESS, &Validity::NOW)
-}
-
-fn friendly_api() -> MockApi {
-    let api = api("");
-    api.answer(Reply::status(200));
-    api
 }
 
 /// A broker that asks about everything behind this port, and trusts our authority.

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{PATIENCE, eventually, free_port};
+use super::{PATIENCE, eventually, free_port, side_by_side};
 
 /// A broker that the plugin promises to work with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     V2_0_11,
     V2_0_21,
@@ -41,6 +41,12 @@ impl Version {
     }
 }
 
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mosquitto {self}")
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -53,17 +59,7 @@ impl fmt::Display for Version {
 
 /// Runs one test against every broker, side by side; a failure names the broker.
 pub fn on_every_broker(test: impl Fn(Version) + Sync) {
-    let test = &test;
-    let failed: Vec<String> = thread::scope(|scope| {
-        let runs = Version::ALL.map(|version| {
-            let thread = thread::Builder::new().name(format!("broker {version}"));
-            (version, thread.spawn_scoped(scope, move || test(version)).unwrap())
-        });
-        let failures =
-            runs.into_iter().filter_map(|(version, run)| run.join().err().map(|_| version.to_string()));
-        failures.collect()
-    });
-    assert!(failed.is_empty(), "failed on: {}", failed.join(", "));
+    side_by_side(Version::ALL, test);
 }
 
 /// The plugin under test: `MHA_PLUGIN`, or what Cargo built beside the running test.

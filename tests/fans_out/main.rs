@@ -1,0 +1,116 @@
+//! A message to many subscribers: the plugin knows who listens, and asks about all of them at once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+mod floods;
+mod forgetting;
+mod listening;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use support::{
+    Broker, Client, Connect, MockApi, PASSWORD, PATIENCE, Reply, Request, Setup, Version, api, broker_asking,
+    eventually, fence,
+};
+
+const LISTENERS: usize = 20;
+
+/// Doubt about a listener grows once a second at most, counted from a little after the question that was in vain.
+const UNTIL_THE_NEXT_DOUBT: Duration = Duration::from_millis(1200);
+
+/// An API that holds its answers to WRITE questions until it is told to go on.
+struct HeldWrites {
+    api: MockApi,
+    hold: Arc<AtomicBool>,
+}
+
+impl Drop for HeldWrites {
+    fn drop(&mut self) {
+        self.go_on();
+    }
+}
+
+impl HeldWrites {
+    fn new() -> Self {
+        let (api, hold) = (api(""), Arc::new(AtomicBool::new(true)));
+        let held = Arc::clone(&hold);
+        api.answer_with(move |request| {
+            if request.acc() == 2 {
+                eventually(3 * PATIENCE, || !held.load(Ordering::Relaxed));
+            }
+            by_name(request)
+        });
+        Self { api, hold }
+    }
+
+    fn start(&self, version: Version, configure: impl FnOnce(Setup) -> Setup) -> Broker {
+        configure(broker_asking(version, &self.api).option("timeout", "60s")).start()
+    }
+
+    fn go_on(&self) {
+        self.hold.store(false, Ordering::Relaxed);
+    }
+
+    /// Who is asked about a message, before and after the publisher's own question has an answer: these, while it has
+    /// none. Then it gets one, and the broker goes on.
+    fn asked_when_published<'a>(
+        &self,
+        publisher: &mut Client,
+        topic: &str,
+        at_once: impl AsRef<[&'a str]>,
+    ) -> Vec<String> {
+        self.api.forget_requests();
+        let publish = publisher.publish_packet(topic.as_bytes(), b"x", 1, false);
+        publisher.send(&publish);
+        assert!(eventually(PATIENCE, || self.api.topic_checks().iter().any(|request| request.acc() == 2)));
+        let is_asked = |name: &&str| reads(&self.api).iter().any(|asked| asked == name);
+        let all = || at_once.as_ref().iter().all(is_asked);
+        assert!(eventually(PATIENCE, all), "only {:?} are asked about", reads(&self.api));
+        self.go_on();
+        publisher.ping();
+        fence::later_questions(publisher, &self.api);
+        reads(&self.api)
+    }
+
+    /// The same where nobody else must be asked about, nor anybody twice.
+    fn assert_asked_when_published<'a>(
+        &self,
+        publisher: &mut Client,
+        topic: &str,
+        expected: impl AsRef<[&'a str]>,
+    ) {
+        let asked = self.asked_when_published(publisher, topic, expected.as_ref());
+        assert_eq!(asked, expected.as_ref());
+    }
+}
+
+/// Users whose name starts with `no` may read nothing.
+fn by_name(request: &Request) -> Reply {
+    Reply::status(if request.acc() == 1 && request.field("username").starts_with("no") { 403 } else { 200 })
+}
+
+/// The client ids of the READ questions, sorted.
+fn reads(api: &MockApi) -> Vec<String> {
+    let reads = api.topic_checks().into_iter().filter(|request| request.acc() == 1);
+    let mut ids: Vec<_> = reads.map(|request| request.field("clientid").to_owned()).collect();
+    ids.sort();
+    ids
+}
+
+fn log_in(broker: &Broker, name: &str) -> Client {
+    Connect::v5(name).login(name, PASSWORD).accepted(broker.port())
+}
+
+fn listener(broker: &Broker, name: &str, filter: &str) -> Client {
+    let mut client = log_in(broker, name);
+    assert!(client.may_subscribe(filter));
+    client
+}
+
+fn listeners(broker: &Broker, count: usize, filter: &str) -> Vec<Client> {
+    (0..count).map(|n| listener(broker, &format!("c{n}"), filter)).collect()
+}

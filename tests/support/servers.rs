@@ -1,0 +1,163 @@
+//! Servers that are no API: they talk without listening, are picky, or let nobody in.
+
+use std::any::Any;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::dns::{Lookup, NameServer};
+use super::scene::friendly_api;
+use super::{Reply, Setup, api, free_port};
+
+/// A server with a thread for each connection. It stops to accept any when it is dropped.
+pub struct Server {
+    pub address: SocketAddr,
+    stopping: Arc<AtomicBool>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    fn start(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", free_port())).unwrap();
+        let (address, stopping) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        let stop = Arc::clone(&stopping);
+        let acceptor = thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let (stream, serve) = (stream.unwrap(), serve.clone());
+                thread::spawn(move || serve(stream));
+            }
+        });
+        Self { address, stopping, acceptor: Some(acceptor) }
+    }
+
+    /// Says this, once and then again and again, to whoever connects, and listens to nobody.
+    pub fn talker(start: &[u8], again: &[u8]) -> Self {
+        let (start, again) = (start.to_vec(), again.to_vec());
+        Self::start(move |mut stream| {
+            let mut told = stream.write_all(&start);
+            while !again.is_empty() && told.is_ok() {
+                thread::sleep(Duration::from_millis(50));
+                told = stream.write_all(&again);
+            }
+            // Until the other side has had enough.
+            let _ = io::copy(&mut stream, &mut io::sink());
+        })
+    }
+
+    /// Says 200 to everything but requests that are longer than this: those it refuses when it has read their head, and
+    /// hangs up.
+    pub fn picky_api(limit: usize) -> Self {
+        Self::start(move |stream| serve_what_is_short(stream, limit))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address); // wakes `accept`
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
+        }
+    }
+}
+
+fn serve_what_is_short(mut stream: TcpStream, limit: usize) {
+    let mut received = Vec::new();
+    let mut chunk = [0; 1024];
+    loop {
+        let text = String::from_utf8_lossy(&received).to_ascii_lowercase();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length: usize = length.and_then(|length| length.parse().ok()).unwrap_or_default();
+            if length > limit {
+                let answer = "HTTP/1.1 413 Too Long\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+                let _ = stream.write_all(answer.as_bytes());
+                return; // with bytes left that nobody has read: a reset
+            }
+            if body.len() >= length {
+                received.clear();
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            }
+        }
+        match stream.read(&mut chunk) {
+            Ok(0) | Err(_) => return,
+            Ok(length) => received.extend_from_slice(&chunk[..length]),
+        }
+    }
+}
+
+/// A listener that never accepts and whose queue is full, so that the system drops what knocks.
+pub struct DeafListener {
+    pub address: SocketAddr,
+    _listener: Socket,
+    _queued: Vec<Socket>,
+}
+
+impl DeafListener {
+    pub fn open() -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.set_reuse_address(true).unwrap();
+        listener.bind(&SockAddr::from(address)).unwrap();
+        listener.listen(0).unwrap();
+        let queued = (0..4).map(|_| {
+            let knocking = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            knocking.set_nonblocking(true).unwrap();
+            let _ = knocking.connect(&SockAddr::from(address)); // in progress, for ever
+            knocking
+        });
+        let queued = queued.collect();
+        let refused = TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_err();
+        assert!(refused, "the listener still takes connections");
+        Self { address, _listener: listener, _queued: queued }
+    }
+}
+
+/// A URL at which something is wrong, for as long as this lives.
+pub struct Fault {
+    pub url: String,
+    name_server: Option<NameServer>,
+    _server: Box<dyn Any + Sync>,
+}
+
+impl Fault {
+    pub fn at(url: impl Into<String>, server: impl Any + Sync) -> Option<Self> {
+        Some(Self { url: url.into(), name_server: None, _server: Box::new(server) })
+    }
+
+    pub fn of_api(reply: Reply) -> Option<Self> {
+        let api = api("");
+        api.answer(reply);
+        Self::at(api.auth_url(), api)
+    }
+
+    /// A server that says this, once and then again and again, to whoever connects.
+    pub fn of_talker(scheme: &str, start: &[u8], again: &[u8]) -> Option<Self> {
+        let talker = Server::talker(start, again);
+        Self::at(format!("{scheme}://{}/", talker.address), talker)
+    }
+
+    /// A name that is looked up like this; nothing where no name server can be had. Where the name has an address, the
+    /// API is there and friendly.
+    pub fn of_name(lookup: Lookup) -> Option<Self> {
+        let (name_server, api) = (NameServer::start(lookup)?, friendly_api());
+        let url = format!("http://api.example:{}/auth", api.address().port());
+        Some(Self { url, name_server: Some(name_server), _server: Box::new(api) })
+    }
+
+    /// Has a broker look names up where this is told to.
+    pub fn serves(&self, setup: Setup) -> Setup {
+        match &self.name_server {
+            Some(server) => server.serves(setup),
+            None => setup,
+        }
+    }
+}
