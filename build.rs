@@ -38,5 +38,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Threads of the runtime leave destructors behind that the C library calls as threads end: the code
     // must stay mapped for them even when the broker unloads the plugin.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    // tests/host.rs is a broker itself, whose functions the plugin that it loads has to find.
+    for functions in ["c*", "kick_*", "log_printf", "plugin_set_info"] {
+        println!("cargo::rustc-link-arg-tests=-Wl,--export-dynamic-symbol=mosquitto_{functions}");
+    }
     Ok(())
 }

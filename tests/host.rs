@@ -1,17 +1,22 @@
-//! Calls in orders that a broker could produce and rarely does: `host/host.c` is that broker, and loads the plugin
-//! through its C interface. Whatever comes, nothing but a verdict lets anybody in or through.
+//! Calls in orders that a broker could produce and rarely does: `support/fake_broker` is that broker, and loads the
+//! plugin through its C interface. Whatever comes, nothing but a verdict lets anybody in or through.
 //!
-//! `MHA_LAUNCHER` may name a program, with its arguments, that runs it (`make memcheck-host`: valgrind). Then everything
-//! may take ten times as long.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! A process has one broker's functions, and is left by a plugin in the state that the test looks at. So each test
+//! starts this program once more for each broker that it wants, with its own name: there the scenario is played, beside
+//! nothing else. The API stays here.
+//!
+//! `MHA_LAUNCHER` may name a program, with its arguments, that runs the broker (`make memcheck-host`: valgrind). Then
+//! everything may take ten times as long.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::collections::HashSet;
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
+use std::process::{self, Command};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -19,22 +24,46 @@ mod support;
 use support::broker::plugin;
 use support::{MockApi, Reply, api};
 
+#[path = "support/fake_broker/mod.rs"]
+mod fake_broker;
+
+#[path = "support/fake_broker/exports.rs"]
+mod exports;
+#[path = "support/fake_broker/exports_2_1.rs"]
+mod exports_2_1;
+#[path = "support/fake_broker/library.rs"]
+mod library;
+
+use fake_broker::abi::{
+    ACL_CHECK, ACL_DENIED, ALREADY_EXISTS, AUTH, AUTH_DELAYED, BASIC_AUTH, DEFER, DISCONNECT, NO_MEMORY,
+    READ, SUBSCRIBE, SUCCESS, TICK, UNSUBSCRIBE, WRITE,
+};
+use fake_broker::step::{
+    Connection, NOBODY, Step, THIS, Text, ask, await_completion, check, connect, connection, disconnect,
+    empty, log_in, mislabel, reload, tick,
+};
+use fake_broker::{CallsBack, FakeBroker, Instance, Version};
+use library::Library;
+
+use Version::{V2_0, V2_1};
+
+const EVERY_VERSION: [Version; 2] = [V2_0, V2_1];
+
 /// What only 2.1 has.
 const OF_2_1: [&str; 3] = ["mosquitto_client", "mosquitto_complete_basic_auth", "mosquitto_plugin_set_info"];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
-    V2_0,
-    V2_1,
-}
+/// Names what a process is to play with: the version, functions that it lacks, and options, a line each. Behind a line
+/// `--` stand those of a second instance.
+const GIVEN: &str = "MHA_FAKE_BROKER";
 
-use Version::{V2_0, V2_1};
+/// What a process says when it has played its scenario to the end.
+const PLAYED: &str = "the scenario was played to its end";
 
 fn launcher() -> String {
     env::var("MHA_LAUNCHER").unwrap_or_default()
 }
 
-/// So much time, or what it is where another program runs the host.
+/// So much time, or what it is where another program runs the broker.
 fn paced(time: Duration) -> Duration {
     if launcher().is_empty() { time } else { time * 10 }
 }
@@ -43,7 +72,11 @@ fn milliseconds(time: Duration) -> String {
     format!("{}ms", paced(time).as_millis())
 }
 
-/// One run of the C program.
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A broker that is to be, and the API that its plugin asks.
 struct Host {
     version: Version,
     folder: TempDir,
@@ -65,7 +98,7 @@ impl Host {
             match what {
                 _ if path == "/nobody" => Reply::status(403),
                 what if what.starts_with("hang") => Reply::Hang,
-                what if what.starts_with("slow") => Reply::status(200).after(paced(Duration::from_secs(1))),
+                what if what.starts_with("slow") => Reply::status(200).after(paced(seconds(1))),
                 what if what.starts_with("gone") => Reply::status(503),
                 what if what.starts_with("once") && is_first() => Reply::status(200),
                 "" | "good" => Reply::status(200),
@@ -88,7 +121,7 @@ impl Host {
         self.option("auth_url", auth_url)
             .option("acl_url", acl_url)
             .option("connect_timeout", connect_timeout)
-            .timeout(Duration::from_secs(2))
+            .timeout(seconds(2))
     }
 
     fn timeout(self, timeout: Duration) -> Self {
@@ -125,64 +158,233 @@ impl Host {
         self.option("user", format!("local:{}", line.split_once(':').unwrap().1))
     }
 
-    fn run(self, scenario: &str) {
-        let program = self.compile();
+    /// Has the calling test play its scenario in another process.
+    fn run(self) {
+        let test = thread::current().name().expect("tests run on threads of their name").to_owned();
+        let version = if self.version == V2_0 { "2.0" } else { "2.1" };
+        let given =
+            [version.to_owned(), self.lacks.join(",")].into_iter().chain(self.options).collect::<Vec<_>>();
+        let program = env::current_exe().unwrap();
         let launcher = launcher();
         let mut words = launcher.split_whitespace().map(Path::new).chain([program.as_path()]);
         let mut command = Command::new(words.next().unwrap());
-        command.args(words).arg(scenario).arg(plugin()).args(&self.options);
+        command.args(words).args(["--exact", &test, "--nocapture"]).env(GIVEN, given.join("\n"));
         let output = command.current_dir(self.folder.path()).output().unwrap();
+        let [said, complained] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
         assert!(
-            output.status.success(),
-            "{scenario} with {:?} ends with {}:\n{}",
+            output.status.success() && said.contains(PLAYED),
+            "with {:?}, without {:?}, it ends with {}:\n{said}{complained}",
             self.version,
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
+            self.lacks,
+            output.status
         );
-    }
-
-    fn compile(&self) -> PathBuf {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let program = self.folder.path().join("host");
-        let output = Command::new("cc")
-            .args(["-std=gnu11", "-g", "-Wall", "-Wextra", "-Werror", "-rdynamic", "-o"])
-            .arg(&program)
-            .arg(root.join("tests/host/host.c"))
-            .arg(format!("-DIS_2_1={}", u8::from(self.version == V2_1)))
-            .args(self.lacks.iter().map(|function| format!("-D{function}=no_{function}")))
-            .arg("-I")
-            .arg(root.join("include"))
-            .arg("-idirafter")
-            .arg(root.join(".brokers/2.0.11/include"))
-            .args(["-ldl", "-pthread"])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        program
     }
 }
 
-fn on_every_host(prepare: impl Fn(Host) -> Host, scenario: &str) {
-    for version in [V2_0, V2_1] {
-        prepare(Host::new(version)).run(scenario);
+/// Plays a scenario in a process of its own for each of these brokers, prepared.
+fn in_brokers(
+    versions: impl IntoIterator<Item = Version>,
+    prepare: impl Fn(Host) -> Host,
+    scenario: impl Fn(&mut Stage),
+) {
+    if let Ok(given) = env::var(GIVEN) {
+        let mut stage = Stage::new(&given);
+        scenario(&mut stage);
+        drop(stage);
+        println!("{PLAYED}");
+        process::exit(0);
     }
+    for version in versions {
+        prepare(Host::new(version)).run();
+    }
+}
+
+/// A broker, the library of its plugin, and what it is given.
+struct Stage {
+    broker: FakeBroker,
+    version: Version,
+    library: Option<Library>,
+    given: [Vec<(String, String)>; 2],
+}
+
+impl Stage {
+    fn new(given: &str) -> Self {
+        let mut lines = given.split('\n');
+        let version = if lines.next() == Some("2.0") { V2_0 } else { V2_1 };
+        lines.next().unwrap().split(',').filter(|function| !function.is_empty()).for_each(library::hide);
+        let option = |line: &str| {
+            let (name, value) = line.split_once('=').unwrap();
+            (name.to_owned(), value.to_owned())
+        };
+        let first = lines.by_ref().take_while(|line| *line != "--").map(option).collect();
+        let second = lines.map(option).collect();
+        let library = Library::load(&plugin(), version);
+        let broker = FakeBroker::new(version, library.plugin());
+        Self { broker, version, library: Some(library), given: [first, second] }
+    }
+
+    fn is_2_1(&self) -> bool {
+        self.version == V2_1
+    }
+
+    fn options(&self) -> Vec<(Text<'_>, Text<'_>)> {
+        texts(&self.given[0])
+    }
+
+    fn option(&self, name: &str) -> String {
+        self.given[0].iter().find(|(found, _)| found == name).unwrap().1.clone()
+    }
+
+    fn start(&self) -> Instance {
+        self.start_with(&self.options())
+    }
+
+    fn start_with(&self, options: &[(Text<'_>, Text<'_>)]) -> Instance {
+        let (code, instance) = self.broker.start(options);
+        assert_eq!(code, SUCCESS, "{:?}", self.broker.take_log());
+        instance
+    }
+
+    fn does_not_start(&self, options: &[(Text<'_>, Text<'_>)], why: &str) {
+        let before = Resources::now();
+        self.broker.take_log();
+        let (code, instance) = self.broker.start(options);
+        self.is_left_as_it_was(code, instance, why);
+        assert_eq!(Resources::now(), before);
+    }
+
+    fn is_left_as_it_was(&self, code: i32, instance: Instance, why: &str) {
+        assert_ne!(code, SUCCESS);
+        assert!(instance.is_nothing());
+        assert!(self.broker.has_logged(why), "{why:?} is not in {:?}", self.broker.take_log());
+        // 2.1 calls it all the same.
+        self.broker.stop(instance);
+    }
+
+    fn reload_library(&mut self) {
+        self.library.take().unwrap().close();
+        let library = Library::load(&plugin(), self.version);
+        self.broker.replace_plugin(library.plugin());
+        self.library = Some(library);
+    }
+}
+
+fn texts(options: &[(String, String)]) -> Vec<(Text<'_>, Text<'_>)> {
+    options.iter().map(|(name, value)| (Some(name.as_bytes()), Some(value.as_bytes()))).collect()
+}
+
+/// What a process has of its system.
+#[derive(Debug, PartialEq, Eq)]
+struct Resources {
+    threads: usize,
+    descriptors: usize,
+}
+
+impl Resources {
+    fn now() -> Self {
+        let entries = |folder| fs::read_dir(folder).unwrap().count();
+        Self { threads: entries("/proc/self/task"), descriptors: entries("/proc/self/fd") }
+    }
+}
+
+const NULL: Text<'static> = None;
+
+const fn text<const N: usize>(bytes: &'static [u8; N]) -> Text<'static> {
+    Some(bytes)
+}
+
+/// That the plugin decides as the API does, and no more is open than that.
+fn works() -> Vec<Step<'static>> {
+    let mut steps = vec![
+        connect("works good", "good", "good"),
+        connect("works no", "no", "no"),
+        connect("works gone", "x", "gone"),
+        log_in("works good", "secret").gives(SUCCESS),
+        log_in("works no", "secret").gives(AUTH),
+        log_in("works gone", "secret").gives(AUTH),
+    ];
+    for access in [READ, WRITE, SUBSCRIBE] {
+        steps.extend([
+            check("works good", access, "good").gives(SUCCESS),
+            check("works good", access, "no").gives(ACL_DENIED),
+            check("works good", access, "gone").gives(ACL_DENIED),
+        ]);
+    }
+    steps.push(disconnect("works good"));
+    steps
+}
+
+fn unprepared(host: Host) -> Host {
+    host
 }
 
 // Starting and stopping.
 
 #[test]
 fn it_takes_version_5_of_the_interface_and_no_other() {
-    on_every_host(|host| host, "versions");
+    in_brokers(EVERY_VERSION, unprepared, |stage| {
+        for (count, list, answer) in [
+            (0, &[5][..], -1),
+            (-1, &[5], -1),
+            (i32::MIN, &[5], -1),
+            (1, &[4], -1),
+            (1, &[5], 5),
+            (2, &[5, 6], 5),
+            (2, &[6, 5], 5),
+            (1, &[6], -1),
+            (4, &[5, 4, 3, 2], 5),
+            (4, &[2, 3, 4, 5], 5),
+            (3, &[2, 3, 4, 5], -1),
+            (4, &[0, -1, i32::MAX, i32::MIN], -1),
+        ] {
+            assert_eq!(stage.broker.offer(count, Some(list)), answer, "{count} of {list:?}");
+        }
+        assert_eq!(stage.broker.offer(0, None), -1);
+        assert_eq!(stage.broker.offer(3, None), -1);
+    });
 }
 
 #[test]
 fn without_options_it_does_not_start() {
-    on_every_host(|host| host, "no_options");
+    in_brokers(EVERY_VERSION, unprepared, |stage| {
+        let why = "there is nothing to decide with";
+        stage.does_not_start(&[], why);
+        for (options, count) in [(Some(&[][..]), -1), (None, -1), (None, 0), (None, 1), (None, 2), (None, 3)]
+        {
+            let (code, instance) = stage.broker.start_with_count(options, count);
+            stage.is_left_as_it_was(code, instance, why);
+        }
+        let (code, instance) = stage.broker.start_without_place(&stage.options());
+        assert_ne!(code, SUCCESS);
+        assert!(instance.is_nothing());
+    });
 }
 
 #[test]
 fn with_an_option_that_is_wrong_unknown_or_missing_it_does_not_start() {
-    on_every_host(|host| host, "bad_options");
+    in_brokers(EVERY_VERSION, unprepared, |stage| {
+        for (name, value, why) in [
+            (text(b"no_such_option"), text(b"x"), "no_such_option"),
+            (text(b"auth_urll"), text(b"http://127.0.0.1/"), "auth_url"),
+            (text(b"acl_checks"), text(b"write,everything"), "everything"),
+            (text(b"timeout"), text(b"soon"), "soon"),
+            (text(b"timeout"), text(b""), "timeout"),
+            (text(b"timeout"), NULL, "timeout"),
+            (text(b""), text(b"x"), "plugin_opt_"),
+            (NULL, text(b"x"), "plugin_opt_"),
+            (NULL, NULL, "plugin_opt_"),
+            (text(b"\xff"), text(b"x"), "UTF-8"),
+            (text(b"timeout"), text(b"\xff"), "UTF-8"),
+            (text(b"password_file"), text(b"/no/such/file"), "/no/such/file"),
+        ] {
+            let mut options = stage.options();
+            options.push((name, value));
+            stage.does_not_start(&options, why);
+        }
+        let instance = stage.start();
+        instance.play(works());
+        stage.broker.stop(instance);
+    });
 }
 
 #[test]
@@ -195,7 +397,11 @@ fn in_a_broker_without_a_function_that_it_needs_it_does_not_start() {
         "mosquitto_client_id",
         "mosquitto_client_username",
     ] {
-        on_every_host(|host| host.lacking(function), "lacks_a_function");
+        in_brokers(
+            EVERY_VERSION,
+            |host| host.lacking(function),
+            |stage| stage.does_not_start(&stage.options(), "has not all functions of a broker"),
+        );
     }
 }
 
@@ -209,92 +415,469 @@ fn in_a_broker_without_a_function_that_it_can_do_without_it_decides_rightly() {
         "mosquitto_client",
         "mosquitto_plugin_set_info",
     ] {
-        Host::new(V2_1).lacking(function).run("works_all_the_same");
+        in_brokers(
+            [V2_1],
+            |host| host.lacking(function),
+            |stage| {
+                let instance = stage.start();
+                instance.play(works().into_iter().chain([reload()]).chain(works()));
+                stage.broker.stop(instance);
+            },
+        );
     }
 }
 
 #[test]
 fn if_the_broker_refuses_a_callback_nothing_is_left_behind() {
-    on_every_host(|host| host, "refused_callbacks");
+    in_brokers(EVERY_VERSION, unprepared, |stage| {
+        let mut refused = 0;
+        for event in 1..31 {
+            stage.broker.refuse(event);
+            let (code, instance) = stage.broker.start(&stage.options());
+            if stage.broker.has_refused() {
+                assert_eq!(code, NO_MEMORY);
+                assert!(instance.is_nothing());
+                refused += 1;
+            } else {
+                assert_eq!(code, SUCCESS);
+                instance.play(works());
+            }
+            stage.broker.stop(instance);
+        }
+        // Logins, topics, reloads, ticks, and who goes.
+        assert_eq!(refused, if stage.is_2_1() { 6 } else { 5 });
+    });
 }
 
 #[test]
 fn a_second_line_for_the_same_file_takes_nothing_from_the_first() {
-    on_every_host(|host| host, "the_same_file_twice");
+    in_brokers(EVERY_VERSION, unprepared, |stage| {
+        let instance = stage.start();
+        let (code, user_data) = stage.broker.start_again(instance, &stage.options());
+        assert_eq!(code, ALREADY_EXISTS);
+        assert!(user_data.is_null() && stage.broker.has_logged("another plugin line names this same file"));
+        // The first is none the worse for it.
+        instance.play(works());
+        stage.broker.stop(instance);
+    });
+}
+
+fn starts_and_stops_a_hundred_times(stage: &mut Stage, between: impl Fn(&mut Stage)) {
+    let mut after_the_first = None;
+    for round in 0..100 {
+        if round > 0 {
+            between(stage);
+        }
+        let instance = stage.start();
+        instance.play([
+            connect("good", "good", "good"),
+            log_in("good", "secret").gives(SUCCESS),
+            check("good", READ, "good").gives(SUCCESS),
+            check("good", READ, "no").gives(ACL_DENIED),
+        ]);
+        stage.broker.stop(instance);
+        after_the_first.get_or_insert_with(Resources::now);
+        stage.broker.take_log();
+    }
+    assert_eq!(after_the_first, Some(Resources::now()));
 }
 
 #[test]
 fn it_starts_and_stops_a_hundred_times_and_leaves_nothing_behind() {
-    on_every_host(|host| host, "starts_and_stops");
+    in_brokers(EVERY_VERSION, unprepared, |stage| starts_and_stops_a_hundred_times(stage, |_| {}));
 }
 
 #[test]
 fn also_if_the_broker_closes_the_library_each_time() {
-    on_every_host(|host| host, "starts_and_stops_with_dlclose");
+    in_brokers(EVERY_VERSION, unprepared, |stage| {
+        starts_and_stops_a_hundred_times(stage, Stage::reload_library);
+    });
 }
 
 #[test]
 fn it_stops_with_questions_in_flight_and_is_silent_then() {
-    on_every_host(|host| host.timeout(Duration::from_millis(300)), "stops_with_questions_in_flight");
+    let prepare = |host: Host| host.timeout(Duration::from_millis(300));
+    in_brokers(EVERY_VERSION, prepare, |stage| {
+        let before = Resources::now();
+        let instance = stage.start();
+        assert_eq!(Resources::now().threads, before.threads);
+        instance.play([connect("good", "good", "good"), log_in("good", "secret").gives(SUCCESS)]);
+        // In 2.0 the broker waits for each of them.
+        let (waiting, code) = if stage.is_2_1() { (50, AUTH_DELAYED) } else { (2, AUTH) };
+        for number in 0..waiting {
+            let name = format!("hang-{number}");
+            let name = name.as_str();
+            instance.play([connect(name, name, name), ask(name, "secret").gives(code)]);
+        }
+        instance.play([
+            check("good", WRITE, "hang").gives(ACL_DENIED),
+            // This one is answered when everything is over.
+            check("good", WRITE, "slow").gives(ACL_DENIED),
+        ]);
+        assert!(Resources::now().threads > before.threads);
+        let begin = Instant::now();
+        stage.broker.stop(instance);
+        assert!(begin.elapsed() < paced(seconds(2)), "{:?}", begin.elapsed());
+        assert_eq!(Resources::now(), before);
+        stage.broker.end();
+        thread::sleep(paced(Duration::from_millis(1500)));
+    });
 }
 
 #[test]
 fn two_instances_share_no_verdict_and_no_user() {
-    on_every_host(
-        |host| {
-            let nobody = host.api.auth_url().replace("/auth", "/nobody");
-            host.local_user().second().asking(&nobody, &nobody)
-        },
-        "two_instances",
-    );
+    let prepare = |host: Host| {
+        let nobody = host.api.auth_url().replace("/auth", "/nobody");
+        host.local_user().second().asking(&nobody, &nobody)
+    };
+    in_brokers(EVERY_VERSION, prepare, |stage| {
+        let (one, other) = (stage.start(), stage.start_with(&texts(&stage.given[1])));
+        one.play([
+            connect("local", "c", "local"),
+            connect("same local", "c", "local"),
+            connect("good", "d", "good"),
+            connect("same good", "d", "good"),
+        ]);
+        // The second time from memory.
+        for _ in 0..2 {
+            one.play([log_in("local", "correct horse").gives(SUCCESS)]);
+            other.play([log_in("same local", "correct horse").gives(AUTH)]);
+            one.play([log_in("good", "secret").gives(SUCCESS)]);
+            other.play([log_in("same good", "secret").gives(AUTH)]);
+            one.play([check("local", WRITE, "no").gives(SUCCESS)]);
+            other.play([check("same local", WRITE, "no").gives(ACL_DENIED)]);
+            one.play([check("good", WRITE, "good").gives(SUCCESS), tick()]);
+            other.play([check("same good", WRITE, "good").gives(ACL_DENIED), tick()]);
+        }
+        stage.broker.stop(one);
+        other.play([
+            log_in("same local", "correct horse").gives(AUTH),
+            check("same good", WRITE, "good").gives(ACL_DENIED),
+        ]);
+        let one = stage.start();
+        stage.broker.stop(other);
+        one.play(works());
+        stage.broker.stop(one);
+    });
 }
 
 // Reloads.
 
 #[test]
 fn after_a_reload_that_fails_everything_is_as_it_was() {
-    for version in [V2_0, V2_1] {
-        let mut host = Host::new(version).local_user();
+    let prepare = |host: Host| {
+        let mut host = host.local_user();
         let config = host.folder.path().join("options.toml");
         fs::write(&config, format!("acl_url = \"{}\"\n", host.api.acl_url())).unwrap();
         host.options.retain(|option| !option.starts_with("acl_url"));
-        host.option("config_file", config.display()).run("failed_reloads");
-    }
+        host.option("config_file", config.display())
+    };
+    in_brokers(EVERY_VERSION, prepare, |stage| {
+        let path = stage.option("config_file");
+        let good = fs::read_to_string(&path).unwrap();
+        let instance = stage.start();
+        instance.play([
+            reload(),
+            connect("local", "c", "local"),
+            connect("wrong", "w", "local"),
+            log_in("local", "correct horse").gives(SUCCESS),
+        ]);
+        let mut before = None;
+        for round in 0..20 {
+            if round % 2 == 0 {
+                fs::write(&path, "no_such_option = \"x\"\n").unwrap();
+            } else {
+                fs::remove_file(&path).unwrap();
+            }
+            instance.play([reload()]);
+            let log = stage.broker.take_log();
+            assert!(log.iter().any(|line| line.contains("Nothing was taken over")), "{log:?}");
+            instance.play([
+                // The broker asks about its session once more; anything but this would disconnect it.
+                ask("local", "correct horse").gives(SUCCESS),
+                tick(),
+                log_in("wrong", "wrong").gives(AUTH),
+                check("local", WRITE, "no").gives(SUCCESS),
+            ]);
+            instance.play(works());
+            if round == 1 {
+                before = Some(Resources::now());
+            }
+        }
+        assert_eq!(before, Some(Resources::now()));
+        // A file that leaves nothing to ask about topics: their checks go, and come back with the next.
+        fs::write(&path, "timeout = \"1s\"\n").unwrap();
+        instance.play([reload()]);
+        assert!(!instance.has_callback(ACL_CHECK));
+        fs::write(&path, good).unwrap();
+        instance.play([reload()].into_iter().chain(works()));
+        stage.broker.stop(instance);
+    });
 }
 
 // What is in events, and when they come.
 
 #[test]
 fn logins_without_a_name_an_id_or_a_password_are_no_way_in() {
-    on_every_host(Host::local_user, "odd_logins");
+    in_brokers(EVERY_VERSION, Host::local_user, |stage| {
+        let instance = stage.start();
+        let home = text(b"192.0.2.1");
+        for (id, username, address, password, code) in [
+            (text(b"c"), NULL, home, NULL, DEFER),
+            (text(b"c"), text(b""), home, NULL, DEFER),
+            (NULL, NULL, NULL, NULL, DEFER),
+            (text(b"c"), NULL, home, text(b"secret"), AUTH),
+            (text(b"c"), text(b""), home, text(b""), AUTH),
+            (text(b"c"), text(b"good"), home, NULL, SUCCESS),
+            (text(b"c"), text(b"good"), home, text(b""), SUCCESS),
+            (NULL, text(b"good"), NULL, NULL, SUCCESS),
+            (NULL, text(b"no"), NULL, NULL, AUTH),
+            (text(b""), text(b"no"), text(b""), text(b""), AUTH),
+            (NULL, text(b"gone"), NULL, NULL, AUTH),
+            (text(b"c"), text(b"\xff"), home, text(b"secret"), AUTH),
+            (text(b"c"), text(b"good"), home, text(b"\xff"), AUTH),
+            (text(b"\xff"), text(b"good"), home, text(b"secret"), AUTH),
+            (text(b"c"), text(b"good"), text(b"\xff"), text(b"secret"), AUTH),
+            // Of a local user nobody is asked.
+            (text(b"c"), text(b"local"), home, text(b"correct horse"), SUCCESS),
+            (NULL, text(b"local"), NULL, NULL, AUTH),
+            (text(b"c"), text(b"local"), home, text(b""), AUTH),
+            (text(b"c"), text(b"local"), home, text(b"\xff"), AUTH),
+        ] {
+            instance.play([
+                connection("odd", Connection { id, address, username, ..Connection::default() }),
+                log_in("odd", password).gives(code),
+            ]);
+        }
+        instance.play([
+            ask(NOBODY, None).gives(DEFER),
+            ask(NOBODY, "secret").gives(AUTH),
+            empty(BASIC_AUTH).gives(AUTH),
+        ]);
+        instance.play(works());
+        stage.broker.stop(instance);
+    });
 }
 
 #[test]
 fn topic_checks_without_a_name_a_topic_or_a_known_access_are_no_way_through() {
-    on_every_host(Host::local_user, "odd_topic_checks");
+    in_brokers(EVERY_VERSION, Host::local_user, |stage| {
+        let instance = stage.start();
+        let home = text(b"192.0.2.1");
+        for (id, username, address, topic, code) in [
+            (text(b"c"), text(b"good"), home, text(b"good"), SUCCESS),
+            (text(b"c"), text(b"good"), home, text(b""), SUCCESS),
+            (NULL, text(b"good"), NULL, text(b"good"), SUCCESS),
+            (NULL, text(b"good"), NULL, text(b"no"), ACL_DENIED),
+            (text(b"c"), text(b"good"), home, NULL, ACL_DENIED),
+            (text(b"c"), text(b"good"), home, text(b"\xff"), ACL_DENIED),
+            (text(b"c"), text(b"good"), text(b"\xff"), text(b"good"), ACL_DENIED),
+            (text(b"c"), text(b"\xff"), home, text(b"good"), ACL_DENIED),
+            (text(b"\xff"), text(b"good"), home, text(b"good"), ACL_DENIED),
+            (text(b"c"), NULL, home, text(b"good"), ACL_DENIED),
+            (text(b"c"), text(b""), home, text(b"good"), ACL_DENIED),
+            (NULL, NULL, NULL, NULL, ACL_DENIED),
+            (text(b"+"), text(b"good"), home, text(b"good"), ACL_DENIED),
+            (text(b"c"), text(b"#"), home, text(b"good"), ACL_DENIED),
+            // A local user has rights only where the password was checked.
+            (text(b"c"), text(b"local"), home, text(b"no"), ACL_DENIED),
+        ] {
+            instance.play([connection("odd", Connection { id, address, username, ..Connection::default() })]);
+            for access in [READ, WRITE, SUBSCRIBE] {
+                instance.play([check("odd", access, topic).gives(code)]);
+            }
+        }
+        instance.play([
+            check(NOBODY, READ, "good").gives(ACL_DENIED),
+            empty(ACL_CHECK).gives(ACL_DENIED),
+            connect("good", "c", "good"),
+            connect("local", "l", "local"),
+            log_in("local", "correct horse").gives(SUCCESS),
+        ]);
+        for access in [0, 3, 5, 6, 7, 9, 16, 255, 257, -1, i32::MAX, i32::MIN] {
+            instance.play(["good", "local"].map(|who| check(who, access, "good").gives(ACL_DENIED)));
+        }
+        instance.play([
+            // Who wants less may, whoever it is.
+            check("good", UNSUBSCRIBE, "never subscribed").gives(SUCCESS),
+            check("good", UNSUBSCRIBE, None).gives(SUCCESS),
+            check(NOBODY, UNSUBSCRIBE, None).gives(SUCCESS),
+        ]);
+        instance.play(works());
+        stage.broker.stop(instance);
+    });
 }
 
+/// Callbacks are told which event it is, and none of them may take another's word for an answer of its own.
 #[test]
 fn numbers_of_events_change_no_answer() {
-    on_every_host(|host| host, "odd_event_numbers");
+    in_brokers(EVERY_VERSION, unprepared, |stage| {
+        let instance = stage.start();
+        instance.play([
+            connect("good", "c", "good"),
+            connect("no", "n", "no"),
+            log_in("good", "secret").gives(SUCCESS),
+            log_in("no", "secret").gives(AUTH),
+        ]);
+        for number in [0, -1, 6, 11, 27, 29, 255, i32::MAX, i32::MIN] {
+            instance.play([
+                mislabel(Some(number)),
+                ask("no", "secret").gives(AUTH),
+                check("good", READ, "no").gives(ACL_DENIED),
+                disconnect("no"),
+                tick(),
+            ]);
+        }
+        instance.play([mislabel(None)].into_iter().chain(works()));
+        stage.broker.stop(instance);
+    });
 }
 
+/// Who goes twice, or was never there; ticks and reloads before anybody has come.
 #[test]
 fn events_that_come_too_early_twice_or_for_nobody_change_no_answer() {
-    on_every_host(Host::local_user, "odd_orders");
+    in_brokers(EVERY_VERSION, Host::local_user, |stage| {
+        let instance = stage.start();
+        instance.play([
+            tick(),
+            empty(TICK).gives(SUCCESS),
+            empty(DISCONNECT).gives(SUCCESS),
+            disconnect(NOBODY),
+            connection("nameless", Connection::default()),
+            disconnect("nameless"),
+            connect("without username", "x", None),
+            disconnect("without username"),
+            connect("odd", b"\xff", b"\xff"),
+            disconnect("odd"),
+            reload(),
+            reload(),
+            reload(),
+        ]);
+        instance.play([
+            connect("local", "l", "local"),
+            // Another connection of that id, let in by nobody.
+            connect("same", "l", "local"),
+            disconnect("local"),
+            log_in("local", "correct horse").gives(SUCCESS),
+            check("local", SUBSCRIBE, "no").gives(SUCCESS),
+            check("same", SUBSCRIBE, "no").gives(ACL_DENIED),
+            disconnect("same"),
+            check("local", SUBSCRIBE, "no").gives(SUCCESS),
+            disconnect("local"),
+            disconnect("local"),
+            tick(),
+            check("local", SUBSCRIBE, "no").gives(ACL_DENIED),
+        ]);
+        instance.play(works());
+        stage.broker.stop(instance);
+    });
 }
 
 #[test]
 fn a_tick_is_wanted_early_only_where_nothing_else_brings_it_about() {
-    on_every_host(|host| host.timeout(Duration::from_millis(300)), "ticks");
+    let prepare = |host: Host| host.timeout(Duration::from_millis(300));
+    in_brokers(EVERY_VERSION, prepare, |stage| {
+        for can_wake in [true, false] {
+            if !can_wake {
+                library::occupy_signal(libc::SIGWINCH);
+            }
+            let wants_tick_early = |instance: Instance| {
+                instance.play([tick()]);
+                stage.broker.wants_tick_early()
+            };
+            let instance = stage.start();
+            assert!(!wants_tick_early(instance));
+            let code = if stage.is_2_1() { AUTH_DELAYED } else { AUTH };
+            instance.play([connect("hang", "hang", "hang"), ask("hang", "secret").gives(code)]);
+            assert_eq!(wants_tick_early(instance), stage.is_2_1() && !can_wake);
+            if stage.is_2_1() {
+                instance.play([await_completion("hang").gives(AUTH)]);
+            }
+            assert!(!wants_tick_early(instance));
+            stage.broker.stop(instance);
+        }
+    });
 }
 
+/// Calls from inside the broker's own functions, which it makes for wills, sessions that end, and its log.
 #[test]
 fn the_broker_may_call_back_while_it_is_called() {
-    on_every_host(|host| host, "calls_back");
+    in_brokers(EVERY_VERSION, unprepared, |stage| {
+        let instance = stage.start();
+        instance.play([
+            connect("subscriber", "subscriber", "good"),
+            log_in("subscriber", "secret").gives(SUCCESS),
+        ]);
+        let will_and_messages = || {
+            vec![
+                check(THIS, WRITE, "good").gives(SUCCESS),
+                check(THIS, WRITE, "no").gives(ACL_DENIED),
+                check("subscriber", READ, "good").gives(SUCCESS),
+            ]
+        };
+        stage.broker.call_back(CallsBack {
+            at_each_line: vec![check("subscriber", READ, "$SYS/broker/log/no").gives(ACL_DENIED)],
+            at_each_completion: will_and_messages(),
+            at_each_kick: will_and_messages(),
+        });
+        instance.play(works());
+        // The API says yes once, and no when it is asked again.
+        instance.play([
+            connect("revoked", "r", "once"),
+            log_in("revoked", "secret").gives(SUCCESS),
+            reload(),
+            ask("revoked", "secret").gives(SUCCESS),
+        ]);
+        let deadline = Instant::now() + paced(seconds(20));
+        while stage.broker.is_connected("revoked") {
+            assert!(Instant::now() < deadline, "{:?}", stage.broker.take_log());
+            instance.play([tick()]);
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(stage.broker.kicks(), 1);
+        assert_eq!(stage.broker.completions() > 0, stage.is_2_1());
+        assert!(stage.broker.take_log().len() > 3);
+        // Worse than any broker: each line is the cause of the next.
+        stage.broker.call_back(CallsBack {
+            at_each_line: vec![check("subscriber", READ, "no").gives(ACL_DENIED)],
+            ..CallsBack::default()
+        });
+        instance.play([check("subscriber", READ, "no more").gives(ACL_DENIED)]);
+        let lines = stage.broker.take_log().len();
+        assert!((11..200).contains(&lines), "{lines} lines");
+        stage.broker.stop(instance);
+    });
 }
 
+/// The HTTP listener of 2.1 calls on a thread of its own.
 #[test]
 fn another_thread_that_waits_holds_up_nobody() {
-    Host::new(V2_1).run("two_threads");
+    in_brokers([V2_1], unprepared, |stage| {
+        let instance = stage.start();
+        let api = stage.broker.http_api(instance);
+        let asks = thread::spawn(move || {
+            assert_eq!(api.ask("slow", "secret"), SUCCESS);
+            assert_eq!(api.ask("no", "secret"), AUTH);
+            assert_eq!(api.check("good", READ, "slow/2"), SUCCESS);
+            for _ in 0..1000 {
+                assert_eq!(api.check("good", READ, "good"), SUCCESS);
+                assert_eq!(api.check("good", READ, "no"), ACL_DENIED);
+            }
+        });
+        thread::sleep(Duration::from_millis(100));
+        let begin = Instant::now();
+        instance.play(works());
+        assert!(begin.elapsed() < paced(Duration::from_millis(700)), "{:?}", begin.elapsed());
+        instance.play([connect("good", "c", "good"), log_in("good", "secret").gives(SUCCESS)]);
+        while !asks.is_finished() {
+            instance.play([
+                check("good", WRITE, "good").gives(SUCCESS),
+                check("good", WRITE, "no").gives(ACL_DENIED),
+                tick(),
+                reload(),
+            ]);
+        }
+        asks.join().unwrap();
+        stage.broker.stop(instance);
+    });
 }

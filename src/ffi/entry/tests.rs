@@ -1,204 +1,112 @@
 //! The boundary with a broker's functions in Rust: what Miri can run (`make miri`).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::ffi::{CString, c_char};
+use std::ffi::c_char;
+use std::mem::{offset_of, size_of};
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
+
+#[path = "../../../tests/support/fake_broker/mod.rs"]
+mod fake_broker;
+
+use fake_broker::abi::{
+    self, ACL_CHECK, BASIC_AUTH, DISCONNECT, READ, RELOAD, SUBSCRIBE, SUCCESS, TICK, WRITE,
+};
+use fake_broker::step::{
+    Connection, NOBODY, ask, ask_with_length, check, connect, connection, disconnect, empty, name, offline,
+    reload, tick,
+};
+use fake_broker::{FakeBroker, Instance as Started, Version, functions};
 
 use super::*;
-use crate::ffi::sys::{mha_broker, mosquitto, mosquitto_plugin_id_t};
+use crate::ffi::sys::{mha_broker, mosq_err_t, mosquitto};
 
-/// What `struct mosquitto` is in this broker.
-#[derive(Default)]
-struct FakeClient {
-    id: Option<CString>,
-    address: Option<CString>,
-    username: Option<CString>,
-}
-
-impl FakeClient {
-    fn new(id: &[u8], username: &[u8]) -> Self {
-        let text = |bytes: &[u8]| Some(CString::new(bytes).unwrap());
-        Self { id: text(id), address: text(b"127.0.0.1"), username: text(username) }
-    }
-
-    fn pointer(&mut self) -> *mut mosquitto {
-        (&raw mut *self).cast()
-    }
-}
-
-/// # Safety
-/// `client` must be a [`FakeClient`].
-unsafe fn read<'a>(client: *const mosquitto) -> &'a FakeClient {
-    // SAFETY: the caller vouches for it.
-    unsafe { &*client.cast() }
-}
-
-fn pointer(text: &Option<CString>) -> *const c_char {
-    text.as_ref().map_or(ptr::null(), |text| text.as_ptr())
-}
-
-unsafe extern "C" fn id(client: *const mosquitto) -> *const c_char {
-    // SAFETY: this broker has no other clients.
-    pointer(unsafe { &read(client).id })
-}
-
-unsafe extern "C" fn address(client: *const mosquitto) -> *const c_char {
-    // SAFETY: as above.
-    pointer(unsafe { &read(client).address })
-}
-
-unsafe extern "C" fn username(client: *const mosquitto) -> *const c_char {
-    // SAFETY: as above.
-    pointer(unsafe { &read(client).username })
-}
-
-unsafe extern "C" fn clean_session(_: *const mosquitto) -> bool {
-    true
-}
-
-unsafe extern "C" fn protocol_version(_: *const mosquitto) -> c_int {
-    5
-}
-
-/// Events that are registered, in the order of their registration.
-static REGISTERED: Mutex<Vec<c_int>> = Mutex::new(Vec::new());
-
-/// Only one broker at a time: it has one table.
-static TURN: Mutex<()> = Mutex::new(());
-
-unsafe extern "C" fn register(
-    _: *mut mosquitto_plugin_id_t,
-    event: c_int,
-    _: Option<Callback>,
-    _: *const c_void,
-    _: *mut c_void,
-) -> c_int {
-    REGISTERED.lock().unwrap().push(event);
-    0
-}
-
-unsafe extern "C" fn unregister(
-    _: *mut mosquitto_plugin_id_t,
-    event: c_int,
-    _: Option<Callback>,
-    _: *const c_void,
-) -> c_int {
-    REGISTERED.lock().unwrap().retain(|registered| *registered != event);
-    0
-}
-
-unsafe extern "C" fn complete(id: *const c_char, _: c_int) {
-    // SAFETY: the plugin gives a terminated string.
-    assert!(!unsafe { std::ffi::CStr::from_ptr(id) }.is_empty());
-}
-
-unsafe extern "C" fn no_client(_: *const c_char) -> *mut mosquitto {
-    ptr::null_mut()
-}
-
-/// Without a log: Rust has no functions with any number of arguments.
-fn functions(is_2_1: bool) -> mha_broker {
+/// Without a log: Rust has no functions with any number of arguments. And without kicks: Miri sends no signals, so no
+/// client waits and none is asked about again.
+fn table(is_2_1: bool) -> mha_broker {
     mha_broker {
-        callback_register: Some(register),
-        callback_unregister: Some(unregister),
+        callback_register: Some(functions::callback_register),
+        callback_unregister: Some(functions::callback_unregister),
         log_printf: None,
-        client_address: Some(address),
-        client_clean_session: Some(clean_session),
-        client_id: Some(id),
-        client_protocol_version: Some(protocol_version),
-        client_username: Some(username),
+        client_address: Some(functions::client_address),
+        client_clean_session: Some(functions::client_clean_session),
+        client_id: Some(functions::client_id),
+        client_protocol_version: Some(functions::client_protocol_version),
+        client_username: Some(functions::client_username),
         kick_client_by_clientid: None,
         kick_client_by_username: None,
         plugin_set_info: None,
-        client: is_2_1.then_some(no_client as unsafe extern "C" fn(*const c_char) -> *mut mosquitto),
-        complete_basic_auth: is_2_1.then_some(complete as unsafe extern "C" fn(*const c_char, c_int)),
+        client: is_2_1.then_some(functions::client as unsafe extern "C" fn(*const c_char) -> *mut mosquitto),
+        complete_basic_auth: is_2_1
+            .then_some(functions::complete_basic_auth as unsafe extern "C" fn(*const c_char, c_int)),
     }
 }
 
-/// Starts the plugin in both kinds of broker, and stops it again. Clients wait nowhere: Miri knows no signals.
-fn in_both(options: &[(&str, &str)], test: impl Fn(*mut c_void)) {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    for is_2_1 in [false, true] {
-        let options = options.iter().chain(&[("user", JOE), ("auth_mode", "blocking")]);
-        let options = options.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let process = Arc::new(Process::with(functions(is_2_1)));
-        let user_data = start(process, Identifier(ptr::null_mut()), options).unwrap().cast();
-        test(user_data);
-        // SAFETY: what start has made, once.
-        assert_eq!(unsafe { mosquitto_plugin_cleanup(user_data, ptr::null_mut(), 0) }, 0);
-        assert!(REGISTERED.lock().unwrap().is_empty(), "a callback is left behind");
+/// `mosquitto_plugin_init`, which finds the broker's functions by their names; here they are given.
+///
+/// # Safety
+/// As for `mosquitto_plugin_init`.
+unsafe extern "C" fn init(
+    identifier: *mut c_void,
+    user_data: *mut *mut c_void,
+    options: *mut abi::RawOption,
+    count: c_int,
+) -> c_int {
+    // SAFETY: as the broker promises.
+    let options = unsafe { events::options(options.cast(), count) }.unwrap();
+    let process = Arc::new(Process::with(table(fake_broker::version() == Version::V2_1)));
+    match start(process, Identifier(identifier.cast()), options) {
+        // SAFETY: the broker's to give.
+        Ok(instance) => unsafe { *user_data = instance.cast() },
+        Err(code) => return code.0,
     }
+    SUCCESS
+}
+
+unsafe extern "C" fn cleanup(user_data: *mut c_void, options: *mut abi::RawOption, count: c_int) -> c_int {
+    // SAFETY: as the broker promises.
+    unsafe { mosquitto_plugin_cleanup(user_data, options.cast(), count) }
 }
 
 /// His password is `correct horse`; the hash is one that is quickly made, and without assembly.
 const JOE: &str =
     "joe:$argon2id$v=19$m=8,t=1,p=1$dHdlbHZlIGJ5dGVz$ACYoMdFihEWG38nSnX9oEyE+ckPxt2zGBkUMfm9NyD4";
 
-fn login(
-    user_data: *mut c_void,
-    client: &mut FakeClient,
-    name: Option<&[u8]>,
-    password: Option<(&[u8], u16)>,
-) -> c_int {
-    let name = name.map(|name| CString::new(name).unwrap());
-    let password = password.map(|(bytes, length)| ([bytes, &[0]].concat(), length));
-    let mut event = sys::mha_evt_basic_auth {
-        future: ptr::null_mut(),
-        client: client.pointer(),
-        username: pointer(&name).cast_mut(),
-        password: password.as_ref().map_or(ptr::null_mut(), |(bytes, _)| bytes.as_ptr().cast_mut().cast()),
-        password_len: password.as_ref().map_or(0, |(_, length)| *length),
-    };
-    // SAFETY: data of this event, with what start has made.
-    unsafe { on_basic_auth(3, (&raw mut event).cast(), user_data) }
-}
+const PLUGIN: fake_broker::Plugin = fake_broker::Plugin { version: mosquitto_plugin_version, init, cleanup };
 
-fn check(user_data: *mut c_void, client: &mut FakeClient, topic: Option<&[u8]>, access: c_int) -> c_int {
-    let topic = topic.map(|topic| CString::new(topic).unwrap());
-    let mut event = sys::mosquitto_evt_acl_check {
-        future: ptr::null_mut(),
-        client: client.pointer(),
-        topic: pointer(&topic),
-        payload: ptr::null(),
-        properties: ptr::null_mut(),
-        access,
-        payloadlen: 0,
-        qos: 0,
-        retain: false,
-        future2: [ptr::null_mut(); 4],
-    };
-    // SAFETY: data of this event, with what start has made.
-    unsafe { on_acl_check(2, (&raw mut event).cast(), user_data) }
+/// Starts the plugin in both kinds of broker, where `joe` connects, and stops it again. Clients wait nowhere: Miri
+/// knows no signals.
+fn in_both(options: &[(&str, &str)], test: impl Fn(Started)) {
+    for version in [Version::V2_0, Version::V2_1] {
+        let options = options.iter().chain(&[("user", JOE), ("auth_mode", "blocking")]);
+        let options: Vec<_> =
+            options.map(|(name, value)| (Some(name.as_bytes()), Some(value.as_bytes()))).collect();
+        let broker = FakeBroker::new(version, PLUGIN);
+        let (code, started) = broker.start(&options);
+        assert_eq!(code, SUCCESS);
+        started.play([connect("joe", "id", "joe")]);
+        test(started);
+        broker.stop(started);
+    }
 }
-
-fn disconnect(user_data: *mut c_void, client: &mut FakeClient, event: c_int) {
-    let mut data = sys::mosquitto_evt_disconnect {
-        future: ptr::null_mut(),
-        client: client.pointer(),
-        reason: 0,
-        future2: [ptr::null_mut(); 4],
-    };
-    // SAFETY: data of this event, with what start has made.
-    assert_eq!(unsafe { on_disconnect(event, (&raw mut data).cast(), user_data) }, 0);
-}
-
-const PASSWORD: Option<(&[u8], u16)> = Some((b"correct horse", 0));
 
 #[test]
 fn logins_of_any_bytes_are_answered() {
-    in_both(&[], |user_data| {
-        let mut joe = FakeClient::new(b"id", b"joe");
-        for name in [None, Some(b"joe".as_slice()), Some(b""), Some(b"\xc3("), Some(b"stranger")] {
-            assert_ne!(login(user_data, &mut joe, name, None), 0, "{name:?}");
+    in_both(&[], |plugin| {
+        for username in [None, Some(&b"joe"[..]), Some(b""), Some(b"\xc3("), Some(b"stranger")] {
+            plugin.play([name("joe", username), ask("joe", None).gives_no_yes()]);
         }
-        assert_ne!(login(user_data, &mut joe, None, Some((b"a\0b", 3))), 0);
-        assert_ne!(login(user_data, &mut FakeClient::new(b"\xff", b"joe"), Some(b"joe"), PASSWORD), 0);
-        // SAFETY: an event without data, which the plugin promises to survive.
-        assert_ne!(unsafe { on_basic_auth(3, ptr::null_mut(), user_data) }, 0);
-        assert_eq!(login(user_data, &mut joe, Some(b"joe"), PASSWORD), 0);
-        // With the length that 2.1.3 gives, what follows a NUL counts, too.
-        assert_ne!(login(user_data, &mut joe, Some(b"joe"), Some((b"correct horse\0x", 15))), 0);
-        assert_eq!(login(user_data, &mut joe, Some(b"joe"), Some((b"correct horse\0x", 0))), 0);
+        plugin.play([
+            name("joe", None),
+            ask_with_length("joe", b"a\0b").gives_no_yes(),
+            connect("odd", b"\xff", "joe"),
+            ask("odd", "correct horse").gives_no_yes(),
+            empty(BASIC_AUTH).gives_no_yes(),
+            name("joe", "joe"),
+            ask("joe", "correct horse").gives(SUCCESS),
+            // With the length that 2.1.3 gives, what follows a NUL counts, too.
+            ask_with_length("joe", b"correct horse\0x").gives_no_yes(),
+            ask("joe", b"correct horse\0x").gives(SUCCESS),
+        ]);
     });
 }
 
@@ -206,53 +114,56 @@ fn logins_of_any_bytes_are_answered() {
 fn topic_checks_of_any_bytes_are_answered() {
     let rules = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(rules.path(), "user joe\ntopic a/#\n").unwrap();
-    in_both(&[("acl_file", rules.path().to_str().unwrap())], |user_data| {
-        let mut joe = FakeClient::new(b"id", b"joe");
-        assert_eq!(login(user_data, &mut joe, Some(b"joe"), PASSWORD), 0);
-        for (topic, access, expected) in [
-            (Some(b"a/b".as_slice()), 1, true),
-            (Some(b"a/b"), 2, true),
-            (Some(b"#"), 4, true),
-            (Some(b"\xff"), 1, false),
-            (Some(b"b"), 2, false),
-            (Some(b""), 1, false),
-            (None, 1, false),
-            (Some(b"a/b"), 3, false),
-            (Some(b"a/b"), -1, false),
-            (Some(b"a/#"), 8, true),
-            (None, 8, true),
-        ] {
-            assert_eq!(check(user_data, &mut joe, topic, access) == 0, expected, "{topic:?} {access}");
-        }
-        assert_ne!(check(user_data, &mut FakeClient::new(b"id", b"\xc3("), Some(b"a/b"), 1), 0);
-        assert_ne!(check(user_data, &mut FakeClient::new(b"\xc3(", b"joe"), Some(b"a/b"), 1), 0);
-        // SAFETY: an event without data, which the plugin promises to survive.
-        assert_ne!(unsafe { on_acl_check(2, ptr::null_mut(), user_data) }, 0);
+    in_both(&[("acl_file", rules.path().to_str().unwrap())], |plugin| {
+        plugin.play([
+            ask("joe", "correct horse").gives(SUCCESS),
+            check("joe", READ, "a/b").gives(SUCCESS),
+            check("joe", WRITE, "a/b").gives(SUCCESS),
+            check("joe", SUBSCRIBE, "#").gives(SUCCESS),
+            check("joe", READ, b"\xff").gives_no_yes(),
+            check("joe", WRITE, "b").gives_no_yes(),
+            check("joe", READ, "").gives_no_yes(),
+            check("joe", READ, None).gives_no_yes(),
+            check("joe", READ | WRITE, "a/b").gives_no_yes(),
+            check("joe", -1, "a/b").gives_no_yes(),
+            check("joe", abi::UNSUBSCRIBE, "a/#").gives(SUCCESS),
+            check("joe", abi::UNSUBSCRIBE, None).gives(SUCCESS),
+            connect("odd name", "id", b"\xc3("),
+            check("odd name", READ, "a/b").gives_no_yes(),
+            connect("odd id", b"\xc3(", "joe"),
+            check("odd id", READ, "a/b").gives_no_yes(),
+            empty(ACL_CHECK).gives_no_yes(),
+        ]);
     });
 }
 
 #[test]
 fn clients_go_and_the_loop_comes_round() {
-    in_both(&[], |user_data| {
-        let mut joe = FakeClient::new(b"id", b"joe");
-        assert_eq!(login(user_data, &mut joe, Some(b"joe"), PASSWORD), 0);
-        disconnect(user_data, &mut joe, sys::MHA_EVT_CLIENT_OFFLINE.cast_signed());
-        disconnect(user_data, &mut joe, 10);
-        disconnect(user_data, &mut FakeClient::new(b"\xff", b"\xff"), 10);
-        disconnect(user_data, &mut FakeClient::default(), 10);
-        let mut tick = sys::mha_evt_tick { future: ptr::null_mut(), now_ns: 0, next_ms: 0 };
-        // SAFETY: data of this event and none at all, with what start has made.
-        unsafe {
-            assert_eq!(on_disconnect(10, ptr::null_mut(), user_data), 0);
-            assert_eq!(on_tick(9, (&raw mut tick).cast(), user_data), 0);
-            assert_eq!(on_tick(9, ptr::null_mut(), user_data), 0);
-            on_reload(1, ptr::null_mut(), user_data);
-        }
-        // SAFETY: the event can be written to.
-        unsafe { events::tick_again_soon(&raw mut tick) };
-        assert_eq!(tick.next_ms, 1);
-        assert_eq!(login(user_data, &mut joe, Some(b"joe"), PASSWORD), 0);
+    in_both(&[], |plugin| {
+        plugin.play([
+            ask("joe", "correct horse").gives(SUCCESS),
+            offline("joe"),
+            disconnect("joe"),
+            connect("odd", b"\xff", b"\xff"),
+            disconnect("odd"),
+            connection("nameless", Connection::default()),
+            disconnect("nameless"),
+            disconnect(NOBODY),
+            empty(DISCONNECT).gives(SUCCESS),
+            tick(),
+            empty(TICK).gives(SUCCESS),
+            reload(),
+        ]);
+        plugin.take(&empty(RELOAD));
+        plugin.play([ask("joe", "correct horse").gives(SUCCESS)]);
     });
+    let mut tick = sys::mha_evt_tick { future: ptr::null_mut(), now_ns: 0, next_ms: 0 };
+    // SAFETY: the event can be written to, or is none.
+    unsafe {
+        events::tick_again_soon(&raw mut tick);
+        events::tick_again_soon(ptr::null_mut());
+    }
+    assert_eq!(tick.next_ms, 1);
 }
 
 #[test]
@@ -271,10 +182,68 @@ fn options_of_any_bytes_are_read_or_refused() {
     assert!(read(&[option(name, no_text)], 1).is_err() && read(&[option(no_text, value)], 1).is_err());
     // SAFETY: no options at all.
     assert!(unsafe { events::options(ptr::null(), 3) }.unwrap().is_empty());
-    // SAFETY: as many versions as there are.
-    unsafe {
-        assert_eq!(mosquitto_plugin_version(2, [4, 5].as_ptr()), 5);
-        assert_eq!(mosquitto_plugin_version(1, [4].as_ptr()), -1);
-        assert_eq!(mosquitto_plugin_version(0, ptr::null()), -1);
+    let broker = FakeBroker::new(Version::V2_1, PLUGIN);
+    assert_eq!(broker.offer(2, Some(&[4, 5])), 5);
+    assert_eq!(broker.offer(1, Some(&[4])), -1);
+    assert_eq!(broker.offer(0, None), -1);
+}
+
+/// The imitation has the interface written down once more, for those who cannot see the headers.
+#[test]
+fn the_imitated_broker_has_the_layouts_and_numbers_of_the_headers() {
+    macro_rules! same_layout {
+        ($ours:ty, $theirs:ty { $($our_field:ident = $their_field:ident),* }) => {
+            assert_eq!(size_of::<$ours>(), size_of::<$theirs>(), stringify!($ours));
+            $(assert_eq!(
+                offset_of!($ours, $our_field),
+                offset_of!($theirs, $their_field),
+                concat!(stringify!($ours), ".", stringify!($our_field))
+            );)*
+        };
+    }
+    same_layout!(abi::RawOption, sys::mosquitto_opt { key = key, value = value });
+    same_layout!(abi::AclCheck, sys::mosquitto_evt_acl_check {
+        future = future, client = client, topic = topic, payload = payload, properties = properties,
+        access = access, payload_len = payloadlen, qos = qos, retain = retain, future2 = future2
+    });
+    same_layout!(abi::Disconnect, sys::mosquitto_evt_disconnect {
+        future = future, client = client, reason = reason, future2 = future2
+    });
+    // The plugin declares no more of these than it reads.
+    macro_rules! same_start {
+        ($ours:ty, $theirs:ty { $($field:ident),* }) => {
+            assert!(size_of::<$ours>() >= size_of::<$theirs>(), stringify!($ours));
+            $(assert_eq!(offset_of!($ours, $field), offset_of!($theirs, $field), stringify!($field));)*
+        };
+    }
+    same_start!(abi::BasicAuth, sys::mha_evt_basic_auth { future, client, username, password, password_len });
+    same_start!(abi::Tick, sys::mha_evt_tick { future, now_ns, next_ms });
+    assert_eq!(
+        [RELOAD, ACL_CHECK, BASIC_AUTH, TICK, DISCONNECT, abi::CLIENT_OFFLINE].map(i32::cast_unsigned),
+        [
+            event::MOSQ_EVT_RELOAD,
+            event::MOSQ_EVT_ACL_CHECK,
+            event::MOSQ_EVT_BASIC_AUTH,
+            event::MOSQ_EVT_TICK,
+            event::MOSQ_EVT_DISCONNECT,
+            sys::MHA_EVT_CLIENT_OFFLINE,
+        ]
+    );
+    assert_eq!(
+        [READ, WRITE, SUBSCRIBE, abi::UNSUBSCRIBE].map(i32::cast_unsigned),
+        [sys::MOSQ_ACL_READ, sys::MOSQ_ACL_WRITE, sys::MOSQ_ACL_SUBSCRIBE, sys::MOSQ_ACL_UNSUBSCRIBE]
+    );
+    for (ours, theirs) in [
+        (SUCCESS, mosq_err_t::MOSQ_ERR_SUCCESS),
+        (abi::NO_MEMORY, mosq_err_t::MOSQ_ERR_NOMEM),
+        (abi::NOT_FOUND, mosq_err_t::MOSQ_ERR_NOT_FOUND),
+        (abi::NOT_SUPPORTED, mosq_err_t::MOSQ_ERR_NOT_SUPPORTED),
+        (abi::AUTH, mosq_err_t::MOSQ_ERR_AUTH),
+        (abi::ACL_DENIED, mosq_err_t::MOSQ_ERR_ACL_DENIED),
+        (abi::DEFER, mosq_err_t::MOSQ_ERR_PLUGIN_DEFER),
+        (abi::ALREADY_EXISTS, mosq_err_t::MOSQ_ERR_ALREADY_EXISTS),
+        (abi::AUTH_DELAYED, sys::MHA_ERR_AUTH_DELAYED),
+    ] {
+        assert_eq!(ours, theirs);
     }
 }
