@@ -54,10 +54,16 @@ memcheck-host: ## run the host tests under valgrind: no error, and nothing that 
 		$(CARGO) test --test host $(ARGS)
 
 .PHONY: soak
-soak: build brokers ## a flood of logins, and a moody API, for ten minutes each (MINUTES=60: longer)
+soak: build brokers ## a flood of logins, a moody API and an attack, for ten minutes each (MINUTES=60: longer)
 	@scripts/setup.sh tests
-	MHA_PLUGIN="$(target)/release/$(plugin)" MHA_SOAK_MINUTES=$(or $(MINUTES),10) \
-		$(CARGO) test --test endures --test soak $(ARGS) -- --nocapture
+	MHA_PLUGIN="$(target)/release/$(plugin)" MHA_SOAK_MINUTES=$(or $(MINUTES),10) MHA_ATTACK_MINUTES=$(or $(MINUTES),10) \
+		$(CARGO) test --test endures --test soak --test attack_run $(ARGS) -- --nocapture
+
+.PHONY: attack
+attack: build brokers ## hostile clients against each broker, and what honest ones feel of it, for 6 minutes (MINUTES=1)
+	@scripts/setup.sh tests
+	MHA_PLUGIN="$(target)/release/$(plugin)" MHA_ATTACK_MINUTES=$(or $(MINUTES),6) \
+		$(CARGO) test --test attack_run $(ARGS) -- --nocapture
 
 .PHONY: fuzz
 fuzz: ## fuzz what reads other people's bytes, 20 s each (SECONDS=600 TARGETS='topics peek')

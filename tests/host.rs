@@ -444,8 +444,8 @@ fn if_the_broker_refuses_a_callback_nothing_is_left_behind() {
             }
             stage.broker.stop(instance);
         }
-        // Logins, topics, reloads, ticks, and who goes.
-        assert_eq!(refused, if stage.is_2_1() { 6 } else { 5 });
+        // Logins, topics, reloads, ticks, and who comes and goes.
+        assert_eq!(refused, if stage.is_2_1() { 7 } else { 5 });
     });
 }
 

@@ -15,6 +15,7 @@ pub mod scene;
 pub mod servers;
 pub mod tls;
 
+use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -84,6 +85,9 @@ mod machine {
         })
     }
 }
+
+/// Where those are who are not at 127.0.0.1 with the attacker.
+pub const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// An API with these rules, in the format of `examples/api-rules.txt`.
 pub fn api(rules: &str) -> MockApi {

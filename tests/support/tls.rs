@@ -8,11 +8,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
 use super::{MockApi, free_port};
@@ -71,10 +72,16 @@ impl Authority {
 
     /// A server's or client's certificate. `name` is in the notation of a subjectAltName, such as `IP:127.0.0.1`.
     pub fn issue(&self, name: &str, validity: &Validity) -> Identity {
+        self.issue_to("leaf", name, validity)
+    }
+
+    /// The same, for this common name: what a broker takes for a username where it is told to.
+    pub fn issue_to(&self, common_name: &str, name: &str, validity: &Validity) -> Identity {
         let (here, leaf) = (self.folder.path(), TempDir::with_prefix("mha-cert-").unwrap());
         let extensions = format!("basicConstraints=CA:FALSE\nsubjectAltName={name}\n");
         fs::write(leaf.path().join("leaf.ext"), extensions).unwrap();
-        let request = ["req", "-new", "-out", "leaf.csr", "-subj", "/CN=leaf"];
+        let subject = format!("/CN={common_name}");
+        let request = ["req", "-new", "-out", "leaf.csr", "-subj", &subject];
         openssl(leaf.path(), &[&request[..], &NEW_KEY].concat());
         let file = |name: &str| leaf.path().join(name).to_str().unwrap().to_owned();
         let (csr, pem, ext) = (file("leaf.csr"), file("leaf.pem"), file("leaf.ext"));
@@ -224,6 +231,89 @@ impl Shared {
         };
         let _ = stream.shutdown(Shutdown::Both); // fails where the other side was first
         passed_on
+    }
+}
+
+/// A port that takes plain connections and passes them on to a TLS port, showing a certificate: so that a client that
+/// speaks no TLS can be one with a certificate. Its threads end with their connections.
+pub struct TlsTunnel {
+    address: SocketAddr,
+    stopping: Arc<AtomicBool>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl TlsTunnel {
+    pub fn start(to: u16, identity: &Identity, authority: &Authority) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", free_port())).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(certificates(&authority.certificate));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+        let config =
+            Arc::new(builder.with_client_auth_cert(certificates(&identity.certificate), key).unwrap());
+        let (address, stopping) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        let stop = Arc::clone(&stopping);
+        let acceptor = thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let (Ok(stream), config) = (stream, Arc::clone(&config)) else { continue };
+                thread::spawn(move || {
+                    // Whichever side ends it ends the other.
+                    let _ = pass_on(&stream, to, config);
+                    let _ = stream.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        Self { address, stopping, acceptor: Some(acceptor) }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+}
+
+impl Drop for TlsTunnel {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address); // wakes `accept`
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
+        }
+    }
+}
+
+/// Passes bytes on in both directions until one side has ended.
+fn pass_on(mut plain: &TcpStream, to: u16, config: Arc<ClientConfig>) -> io::Result<()> {
+    let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;
+    let tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
+    let socket = TcpStream::connect(("127.0.0.1", to))?;
+    socket.set_nodelay(true)?;
+    let mut server = StreamOwned::new(tls, socket);
+    while server.conn.is_handshaking() {
+        server.conn.complete_io(&mut server.sock)?;
+    }
+    for side in [plain, &server.sock] {
+        side.set_read_timeout(Some(Duration::from_millis(2)))?;
+    }
+    let is_late = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+    let mut chunk = [0; 16 << 10];
+    loop {
+        match plain.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(length) => server.write_all(&chunk[..length])?,
+            Err(error) if is_late(&error) => {}
+            Err(error) => return Err(error),
+        }
+        match server.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(length) => plain.write_all(&chunk[..length])?,
+            Err(error) if is_late(&error) => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

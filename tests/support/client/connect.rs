@@ -1,5 +1,7 @@
 //! How a client comes: its CONNECT, and what the broker says to it.
 
+use std::net::Ipv4Addr;
+
 use super::wire::{CONNECT, packet, put_bytes, put_no_properties};
 use super::{Client, PATIENCE};
 
@@ -42,6 +44,8 @@ pub struct Connect {
     keepalive: u16,
     /// Speaks MQTT in WebSocket frames, after an upgrade with these header lines.
     upgrade: Option<Vec<u8>>,
+    /// The address to come from.
+    source: Ipv4Addr,
 }
 
 /// Why a client could not log in.
@@ -74,7 +78,15 @@ impl Connect {
             session_expiry: None,
             keepalive: 0,
             upgrade: None,
+            source: Ipv4Addr::LOCALHOST,
         }
+    }
+
+    /// Comes from another address of the loopback network (127.0.0.0/8), so that the broker takes it for a client on
+    /// another machine.
+    pub fn from_address(mut self, source: Ipv4Addr) -> Self {
+        self.source = source;
+        self
     }
 
     pub fn login(self, username: impl AsRef<[u8]>, password: impl AsRef<[u8]>) -> Self {
@@ -174,7 +186,7 @@ impl Connect {
     /// Connects and sends CONNECT, without waiting for the answer.
     pub fn send(&self, port: u16) -> Client {
         let mut client = match &self.upgrade {
-            None => Client::open(port, self.protocol),
+            None => Client::open_from(self.source, port, self.protocol),
             Some(headers) => Client::open_websocket(port, self.protocol, headers),
         };
         client.send(&self.packet());

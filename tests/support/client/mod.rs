@@ -4,11 +4,13 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::PATIENCE;
 
@@ -43,7 +45,22 @@ pub struct Client {
 impl Client {
     /// A bare connection, on which nothing was sent yet.
     pub fn open(port: u16, protocol: Protocol) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("connection to the broker");
+        Self::on(TcpStream::connect(("127.0.0.1", port)).expect("connection to the broker"), protocol)
+    }
+
+    /// A bare connection from another address of the loopback network.
+    pub fn open_from(source: Ipv4Addr, port: u16, protocol: Protocol) -> Self {
+        if source == Ipv4Addr::LOCALHOST {
+            return Self::open(port, protocol);
+        }
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).expect("an address of the loopback network");
+        let broker = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        socket.connect(&broker.into()).expect("connection to the broker");
+        Self::on(socket.into(), protocol)
+    }
+
+    fn on(stream: TcpStream, protocol: Protocol) -> Self {
         stream.set_nodelay(true).unwrap();
         Self {
             stream,
@@ -211,6 +228,11 @@ impl Client {
     pub fn disconnect(mut self) {
         self.send(&[DISCONNECT << 4, 0]);
         self.wait_until_closed(PATIENCE);
+    }
+
+    /// Ends the connection with a TCP reset, and leaves no trace of it on this side.
+    pub fn hang_up(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Whether the broker has closed the connection by now.
