@@ -1,6 +1,8 @@
 //! Fingerprints: what questions, clients and passwords are known by in tables, so that none of them is kept.
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::net::{IpAddr, Ipv6Addr};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
@@ -87,6 +89,9 @@ impl Hasher for Identity {
     }
 }
 
+/// A network, and a name in it.
+pub type Source = [Fingerprint; 2];
+
 /// Makes fingerprints with a key that is drawn at start and never leaves the process.
 ///
 /// SipHash-1-3 with 128 bits of output: a keyed function, so that nobody who does not know the key can
@@ -126,6 +131,13 @@ impl Fingerprinter {
         self.fields(Domain::Credentials, [username.as_bytes(), password])
     }
 
+    /// Where something comes from: a network, and a name in it. What clients share is shared fairly by these.
+    pub fn source(&self, address: Option<&str>, username: &str) -> Source {
+        let network = network(address.unwrap_or_default());
+        let name = self.fields(Domain::AccountName, [username.as_bytes()]);
+        [self.fields(Domain::Network, [network.as_bytes()]), name]
+    }
+
     /// The fingerprint of up to three fields in a domain of their own. The lengths go first, so that no two
     /// lists of fields read the same however they are cut.
     pub fn fields<const N: usize>(&self, domain: Domain, fields: [&[u8]; N]) -> Fingerprint {
@@ -144,6 +156,16 @@ impl Fingerprinter {
         }
         let hash = hasher.finish128();
         Fingerprint(hash.h1, hash.h2)
+    }
+}
+
+/// An address as it is counted: of IPv6 the first 64 bits, since a single customer has all the rest.
+pub fn network(address: &str) -> Cow<'_, str> {
+    match address.parse() {
+        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_none() => {
+            Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).to_string().into()
+        }
+        _ => address.into(),
     }
 }
 

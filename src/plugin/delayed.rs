@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use super::throttle::{Group, Open, network};
+use super::throttle::{Group, Open};
 use crate::broker::{Client, Connection};
-use crate::fingerprint::{AlreadyHashed, Fingerprint};
+use crate::fingerprint::{AlreadyHashed, Fingerprint, network};
 use crate::local::PasswordHash;
 use crate::util::{Held, Lock};
 

@@ -1,65 +1,262 @@
-//! A thread for password hashes that take long on purpose: 50 ms of computing in front of the broker's loop
-//! would stop every client, and on the worker's thread every request.
+//! A thread for password hashes that take long on purpose: 50 ms of computing in front of the broker's loop would stop
+//! every client, and on the worker's thread every request.
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
-use super::delayed::Ticket;
-use super::{Task, Tasks};
 use crate::broker::Broker;
+use crate::fingerprint::{Fingerprint, Source};
 use crate::local::PasswordHash;
+use crate::util::Lock;
+use crate::util::fair::{FairQueue, OVERHEAD};
 use crate::util::panics::caught;
 
-/// Checks that may wait. More would take longer than a client waits: at 50 ms each this is 10 s.
-const QUEUE_BOUND: usize = 200;
+/// Bytes that waiting checks may take. These are some 600 checks with short passwords, and at 50 ms each as many as can
+/// be made in the 30 s that clients wait.
+const BOUND: usize = 1 << 20;
 
 /// A password to compare with the hash of a local user.
-pub struct Check {
-    pub ticket: Ticket,
+pub struct Check<T> {
+    /// Whom the answer is for.
+    pub ticket: T,
+    /// Where the check comes from. The thread's time is shared fairly between networks, and what each of them gets
+    /// between its names.
+    pub source: Source,
+    /// What the password is to match.
     pub hash: Arc<PasswordHash>,
+    /// The password.
     pub password: Vec<u8>,
 }
 
-/// The running thread. Dropping it waits for the check at hand.
-pub struct Hasher {
-    checks: Option<SyncSender<Check>>,
-    stopping: Arc<AtomicBool>,
+impl<T> Check<T> {
+    fn bytes(&self) -> usize {
+        OVERHEAD + size_of::<Self>() + self.password.capacity()
+    }
+}
+
+/// The running thread. Dropping it waits for the check at hand, and drops the others.
+pub struct Hasher<T> {
+    shared: Arc<Shared<T>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Hasher {
-    pub fn start(broker: &dyn Broker, tasks: &Arc<Tasks>) -> io::Result<Self> {
-        let (checks, receiver) = sync_channel(QUEUE_BOUND);
-        let stopping = Arc::new(AtomicBool::new(false));
-        let (stop, tasks) = (Arc::clone(&stopping), Arc::clone(tasks));
-        let thread = broker.spawn(Box::new(move || work(&receiver, &stop, &tasks)))?;
-        Ok(Self { checks: Some(checks), stopping, thread: Some(thread) })
+struct Shared<T> {
+    checks: Lock<FairQueue<Fingerprint, Check<T>>>,
+    stopping: AtomicBool,
+}
+
+impl<T: Send + 'static> Hasher<T> {
+    /// Starts the thread. It calls `answer` for each check, with the ticket and whether the password matches.
+    ///
+    /// # Errors
+    /// Those of the system, which may give no thread.
+    pub fn start(broker: &dyn Broker, answer: impl Fn(T, bool) + Send + 'static) -> io::Result<Self> {
+        Self::start_with(broker, |check| check.hash.verify(&check.password), answer)
     }
 
-    /// Takes a check over. `false` if too many wait.
-    pub fn check(&self, check: Check) -> bool {
-        self.checks.as_ref().is_some_and(|checks| checks.try_send(check).is_ok())
+    fn start_with(
+        broker: &dyn Broker,
+        matches: impl Fn(&Check<T>) -> bool + Send + 'static,
+        answer: impl Fn(T, bool) + Send + 'static,
+    ) -> io::Result<Self> {
+        let checks = Lock::new(FairQueue::new(BOUND));
+        let shared = Arc::new(Shared { checks, stopping: AtomicBool::new(false) });
+        let in_thread = Arc::clone(&shared);
+        let thread = broker.spawn(Box::new(move || in_thread.work(matches, answer)))?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Takes a check over, and gives those back that have no room any more. It may be one of them.
+    pub fn check(&self, check: Check<T>, now: Instant) -> Vec<Check<T>> {
+        let (source, bytes) = (check.source, check.bytes());
+        let (_, displaced) = self.shared.checks.lock().push(source, bytes, check, now);
+        self.wake();
+        displaced
     }
 }
 
-impl Drop for Hasher {
+impl<T> Hasher<T> {
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl<T> Drop for Hasher<T> {
     fn drop(&mut self) {
-        self.stopping.store(true, Ordering::Relaxed);
-        self.checks = None;
+        self.shared.stopping.store(true, Ordering::Release);
+        self.wake();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn work(checks: &Receiver<Check>, stopping: &AtomicBool, tasks: &Tasks) {
-    while let Ok(check) = checks.recv() {
-        if stopping.load(Ordering::Relaxed) {
-            return;
+impl<T> Shared<T> {
+    fn work(&self, matches: impl Fn(&Check<T>) -> bool, answer: impl Fn(T, bool)) {
+        while !self.stopping.load(Ordering::Acquire) {
+            let next = self.checks.lock().pop();
+            let Some(check) = next else {
+                // Whoever wakes the thread between the look and this ends it at once.
+                thread::park();
+                continue;
+            };
+            let matches = caught(|| matches(&check)).unwrap_or(false);
+            answer(check.ticket, matches);
         }
-        let matches = caught(|| check.hash.verify(&check.password));
-        tasks.push(Task::PasswordChecked(check.ticket, matches.unwrap_or(false)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    use crate::broker::{BrokerThread, Caller, Connection, Unread};
+    use crate::fingerprint::{Domain, Fingerprinter};
+
+    struct Threads;
+
+    impl Broker for Threads {
+        fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+            thread::Builder::new().spawn(body)
+        }
+        fn caller(&self) -> Caller {
+            Caller::Broker(BrokerThread::vouched_for())
+        }
+        fn is_2_1(&self) -> bool {
+            true
+        }
+        fn can_wake(&self, _: &BrokerThread) -> bool {
+            false
+        }
+        fn wake(&self) {}
+        fn is_session(&self, _: &BrokerThread, _: &str, _: Connection) -> bool {
+            false
+        }
+        fn complete_login(&self, _: &BrokerThread, _: &str, _: bool) {}
+        fn kick(&self, _: &BrokerThread, _: &str, _: &str) {}
+        fn peek(&self, _: &BrokerThread, _: Instant, _: &mut dyn FnMut(Unread<'_>)) {}
+    }
+
+    /// The hash of the password `secret`.
+    const HASH: &str = "$7$1$c2FsdHNhbHRzYWx0$\
+        eEQE09QBPMVlC6F6I+JOT5AREPxo7WTSC595bdeT7GqK1vngZV1aMKZRgnpzpOxxVdIS7OsQ/GOpQoVDdlPd6Q==";
+
+    fn check(address: u8, name: u8, password: &str) -> Check<String> {
+        let keys = Fingerprinter::with_key(&[4; 16]);
+        let source = [keys.fields(Domain::Network, [&[address]]), keys.fields(Domain::Client, [&[name]])];
+        let hash = Arc::new(PasswordHash::parse(HASH).unwrap());
+        Check { ticket: password.to_owned(), source, hash, password: password.as_bytes().to_owned() }
+    }
+
+    /// A hasher that says what it begins and goes on when it is told to.
+    struct Scene {
+        /// Before the hasher, which waits for the check at hand when it is dropped.
+        go_on: Sender<()>,
+        hasher: Hasher<String>,
+        begun: Receiver<String>,
+        answers: Receiver<(String, bool)>,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let ((begins, begun), (go_on, may_go_on), (answer, answers)) = (channel(), channel(), channel());
+            let matches = move |check: &Check<String>| {
+                let _ = begins.send(check.ticket.clone());
+                let _ = may_go_on.recv();
+                assert_ne!(check.ticket, "panic");
+                check.ticket == "right"
+            };
+            let answer = move |ticket, matches| drop(answer.send((ticket, matches)));
+            Self { go_on, hasher: Hasher::start_with(&Threads, matches, answer).unwrap(), begun, answers }
+        }
+
+        /// Has a first check begin, so that others wait.
+        fn occupied() -> Self {
+            let scene = Self::new();
+            scene.push(check(0, 0, "first"));
+            assert_eq!(scene.begun.recv().unwrap(), "first");
+            scene
+        }
+
+        fn push(&self, check: Check<String>) {
+            assert!(self.hasher.check(check, Instant::now()).is_empty());
+        }
+
+        fn answers(&self, many: usize) -> Vec<(String, bool)> {
+            let one = |_| {
+                self.go_on.send(()).unwrap();
+                self.answers.recv_timeout(Duration::from_secs(10)).unwrap()
+            };
+            (0..many).map(one).collect()
+        }
+    }
+
+    #[test]
+    fn passwords_are_compared_with_their_hashes() {
+        let (answer, answers) = channel();
+        let answer = move |ticket, matches| drop(answer.send((ticket, matches)));
+        let hasher = Hasher::start(&Threads, answer).unwrap();
+        for (password, matches) in [("secret", true), ("guess", false)] {
+            assert!(hasher.check(check(1, 1, password), Instant::now()).is_empty());
+            let answer = answers.recv_timeout(Duration::from_secs(10)).unwrap();
+            assert_eq!(answer, (password.to_owned(), matches));
+        }
+    }
+
+    #[test]
+    fn a_crowd_of_guesses_keeps_nobody_else_waiting_for_more_than_one_of_them() {
+        let scene = Scene::occupied();
+        for n in 0..200 {
+            scene.push(check(1, 1, &format!("guess {n}")));
+        }
+        scene.push(check(1, 2, "same address"));
+        scene.push(check(2, 1, "right"));
+        let answers = scene.answers(5);
+        let order: Vec<&str> = answers.iter().map(|(ticket, _)| ticket.as_str()).collect();
+        assert_eq!(order, ["first", "guess 0", "right", "same address", "guess 1"]);
+        assert!(answers.iter().all(|(ticket, matches)| *matches == (ticket == "right")));
+    }
+
+    #[test]
+    fn a_full_queue_gives_back_the_newest_check_of_whoever_has_most_in_it() {
+        let scene = Scene::occupied();
+        let big = "x".repeat(BOUND / 10);
+        for _ in 0..9 {
+            scene.push(check(1, 1, &big));
+        }
+        let displaced = scene.hasher.check(check(1, 1, &format!("{big} more")), Instant::now());
+        assert_eq!(displaced.len(), 1);
+        assert!(displaced[0].ticket.ends_with("more"));
+        scene.push(check(2, 1, "small"));
+        let displaced = scene.hasher.check(check(2, 1, &big), Instant::now());
+        assert!(displaced.iter().all(|check| check.source == displaced[0].source));
+        assert_eq!(displaced[0].ticket, big);
+    }
+
+    #[test]
+    fn a_panic_in_a_check_is_no_match_and_the_next_is_made() {
+        let scene = Scene::new();
+        scene.push(check(1, 1, "panic"));
+        scene.push(check(1, 1, "right"));
+        let answers = scene.answers(2);
+        assert_eq!(answers, [("panic".to_owned(), false), ("right".to_owned(), true)]);
+    }
+
+    #[test]
+    fn stopping_waits_for_the_check_at_hand_and_drops_the_others() {
+        let scene = Scene::occupied();
+        scene.push(check(1, 1, "never"));
+        scene.hasher.shared.stopping.store(true, Ordering::Release);
+        scene.go_on.send(()).unwrap();
+        drop(scene.hasher);
+        assert_eq!(scene.answers.iter().collect::<Vec<_>>(), [("first".to_owned(), false)]);
+        assert!(scene.begun.iter().next().is_none());
     }
 }

@@ -1,5 +1,6 @@
 //! MOSQ_EVT_BASIC_AUTH: who may come in. What happens to those who wait beside the broker's loop is in `completion`.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,7 +20,7 @@ use crate::broker::{Broker, Client};
 use crate::fingerprint::{Fingerprint, Fingerprinter};
 use crate::local::PasswordHash;
 use crate::log::Log;
-use crate::question::{NoAnswer, Question, Verdict};
+use crate::question::{Answer, NoAnswer, Question, Verdict};
 
 /// A login that has a username, and so can be decided here.
 pub struct Attempt<'a> {
@@ -72,7 +73,7 @@ pub struct Logins {
     pub delays: bool,
     pub keys: Fingerprinter,
     /// Started with the first slow password hash.
-    pub hasher: OnceCell<Hasher>,
+    pub hasher: OnceCell<Hasher<Ticket>>,
     pub tasks: Arc<Tasks>,
     pub broker: Arc<dyn Broker>,
     pub log: Arc<Log>,
@@ -174,18 +175,25 @@ impl Logins {
             let matches = if hash.verify(password) { Verdict::Allow } else { Verdict::Deny };
             return Decision::of(matches, By::LocalPassword);
         }
-        let hasher = match self.hasher.get_or_try_init(|| Hasher::start(&*self.broker, &self.tasks)) {
+        let hasher = match self.hasher.get_or_try_init(|| self.start_hasher()) {
             Ok(hasher) => hasher,
             Err(error) => return no_answer(NoAnswer::NotAsked(error.to_string())),
         };
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return BUSY };
         self.delayed.has_turn(ticket, open);
-        let check = Check { ticket, hash: Arc::clone(hash), password: password.to_owned() };
-        if !hasher.check(check) {
-            self.delayed.end(ticket);
-            return BUSY;
+        let source = self.keys.source(attempt.client.address, attempt.username);
+        let check = Check { ticket, source, hash: Arc::clone(hash), password: password.to_owned() };
+        for check in hasher.check(check, event.now) {
+            self.tasks.push(Task::Answered(check.ticket, Answer::None(NoAnswer::Busy)));
         }
         PARKED
+    }
+
+    fn start_hasher(&self) -> io::Result<Hasher<Ticket>> {
+        let tasks = Arc::clone(&self.tasks);
+        Hasher::start(&*self.broker, move |ticket, matches| {
+            tasks.push(Task::PasswordChecked(ticket, matches))
+        })
     }
 
     /// The API decides: the client waits for it beside the broker's loop, or the broker does.

@@ -22,15 +22,17 @@
 //! entries, for a handful of guesses. Each kind of group has a table of its own: ids made up for one name push out no
 //! name's pause. Open tries have tables of their own, too, so that connections that only hang around push out no
 //! refusals. Only what the API lets in gets into the table of good credentials.
-use std::borrow::Cow;
-use std::net::{IpAddr, Ipv6Addr};
+mod groups;
+
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
+use groups::{Groups, Room};
+
 use crate::config::{CountBy, ThrottleLimits};
-use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Fingerprinter};
+use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Fingerprinter, network};
 use crate::util::{Lock, bounded};
 
 /// Entries of each table.
@@ -85,10 +87,21 @@ pub struct Open {
     groups: [Group; KINDS],
     name: Fingerprint,
     credentials: Fingerprint,
-    /// Its place in the order of all tries and refusals.
+    /// Its place in the order of all tries.
     number: u64,
-    /// It takes up no room.
-    is_exempt: bool,
+    since: Instant,
+    /// What was known of its credentials then.
+    known: Known,
+}
+
+/// What is known of credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Nothing,
+    /// They are looked at, and take up no room.
+    Good,
+    /// They are not looked at in a pause.
+    Wrong,
 }
 
 /// How a try ended.
@@ -117,24 +130,17 @@ struct State {
     held_names: Table<Instant>,
     /// Credentials that were let in, and when.
     good: Table<Instant>,
-    /// Credentials that were refused.
-    wrong: Table<Wrong>,
-    /// Of the newest try or refusal.
-    number: u64,
-}
-
-#[derive(Clone, Copy)]
-struct Wrong {
-    since: Instant,
+    /// Credentials that were refused, and when.
+    wrong: Table<Instant>,
+    /// Of the newest try.
     number: u64,
 }
 
 impl Throttle {
     /// A throttle that nobody has touched yet.
     pub fn new(keys: Fingerprinter) -> Self {
-        let groups = || Groups { counts: bounded(BOUND), open: bounded(BOUND) };
         let state = State {
-            kinds: [groups(), groups()],
+            kinds: [Groups::new(), Groups::new()],
             held_names: bounded(BOUND),
             good: bounded(BOUND),
             wrong: bounded(BOUND),
@@ -146,18 +152,15 @@ impl Throttle {
     /// Opens a try, if there is room for it. The same credentials that are open already need no more room: whoever
     /// asks the same shares the answer.
     pub fn admit(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> Admission {
-        let mut open = self.identify(attempt, limits);
+        let mut open = self.identify(attempt, limits, now);
         let mut state = self.state.lock();
-        state.number += 1;
-        open.number = state.number;
-        open.is_exempt = limits.after == 0 || state.is_good(open.credentials, now);
-        if open.is_exempt {
+        state.begin(&mut open, limits);
+        if open.known == Known::Good {
             return Admission::Now(open);
         }
-        let is_wrong = state.is_wrong(open.credentials, limits, now);
         let mut worst = (Room::Free, open.groups[0]);
         for (kind, group) in state.kinds.iter_mut().zip(open.groups) {
-            let room = kind.room(group, open.credentials, is_wrong, limits, now);
+            let room = kind.room(group, &open, limits, now);
             if room > worst.0 {
                 worst = (room, group);
             }
@@ -167,15 +170,16 @@ impl Throttle {
             (Room::Taken, group) => Admission::WaitForTurn(group),
             (Room::Free, _) => {
                 for (kind, group) in state.kinds.iter_mut().zip(open.groups) {
-                    kind.open(group, &open, 1, now, OPEN_FOR);
+                    kind.open(group, &open, 1, OPEN_FOR);
                 }
                 Admission::Now(open)
             }
         }
     }
 
-    /// Ends an open try. Afterwards those who wait for their turn in these groups ask again, one after the other, until
-    /// one has to wait still.
+    /// Ends an open try: with an answer for all who have the same credentials open, without one for this one alone.
+    /// Afterwards those who wait for their turn in these groups ask again, one after the other, until one has to wait
+    /// still.
     ///
     /// A client that goes away does not end its try while its question is on its way: who hangs up early would have the
     /// API asked as often as he likes.
@@ -187,9 +191,11 @@ impl Throttle {
         now: Instant,
     ) -> [Group; KINDS] {
         let mut state = self.state.lock();
-        if !open.is_exempt {
-            for (kind, group) in state.kinds.iter_mut().zip(open.groups) {
-                kind.close(group, &open);
+        let is_answered = outcome != Outcome::Unknown;
+        let mut ended = [false; KINDS];
+        if open.known != Known::Good {
+            for ((kind, group), ended) in state.kinds.iter_mut().zip(open.groups).zip(&mut ended) {
+                *ended = kind.close(group, &open, is_answered);
             }
         }
         match outcome {
@@ -197,7 +203,7 @@ impl Throttle {
                 state.wrong.pop(&open.credentials);
                 state.good.put(open.credentials, now);
             }
-            Outcome::Refused => state.refused(&open, limits, now),
+            Outcome::Refused => state.refused(&open, ended, limits, now),
             Outcome::Unknown => {}
         }
         open.groups
@@ -206,26 +212,25 @@ impl Throttle {
     /// Whether the question about a try may be asked ahead, before the broker comes to it. That takes up room for a
     /// moment, but only that of others who are asked about ahead; it never waits, and uses up nothing of a pause.
     pub fn admit_ahead(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> bool {
-        let mut open = self.identify(attempt, limits);
+        let mut open = self.identify(attempt, limits, now);
         let mut state = self.state.lock();
-        if limits.after == 0 || state.is_good(open.credentials, now) {
+        state.begin(&mut open, limits);
+        if open.known == Known::Good {
             return true;
         }
         let is_held = state.held_names.peek(&open.name).is_some_and(|until| now < *until);
         let mut kinds = state.kinds.iter().zip(open.groups);
-        if is_held || !kinds.all(|(kind, group)| kind.has_room_ahead(group, open.credentials, limits, now)) {
+        if is_held || !kinds.all(|(kind, group)| kind.has_room_ahead(group, &open, limits, now)) {
             return false;
         }
-        state.number += 1;
-        open.number = state.number;
         for (kind, group) in state.kinds.iter_mut().zip(open.groups) {
-            kind.open(group, &open, 0, now, AHEAD_FOR);
+            kind.open(group, &open, 0, AHEAD_FOR);
         }
         true
     }
 
-    /// The groups of a try, which is not open yet.
-    fn identify(&self, attempt: &Try<'_>, limits: &ThrottleLimits) -> Open {
+    /// What a try counts in. It is to be begun.
+    fn identify(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> Open {
         let Try { address, username, client_id, credentials } = *attempt;
         let network = network(address.unwrap_or_default());
         let (network, username, client_id) = (network.as_bytes(), username.as_bytes(), client_id.as_bytes());
@@ -239,183 +244,46 @@ impl Throttle {
             _ => self.keys.fields(Domain::ClientId, [network, client_id]),
         };
         let name = self.keys.fields(Domain::AccountName, [username]);
-        Open { groups: [account, client], name, credentials, number: 0, is_exempt: false }
+        Open { groups: [account, client], name, credentials, number: 0, since: now, known: Known::Nothing }
     }
 }
 
 impl State {
-    fn is_good(&mut self, credentials: Fingerprint, now: Instant) -> bool {
-        let since = self.good.get(&credentials);
-        since.is_some_and(|since| now.saturating_duration_since(*since) < GOOD_FOR)
+    /// Gives a try its number, and says what is known of its credentials. While nobody is throttled, all are good.
+    fn begin(&mut self, open: &mut Open, limits: &ThrottleLimits) {
+        self.number += 1;
+        open.number = self.number;
+        let age = |since: &Instant| open.since.saturating_duration_since(*since);
+        let is_good = self.good.get(&open.credentials).is_some_and(|since| age(since) < GOOD_FOR);
+        let wrong_for = WRONG_FOR_PAUSES * limits.longest;
+        if limits.after == 0 || is_good {
+            open.known = Known::Good;
+        } else if self.wrong.get(&open.credentials).is_some_and(|since| age(since) < wrong_for) {
+            open.known = Known::Wrong;
+        }
     }
 
-    fn is_wrong(&mut self, credentials: Fingerprint, limits: &ThrottleLimits, now: Instant) -> bool {
-        let wrong = self.wrong.get(&credentials);
-        let known_for = WRONG_FOR_PAUSES * limits.longest;
-        wrong.is_some_and(|wrong| now.saturating_duration_since(wrong.since) < known_for)
-    }
-
-    fn refused(&mut self, open: &Open, limits: &ThrottleLimits, now: Instant) {
-        self.good.pop(&open.credentials);
-        // One that shared the answer has counted it.
-        let is_counted = self.wrong.peek(&open.credentials).is_some_and(|wrong| wrong.number > open.number);
-        if limits.after == 0 || is_counted {
+    /// Notes and counts a refusal, in each kind where it has `ended` an open try: those that share it count once. One
+    /// that nobody knew to be open any more counts, too.
+    fn refused(&mut self, open: &Open, ended: [bool; KINDS], limits: &ThrottleLimits, now: Instant) {
+        let was_good = self.good.pop(&open.credentials).is_some();
+        if limits.after == 0 {
             return;
         }
-        // Only what was looked at as the one of a pause counts in it.
-        let in_pause = !open.is_exempt && !self.is_wrong(open.credentials, limits, now);
-        self.number += 1;
-        self.wrong.put(open.credentials, Wrong { since: now, number: self.number });
+        self.wrong.put(open.credentials, now);
+        let is_late = now.saturating_duration_since(open.since) >= OPEN_FOR;
+        let counts = ended.map(|ended| if open.known == Known::Good { was_good } else { ended || is_late });
         let [account, client] = &mut self.kinds;
-        let until = account.refused(open.groups[0], in_pause, limits, now);
-        client.refused(open.groups[1], in_pause, limits, now);
-        if now < until {
-            let held = self.held_names.get_or_insert_mut(open.name, || until);
-            *held = until.max(*held);
+        if counts[1] {
+            client.refused(open.groups[1], open.known, limits, now);
         }
-    }
-}
-
-/// All groups of one kind.
-struct Groups {
-    counts: Table<Count>,
-    /// Of each group, those with distinct credentials.
-    open: Table<Vec<OpenTry>>,
-}
-
-#[derive(Clone, Copy)]
-struct Count {
-    refusals: usize,
-    /// In a pause: when somebody is looked at again whose credentials are not known to be wrong.
-    next_look: Instant,
-    /// The end of the pause, or the last refusal before the first one.
-    until: Instant,
-}
-
-struct OpenTry {
-    credentials: Fingerprint,
-    /// Of the first who opened it.
-    number: u64,
-    /// How many have it open; nobody: it was asked about ahead.
-    holders: usize,
-    until: Instant,
-}
-
-/// What a group has for a try; the greater, the less.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Room {
-    Free,
-    Taken,
-    Paused(Duration),
-}
-
-impl Groups {
-    /// That of a group. Whose last pause was twice the longest pause ago starts anew.
-    fn count(&self, group: Group, limits: &ThrottleLimits, now: Instant) -> Count {
-        let count = self.counts.peek(&group).copied();
-        let is_recent = |count: &Count| now.saturating_duration_since(count.until) <= 2 * limits.longest;
-        count.filter(is_recent).unwrap_or(Count { refusals: 0, next_look: now, until: now })
-    }
-
-    fn open_tries(&self, group: Group, now: Instant) -> impl Iterator<Item = &OpenTry> {
-        self.open.peek(&group).into_iter().flatten().filter(move |open| now < open.until)
-    }
-
-    fn room(
-        &mut self,
-        group: Group,
-        credentials: Fingerprint,
-        is_wrong: bool,
-        limits: &ThrottleLimits,
-        now: Instant,
-    ) -> Room {
-        self.counts.promote(&group);
-        let count = self.count(group, limits, now);
-        if is_wrong && now < count.until {
-            return Room::Paused(count.until - now);
-        }
-        let mut taken = 0;
-        for open in self.open_tries(group, now).filter(|open| open.holders > 0) {
-            if open.credentials == credentials {
-                return Room::Free;
-            }
-            taken += 1;
-        }
-        if now < count.next_look {
-            Room::Paused(count.next_look - now)
-        } else if taken < limits.after.saturating_sub(count.refusals).max(1) {
-            Room::Free
-        } else {
-            Room::Taken
-        }
-    }
-
-    fn has_room_ahead(
-        &self,
-        group: Group,
-        credentials: Fingerprint,
-        limits: &ThrottleLimits,
-        now: Instant,
-    ) -> bool {
-        let others = self.open_tries(group, now).filter(|open| open.credentials != credentials).count();
-        self.count(group, limits, now).refusals + others < limits.after
-    }
-
-    fn open(&mut self, group: Group, open: &Open, holders: usize, now: Instant, at_most: Duration) {
-        let tries = self.open.get_or_insert_mut(group, Vec::new);
-        tries.retain(|open| now < open.until);
-        let until = now + at_most;
-        match tries.iter_mut().find(|other| other.credentials == open.credentials) {
-            Some(same) => {
-                same.holders += holders;
-                same.until = same.until.max(until);
-            }
-            None => {
-                tries.push(OpenTry { credentials: open.credentials, number: open.number, holders, until });
+        if counts[0] {
+            let until = account.refused(open.groups[0], open.known, limits, now);
+            if now < until {
+                let held = self.held_names.get_or_insert_mut(open.name, || until);
+                *held = until.max(*held);
             }
         }
-    }
-
-    fn close(&mut self, group: Group, open: &Open) {
-        let Some(tries) = self.open.peek_mut(&group) else { return };
-        // What was opened later is not this one, whose time was up.
-        let is_this = |other: &OpenTry| other.credentials == open.credentials && other.number <= open.number;
-        if let Some(at) = tries.iter().position(is_this) {
-            tries[at].holders = tries[at].holders.saturating_sub(1);
-            if tries[at].holders == 0 {
-                tries.swap_remove(at);
-            }
-        }
-        if tries.is_empty() {
-            self.open.pop(&group);
-        }
-    }
-
-    /// Counts a refusal; returns the end of the pause. `in_pause` says whether it counts in a pause, too.
-    fn refused(&mut self, group: Group, in_pause: bool, limits: &ThrottleLimits, now: Instant) -> Instant {
-        let mut count = self.count(group, limits, now);
-        if now < count.next_look || (now < count.until && !in_pause) {
-            return count.until;
-        }
-        count.refusals += 1;
-        count.next_look = count.until.max(now);
-        count.until = count.next_look;
-        if let Some(doublings) = count.refusals.checked_sub(limits.after) {
-            let factor = 1u32.checked_shl(u32::try_from(doublings).unwrap_or(u32::MAX)).unwrap_or(u32::MAX);
-            count.until += limits.pause.saturating_mul(factor).min(limits.longest);
-        }
-        self.counts.put(group, count);
-        count.until
-    }
-}
-
-/// An address as it is counted: of IPv6 the first 64 bits, since a single customer has all the rest.
-pub fn network(address: &str) -> Cow<'_, str> {
-    match address.parse() {
-        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_none() => {
-            Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).to_string().into()
-        }
-        _ => address.into(),
     }
 }
 

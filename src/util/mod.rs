@@ -1,5 +1,6 @@
 //! Leaves that know nothing of brokers, questions or options.
 
+pub mod fair;
 pub mod files;
 pub mod location;
 mod lock;

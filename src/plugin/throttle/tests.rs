@@ -150,6 +150,21 @@ fn made_up_names_under_one_client_id_are_counted_together() {
 }
 
 #[test]
+fn a_name_that_is_tried_under_two_client_ids_at_once_counts_for_both_of_them() {
+    let scene = Scene::new(LIMITS);
+    for username in ["a", "b", "c", "d", "e", "the one of the pause"] {
+        let decoy = Who { username, client_id: username, ..HOME };
+        let open = [scene.open(decoy, "wrong"), scene.open(Who { client_id: "parked", ..decoy }, "wrong")];
+        scene.close_all(open, Outcome::Refused);
+        let state = scene.throttle.state.lock();
+        let (_, account) = state.kinds[0].counts.peek_mru().unwrap();
+        assert_eq!(account.refusals, 1, "once for the account");
+    }
+    let next = Who { username: "f", client_id: "parked", ..HOME };
+    assert_eq!(scene.admit(next, "wrong"), Admission::Throttled(seconds(1)));
+}
+
+#[test]
 fn clients_without_an_id_are_not_counted_together() {
     let mut scene = Scene::new(LIMITS);
     for username in WRONG {
@@ -492,7 +507,7 @@ fn made_up_names_that_are_not_looked_at_leave_nothing_behind() {
 enum Step {
     /// Somebody tries these credentials, under this name and this client id.
     Try(u8, u8, u8),
-    /// The answer to one of the open tries comes: the API always says the same of the same credentials.
+    /// The answer about the credentials of one of the open tries comes: the API always says the same of the same.
     Answer(usize),
     /// No answer to one of the open tries comes.
     GiveUp(usize),
@@ -556,7 +571,7 @@ fn play(limits: ThrottleLimits, steps: Vec<Step>) -> Result<(Scene, Vec<Opened>)
                     Admission::WaitForTurn(group) => {
                         let is_open = |o: &Opened| {
                             let is_other = (o.name, o.password) != (name, password);
-                            !o.open.is_exempt && o.open.groups.contains(&group) && is_other
+                            o.open.known != Known::Good && o.open.groups.contains(&group) && is_other
                         };
                         prop_assert!(opened.iter().any(is_open), "nobody would ever call the one that waits");
                     }
@@ -566,10 +581,16 @@ fn play(limits: ThrottleLimits, steps: Vec<Step>) -> Result<(Scene, Vec<Opened>)
                 }
             }
             Step::Answer(at) if !opened.is_empty() => {
-                let Opened { open, password, .. } = opened.swap_remove(at % opened.len());
+                // All that have asked the same have their answer at once, in some order.
+                let Opened { password, name, .. } = opened[at % opened.len()];
                 let outcome = if is_right(password) { Outcome::LetIn } else { Outcome::Refused };
-                let groups = scene.close(open, outcome);
-                prop_assert_eq!(groups, open.groups);
+                let same = |o: &Opened| (o.name, o.password) == (name, password);
+                let (answered, left) = opened.into_iter().partition(same);
+                opened = left;
+                let mut answered: Vec<Opened> = answered;
+                let first = at % answered.len();
+                answered.rotate_left(first);
+                scene.close_all(answered.into_iter().map(|o| o.open), outcome);
             }
             Step::GiveUp(at) if !opened.is_empty() => {
                 let index = at % opened.len();
@@ -578,7 +599,8 @@ fn play(limits: ThrottleLimits, steps: Vec<Step>) -> Result<(Scene, Vec<Opened>)
             Step::Answer(_) | Step::GiveUp(_) => {}
         }
         for of in names_and_ids() {
-            let lasts = |o: &&Opened| !o.open.is_exempt && scene.now < o.since + OPEN_FOR && o.is_in(of);
+            let lasts =
+                |o: &&Opened| o.open.known != Known::Good && scene.now < o.since + OPEN_FOR && o.is_in(of);
             let mut open: Vec<(u8, u8)> = opened.iter().filter(lasts).map(|o| (o.name, o.password)).collect();
             open.sort_unstable();
             open.dedup();
@@ -614,9 +636,9 @@ proptest! {
                 for wrong in (0..30).filter(|n| !is_right(*n)) {
                     let who = Who { username: name, client_id: id, ..HOME };
                     let attempt = who.tries(&wrong.to_string());
-                    let mut state = scene.throttle.state.lock();
-                    let is_known = state.is_wrong(attempt.credentials, &scene.limits, scene.now);
-                    drop(state);
+                    let known = scene.throttle.state.lock().wrong.peek(&attempt.credentials).copied();
+                    let wrong_for = WRONG_FOR_PAUSES * scene.limits.longest;
+                    let is_known = known.is_some_and(|since| scene.now - since < wrong_for);
                     if is_known && let Admission::Now(open) = scene.admit(who, &wrong.to_string()) {
                         scene.close(open, Outcome::Refused);
                     }

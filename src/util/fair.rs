@@ -1,0 +1,418 @@
+//! A queue that is fair between those who fill it.
+use std::collections::BTreeMap;
+use std::hash::Hash;
+use std::time::Instant;
+
+use lru::LruCache;
+
+/// Items that wait, each from a source. A source is named by two keys, such as an address and a name. Items are taken in
+/// turn from one first key after the other, and among those with the same first key from one second key after the
+/// other; of one source the oldest goes first.
+///
+/// The bound is one of bytes. When it is exceeded the newest item of that source goes which holds most: of the first key
+/// with most bytes the second key with most. So nobody pushes out items of somebody who holds less.
+///
+/// Whatever is done takes constant time, but for keeping the keys in the order of what they hold, which takes the
+/// logarithm of their number.
+pub struct FairQueue<K: Hash + Eq, T> {
+    sources: Ring<K, Ring<K, Items<T>>>,
+    /// Where each item is and since when, the oldest first.
+    places: LruCache<Handle, ([K; 2], Instant)>,
+    bound: usize,
+    newest: Handle,
+}
+
+/// What an item takes in the queue beside its own bytes, at most: as much as was measured for one that is the only one of
+/// its source, with keys of 16 bytes. Further ones of a source take a sixth of it.
+pub const OVERHEAD: usize = 1_600;
+
+/// Names an item of one queue, and never another one of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Handle(u64);
+
+impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
+    /// An empty queue for so many bytes.
+    pub fn new(bound: usize) -> Self {
+        Self { sources: Ring::default(), places: LruCache::unbounded(), bound, newest: Handle(0) }
+    }
+
+    /// Puts an item that takes so many bytes behind the others of its source, and returns those that had to go for it:
+    /// it may be one of them itself. The bytes are those of the item and its data, and [`OVERHEAD`].
+    pub fn push(&mut self, source: [K; 2], bytes: usize, item: T, now: Instant) -> (Handle, Vec<T>) {
+        let handle = Handle(self.newest.0 + 1);
+        self.newest = handle;
+        self.places.put(handle, (source, now));
+        self.change(source, Some(handle), |items| items.push(handle, bytes, item));
+        let mut gone = Vec::new();
+        while self.bytes() > self.bound
+            && let Some(handle) = self.sources.heaviest().and_then(Ring::heaviest).and_then(Items::newest)
+        {
+            gone.extend(self.remove(handle));
+        }
+        (handle, gone)
+    }
+
+    /// Takes the item whose turn it is.
+    pub fn pop(&mut self) -> Option<T> {
+        let handle = self.sources.next().and_then(Ring::next)?.oldest()?;
+        self.remove(handle)
+    }
+
+    /// Takes an item out of its turn, if it is still there.
+    pub fn remove(&mut self, handle: Handle) -> Option<T> {
+        let (source, _) = self.places.pop(&handle)?;
+        self.change(source, None, |items| items.remove(handle))
+    }
+
+    /// The item that has waited for longest, and since when.
+    pub fn oldest(&self) -> Option<(Handle, Instant)> {
+        self.places.peek_lru().map(|(handle, (_, since))| (*handle, *since))
+    }
+
+    /// How many items wait.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether none does.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// How many bytes they take.
+    pub fn bytes(&self) -> usize {
+        self.sources.bytes
+    }
+
+    fn change<R>(
+        &mut self,
+        [first, second]: [K; 2],
+        new: Option<Handle>,
+        change: impl FnOnce(&mut Items<T>) -> R,
+    ) -> R {
+        self.sources.change(first, new, |seconds| seconds.change(second, new, change))
+    }
+}
+
+/// What holds bytes.
+trait Holds: Default {
+    fn bytes(&self) -> usize;
+    fn is_empty(&self) -> bool;
+}
+
+/// Members that have their turn one after the other, and are known by how much they hold.
+struct Ring<K: Hash + Eq, V> {
+    /// The next one first, none of them empty.
+    members: LruCache<K, Member<V>>,
+    by_weight: BTreeMap<Weight, K>,
+    bytes: usize,
+}
+
+struct Member<V> {
+    weight: Weight,
+    inner: V,
+}
+
+/// Bytes, and the newest item: of two that hold as much, the one that has just got one more is the heavier.
+type Weight = (usize, Handle);
+
+impl<K: Hash + Eq, V> Default for Ring<K, V> {
+    fn default() -> Self {
+        Self { members: LruCache::unbounded(), by_weight: BTreeMap::new(), bytes: 0 }
+    }
+}
+
+impl<K: Hash + Eq + Copy, V: Holds> Ring<K, V> {
+    /// Changes what a member holds; `new` is the item that it gets. A new member has its turn after all others, and one
+    /// that is empty then goes.
+    fn change<R>(&mut self, key: K, new: Option<Handle>, change: impl FnOnce(&mut V) -> R) -> R {
+        let mut made = None;
+        let member = match self.members.peek_mut(&key) {
+            Some(member) => member,
+            None => made.insert(Member { weight: (0, Handle(0)), inner: V::default() }),
+        };
+        self.by_weight.remove(&member.weight);
+        let result = change(&mut member.inner);
+        self.bytes = self.bytes - member.weight.0 + member.inner.bytes();
+        member.weight = (member.inner.bytes(), new.unwrap_or(member.weight.1));
+        if member.inner.is_empty() {
+            self.members.pop(&key);
+        } else {
+            self.by_weight.insert(member.weight, key);
+            if let Some(member) = made {
+                self.members.put(key, member);
+            }
+        }
+        result
+    }
+
+    /// The one whose turn it is; its next one is after that of all others.
+    fn next(&mut self) -> Option<&mut V> {
+        let key = *self.members.peek_lru()?.0;
+        self.members.get_mut(&key).map(|member| &mut member.inner)
+    }
+
+    fn heaviest(&self) -> Option<&V> {
+        let (_, key) = self.by_weight.last_key_value()?;
+        self.members.peek(key).map(|member| &member.inner)
+    }
+}
+
+impl<K: Hash + Eq, V> Holds for Ring<K, V> {
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+}
+
+/// Those of one source, the oldest first.
+struct Items<T> {
+    items: LruCache<Handle, (usize, T)>,
+    bytes: usize,
+}
+
+impl<T> Default for Items<T> {
+    fn default() -> Self {
+        Self { items: LruCache::unbounded(), bytes: 0 }
+    }
+}
+
+impl<T> Items<T> {
+    fn push(&mut self, handle: Handle, bytes: usize, item: T) {
+        self.items.put(handle, (bytes, item));
+        self.bytes += bytes;
+    }
+
+    fn remove(&mut self, handle: Handle) -> Option<T> {
+        let (bytes, item) = self.items.pop(&handle)?;
+        self.bytes -= bytes;
+        Some(item)
+    }
+
+    fn oldest(&mut self) -> Option<Handle> {
+        self.items.peek_lru().map(|(handle, _)| *handle)
+    }
+
+    fn newest(&self) -> Option<Handle> {
+        self.items.peek_mru().map(|(handle, _)| *handle)
+    }
+}
+
+impl<T> Holds for Items<T> {
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    fn taken<T>(queue: &mut FairQueue<char, T>) -> Vec<T> {
+        std::iter::from_fn(|| queue.pop()).collect()
+    }
+
+    #[test]
+    fn sources_take_turns_and_so_do_the_names_of_one_address() {
+        let now = Instant::now();
+        let mut queue = FairQueue::new(1000);
+        for (source, item) in [
+            (['a', 'x'], "ax1"),
+            (['a', 'x'], "ax2"),
+            (['a', 'x'], "ax3"),
+            (['a', 'y'], "ay1"),
+            (['b', 'x'], "bx1"),
+            (['b', 'x'], "bx2"),
+        ] {
+            queue.push(source, 1, item, now);
+        }
+        assert_eq!(taken(&mut queue), ["ax1", "bx1", "ay1", "bx2", "ax2", "ax3"]);
+        assert!(queue.is_empty() && queue.bytes() == 0);
+    }
+
+    #[test]
+    fn of_a_full_queue_the_newest_goes_of_whoever_holds_most() {
+        let now = Instant::now();
+        let mut queue = FairQueue::new(100);
+        for n in 0..9 {
+            assert!(queue.push(['a', 'x'], 10, n, now).1.is_empty());
+        }
+        assert!(queue.push(['a', 'y'], 10, 10, now).1.is_empty());
+        // It is full: whoever has least still finds room, and who has most does not.
+        assert_eq!(queue.push(['b', 'x'], 20, 20, now).1, [8, 7]);
+        assert_eq!(queue.push(['a', 'x'], 10, 11, now).1, [11]);
+        assert_eq!(queue.push(['a', 'y'], 10, 12, now).1, [6]);
+        assert_eq!(queue.push(['c', 'x'], 101, 30, now).1, [30], "nothing of that size has room");
+        assert_eq!((queue.len(), queue.bytes()), (9, 100));
+    }
+
+    #[test]
+    fn an_item_can_be_taken_out_and_time_outs_find_the_oldest() {
+        let start = Instant::now();
+        let mut queue = FairQueue::new(100);
+        let (first, _) = queue.push(['a', 'x'], 1, "first", start);
+        let (second, _) = queue.push(['b', 'x'], 1, "second", start + Duration::from_secs(1));
+        assert_eq!(queue.oldest(), Some((first, start)));
+        assert_eq!(queue.remove(first), Some("first"));
+        assert_eq!(queue.remove(first), None);
+        assert_eq!(queue.oldest(), Some((second, start + Duration::from_secs(1))));
+        assert_eq!((queue.pop(), queue.pop(), queue.oldest()), (Some("second"), None, None));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push(u8, u8, usize),
+        Pop,
+        Remove(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            5 => (0..4u8, 0..3u8, 0..20usize).prop_map(|(a, b, bytes)| Step::Push(a, b, bytes)),
+            2 => Just(Step::Pop),
+            1 => any::<usize>().prop_map(Step::Remove),
+        ]
+    }
+
+    /// One item of the plain model; its number is its name, too.
+    #[derive(Debug, Clone, Copy)]
+    struct Item {
+        number: u64,
+        source: [u8; 2],
+        bytes: usize,
+    }
+
+    /// The plain model: items in the order in which they came, and when each key had its last turn or came.
+    #[derive(Default)]
+    struct Model {
+        items: Vec<Item>,
+        turns: BTreeMap<Vec<u8>, u64>,
+        now: u64,
+    }
+
+    impl Model {
+        fn held(&self, prefix: &[u8]) -> usize {
+            let of = |item: &&Item| item.source.starts_with(prefix);
+            self.items.iter().filter(of).map(|item| item.bytes).sum()
+        }
+
+        /// Keys that hold nothing have no turn to come.
+        fn forget_empty(&mut self) {
+            let items = &self.items;
+            self.turns.retain(|key, _| items.iter().any(|item| item.source.starts_with(key)));
+        }
+
+        fn push(&mut self, item: Item) {
+            self.now += 1;
+            for length in 1..=2 {
+                self.turns.entry(item.source[..length].to_vec()).or_insert(self.now);
+            }
+            self.items.push(item);
+        }
+
+        fn pop(&mut self) -> Option<Item> {
+            self.now += 1;
+            let mut key = Vec::new();
+            for length in 1..=2 {
+                let in_turn = |other: &&Vec<u8>| other.len() == length && other.starts_with(&key);
+                key = self.turns.keys().filter(in_turn).min_by_key(|key| self.turns[*key])?.clone();
+                self.turns.insert(key.clone(), self.now);
+            }
+            let at = self.items.iter().position(|item| item.source.starts_with(&key))?;
+            let item = self.items.remove(at);
+            self.forget_empty();
+            Some(item)
+        }
+
+        fn remove(&mut self, number: u64) -> Option<Item> {
+            let at = self.items.iter().position(|item| item.number == number)?;
+            let item = self.items.remove(at);
+            self.forget_empty();
+            Some(item)
+        }
+    }
+
+    proptest! {
+        /// Order, bytes and handles are as in the plain model; what goes from a full queue is the newest of a source
+        /// than which none holds more, on either level, and only as much goes as has to.
+        #[test]
+        fn behaves_like_a_plain_list(steps in prop::collection::vec(step(), 0..200), bound in 0..100usize) {
+            let start = Instant::now();
+            let mut queue = FairQueue::new(bound);
+            let mut model = Model::default();
+            let mut handles = Vec::new();
+            for step in steps {
+                let number = handles.len() as u64;
+                match step {
+                    Step::Push(first, second, bytes) => {
+                        let source = [first, second];
+                        let now = start + Duration::from_secs(number);
+                        let (handle, gone) = queue.push(source, bytes, number, now);
+                        handles.push(handle);
+                        model.push(Item { number, source, bytes });
+                        for number in gone {
+                            prop_assert!(model.held(&[]) > bound);
+                            let [first, second] =
+                                model.items.iter().find(|item| item.number == number).unwrap().source;
+                            let most = |a: &u8| model.held(&[*a]);
+                            prop_assert_eq!(most(&first), (0..4).map(|a| most(&a)).max().unwrap());
+                            let most = |b: &u8| model.held(&[first, *b]);
+                            prop_assert_eq!(most(&second), (0..3).map(|b| most(&b)).max().unwrap());
+                            let of = |item: &&Item| item.source == [first, second];
+                            prop_assert_eq!(model.items.iter().rfind(of).unwrap().number, number);
+                            // Nobody loses anything to one who holds as much or more.
+                            prop_assert!(first == source[0] || model.held(&[first]) > model.held(&source[..1]));
+                            model.remove(number);
+                        }
+                        prop_assert!(model.held(&[]) <= bound);
+                    }
+                    Step::Pop => prop_assert_eq!(queue.pop(), model.pop().map(|item| item.number)),
+                    Step::Remove(at) if !handles.is_empty() => {
+                        let number = at % handles.len();
+                        let expected = model.remove(number as u64).map(|item| item.number);
+                        prop_assert_eq!(queue.remove(handles[number]), expected);
+                    }
+                    Step::Remove(_) => {}
+                }
+                prop_assert_eq!((queue.len(), queue.bytes()), (model.items.len(), model.held(&[])));
+                let oldest = model.items.first().map(|item| item.number);
+                let found = queue.oldest().map(|(handle, since)| {
+                    (handles.iter().position(|other| *other == handle).unwrap() as u64, since)
+                });
+                prop_assert_eq!(found, oldest.map(|number| (number, start + Duration::from_secs(number))));
+            }
+        }
+
+        /// Whoever has something that waits has his turn after no more than one of each other first key.
+        #[test]
+        fn nobody_waits_for_two_turns_of_another(pushes in prop::collection::vec((0..4u8, 0..3u8), 1..100)) {
+            let mut queue = FairQueue::new(1000);
+            for (first, second) in &pushes {
+                queue.push([*first, *second], 1, *first, Instant::now());
+            }
+            let popped: Vec<u8> = std::iter::from_fn(|| queue.pop()).collect();
+            prop_assert_eq!(popped.len(), pushes.len());
+            for first in 0..4 {
+                let turns: Vec<usize> = (0..popped.len()).filter(|at| popped[*at] == first).collect();
+                for pair in turns.windows(2) {
+                    let mut between = popped[pair[0] + 1..pair[1]].to_vec();
+                    let all = between.len();
+                    between.sort_unstable();
+                    between.dedup();
+                    prop_assert_eq!(between.len(), all);
+                }
+            }
+        }
+    }
+}
