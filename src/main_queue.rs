@@ -1,6 +1,7 @@
 //! What only the broker's thread may do: tasks that other threads push, the next tick drains, and a thread that makes
 //! the broker's loop come round for them.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ const WAKE_EVERY: Duration = Duration::from_millis(1);
 /// The tasks of one plugin.
 pub struct MainQueue<T> {
     broker: Arc<dyn Broker>,
-    tasks: Lock<Vec<T>>,
+    tasks: Lock<VecDeque<T>>,
     signal: Arc<Signal>,
     waking: OnceCell<Waking>,
 }
@@ -43,7 +44,7 @@ impl<T> MainQueue<T> {
 
     /// Adds a task. The broker is woken for it, unless its loop has still to come round for one before it.
     pub fn push(&self, task: T) {
-        self.tasks.lock().push(task);
+        self.tasks.lock().push_back(task);
         if !self.signal.pending.swap(true, Ordering::AcqRel) {
             self.broker.wake();
             if let Some(waking) = self.waking.get() {
@@ -58,9 +59,9 @@ impl<T> MainQueue<T> {
     }
 
     /// Takes the tasks to run now. If there are more, the broker goes on being woken.
-    pub fn drain(&self) -> Vec<T> {
+    pub fn drain(&self) -> VecDeque<T> {
         if !self.any() {
-            return Vec::new();
+            return VecDeque::new();
         }
         let mut tasks = self.tasks.lock();
         if tasks.len() <= BATCH {
@@ -73,8 +74,9 @@ impl<T> MainQueue<T> {
     /// Takes only the tasks that `chosen` chooses.
     pub fn take_if(&self, mut chosen: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut tasks = self.tasks.lock();
-        let (taken, left) = std::mem::take(&mut *tasks).into_iter().partition(|task| chosen(task));
-        *tasks = left;
+        let (taken, left): (_, Vec<T>) =
+            std::mem::take(&mut *tasks).into_iter().partition(|task| chosen(task));
+        *tasks = left.into();
         taken
     }
 }

@@ -51,7 +51,11 @@ impl Logins {
         let Some((parked, is_newest)) = self.delayed.answered(ticket) else { return };
         if !parked.may_enter {
             let attempt = Attempt::of(&parked, None);
-            let decision = self.api.or_stale(parked.credentials, decision, event.now);
+            // What the API once said of a name serves nobody whom a local hash is to decide about.
+            let decision = match parked.hash {
+                None => self.api.or_stale(parked.credentials, decision, event.now),
+                Some(_) => decision,
+            };
             // Also of a client that has gone: its guess was right or wrong all the same.
             if let Some(open) = parked.open {
                 self.close(open, &decision, event);

@@ -318,7 +318,7 @@ impl Logins {
         event.broker_thread()?;
         let Attempt { client, username, starts_clean, credentials, .. } = *attempt;
         if starts_clean {
-            self.api.prefetch.forget_client(client.id);
+            self.api.prefetch.starts_clean(client.id);
         }
         let by = attempt.hash.clone().map_or(LetInBy::Api, LetInBy::Local);
         self.sessions.admit(client, username, credentials, by, event.now)

@@ -162,7 +162,7 @@ impl Plugin {
         let is_gone =
             self.sessions.close(client, username, stays, now) || !self.sessions.has(client, username);
         if is_gone && stays != SessionStays::Yes {
-            self.api.prefetch.forget_client(client.id);
+            self.api.prefetch.is_gone(client.id, username);
         }
     }
 

@@ -220,9 +220,14 @@ impl Prefetch {
         self.subscriptions.lock().remove(client_id, filter);
     }
 
-    /// A client starts anew, or is gone with all that it subscribed to.
-    pub fn forget_client(&self, client_id: &str) {
+    /// A client starts anew: nobody's subscriptions are left under its id.
+    pub fn starts_clean(&self, client_id: &str) {
         self.subscriptions.lock().remove_client(client_id);
+    }
+
+    /// A client is gone with all that it subscribed to. Somebody else of this id, whose login was refused, is not.
+    pub fn is_gone(&self, client_id: &str, username: &str) {
+        self.subscriptions.lock().remove_client_of(client_id, username);
     }
 
     /// The broker has come to a question that was asked early, or that nobody expected.

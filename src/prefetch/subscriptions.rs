@@ -174,6 +174,14 @@ impl Subscriptions {
         }
     }
 
+    /// Forgets all subscriptions that a client made under this username.
+    pub fn remove_client_of(&mut self, client_id: &str, username: &str) {
+        let subscriber = self.subscriber(client_id);
+        if self.subscribers.get(&subscriber).is_some_and(|known| &*known.username == username) {
+            self.forget(subscriber);
+        }
+    }
+
     /// Forgets all subscriptions of a client.
     pub fn remove_client(&mut self, client_id: &str) {
         self.forget(self.subscriber(client_id));

@@ -14,7 +14,7 @@ const RECENTLY: Duration = Duration::from_secs(60);
 /// The longest that `Retry-After` is heeded: one careless answer must not close the door for an hour.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
 
-/// How long to leave an API alone that says 429 and not for how long.
+/// How long to leave an API alone that says 429 and not for how long, and at least: each pause is a line in the log.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
 /// The breaker of one endpoint.
@@ -162,7 +162,7 @@ impl Breaker {
     /// The API wants to be left alone (429), maybe for a certain time. Says for how long it is, unless it was
     /// already.
     pub fn back_off(&self, retry_after: Option<Duration>, now: Instant) -> Option<Duration> {
-        let pause = retry_after.unwrap_or(BACK_OFF).min(LONGEST_BACK_OFF);
+        let pause = retry_after.unwrap_or(BACK_OFF).clamp(BACK_OFF, LONGEST_BACK_OFF);
         let mut state = self.state.lock();
         self.is_clear.store(false, Ordering::Release);
         let before = state.back_off.replace(now + pause);
