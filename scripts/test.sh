@@ -9,6 +9,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 known=tests/unsteady.txt
+# Tests wait for brokers more than they compute: two for each core (the default is one).
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 report=${CARGO_TARGET_DIR:-target}/unsteady.txt
 
 # The lines of the list, without its comments: "TARGET NAME  REASON".

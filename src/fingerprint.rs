@@ -89,8 +89,9 @@ impl Hasher for Identity {
     }
 }
 
-/// A network, and a name in it.
-pub type Source = [Fingerprint; 2];
+/// Where something comes from: a network, and a username in it, each as a keyed hash. What clients share is shared
+/// fairly between networks, and what one network gets between its names.
+pub type Source = [u64; 2];
 
 /// Makes fingerprints with a key that is drawn at start and never leaves the process.
 ///
@@ -131,11 +132,11 @@ impl Fingerprinter {
         self.fields(Domain::Credentials, [username.as_bytes(), password])
     }
 
-    /// Where something comes from: a network, and a name in it. What clients share is shared fairly by these.
+    /// Where something comes from. Without an address a name is a network of its own.
     pub fn source(&self, address: Option<&str>, username: &str) -> Source {
-        let network = network(address.unwrap_or_default());
-        let name = self.fields(Domain::AccountName, [username.as_bytes()]);
-        [self.fields(Domain::Network, [network.as_bytes()]), name]
+        let name = self.fields(Domain::AccountName, [username.as_bytes()]).0;
+        let network = |address| self.fields(Domain::Network, [network(address).as_bytes()]).0;
+        [address.map_or(name, network), name]
     }
 
     /// The fingerprint of up to three fields in a domain of their own. The lengths go first, so that no two

@@ -85,6 +85,17 @@ pub enum OwnedQuestion {
 }
 
 impl OwnedQuestion {
+    /// What its texts take, in bytes. A topic that is shared counts as if it were not: who has many asked about one
+    /// message has the room of many.
+    pub fn bytes(&self) -> usize {
+        match self {
+            OwnedQuestion::Connect { username, password } => username.len() + password.len(),
+            OwnedQuestion::Access { username, client_id, topic, .. } => {
+                username.len() + client_id.len() + topic.len()
+            }
+        }
+    }
+
     /// The question, to look at.
     pub fn as_question(&self) -> Question<'_> {
         match self {
@@ -117,6 +128,13 @@ impl Question<'_> {
                 topic: Arc::clone(shared),
                 access,
             },
+        }
+    }
+
+    /// Whose question it is.
+    pub fn username(&self) -> &str {
+        match self {
+            Question::Connect { username, .. } | Question::Access { username, .. } => username,
         }
     }
 

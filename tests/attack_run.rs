@@ -201,7 +201,7 @@ fn revoke_again_and_again(broker: &Broker, world: &World, gauges: &Gauges, over:
     while !over.load(Ordering::Relaxed) {
         thread::sleep(Duration::from_secs(1));
         world.is_revoked.store(false, Ordering::Relaxed);
-        let connect = Connect::v5(REVOCABLE).login(REVOCABLE, RIGHT).from_address(support::ELSEWHERE);
+        let connect = Connect::v5(REVOCABLE).login(REVOCABLE, RIGHT).coming_from(support::ELSEWHERE);
         let Ok(mut client) = connect.attempt(broker.port()) else { continue };
         world.is_revoked.store(true, Ordering::Relaxed);
         let start = Instant::now();

@@ -111,7 +111,7 @@ fn logins_of_clients_that_hang_up_do_not_fill_the_memory() {
         drop(Connect::v5(&name).login(&name, password).send(broker.port()));
     }
     // The broker has read what came before this.
-    let bystander = Connect::v5("honest").login("honest", "secret").from_address(ELSEWHERE);
+    let bystander = Connect::v5("honest").login("honest", "secret").coming_from(ELSEWHERE);
     bystander.accepted(broker.port());
     assert_grew_little(&broker, before, MOST_GROWTH, CLIENTS * LENGTH);
 }

@@ -47,7 +47,7 @@ fn a_burst_of_guesses_gets_no_more_tries_than_one_after_the_other() {
         assert!(asked <= AFTER + 1, "{outcome}");
         assert_eq!(let_in, 0, "{outcome}");
         // Who is not at the attacker's address has nothing to do with it.
-        Connect::v5("owner").login("alice", "secret").from_address(ELSEWHERE).accepted(broker.port());
+        Connect::v5("owner").login("alice", "secret").coming_from(ELSEWHERE).accepted(broker.port());
         Connect::v5("other").login("bob", "secret").accepted(broker.port());
     });
 }
@@ -62,7 +62,7 @@ fn guesses_at_one_slow_hash_do_not_keep_other_local_users_waiting() {
         .file("passwords", include_str!("fixtures/passwd-argon2id"))
         .option("password_file", "passwords")
         .start();
-    let owner = |name: &str| Connect::v5(name).login(name, "correct horse").from_address(ELSEWHERE);
+    let owner = |name: &str| Connect::v5(name).login(name, "correct horse").coming_from(ELSEWHERE);
     let wait = |connect: Connect| {
         let start = Instant::now();
         let mut client = connect.send(broker.port());
@@ -152,7 +152,7 @@ fn made_up_names_under_a_client_id_do_not_keep_its_owner_out() {
         let is_made_up = request.field("username").starts_with("made-up");
         Reply::rules().after(Duration::from_millis(if is_made_up { 300 } else { 10 }))
     });
-    let owner = Connect::v5("x").login("alice", "secret").from_address(ELSEWHERE);
+    let owner = Connect::v5("x").login("alice", "secret").coming_from(ELSEWHERE);
     let (over, made_up) = (AtomicBool::new(false), AtomicUsize::new(0));
     let mut waits = Vec::new();
     let tries = AtomicUsize::new(0);

@@ -52,11 +52,17 @@ fn device() -> Connect {
     Connect::v5("dev").login("user", "right")
 }
 
+/// Waits until this is asked, and sees that nothing else is.
+fn assert_asked_about(device: &mut Client, api: &MockApi, expected: &[&str]) {
+    eventually(PATIENCE, || asked(api).len() >= expected.len());
+    fence::later_questions(device, api);
+    assert_eq!(asked(api), expected);
+}
+
 /// Whatever was asked until now has been asked about a device that comes now.
 fn assert_next_asked_is_a_device(broker: &Broker, api: &MockApi) {
     let mut device = device().accepted(broker.port());
-    fence::later_questions(&mut device, api);
-    assert_eq!(asked(api), OF_A_DEVICE);
+    assert_asked_about(&mut device, api, &OF_A_DEVICE);
 }
 
 /// What was asked ahead needs no API any more.
@@ -73,8 +79,7 @@ fn what_a_device_will_want_is_known_when_it_wants_it() {
         let api = api_by_name();
         let broker = prefetching(version, &api).start();
         let mut device = device().accepted(broker.port());
-        fence::later_questions(&mut device, &api);
-        assert_eq!(asked(&api), OF_A_DEVICE);
+        assert_asked_about(&mut device, &api, &OF_A_DEVICE);
         assert_eq!(api.logins().len(), 1);
         assert_works_without_api(&mut device, &api);
     });
@@ -181,7 +186,7 @@ fn who_is_known_waits_for_nothing() {
         let api = api_by_name();
         let broker = prefetching(version, &api).start();
         let mut before = device().accepted(broker.port());
-        fence::later_questions(&mut before, &api);
+        assert_asked_about(&mut before, &api, &OF_A_DEVICE);
         before.disconnect();
         api.stop();
         let mut device = device().accepted(broker.port());
@@ -233,8 +238,7 @@ fn what_the_api_is_not_asked_about_is_not_asked_ahead() {
         let api = api_by_name();
         let broker = prefetching(version, &api).option("acl_checks", "write,subscribe").start();
         let mut device = device().accepted(broker.port());
-        fence::later_questions(&mut device, &api);
-        assert_eq!(asked(&api), OF_A_DEVICE[1..]);
+        assert_asked_about(&mut device, &api, &OF_A_DEVICE[1..]);
     });
 }
 
@@ -288,6 +292,7 @@ fn many_devices_at_once_respect_the_bound_and_ask_once() {
             assert!(device.may_subscribe(&format!("cmd/d{n}/#")));
             assert_eq!(device.publish_acknowledged(format!("state/u{n}"), "x") & 0x80, 0);
         }
+        assert!(eventually(PATIENCE, || api.topic_checks().len() >= 4 * DEVICES));
         fence::later_questions(&mut devices[0], &api);
         let mut distinct = asked(&api);
         distinct.dedup();

@@ -115,7 +115,7 @@ fn assert_not_behind_the_flood(honest: &Connect, attacker: impl Fn(usize) -> Con
 #[test]
 #[ignore = "point 13 of the audit"]
 fn a_flood_of_logins_from_one_address_does_not_delay_another() {
-    let honest = Connect::v5("honest").login("honest", "secret").from_address(ELSEWHERE);
+    let honest = Connect::v5("honest").login("honest", "secret").coming_from(ELSEWHERE);
     assert_not_behind_the_flood(&honest, |number| {
         Connect::v5(format!("attacker-{number}")).login(format!("made-up-{number}"), "wrong")
     });
@@ -158,7 +158,7 @@ fn names_that_the_api_is_slow_about_do_not_open_the_breaker_for_others() {
         thread::sleep(Duration::from_millis(700));
         let honest = |number: usize| {
             let connect = Connect::v5(format!("honest-{number}")).login(format!("honest-{number}"), "x");
-            connect.from_address(ELSEWHERE).attempt(broker.port()).is_ok()
+            connect.coming_from(ELSEWHERE).attempt(broker.port()).is_ok()
         };
         let got_in = (0..HONEST).filter(|number| honest(*number)).count();
         assert_eq!(got_in, HONEST, "after {SLOW_NAMES} slow names from one address");

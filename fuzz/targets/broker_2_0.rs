@@ -4,4 +4,6 @@
 #[path = "support/broker.rs"]
 mod broker;
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| broker::play(input));
+use broker::fake_broker::Version;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| broker::play(Version::V2_0, input));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::worker::Priority;
+use super::queue::Priority;
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::question::{Answer, Kind};
 

@@ -2,6 +2,7 @@
 
 pub mod http;
 mod inflight;
+mod queue;
 pub mod wire;
 pub mod worker;
 
@@ -14,14 +15,14 @@ use once_cell::sync::OnceCell;
 
 use crate::broker::Broker;
 use crate::cache::{Cache, Fresh, Hit};
-use crate::fingerprint::{Fingerprint, Fingerprinter};
+use crate::fingerprint::{Fingerprint, Fingerprinter, Source};
 use crate::log::{Level, Log};
 use crate::question::{Answer, Kind, NoAnswer, OwnedQuestion, Question, Verdict};
 use crate::util::{Held, Lock, panics, random};
 use http::{Reply, Target};
 use inflight::{InFlight, Questions};
 pub use inflight::{Slot, Waiter};
-pub use worker::Priority;
+pub use queue::Priority;
 use worker::{Inbox, Job, Worker};
 
 /// Knows verdicts and asks for those that it does not know.
@@ -75,6 +76,11 @@ impl Asker {
         self.keys.question(question)
     }
 
+    /// Whom a question is asked for.
+    pub fn source(&self, address: Option<&str>, username: &str) -> Source {
+        self.keys.source(address, username)
+    }
+
     /// The verdict that is remembered for a question.
     pub fn known(&self, key: Fingerprint, now: Instant) -> Option<Hit> {
         self.inner.state().cache.get(key, now)
@@ -103,6 +109,7 @@ impl Asker {
         &self,
         key: Fingerprint,
         question: &Question<'_>,
+        source: Source,
         priority: Priority,
         waiter: Option<Waiter>,
     ) -> Result<Asked, NoAnswer> {
@@ -118,7 +125,7 @@ impl Asker {
         in_flight.priority = in_flight.priority.max(priority);
         drop(state);
         if !was_under_way {
-            self.send(worker, key, question.to_owned(), priority);
+            worker.ask(Job::new(key, source, question.to_owned(), self.inbox()), priority);
         } else if is_urgent {
             worker.raise(key, priority);
         }
@@ -132,6 +139,7 @@ impl Asker {
         key: Fingerprint,
         question: &Question<'_>,
         own: impl FnOnce() -> OwnedQuestion,
+        source: Source,
         now: Instant,
     ) -> bool {
         if self.is_open(question.kind(), now) {
@@ -145,16 +153,16 @@ impl Asker {
         }
         state.in_flight.insert(key, InFlight::new(question.kind(), Priority::Speculative));
         drop(state);
-        self.send(worker, key, own(), Priority::Speculative);
+        worker.ask(Job::new(key, source, own(), self.inbox()), Priority::Speculative);
         true
     }
 
     /// Has a question asked that a parked client is expected to raise when it comes in, unless its verdict is known or
     /// asking is in vain. Returns whether `waiter` is going to be told.
-    pub fn warm_up(&self, question: &Question<'_>, waiter: Waiter, now: Instant) -> bool {
+    pub fn warm_up(&self, question: &Question<'_>, source: Source, waiter: Waiter, now: Instant) -> bool {
         let key = self.key(question);
         let is_in_vain = self.is_open(question.kind(), now) || self.peek(key, now).is_some();
-        !is_in_vain && self.ask(key, question, Priority::Warmup, Some(waiter)).is_ok()
+        !is_in_vain && self.ask(key, question, source, Priority::Warmup, Some(waiter)).is_ok()
     }
 
     /// Asks another API from now on, or the same in another way. If it is not the same API, what the old one
@@ -172,18 +180,13 @@ impl Asker {
         self.inner.target.store(target);
     }
 
-    /// From here on the job is answerable: if it is lost, dropping it takes the question out again.
-    fn send(&self, worker: &Worker, key: Fingerprint, question: OwnedQuestion, priority: Priority) {
-        let inbox: Arc<dyn Inbox> = Arc::clone(&self.inner) as Arc<dyn Inbox>;
-        let client = self.keys.client(&question.as_question());
-        worker.ask(Job::new(key, client, question, inbox), priority);
+    /// Where a job files its answer. A job is answerable from its making on: dropping it takes the question out again.
+    fn inbox(&self) -> Arc<dyn Inbox> {
+        Arc::clone(&self.inner) as Arc<dyn Inbox>
     }
 
     fn worker(&self) -> Result<&Worker, NoAnswer> {
-        let start = || {
-            let inbox: Arc<dyn Inbox> = Arc::clone(&self.inner) as Arc<dyn Inbox>;
-            Worker::start(inbox, &|body| self.broker.spawn(body))
-        };
+        let start = || Worker::start(self.inbox(), &|body| self.broker.spawn(body));
         let worker = self.worker.get_or_try_init(start);
         worker.map_err(|error| NoAnswer::NotAsked(format!("no thread to ask with: {error}")))
     }

@@ -1,6 +1,5 @@
 //! The thread that asks: one single-threaded runtime, a queue by priority, a bounded number of requests in flight.
 
-use std::collections::VecDeque;
 use std::io;
 use std::iter;
 use std::sync::Arc;
@@ -13,36 +12,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::http::{Reply, Request, Target, drain};
+use super::queue::{Priority, Queue, Queued};
 use super::wire::body;
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, Source};
 use crate::question::{Kind, NoAnswer, OwnedQuestion};
 use crate::util::panics::caught;
 
-/// Parked clients that may queue: what is beyond this many is refused at once. At 64 requests in flight
-/// and 20 ms each this is what 30 s can serve.
-const LOGINS_BOUND: usize = 100_000;
-
-/// Questions that nobody waits for that may queue, in each priority: what is beyond is not asked. A sweep asks
-/// about every session.
-const UNAWAITED_BOUND: usize = 200_000;
-
 /// How long a connection may take to deliver the rest of an answer that nobody waits for.
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
-
-/// In which order questions are sent: by who waits for the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Priority {
-    /// Nobody, and nobody will: an old verdict is asked again.
-    Refresh,
-    /// Nobody yet: the broker is expected to ask.
-    Speculative,
-    /// A client that may come in, and is parked until it can do so without stopping others.
-    Warmup,
-    /// A client that is parked beside the broker's loop.
-    Login,
-    /// The broker, and with it every client.
-    Broker,
-}
 
 /// Where answers go, and where it is said how to ask. Called from the worker's thread.
 pub trait Inbox: Send + Sync {
@@ -65,22 +42,17 @@ pub trait Inbox: Send + Sync {
 /// A question on its way. However it ends, on a panic and at a stop too, the inbox hears of it.
 pub struct Job {
     key: Fingerprint,
-    /// For whom it is asked.
-    client: Fingerprint,
+    /// Whom it is asked for.
+    source: Source,
     question: OwnedQuestion,
     inbox: Arc<dyn Inbox>,
     filed: bool,
 }
 
 impl Job {
-    /// A question that is asked for this client.
-    pub fn new(
-        key: Fingerprint,
-        client: Fingerprint,
-        question: OwnedQuestion,
-        inbox: Arc<dyn Inbox>,
-    ) -> Self {
-        Self { key, client, question, inbox, filed: false }
+    /// A question that is asked for somebody.
+    pub fn new(key: Fingerprint, source: Source, question: OwnedQuestion, inbox: Arc<dyn Inbox>) -> Self {
+        Self { key, source, question, inbox, filed: false }
     }
 
     fn abandon(mut self, reason: NoAnswer) {
@@ -91,7 +63,7 @@ impl Job {
     async fn run(mut self) {
         let question = self.question.as_question();
         // The body is made now: a queue of bodies would take several times the bytes.
-        let request = Request { client: self.client, kind: question.kind(), body: body(&question) };
+        let request = Request { source: self.source, kind: question.kind(), body: body(&question) };
         loop {
             let target = self.inbox.target();
             let overdue = || self.inbox.overdue(self.key, target.config.timeout);
@@ -122,6 +94,20 @@ impl Job {
                 drain(response, DRAIN_LIMIT).await;
             }
         }
+    }
+}
+
+impl Queued for Job {
+    fn key(&self) -> Fingerprint {
+        self.key
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.question.bytes()
+    }
+
+    fn source(&self) -> Source {
+        self.source
     }
 }
 
@@ -194,11 +180,12 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
     let mut in_flight = JoinSet::new();
     loop {
         let target = inbox.target();
-        queue.refuse_those_who_waited(target.config.max_wait, Instant::now());
-        while let Some(job) = queue.next(in_flight.len(), target.config.max_requests) {
+        let config = &target.config;
+        turn_away(queue.expired(Instant::now(), config.max_wait));
+        while let Some(job) = queue.pop(in_flight.len(), config.max_requests) {
             in_flight.spawn(job.run());
         }
-        let next_refusal = queue.oldest_login().map(|queued| queued + target.config.max_wait);
+        let next_refusal = queue.next_expiry(config.max_wait);
         let until_refusal = async {
             match next_refusal {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -211,8 +198,8 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
             command = commands.recv() => {
                 for command in iter::once(command).chain(iter::from_fn(|| commands.try_recv().ok().map(Some))) {
                     match command {
-                        Some(Command::Ask(job, priority)) => queue.add(job, priority),
-                        Some(Command::Raise(key, priority)) => queue.raise(key, priority),
+                        Some(Command::Ask(job, priority)) => turn_away(queue.push(job, priority, Instant::now())),
+                        Some(Command::Raise(key, priority)) => turn_away(queue.raise(key, priority, Instant::now())),
                         Some(Command::Stop) | None => return,
                     }
                 }
@@ -230,72 +217,9 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
     }
 }
 
-#[derive(Default)]
-struct Queue {
-    broker: VecDeque<Job>,
-    logins: VecDeque<(Instant, Job)>,
-    warmups: VecDeque<Job>,
-    speculative: VecDeque<Job>,
-    refreshes: VecDeque<Job>,
-}
-
-impl Queue {
-    fn add(&mut self, job: Job, priority: Priority) {
-        match priority {
-            Priority::Broker => self.broker.push_back(job),
-            Priority::Login if self.logins.len() < LOGINS_BOUND => {
-                self.logins.push_back((Instant::now(), job))
-            }
-            Priority::Warmup if self.warmups.len() < UNAWAITED_BOUND => self.warmups.push_back(job),
-            Priority::Speculative if self.speculative.len() < UNAWAITED_BOUND => {
-                self.speculative.push_back(job)
-            }
-            Priority::Refresh if self.refreshes.len() < UNAWAITED_BOUND => self.refreshes.push_back(job),
-            _ => job.abandon(NoAnswer::Busy),
-        }
-    }
-
-    fn raise(&mut self, key: Fingerprint, priority: Priority) {
-        let is_it = |job: &Job| job.key == key;
-        let take =
-            |list: &mut VecDeque<Job>| list.iter().position(is_it).and_then(|index| list.remove(index));
-        let login = self.logins.iter().position(|(_, job)| is_it(job));
-        let login = login.and_then(|index| self.logins.remove(index)).map(|(_, job)| job);
-        let found = login
-            .or_else(|| take(&mut self.warmups))
-            .or_else(|| take(&mut self.speculative))
-            .or_else(|| take(&mut self.refreshes));
-        if let Some(job) = found {
-            self.add(job, priority);
-        }
-    }
-
-    /// The next question that may be sent while so many are. What the broker itself waits for may go over
-    /// the bound by a quarter, so that it never queues behind the others.
-    fn next(&mut self, in_flight: usize, bound: usize) -> Option<Job> {
-        if in_flight < bound + bound.div_ceil(4)
-            && let Some(job) = self.broker.pop_front()
-        {
-            return Some(job);
-        }
-        if in_flight >= bound {
-            return None;
-        }
-        let login = self.logins.pop_front().map(|(_, job)| job);
-        let awaited = login.or_else(|| self.warmups.pop_front()).or_else(|| self.speculative.pop_front());
-        // What nobody will wait for leaves room for what somebody might.
-        awaited.or_else(|| if in_flight < bound.div_ceil(4) { self.refreshes.pop_front() } else { None })
-    }
-
-    fn oldest_login(&self) -> Option<Instant> {
-        self.logins.front().map(|(queued, _)| *queued)
-    }
-
-    fn refuse_those_who_waited(&mut self, limit: Duration, now: Instant) {
-        while self.oldest_login().is_some_and(|queued| now.duration_since(queued) >= limit) {
-            if let Some((_, job)) = self.logins.pop_front() {
-                job.abandon(NoAnswer::Busy);
-            }
-        }
+/// Tells those that the queue has no room or no time for.
+fn turn_away(jobs: impl IntoIterator<Item = Job>) {
+    for job in jobs {
+        job.abandon(NoAnswer::Busy);
     }
 }

@@ -11,12 +11,22 @@ use super::settings::Settings;
 use super::throttle::{Throttle, Try};
 use super::wait_budget::WaitBudget;
 use crate::ask::{Asker, Priority};
+use crate::broker::Client;
 use crate::cache::Hit;
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, Source};
 use crate::prefetch::peek::Identity;
-use crate::prefetch::{Gate, Prefetch};
+use crate::prefetch::subscriptions::Expected;
+use crate::prefetch::{Gate, Prefetch, Scope};
 use crate::question::{Answer, NoAnswer, Question};
 use crate::util::Lock;
+
+/// A question of the broker, and the client that it is about.
+#[derive(Clone, Copy)]
+pub struct Inquiry<'a> {
+    pub key: Fingerprint,
+    pub question: Question<'a>,
+    pub client: Client<'a>,
+}
 
 /// Decisions by the API for callers that wait for it.
 pub struct Api {
@@ -64,31 +74,33 @@ impl Api {
     }
 
     /// The remembered verdict, if there is one. An allow near its end is asked again beside.
-    pub fn remembered(&self, key: Fingerprint, question: &Question<'_>, now: Instant) -> Option<Hit> {
+    pub fn remembered(&self, inquiry: &Inquiry<'_>, now: Instant) -> Option<Hit> {
+        let Inquiry { key, question, .. } = *inquiry;
         let hit = self.asker.known(key, now)?;
         if hit.is_first_use {
             self.prefetch.confirm(key);
         }
         if hit.refresh && !self.asker.is_open(question.kind(), now) {
             // Where there is no thread to ask with, the next question will say so.
-            let _ = self.asker.ask(key, question, Priority::Refresh, None);
+            let _ = self.asker.ask(key, &question, self.source(inquiry), Priority::Refresh, None);
         }
         Some(hit)
     }
 
     /// The API's verdict. The caller waits, and on the broker's thread so does every client.
-    pub fn wait_for(&self, key: Fingerprint, question: &Question<'_>, event: &Event<'_>) -> Decision {
-        let now = event.now;
+    pub fn wait_for(&self, inquiry: &Inquiry<'_>, event: &Event<'_>) -> Decision {
+        let (Inquiry { key, question, .. }, now) = (*inquiry, event.now);
         if self.asker.is_open(question.kind(), now) {
             return self.or_stale(key, no_answer(NoAnswer::Open), now);
         }
+        let source = self.source(inquiry);
         let timeout = event.settings.config.timeout;
         // The broker's HTTP listener has a thread of its own: only requests to it wait there.
         let budget = if event.broker_thread().is_some() { &self.budget } else { &self.http_budget };
         let limit = budget.lock().limit(key, timeout, now);
         if limit.is_zero() {
             // Nobody waits, but the answer will be there when the client comes again.
-            let decision = match self.asker.ask(key, question, Priority::Refresh, None) {
+            let decision = match self.asker.ask(key, &question, source, Priority::Refresh, None) {
                 Ok(asked) => {
                     budget.lock().asked_beside(key, asked.slot);
                     no_answer(NoAnswer::BudgetSpent)
@@ -97,7 +109,7 @@ impl Api {
             };
             return self.or_stale(key, decision, now);
         }
-        let asked = match self.asker.ask(key, question, Priority::Broker, None) {
+        let asked = match self.asker.ask(key, &question, source, Priority::Broker, None) {
             Ok(asked) => asked,
             Err(reason) => return self.or_stale(key, no_answer(reason), now),
         };
@@ -105,21 +117,37 @@ impl Api {
             self.prefetch.confirm(key);
         }
         // While this one is on its way: what the broker will ask next.
-        let mut expected = Vec::new();
+        let mut readers = None;
         if let Some(thread) = event.broker_thread() {
             let (gate, config) = (self.gate(event), &*event.settings.config);
-            expected = self.prefetch.fan_out(question, || self.is_tickless(now), config, &gate, now);
-            self.prefetch.peek(thread, config, &gate, now);
+            if self.prefetch.will_be_read(&question, key) {
+                readers = Some(self.fan_out(&question, source, event));
+            }
+            self.prefetch.peek(thread, &Scope { config, gate: &gate, source, now });
         }
         let answer = asked.slot.wait(limit.saturating_sub(now.elapsed()));
         let answered = matches!(answer, Some(Answer::Verdict { .. }));
         let answered_at = Instant::now();
         budget.lock().waited(key, answered, answered_at.duration_since(now), timeout, answered_at);
         let decision = Decision::by_answer(&answer.unwrap_or(Answer::None(NoAnswer::TimedOut(limit))));
-        if decision.is_allow() {
-            self.prefetch.expect(question, &expected, answered_at);
+        let decision = self.or_stale(key, decision, answered_at);
+        self.prefetch.note_outcome(&question, key, decision.is_allow());
+        if decision.is_allow() && event.broker_thread().is_some() {
+            // A message that may be refused is none of its readers' business before it is allowed.
+            let readers = readers.unwrap_or_else(|| self.fan_out(&question, source, &event.at(answered_at)));
+            self.prefetch.expect(&question, &readers, answered_at);
         }
-        self.or_stale(key, decision, answered_at)
+        decision
+    }
+
+    fn fan_out(&self, question: &Question<'_>, source: Source, event: &Event<'_>) -> Vec<Expected> {
+        let (config, gate, now) = (&event.settings.config, self.gate(event), event.now);
+        self.prefetch.fan_out(question, || self.is_tickless(now), &Scope { config, gate: &gate, source, now })
+    }
+
+    /// Whom a question is asked for.
+    pub fn source(&self, inquiry: &Inquiry<'_>) -> Source {
+        self.asker.source(inquiry.client.address, inquiry.question.username())
     }
 
     /// Where there is no answer, an allow may serve past its time (`stale_ttl`).

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crate::broker::Broker;
-use crate::fingerprint::{Fingerprint, Source};
+use crate::fingerprint::Source;
 use crate::local::PasswordHash;
 use crate::util::Lock;
 use crate::util::fair::{FairQueue, OVERHEAD};
@@ -43,7 +43,7 @@ pub struct Hasher<T> {
 }
 
 struct Shared<T> {
-    checks: Lock<FairQueue<Fingerprint, Check<T>>>,
+    checks: Lock<FairQueue<u64, Check<T>>>,
     stopping: AtomicBool,
 }
 
@@ -118,7 +118,6 @@ mod tests {
     use std::time::Duration;
 
     use crate::broker::{BrokerThread, Caller, Connection, Unread};
-    use crate::fingerprint::{Domain, Fingerprinter};
 
     struct Threads;
 
@@ -149,8 +148,7 @@ mod tests {
         eEQE09QBPMVlC6F6I+JOT5AREPxo7WTSC595bdeT7GqK1vngZV1aMKZRgnpzpOxxVdIS7OsQ/GOpQoVDdlPd6Q==";
 
     fn check(address: u8, name: u8, password: &str) -> Check<String> {
-        let keys = Fingerprinter::with_key(&[4; 16]);
-        let source = [keys.fields(Domain::Network, [&[address]]), keys.fields(Domain::Client, [&[name]])];
+        let source = [address.into(), name.into()];
         let hash = Arc::new(PasswordHash::parse(HASH).unwrap());
         Check { ticket: password.to_owned(), source, hash, password: password.as_bytes().to_owned() }
     }

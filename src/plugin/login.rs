@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use once_cell::sync::OnceCell;
 
-use super::api::{Api, no_answer};
+use super::api::{Api, Inquiry, no_answer};
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::delayed::{Delayed, Parked, Ticket, Turn};
 use super::event::{Event, Login};
@@ -20,6 +20,7 @@ use crate::broker::{Broker, Client};
 use crate::fingerprint::{Fingerprint, Fingerprinter};
 use crate::local::PasswordHash;
 use crate::log::Log;
+use crate::prefetch::Scope;
 use crate::question::{Answer, NoAnswer, Question, Verdict};
 
 /// A login that has a username, and so can be decided here.
@@ -52,8 +53,9 @@ impl<'a> Attempt<'a> {
         std::str::from_utf8(self.password.unwrap_or_default()).ok()
     }
 
-    fn question(&self) -> Option<Question<'_>> {
-        Some(Question::Connect { username: self.username, password: self.password_as_text()? })
+    fn inquiry(&self) -> Option<Inquiry<'_>> {
+        let question = Question::Connect { username: self.username, password: self.password_as_text()? };
+        Some(Inquiry { key: self.credentials, question, client: self.client })
     }
 
     pub fn as_try(&self) -> Try<'_> {
@@ -128,8 +130,7 @@ impl Logins {
     /// What the API has said before. What it was asked ahead is as good as having asked now, and so only where asking
     /// now would be right.
     fn remembered(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Decision> {
-        let question = attempt.question()?;
-        let hit = self.api.remembered(attempt.credentials, &question, event.now)?;
+        let hit = self.api.remembered(&attempt.inquiry()?, event.now)?;
         let decision = Decision::by_memory(&hit);
         if hit.is_first_use {
             match self.throttle.admit(&attempt.as_try(), &event.settings.config.throttle, event.now) {
@@ -198,10 +199,10 @@ impl Logins {
 
     /// The API decides: the client waits for it beside the broker's loop, or the broker does.
     fn ask(&self, attempt: &Attempt<'_>, open: Open, parked: Option<Ticket>, event: &Event<'_>) -> Decision {
-        let Some(question) = attempt.question() else { return Decision::deny(By::PasswordIsNoText) };
-        let key = attempt.credentials;
+        let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
+        let Inquiry { key, question, .. } = inquiry;
         if !self.may_park(event) {
-            let decision = self.api.wait_for(key, &question, event);
+            let decision = self.api.wait_for(&inquiry, event);
             if decision.is_allow() {
                 self.prefetch(attempt, None, event);
             }
@@ -212,13 +213,16 @@ impl Logins {
         }
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return BUSY };
         self.delayed.has_turn(ticket, open);
-        if let Err(reason) = self.api.asker.ask(key, &question, Priority::Login, Some(self.waiter(ticket))) {
+        let source = self.api.source(&inquiry);
+        if let Err(reason) =
+            self.api.asker.ask(key, &question, source, Priority::Login, Some(self.waiter(ticket)))
+        {
             self.delayed.end(ticket);
             return self.api.or_stale(key, no_answer(reason), event.now);
         }
         if let Some(thread) = event.broker_thread() {
-            let (config, gate) = (&event.settings.config, self.api.gate(event));
-            self.api.prefetch.peek_at_logins(thread, config, &gate, Instant::now());
+            let (config, gate, now) = (&*event.settings.config, self.api.gate(event), Instant::now());
+            self.api.prefetch.peek_at_logins(thread, &Scope { config, gate: &gate, source, now });
         }
         PARKED
     }
@@ -275,8 +279,10 @@ impl Logins {
     /// for the answers. Returns how many are to come.
     pub fn prefetch(&self, attempt: &Attempt<'_>, ticket: Option<Ticket>, event: &Event<'_>) -> usize {
         let waiter = || ticket.map(|ticket| self.waiter(ticket));
-        let (config, gate) = (&event.settings.config, self.api.gate(event));
-        self.api.prefetch.warm_up(attempt.username, attempt.client.id, waiter, config, &gate, event.now)
+        let (config, gate, now) = (&*event.settings.config, self.api.gate(event), event.now);
+        let source = self.keys.source(attempt.client.address, attempt.username);
+        let scope = Scope { config, gate: &gate, source, now };
+        self.api.prefetch.warm_up(attempt.username, attempt.client.id, waiter, &scope)
     }
 
     fn waiter(&self, ticket: Ticket) -> Waiter {

@@ -159,8 +159,9 @@ impl Recheck {
                 tasks.push(Task::Revoke(session, status));
             }
         });
+        let source = self.api.asker.source(attempt.client.address, attempt.username);
         // Where there is no thread to ask with, the next login says so.
-        let _ = self.api.asker.ask(attempt.credentials, &question, Priority::Refresh, Some(waiter));
+        let _ = self.api.asker.ask(attempt.credentials, &question, source, Priority::Revoke, Some(waiter));
     }
 
     /// Disconnects a client that the API refuses by now, unless it is gone already.

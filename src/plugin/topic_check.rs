@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::api::Api;
+use super::api::{Api, Inquiry};
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::event::{Event, TopicCheck};
 use super::sessions::Sessions;
@@ -59,7 +59,8 @@ impl Topics {
         let decision = if !config.acl_checks.contains(&access) && is_implied() {
             Decision::allow(By::Option("acl_checks"))
         } else {
-            self.by_api(&Question::Access { username, client_id: client.id, topic, access }, event)
+            let question = Question::Access { username, client_id: client.id, topic, access };
+            self.by_api(&Inquiry { key: self.api.asker.key(&question), question, client }, event)
         };
         if decision.is_allow() && access == Access::Subscribe {
             self.api.prefetch.subscribed(client.id, username, topic, event.now);
@@ -68,16 +69,15 @@ impl Topics {
     }
 
     /// The remembered verdict, or the API's.
-    fn by_api(&self, question: &Question<'_>, event: &Event<'_>) -> Decision {
-        let key = self.api.asker.key(question);
-        let hit = self.api.remembered(key, question, event.now);
+    fn by_api(&self, inquiry: &Inquiry<'_>, event: &Event<'_>) -> Decision {
+        let hit = self.api.remembered(inquiry, event.now);
         if hit.is_none_or(|hit| hit.is_first_use) {
-            self.api.prefetch.note_reader(question, event.now);
+            self.api.prefetch.note_reader(&inquiry.question, event.now);
         }
         match hit {
             Some(hit) => Decision::by_memory(&hit),
             // By the exact time, since this is about milliseconds.
-            None => self.api.wait_for(key, question, &event.at(Instant::now())),
+            None => self.api.wait_for(inquiry, &event.at(Instant::now())),
         }
     }
 

@@ -1,10 +1,7 @@
 //! `acl_prefetch`: what the operator expects every client to ask after its login.
 
-use std::time::Instant;
-
-use super::{Gate, Prefetch};
+use super::{Prefetch, Scope};
 use crate::ask::Waiter;
-use crate::config::Config;
 use crate::question::Question;
 use crate::topic;
 
@@ -16,10 +13,9 @@ impl Prefetch {
         username: &str,
         client_id: &str,
         waiter: impl Fn() -> Option<Waiter>,
-        config: &Config,
-        gate: &dyn Gate,
-        now: Instant,
+        scope: &Scope<'_>,
     ) -> usize {
+        let Scope { config, gate, source, now } = *scope;
         if config.acl_prefetch.is_empty()
             || config.acl_urls.is_empty()
             || !gate.asks_topics(username, client_id)
@@ -35,11 +31,11 @@ impl Prefetch {
                 let topic = rule.topic_for(username, client_id);
                 let question = Question::Access { username, client_id, topic: &topic, access: rule.access };
                 match waiter() {
-                    Some(waiter) => self.asker.warm_up(&question, waiter, now),
+                    Some(waiter) => self.asker.warm_up(&question, source, waiter, now),
                     None => {
                         let key = self.asker.key(&question);
                         let own = || question.to_owned();
-                        self.speculate(&mut self.state.lock(), key, &question, own, config, now)
+                        self.speculate(&mut self.state.lock(), key, &question, own, scope)
                     }
                 }
             })

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::subscriptions::{Expected, Reader};
-use super::{Gate, Prefetch, keeps_topics};
-use crate::config::Config;
+use super::{Prefetch, Scope, keeps_topics};
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint};
 use crate::question::{Access, Question};
 
@@ -46,10 +45,9 @@ impl Prefetch {
         &self,
         question: &Question<'_>,
         is_tickless: impl FnOnce() -> bool,
-        config: &Config,
-        gate: &dyn Gate,
-        now: Instant,
+        scope: &Scope<'_>,
     ) -> Vec<Expected> {
+        let Scope { config, gate, now, .. } = *scope;
         let mut expected = Vec::new();
         let Question::Access { topic, access: Access::Read | Access::Write, .. } = *question else {
             return expected;
@@ -84,7 +82,7 @@ impl Prefetch {
                 let question = Question::Access { username, client_id, topic, access: Access::Read };
                 let key = self.asker.key(&question);
                 let own = || question.to_owned_about(&shared_topic);
-                if self.speculate(&mut state, key, &question, own, config, now) {
+                if self.speculate(&mut state, key, &question, own, scope) {
                     expected.push(reader.expected);
                 }
             }
@@ -95,6 +93,28 @@ impl Prefetch {
             state.fan_outs.stopped_at(message, count);
         }
         expected
+    }
+
+    /// Whether readers of this message are asked about before it is known that it may go out: only if the publisher's
+    /// last one on this topic might, or a refused message would cost the API a question for each reader.
+    pub fn will_be_read(&self, question: &Question<'_>, key: Fingerprint) -> bool {
+        match question {
+            Question::Access { access: Access::Write, .. } => self.state.lock().written.contains(&key),
+            Question::Access { access: Access::Read, .. } => true,
+            Question::Access { access: Access::Subscribe, .. } | Question::Connect { .. } => false,
+        }
+    }
+
+    /// Remembers whether a message was let through, for the next one of this publisher on this topic.
+    pub fn note_outcome(&self, question: &Question<'_>, key: Fingerprint, is_allowed: bool) {
+        if let Question::Access { access: Access::Write, .. } = question {
+            let written = &mut self.state.lock().written;
+            if is_allowed {
+                written.put(key, ());
+            } else {
+                written.pop(&key);
+            }
+        }
     }
 
     /// What the broker was waiting for is allowed, so it is going to ask about these readers. After a READ

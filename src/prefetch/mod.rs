@@ -17,11 +17,11 @@ use lru::LruCache;
 use crate::ask::Asker;
 use crate::broker::{Broker, BrokerThread, Unread};
 use crate::config::Config;
-use crate::fingerprint::{AlreadyHashed, Fingerprint, Fingerprinter};
+use crate::fingerprint::{AlreadyHashed, Fingerprint, Fingerprinter, Source};
 use crate::question::{Access, Kind, OwnedQuestion, Question, Verdict};
 use crate::util::{Lock, bounded};
 use fan_out::FanOuts;
-use peek::{Guess, Identity, Peeked, Source};
+use peek::{Guess, GuessSource, Identity, Peeked};
 use subscriptions::Subscriptions;
 
 /// The longest that one look into the sockets takes from whoever waits for the API anyway.
@@ -36,6 +36,9 @@ const RECENT: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 /// Guesses that are remembered: those that the broker has not come to by then were wrong.
 const GUESSES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
+/// Publishers and topics that are remembered for having been allowed: 64 bytes each.
+const WRITTEN: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
+
 /// What the plugin has to say before a question is asked early, so that nobody has the API asked in another's name.
 pub trait Gate {
     /// Whether logins are asked one after the other, so that guessing the next ones helps.
@@ -49,6 +52,15 @@ pub trait Gate {
 
     /// Whether such a client is connected and was let in with these credentials.
     fn is_connected(&self, identity: &Identity) -> bool;
+}
+
+/// What asking early goes by: the options, what the plugin has to say, whom it is asked for, and when.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    pub config: &'a Config,
+    pub gate: &'a dyn Gate,
+    pub source: Source,
+    pub now: Instant,
 }
 
 /// Sends questions early.
@@ -66,7 +78,9 @@ struct State {
     /// Questions that were asked early, and when: if the answer could not be kept, asking early is in vain.
     recent: LruCache<Fingerprint, Instant, AlreadyHashed>,
     /// Questions that were guessed, and where, until the broker asks them.
-    guesses: LruCache<Fingerprint, Source, AlreadyHashed>,
+    guesses: LruCache<Fingerprint, GuessSource, AlreadyHashed>,
+    /// WRITE questions that were allowed when the broker last waited for them.
+    written: LruCache<Fingerprint, (), AlreadyHashed>,
 }
 
 impl Prefetch {
@@ -77,6 +91,7 @@ impl Prefetch {
             fan_outs: FanOuts::default(),
             recent: bounded(RECENT),
             guesses: bounded(GUESSES),
+            written: bounded(WRITTEN),
         };
         Self { asker, broker, keys, state: Lock::new(state), subscriptions: Lock::default() }
     }
@@ -96,31 +111,25 @@ impl Prefetch {
 
     /// Has the questions asked that wait unread in the sockets of other clients. The broker waits for an
     /// answer at this moment, so this costs nobody anything.
-    pub fn peek(&self, thread: &BrokerThread, config: &Config, gate: &dyn Gate, now: Instant) {
-        if config.lookahead {
-            self.peek_until(now + PEEK, thread, config, gate, now);
+    pub fn peek(&self, thread: &BrokerThread, scope: &Scope<'_>) {
+        if scope.config.lookahead {
+            self.peek_until(scope.now + PEEK, thread, scope);
         }
     }
 
     /// Learns whose connections those are whose CONNECT waits unread. Once the broker has taken it, nothing tells
     /// any more; and where logins wait beside the loop, nobody else looks before they are let in.
-    pub fn peek_at_logins(&self, thread: &BrokerThread, config: &Config, gate: &dyn Gate, now: Instant) {
+    pub fn peek_at_logins(&self, thread: &BrokerThread, scope: &Scope<'_>) {
+        let Scope { config, now, .. } = *scope;
         if !config.lookahead || config.acl_urls.is_empty() || !self.state.lock().peeked.is_due(now) {
             return;
         }
         let begun = Instant::now();
-        self.peek_until(begun + PEEK, thread, config, gate, begun);
+        self.peek_until(begun + PEEK, thread, &Scope { now: begun, ..*scope });
         self.state.lock().peeked.has_taken(begun.elapsed(), Instant::now());
     }
 
-    fn peek_until(
-        &self,
-        deadline: Instant,
-        thread: &BrokerThread,
-        config: &Config,
-        gate: &dyn Gate,
-        now: Instant,
-    ) {
+    fn peek_until(&self, deadline: Instant, thread: &BrokerThread, scope: &Scope<'_>) {
         let mut state = self.state.lock();
         self.broker.peek(thread, deadline, &mut |unread| {
             for guess in state.peeked.read(unread) {
@@ -128,8 +137,8 @@ impl Prefetch {
                 if Instant::now() > deadline {
                     return;
                 }
-                if let Some(question) = self.question_of(&guess, unread, config, gate, now) {
-                    self.ask_guess(&mut state, &question, (unread.listener, question.kind()), config, now);
+                if let Some(question) = self.question_of(&guess, unread, scope) {
+                    self.ask_guess(&mut state, &question, unread, scope);
                 }
             }
         });
@@ -140,10 +149,9 @@ impl Prefetch {
         &self,
         guess: &'g Guess<'_>,
         unread: Unread<'_>,
-        config: &Config,
-        gate: &dyn Gate,
-        now: Instant,
+        scope: &Scope<'_>,
     ) -> Option<Question<'g>> {
+        let Scope { config, gate, now, .. } = *scope;
         match guess {
             Guess::Login { username, password } => {
                 if !gate.guesses_logins() || config.auth_urls.is_empty() {
@@ -167,18 +175,15 @@ impl Prefetch {
         }
     }
 
-    fn ask_guess(
-        &self,
-        state: &mut State,
-        question: &Question<'_>,
-        source: Source,
-        config: &Config,
-        now: Instant,
-    ) {
+    fn ask_guess(&self, state: &mut State, question: &Question<'_>, unread: Unread<'_>, scope: &Scope<'_>) {
         let key = self.asker.key(question);
-        if self.speculate(state, key, question, || question.to_owned(), config, now) {
-            state.peeked.guessed(source);
-            state.guesses.put(key, source);
+        let peer = unread.peer.map(|peer| peer.to_string());
+        let source = self.keys.source(peer.as_deref(), question.username());
+        let scope = Scope { source, ..*scope };
+        if self.speculate(state, key, question, || question.to_owned(), &scope) {
+            let guessed = (unread.listener, question.kind());
+            state.peeked.guessed(guessed);
+            state.guesses.put(key, guessed);
         }
     }
 
@@ -190,15 +195,15 @@ impl Prefetch {
         key: Fingerprint,
         question: &Question<'_>,
         own: impl FnOnce() -> OwnedQuestion,
-        config: &Config,
-        now: Instant,
+        scope: &Scope<'_>,
     ) -> bool {
+        let Scope { config, source, now, .. } = *scope;
         let again = AGAIN.min(config.lifetime(question.kind(), Verdict::Allow).mul_f64(0.8));
         let is_fresh = |at: &Instant| now.saturating_duration_since(*at) < again;
         if again.is_zero() || state.recent.peek(&key).is_some_and(is_fresh) {
             return false;
         }
-        let is_sent = self.asker.speculate(key, question, own, now);
+        let is_sent = self.asker.speculate(key, question, own, source, now);
         if is_sent {
             state.recent.put(key, now);
         }

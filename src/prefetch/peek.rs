@@ -67,14 +67,14 @@ pub enum Guess<'a> {
 
 /// Where guesses come from: a listener's port, and what was guessed there. Where logins are guessed right, topics need
 /// not be.
-pub type Source = (u16, Kind);
+pub type GuessSource = (u16, Kind);
 
 /// What is known of connections and sources of guesses.
 pub struct Peeked {
     keys: Fingerprinter,
     identities: LruCache<u64, Arc<Identity>>,
     /// How many guesses are left, where it is not the number to begin with.
-    left: HashMap<Source, u32>,
+    left: HashMap<GuessSource, u32>,
     /// When it is time to look without anybody waiting.
     due: Option<Instant>,
 }
@@ -152,13 +152,13 @@ impl Peeked {
     }
 
     /// A question that was guessed from this source has been sent.
-    pub fn guessed(&mut self, source: Source) {
+    pub fn guessed(&mut self, source: GuessSource) {
         let left = self.left.entry(source).or_insert(GUESSES);
         *left = left.saturating_sub(1);
     }
 
     /// The broker has asked a question that was guessed from this source.
-    pub fn confirmed(&mut self, source: Source) {
+    pub fn confirmed(&mut self, source: GuessSource) {
         let left = self.left.entry(source).or_insert(GUESSES);
         *left = (*left + EARNED).min(MOST_GUESSES);
     }
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_source_whose_guesses_are_mostly_wrong_is_stopped() {
-        const SOURCE: Source = (1883, Kind::Connect);
+        const SOURCE: GuessSource = (1883, Kind::Connect);
         let mut peeked = peeked();
         let mut is_stopped = |guessed, hits| {
             (0..guessed).for_each(|_| peeked.guessed(SOURCE));

@@ -45,11 +45,17 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
         self.change(source, Some(handle), |items| items.push(handle, bytes, item));
         let mut gone = Vec::new();
         while self.bytes() > self.bound
-            && let Some(handle) = self.sources.heaviest().and_then(Ring::heaviest).and_then(Items::newest)
+            && let Some(item) = self.shed()
         {
-            gone.extend(self.remove(handle));
+            gone.push(item);
         }
         (handle, gone)
+    }
+
+    /// Takes the item that goes where there is no room for all: the newest of that source which holds most.
+    pub fn shed(&mut self) -> Option<T> {
+        let handle = self.sources.heaviest().and_then(Ring::heaviest).and_then(Items::newest)?;
+        self.remove(handle)
     }
 
     /// Takes the item whose turn it is.
@@ -70,6 +76,7 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
     }
 
     /// How many items wait.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.places.len()
     }

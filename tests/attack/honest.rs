@@ -66,7 +66,7 @@ impl Honest {
     }
 
     fn visit(&self, port: u16, visit: usize, felt: &Mutex<Felt>) {
-        let connect = Connect::v5(&self.client_id).login(&self.username, RIGHT).from_address(self.source);
+        let connect = Connect::v5(&self.client_id).login(&self.username, RIGHT).coming_from(self.source);
         let start = Instant::now();
         let mut client = connect.send(port);
         let code = client.connack(LIMIT);

@@ -14,8 +14,13 @@ use crate::support::{
 #[test]
 fn clients_that_hang_up_while_parked_leave_nothing_behind() {
     let api = friendly_api();
-    let broker =
-        broker(&api).option("timeout", "1s").option("max_wait", "2s").option("max_requests", 8).start();
+    // With the breaker open nobody would be parked.
+    let broker = broker(&api)
+        .option("timeout", "1s")
+        .option("max_wait", "2s")
+        .option("max_requests", 8)
+        .option("breaker_after", 0)
+        .start();
     let mut bystander = bystander(&broker, "bob", "secret");
     Connect::v3("first").login("first", "x").accepted(broker.port());
     let (threads, files) = (broker.threads(), broker.open_files());

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::{HeldWrites, LISTENERS, UNTIL_THE_NEXT_DOUBT, listener, listeners, log_in, reads};
 use crate::support::{
-    Connect, PASSWORD, PATIENCE, Reply, Version, api, broker_asking, fence, friendly_api, local_user,
-    on_every_broker, reason,
+    Connect, PASSWORD, PATIENCE, Reply, Version, api, broker_asking, eventually, fence, friendly_api,
+    local_user, on_every_broker, reason,
 };
 
 #[test]
@@ -219,6 +219,7 @@ fn a_refused_publisher_has_nobody_forgotten() {
         for n in 0..5 {
             api.forget_requests();
             assert_eq!(refused.publish_acknowledged(format!("t/{n}"), "x"), reason::NOT_AUTHORIZED);
+            eventually(PATIENCE, || !reads(&api).is_empty());
             fence::later_questions(&mut refused, &api);
             assert_eq!(reads(&api), ["reader"]);
             thread::sleep(UNTIL_THE_NEXT_DOUBT);

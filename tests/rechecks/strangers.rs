@@ -116,7 +116,10 @@ fn who_has_hung_up_does_not_pass_for_a_restored_session() {
         let mut watcher = way.login("watcher", "secret").accepted(broker.port());
         assert!(watcher.may_subscribe("#"));
         reload(&broker);
-        api.answer_with(|request| Reply::status(if request.path == "/auth" { 403 } else { 200 }));
+        api.answer_with(|request| {
+            let is_wrong = request.path == "/auth" && request.field("username") != "watcher";
+            Reply::status(if is_wrong { 403 } else { 200 })
+        });
         for name in ["mallory", "local"] {
             let will = Will { topic: name.into(), payload: b"forged".to_vec(), qos: 0, retain: false };
             let packet = Connect::v3(name).username(name).will(will).packet();

@@ -2,8 +2,12 @@
 //! does not come any more, however busy the machine is.
 //!
 //! The plugin asks in the order in which questions come up, and what answers mean for the broker is done in the order
-//! in which they arrive. So a later question, or a later login, is a fence for all before it. An answer to a ping is one
-//! for what the broker does by itself.
+//! in which they arrive. So a later question, or a later login, is a fence for all before it. (Only questions that wait
+//! for their turn, with as many on their way as `max_requests` allows, are overtaken by one that the broker waits for.) An
+//! answer to a ping is a fence for what the broker does by itself.
+//!
+//! A fence is for what must not come. What must come is waited for in front of it: a question on a new connection may take
+//! longer than the fence's on an old one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

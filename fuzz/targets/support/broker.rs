@@ -2,19 +2,33 @@
 //! order its events come, nobody is let in but local users with their passwords.
 //!
 //! The input is a list of steps, each ending in the byte 255: a letter, the digit of a client, and texts, each
-//! behind the byte 254. A text that is not there is NULL. See [`Broker::step`].
+//! behind the byte 254. A text that is not there is NULL. See [`Game::step`]. The broker is that of the plugin's own
+//! tests; here is what its plugin must not answer.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
+use std::ffi::{c_int, c_void};
 use std::path::PathBuf;
-use std::ptr;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::LazyLock;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 // The plugin's library, for the functions that it exports.
 use mosquitto_http_auth as _;
+
+#[path = "../../../tests/support/fake_broker/mod.rs"]
+pub mod fake_broker;
+
+#[path = "../../../tests/support/fake_broker/exports.rs"]
+mod exports;
+
+use fake_broker::abi::{self, RawOption, SUCCESS};
+use fake_broker::step::{
+    Action, Connection, IntoText, Password, Step, Text, check, connection, disconnect, empty, name, offline,
+    reload, tick,
+};
+use fake_broker::{FakeBroker, Instance, Plugin, Version};
 
 /// Local users; the broker has to wait for none of these hashes, but lets clients wait for an argon2id.
 const NAMES: [&[u8]; 2] = [b"quick", b"slow"];
@@ -39,18 +53,8 @@ const NOT_TO_SET: [&str; 9] = [
     "stale_ttl",
 ];
 
-const BASIC_AUTH: c_int = 3;
-const ACL_CHECK: c_int = 2;
-const RELOAD: c_int = 1;
-const TICK: c_int = 9;
-const DISCONNECT: c_int = 10;
-const CLIENT_OFFLINE: c_int = 28;
-
-const SUCCESS: c_int = 0;
-const AUTH_DELAYED: c_int = -5;
-const ACCESS_UNSUBSCRIBE: c_int = 8;
-
-type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
+/// What the clients are called here.
+const CLIENTS: [&str; 4] = ["0", "1", "2", "3"];
 
 unsafe extern "C" {
     fn mosquitto_plugin_version(count: c_int, versions: *const c_int) -> c_int;
@@ -63,113 +67,11 @@ unsafe extern "C" {
     fn mosquitto_plugin_cleanup(user_data: *mut c_void, options: *mut RawOption, count: c_int) -> c_int;
 }
 
-/// `struct mosquitto_opt`
-#[repr(C)]
-struct RawOption {
-    key: *mut c_char,
-    value: *mut c_char,
-}
-
-/// `struct mosquitto_evt_basic_auth`, with what 2.1.3 added.
-#[repr(C)]
-struct BasicAuth {
-    future: *mut c_void,
-    client: *mut Client,
-    username: *mut c_char,
-    password: *mut c_char,
-    password_len: u16,
-    future2: [*mut c_void; 3],
-}
-
-/// `struct mosquitto_evt_acl_check`
-#[repr(C)]
-struct AclCheck {
-    future: *mut c_void,
-    client: *mut Client,
-    topic: *const c_char,
-    payload: *const c_void,
-    properties: *mut c_void,
-    access: c_int,
-    payload_len: u32,
-    qos: u8,
-    retain: bool,
-    future2: [*mut c_void; 4],
-}
-
-/// `struct mosquitto_evt_disconnect`
-#[repr(C)]
-struct Disconnect {
-    future: *mut c_void,
-    client: *mut Client,
-    reason: c_int,
-    future2: [*mut c_void; 4],
-}
-
-/// `struct mosquitto_evt_tick`
-#[repr(C)]
-struct Tick {
-    future: *mut c_void,
-    now_ns: c_long,
-    next_ns: c_long,
-    now_s: i64,
-    next_s: i64,
-    future2: [*mut c_void; 4],
-}
-
-/// `struct mosquitto`, which is the broker's own business.
-#[derive(Default)]
-struct Client {
-    id: Option<CString>,
-    address: Option<CString>,
-    username: Option<CString>,
-    starts_clean: bool,
-    version: c_int,
-}
-
-/// What the broker's functions see and leave. Nobody holds it while the plugin runs.
-#[derive(Default)]
-struct Table {
-    /// Function and data, as numbers.
-    callbacks: HashMap<c_int, (usize, usize)>,
-    /// Clients that wait to be completed, by their ids: whether they have shown the right password, and who
-    /// they are, as a number.
-    parked: HashMap<Vec<u8>, (bool, usize)>,
-    /// Connected clients by their ids, as numbers.
-    sessions: HashMap<Vec<u8>, usize>,
-    /// Passwords, which must not stand in the log.
-    secrets: Vec<Vec<u8>>,
-    /// The plugin has started: what it logs comes from clients by now.
-    is_running: bool,
-}
-
-static TABLE: LazyLock<Mutex<Table>> = LazyLock::new(Mutex::default);
-
-fn table() -> MutexGuard<'static, Table> {
-    TABLE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A text, up to the first NUL, and NULL for none.
-fn c_string(text: Option<&[u8]>) -> Option<CString> {
-    let text = text?;
-    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
-    CString::new(&text[..end]).ok()
-}
-
-fn pointer(text: &Option<CString>) -> *mut c_char {
-    text.as_ref().map_or(ptr::null_mut(), |text| text.as_ptr().cast_mut())
-}
-
-fn bytes(text: &Option<CString>) -> &[u8] {
-    text.as_ref().map_or(&[], |text| text.to_bytes())
-}
-
-/// # Safety
-/// `text` must be terminated.
-unsafe fn read(text: *const c_char) -> Vec<u8> {
-    assert!(!text.is_null());
-    // SAFETY: the caller vouches for it.
-    unsafe { CStr::from_ptr(text) }.to_bytes().to_vec()
-}
+const PLUGIN: Plugin = Plugin {
+    version: mosquitto_plugin_version,
+    init: mosquitto_plugin_init,
+    cleanup: mosquitto_plugin_cleanup,
+};
 
 /// The files that the plugin reads, in a folder of this process.
 struct Files {
@@ -189,7 +91,7 @@ fn write(path: &PathBuf, content: &[u8]) {
 }
 
 /// Plays one input.
-pub fn play(input: &[u8]) {
+pub fn play(version: Version, input: &[u8]) {
     write(&FILES.passwords, PASSWORDS);
     write(&FILES.rules, RULES);
     let steps: Vec<Vec<&[u8]>> = input
@@ -197,13 +99,13 @@ pub fn play(input: &[u8]) {
         .filter(|step| !step.is_empty())
         .map(|step| step.split(|byte| *byte == 254).collect())
         .collect();
-    *table() = Table { secrets: secrets(&steps), ..Table::default() };
-    let Some(mut broker) = Broker::start(&steps) else { return };
+    let Some(mut game) = Game::start(version, &steps) else { return };
     for step in &steps {
-        broker.step(step);
+        game.step(step);
     }
-    broker.complete_all();
-    broker.stop();
+    game.complete_all();
+    game.broker.stop(game.plugin);
+    game.look_at_log();
 }
 
 /// Passwords that stand out, and stand nowhere else in an input.
@@ -223,58 +125,68 @@ fn secrets(steps: &[Vec<&[u8]>]) -> Vec<Vec<u8>> {
     secrets
 }
 
-struct Broker {
-    user_data: *mut c_void,
-    // Boxes, since the plugin is given their addresses.
-    #[allow(clippy::vec_box)]
-    clients: Vec<Box<Client>>,
+/// What the plugin sees of a text: it ends at its first NUL.
+fn seen(text: Text<'_>) -> &[u8] {
+    text.unwrap_or_default().split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// A client, as the model knows it.
+#[derive(Clone, Default)]
+struct Known {
+    id: Vec<u8>,
+    username: Vec<u8>,
+    has_address: bool,
+}
+
+/// A broker, and what is known of those that play in it.
+struct Game {
+    broker: FakeBroker,
+    plugin: Instance,
+    clients: [Known; CLIENTS.len()],
+    /// Whether clients that wait, by their ids, have shown the right password.
+    waiting: HashMap<Vec<u8>, bool>,
+    /// Passwords, which must not stand in the log.
+    secrets: Vec<Vec<u8>>,
     /// Password file and rules are still those that were there at the start.
     files_are_ours: bool,
 }
 
-impl Broker {
+impl Game {
     /// Starts the plugin, with further options: steps `I` with name and value.
-    fn start(steps: &[Vec<&[u8]>]) -> Option<Self> {
+    fn start(version: Version, steps: &[Vec<&[u8]>]) -> Option<Self> {
+        let (passwords, rules) = (FILES.passwords.display().to_string(), FILES.rules.display().to_string());
         let own = [
-            ("auth_url", "http://127.0.0.1:1/".to_owned()),
-            ("acl_url", "http://127.0.0.1:1/".to_owned()),
-            ("password_file", FILES.passwords.display().to_string()),
-            ("acl_file", FILES.rules.display().to_string()),
+            ("auth_url", "http://127.0.0.1:1/"),
+            ("acl_url", "http://127.0.0.1:1/"),
+            ("password_file", passwords.as_str()),
+            ("acl_file", rules.as_str()),
         ];
-        let own =
-            own.map(|(name, value)| (c_string(Some(name.as_bytes())), c_string(Some(value.as_bytes()))));
+        let own = own.map(|(name, value)| (name.text(), value.text()));
         let given = steps
             .iter()
             .filter(|step| step[0] == b"I")
-            .map(|step| (c_string(step.get(1).copied()), c_string(step.get(2).copied())));
-        let may_be_set = |(name, _): &(Option<CString>, _)| {
-            let name = String::from_utf8_lossy(bytes(name)).into_owned();
-            !name.contains("file") && !NOT_TO_SET.contains(&name.as_str())
-        };
-        let options: Vec<_> = own.into_iter().chain(given.filter(may_be_set)).collect();
-        let mut raw: Vec<RawOption> = options
-            .iter()
-            .map(|(key, value)| RawOption { key: pointer(key), value: pointer(value) })
-            .collect();
-        let mut user_data = ptr::null_mut();
-        let count = c_int::try_from(raw.len()).expect("few");
-        // SAFETY: as a broker calls it; options and versions live until it returns.
-        let code = unsafe {
-            assert_eq!(mosquitto_plugin_version(3, [3, 4, 5].as_ptr()), 5);
-            mosquitto_plugin_init(ptr::dangling_mut(), &raw mut user_data, raw.as_mut_ptr(), count)
-        };
+            .map(|step| (step.get(1).copied(), step.get(2).copied()))
+            .filter(|(name, _)| {
+                let name = String::from_utf8_lossy(seen(*name)).into_owned();
+                !name.contains("file") && !NOT_TO_SET.contains(&name.as_str())
+            });
+        let options: Vec<_> = own.into_iter().chain(given).collect();
+        let broker = FakeBroker::new(version, PLUGIN);
+        assert_eq!(broker.offer(3, Some(&[3, 4, 5])), 5);
+        let (code, plugin) = broker.start(&options);
         // The plugin silences panics, those of this harness included.
         std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
-        table().is_running = true;
-        let broker =
-            Self { user_data, clients: (0..4).map(|_| Box::default()).collect(), files_are_ours: true };
         if code != SUCCESS {
             assert!(options.len() > 4, "the options of this harness are good");
-            assert!(user_data.is_null() && table().callbacks.is_empty(), "something is left behind");
-            broker.stop();
+            assert!(plugin.is_nothing(), "something is left behind");
+            broker.stop(plugin);
             return None;
         }
-        Some(broker)
+        for who in CLIENTS {
+            plugin.take(&connection(who, Connection::default()));
+        }
+        let (clients, waiting, secrets) = (Default::default(), HashMap::new(), secrets(steps));
+        Some(Self { broker, plugin, clients, waiting, secrets, files_are_ours: true })
     }
 
     /// - `N` id, address, username, flags: a new connection in place of a client
@@ -285,49 +197,38 @@ impl Broker {
     fn step(&mut self, step: &[&[u8]]) {
         let text = |index: usize| step.get(index).copied();
         let Some((&letter, digit)) = step[0].split_first() else { return };
-        let which = usize::from(digit.first().copied().unwrap_or_default()) % self.clients.len();
+        let which = usize::from(digit.first().copied().unwrap_or_default()) % CLIENTS.len();
+        let who = CLIENTS[which];
         match letter {
             b'N' => {
                 let flags = text(4).unwrap_or_default();
-                let gone = &mut self.clients[which];
-                forget((&raw const **gone).addr());
-                // Elsewhere: whoever still follows the old one is found out.
-                #[allow(clippy::replace_box)]
-                {
-                    *gone = Box::new(Client {
-                        id: c_string(text(1)),
-                        address: c_string(text(2)),
-                        username: c_string(text(3)),
-                        starts_clean: flags.contains(&b'c'),
-                        version: if flags.contains(&b'5') { 5 } else { 4 },
-                    });
-                }
+                let (id, address, username) = (text(1), text(2), text(3));
+                self.clients[which] = Known {
+                    id: seen(id).to_vec(),
+                    username: seen(username).to_vec(),
+                    has_address: address.is_some(),
+                };
+                let is_durable = !flags.contains(&b'c');
+                let speaks_mqtt_5 = flags.contains(&b'5');
+                self.take(connection(who, Connection { id, address, username, is_durable, speaks_mqtt_5 }));
             }
             b'L' | b'l' => self.login(which, text(1), text(2), letter == b'l'),
             b'C' => {
                 let access = c_int::from(text(2).and_then(|text| text.first()).map_or(1, |byte| byte % 16));
                 self.check(which, text(1), access);
             }
-            b'D' | b'O' => {
-                let event = if letter == b'D' { DISCONNECT } else { CLIENT_OFFLINE };
-                let client = &raw mut *self.clients[which];
-                let mut data =
-                    Disconnect { future: ptr::null_mut(), client, reason: 0, future2: [ptr::null_mut(); 4] };
-                call(event, (&raw mut data).cast());
-                forget(client.addr());
-            }
+            b'D' => _ = self.take(disconnect(who)),
+            b'O' => _ = self.take(offline(who)),
             b'Z' => {
-                for event in [BASIC_AUTH, ACL_CHECK] {
-                    assert_ne!(call(event, ptr::null_mut()), Some(SUCCESS), "a yes to nothing");
+                for event in [abi::BASIC_AUTH, abi::ACL_CHECK] {
+                    assert_ne!(self.take(empty(event)), SUCCESS, "a yes to nothing");
                 }
-                for event in [DISCONNECT, CLIENT_OFFLINE, TICK, RELOAD] {
-                    call(event, ptr::null_mut());
+                for event in [abi::DISCONNECT, abi::CLIENT_OFFLINE, abi::TICK, abi::RELOAD] {
+                    self.take(empty(event));
                 }
             }
-            b'T' => tick(),
-            b'R' => {
-                call(RELOAD, ptr::null_mut());
-            }
+            b'T' => _ = self.take(tick()),
+            b'R' => _ = self.take(reload()),
             b'P' | b'A' => {
                 let path = if letter == b'P' { &FILES.passwords } else { &FILES.rules };
                 write(path, text(1).unwrap_or_default());
@@ -337,261 +238,77 @@ impl Broker {
         }
     }
 
-    fn login(&mut self, which: usize, username: Option<&[u8]>, password: Option<&[u8]>, says_length: bool) {
-        let username = c_string(username);
-        // Any bytes, and one NUL behind them.
-        let mut buffer = password.map(|password| [password, &[0]].concat());
+    /// Takes a step of the broker, and looks at what came of it beside the answer.
+    fn take(&mut self, step: Step<'_>) -> c_int {
+        let code = self.plugin.take(&step);
+        for (id, result) in self.broker.take_completed() {
+            let is_right = self.waiting.remove(&id);
+            assert!(result != SUCCESS || is_right == Some(true), "let in: {id:?}");
+        }
+        self.look_at_log();
+        code
+    }
+
+    fn look_at_log(&self) {
+        for line in self.broker.take_log() {
+            for secret in &self.secrets {
+                let is_in = line.as_bytes().windows(secret.len()).any(|part| part == secret);
+                assert!(!is_in, "a password in the log: {line}");
+            }
+        }
+    }
+
+    fn login(&mut self, which: usize, username: Text<'_>, password: Text<'_>, says_length: bool) {
+        let who = CLIENTS[which];
+        self.clients[which].username = seen(username).to_vec();
+        let Known { id, username: seen_name, has_address } = self.clients[which].clone();
         let whole = password.unwrap_or_default();
-        let length = if says_length { u16::try_from(whole.len()).unwrap_or(0) } else { 0 };
-        let end = whole.iter().position(|byte| *byte == 0).unwrap_or(whole.len());
-        let sent = if length == 0 { &whole[..end] } else { whole };
-        let client = &raw mut *self.clients[which];
-        self.clients[which].username.clone_from(&username);
-        let mut data = BasicAuth {
-            future: ptr::null_mut(),
-            client,
-            username: pointer(&username),
-            password: buffer.as_mut().map_or(ptr::null_mut(), |buffer| buffer.as_mut_ptr().cast()),
-            password_len: length,
-            future2: [ptr::null_mut(); 3],
-        };
-        let id = bytes(&self.clients[which].id).to_vec();
-        let is_right = password.is_some() && is_right_password(bytes(&username), sent);
+        // No CONNECT has a longer one.
+        let says_length = says_length && u16::try_from(whole.len()).is_ok_and(|length| length > 0);
+        let sent = if says_length { whole } else { seen(password) };
+        let is_right = password.is_some() && is_right_password(&seen_name, sent);
         // Brokers also ask about sessions that it has already: 2.1 about those in its table, and 2.0 about
         // some that it read from its disk, which alone have no address.
-        let is_session = if is_2_1() {
-            table().sessions.get(&id) == Some(&client.addr())
-        } else {
-            self.clients[which].address.is_none() && password.is_none()
+        let is_session = match self.broker.is_2_1() {
+            true => self.broker.is_connected(who),
+            false => !has_address && password.is_none(),
         };
-        match call(BASIC_AUTH, (&raw mut data).cast()).expect("it is registered") {
-            SUCCESS => {
-                assert!(is_right || is_session, "let in: {username:?} with {sent:?}");
-                table().sessions.insert(id, client.addr());
-            }
-            AUTH_DELAYED => {
-                assert!(is_2_1(), "2.0 knows no such code");
-                table().parked.insert(id, (is_right, client.addr()));
-            }
+        self.take(name(who, username));
+        let code = self.take(Step::new(who, Action::Ask(Password { bytes: password, says_length })));
+        match code {
+            SUCCESS => assert!(is_right || is_session, "let in: {username:?} with {sent:?}"),
+            abi::AUTH_DELAYED => _ = self.waiting.insert(id, is_right),
             _ => {}
         }
     }
 
-    fn check(&mut self, which: usize, topic: Option<&[u8]>, access: c_int) {
-        let topic = c_string(topic);
-        let client = &mut self.clients[which];
-        let mut data = AclCheck {
-            future: ptr::null_mut(),
-            client: &raw mut **client,
-            topic: pointer(&topic),
-            payload: ptr::null(),
-            properties: ptr::null_mut(),
-            access,
-            payload_len: 0,
-            qos: 0,
-            retain: false,
-            future2: [ptr::null_mut(); 4],
-        };
-        let code = call(ACL_CHECK, (&raw mut data).cast());
-        if code != Some(SUCCESS) || access == ACCESS_UNSUBSCRIBE {
+    fn check(&mut self, which: usize, topic: Text<'_>, access: c_int) {
+        let code = self.take(check(CLIENTS[which], access, topic));
+        if code != SUCCESS || access == abi::UNSUBSCRIBE {
             return;
         }
-        let client = &*self.clients[which];
-        let (username, topic) = (bytes(&client.username), bytes(&topic));
-        assert!([1, 2, 4].contains(&access), "allowed: access {access}");
+        let username = self.clients[which].username.as_slice();
+        let topic = seen(topic);
+        assert!([abi::READ, abi::WRITE, abi::SUBSCRIBE].contains(&access), "allowed: access {access}");
         assert!(!username.is_empty() && std::str::from_utf8(username).is_ok(), "allowed: {username:?}");
         if self.files_are_ours {
             assert!(NAMES.contains(&username), "allowed without a question: {username:?}");
             let is_covered = topic.starts_with(b"ok") || topic.starts_with(b"own/");
-            assert!(access == 4 || is_covered, "allowed: {topic:?} to {username:?}");
+            assert!(access == abi::SUBSCRIBE || is_covered, "allowed: {topic:?} to {username:?}");
         }
     }
 
     /// Whoever waits is completed, and soon: nothing that is asked here takes time.
-    fn complete_all(&self) {
+    fn complete_all(&mut self) {
         let start = Instant::now();
-        while !table().parked.is_empty() {
+        while self.broker.has_parked() {
             assert!(start.elapsed() < Duration::from_secs(20), "a client waits for ever");
-            std::thread::sleep(Duration::from_micros(100));
-            tick();
+            thread::sleep(Duration::from_micros(100));
+            self.take(tick());
         }
-    }
-
-    fn stop(self) {
-        // SAFETY: as a broker calls it, once.
-        let code = unsafe { mosquitto_plugin_cleanup(self.user_data, ptr::null_mut(), 0) };
-        assert_eq!(code, SUCCESS);
-        assert!(table().callbacks.is_empty(), "a callback is left behind");
-    }
-}
-
-/// This client is nobody's session any more, and cannot become one.
-fn forget(client: usize) {
-    let mut table = table();
-    table.sessions.retain(|_, session| *session != client);
-    for (_, parked) in table.parked.values_mut().filter(|(_, parked)| *parked == client) {
-        *parked = 0;
     }
 }
 
 fn is_right_password(username: &[u8], password: &[u8]) -> bool {
     NAMES.contains(&username) && password == PASSWORD
-}
-
-fn tick() {
-    let mut data = Tick {
-        future: ptr::null_mut(),
-        now_ns: 0,
-        next_ns: 0,
-        now_s: 0,
-        next_s: 0,
-        future2: [ptr::null_mut(); 4],
-    };
-    call(TICK, (&raw mut data).cast());
-}
-
-/// Calls what is registered for an event, if anything is.
-fn call(event: c_int, data: *mut c_void) -> Option<c_int> {
-    let (function, user_data) = *table().callbacks.get(&event)?;
-    // SAFETY: a number that was made from such a function below.
-    let function = unsafe { std::mem::transmute::<usize, Callback>(function) };
-    // SAFETY: called with the data that it was registered with, and with data of this event.
-    Some(unsafe { function(event, data, ptr::with_exposed_provenance_mut(user_data)) })
-}
-
-fn is_2_1() -> bool {
-    // Only 2.1 has the event; the plugin asks for it where there is `mosquitto_complete_basic_auth`.
-    table().callbacks.contains_key(&CLIENT_OFFLINE)
-}
-
-// The functions that brokers of every version have.
-
-#[unsafe(no_mangle)]
-extern "C" fn mosquitto_callback_register(
-    _: *mut c_void,
-    event: c_int,
-    callback: Callback,
-    _: *const c_void,
-    user_data: *mut c_void,
-) -> c_int {
-    table().callbacks.insert(event, (callback as usize, user_data.expose_provenance()));
-    SUCCESS
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn mosquitto_callback_unregister(
-    _: *mut c_void,
-    event: c_int,
-    _: Callback,
-    _: *const c_void,
-) -> c_int {
-    table().callbacks.remove(&event);
-    SUCCESS
-}
-
-/// In C it takes any number of arguments; two strings arrive in the same way.
-///
-/// # Safety
-/// The arguments must be terminated.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mosquitto_log_printf(
-    _: c_int,
-    format: *const c_char,
-    name: *const c_char,
-    line: *const c_char,
-) {
-    // SAFETY: the caller vouches for them.
-    let (format, name, line) = unsafe { (read(format), read(name), read(line)) };
-    assert_eq!(
-        (format.as_slice(), name.as_slice()),
-        (b"%s: %s".as_slice(), b"mosquitto-http-auth".as_slice())
-    );
-    let text = String::from_utf8(line).expect("the log is text");
-    assert!(!text.contains("A bug in the plugin"), "{text}");
-    let table = table();
-    if table.is_running {
-        assert!(!text.contains(char::is_control), "a line in a line: {text:?}");
-    }
-    for secret in &table.secrets {
-        assert!(
-            !text.as_bytes().windows(secret.len()).any(|part| part == secret),
-            "a password in the log: {text}"
-        );
-    }
-}
-
-/// # Safety
-/// `client` must be a client of this broker.
-unsafe fn with_client<R>(client: *const Client, part: impl Fn(&Client) -> R) -> R {
-    // SAFETY: the caller vouches for it.
-    part(unsafe { client.as_ref() }.expect("a broker would follow NULL, too"))
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mosquitto_client_address(client: *const Client) -> *const c_char {
-    // SAFETY: passed on to the caller.
-    unsafe { with_client(client, |client| pointer(&client.address)) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mosquitto_client_id(client: *const Client) -> *const c_char {
-    // SAFETY: passed on to the caller.
-    unsafe { with_client(client, |client| pointer(&client.id)) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mosquitto_client_username(client: *const Client) -> *const c_char {
-    // SAFETY: passed on to the caller.
-    unsafe { with_client(client, |client| pointer(&client.username)) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mosquitto_client_clean_session(client: *const Client) -> bool {
-    // SAFETY: passed on to the caller.
-    unsafe { with_client(client, |client| client.starts_clean) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mosquitto_client_protocol_version(client: *const Client) -> c_int {
-    // SAFETY: passed on to the caller.
-    unsafe { with_client(client, |client| client.version) }
-}
-
-/// # Safety
-/// `username` must be terminated.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mosquitto_kick_client_by_username(username: *const c_char, _: bool) -> c_int {
-    // SAFETY: passed on to the caller.
-    unsafe { read(username) };
-    SUCCESS
-}
-
-/// # Safety
-/// `id` must be terminated.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mosquitto_kick_client_by_clientid(id: *const c_char, _: bool) -> c_int {
-    // SAFETY: passed on to the caller.
-    table().sessions.remove(&unsafe { read(id) });
-    SUCCESS
-}
-
-/// What brokers have since 2.1. Whoever defines these functions is one.
-#[allow(dead_code)]
-pub mod since_2_1 {
-    use super::*;
-
-    /// Lets a parked client in, or refuses it.
-    pub fn complete(id: &[u8], result: c_int) {
-        let mut table = table();
-        let Some((is_right, client)) = table.parked.remove(id) else { panic!("{id:?} is not parked") };
-        if result == SUCCESS {
-            assert!(is_right, "let in: {id:?}");
-            table.sessions.insert(id.to_vec(), client);
-        }
-    }
-
-    /// The session of this client id, if there is one.
-    pub fn session(id: &[u8]) -> *mut c_void {
-        ptr::without_provenance_mut(table().sessions.get(id).copied().unwrap_or_default())
-    }
 }

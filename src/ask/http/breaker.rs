@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::BreakerLimits;
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::Source;
 use crate::util::{Lock, random};
 
 /// What counts as recent: so many questions, and no older than so.
@@ -40,11 +40,11 @@ struct State {
 /// What came of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    Answered,
+    Answered(Source),
     /// No connection came about: nothing that a client says can cause that.
     Unreachable,
-    /// The request of this client was sent, and nothing came back.
-    Silent(Fingerprint),
+    /// The request was sent for somebody, and nothing came back.
+    Silent(Source),
 }
 
 struct Open {
@@ -119,11 +119,11 @@ impl Breaker {
     }
 
     /// A question that was sent at `sent` was answered, with whatever status: the API was there by then.
-    pub fn answered(&self, sent: Instant, now: Instant) {
+    pub fn answered(&self, asked_for: Source, sent: Instant, now: Instant) {
         let mut state = self.state.lock();
         // Closing is for probes: an answer to a question from before says nothing about now.
         if state.open.as_ref().is_none_or(|open| sent >= open.since) {
-            state.note(Outcome::Answered, now);
+            state.note(Outcome::Answered(asked_for), now);
         }
     }
 
@@ -137,14 +137,14 @@ impl Breaker {
         Some(now.saturating_duration_since(open.since))
     }
 
-    /// A question had no answer: no connection came about, or the request of a client was sent in vain.
-    pub fn unanswered(&self, sent_by: Option<Fingerprint>, now: Instant) -> Option<Opened> {
+    /// A question had no answer: no connection came about, or the request was sent for somebody in vain.
+    pub fn unanswered(&self, asked_for: Option<Source>, now: Instant) -> Option<Opened> {
         let BreakerLimits { after, percent, pause, .. } = self.settings;
         let mut state = self.state.lock();
         if state.open.is_some() {
             return None;
         }
-        state.note(sent_by.map_or(Outcome::Unreachable, Outcome::Silent), now);
+        state.note(asked_for.map_or(Outcome::Unreachable, Outcome::Silent), now);
         let (unanswered, of) = state.count();
         if after == 0 || unanswered < after || unanswered * 100 < of * percent {
             return None;
@@ -180,21 +180,28 @@ impl State {
         }
     }
 
-    /// How many questions of how many had no answer. Those that were sent count once for each client while
-    /// others are answered, or while nobody else asks: one whose name or topics make the API hang must not
-    /// take it from the others.
+    /// How many questions of how many had no answer. Those that were sent count once for each network while others are
+    /// answered, or while nobody else asks: one that makes the API hang, by names or topics that it makes up, must not
+    /// take it from the others. Where all come from one network, as through a proxy, names are counted instead.
     fn count(&self) -> (usize, usize) {
-        let answered = self.recent.iter().filter(|(_, outcome)| *outcome == Outcome::Answered).count();
+        let sources = self.recent.iter().filter_map(|(_, outcome)| match outcome {
+            Outcome::Answered(source) | Outcome::Silent(source) => Some(source),
+            Outcome::Unreachable => None,
+        });
+        let mut networks: Vec<u64> = sources.map(|[network, _]| *network).collect();
+        networks.sort_unstable();
+        networks.dedup();
+        let counted_by = usize::from(networks.len() < 2);
         let mut silent_to = Vec::with_capacity(RECENT);
-        let (mut unreachable, mut silent) = (0, 0);
+        let (mut answered, mut unreachable, mut silent) = (0, 0, 0);
         for (_, outcome) in &self.recent {
             match outcome {
-                Outcome::Answered => {}
+                Outcome::Answered(_) => answered += 1,
                 Outcome::Unreachable => unreachable += 1,
-                Outcome::Silent(client) => {
+                Outcome::Silent(source) => {
                     silent += 1;
-                    if !silent_to.contains(client) {
-                        silent_to.push(*client);
+                    if !silent_to.contains(&source[counted_by]) {
+                        silent_to.push(source[counted_by]);
                     }
                 }
             }
@@ -214,7 +221,6 @@ fn jitter(pause: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fingerprint::{Domain, Fingerprinter};
 
     const SETTINGS: BreakerLimits = BreakerLimits {
         after: 5,
@@ -225,8 +231,9 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(2);
 
-    fn client(n: u64) -> Option<Fingerprint> {
-        Some(Fingerprinter::with_key(&[5; 16]).fields(Domain::Client, [&n.to_ne_bytes()]))
+    /// Somebody on a machine of its own.
+    fn client(n: u64) -> Option<Source> {
+        Some([n, n])
     }
 
     fn open(now: Instant) -> Breaker {
@@ -268,7 +275,7 @@ mod tests {
             if n % 3 == 0 {
                 return breaker.unanswered(client(n), now).is_some();
             }
-            breaker.answered(now, now);
+            breaker.answered([0, 0], now, now);
             false
         });
         assert!(opened);
@@ -282,6 +289,19 @@ mod tests {
             assert_eq!(breaker.unanswered(client(1), now), None);
         }
         assert_eq!(breaker.admit(now), Admission::Ask);
+    }
+
+    #[test]
+    fn names_that_one_network_makes_up_do_not_open_it_for_others() {
+        let now = Instant::now();
+        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        for n in 0..1_000 {
+            assert_eq!(breaker.unanswered(Some([1, n]), now), None);
+            breaker.answered([2, 0], now, now);
+        }
+        // Where everybody comes through one proxy, names are all there is.
+        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        assert!((0..5).any(|n| breaker.unanswered(Some([1, n]), now).is_some()));
     }
 
     #[test]
@@ -315,7 +335,7 @@ mod tests {
             assert!((0.7 * expected..1.3 * expected).contains(pause), "{pauses:?}");
         }
         // An answer to a question from before it opened changes nothing.
-        breaker.answered(start - TIMEOUT, now);
+        breaker.answered([0, 0], start - TIMEOUT, now);
         assert_ne!(breaker.admit(now), Admission::Ask);
         assert_eq!(breaker.recovered(now), Some(now - start));
         assert_eq!(breaker.admit(now), Admission::Ask);

@@ -84,7 +84,7 @@ impl Connect {
 
     /// Comes from another address of the loopback network (127.0.0.0/8), so that the broker takes it for a client on
     /// another machine.
-    pub fn from_address(mut self, source: Ipv4Addr) -> Self {
+    pub fn coming_from(mut self, source: Ipv4Addr) -> Self {
         self.source = source;
         self
     }

@@ -7,8 +7,10 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 
+use super::Version;
 use super::abi::{self, Callback};
-use super::{Client, Registered, Version, pointer, reenter, table, tell_gone};
+use super::events::{reenter, tell_gone};
+use super::table::{Client, Registered, pointer, table};
 
 /// # Safety
 /// `text` must be terminated.
