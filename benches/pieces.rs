@@ -41,7 +41,7 @@ fn cache(criterion: &mut Criterion) {
             (0..size).map(|n| keys.fields(Domain::Client, [&n.to_le_bytes()])).collect();
         for key in &known {
             let lifetime = Duration::from_secs(3600);
-            cache.insert(*key, Fresh { verdict: Verdict::Allow, status: 200, since: now, lifetime });
+            cache.insert(*key, *key, Fresh { verdict: Verdict::Allow, status: 200, since: now, lifetime });
         }
         // With a stride, so that none is near the last one in memory.
         let mut number = 0;

@@ -1,17 +1,44 @@
-//! Verdicts that are remembered for a time: two LRU lists, one for allows and one for denies.
+//! Verdicts that are remembered for a time: allows and denies apart, and neither one client nor a flood of verdicts
+//! that are used once pushes out what others rely on.
 use std::time::{Duration, Instant};
 
-use lru::LruCache;
-
-use crate::fingerprint::{AlreadyHashed, Fingerprint};
+use crate::fingerprint::Fingerprint;
 use crate::question::Verdict;
 
-/// Ticks of the cache's clock per second. An entry counts time in 32 bits of these (eight years of
-/// uptime; at the end of time nothing is remembered any more), which keeps it at 24 bytes.
+mod part;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use part::{CLIENTS, Part, share};
+use store::{Id, Links, Place, Slot, Store};
+
+/// Ticks of the cache's clock per second. A verdict counts time in 32 bits of these (eight years of uptime; at the
+/// end of time nothing is remembered any more), which keeps it small.
 const TICKS_PER_SECOND: u64 = 16;
 
 /// Verdicts that were asked for ahead and not used yet may always take one part in so many of the bound.
 const UNUSED_SHARE: usize = 4;
+
+/// So long a verdict that was asked for ahead is kept for the broker, as far as there is room: within this time the
+/// broker comes for what was asked ahead for a message, however many read it. Afterwards it was a wrong guess.
+const WAITS_FOR_BROKER: u32 = 30 * TICKS_PER_SECOND as u32;
+
+/// Verdicts that go at a time where more are held than the bound says. More than one does only after the bound was
+/// lowered: the others follow with the next verdicts, so that nobody waits for all of them to go.
+const REMOVED_AT_ONCE: usize = 8;
+
+/// Verdicts that go at once when the bound is lowered: some hundred microseconds' work for each kind.
+const REMOVED_AT_A_RELOAD: usize = 1_000;
+
+/// Where room is needed, verdicts that have ended are looked for first: in every slot, but not more often than this,
+const SWEPT_EVERY: u32 = TICKS_PER_SECOND as u32;
+
+/// and in so many at a time, which takes some hundred microseconds,
+const SWEPT_AT_ONCE: usize = 65_536;
+
+/// of which so many may have ended: letting one go takes longer than looking at it.
+const ENDED_AT_ONCE: usize = 4_096;
 
 /// A remembered verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,183 +67,311 @@ pub struct Fresh {
     pub lifetime: Duration,
 }
 
-#[derive(Clone, Copy)]
-struct Entry {
-    /// The tick at which the verdict ends.
-    ends: u32,
-    /// How many ticks before that it is asked again; 0 once it was. Saturates for lives over 5 hours.
-    refresh_margin: u16,
-    status: u16,
-}
-
-type Lru = LruCache<Fingerprint, Entry, AlreadyHashed>;
-
-/// Verdicts by fingerprint, least recently used out first, each for its own time.
+/// Verdicts by fingerprint, each for its own time.
 ///
-/// Allows and denies have separate lists of the same bound, so that a flood of refused logins cannot
-/// push out what good clients rely on. A fingerprint is in one of them at most.
+/// As long as there is room nothing goes before its time. In a full cache,
+///
+/// - those go first that have ended;
+/// - then those of the client that holds more than its share: a 64th, or 256 where that is more;
+/// - then those that were used once, least recently used first. What was used twice stays, as long as it takes no
+///   more than seven eighths of the cache.
+///
+/// Allows and denies have the same bound each, so that a flood of refused logins cannot push out what good clients
+/// rely on. What was asked for ahead has a smaller one until it is used. A fingerprint is in one of them at most.
 pub struct Cache {
-    /// How many entries each of the two lists may hold.
+    /// How many allows, and how many denies may be held.
     bound: usize,
+    /// How many of them may be one client's where room is short.
+    share: usize,
     /// How many ticks past its end an allow may still serve where there is no answer.
     stale_ticks: u32,
     started: Instant,
-    allows: Lru,
-    denies: Lru,
-    /// Verdicts that were asked for ahead and not used yet: a smaller list of their own, so that guesses push
-    /// out nothing that is in use.
-    unused: LruCache<Fingerprint, (Verdict, Entry), AlreadyHashed>,
+    store: Store,
+    allows: Part,
+    denies: Part,
+    /// Verdicts that were asked for ahead and not used yet: apart, so that guesses push out nothing that is in use.
+    unused: Part,
+    /// The slot that is looked at next for a verdict that has ended.
+    hand: usize,
+    /// When all slots had been looked at last.
+    swept: Option<u32>,
 }
 
 impl Cache {
     /// An empty cache for at most `bound` allows and as many denies. Memory is taken as it fills. Allows are
     /// kept for `stale` longer than they hold.
     pub fn new(bound: usize, stale: Duration, now: Instant) -> Self {
-        let list = || LruCache::unbounded_with_hasher(AlreadyHashed::default());
+        Self::empty(bound, in_ticks(stale), now)
+    }
+
+    fn empty(bound: usize, stale_ticks: u32, started: Instant) -> Self {
         Self {
             bound,
-            stale_ticks: in_ticks(stale),
-            started: now,
-            allows: list(),
-            denies: list(),
-            unused: LruCache::unbounded_with_hasher(AlreadyHashed::default()),
+            share: share(bound),
+            stale_ticks,
+            started,
+            store: Store::new(),
+            allows: Part::new(),
+            denies: Part::new(),
+            unused: Part::new(),
+            hand: 0,
+            swept: None,
         }
     }
 
-    /// Changes the bound and how long allows are kept past their time.
+    /// Changes the bound and how long allows are kept past their time. What is above a lower bound goes in steps,
+    /// as verdicts are put in, and its memory is kept for others.
     pub fn configure(&mut self, bound: usize, stale: Duration) {
+        if bound == 0 {
+            self.clear();
+        }
         self.bound = bound;
         self.stale_ticks = in_ticks(stale);
-        for list in [&mut self.allows, &mut self.denies] {
-            while list.len() > bound {
-                list.pop_lru();
-            }
+        self.share = share(bound);
+        for place in [Place::Allows, Place::Denies, Place::Unused] {
+            let share = self.share;
+            self.part(place).0.set_share(share);
         }
-        while self.unused.len() > self.unused_bound() {
-            self.unused.pop_lru();
-        }
-    }
-
-    /// Remembers a verdict, replacing whatever was remembered for that fingerprint. A lifetime of zero only
-    /// forgets.
-    pub fn insert(&mut self, key: Fingerprint, fresh: Fresh) {
-        self.forget(key);
-        if let Some(entry) = self.entry(fresh) {
-            self.put(key, fresh.verdict, entry);
+        for _ in 0..REMOVED_AT_A_RELOAD / REMOVED_AT_ONCE {
+            self.make_room(Place::Allows, None);
+            self.make_room(Place::Denies, None);
+            self.make_room_ahead(None, 0);
         }
     }
 
-    /// The same for a verdict that was asked for ahead: it takes its place among the others when it is first
-    /// used. Until then it has a share of its own, and what room is free: that of the verdict it renews, say.
-    pub fn insert_unused(&mut self, key: Fingerprint, fresh: Fresh) {
+    /// Remembers a verdict about this client, replacing whatever was remembered for that fingerprint. A lifetime of
+    /// zero only forgets.
+    pub fn insert(&mut self, key: Fingerprint, client: Fingerprint, fresh: Fresh) {
+        let known = self.store.find(key).map(|id| *self.store.at(id));
         self.forget(key);
-        let bound = self.unused_bound();
-        if let Some(entry) = self.entry(fresh).filter(|_| bound > 0) {
-            if self.unused.len() >= bound {
-                self.unused.pop_lru();
-            }
-            self.unused.put(key, (fresh.verdict, entry));
+        let Some(mut slot) = self.slot(key, client, fresh) else { return };
+        slot.is_proven = known.is_some_and(|known| known.is_proven && known.verdict == fresh.verdict);
+        self.put(slot);
+        if self.part(slot.place).0.len() > self.bound || self.unused.len() > self.unused_bound() {
+            self.sweep(slot.since);
+            self.make_room(slot.place, Some(slot.client));
+            self.make_room_ahead(None, slot.since);
         }
+    }
+
+    /// The same for a verdict that was asked for ahead: it takes its place among the others when it is first used.
+    /// Until then it has the place of the verdict that it renews, or one among those that wait, which have a share
+    /// of their own and what room is free. Where there is none, those stay that the broker comes for first.
+    /// Returns whether it was kept.
+    pub fn insert_unused(&mut self, key: Fingerprint, client: Fingerprint, fresh: Fresh) -> bool {
+        let known = self.store.find(key).map(|id| *self.store.at(id));
+        self.forget(key);
+        let Some(mut slot) = self.slot(key, client, fresh) else { return false };
+        slot.is_unused = true;
+        match known.filter(|known| known.place == slot.place) {
+            Some(known) => slot.is_proven = known.is_proven,
+            None => slot.place = Place::Unused,
+        }
+        self.put(slot);
+        if self.unused.len() > self.unused_bound() {
+            self.sweep(slot.since);
+            self.make_room_ahead(Some(slot.client), slot.since);
+        }
+        self.store.find(key).is_some()
+    }
+
+    /// How many more verdicts that were asked for ahead are sure to be kept until the broker comes for them.
+    pub fn room_ahead(&self) -> usize {
+        self.unused_bound().saturating_sub(self.unused.len())
     }
 
     fn unused_bound(&self) -> usize {
         (self.bound / UNUSED_SHARE).max(self.bound.saturating_sub(self.allows.len()))
     }
 
-    /// An entry, or `None` where nothing is to be remembered.
-    fn entry(&self, fresh: Fresh) -> Option<Entry> {
+    /// A slot for a verdict among those that are used, or `None` where nothing is to be remembered.
+    fn slot(&self, key: Fingerprint, client: Fingerprint, fresh: Fresh) -> Option<Slot> {
         let Fresh { verdict, status, since, lifetime } = fresh;
         let ticks = in_ticks(lifetime);
-        (ticks > 0 && self.bound > 0).then(|| Entry {
+        let since = self.tick(since);
+        let (place, refresh_margin) = match verdict {
+            Verdict::Allow => (Place::Allows, u16::try_from(ticks / 5).unwrap_or(u16::MAX)),
+            Verdict::Deny => (Place::Denies, 0),
+        };
+        (ticks > 0 && self.bound > 0).then(|| Slot {
+            key,
+            links: [Links::NONE; 2],
             // Rounded down at both ends: a verdict may end early by two ticks, never late.
-            ends: self.tick(since).saturating_add(ticks),
-            refresh_margin: match verdict {
-                Verdict::Allow => u16::try_from(ticks / 5).unwrap_or(u16::MAX),
-                Verdict::Deny => 0,
-            },
+            ends: since.saturating_add(ticks),
+            since,
+            refresh_margin,
             status,
+            client: (client.words()[0] % CLIENTS as u64) as u16,
+            verdict,
+            place,
+            is_proven: false,
+            is_unused: false,
         })
     }
 
-    fn put(&mut self, key: Fingerprint, verdict: Verdict, entry: Entry) {
-        let list = match verdict {
-            Verdict::Allow => &mut self.allows,
-            Verdict::Deny => &mut self.denies,
+    fn part(&mut self, place: Place) -> (&mut Part, &mut Store) {
+        let part = match place {
+            Place::Allows => &mut self.allows,
+            Place::Denies => &mut self.denies,
+            Place::Unused | Place::Free => &mut self.unused,
         };
-        if list.len() >= self.bound {
-            list.pop_lru();
+        (part, &mut self.store)
+    }
+
+    fn put(&mut self, slot: Slot) {
+        let share = self.share;
+        let id = self.store.add(slot);
+        let (part, store) = self.part(slot.place);
+        part.add(store, id, share);
+    }
+
+    fn remove(&mut self, id: Id) {
+        let share = self.share;
+        let (part, store) = self.part(self.store.at(id).place);
+        part.remove(store, id, share);
+        self.store.remove(id);
+    }
+
+    /// Has the allows or denies keep their bound, this client having added to them.
+    fn make_room(&mut self, place: Place, newcomer: Option<u16>) {
+        let (bound, share) = (self.bound, self.share);
+        for _ in 0..REMOVED_AT_ONCE {
+            let (part, _) = self.part(place);
+            if part.len() <= bound {
+                return;
+            }
+            let Some(id) = part.first_to_go(newcomer, share) else { return };
+            self.remove(id);
         }
-        list.put(key, entry);
-        if self.unused.len() > self.unused_bound() {
-            self.unused.pop_lru();
+    }
+
+    /// The same for what was asked for ahead: what has ended or waits in vain goes first. After that it is the last
+    /// that came, as the broker comes for the first one next.
+    fn make_room_ahead(&mut self, newcomer: Option<u16>, tick: u32) {
+        let is_in_vain = |slot: &Slot| tick >= slot.ends.min(slot.since.saturating_add(WAITS_FOR_BROKER));
+        for _ in 0..REMOVED_AT_ONCE {
+            if self.unused.len() <= self.unused_bound() {
+                return;
+            }
+            let oldest = self.unused.oldest().filter(|id| is_in_vain(self.store.at(*id)));
+            let Some(id) = oldest.or_else(|| self.unused.last_to_come(newcomer, self.share)) else { return };
+            self.remove(id);
+        }
+    }
+
+    /// Lets verdicts go that are of no more use.
+    fn sweep(&mut self, tick: u32) {
+        if self.swept.is_some_and(|swept| tick < swept.saturating_add(SWEPT_EVERY)) {
+            return;
+        }
+        let mut ended = 0;
+        for _ in 0..SWEPT_AT_ONCE {
+            if self.hand >= self.store.slots() {
+                self.hand = 0;
+                self.swept = Some(tick);
+                return;
+            }
+            let id = self.hand as Id;
+            self.hand += 1;
+            let slot = self.store.at(id);
+            if slot.place != Place::Free && tick >= self.useless_from(slot) {
+                self.remove(id);
+                ended += 1;
+                if ended == ENDED_AT_ONCE {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The tick from which on a verdict serves nobody, not even while there is no answer.
+    fn useless_from(&self, slot: &Slot) -> u32 {
+        match slot.verdict {
+            Verdict::Allow => slot.ends.saturating_add(self.stale_ticks),
+            Verdict::Deny => slot.ends,
         }
     }
 
     /// The verdict for a fingerprint, if it still holds.
     pub fn get(&mut self, key: Fingerprint, now: Instant) -> Option<Hit> {
         let tick = self.tick(now);
-        if let Some(entry) = self.allows.get_mut(&key) {
-            if tick >= entry.ends {
-                if tick >= entry.ends.saturating_add(self.stale_ticks) {
-                    self.allows.pop(&key);
-                }
-                return None;
-            }
-            let refresh = entry.ends - tick <= u32::from(entry.refresh_margin);
-            if refresh {
-                entry.refresh_margin = 0;
-            }
-            let status = entry.status;
-            return Some(Hit { verdict: Verdict::Allow, status, refresh, is_first_use: false });
-        }
-        let (verdict, entry, is_first_use) = match self.denies.get(&key) {
-            Some(entry) => (Verdict::Deny, *entry, false),
-            None => self.unused.pop(&key).map(|(verdict, entry)| (verdict, entry, true))?,
-        };
-        let is_stale = verdict == Verdict::Allow && tick < entry.ends.saturating_add(self.stale_ticks);
-        if is_first_use && (tick < entry.ends || is_stale) {
-            self.put(key, verdict, entry);
-        }
-        if tick >= entry.ends {
-            self.denies.pop(&key);
+        let id = self.store.find(key)?;
+        let slot = self.store.at(id);
+        if tick >= self.useless_from(slot) {
+            self.remove(id);
             return None;
         }
-        Some(Hit { verdict, status: entry.status, refresh: false, is_first_use })
+        if slot.place == Place::Unused {
+            return self.first_use(id, tick);
+        }
+        // Past its time it is in use as well: it may be what serves while there is no answer.
+        let (place, bound) = (slot.place, self.bound);
+        let (part, store) = self.part(place);
+        part.note_use(store, id, bound);
+        let slot = self.store.at_mut(id);
+        if tick >= slot.ends {
+            return None;
+        }
+        let is_first_use = std::mem::take(&mut slot.is_unused);
+        let refresh = slot.ends - tick <= u32::from(slot.refresh_margin);
+        if refresh {
+            slot.refresh_margin = 0;
+        }
+        Some(Hit { verdict: slot.verdict, status: slot.status, refresh, is_first_use })
+    }
+
+    /// Somebody has come for a verdict that waited: it takes its place among the others.
+    fn first_use(&mut self, id: Id, tick: u32) -> Option<Hit> {
+        let share = self.share;
+        self.unused.remove(&mut self.store, id, share);
+        let slot = self.store.at_mut(id);
+        slot.is_unused = false;
+        slot.place = match slot.verdict {
+            Verdict::Allow => Place::Allows,
+            Verdict::Deny => Place::Denies,
+        };
+        let Slot { verdict, status, place, client, ends, .. } = *slot;
+        let (part, store) = self.part(place);
+        part.add(store, id, share);
+        self.make_room(place, Some(client));
+        self.make_room_ahead(None, tick);
+        (tick < ends).then_some(Hit { verdict, status, refresh: false, is_first_use: true })
     }
 
     /// The verdict for a fingerprint, if it still holds, without counting as a use.
     pub fn peek(&self, key: Fingerprint, now: Instant) -> Option<Verdict> {
-        let holds = |entry: &&Entry| self.tick(now) < entry.ends;
-        let allow = self.allows.peek(&key).filter(holds).map(|_| Verdict::Allow);
-        let deny = || self.denies.peek(&key).filter(holds).map(|_| Verdict::Deny);
-        let unused =
-            || self.unused.peek(&key).filter(|(_, entry)| holds(&entry)).map(|(verdict, _)| *verdict);
-        allow.or_else(deny).or_else(unused)
+        let slot = self.store.at(self.store.find(key)?);
+        (self.tick(now) < slot.ends).then_some(slot.verdict)
     }
 
     /// Whether there is an allow that may serve while there is no answer, past its time if need be.
     pub fn has_stale_allow(&self, key: Fingerprint, now: Instant) -> bool {
-        let tick = self.tick(now);
-        self.allows.peek(&key).is_some_and(|entry| tick < entry.ends.saturating_add(self.stale_ticks))
+        let slot = self.store.find(key).map(|id| self.store.at(id));
+        slot.is_some_and(|slot| slot.place == Place::Allows && self.tick(now) < self.useless_from(slot))
     }
 
     /// Forgets one verdict.
     pub fn forget(&mut self, key: Fingerprint) {
-        self.allows.pop(&key);
-        self.denies.pop(&key);
-        self.unused.pop(&key);
+        if let Some(id) = self.store.find(key) {
+            self.remove(id);
+        }
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.allows.clear();
-        self.denies.clear();
-        self.unused.clear();
+        drop(self.take());
+    }
+
+    /// Forgets everything in no time, and hands over what was held: giving back its memory takes a while, which
+    /// nobody who needs the cache has to wait for.
+    #[must_use = "dropped here, it is freed here"]
+    pub fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::empty(self.bound, self.stale_ticks, self.started))
     }
 
     /// How many verdicts are held, ended ones that nobody asked for since included.
     pub fn len(&self) -> usize {
-        self.allows.len() + self.denies.len() + self.unused.len()
+        self.store.len()
     }
 
     /// Whether nothing is held.
@@ -233,187 +388,4 @@ fn in_ticks(time: Duration) -> u32 {
     let fraction = u64::from(time.subsec_nanos()) * TICKS_PER_SECOND / 1_000_000_000;
     u32::try_from(time.as_secs().saturating_mul(TICKS_PER_SECOND).saturating_add(fraction))
         .unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fingerprint::{Domain, Fingerprinter};
-    use proptest::prelude::*;
-
-    fn key(n: u8) -> Fingerprint {
-        Fingerprinter::with_key(&[7; 16]).fields(Domain::Client, [&[n]])
-    }
-
-    fn fresh(verdict: Verdict, since: Instant, lifetime: Duration) -> Fresh {
-        let status = if verdict == Verdict::Allow { 200 } else { 403 };
-        Fresh { verdict, status, since, lifetime }
-    }
-
-    fn seconds(n: u64) -> Duration {
-        Duration::from_secs(n)
-    }
-
-    #[test]
-    fn an_entry_is_small() {
-        assert_eq!(size_of::<(Fingerprint, Entry)>(), 24);
-    }
-
-    #[test]
-    fn a_verdict_ends_with_its_time_counted_from_sending() {
-        let start = Instant::now();
-        let mut cache = Cache::new(10, Duration::ZERO, start);
-        cache.insert(key(1), fresh(Verdict::Allow, start, seconds(10)));
-        let hit = Hit { verdict: Verdict::Allow, status: 200, refresh: false, is_first_use: false };
-        assert_eq!(cache.get(key(1), start + seconds(5)), Some(hit));
-        assert_eq!(cache.get(key(1), start + seconds(10)), None);
-        assert_eq!(cache.len(), 0);
-    }
-
-    #[test]
-    fn an_allow_asks_for_its_refresh_once_and_a_deny_never() {
-        let start = Instant::now();
-        let mut cache = Cache::new(10, Duration::ZERO, start);
-        cache.insert(key(1), fresh(Verdict::Allow, start, seconds(10)));
-        cache.insert(key(2), fresh(Verdict::Deny, start, seconds(10)));
-        let mut refresh = |n, at| cache.get(key(n), start + seconds(at)).map(|hit| hit.refresh);
-        assert_eq!(refresh(1, 7), Some(false));
-        assert_eq!(refresh(1, 9), Some(true));
-        assert_eq!(refresh(1, 9), Some(false));
-        assert_eq!(refresh(2, 9), Some(false));
-    }
-
-    #[test]
-    fn an_allow_may_serve_past_its_time_until_a_deny_ends_it() {
-        let start = Instant::now();
-        let mut cache = Cache::new(10, seconds(20), start);
-        cache.insert(key(1), fresh(Verdict::Allow, start, seconds(10)));
-        cache.insert(key(2), fresh(Verdict::Deny, start, seconds(10)));
-        let later = start + seconds(15);
-        assert_eq!(cache.get(key(1), later), None);
-        assert_eq!(cache.get(key(2), later), None);
-        assert!(cache.has_stale_allow(key(1), later));
-        assert!(!cache.has_stale_allow(key(2), later));
-        assert!(!cache.has_stale_allow(key(1), start + seconds(30)));
-        cache.insert(key(1), fresh(Verdict::Deny, later, seconds(5)));
-        assert!(!cache.has_stale_allow(key(1), later));
-        cache.insert(key(1), fresh(Verdict::Deny, later, seconds(0)));
-        assert!(!cache.has_stale_allow(key(1), later));
-    }
-
-    #[test]
-    fn guesses_push_out_nothing_until_they_are_used() {
-        let start = Instant::now();
-        let mut cache = Cache::new(8, Duration::ZERO, start);
-        for n in 0..8 {
-            cache.insert(key(n), fresh(Verdict::Allow, start, seconds(10)));
-        }
-        for n in 100..200 {
-            cache.insert_unused(key(n), fresh(Verdict::Allow, start, seconds(10)));
-        }
-        assert_eq!(cache.len(), 8 + 8 / UNUSED_SHARE);
-        assert!((0..8).all(|n| cache.get(key(n), start).is_some()));
-        assert_eq!(cache.get(key(199), start).map(|hit| hit.is_first_use), Some(true));
-        assert_eq!(cache.get(key(199), start).map(|hit| hit.is_first_use), Some(false));
-        assert_eq!(cache.get(key(0), start), None);
-    }
-
-    #[test]
-    fn what_is_asked_ahead_takes_free_room_until_others_need_it() {
-        let start = Instant::now();
-        let mut cache = Cache::new(8, Duration::ZERO, start);
-        for n in 100..200 {
-            cache.insert_unused(key(n), fresh(Verdict::Allow, start, seconds(10)));
-        }
-        assert_eq!(cache.len(), 8);
-        for n in 0..8 {
-            cache.insert(key(n), fresh(Verdict::Allow, start, seconds(10)));
-        }
-        assert_eq!(cache.len(), 8 + 8 / UNUSED_SHARE);
-        assert!((0..8).all(|n| cache.get(key(n), start).is_some()));
-    }
-
-    #[test]
-    fn a_verdict_that_was_renewed_ahead_is_unused_until_it_is_used() {
-        let start = Instant::now();
-        let later = start + seconds(20);
-        let mut cache = Cache::new(8, seconds(60), start);
-        cache.insert(key(1), fresh(Verdict::Allow, start, seconds(10)));
-        cache.insert_unused(key(1), fresh(Verdict::Allow, later, seconds(10)));
-        assert_eq!(cache.get(key(1), later).map(|hit| hit.is_first_use), Some(true));
-        assert_eq!(cache.get(key(1), later).map(|hit| hit.is_first_use), Some(false));
-        assert_eq!(cache.len(), 1);
-    }
-
-    #[test]
-    fn a_flood_of_denies_leaves_the_allows_alone() {
-        let start = Instant::now();
-        let mut cache = Cache::new(2, Duration::ZERO, start);
-        cache.insert(key(1), fresh(Verdict::Allow, start, seconds(10)));
-        for n in 2..200 {
-            cache.insert(key(n), fresh(Verdict::Deny, start, seconds(10)));
-        }
-        assert!(cache.get(key(1), start).is_some());
-        assert_eq!(cache.len(), 3);
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Insert(u8, bool, u64),
-        Get(u8),
-        Forget(u8),
-        Wait(u64),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            (0..12u8, any::<bool>(), 0..8u64).prop_map(|(k, allow, life)| Step::Insert(k, allow, life)),
-            (0..12u8).prop_map(Step::Get),
-            (0..12u8).prop_map(Step::Forget),
-            (0..3u64).prop_map(Step::Wait),
-        ]
-    }
-
-    proptest! {
-        /// The plain model: a list in order of use, newest last, cut at the bound.
-        #[test]
-        fn behaves_like_a_plain_list(steps in prop::collection::vec(step(), 0..200), bound in 0..6usize) {
-            let start = Instant::now();
-            let mut now = start;
-            let mut cache = Cache::new(bound, Duration::ZERO, start);
-            let mut model: Vec<(u8, Verdict, Instant)> = Vec::new();
-            for step in steps {
-                match step {
-                    Step::Insert(k, allow, life) => {
-                        let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
-                        cache.insert(key(k), fresh(verdict, now, seconds(life)));
-                        model.retain(|entry| entry.0 != k);
-                        if life > 0 && bound > 0 {
-                            if model.iter().filter(|entry| entry.1 == verdict).count() == bound
-                                && let Some(oldest) = model.iter().position(|entry| entry.1 == verdict)
-                            {
-                                model.remove(oldest);
-                            }
-                            model.push((k, verdict, now + seconds(life)));
-                        }
-                    }
-                    Step::Get(k) => {
-                        let found = model.iter().position(|entry| entry.0 == k).map(|i| model.remove(i));
-                        let expected = found.filter(|entry| now < entry.2);
-                        model.extend(expected);
-                        prop_assert_eq!(
-                            cache.get(key(k), now).map(|hit| hit.verdict),
-                            expected.map(|entry| entry.1)
-                        );
-                    }
-                    Step::Forget(k) => {
-                        cache.forget(key(k));
-                        model.retain(|entry| entry.0 != k);
-                    }
-                    Step::Wait(n) => now += seconds(n),
-                }
-                prop_assert_eq!(cache.len(), model.len());
-            }
-        }
-    }
 }

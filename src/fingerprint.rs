@@ -12,6 +12,13 @@ use crate::question::{Access, Question};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint(u64, u64);
 
+impl Fingerprint {
+    /// Its two halves, each of them a hash by itself.
+    pub const fn words(self) -> [u64; 2] {
+        [self.0, self.1]
+    }
+}
+
 /// What a fingerprint is of. Two uses with one domain would share their keys, so each has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

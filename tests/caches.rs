@@ -204,7 +204,9 @@ fn refusals_do_not_push_out_what_is_allowed() {
         let broker = broker_asking(version, &api).option("cache_size", 10).start();
         alice(&broker);
         for number in 0..50 {
-            Connect::v3("client").login(format!("mallory-{number}"), "guess").refused(broker.port());
+            Connect::v3(format!("client-{number}"))
+                .login(format!("mallory-{number}"), "guess")
+                .refused(broker.port());
         }
         assert_eq!(api.requests().len(), 51);
         alice(&broker);

@@ -79,10 +79,11 @@ fn the_cache_gives_nothing_past_its_time_and_keeps_its_bound() {
                         let since = now - sent_before;
                         let fresh = Fresh { verdict, status: if allow { 200 } else { 403 }, since, lifetime };
                         let fingerprint = keys.fields(Domain::Client, [&[key]]);
+                        let client = keys.fields(Domain::Session, [&[key / 2]]);
                         if unused {
-                            cache.insert_unused(fingerprint, fresh);
+                            cache.insert_unused(fingerprint, client, fresh);
                         } else {
-                            cache.insert(fingerprint, fresh);
+                            cache.insert(fingerprint, client, fresh);
                         }
                         last.insert(key, (verdict, since + lifetime));
                     }

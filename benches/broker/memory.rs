@@ -39,7 +39,7 @@ fn filled(size: usize) -> Cache {
         let question = Question::Access { username, client_id, topic, access: Access::Read };
         let lifetime = Duration::from_secs(3600);
         let fresh = Fresh { verdict: Verdict::Allow, status: 200, since: now, lifetime };
-        cache.insert(keys.question(&question), fresh);
+        cache.insert(keys.question(&question), keys.client(&question), fresh);
     }
     cache
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::queue::Priority;
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
-use crate::question::{Answer, Kind};
+use crate::question::Answer;
 
 /// A place where the answer to one question appears, for any number of threads that wait for it.
 #[derive(Default)]
@@ -54,15 +54,14 @@ impl Waiter {
 
 /// A question on its way, and who waits for it.
 pub(super) struct InFlight {
-    pub(super) kind: Kind,
     pub(super) priority: Priority,
     slot: Option<Arc<Slot>>,
     waiters: Vec<Waiter>,
 }
 
 impl InFlight {
-    pub(super) fn new(kind: Kind, priority: Priority) -> Self {
-        Self { kind, priority, slot: None, waiters: Vec::new() }
+    pub(super) fn new(priority: Priority) -> Self {
+        Self { priority, slot: None, waiters: Vec::new() }
     }
 
     /// Where its answer will appear.
@@ -84,7 +83,7 @@ impl InFlight {
         let (late, in_time) =
             std::mem::take(&mut self.waiters).into_iter().partition(|waiter| waiter.hears_late);
         self.waiters = late;
-        Self { kind: self.kind, priority: self.priority, slot: self.slot.take(), waiters: in_time }
+        Self { priority: self.priority, slot: self.slot.take(), waiters: in_time }
     }
 
     /// Tells everybody. Not to be called under a lock.

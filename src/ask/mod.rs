@@ -23,7 +23,7 @@ use http::{Reply, Target};
 use inflight::{InFlight, Questions};
 pub use inflight::{Slot, Waiter};
 pub use queue::Priority;
-use worker::{Inbox, Job, Worker};
+use worker::{Inbox, Job, Subject, Worker};
 
 /// Knows verdicts and asks for those that it does not know.
 pub struct Asker {
@@ -117,7 +117,7 @@ impl Asker {
         let mut state = self.inner.state();
         let (in_flight, was_under_way) = match state.in_flight.entry(key) {
             Entry::Occupied(entry) => (entry.into_mut(), true),
-            Entry::Vacant(entry) => (entry.insert(InFlight::new(question.kind(), priority)), false),
+            Entry::Vacant(entry) => (entry.insert(InFlight::new(priority)), false),
         };
         in_flight.add(waiter);
         let slot = in_flight.slot();
@@ -125,7 +125,7 @@ impl Asker {
         in_flight.priority = in_flight.priority.max(priority);
         drop(state);
         if !was_under_way {
-            worker.ask(Job::new(key, source, question.to_owned(), self.inbox()), priority);
+            worker.ask(self.job(key, source, question.to_owned()), priority);
         } else if is_urgent {
             worker.raise(key, priority);
         }
@@ -151,9 +151,9 @@ impl Asker {
         if is_known {
             return false;
         }
-        state.in_flight.insert(key, InFlight::new(question.kind(), Priority::Speculative));
+        state.in_flight.insert(key, InFlight::new(Priority::Speculative));
         drop(state);
-        worker.ask(Job::new(key, source, own(), self.inbox()), Priority::Speculative);
+        worker.ask(self.job(key, source, own()), Priority::Speculative);
         true
     }
 
@@ -180,7 +180,13 @@ impl Asker {
         self.inner.target.store(target);
     }
 
-    /// Where a job files its answer. A job is answerable from its making on: dropping it takes the question out again.
+    /// A question for the worker. It is answerable from its making on: dropping it takes the question out again.
+    fn job(&self, key: Fingerprint, source: Source, question: OwnedQuestion) -> Job {
+        let shown = question.as_question();
+        let subject = Subject { key, client: self.keys.client(&shown), kind: shown.kind() };
+        Job::new(subject, source, question, self.inbox())
+    }
+
     fn inbox(&self) -> Arc<dyn Inbox> {
         Arc::clone(&self.inner) as Arc<dyn Inbox>
     }
@@ -198,7 +204,8 @@ impl Inner {
         self.state.lock_or_mend(|state| state.cache.clear())
     }
 
-    fn remember(&self, state: &mut State, key: Fingerprint, kind: Kind, reply: &Reply, is_unused: bool) {
+    fn remember(&self, state: &mut State, subject: Subject, reply: &Reply, is_unused: bool) {
+        let Subject { key, client, kind } = subject;
         let Answer::Verdict { verdict, status } = reply.answer else { return };
         // Only a refusal that is about the client ends an allow that is still good. A 404 of a deployment
         // gone wrong denies no more than the question asked.
@@ -208,9 +215,9 @@ impl Inner {
             let lifetime = spread(reply.lifetime.unwrap_or_else(configured));
             let fresh = Fresh { verdict, status, since: reply.sent, lifetime };
             if is_unused {
-                state.cache.insert_unused(key, fresh);
+                state.cache.insert_unused(key, client, fresh);
             } else {
-                state.cache.insert(key, fresh);
+                state.cache.insert(key, client, fresh);
             }
         }
     }
@@ -221,24 +228,24 @@ impl Inbox for Inner {
         self.target.load_full()
     }
 
-    fn file(&self, key: Fingerprint, reply: Reply, from: &Arc<Target>) -> bool {
+    fn file(&self, subject: Subject, reply: Reply, from: &Arc<Target>) -> bool {
         let mut state = self.state();
         if !self.target.load().asks_like(from) {
             return false;
         }
-        let Some(in_flight) = state.in_flight.remove(&key) else { return true };
-        self.remember(&mut state, key, in_flight.kind, &reply, in_flight.is_unused());
+        let Some(in_flight) = state.in_flight.remove(&subject.key) else { return true };
+        self.remember(&mut state, subject, &reply, in_flight.is_unused());
         drop(state);
         in_flight.deliver(&reply.answer);
         true
     }
 
-    fn learn(&self, key: Fingerprint, kind: Kind, reply: Reply, from: &Arc<Target>) {
+    fn learn(&self, subject: Subject, reply: Reply, from: &Arc<Target>) {
         let mut state = self.state();
         // It may have taken longer than a question that was asked after it: what that refused stays so.
-        let is_outdated = state.cache.peek(key, reply.sent) == Some(Verdict::Deny);
+        let is_outdated = state.cache.peek(subject.key, reply.sent) == Some(Verdict::Deny);
         if self.target.load().asks_like(from) && !is_outdated {
-            self.remember(&mut state, key, kind, &reply, false);
+            self.remember(&mut state, subject, &reply, false);
         }
     }
 

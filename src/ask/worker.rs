@@ -21,15 +21,26 @@ use crate::util::panics::caught;
 /// How long a connection may take to deliver the rest of an answer that nobody waits for.
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
+/// What a verdict is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject {
+    /// What the question is known by.
+    pub key: Fingerprint,
+    /// Whoever it is about.
+    pub client: Fingerprint,
+    /// Which of the API's questions it is.
+    pub kind: Kind,
+}
+
 /// Where answers go, and where it is said how to ask. Called from the worker's thread.
 pub trait Inbox: Send + Sync {
     /// The API to ask now.
     fn target(&self) -> Arc<Target>;
     /// A reply. `false` if it came from an API that is no longer the one to ask: then it was not taken,
     /// and the question is asked again.
-    fn file(&self, key: Fingerprint, reply: Reply, from: &Arc<Target>) -> bool;
+    fn file(&self, subject: Subject, reply: Reply, from: &Arc<Target>) -> bool;
     /// A reply that nobody waits for: something to remember.
-    fn learn(&self, key: Fingerprint, kind: Kind, reply: Reply, from: &Arc<Target>);
+    fn learn(&self, subject: Subject, reply: Reply, from: &Arc<Target>);
     /// Whoever waits for this question has waited long enough. It goes on without them: what still comes
     /// is filed, for the next try.
     fn overdue(&self, key: Fingerprint, limit: Duration);
@@ -41,7 +52,7 @@ pub trait Inbox: Send + Sync {
 
 /// A question on its way. However it ends, on a panic and at a stop too, the inbox hears of it.
 pub struct Job {
-    key: Fingerprint,
+    subject: Subject,
     /// Whom it is asked for.
     source: Source,
     question: OwnedQuestion,
@@ -51,24 +62,24 @@ pub struct Job {
 
 impl Job {
     /// A question that is asked for somebody.
-    pub fn new(key: Fingerprint, source: Source, question: OwnedQuestion, inbox: Arc<dyn Inbox>) -> Self {
-        Self { key, source, question, inbox, filed: false }
+    pub fn new(subject: Subject, source: Source, question: OwnedQuestion, inbox: Arc<dyn Inbox>) -> Self {
+        Self { subject, source, question, inbox, filed: false }
     }
 
     fn abandon(mut self, reason: NoAnswer) {
         self.filed = true;
-        self.inbox.abandon(self.key, reason);
+        self.inbox.abandon(self.subject.key, reason);
     }
 
     async fn run(mut self) {
         let question = self.question.as_question();
         // The body is made now: a queue of bodies would take several times the bytes.
-        let request = Request { source: self.source, kind: question.kind(), body: body(&question) };
+        let request = Request { source: self.source, kind: self.subject.kind, body: body(&question) };
         loop {
             let target = self.inbox.target();
-            let overdue = || self.inbox.overdue(self.key, target.config.timeout);
+            let overdue = || self.inbox.overdue(self.subject.key, target.config.timeout);
             let asked = target.ask(&request, overdue).await;
-            if self.inbox.file(self.key, asked.reply, &target) {
+            if self.inbox.file(self.subject, asked.reply, &target) {
                 self.filed = true;
                 self.finish(&request, &target, asked.response, asked.probes).await;
                 return;
@@ -89,7 +100,7 @@ impl Job {
         }
         for index in probes {
             let Some(asked) = target.probe(request, index).await else { continue };
-            self.inbox.learn(self.key, request.kind, asked.reply, target);
+            self.inbox.learn(self.subject, asked.reply, target);
             if let Some(response) = asked.response {
                 drain(response, DRAIN_LIMIT).await;
             }
@@ -99,7 +110,7 @@ impl Job {
 
 impl Queued for Job {
     fn key(&self) -> Fingerprint {
-        self.key
+        self.subject.key
     }
 
     fn bytes(&self) -> usize {
@@ -115,7 +126,7 @@ impl Drop for Job {
     fn drop(&mut self) {
         if !self.filed {
             let reason = NoAnswer::NotAsked("the worker stopped".to_owned());
-            self.inbox.abandon(self.key, reason);
+            self.inbox.abandon(self.subject.key, reason);
         }
     }
 }

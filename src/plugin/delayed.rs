@@ -63,6 +63,10 @@ const BYTES: usize = 64 << 20;
 /// One network may take one part in so many of that, so that a single one that floods leaves room for the others.
 const NETWORK_SHARE: usize = 4;
 
+/// What the passwords of those who wait for their turn may take, in bytes: 100 with the longest ones, or all that there
+/// is room for with usual ones.
+const PASSWORD_BYTES: usize = 8 << 20;
+
 /// Bytes for a parked client besides its texts, here, in the question that is asked for it and in the tables of both.
 const OVERHEAD: usize = 512;
 
@@ -79,6 +83,7 @@ struct State {
     turns: HashMap<Group, VecDeque<Turn>, AlreadyHashed>,
     /// When those who wait for their turn have waited for too long, the next one first.
     turn_deadlines: VecDeque<(Instant, Ticket)>,
+    password_bytes: usize,
     bytes: usize,
     bytes_by_network: HashMap<String, usize>,
 }
@@ -89,6 +94,12 @@ pub struct Turn {
     pub ticket: Ticket,
     /// Its password.
     pub password: Option<Vec<u8>>,
+}
+
+impl Turn {
+    fn bytes(&self) -> usize {
+        self.password.as_ref().map_or(0, Vec::len)
+    }
 }
 
 impl State {
@@ -131,22 +142,30 @@ impl Delayed {
         Some(ticket)
     }
 
-    /// Has a parked client wait for its turn in a group, but no longer than until then.
-    pub fn await_turn(&self, group: Group, turn: Turn, until: Instant) {
+    /// Has a parked client wait for its turn in a group, but no longer than until then. `false` if there is no room.
+    pub fn await_turn(&self, group: Group, turn: Turn, until: Instant) -> bool {
         let state = &mut *self.0.lock();
+        if state.password_bytes + turn.bytes() > PASSWORD_BYTES {
+            return false;
+        }
+        state.password_bytes += turn.bytes();
         state.turn_deadlines.push_back((until, turn.ticket));
         state.turns.entry(group).or_default().push_back(turn);
+        true
     }
 
     /// Has it wait on, as the next of its group.
     pub fn await_turn_still(&self, group: Group, turn: Turn) {
-        self.0.lock().turns.entry(group).or_default().push_front(turn);
+        let state = &mut *self.0.lock();
+        state.password_bytes += turn.bytes();
+        state.turns.entry(group).or_default().push_front(turn);
     }
 
     /// The next of a group who is still there and waits for its turn.
     pub fn next_turn(&self, group: Group) -> Option<(Turn, Parked)> {
         let state = &mut *self.0.lock();
         while let Some(turn) = state.turns.get_mut(&group)?.pop_front() {
+            state.password_bytes -= turn.bytes();
             match state.parked.get(&turn.ticket) {
                 Some(client) if is_newest(client, turn.ticket) => return Some((turn, client.clone())),
                 Some(_) => drop(state.remove(turn.ticket)),
@@ -157,9 +176,10 @@ impl Delayed {
         None
     }
 
-    /// Whether anybody waits for a turn in a group.
-    pub fn has_turns(&self, group: Group) -> bool {
-        self.0.lock().turns.contains_key(&group)
+    /// Those of the groups in which somebody waits for a turn.
+    pub fn with_turns(&self, groups: impl IntoIterator<Item = Group>) -> impl Iterator<Item = Group> {
+        let state = self.0.lock();
+        groups.into_iter().filter(move |group| state.turns.contains_key(group))
     }
 
     /// Notes that a parked client has its turn.

@@ -107,7 +107,6 @@ impl Logins {
 
     /// The README's list, in the README's order.
     fn decide(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Decision {
-        // Not even the hash of an empty password lets somebody in who sends none: no broker does.
         if attempt.hash.is_none() {
             if event.settings.config.auth_urls.is_empty() {
                 return Decision::defer(By::NotOurs);
@@ -235,7 +234,10 @@ impl Logins {
         }
         let Some(ticket) = self.park(attempt) else { return BUSY };
         let turn = Turn { ticket, password: attempt.password.map(<[u8]>::to_owned) };
-        self.delayed.await_turn(group, turn, event.now + event.settings.config.max_wait);
+        if !self.delayed.await_turn(group, turn, event.now + event.settings.config.max_wait) {
+            self.delayed.end(ticket);
+            return BUSY;
+        }
         PARKED
     }
 
@@ -246,8 +248,9 @@ impl Logins {
             Ruling::Deny if decision.by.is_about_the_password() => Outcome::Refused,
             _ => Outcome::Unknown,
         };
-        for group in self.throttle.close(open, outcome, &event.settings.config.throttle, event.now) {
-            if self.delayed.has_turns(group) {
+        let groups = self.throttle.close(open, outcome, &event.settings.config.throttle, event.now);
+        if self.delays {
+            for group in self.delayed.with_turns(groups) {
                 self.tasks.push(Task::NextTurn(group));
             }
         }

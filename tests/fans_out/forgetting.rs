@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use super::{HeldWrites, UNTIL_THE_NEXT_DOUBT, log_in, reads};
+use super::{HeldReads, UNTIL_THE_NEXT_DOUBT, log_in, reads};
 use crate::support::{
     Broker, Client, Connect, PASSWORD, PATIENCE, eventually, fence, local_user, on_every_broker,
 };
@@ -10,7 +10,7 @@ use crate::support::{
 #[test]
 fn an_expired_session_is_forgotten_sooner_or_later() {
     on_every_broker(|version| {
-        let held = HeldWrites::new();
+        let held = HeldReads::new();
         let broker = held.start(version, |setup| setup);
         let mut client = Connect::v5("expired")
             .login("expired", PASSWORD)
@@ -30,7 +30,7 @@ fn an_expired_session_is_forgotten_sooner_or_later() {
 #[test]
 fn who_resumes_but_leaves_no_session_is_forgotten() {
     on_every_broker(|version| {
-        let held = HeldWrites::new();
+        let held = HeldReads::new();
         let broker = held.start(version, |setup| setup);
         let mut client =
             Connect::v5("gone").login("gone", PASSWORD).durable().session_expiry(0).accepted(broker.port());
@@ -46,7 +46,7 @@ fn who_resumes_but_leaves_no_session_is_forgotten() {
 #[test]
 fn a_client_that_another_let_in_is_forgotten_when_it_goes() {
     on_every_broker(|version| {
-        let held = HeldWrites::new();
+        let held = HeldReads::new();
         let passwords = ["guest", "publisher"].map(|name| local_user(name) + "\n").concat();
         let broker = Broker::with(version)
             .global("password_file passwords")
@@ -65,7 +65,7 @@ fn a_client_that_another_let_in_is_forgotten_when_it_goes() {
 
 /// Publishes until nobody is asked about in vain any more, with a pause between. Gives who was, as many as
 /// these at least.
-fn asked_until_quiet(held: &HeldWrites, publisher: &mut Client, at_least: usize) -> Vec<String> {
+fn asked_until_quiet(held: &HeldReads, publisher: &mut Client, at_least: usize) -> Vec<String> {
     held.go_on();
     let mut asked = Vec::new();
     for n in 0..10 {

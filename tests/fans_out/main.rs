@@ -22,24 +22,24 @@ const LISTENERS: usize = 20;
 /// Doubt about a listener grows once a second at most, counted from a little after the question that was in vain.
 const UNTIL_THE_NEXT_DOUBT: Duration = Duration::from_millis(1200);
 
-/// An API that holds its answers to WRITE questions until it is told to go on.
-struct HeldWrites {
+/// An API that holds its answers to READ questions until it is told to go on.
+struct HeldReads {
     api: MockApi,
     hold: Arc<AtomicBool>,
 }
 
-impl Drop for HeldWrites {
+impl Drop for HeldReads {
     fn drop(&mut self) {
         self.go_on();
     }
 }
 
-impl HeldWrites {
+impl HeldReads {
     fn new() -> Self {
         let (api, hold) = (api(""), Arc::new(AtomicBool::new(true)));
         let held = Arc::clone(&hold);
         api.answer_with(move |request| {
-            if request.acc() == 2 {
+            if request.acc() == 1 {
                 eventually(3 * PATIENCE, || !held.load(Ordering::Relaxed));
             }
             by_name(request)
@@ -55,8 +55,8 @@ impl HeldWrites {
         self.hold.store(false, Ordering::Relaxed);
     }
 
-    /// Who is asked about a message, before and after the publisher's own question has an answer: these, while it has
-    /// none. Then it gets one, and the broker goes on.
+    /// Who is asked about a message, before and after the first of its readers has an answer: these, while it has
+    /// none. Then all get one, and the broker goes on.
     fn asked_when_published<'a>(
         &self,
         publisher: &mut Client,

@@ -1,0 +1,290 @@
+//! The cache against a plain model of it: one vector of verdicts, searched for what the rules say goes first.
+use super::*;
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    key: u32,
+    client: u16,
+    verdict: Verdict,
+    place: Place,
+    is_proven: bool,
+    is_unused: bool,
+    is_to_refresh: bool,
+    since: u64,
+    ends: u64,
+    lifetime: u64,
+    /// When it was used or moved, and when it was put in or moved, by a clock that counts steps.
+    used: u64,
+    came: u64,
+}
+
+/// Times are in whole seconds.
+struct Model {
+    bound: usize,
+    share: usize,
+    stale: u64,
+    held: Vec<Held>,
+    steps: u64,
+    swept: Option<u64>,
+}
+
+fn home(verdict: Verdict) -> Place {
+    if verdict == Verdict::Allow { Place::Allows } else { Place::Denies }
+}
+
+impl Model {
+    fn count(&self, place: Place) -> usize {
+        self.held.iter().filter(|held| held.place == place).count()
+    }
+
+    fn held_by(&self, place: Place, client: u16) -> usize {
+        self.held.iter().filter(|held| held.place == place && held.client == client).count()
+    }
+
+    fn step(&mut self) -> u64 {
+        self.steps += 1;
+        self.steps
+    }
+
+    fn take(&mut self, key: u32) -> Option<Held> {
+        let index = self.held.iter().position(|held| held.key == key)?;
+        Some(self.held.remove(index))
+    }
+
+    fn end(&self, held: &Held) -> u64 {
+        held.ends + if held.verdict == Verdict::Allow { self.stale } else { 0 }
+    }
+
+    fn unused_bound(&self) -> usize {
+        (self.bound / 4).max(self.bound.saturating_sub(self.count(Place::Allows)))
+    }
+
+    fn greediest(&self, place: Place, newcomer: Option<u16>) -> Option<u16> {
+        let is_above = |client: &u16| self.held_by(place, *client) > self.share;
+        let clients = self.held.iter().map(|held| held.client);
+        newcomer
+            .filter(is_above)
+            .or_else(|| clients.filter(is_above).max_by_key(|client| (self.held_by(place, *client), *client)))
+    }
+
+    fn is_over(&self, place: Place) -> bool {
+        let bound = if place == Place::Unused { self.unused_bound() } else { self.bound };
+        self.count(place) > bound
+    }
+
+    fn make_room(&mut self, place: Place, newcomer: Option<u16>) {
+        while self.is_over(place) {
+            let greedy = self.greediest(place, newcomer);
+            let of_client = self
+                .held
+                .iter()
+                .filter(|held| held.place == place && greedy.is_none_or(|client| held.client == client));
+            let order = |held: &&Held| (held.is_proven, if greedy.is_some() { held.came } else { held.used });
+            let key = of_client.min_by_key(order).unwrap().key;
+            self.take(key);
+        }
+    }
+
+    fn make_room_ahead(&mut self, newcomer: Option<u16>, now: u64) {
+        while self.is_over(Place::Unused) {
+            let waiting = || self.held.iter().filter(|held| held.place == Place::Unused);
+            let oldest = waiting().min_by_key(|held| held.came).unwrap();
+            let key = if now >= oldest.ends.min(oldest.since + 30) {
+                oldest.key
+            } else {
+                let greedy = self.greediest(Place::Unused, newcomer);
+                let of_client = waiting().filter(|held| greedy.is_none_or(|client| held.client == client));
+                of_client.max_by_key(|held| held.came).unwrap().key
+            };
+            self.take(key);
+        }
+    }
+
+    fn sweep(&mut self, now: u64) {
+        if self.swept.is_none_or(|swept| now > swept) {
+            self.swept = Some(now);
+            let ends: Vec<u64> = self.held.iter().map(|held| self.end(held)).collect();
+            let mut ends = ends.into_iter();
+            self.held.retain(|_| ends.next().unwrap() > now);
+        }
+    }
+
+    fn insert(&mut self, key: u32, client: u16, verdict: Verdict, now: u64, lifetime: u64, is_unused: bool) {
+        let known = self.take(key).filter(|known| known.verdict == verdict);
+        if lifetime == 0 || self.bound == 0 {
+            return;
+        }
+        let keeps_place = !is_unused || known.is_some_and(|known| known.place == home(verdict));
+        let place = if keeps_place { home(verdict) } else { Place::Unused };
+        let is_proven = known.is_some_and(|known| known.is_proven);
+        let step = self.step();
+        let (since, ends, is_to_refresh) = (now, now + lifetime, verdict == Verdict::Allow);
+        self.held.push(Held {
+            key,
+            client,
+            verdict,
+            place,
+            is_proven,
+            is_unused,
+            is_to_refresh,
+            since,
+            ends,
+            lifetime,
+            used: step,
+            came: step,
+        });
+        if self.is_over(Place::Unused) || self.is_over(home(verdict)) {
+            self.sweep(now);
+            if is_unused {
+                self.make_room_ahead(Some(client), now);
+            } else {
+                self.make_room(place, Some(client));
+                self.make_room_ahead(None, now);
+            }
+        }
+    }
+
+    fn get(&mut self, key: u32, now: u64) -> Option<Hit> {
+        let mut held = self.take(key)?;
+        if now >= self.end(&held) {
+            return None;
+        }
+        let step = self.step();
+        held.used = step;
+        let status = if held.verdict == Verdict::Allow { 200 } else { 403 };
+        let mut hit = Hit { verdict: held.verdict, status, refresh: false, is_first_use: held.is_unused };
+        if held.place == Place::Unused {
+            (held.place, held.is_unused, held.came) = (home(held.verdict), false, step);
+            self.held.push(held);
+            self.make_room(held.place, Some(held.client));
+            self.make_room_ahead(None, now);
+            return (now < held.ends).then_some(hit);
+        }
+        let most = self.bound - self.bound.div_ceil(8);
+        if !held.is_proven && most > 0 {
+            (held.is_proven, held.came) = (true, step);
+        }
+        let is_current = now < held.ends;
+        if is_current {
+            held.is_unused = false;
+            // In whole ticks.
+            hit.refresh = held.is_to_refresh && (held.ends - now) * 16 <= held.lifetime * 16 / 5;
+            held.is_to_refresh &= !hit.refresh;
+        }
+        self.held.push(held);
+        let is_proven_here = |other: &&mut Held| other.place == held.place && other.is_proven;
+        if self.held.iter_mut().filter(is_proven_here).count() > most {
+            let step = self.step();
+            let oldest = self.held.iter_mut().filter(is_proven_here).min_by_key(|other| other.used).unwrap();
+            (oldest.is_proven, oldest.used, oldest.came) = (false, step, step);
+        }
+        is_current.then_some(hit)
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Insert { key: u32, allow: bool, lifetime: u64, is_unused: bool },
+    Get(u32),
+    Forget(u32),
+    Wait(u64),
+}
+
+const KEYS: u32 = 24;
+
+fn step() -> impl Strategy<Value = Step> {
+    let allow = prop::bool::weighted(0.7);
+    let insert = (0..KEYS, allow, 0..60u64, any::<bool>());
+    prop_oneof![
+        6 => insert.prop_map(|(key, allow, lifetime, is_unused)| Step::Insert { key, allow, lifetime, is_unused }),
+        6 => (0..KEYS).prop_map(Step::Get),
+        1 => (0..KEYS).prop_map(Step::Forget),
+        2 => (0..20u64).prop_map(Step::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+    #[test]
+    fn behaves_like_the_model(
+        steps in prop::collection::vec(step(), 0..200),
+        bound in 0..20usize,
+        share in 1..8usize,
+        stale in prop::sample::select(vec![0u64, 10]),
+    ) {
+        let start = Instant::now();
+        let mut now = 0;
+        let mut cache = Cache::new(bound, seconds(stale), start);
+        cache.share = share;
+        let mut model = Model { bound, share, stale, held: Vec::new(), steps: 0, swept: None };
+        for step in steps {
+            let at = start + seconds(now);
+            match step {
+                Step::Insert { key: k, allow, lifetime, is_unused } => {
+                    let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
+                    let client = key(1_000 + k % 5);
+                    let fresh = fresh(verdict, at, seconds(lifetime));
+                    if is_unused {
+                        cache.insert_unused(key(k), client, fresh);
+                    } else {
+                        cache.insert(key(k), client, fresh);
+                    }
+                    let folded = (client.words()[0] % CLIENTS as u64) as u16;
+                    model.insert(k, folded, verdict, now, lifetime, is_unused);
+                }
+                Step::Get(k) => prop_assert_eq!(cache.get(key(k), at), model.get(k, now)),
+                Step::Forget(k) => {
+                    cache.forget(key(k));
+                    model.take(k);
+                }
+                Step::Wait(time) => now += time,
+            }
+            let at = start + seconds(now);
+            for k in 0..KEYS {
+                let held = model.held.iter().find(|held| held.key == k);
+                let is_there = cache.store.find(key(k)).is_some();
+                prop_assert_eq!(is_there, held.is_some(), "{}", k);
+                let verdict = held.filter(|held| now < held.ends).map(|held| held.verdict);
+                prop_assert_eq!(cache.peek(key(k), at), verdict);
+                let serves = held.is_some_and(|held| held.place == Place::Allows && now < model.end(held));
+                prop_assert_eq!(cache.has_stale_allow(key(k), at), serves);
+            }
+            prop_assert_eq!(cache.len(), model.held.len());
+            let room = model.unused_bound().saturating_sub(model.count(Place::Unused));
+            prop_assert_eq!(cache.room_ahead(), room);
+        }
+    }
+
+    /// As long as it is not full it is a map: whatever was put in is there to its end.
+    #[test]
+    fn is_a_plain_map_while_it_is_not_full(steps in prop::collection::vec(step(), 0..200)) {
+        let start = Instant::now();
+        let mut now = start;
+        let mut cache = Cache::new(KEYS as usize, Duration::ZERO, start);
+        cache.share = 1;
+        let mut map = std::collections::HashMap::new();
+        for step in steps {
+            match step {
+                Step::Insert { key: k, allow, lifetime, is_unused } => {
+                    let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
+                    let fresh = fresh(verdict, now, seconds(lifetime));
+                    if is_unused {
+                        prop_assert_eq!(cache.insert_unused(key(k), key(0), fresh), lifetime > 0);
+                    } else {
+                        cache.insert(key(k), key(0), fresh);
+                    }
+                    map.insert(k, (verdict, now + seconds(lifetime)));
+                }
+                Step::Get(k) => {
+                    let expected = map.get(&k).filter(|(_, ends)| now < *ends).map(|(verdict, _)| *verdict);
+                    prop_assert_eq!(cache.get(key(k), now).map(|hit| hit.verdict), expected);
+                }
+                Step::Forget(k) => {
+                    cache.forget(key(k));
+                    map.remove(&k);
+                }
+                Step::Wait(time) => now += seconds(time),
+            }
+        }
+    }
+}
