@@ -21,7 +21,7 @@ mod world;
 
 use honest::{CLIENTS, Felt, Honest, percentile};
 use hostile::{Attack, PLAYS, RETAINED};
-use support::{Broker, Connect, MockApi, Version, broker_asking};
+use support::{Broker, Connect, MockApi, Version, broker_asking, reason};
 use world::{REVOCABLE, RIGHT, World};
 
 /// The first part of the run is calm: this share of it.
@@ -29,6 +29,15 @@ const CALM_SHARE: u32 = 4;
 
 /// What the attackers' processor time may add to a wait, on a machine that has two for all of this.
 const ALLOWANCE: Duration = Duration::from_millis(250);
+
+/// How long a question may take.
+const TIMEOUT: Duration = Duration::from_millis(200);
+
+/// What a wait may be longer by under attack than twice what it was. Mosquitto 2.0 itself waits for an API that does
+/// not answer: for one time-out in a turn of its loop, and a tenth of it for one more try.
+fn allowance(version: Version) -> Duration {
+    if version.is_2_1() { ALLOWANCE } else { ALLOWANCE + TIMEOUT * 11 / 10 }
+}
 
 /// The longest that a client stays connected after a reload at which the API refuses it.
 const REVOKED_WITHIN: Duration = Duration::from_secs(5);
@@ -78,15 +87,17 @@ fn start(version: Version, api: &MockApi) -> Broker {
         .iter()
         .fold(broker_asking(version, api), |setup, kind| setup.global(format!("log_type {kind}")));
     let broker = setup
+        // Or a delivery waits for the receiver's delayed acknowledgement: 40 ms in which nothing shows.
+        .global("set_tcp_nodelay true")
         .file(
             "passwords",
             include_str!("fixtures/passwd-argon2id").to_owned() + include_str!("fixtures/passwd-2.0.11"),
         )
         .option("password_file", "passwords")
-        .option("timeout", "1s")
+        .option("timeout", format!("{}ms", TIMEOUT.as_millis()))
         .option("max_requests", 16)
-        .option("auth_cache_ttl", "2s")
-        .option("acl_cache_ttl", "2s")
+        .option("auth_cache_ttl", "5s")
+        .option("acl_cache_ttl", "5s")
         .option("deny_cache_ttl", "1s")
         .option("cache_size", CACHE)
         .option("throttle_longest", "10s")
@@ -141,7 +152,7 @@ fn attack(version: Version, duration: Duration) -> Vec<String> {
     let is_running = broker.is_running();
     let [calm, attacked] = &phases[..] else { panic!("two phases") };
     report(version, calm, attacked, &gauges);
-    let mut broken = broken(calm, attacked, &gauges);
+    let mut broken = broken(allowance(version), calm, attacked, &gauges);
     if !is_running {
         broken.push("the broker is gone".to_owned());
     }
@@ -202,7 +213,10 @@ fn revoke_again_and_again(broker: &Broker, world: &World, gauges: &Gauges, over:
         thread::sleep(Duration::from_secs(1));
         world.is_revoked.store(false, Ordering::Relaxed);
         let connect = Connect::v5(REVOCABLE).login(REVOCABLE, RIGHT).coming_from(support::ELSEWHERE);
-        let Ok(mut client) = connect.attempt(broker.port()) else { continue };
+        let mut client = connect.send(broker.port());
+        if client.connack(REVOKED_WITHIN) != Some(reason::SUCCESS) {
+            continue;
+        }
         world.is_revoked.store(true, Ordering::Relaxed);
         let start = Instant::now();
         broker.sighup();
@@ -237,7 +251,7 @@ fn report(version: Version, calm: &Phase, attacked: &Phase, gauges: &Gauges) {
     );
 }
 
-fn broken(calm: &Phase, attacked: &Phase, gauges: &Gauges) -> Vec<String> {
+fn broken(allowance: Duration, calm: &Phase, attacked: &Phase, gauges: &Gauges) -> Vec<String> {
     let mut broken = Vec::new();
     for (name, phase) in [("in calm", calm), ("under attack", attacked)] {
         let Felt { tried, got_in, lost, .. } = phase.felt;
@@ -254,7 +268,7 @@ fn broken(calm: &Phase, attacked: &Phase, gauges: &Gauges) -> Vec<String> {
         ("subscription, message and delivery", &calm.felt.uses, &attacked.felt.uses),
     ] {
         let (before, after) = (longest(before), longest(after));
-        if after > 2 * before + ALLOWANCE {
+        if after > 2 * before + allowance {
             broken.push(format!("a {name} took {after:.0?} under attack, and {before:.0?} at most in calm"));
         }
     }

@@ -120,6 +120,8 @@ fn the_will_of_who_the_api_let_in_goes_by_the_api() {
         let will = Will { topic: b"forbidden/will".to_vec(), payload: b"x".to_vec(), qos: 1, retain: false };
         let connect = Connect::v5("sleeper").login("sleeper", "secret").durable().session_expiry(600);
         drop(connect.will(will).will_delay(2).accepted(port));
+        // The broker has noticed that it is gone.
+        broker.wait_for_log("Client sleeper", PATIENCE);
         fs::write(broker.folder().join("passwords"), password_file(&["watcher", "sleeper"])).unwrap();
         reload(&broker, port);
         let asked = || api.topic_checks().iter().any(|request| request.field("topic") == "forbidden/will");

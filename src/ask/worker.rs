@@ -74,7 +74,9 @@ impl Job {
     async fn run(mut self) {
         let question = self.question.as_question();
         // The body is made now: a queue of bodies would take several times the bytes.
-        let request = Request { source: self.source, kind: self.subject.kind, body: body(&question) };
+        let [network, name] = self.source;
+        let party = [network, name, self.subject.client.words()[0]];
+        let request = Request { party, kind: self.subject.kind, body: body(&question) };
         loop {
             let target = self.inbox.target();
             let overdue = || self.inbox.overdue(self.subject.key, target.config.timeout);

@@ -2,6 +2,7 @@
 //! throws out whoever is not answered with success. So everybody stays who was let in before; the API is
 //! asked beside the loop, and who is refused by then is disconnected.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use super::sessions::{LetInBy, SessionName, Sessions};
 use super::{Task, Tasks};
 use crate::ask::{Priority, Waiter};
 use crate::broker::{Broker, BrokerThread, Client};
+use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::log::{Level, Log};
 use crate::question::{Answer, Question};
 use crate::util::Lock;
@@ -40,6 +42,8 @@ struct Round {
     number: u32,
     /// When it began, or recognised a session last.
     last: Instant,
+    /// Whether these credentials fit the hash that their user has now: a slow hash is computed once for all sessions.
+    compared: HashMap<Fingerprint, bool, AlreadyHashed>,
 }
 
 impl Recheck {
@@ -51,7 +55,7 @@ impl Recheck {
         log: Arc<Log>,
         now: Instant,
     ) -> Self {
-        let round = Lock::new(Round { number: 0, last: now });
+        let round = Lock::new(Round { number: 0, last: now, compared: HashMap::default() });
         Self {
             api,
             sessions,
@@ -70,6 +74,7 @@ impl Recheck {
         // Where the broker never ticks, the round before was never ended.
         round.number = round.number.wrapping_add(1);
         round.last = now;
+        round.compared.clear();
         self.is_going_on.store(true, Ordering::Relaxed);
     }
 
@@ -126,7 +131,10 @@ impl Recheck {
                 return Decision::allow(By::Session);
             }
             // The hash is new, or the name has just become that of a local user.
-            if !password.is_some_and(|password| hash.verify(password)) {
+            let fits = |password| {
+                *self.round.lock().compared.entry(credentials).or_insert_with(|| hash.verify(password))
+            };
+            if !password.is_some_and(fits) {
                 return Decision::deny(By::LocalPassword);
             }
             self.sessions.admit(client, username, credentials, LetInBy::Local(Arc::clone(hash)), event.now);

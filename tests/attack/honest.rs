@@ -16,7 +16,7 @@ pub const CLIENTS: usize = 20;
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// How long each does something else between two visits.
-const BETWEEN: Duration = Duration::from_millis(150);
+const BETWEEN: Duration = Duration::from_millis(250);
 
 /// What they felt in one phase of the run.
 #[derive(Debug, Default, Clone)]

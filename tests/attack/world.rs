@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::{MockApi, Reply, Request, api};
 
 /// How long the API takes for an answer.
-pub const LATENCY: Duration = Duration::from_millis(5);
+pub const LATENCY: Duration = Duration::from_millis(3);
 
 /// The password of every account of the API; what has another is refused.
 pub const RIGHT: &str = "right";

@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::BreakerLimits;
-use crate::fingerprint::Source;
 use crate::util::{Lock, random};
+
+/// Whom a question is asked for: a network, a username, and a client, each as a keyed hash.
+pub type Party = [u64; 3];
 
 /// What counts as recent: so many questions, and no older than so.
 const RECENT: usize = 20;
@@ -40,11 +42,11 @@ struct State {
 /// What came of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    Answered(Source),
+    Answered(Party),
     /// No connection came about: nothing that a client says can cause that.
     Unreachable,
     /// The request was sent for somebody, and nothing came back.
-    Silent(Source),
+    Silent(Party),
 }
 
 struct Open {
@@ -119,7 +121,7 @@ impl Breaker {
     }
 
     /// A question that was sent at `sent` was answered, with whatever status: the API was there by then.
-    pub fn answered(&self, asked_for: Source, sent: Instant, now: Instant) {
+    pub fn answered(&self, asked_for: Party, sent: Instant, now: Instant) {
         let mut state = self.state.lock();
         // Closing is for probes: an answer to a question from before says nothing about now.
         if state.open.as_ref().is_none_or(|open| sent >= open.since) {
@@ -138,7 +140,7 @@ impl Breaker {
     }
 
     /// A question had no answer: no connection came about, or the request was sent for somebody in vain.
-    pub fn unanswered(&self, asked_for: Option<Source>, now: Instant) -> Option<Opened> {
+    pub fn unanswered(&self, asked_for: Option<Party>, now: Instant) -> Option<Opened> {
         let BreakerLimits { after, percent, pause, .. } = self.settings;
         let mut state = self.state.lock();
         if state.open.is_some() {
@@ -182,26 +184,20 @@ impl State {
 
     /// How many questions of how many had no answer. Those that were sent count once for each network while others are
     /// answered, or while nobody else asks: one that makes the API hang, by names or topics that it makes up, must not
-    /// take it from the others. Where all come from one network, as through a proxy, names are counted instead.
+    /// take it from the others. Where all come from one network, as through a proxy, names are counted instead; and
+    /// where all have one name, clients.
     fn count(&self) -> (usize, usize) {
-        let sources = self.recent.iter().filter_map(|(_, outcome)| match outcome {
-            Outcome::Answered(source) | Outcome::Silent(source) => Some(source),
-            Outcome::Unreachable => None,
-        });
-        let mut networks: Vec<u64> = sources.map(|[network, _]| *network).collect();
-        networks.sort_unstable();
-        networks.dedup();
-        let counted_by = usize::from(networks.len() < 2);
+        let counted_by = (0..2).find(|level| self.has_several(*level)).unwrap_or(2);
         let mut silent_to = Vec::with_capacity(RECENT);
         let (mut answered, mut unreachable, mut silent) = (0, 0, 0);
         for (_, outcome) in &self.recent {
             match outcome {
                 Outcome::Answered(_) => answered += 1,
                 Outcome::Unreachable => unreachable += 1,
-                Outcome::Silent(source) => {
+                Outcome::Silent(party) => {
                     silent += 1;
-                    if !silent_to.contains(&source[counted_by]) {
-                        silent_to.push(source[counted_by]);
+                    if !silent_to.contains(&party[counted_by]) {
+                        silent_to.push(party[counted_by]);
                     }
                 }
             }
@@ -209,6 +205,15 @@ impl State {
         let is_silent_to_all = answered == 0 && silent_to.len() >= 2;
         let unanswered = unreachable + if is_silent_to_all { silent } else { silent_to.len() };
         (unanswered, unanswered + answered)
+    }
+
+    fn has_several(&self, level: usize) -> bool {
+        let mut parties = self.recent.iter().filter_map(|(_, outcome)| match outcome {
+            Outcome::Answered(party) | Outcome::Silent(party) => Some(party[level]),
+            Outcome::Unreachable => None,
+        });
+        let first = parties.next();
+        parties.any(|party| Some(party) != first)
     }
 }
 
@@ -232,8 +237,8 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(2);
 
     /// Somebody on a machine of its own.
-    fn client(n: u64) -> Option<Source> {
-        Some([n, n])
+    fn client(n: u64) -> Option<Party> {
+        Some([n, n, n])
     }
 
     fn open(now: Instant) -> Breaker {
@@ -275,7 +280,7 @@ mod tests {
             if n % 3 == 0 {
                 return breaker.unanswered(client(n), now).is_some();
             }
-            breaker.answered([0, 0], now, now);
+            breaker.answered([0, 0, 0], now, now);
             false
         });
         assert!(opened);
@@ -296,12 +301,15 @@ mod tests {
         let now = Instant::now();
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
         for n in 0..1_000 {
-            assert_eq!(breaker.unanswered(Some([1, n]), now), None);
-            breaker.answered([2, 0], now, now);
+            assert_eq!(breaker.unanswered(Some([1, n, n]), now), None);
+            breaker.answered([2, 0, 0], now, now);
         }
         // Where everybody comes through one proxy, names are all there is.
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
-        assert!((0..5).any(|n| breaker.unanswered(Some([1, n]), now).is_some()));
+        assert!((0..5).any(|n| breaker.unanswered(Some([1, n, n]), now).is_some()));
+        // And where they share a name, clients.
+        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        assert!((0..5).any(|n| breaker.unanswered(Some([1, 1, n]), now).is_some()));
     }
 
     #[test]
@@ -335,7 +343,7 @@ mod tests {
             assert!((0.7 * expected..1.3 * expected).contains(pause), "{pauses:?}");
         }
         // An answer to a question from before it opened changes nothing.
-        breaker.answered([0, 0], start - TIMEOUT, now);
+        breaker.answered([0, 0, 0], start - TIMEOUT, now);
         assert_ne!(breaker.admit(now), Admission::Ask);
         assert_eq!(breaker.recovered(now), Some(now - start));
         assert_eq!(breaker.admit(now), Admission::Ask);

@@ -6,12 +6,11 @@ use reqwest::header::{CACHE_CONTROL, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::breaker::{Admission, Opened};
+use super::breaker::{Admission, Opened, Party};
 use super::cause::cause;
 use super::connections::Progress;
 use super::target::{Endpoint, Target};
 use crate::config::shown_url;
-use crate::fingerprint::Source;
 use crate::log::Level;
 use crate::question::{Answer, Kind, NoAnswer, Verdict};
 
@@ -24,7 +23,7 @@ const LONGEST_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// A question as it is sent.
 pub(in crate::ask) struct Request {
     /// Whom it is asked for.
-    pub(in crate::ask) source: Source,
+    pub(in crate::ask) party: Party,
     pub(in crate::ask) kind: Kind,
     pub(in crate::ask) body: Vec<u8>,
 }
@@ -131,7 +130,7 @@ impl Target {
         let mut sending = std::pin::pin!(self.send(endpoint, request, &progress));
         let silence = |reason: &NoAnswer| {
             // Until there is a connection, nothing that a client says can be the cause.
-            self.note_silence(endpoint, progress.is_connected().then_some(request.source), reason);
+            self.note_silence(endpoint, progress.is_connected().then_some(request.party), reason);
         };
         let (result, in_time) = match timeout(limit, &mut sending).await {
             Ok(result) => (Some(result), true),
@@ -160,7 +159,7 @@ impl Target {
             }
             Some(Ok(response)) => {
                 if in_time {
-                    self.note_sound(endpoint, request.source, sent, &response);
+                    self.note_sound(endpoint, request.party, sent, &response);
                 }
                 (answer(response.status()), Some(response))
             }
@@ -184,9 +183,9 @@ impl Target {
         }
     }
 
-    fn note_sound(&self, endpoint: &Endpoint, source: Source, sent: Instant, response: &Response) {
+    fn note_sound(&self, endpoint: &Endpoint, party: Party, sent: Instant, response: &Response) {
         let now = Instant::now();
-        endpoint.breaker.answered(source, sent, now);
+        endpoint.breaker.answered(party, sent, now);
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
             let seconds =
                 response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -200,7 +199,7 @@ impl Target {
         }
     }
 
-    fn note_silence(&self, endpoint: &Endpoint, asked_for: Option<Source>, reason: &NoAnswer) {
+    fn note_silence(&self, endpoint: &Endpoint, asked_for: Option<Party>, reason: &NoAnswer) {
         if let Some(Opened { unanswered, of, pause }) = endpoint.breaker.unanswered(asked_for, Instant::now())
         {
             // Kept connections may be dead without saying so, if a firewall forgot them, say.
