@@ -1,4 +1,4 @@
-//! Reads the broker's plugin interface from the installed headers and builds the C part that finds the
+//! Makes Rust declarations from the installed headers of the plugin interface, and builds the C code that finds the
 //! broker's functions.
 
 use std::env;
@@ -9,7 +9,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for input in ["wrapper.h", "include/mosquitto_http_auth.h", "src/ffi/find.c"] {
         println!("cargo::rerun-if-changed={input}");
     }
-    // Installed headers come first; where there are none, those that scripts/brokers.sh unpacked serve.
+    // Installed headers come first. Where there are none, the ones that scripts/brokers.sh unpacked are used.
     let unpacked = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join(".brokers/2.0.11/include");
     let unpacked = ["-idirafter", unpacked.to_str().ok_or("the path of the checkout is no UTF-8")?];
     let bindings = bindgen::Builder::default()
@@ -35,8 +35,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .file("src/ffi/find.c")
         .warnings_into_errors(true)
         .compile("find");
-    // Threads of the runtime leave destructors behind that the C library calls as threads end: the code
-    // must stay mapped for them even when the broker unloads the plugin.
+    // The code must stay mapped when the broker unloads the plugin: destructors of thread-locals, which the C library
+    // calls as threads end, are part of it.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     // tests/host.rs is a broker itself, whose functions the plugin that it loads has to find.
     for functions in ["c*", "kick_*", "log_printf", "plugin_set_info"] {

@@ -1,4 +1,4 @@
-/* What a broker of 2.1 is to a plugin, without its network: loads one and measures its callbacks.
+/* A broker of 2.1 without a network: it loads a plugin and measures its callbacks.
  *
  *   host PLUGIN.so [OPTION=VALUE]...
  *
@@ -45,7 +45,7 @@ static void *find(void *library, const char *name)
 	return found;
 }
 
-/* Calls what is registered for an event. A broker takes no answer for "not my business". */
+/* Calls the callback of an event. Without one, the answer is "defer", as in a broker. */
 static int call(int event, void *data)
 {
 	struct callback callback = identifier.callbacks[event];
@@ -53,7 +53,7 @@ static int call(int event, void *data)
 	return callback.function(event, data, callback.user_data);
 }
 
-/* The broker's functions, as far as one client that is let in needs them. */
+/* The broker's functions, as far as the login of one client needs them. */
 
 int mosquitto_callback_register(mosquitto_plugin_id_t *plugin, int event, MOSQ_FUNC_generic_callback function,
 		const void *event_data, void *user_data)
@@ -99,7 +99,7 @@ int mosquitto_client_protocol_version(const struct mosquitto *client)
 	return 4;
 }
 
-/* Not in its table: each login is a new CONNECT. */
+/* No client is in the table of sessions: each login is a new CONNECT. */
 struct mosquitto *mosquitto_client(const char *id)
 {
 	(void)id;
@@ -113,7 +113,7 @@ void mosquitto_complete_basic_auth(const char *id, int result)
 	completed_with = result;
 }
 
-/* What it measures. */
+/* The calls that are measured. */
 
 static int check(struct mosquitto *client, const char *topic)
 {
@@ -145,7 +145,7 @@ static int number;
 
 static int check_one_topic(struct mosquitto *client) { return check(client, topics[0]); }
 
-/* Strides through all topics, so that none of them is near the last one in memory. */
+/* Goes through all topics with a stride, so that none of them is near the one before it in memory. */
 static int check_many_topics(struct mosquitto *client)
 {
 	number = (number + 7919) % TOPICS;
@@ -157,7 +157,7 @@ static int compare(const void *a, const void *b)
 	return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
 }
 
-/* The median of batches: what else the machine does in some of them does not count. */
+/* Returns the median of several batches, so that other work of the machine in some of them does not count. */
 static void measure(const char *name, int (*ask)(struct mosquitto *), struct mosquitto *client)
 {
 	double batches[BATCHES];

@@ -1,6 +1,6 @@
-/* A plugin that allows everything: what the broker alone costs, and the least any plugin can add. With the option
- * `idle_thread` it has a thread that does nothing: that alone makes each system call and each malloc of the
- * process dearer. */
+/* A plugin that allows everything. It shows the cost of the broker alone and the least that any plugin adds. With the
+ * option `idle_thread` it has a thread that does nothing, which by itself makes each system call and each malloc of the
+ * process slower. */
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
-//! `make bench-pieces`: what the plugin's pieces cost by themselves, so that the effect of a change is seen
-//! early. What it comes to in a broker is what `make bench` measures.
+//! `make bench-pieces`: the time of the plugin's parts by themselves, which shows the effect of a change early. `make
+//! bench` measures the whole in a broker.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::hint::black_box;
@@ -43,7 +43,7 @@ fn cache(criterion: &mut Criterion) {
             let lifetime = Duration::from_secs(3600);
             cache.insert(*key, *key, Fresh { verdict: Verdict::Allow, status: 200, since: now, lifetime });
         }
-        // With a stride, so that none is near the last one in memory.
+        // Taken with a stride, so that none is near the one before it in memory.
         let mut number = 0;
         criterion.bench_function(&format!("hit in a cache of {size}"), |bencher| {
             bencher.iter(|| {

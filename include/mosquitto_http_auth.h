@@ -1,8 +1,8 @@
-/* The broker as the plugin sees it: one table of functions.
+/* The broker's interface as the plugin uses it: a table of functions, three events, and what only 2.1 has.
  *
- * The plugin is built against the headers of whatever Mosquitto is installed, 2.0 or 2.1, and runs in
- * both. What only 2.1 has is declared here (from its include/mosquitto/broker.h and broker_plugin.h; a
- * second declaration is harmless) and may be NULL in the table.
+ * The plugin is built against the installed headers, of 2.0 or 2.1, and runs in both. Functions of 2.1 alone are
+ * declared here (from its include/mosquitto/broker.h and broker_plugin.h; a second declaration is harmless) and may be
+ * NULL in the table.
  */
 #ifndef MOSQUITTO_HTTP_AUTH_H
 #define MOSQUITTO_HTTP_AUTH_H
@@ -21,15 +21,15 @@ void mosquitto_complete_basic_auth(const char *clientid, int result);
 #define MHA_ERR_AUTH_DELAYED (-5)
 #define MHA_ERR_SERVER_BUSY 137
 
-/* MOSQ_EVT_CLIENT_OFFLINE of 2.1 (include/mosquitto/broker.h), instead of MOSQ_EVT_DISCONNECT for clients
- * whose session stays. Its data has the layout of struct mosquitto_evt_disconnect. */
+/* MOSQ_EVT_CLIENT_OFFLINE of 2.1 (include/mosquitto/broker.h): it replaces MOSQ_EVT_DISCONNECT for clients whose session
+ * stays. Its data has the layout of struct mosquitto_evt_disconnect. */
 #define MHA_EVT_CLIENT_OFFLINE 28
 
-/* MOSQ_EVT_CONNECT of 2.1 (include/mosquitto/broker.h): a client was let in, by whomever. */
+/* MOSQ_EVT_CONNECT of 2.1 (include/mosquitto/broker.h): a client was admitted, by this plugin or by something else. */
 #define MHA_EVT_CONNECT 11
 
-/* Three event structs as this plugin reads them. The layouts are those of every version; what differs is how
- * the headers call a field. */
+/* The parts of three event structs that the plugin reads. The layout is the same in all versions; only the names of
+ * fields differ in the headers. */
 struct mha_evt_basic_auth {
 	void *future;
 	struct mosquitto *client;
@@ -72,7 +72,7 @@ struct mha_broker {
 	void (*complete_basic_auth)(const char *clientid, int result);
 };
 
-/* Fills the table with what the process has. */
+/* Returns the table, filled with the functions that this process has. */
 struct mha_broker mha_broker_find(void);
 
 #endif

@@ -1,4 +1,5 @@
-//! Fingerprints: what questions, clients and passwords are known by in tables, so that none of them is kept.
+//! Fingerprints: keyed hashes that stand for questions, clients and passwords in tables, so that no table keeps a
+//! password.
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -8,7 +9,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::question::{Access, Question};
 
-/// 128 bits of keyed hash. Without the process's key it tells nothing about the question.
+/// 128 bits of keyed hash. Without the process's key they tell nothing about what was hashed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint(u64, u64);
 
@@ -19,33 +20,34 @@ impl Fingerprint {
     }
 }
 
-/// What a fingerprint is of. Two uses with one domain would share their keys, so each has its own.
+/// What a fingerprint stands for. Each use has its own domain, so that equal fields never give equal fingerprints for
+/// two uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Domain {
-    /// A READ question: username, client id, topic. Its number is that of [`Access::Read`], as the next two are.
+    /// A READ question: username, client id, topic.
     Read = Access::Read as u8,
-    /// A WRITE question.
+    /// A WRITE question: username, client id, topic.
     Write = Access::Write as u8,
-    /// A SUBSCRIBE question.
+    /// A SUBSCRIBE question: username, client id, filter.
     Subscribe = Access::Subscribe as u8,
     /// A login: username, password.
     Credentials,
-    /// Whoever a question is about: username, client id.
+    /// The client that a question is about: username, client id.
     Client,
     /// A session: client id, username.
     Session,
     /// The address of a client.
     Address,
-    /// Where a client comes from: the network of its address.
+    /// The network of a client's address, see [`network`].
     Network,
-    /// An account under attack: network, username.
+    /// A username as tried from one network: network, username.
     Account,
-    /// A username under attack, wherever from.
+    /// A username, from whatever network it is tried.
     AccountName,
-    /// A client id under attack: network, client id.
+    /// A client id as tried from one network: network, client id.
     ClientId,
-    /// Clients without an id, which have none in common: network, username.
+    /// All clients without an id that try one username from one network: network, username.
     NoClientId,
     /// A message on its way to its readers: topic.
     Message,
@@ -61,7 +63,7 @@ impl From<Access> for Domain {
     }
 }
 
-/// Short, and no use to whoever reads a log.
+/// Without the hash, which nobody who reads a log could use.
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Fingerprint(..)")
@@ -74,15 +76,15 @@ impl Hash for Fingerprint {
     }
 }
 
-/// For tables keyed by fingerprints: those are hashes already, and keyed ones; hashing them again would
-/// only cost time.
-pub type AlreadyHashed = BuildHasherDefault<Identity>;
+/// The hasher of tables whose keys are fingerprints. Those are keyed hashes already: hashing them again would only cost
+/// time.
+pub type AlreadyHashed = BuildHasherDefault<PassThrough>;
 
-/// The hasher behind [`AlreadyHashed`]: what is written is the hash.
+/// The hasher behind [`AlreadyHashed`]: the number that is written is the hash.
 #[derive(Default)]
-pub struct Identity(u64);
+pub struct PassThrough(u64);
 
-impl Hasher for Identity {
+impl Hasher for PassThrough {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -96,14 +98,14 @@ impl Hasher for Identity {
     }
 }
 
-/// Where something comes from: a network, and a username in it, each as a keyed hash. What clients share is shared
-/// fairly between networks, and what one network gets between its names.
+/// Where a request comes from: its network, and the username in it, each as a keyed hash. Room is shared fairly between
+/// networks, and the room of one network between its usernames.
 pub type Source = [u64; 2];
 
 /// Makes fingerprints with a key that is drawn at start and never leaves the process.
 ///
-/// SipHash-1-3 with 128 bits of output: a keyed function, so that nobody who does not know the key can
-/// look for two questions with one fingerprint; at 128 bits they do not meet by chance either.
+/// SipHash-1-3 with 128 bits of output. It is a keyed function, so that nobody without the key can search for two
+/// questions with one fingerprint; with 128 bits no two meet by chance either.
 #[derive(Clone, Copy)]
 pub struct Fingerprinter(SipHasher13);
 
@@ -113,7 +115,7 @@ impl Fingerprinter {
         Self(SipHasher13::new_with_key(key))
     }
 
-    /// The fingerprint of a question: every field of the request, and which question it is.
+    /// The fingerprint of a question: of its kind of access and of every field of the request.
     pub fn question(&self, question: &Question<'_>) -> Fingerprint {
         match *question {
             Question::Connect { username, password } => self.credentials(username, password.as_bytes()),
@@ -123,8 +125,8 @@ impl Fingerprinter {
         }
     }
 
-    /// The fingerprint of whoever a question is about. Often all devices have one username: where there is a
-    /// client id, it tells them apart.
+    /// The fingerprint of the client that a question is about: of its username and, for a topic, its client id, which
+    /// tells devices apart that share one username.
     pub fn client(&self, question: &Question<'_>) -> Fingerprint {
         let (username, client_id) = match *question {
             Question::Connect { username, .. } => (username, ""),
@@ -133,26 +135,26 @@ impl Fingerprinter {
         self.fields(Domain::Client, [username.as_bytes(), client_id.as_bytes()])
     }
 
-    /// The fingerprint of a username and a password, which need be no text to be compared. Where it is, this
-    /// is that of the question about them.
+    /// The fingerprint of a username and a password of any bytes. For a password that is text, it is the fingerprint of
+    /// the question about them.
     pub fn credentials(&self, username: &str, password: &[u8]) -> Fingerprint {
         self.fields(Domain::Credentials, [username.as_bytes(), password])
     }
 
-    /// Where something comes from. Without an address a name is a network of its own.
+    /// The source of a request. Without an address, each username counts as a network of its own.
     pub fn source(&self, address: Option<&str>, username: &str) -> Source {
         let name = self.fields(Domain::AccountName, [username.as_bytes()]).0;
         let network = |address| self.fields(Domain::Network, [network(address).as_bytes()]).0;
         [address.map_or(name, network), name]
     }
 
-    /// The fingerprint of up to three fields in a domain of their own. The lengths go first, so that no two
-    /// lists of fields read the same however they are cut.
+    /// The fingerprint of up to three fields within a domain. Their lengths are hashed first, so that no two lists of
+    /// fields give the same input, wherever one field ends and the next begins.
     pub fn fields<const N: usize>(&self, domain: Domain, fields: [&[u8]; N]) -> Fingerprint {
         const { assert!(N <= 3) };
         let mut hasher = self.0;
-        // In one word, as hashing takes longer for each: 16 bits are what MQTT has for the length of a string.
-        // All of them set say that the length stands before its field.
+        // The lengths share one word, since each word takes time: the length of an MQTT string has 16 bits. A length
+        // that does not fit is 65535 here, and stands in full before its field.
         let in_head = |field: &[u8]| u16::try_from(field.len()).unwrap_or(u16::MAX);
         let lengths = fields.iter().rev().fold(0, |head, field| head << 16 | u64::from(in_head(field)));
         hasher.write_u64(lengths << 8 | u64::from(domain as u8));
@@ -167,7 +169,8 @@ impl Fingerprinter {
     }
 }
 
-/// An address as it is counted: of IPv6 the first 64 bits, since a single customer has all the rest.
+/// The network of an address, by which clients are counted: the first 64 bits of an IPv6 address, since one customer
+/// has all addresses that begin with them; anything else as it is.
 pub fn network(address: &str) -> Cow<'_, str> {
     match address.parse() {
         Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_none() => {
@@ -208,7 +211,7 @@ mod tests {
                 }
             }
         }
-        // The dash of the predecessor's cache: `a-b` with `c` opened for `a` with `b-c`.
+        // A key that joins fields with a dash would take `a-b` with `c` for `a` with `b-c`.
         let connect = |username, password| keys.question(&Question::Connect { username, password });
         assert!(connect("a-b", "c") != connect("a", "b-c"));
     }

@@ -1,6 +1,5 @@
-//! Lines for the broker's log, queued. The broker's log function may call back into the plugin and
-//! belongs to one thread, so nobody calls it in the middle of anything: the broker's thread empties this
-//! queue when it has let go of everything.
+//! Lines for the broker's log, queued. The broker's log function belongs to one thread and may call back into the
+//! plugin, so lines are only queued here: the broker's thread writes them when it holds no lock any more.
 use std::collections::VecDeque;
 use std::fmt::{self, Display};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::util::Lock;
 
-/// How loud a line is, in the broker's terms.
+/// The level of a log line, in the broker's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     /// `MOSQ_LOG_ERR`
@@ -21,17 +20,19 @@ pub enum Level {
     Info,
 }
 
-/// Lines that may wait; a broker that gives no chance to write loses what is beyond.
+/// Lines that the queue holds. Further ones are lost if the broker gives no chance to write.
 const QUEUE_BOUND: usize = 1_000;
 
-/// Refusals that may be logged in one burst; after it two a second. That is at most 40 MB a day.
+/// Refusals that may be logged in one burst.
 const BURST: u32 = 100;
+
+/// The time after which another refusal may be logged: two a second, at most 40 MB a day.
 const PAUSE_AFTER_BURST: Duration = Duration::from_millis(500);
 
-/// How often the number of suppressed refusals is told.
+/// How often the number of suppressed refusals is logged.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
 
-/// The queue, and the limit on refusals.
+/// The queue of lines, and the limit on refusals.
 pub struct Log {
     waiting: AtomicBool,
     state: Lock<State>,
@@ -39,8 +40,9 @@ pub struct Log {
 
 struct State {
     lines: VecDeque<(Level, String)>,
-    /// Refusals that may still be logged, and since when they were last counted up.
+    /// Refusals that may be logged now.
     allowance: u32,
+    /// When `allowance` last grew.
     counted: Instant,
     suppressed: u64,
     suppressed_since: Instant,
@@ -71,8 +73,8 @@ impl Log {
         self.write(Level::Warning, line);
     }
 
-    /// Queues the line of a refused client, unless there are too many of them: clients can cause these,
-    /// and a flood of them must not fill the disk. The line is made only if it is written.
+    /// Queues the line about a refused client, or only counts it while there are too many: clients cause these lines,
+    /// and a flood of them must not fill the disk. `line` is called only if the line is queued.
     pub fn refusal(&self, now: Instant, line: impl FnOnce() -> String) {
         let mut state = self.state.lock();
         let regained =
@@ -94,17 +96,17 @@ impl Log {
         self.summarise(&mut state, now);
     }
 
-    /// Tells the number of suppressed refusals when it is time.
+    /// Queues a line with the number of suppressed refusals when one is due.
     pub fn tick(&self, now: Instant) {
         self.summarise(&mut self.state.lock(), now);
     }
 
-    /// Whether there are lines to write. Costs one load.
+    /// Whether lines wait to be written. Costs one atomic load.
     pub fn any(&self) -> bool {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// The next line to write.
+    /// Takes the next line to write.
     pub fn next(&self) -> Option<(Level, String)> {
         if !self.any() {
             return None;
@@ -131,15 +133,15 @@ impl Log {
     }
 }
 
-/// Text that somebody else wrote, a client or the author of a file, as it may stand in a log line: in quotes, with
-/// control characters escaped so that nobody can forge a line, and cut where it gets long.
+/// Makes a text of a client or of a file's author fit for a log line: in quotes, with control characters escaped so
+/// that it cannot forge a line, and cut after [`SHOWN`] characters.
 pub fn quoted(text: &str) -> impl Display + '_ {
     Quoted(text)
 }
 
 struct Quoted<'a>(&'a str);
 
-/// Characters of such a text that are shown.
+/// Characters that [`quoted`] shows of a text.
 const SHOWN: usize = 200;
 
 impl Display for Quoted<'_> {

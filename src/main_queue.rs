@@ -1,5 +1,5 @@
-//! What only the broker's thread may do: tasks that other threads push, the next tick drains, and a thread that makes
-//! the broker's loop come round for them.
+//! Tasks for the broker's thread. Other threads push them, the next tick drains them, and a thread of its own wakes the
+//! broker's loop so that the tick comes soon.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,14 +13,14 @@ use once_cell::sync::OnceCell;
 use crate::broker::Broker;
 use crate::util::Lock;
 
-/// Tasks that one tick runs, so that a thousand answers do not keep other clients waiting.
+/// The most tasks that one tick runs, so that a thousand answers do not keep other clients waiting.
 const BATCH: usize = 128;
 
-/// How often the broker is woken until its loop has come round. A signal that falls between the tick and the loop's
-/// wait is lost, so one is not enough.
+/// How often the broker is woken while tasks are pending. A signal that arrives between the tick and the loop's wait is
+/// lost, so one is not enough.
 const WAKE_EVERY: Duration = Duration::from_millis(1);
 
-/// The tasks of one plugin.
+/// The tasks of one plugin, the oldest first.
 pub struct MainQueue<T> {
     broker: Arc<dyn Broker>,
     tasks: Lock<VecDeque<T>>,
@@ -29,20 +29,21 @@ pub struct MainQueue<T> {
 }
 
 impl<T> MainQueue<T> {
-    /// A queue without tasks. It wakes once for each that finds it empty, until [`Self::start_waking`].
+    /// A queue without tasks. Until [`Self::start_waking`] it wakes the broker only once for each task that finds it
+    /// empty.
     pub fn new(broker: Arc<dyn Broker>) -> Self {
         Self { broker, tasks: Lock::default(), signal: Arc::default(), waking: OnceCell::new() }
     }
 
-    /// Starts the thread that wakes the broker until its loop has come round, unless it runs already.
+    /// Starts the thread that wakes the broker while tasks are pending, unless it runs already.
     ///
     /// # Errors
-    /// Those of the system, which may give no thread.
+    /// The system's error if it gives no thread.
     pub fn start_waking(&self) -> io::Result<()> {
         self.waking.get_or_try_init(|| Waking::start(&self.broker, &self.signal)).map(drop)
     }
 
-    /// Adds a task. The broker is woken for it, unless its loop has still to come round for one before it.
+    /// Adds a task, and wakes the broker unless an earlier task is pending and has done so.
     pub fn push(&self, task: T) {
         self.tasks.lock().push_back(task);
         if !self.signal.pending.swap(true, Ordering::AcqRel) {
@@ -53,12 +54,12 @@ impl<T> MainQueue<T> {
         }
     }
 
-    /// Whether tasks wait. Costs one load.
+    /// Whether tasks are pending. Costs one atomic load.
     pub fn any(&self) -> bool {
         self.signal.pending.load(Ordering::Acquire)
     }
 
-    /// Takes the tasks to run now. If there are more, the broker goes on being woken.
+    /// Takes the tasks that this tick runs, at most [`BATCH`]. While there are more, the broker is woken for them.
     pub fn drain(&self) -> VecDeque<T> {
         if !self.any() {
             return VecDeque::new();
@@ -71,7 +72,7 @@ impl<T> MainQueue<T> {
         tasks.drain(..BATCH).collect()
     }
 
-    /// Takes only the tasks that `chosen` chooses.
+    /// Takes the tasks for which `chosen` returns true, and leaves the others in their order.
     pub fn take_if(&self, mut chosen: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut tasks = self.tasks.lock();
         let (taken, left): (_, Vec<T>) =
@@ -81,7 +82,7 @@ impl<T> MainQueue<T> {
     }
 }
 
-/// The thread that wakes the broker's loop again and again while tasks are pending.
+/// The thread that wakes the broker every [`WAKE_EVERY`] while tasks are pending.
 struct Waking {
     signal: Arc<Signal>,
     thread: Option<JoinHandle<()>>,
@@ -100,7 +101,7 @@ impl Waking {
         Ok(Self { signal: Arc::clone(signal), thread: Some(thread) })
     }
 
-    /// Has the thread look at the signal. Costs nothing while it does so by itself.
+    /// Makes the waking thread look at the signal, if it sleeps.
     fn look(&self) {
         if let Some(thread) = &self.thread {
             thread.thread().unpark();
@@ -125,8 +126,8 @@ impl Signal {
                 thread::park();
                 continue;
             }
-            // Not to be cut short: while tasks come one after the other, this is what spares a switch to
-            // this thread and back for each of them.
+            // This sleep must not be cut short by `look`: while tasks come one after the other, it spares a switch
+            // to this thread and back for each of them.
             thread::sleep(WAKE_EVERY);
             if self.pending.load(Ordering::Acquire) {
                 broker.wake();

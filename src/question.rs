@@ -1,12 +1,12 @@
-//! What is asked, and what can come back: the words that every other module shares.
+//! Questions and answers: the types that every other module shares.
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a client wants to do with a topic, numbered as the API sees it in `acc`.
+/// What a client wants to do with a topic. The API gets the number as `acc`.
 ///
-/// The numbers are Mosquitto's `MOSQ_ACL_*` (`mosquitto_broker.h`). Its `MOSQ_ACL_UNSUBSCRIBE` (8) is
-/// no question for the API, and 3 (read and write) is never asked by a broker.
+/// The numbers are Mosquitto's `MOSQ_ACL_*` (`mosquitto_broker.h`). The API is not asked about `MOSQ_ACL_UNSUBSCRIBE`
+/// (8), and no broker asks about 3 (read and write).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Access {
@@ -28,7 +28,7 @@ impl fmt::Display for Access {
     }
 }
 
-/// A decision. There is no third value: what is not known is an [`Answer`] without a verdict.
+/// A yes or no of the API. There is no third value: where the API did not decide, the [`Answer`] has no verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The client may.
@@ -37,56 +37,56 @@ pub enum Verdict {
     Deny,
 }
 
-/// A question as the API gets it. The fields are the request's fields, no more and no fewer.
+/// A question for the API. Its fields are those of the request, no more and no fewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question<'a> {
-    /// May somebody with this name and password connect?
+    /// May a client with this username and password connect?
     Connect {
         /// The username of the CONNECT packet.
         username: &'a str,
-        /// Its password; empty where the client sent none.
+        /// The password of the CONNECT packet; empty where the client sent none.
         password: &'a str,
     },
-    /// May this client touch this topic?
+    /// May this client access this topic?
     Access {
-        /// The username the client was let in with.
+        /// The username with which the client was admitted.
         username: &'a str,
-        /// Its client id.
+        /// The client id.
         client_id: &'a str,
         /// A topic, or for [`Access::Subscribe`] the filter as it was sent.
         topic: &'a str,
-        /// What the client wants to do with it.
+        /// What the client wants to do with the topic.
         access: Access,
     },
 }
 
-/// A [`Question`] for longer than an event lasts. It takes the bytes of its texts and few more; the request's body is
-/// made of it when it is sent.
+/// A [`Question`] that outlives its event. It takes few bytes beside its texts: the request's body is made only when it
+/// is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OwnedQuestion {
-    /// As in [`Question::Connect`].
+    /// [`Question::Connect`], owned.
     Connect {
         /// The username of the CONNECT packet.
         username: Box<str>,
-        /// Its password.
+        /// The password of the CONNECT packet; empty where the client sent none.
         password: Box<str>,
     },
-    /// As in [`Question::Access`].
+    /// [`Question::Access`], owned.
     Access {
-        /// The username the client was let in with.
+        /// The username with which the client was admitted.
         username: Box<str>,
-        /// Its client id.
+        /// The client id.
         client_id: Box<str>,
-        /// The topic or filter, which the questions about all readers of one message share.
+        /// The topic or filter. The questions about all readers of one message share it.
         topic: Arc<str>,
-        /// What the client wants to do with it.
+        /// What the client wants to do with the topic.
         access: Access,
     },
 }
 
 impl OwnedQuestion {
-    /// What its texts take, in bytes. A topic that is shared counts as if it were not: who has many asked about one
-    /// message has the room of many.
+    /// Bytes of the question's texts. A shared topic counts for each question, so that a client that has many readers asked
+    /// about one message takes the room of many questions.
     pub fn bytes(&self) -> usize {
         match self {
             OwnedQuestion::Connect { username, password } => username.len() + password.len(),
@@ -96,7 +96,7 @@ impl OwnedQuestion {
         }
     }
 
-    /// The question, to look at.
+    /// The same question, borrowed.
     pub fn as_question(&self) -> Question<'_> {
         match self {
             OwnedQuestion::Connect { username, password } => Question::Connect { username, password },
@@ -108,7 +108,7 @@ impl OwnedQuestion {
 }
 
 impl Question<'_> {
-    /// A copy that outlives the event.
+    /// A copy of the question that outlives the event.
     pub fn to_owned(&self) -> OwnedQuestion {
         match *self {
             Question::Connect { username, password } => {
@@ -118,7 +118,8 @@ impl Question<'_> {
         }
     }
 
-    /// A copy that shares its topic, which must be the same, with others.
+    /// A copy of the question that outlives the event and shares its topic with other questions. `shared` must be the
+    /// topic of this question.
     pub fn to_owned_about(&self, shared: &Arc<str>) -> OwnedQuestion {
         match *self {
             Question::Connect { .. } => self.to_owned(),
@@ -131,14 +132,14 @@ impl Question<'_> {
         }
     }
 
-    /// Whose question it is.
+    /// The username of the client that the question is about.
     pub fn username(&self) -> &str {
         match self {
             Question::Connect { username, .. } | Question::Access { username, .. } => username,
         }
     }
 
-    /// Which of the API's two questions this is.
+    /// Whether this question is about a login or about a topic.
     pub fn kind(&self) -> Kind {
         match self {
             Question::Connect { .. } => Kind::Connect,
@@ -147,41 +148,41 @@ impl Question<'_> {
     }
 }
 
-/// Which of the API's two questions: each has its own URLs and its own cache times.
+/// The two kinds of questions. Each has its own URLs and its own cache times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// `auth_url`.
+    /// A login, sent to `auth_url`.
     Connect,
-    /// `acl_url`.
+    /// A topic, sent to `acl_url`.
     Access,
 }
 
-/// What came back for a question.
+/// The outcome of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// The API decided.
     Verdict {
-        /// Its decision.
+        /// The API's yes or no.
         verdict: Verdict,
-        /// The HTTP status that said so.
+        /// The HTTP status from which the verdict was read.
         status: u16,
     },
-    /// The API did not decide: the client is refused this time and nothing is remembered.
+    /// The API did not decide: nothing is remembered, and the client is refused unless an older verdict still serves.
     None(NoAnswer),
 }
 
 /// Why there is no verdict, in words for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoAnswer {
-    /// Nothing came in time.
+    /// No answer came within this time.
     TimedOut(Duration),
     /// The request or its answer was lost; the text has no secret in it.
     Transport(String),
-    /// The API said that it cannot answer: 408, 429 or 5xx.
+    /// The API answered that it cannot decide: 408, 429 or 5xx.
     Status(u16),
-    /// Too many others waited before it, or for too long.
+    /// The queue was full, or the question waited in it for too long.
     Busy,
-    /// The broker has waited enough in this turn of its loop; the question goes on without it.
+    /// The broker has used up its wait budget. The question goes on, but nobody waits for its answer.
     BudgetSpent,
     /// The circuit breaker is open, or the API asked for a pause itself (429).
     Open,

@@ -1,9 +1,9 @@
-//! An attack: for some minutes a crowd of hostile clients plays what an audit found, against each broker in turn, while
-//! twenty honest clients log in, subscribe and publish, and are measured. What they feel is held against what they
-//! felt before it.
+//! An attack: for some minutes a crowd of hostile clients exploits what an audit found, against each broker in turn,
+//! while twenty honest clients log in, subscribe and publish. The delays of the honest clients are compared with those
+//! before the attack.
 //!
-//! `make attack` runs it, and `make soak`. Without MHA_ATTACK_MINUTES, which is for all brokers together, it does
-//! nothing. Everything happens on the loopback network.
+//! `make attack` runs this, and `make soak`. `MHA_ATTACK_MINUTES` is the time for all brokers together; without it the
+//! test does nothing. Everything happens on the loopback network.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

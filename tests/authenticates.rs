@@ -1,4 +1,4 @@
-//! Logins: the API is asked exactly as promised, and what it answers is what happens.
+//! Logins: the API is asked exactly as promised, and its answer decides.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;

@@ -1,4 +1,5 @@
-//! Topics: every access that matters is asked about as it is, and a refusal holds.
+//! Topics: the API is asked about every access that `acl_checks` names, with the topic as it was sent, and a refusal
+//! holds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::TcpStream;

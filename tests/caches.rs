@@ -1,4 +1,4 @@
-//! Verdicts are remembered: as long as promised, for whom they were given, and for nobody else.
+//! Verdicts are remembered as long as promised, for the client and question that they were given for, and for no other.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Arc;

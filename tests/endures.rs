@@ -1,7 +1,7 @@
-//! A long run under load: thousands of logins a second, and more users and topics than the cache has room for. What the
-//! broker takes of the machine stays as it is, and a login costs at the end what it cost at the start.
+//! A long run under load: thousands of logins a second, and more users and topics than the cache has room for. The
+//! broker's memory, threads and descriptors do not grow, and a login costs at the end what it cost at the start.
 //!
-//! Half a minute in `make test`; `make soak` runs it for as long as it is told (`MHA_SOAK_MINUTES`).
+//! The run takes half a minute in `make test`, and `MHA_SOAK_MINUTES` in `make soak`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! An API that is slow, wrong or gone lets nobody in, and costs the broker no more than was agreed.
+//! An API that is slow, wrong or gone admits nobody, and holds up the broker no longer than the options allow.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::thread;

@@ -1,4 +1,4 @@
-//! What one client sends costs the API, the broker's memory and its log no more than its share.
+//! A client that floods the broker takes no more than its share of the API, the broker's memory and its log.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::thread;

@@ -1,4 +1,4 @@
-//! Who guesses passwords gets few tries, whatever they do at the same time, and keeps no owner out by it.
+//! An attacker who guesses passwords gets few tries, whatever else happens at the same time, and keeps no owner out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

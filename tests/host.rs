@@ -1,12 +1,12 @@
-//! Calls in orders that a broker could produce and rarely does: `support/fake_broker` is that broker, and loads the
-//! plugin through its C interface. Whatever comes, nothing but a verdict lets anybody in or through.
+//! Calls of the C interface in orders that a broker could produce and rarely does. `support/fake_broker` loads the
+//! plugin and makes them. Whatever comes, only a verdict admits a client or lets a message through.
 //!
-//! A process has one broker's functions, and is left by a plugin in the state that the test looks at. So each test
-//! starts this program once more for each broker that it wants, with its own name: there the scenario is played, beside
-//! nothing else. The API stays here.
+//! A process has the functions of one broker, and tests look at the state in which a plugin leaves its process. So each
+//! test runs this program once more for each broker, with the test's own name, and the scenario is played there, alone.
+//! The API stays in this process.
 //!
-//! `MHA_LAUNCHER` may name a program, with its arguments, that runs the broker (`make memcheck-host`: valgrind). Then
-//! everything may take ten times as long.
+//! `MHA_LAUNCHER` may name a program, with its arguments, that runs the broker, such as valgrind (`make
+//! memcheck-host`). Everything may then take ten times as long.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::fs;

@@ -1,5 +1,5 @@
-//! The HTTP listener of Mosquitto 2.1 asks from a thread of its own: that is answered rightly, and the clients
-//! of the main thread do not wait for it.
+//! The HTTP listener of Mosquitto 2.1 asks from a thread of its own. It gets right answers, and the clients of the main
+//! thread do not wait for it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;

@@ -1,5 +1,5 @@
-//! A session has the rights of whoever it was let in by, and of nobody else: not those of a name that has become
-//! local, of a memory address, or of a client id.
+//! A session has the rights that its own login gave it, and no others: not those of a username that has become local,
+//! of a reused memory address, or of a client id.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;

@@ -1,11 +1,10 @@
-//! The map in `src/lib.rs` is true: who may import whom, where unsafe code is, how long a file gets.
+//! The map in `src/lib.rs` is true: imports go down, unsafe code is in one folder, and no file is too long.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Floors of the house, the highest first. A room imports from lower floors only; those of one floor leave each other
-/// alone.
+/// The modules in layers, the highest first. A module imports from lower layers only, and not from its own.
 const FLOORS: [&[&str]; 8] = [
     &["ffi"],
     &["plugin"],
@@ -17,10 +16,10 @@ const FLOORS: [&[&str]; 8] = [
     &["question", "util"],
 ];
 
-/// The door for tests opens into every room.
+/// The module for tests, benchmarks and fuzz targets, which may import every other.
 const DOOR: &str = "internals";
 
-/// Lines of a file without its tests.
+/// The most lines of a file, without its tests.
 const MOST_LINES: usize = 400;
 
 struct File {
@@ -30,7 +29,7 @@ struct File {
 }
 
 impl File {
-    /// What is compiled into the plugin: the text without its inline tests, which come last.
+    /// The code that is compiled into the plugin: the text without its inline tests, which come last.
     fn code(&self) -> &str {
         self.text.split("#[cfg(test)]\nmod tests {").next().unwrap()
     }

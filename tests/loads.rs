@@ -1,4 +1,4 @@
-//! One file loads into every broker, says what it will do, and refuses to start half-way.
+//! One file loads into every broker, logs what it will do, and refuses to start with a faulty configuration.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::process::Command;

@@ -1,9 +1,8 @@
-//! Answers that are no HTTP, or not all of it: none of them lets anybody in, and none harms the broker.
+//! Answers that are not valid HTTP, or not complete: none of them admits a client, and none harms the broker.
 //!
-//! What counts is the answer's head: the contract says that a status of 200 is a yes, whatever comes behind the head. So
-//! each of these answers breaks the grammar of a head (RFC 9112), ends before its head does, or is cut from other
-//! cloth. What a head may hold, or what recipients are free to be lenient about (a bare LF, an empty line or none of
-//! the reason behind the status), is not tried.
+//! Only an answer's head counts: by the contract a status of 200 allows, whatever follows the head. So each of these
+//! answers breaks the grammar of a head (RFC 9112), ends before its head does, or is no HTTP at all. Leniency that the
+//! RFC permits (a bare LF, an empty line in front, a missing reason after the status) is not tested.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::ops::Range;

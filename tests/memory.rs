@@ -1,5 +1,5 @@
-//! What it takes to remember who listens: bytes for each subscription, counted where they are allocated. A process
-//! of its own, with nothing beside.
+//! The memory of subscriptions: bytes for each, as counted by the allocator. The test has a process of its own, so that
+//! nothing else allocates meanwhile.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod support;

@@ -1,5 +1,5 @@
-//! A panic ends where it is caught, and what it says goes no further. (A process of its own: the hook is for all of
-//! its threads.)
+//! A panic ends where it is caught, and its message is lost. (The test has a process of its own, since the hook is for
+//! all threads of a process.)
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::thread;

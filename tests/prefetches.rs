@@ -1,5 +1,5 @@
-//! `acl_prefetch`: when a client has been let in, the questions that it is expected to raise go out side by
-//! side; where it can wait beside the broker's loop, its CONNACK comes after their answers.
+//! `acl_prefetch`: once a client is admitted, the questions that it is expected to raise go out side by side. Where it
+//! can wait beside the broker's loop, its CONNACK comes after their answers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Arc;

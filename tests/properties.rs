@@ -1,6 +1,6 @@
-//! What holds whatever comes in whatever order: no verdict is used past its time, none answers another question,
-//! local users win, and whatever is no clear yes is a no. The plugin is called without a broker here, so that its
-//! time can be turned; the API is a real one.
+//! Properties that hold for any events in any order: no verdict is used past its time or for another question, local
+//! users win, and everything but a clear yes is a no. The plugin is called without a broker, so that tests can set its
+//! time; the API is the mock API.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashMap;

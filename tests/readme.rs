@@ -1,4 +1,4 @@
-//! What is written for operators is true: README, example configuration and example servers.
+//! The documents for operators are true: README, example configuration and example servers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;

@@ -1,4 +1,4 @@
-//! What is shared by all clients is shared fairly: one that takes all it can get leaves the others theirs.
+//! Clients share resources fairly: one that takes all it can get leaves the others their shares.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::panic::{self, AssertUnwindSafe};

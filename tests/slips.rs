@@ -1,4 +1,4 @@
-//! A slip of the operator's opens nothing: a file that is half written when the broker reads it again, above all.
+//! An operator's mistake grants no rights, above all a file that is half written when the broker reads it again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;

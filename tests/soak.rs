@@ -1,11 +1,11 @@
-//! A random run: clients come and go, publish and subscribe, while the API changes its mind about them and is
-//! healthy, slow, failing, dead or talks nonsense in turn.
+//! A random run: clients come and go, publish and subscribe, while the API changes its verdicts about them and is
+//! healthy, slow, failing, dead or sends nonsense in turn.
 //!
-//! Afterwards every admission and every delivery is held against what the API said: each needs a yes that is not older
-//! than the configured times, and that no later refusal has ended. While the API was healthy, nobody may have
-//! been turned away whom it allows.
+//! Afterwards every admission and every delivery is compared with the API's answers: each needs a yes that is not older
+//! than the configured times, and that no later refusal has ended. While the API was healthy, no client that it allows
+//! may have been refused.
 //!
-//! Half a minute in `make test`; `make soak` runs it for ten (`MHA_SOAK_MINUTES`).
+//! The run takes half a minute in `make test`, and ten minutes in `make soak` (`MHA_SOAK_MINUTES`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use std::collections::{HashMap, HashSet};

@@ -1,4 +1,4 @@
-//! Who keeps trying wrong passwords is slowed down, and does not keep the owner of a client id out.
+//! A client that keeps trying wrong passwords is slowed down, and does not keep the owner of a client id out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! https: whom the plugin believes to be the API, whom it does not, and that the log says which.
+//! https: the plugin accepts only the API's own certificate, shows its own, and the log tells why a connection failed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::LazyLock;

@@ -1,7 +1,7 @@
-//! An API that allows everything, after exactly the time it is told, and costs next to nothing.
+//! An API that allows everything, exactly after a given time, and takes next to nothing of the machine.
 //!
-//! One thread reads and another one answers when it is time, whatever the number of connections; the tests'
-//! mock API has a thread for each of them, which together would take more of the machine than the broker.
+//! One thread reads and another one answers, whatever the number of connections. The mock API of the tests has a thread
+//! for each connection, which together would take more of the machine than the broker.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -24,10 +24,10 @@ const LISTENER: Token = Token(0);
 const STOP: Token = Token(1);
 const FIRST_CONNECTION: usize = 2;
 
-/// A latency of the API that does not answer.
+/// The latency of an API that does not answer.
 const NEVER: u64 = u64::MAX;
 
-/// The running server. Dropping it stops it: whoever asks then is refused the connection.
+/// The running server. Dropping it stops it, and its port refuses connections then.
 pub struct Api {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -45,8 +45,8 @@ impl Api {
     pub fn start() -> Self {
         let poll = Poll::new().unwrap();
         let mut listener = TcpListener::bind(([127, 0, 0, 1], 0).into()).unwrap();
-        // More than `bind` provides for: hundreds of connections may come at once, and none may wait for a
-        // second SYN.
+        // A longer backlog than that of `TcpListener::bind`: hundreds of connections may come at once, and none may
+        // have to send a second SYN.
         SockRef::from(&listener).listen(1024).unwrap();
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE).unwrap();
         let stop = Waker::new(poll.registry(), STOP).unwrap();
@@ -67,12 +67,12 @@ impl Api {
         format!("http://{}/{path}", self.address)
     }
 
-    /// From now on questions are answered after this time.
+    /// Sets the time after which questions are answered from now on.
     pub fn answer_after(&self, latency: Duration) {
         self.shared.latency_us.store(latency.as_micros().try_into().unwrap(), Ordering::Relaxed);
     }
 
-    /// From now on nothing is answered.
+    /// Stops answering from now on.
     pub fn hang(&self) {
         self.shared.latency_us.store(NEVER, Ordering::Relaxed);
     }
@@ -82,14 +82,14 @@ impl Api {
         self.shared.asked.load(Ordering::Relaxed)
     }
 
-    /// A connection of one's own.
+    /// A connection to this server.
     pub fn connect(&self) -> Direct {
         let stream = std::net::TcpStream::connect(self.address).unwrap();
         stream.set_nodelay(true).unwrap();
         Direct(stream)
     }
 
-    /// How long so many questions take without a broker and a plugin, over so many new connections.
+    /// The time that `questions` take over `connections` new connections, without a broker and a plugin.
     pub fn storm(&self, questions: usize, connections: usize) -> Duration {
         let mut poll = Poll::new().unwrap();
         let begun = Instant::now();
@@ -126,12 +126,12 @@ impl Drop for Api {
     fn drop(&mut self) {
         self.stop.wake().unwrap();
         for thread in self.threads.drain(..) {
-            let _ = thread.join(); // its panic has been printed
+            let _ = thread.join(); // a panic has been printed already
         }
     }
 }
 
-/// What the API costs by itself.
+/// The API's own cost, without a broker and a plugin.
 pub struct Direct(std::net::TcpStream);
 
 impl Direct {
@@ -155,7 +155,7 @@ struct Reader {
     poll: Poll,
     listener: TcpListener,
     shared: Arc<Shared>,
-    /// Answers that are due at a time. They come in that order, since all take equally long.
+    /// Answers with the times at which they are due, in that order, since all take equally long.
     later: Sender<(Instant, Arc<TcpStream>)>,
 }
 
@@ -204,7 +204,7 @@ impl Reader {
         }
     }
 
-    /// Takes what has come. `false`: the other side is gone.
+    /// Reads the bytes that have come. `false` if the other side has gone.
     fn read(&self, connection: &mut Connection) -> bool {
         let mut chunk = [0; 4096];
         loop {
@@ -234,7 +234,7 @@ impl Reader {
     }
 }
 
-/// The length of the request at the start of `received`, once it is there as a whole.
+/// The length of the request at the start of `received`, once all of it has come.
 fn request_length(received: &[u8]) -> Option<usize> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Request::new(&mut headers);
@@ -245,6 +245,6 @@ fn request_length(received: &[u8]) -> Option<usize> {
 }
 
 fn answer(mut stream: &TcpStream) {
-    // Whoever has gone meanwhile gets none. So few bytes always fit.
+    // This fails only if the other side has gone: so few bytes always fit.
     let _ = stream.write_all(ANSWER);
 }

@@ -1,4 +1,4 @@
-//! The callbacks alone, without a broker around them.
+//! The plugin's callbacks by themselves, without a broker.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use crate::Bench;
 use crate::api::Api;
 use crate::table::{NULL, Table};
 
-/// What `benches/host.c` prints, in this order.
+/// The figures that `benches/host.c` prints, in this order.
 const MEASURED: [(&str, &str); 3] = [
     ("one_topic", "topic check, the same topic"),
     ("many_topics", "topic check, 10,000 topics in turn"),

@@ -1,4 +1,4 @@
-//! Bars in SVG, made from a table.
+//! Bar charts in SVG, made from tables.
 
 use std::error::Error;
 
@@ -10,17 +10,17 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::table::{NULL, OWN_FILES, Spread, Table, shown};
 
-/// Which part of a table is shown, and how.
+/// A chart: the part of a table that it shows, and how.
 pub struct Chart {
-    /// What its file is called.
+    /// The name of its file.
     pub name: &'static str,
     pub title: &'static str,
     pub scale: Scale,
-    /// Columns of the table, which stand beside each other, with what is written above each.
+    /// Columns of the table, side by side, each with its heading.
     pub columns: &'static [(usize, &'static str)],
-    /// Groups with this in their names, below each other.
+    /// Groups with this text in their names, one below the other.
     pub groups: &'static str,
-    /// The bars of each group: subjects, with what is written beside each.
+    /// The bars of each group: subjects, each with its label.
     pub subjects: &'static [(&'static str, &'static str)],
 }
 
@@ -30,7 +30,7 @@ pub enum Scale {
     Logarithmic,
 }
 
-/// A colour on a light page, and what stands for it on a dark one.
+/// A colour on a light page, and its substitute on a dark one.
 struct Ink {
     light: RGBColor,
     dark: &'static str,
@@ -52,7 +52,7 @@ const HEADING_HEIGHT: u32 = 28;
 const ROW_HEIGHT: u32 = 26;
 const AXIS_HEIGHT: u32 = 34;
 const LABELS_WIDTH: u32 = 290;
-/// For the figure beside the longest bar.
+/// The room for the figure beside the longest bar.
 const FIGURES_WIDTH: u32 = 64;
 
 /// A line of the chart: the name of a group, or one of its bars.
@@ -65,7 +65,7 @@ type Drawn<T> = Result<T, Box<dyn Error>>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 impl Chart {
-    /// The chart of this table, as far as it was measured.
+    /// The chart of those parts of a table that were measured.
     pub fn draw(&self, table: &Table) -> String {
         let mut svg = String::new();
         self.draw_into(&mut svg, &self.rows(table)).expect("a chart in memory");
@@ -125,7 +125,8 @@ impl Chart {
     }
 }
 
-/// From the power of ten below all bars to the end of the longest. One for all panels, so that the eye can compare.
+/// The range of the axis: from the power of ten below all bars to the end of the longest. It is the same for all
+/// panels, so that the eye can compare them.
 fn range(rows: &[Row<'_>]) -> (f64, f64) {
     let bars = rows.iter().filter_map(|row| match row {
         Row::Group(_) => None,
@@ -138,7 +139,8 @@ fn range(rows: &[Row<'_>]) -> (f64, f64) {
     (below, highest.max(below * 10.0))
 }
 
-/// A bar up to the median in each row that has one, with a line from the lowest to the highest and the figure.
+/// Draws a bar up to the median in each row that has one, with a line from the lowest to the highest sample, and the
+/// figure.
 fn draw_bars<X: Ranged<ValueType = f64>>(
     panel: &Area<'_>,
     axis: &X,
@@ -173,7 +175,7 @@ fn text(size: u32, ink: &'static Ink) -> TextStyle<'static> {
     (FONT, size * 5 / 4).into_font().color(&ink.light)
 }
 
-/// Has whoever shows the picture on a dark page replace each colour.
+/// Adds a style that replaces each colour where the picture is shown on a dark page.
 fn dark_mode() -> String {
     let rule = |Ink { light: RGBColor(red, green, blue), dark }: &Ink| {
         let light = format!("#{red:02X}{green:02X}{blue:02X}");

@@ -1,4 +1,4 @@
-//! Devices that come back all at once, as after an outage: each connects, subscribes twice and publishes.
+//! A fleet of devices that all come back at once, as after an outage: each connects, subscribes twice and publishes.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The clients' side: many connections on one thread, and one client that notices when the broker stalls.
+//! The clients: many connections on one thread, and one client that measures the broker's stalls.
 
 use std::io::{ErrorKind, Read, Write};
 use std::mem;
@@ -13,14 +13,14 @@ use mio::{Events, Interest, Poll, Token};
 use crate::api::Api;
 use crate::support::{Broker, Connect, PATIENCE};
 
-/// Everybody's password.
+/// The password of all clients.
 pub const PASSWORD: &str = "secret";
 
 pub const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 
 const PINGREQ: [u8; 2] = [0xc0, 0];
 
-/// The clients that are there besides those whose number is measured.
+/// The clients besides those whose number is a parameter.
 pub const COMPANIONS: [&str; 2] = ["witness", "pinger"];
 
 /// The username of the client with this number.
@@ -44,7 +44,7 @@ pub fn suback(qos: u8, packet_id: u8) -> [u8; 5] {
     [0x90, 3, 0, packet_id, qos]
 }
 
-/// A PUBLISH packet, with a packet id where there has to be one.
+/// A PUBLISH packet, with a packet id for QoS 1.
 pub fn publish(topic: &str, payload: &[u8], packet_id: Option<u16>) -> Vec<u8> {
     let id = packet_id.map(u16::to_be_bytes);
     let id = id.as_ref().map_or(&[][..], |id| id);
@@ -64,14 +64,14 @@ pub fn client(port: u16, name: &str) -> TcpStream {
     stream
 }
 
-/// Waits for these bytes.
+/// Reads, and asserts that these bytes come.
 pub fn expect(stream: &mut TcpStream, bytes: &[u8]) {
     let mut received = vec![0; bytes.len()];
     stream.read_exact(&mut received).expect("an answer of the broker");
     assert_eq!(received, bytes);
 }
 
-/// Sends a PINGREQ, and gives the time until the answer.
+/// Sends a PINGREQ, and returns the time until the answer.
 fn ping(stream: &mut TcpStream) -> Duration {
     let begun = Instant::now();
     stream.write_all(&PINGREQ).unwrap();
@@ -79,10 +79,11 @@ fn ping(stream: &mut TcpStream) -> Duration {
     begun.elapsed()
 }
 
-/// Mosquitto has a backlog of 100. A connection beyond is one only to the client's side, for a second.
+/// Connections that are opened at a time. Mosquitto has a backlog of 100: a further connection would exist only for the
+/// client, for a second.
 const ACCEPTED_IN_ONE_GO: usize = 50;
 
-/// Connections, which one thread serves.
+/// Connections that one thread serves.
 pub struct Fleet {
     poll: Poll,
     events: Events,
@@ -91,18 +92,18 @@ pub struct Fleet {
 
 struct Member {
     stream: mio::net::TcpStream,
-    /// What it sends as soon as it has got the CONNACK.
+    /// Packets that the client sends as soon as it has its CONNACK.
     then: Vec<u8>,
     received: Vec<u8>,
     closed: bool,
 }
 
-/// How an exchange with every client went.
+/// The result of an exchange with every client.
 pub struct Exchange {
     pub begun: Instant,
-    /// When the last one was answered.
+    /// When the last client was answered.
     pub ended: Instant,
-    /// How many got another answer than the one wanted, or none.
+    /// How many clients got a wrong answer, or none.
     pub failed: usize,
 }
 
@@ -111,7 +112,7 @@ impl Exchange {
         self.ended - self.begun
     }
 
-    /// The same, which has to have gone well.
+    /// Asserts that all answers were right, and returns the result.
     pub fn succeeded(self) -> Self {
         assert_eq!(self.failed, 0, "clients that were not answered as they should");
         self
@@ -119,7 +120,7 @@ impl Exchange {
 }
 
 impl Fleet {
-    /// Connects to the broker, by TCP alone, and makes sure that it has accepted all.
+    /// Opens TCP connections to the broker, and makes sure that it has accepted all.
     pub fn connect(broker: &Broker, count: usize) -> Self {
         let [witness, _] = COMPANIONS;
         let mut witness = client(broker.port(), witness);
@@ -131,8 +132,8 @@ impl Fleet {
             let mut stream = mio::net::TcpStream::from_std(stream);
             poll.registry().register(&mut stream, Token(number), Interest::READABLE).unwrap();
             if number % ACCEPTED_IN_ONE_GO == 0 || number + 1 == count {
-                // The broker accepts all there are in one turn of its loop. It may answer the first PINGREQ
-                // earlier in that turn, but not the second.
+                // The broker accepts all waiting connections in one turn of its loop. It may answer the first
+                // PINGREQ earlier in that turn, but not the second.
                 ping(&mut witness);
                 ping(&mut witness);
             }
@@ -142,14 +143,14 @@ impl Fleet {
         Self { poll, events: Events::with_capacity(1024), clients }
     }
 
-    /// Logs everybody in who can, so many at a time.
+    /// Logs in all clients that can, at most `at_once` at a time.
     pub fn log_in(&mut self, at_once: usize, limit: Duration) -> Exchange {
         let packets = (0..self.clients.len()).map(login).collect();
         self.exchange(packets, at_once, &CONNACK, limit)
     }
 
-    /// The same with everybody at once, and each sends its own packets as soon as it has its CONNACK. Waits for
-    /// what the broker answers to all that.
+    /// Logs in all clients at once. Each sends its own packets as soon as it has its CONNACK, and the answers to all of
+    /// them are awaited.
     pub fn log_in_and_send(&mut self, packets: Vec<Vec<u8>>, wanted: &[u8], limit: Duration) -> Exchange {
         for (client, packets) in self.clients.iter_mut().zip(packets) {
             client.then = packets;
@@ -159,8 +160,8 @@ impl Fleet {
         self.exchange(logins, at_once, wanted, limit)
     }
 
-    /// Has each client send its packet, so many at a time, and waits until each has got as many bytes as the
-    /// answer that is wanted, or is closed. Clients without a packet only wait.
+    /// Has each client send its packet, at most `at_once` at a time, and waits until each has got as many bytes as the
+    /// right answer has, or is closed. Clients without a packet only wait.
     pub fn exchange(
         &mut self,
         packets: Vec<Vec<u8>>,
@@ -176,7 +177,7 @@ impl Fleet {
         let (mut sent, mut answered) = (0, 0);
         while answered < self.clients.len() && begun.elapsed() < limit {
             while sent < packets.len() && sent - answered < at_once {
-                // So few bytes always fit. Whoever has been closed is noticed below.
+                // So few bytes always fit. A closed connection is noticed when it is read.
                 let _ = self.clients[sent].stream.write_all(&packets[sent]);
                 sent += 1;
             }
@@ -188,7 +189,7 @@ impl Fleet {
         Exchange { begun, ended, failed }
     }
 
-    /// How many lose their connection in this time.
+    /// How many clients lose their connection within this time.
     pub fn lost_within(&mut self, time: Duration) -> usize {
         let end = Instant::now() + time;
         while Instant::now() < end {
@@ -197,8 +198,7 @@ impl Fleet {
         self.clients.iter().filter(|client| client.closed).count()
     }
 
-    /// Waits for something to come, and says how many clients got the last of so many bytes, or were closed
-    /// before.
+    /// Waits until something comes, and returns how many clients have now got `wanted` bytes, or were closed before.
     fn receive(&mut self, limit: Duration, wanted: usize) -> usize {
         match self.poll.poll(&mut self.events, Some(limit)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return 0,
@@ -210,7 +210,7 @@ impl Fleet {
 }
 
 impl Member {
-    /// Whether this was the last of so many bytes, or the end.
+    /// Reads, and returns whether `wanted` bytes have now come, or the connection has ended before.
     fn receive(&mut self, wanted: usize) -> bool {
         let was_done = self.closed || self.received.len() >= wanted;
         let mut chunk = [0; 1024];
@@ -225,25 +225,25 @@ impl Member {
                 Err(_) => self.closed = true,
             }
             if !self.then.is_empty() && self.received.len() >= CONNACK.len() {
-                let _ = self.stream.write_all(&mem::take(&mut self.then)); // as above
+                let _ = self.stream.write_all(&mem::take(&mut self.then)); // so few bytes always fit
             }
             return !was_done && (self.closed || self.received.len() >= wanted);
         }
     }
 }
 
-/// How it goes when many clients come at once.
+/// The result when many clients come at once.
 pub struct Rush {
-    /// Until the last of them had its answers.
+    /// The time until the last client had its answers.
     pub took: Duration,
-    /// What another client noticed meanwhile.
+    /// The delays that another client noticed meanwhile.
     pub stalls: Stalls,
-    /// What the API was asked.
+    /// How many questions the API was asked.
     pub questions: usize,
 }
 
 impl Rush {
-    /// So many clients have their TCP connections, then the clock starts and they do what they came for.
+    /// Opens the TCP connections of all clients, then has them `act`, and measures that.
     pub fn of(broker: &Broker, api: &Api, clients: usize, act: impl FnOnce(&mut Fleet) -> Exchange) -> Self {
         let pinger = Pinger::start(broker);
         let mut fleet = Fleet::connect(broker, clients);
@@ -254,10 +254,10 @@ impl Rush {
     }
 }
 
-/// How often the client that notices stalls sends a PINGREQ, unless it still waits for the last one's answer.
+/// How often the client that measures stalls sends a PINGREQ, unless it still waits for an answer.
 const PING_EVERY: Duration = Duration::from_micros(500);
 
-/// What another client notices: it is logged in and sends one PINGREQ after the other.
+/// A client that measures stalls: it is logged in and sends one PINGREQ after the other.
 pub struct Pinger {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Vec<Ping>>,
@@ -268,12 +268,12 @@ struct Ping {
     took: Duration,
 }
 
-/// The round trips of a time.
+/// The round trips within a period.
 pub struct Stalls {
-    /// Ascending, and as a client would see them that does not wait for an answer before it sends the next
-    /// PINGREQ: during a stall of a second, one that waits sends one, this one two thousand.
+    /// All round trips in ascending order, as a client would see them that sends PINGREQs without waiting for answers.
+    /// During a stall of a second a client that waits sends one PINGREQ, and this one two thousand.
     delays: Vec<Duration>,
-    /// Of the round trips over 5 ms.
+    /// The sum of the round trips that took more than 5 ms.
     total: Duration,
 }
 
@@ -297,7 +297,7 @@ impl Pinger {
         Self { stop, thread }
     }
 
-    /// What it has noticed between two moments.
+    /// The delays that it noticed between two moments.
     pub fn finish(self, from: Instant, to: Instant) -> Stalls {
         self.stop.store(true, Ordering::Relaxed);
         let mut pings = self.thread.join().unwrap();

@@ -1,4 +1,4 @@
-//! Logins: many at once, one alone, all over again, and while the API says nothing.
+//! Logins: many at once, one alone, rechecks of all, and logins while the API does not answer.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -13,10 +13,10 @@ use crate::support::broker::Setup;
 use crate::table::{NULL, OWN_FILES, Table, median};
 use crate::{Bench, release};
 
-/// Clients that log in for what is measured later come in portions, so that nothing overflows.
+/// How many clients log in at a time in preparation of a measurement, so that no queue overflows.
 const RAMP_UP: usize = 100;
 
-/// Longer than any storm takes.
+/// A time that is longer than any storm takes.
 const LIMIT: Duration = Duration::from_secs(120);
 
 pub static STORM_CHART: Chart = Chart {
@@ -34,7 +34,7 @@ pub static STORM_CHART: Chart = Chart {
     ],
 };
 
-/// What there is about a storm besides the number of clients.
+/// The parameters of a storm besides the number of clients.
 struct Storm {
     latency_ms: u64,
     max_requests: usize,
@@ -46,7 +46,7 @@ impl Storm {
     }
 }
 
-/// Clients that are connected already send their CONNECTs all at once.
+/// Measures clients that are connected already, and send their CONNECTs all at once.
 pub fn storm(bench: &Bench) -> Table {
     let mut table = Table::new(
         "Connect storm",
@@ -105,7 +105,7 @@ fn weather(broker: &Broker, api: &Api, clients: usize, api_alone_ms: f64) -> [f6
     [ms(took), stalls.longest_ms(), stalls.p99_ms(), api_alone_ms, questions as f64]
 }
 
-/// One login after the other, with nobody else there.
+/// Measures one login after the other, without other clients.
 pub fn on_idle_broker(bench: &Bench) -> Table {
     const LOGINS: usize = 30;
     const LATENCY: Duration = Duration::from_millis(20);
@@ -133,7 +133,7 @@ pub fn on_idle_broker(bench: &Bench) -> Table {
                     answers.push(ms(direct.ask()));
                     let mut client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
                     client.set_nodelay(true).unwrap();
-                    // Long enough for the broker to accept and to wait again; not in step with its 100 ms.
+                    // Long enough for the broker to accept and to wait again, and not in step with its 100 ms.
                     thread::sleep(Duration::from_millis(11 + number as u64 * 7 % 30));
                     let begun = Instant::now();
                     client.write_all(&login(number)).unwrap();
@@ -149,17 +149,17 @@ pub fn on_idle_broker(bench: &Bench) -> Table {
     table
 }
 
-/// Sessions that the broker asks about again.
+/// The number of sessions that are rechecked.
 const SESSIONS: usize = 2_000;
 
-/// What the API does while the broker asks about all of its sessions again.
+/// The API's behaviour during a recheck.
 #[derive(Clone, Copy)]
 enum During {
     Answering(Duration),
     Stopped,
 }
 
-/// The broker re-reads its configuration and checks every session.
+/// Measures SIGHUP: the broker re-reads its configuration, and every session is rechecked.
 pub fn sighup(bench: &Bench) -> Table {
     let mut table = Table::new(
         "SIGHUP",
@@ -213,7 +213,7 @@ fn reload(setup: &Setup, api: Api, during: During) -> [f64; 4] {
     [stalls.longest_ms(), stalls.p99_ms(), lost as f64, asked() as f64]
 }
 
-/// Clients log in at once while the API accepts everything and answers nothing.
+/// Measures clients that log in at once while the API accepts connections and answers nothing.
 pub fn while_api_hangs(bench: &Bench) -> Table {
     const CLIENTS: usize = 100;
     let mut table = Table::new(

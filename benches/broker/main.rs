@@ -1,9 +1,9 @@
-//! `make bench`: what the plugin costs in real brokers, beside a plugin that allows everything and beside the
-//! brokers' own files.
+//! `make bench`: the plugin's cost in real brokers, compared with a plugin that allows everything and with the brokers'
+//! own files.
 //!
-//! Everything is measured in rounds, each of which takes every broker and plugin in turn, so that what else the
-//! machine does at a time hits all of them. Progress goes to stderr, tables to stdout. A run of everything writes
-//! docs/benchmark.md, its charts and the README's extract; what only a part was measured for goes elsewhere.
+//! Everything is measured in rounds, each of which takes every broker and plugin in turn, so that other work of the
+//! machine affects all of them alike. Progress goes to stderr, tables to stdout. A run of everything writes
+//! docs/benchmark.md, its charts and the README's extract; a run of a part writes into another folder.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod api;
@@ -61,7 +61,7 @@ static PARTS: [Part; 9] = [
 /// The oldest broker and the newest.
 const VERSIONS: [Version; 2] = [Version::V2_0_11, Version::V2_1];
 
-/// What is measured, and how thoroughly.
+/// The parameters of a run: what is measured, and how thoroughly.
 struct Bench {
     versions: Vec<Version>,
     rounds: usize,
@@ -77,7 +77,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// One more round after the other, with a word on stderr.
+    /// The rounds, each of which is announced on stderr.
     fn rounds(&self) -> impl Iterator<Item = usize> {
         let count = self.rounds;
         (1..=count).inspect(move |round| eprintln!("  round {round} of {count}"))
@@ -94,7 +94,7 @@ impl Bench {
         broker.option("auth_url", api.url("auth")).option("acl_url", api.url("acl"))
     }
 
-    /// A broker that decides by itself: these users, and companions, may do everything below some topics.
+    /// A broker that decides by its own files: these users, and companions, may do everything below some topics.
     fn own_files(&self, version: Version, users: impl Iterator<Item = String>, topics: &str) -> Setup {
         let hash = hash_of_password(version);
         let (mut passwords, mut rules) = (String::new(), String::new());
@@ -110,7 +110,7 @@ impl Bench {
             .line("acl_file rules")
     }
 
-    /// Whether so many clients can be connected at once: each needs a descriptor here and one in the broker.
+    /// Whether this many clients can be connected at once: each needs a descriptor here and one in the broker.
     fn can_connect(&self, clients: u64) -> bool {
         const OTHERS: u64 = 1_000;
         let can = self.descriptors >= clients + OTHERS;
@@ -121,7 +121,8 @@ impl Bench {
     }
 }
 
-/// As the broker's own program makes it. One does for everybody: to check it takes equally long.
+/// A hash of the clients' password, made by the broker's own program. All clients share it, since each hash takes
+/// equally long to check.
 fn hash_of_password(version: Version) -> String {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("passwords");
@@ -132,13 +133,13 @@ fn hash_of_password(version: Version) -> String {
     line.trim().strip_prefix("somebody:").unwrap().to_owned()
 }
 
-/// A broker as operators run it: it logs what Mosquitto logs unless told otherwise.
+/// A broker as operators run it, with Mosquitto's default log.
 fn as_operated(version: Version) -> Setup {
     let log_types = ["none", "error", "warning", "notice", "information"];
     log_types.iter().fold(Broker::with(version), |setup, kind| setup.global(format!("log_type {kind}")))
 }
 
-/// Which release a broker is, to the last digit.
+/// The release of a broker, to the last digit.
 fn release(version: Version) -> String {
     let program = version.program("mosquitto");
     let folder = program.ancestors().nth(2).unwrap();
@@ -198,7 +199,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What the command line asks for; everything, where it says nothing.
+/// Parses the command line. Without arguments, everything is measured.
 #[derive(Default)]
 struct Chosen {
     parts: Vec<&'static Part>,
@@ -217,7 +218,7 @@ fn arguments() -> Result<Chosen, String> {
         match (word.as_str(), part, version) {
             (_, Some(part), _) => chosen.parts.push(part),
             (_, _, Some(version)) => chosen.versions.push(version),
-            ("--bench", ..) => {} // cargo's own
+            ("--bench", ..) => {} // an argument of cargo
             ("--quick", ..) => chosen.quick = true,
             ("--rounds", ..) => {
                 let count = words.next().and_then(|count| count.parse().ok()).filter(|count| *count > 0);
@@ -235,7 +236,7 @@ fn arguments() -> Result<Chosen, String> {
         chosen.versions.extend(VERSIONS);
     }
     if env::var_os("MHA_PLUGIN").is_none() {
-        // What Cargo builds beside a benchmark is not optimised as a whole.
+        // Cargo builds the plugin beside a benchmark without link-time optimisation.
         return Err("MHA_PLUGIN does not name the plugin to measure".to_owned());
     }
     Ok(chosen)
@@ -260,8 +261,8 @@ fn compile(folder: &Path, source: &str, flags: &[&str]) -> PathBuf {
     output
 }
 
-/// Thousands of connections need as many descriptors, here and in the broker, which inherits the limit. Gives how
-/// many there can be.
+/// Raises the limit on descriptors, here and for the broker, which inherits it, since thousands of connections need as
+/// many. Returns the new limit.
 fn raise_descriptor_limit() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both functions read or write a struct that lives here.

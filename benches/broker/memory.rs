@@ -1,4 +1,4 @@
-//! What it costs to remember.
+//! The memory of remembered verdicts.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::table::Table;
 
 const SIZES: [usize; 2] = [100_000, 1_000_000];
 
-/// A full cache, by itself. Nothing about it differs from one time to the next, so that one round will do.
+/// Measures a full cache by itself. The result is the same each time, so one round is enough.
 pub fn per_verdict(_: &Bench) -> Table {
     let mut table = Table::new(
         "Memory for remembered verdicts",

@@ -1,4 +1,4 @@
-//! The document: what was measured, on what, how to read it, and an extract of it.
+//! The document with the results: how and on what machine they were measured, how to read them, and an extract.
 
 use std::fs;
 use std::io;
@@ -24,11 +24,11 @@ would if it did not have to wait: one long wait counts as all the PINGREQs that 
 /// A line of the extract, or one for each broker.
 struct Line {
     part: &'static str,
-    /// Only the groups with this in their names.
+    /// The groups with this text in their names only.
     groups: &'static str,
     column: usize,
     what: &'static str,
-    /// Null, own files, nothing remembered, everything remembered.
+    /// The cells: null plugin, own files, nothing remembered, everything remembered.
     subjects: [&'static str; 4],
 }
 
@@ -95,7 +95,7 @@ impl Report {
         fs::write(folder.join("benchmark.md"), text)
     }
 
-    /// Puts the extract into the place that another document has for it.
+    /// Writes the extract into its place in another document.
     pub fn write_extract(&self, document: &Path) -> io::Result<()> {
         let text = fs::read_to_string(document)?;
         let place = text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
@@ -127,7 +127,7 @@ impl Report {
 const BEGIN: &str = "<!-- figures -->\n";
 const END: &str = "<!-- /figures -->";
 
-/// When, on what and how it was measured.
+/// The date, the machine and the method of the measurement.
 fn circumstances(bench: &Bench) -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let said = |program: &str, arguments: &[&str]| {

@@ -7,7 +7,7 @@ pub const NULL: &str = "null";
 /// The broker alone, with its `password_file` and `acl_file`.
 pub const OWN_FILES: &str = "own files";
 
-/// What everything else in a group is compared with, where it was measured.
+/// The subjects with which all others of a group are compared, where they were measured.
 const REFERENCES: [&str; 2] = [NULL, OWN_FILES];
 
 /// One row for each thing measured, one sample of each column for each round. Rows are in groups, within which
@@ -15,7 +15,7 @@ const REFERENCES: [&str; 2] = [NULL, OWN_FILES];
 pub struct Table {
     pub title: &'static str,
     about: String,
-    /// The first ones are compared with the references.
+    /// The first columns are compared with the references.
     columns: Vec<&'static str>,
     compared: usize,
     rows: Vec<Row>,
@@ -27,7 +27,7 @@ struct Row {
     rounds: Vec<Vec<f64>>,
 }
 
-/// What the rounds gave for one thing.
+/// The samples of one subject.
 #[derive(Clone, Copy)]
 pub struct Spread {
     pub lowest: f64,
@@ -36,7 +36,7 @@ pub struct Spread {
 }
 
 impl Table {
-    /// Columns that are compared with the references, and others.
+    /// A table with columns that are compared with the references, and other columns.
     pub fn new(
         title: &'static str,
         about: impl Into<String>,
@@ -47,7 +47,7 @@ impl Table {
         Self { title, about: about.into(), columns, compared, rows: Vec::new() }
     }
 
-    /// Adds a round of one thing.
+    /// Adds the samples of one round for a subject.
     pub fn add(&mut self, group: &str, subject: &str, sample: &[f64]) {
         assert_eq!(sample.len(), self.columns.len());
         let named = self.columns.iter().zip(sample);
@@ -69,7 +69,7 @@ impl Table {
         groups
     }
 
-    /// What was measured, if it was.
+    /// The samples of a row and column, if they were measured.
     pub fn spread(&self, group: &str, subject: &str, column: usize) -> Option<Spread> {
         let spread = Spread::of(self.row(group, subject)?.rounds.iter().map(|round| round[column]).collect());
         spread.median.is_finite().then_some(spread)
@@ -145,7 +145,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
-/// About three digits.
+/// A number with about three digits.
 pub fn shown(value: f64) -> String {
     match value {
         _ if !value.is_finite() => "–".to_owned(),

@@ -1,4 +1,4 @@
-//! Topics: how fast messages go through, and how long one takes to many.
+//! Topics: the rate of messages, and the time that one message takes to many subscribers.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,9 +15,10 @@ use crate::table::{NULL, OWN_FILES, Table};
 use crate::{Bench, release};
 
 const CLIENTS: [&str; 2] = ["publisher", "subscriber"];
-/// Topics that messages go to, in turn.
+/// The number of topics to which messages go in turn.
 const TOPICS: u16 = 100;
-/// Beyond so many, with a message for each topic in a round, it would be the broker's queue that is measured.
+/// The most rounds, with a message for each topic, that may be on their way. With more, the broker's queue would be
+/// measured.
 const ROUNDS_ON_THEIR_WAY: usize = 5;
 const WITH_THREAD: &str = "null, with an idle thread";
 /// The topic of the message that goes to many.
@@ -52,7 +53,7 @@ pub static FAN_OUT_CHART: Chart = Chart {
     ],
 };
 
-/// One client publishes as fast as it can, another one receives it all.
+/// Measures one client that publishes as fast as it can, and another one that receives everything.
 pub fn throughput(bench: &Bench) -> Table {
     let mut table = Table::new(
         "Throughput",
@@ -85,9 +86,9 @@ pub fn throughput(bench: &Bench) -> Table {
     table
 }
 
-/// Messages a second, and microseconds of the loop's thread for each.
+/// The number of messages in a second, and the microseconds of the loop's thread for each.
 fn flood(setup: &Setup, qos: u8, messages: usize) -> [f64; 2] {
-    // Nothing is dropped or held back, however far the receiver is behind.
+    // The broker drops nothing and holds nothing back, however far the receiver is behind.
     let broker = setup.clone().global("max_queued_messages 0").global("max_inflight_messages 0").start();
     let [mut publisher, mut subscriber] = CLIENTS.map(|name| client(broker.port(), name));
     subscriber.write_all(&subscribe("bench/#", qos, 1)).unwrap();
@@ -101,21 +102,21 @@ fn flood(setup: &Setup, qos: u8, messages: usize) -> [f64; 2] {
             receiver.join().unwrap() - begun
         })
     };
-    send(10 * usize::from(TOPICS)); // now all verdicts are remembered
+    send(10 * usize::from(TOPICS)); // afterwards all verdicts are remembered
     let computed_before = computed(&broker);
     let took = send(messages);
     let computing = computed(&broker) - computed_before;
     [messages as f64 / took.as_secs_f64(), computing.as_secs_f64() * 1e6 / messages as f64]
 }
 
-/// For how long the thread of the broker's loop has computed until now.
+/// The processor time that the thread of the broker's loop has used until now.
 fn computed(broker: &Broker) -> Duration {
     let statistics = std::fs::read_to_string(format!("/proc/{}/schedstat", broker.pid())).unwrap();
     Duration::from_nanos(statistics.split(' ').next().unwrap().parse().unwrap())
 }
 
-/// Publishes to each topic in turn. `sent` hears of each round before it goes, and blocks when too many have not
-/// arrived.
+/// Publishes to each topic in turn. `sent` is told of each round before it goes, and blocks while too many rounds have
+/// not arrived.
 fn send(stream: &mut TcpStream, qos: u8, messages: usize, sent: &SyncSender<()>) {
     let round = |first_id: u16| -> Vec<u8> {
         let packet =
@@ -134,7 +135,7 @@ fn send(stream: &mut TcpStream, qos: u8, messages: usize, sent: &SyncSender<()>)
     stream.read_exact(&mut acknowledgements).unwrap();
 }
 
-/// Takes so many messages and acknowledges those with QoS 1; says when the last one came.
+/// Receives all messages, acknowledges those with QoS 1, and returns when the last one came.
 fn receive(stream: &mut TcpStream, qos: u8, messages: usize, sent: Receiver<()>) -> Instant {
     let length = publish("bench/000", &PAYLOAD, (qos > 0).then_some(1)).len();
     let id_at = length - PAYLOAD.len() - 2;
@@ -158,7 +159,7 @@ fn receive(stream: &mut TcpStream, qos: u8, messages: usize, sent: Receiver<()>)
     Instant::now()
 }
 
-/// One message to many subscribers: the broker checks each of them, one after the other.
+/// Measures one message to many subscribers, which the broker checks one after the other.
 pub fn fan_out(bench: &Bench) -> Table {
     const SUBSCRIBERS: usize = 200;
     let mut table = Table::new(
@@ -186,7 +187,7 @@ pub fn fan_out(bench: &Bench) -> Table {
                 let packets = vec![subscribe(TOPIC, 0, 1); SUBSCRIBERS];
                 fleet.exchange(packets, SUBSCRIBERS, &suback(0, 1), PATIENCE).succeeded();
                 let mut publisher = client(broker.port(), CLIENTS[0]);
-                // The kernel holds a message back while the SUBACK before it has not been acknowledged.
+                // Without a pause the kernel would hold the message back while the SUBACK before it is unacknowledged.
                 thread::sleep(Duration::from_millis(100));
                 api.answer_after(Duration::from_millis(5));
                 for name in messages {

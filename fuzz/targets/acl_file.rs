@@ -1,5 +1,5 @@
-//! ACL files, against the brokers' rules with the brokers' own matching. Input, a line each: a username, a
-//! client id, a topic; then a file.
+//! ACL files, compared with a model of the brokers' rules that uses the brokers' own matching. The input has a line
+//! each for a username, a client id and a topic; the rest is the file.
 #![no_main]
 
 mod support;
@@ -40,7 +40,7 @@ fuzz_target!(|text: &str| {
     }
 });
 
-/// A file that is known to be good, read without ceremony: rules in the order of the file.
+/// A plain parser of files that are known to be valid: rules in the order of the file.
 struct Model<'t> {
     rules: Vec<(Whose<'t>, &'t str, &'t str)>,
 }
@@ -88,7 +88,7 @@ impl<'t> Model<'t> {
             return false;
         }
         let pattern = |filter: &str| {
-            // The difference that is on purpose: a name that starts with $ opens no $ topics in 2.0.
+            // The one difference from 2.0, on purpose: a name that starts with $ does not cover $ topics.
             if filter.starts_with('%') && topic.starts_with('$') {
                 return false;
             }
@@ -113,14 +113,14 @@ impl<'t> Model<'t> {
     }
 }
 
-/// A word, and what follows behind spaces.
+/// The first word of a text, and the rest after spaces.
 fn word(text: &str) -> (&str, &str) {
     let text = text.trim_start_matches(' ');
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     (word, rest.trim_start_matches(' '))
 }
 
-/// A pattern with the client's names in it, as 2.0 does it.
+/// Fills the client's names into a pattern as 2.0 does.
 fn fill_in(pattern: &str, id: &str, username: &str) -> String {
     let mut filled = String::new();
     let mut rest = pattern;

@@ -1,5 +1,4 @@
-//! The plugin's C interface, in a broker of 2.1, where clients can wait for their answer: see
-//! `support/broker.rs`.
+//! The plugin's C interface, in a broker of 2.1, where clients can be parked: see `support/broker.rs`.
 #![no_main]
 
 #[path = "support/broker.rs"]

@@ -1,4 +1,4 @@
-//! A configuration file of any bytes, beside an option of mosquitto.conf that it cannot change.
+//! A configuration file of any bytes, beside options of mosquitto.conf that it cannot change.
 #![no_main]
 
 mod support;
@@ -32,13 +32,13 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// Every mistake is in the file, and so is the line that the message names.
+/// Every mistake is in the file, and every message names a line that the file has.
 fn check_place(message: &str, path: &str, lines: usize) {
     if let Some(rest) = message.strip_prefix("plugin_opt_config_file: ") {
         assert!(rest.starts_with(path), "{message}");
         return;
     }
-    // Two options that do not go together are called by their own places.
+    // A message about two options that contradict each other names both with their locations.
     let place = message.strip_prefix(path).and_then(|rest| rest.strip_prefix(", line "));
     let number = place.and_then(|place| place.split(':').next()?.parse::<usize>().ok());
     assert!(number.is_some_and(|number| (1..=lines).contains(&number)), "{message}");

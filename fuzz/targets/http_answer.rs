@@ -1,4 +1,4 @@
-//! Any bytes as the API's answer, from the socket to the ruling and what is remembered of it.
+//! Any bytes as the API's answer, from the socket to the decision and to what is remembered.
 #![no_main]
 
 use std::io::{self, Read, Write};
@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     API.answer.lock().unwrap().clone_from(&bytes.to_vec());
     let options = [
         ("auth_url", format!("http://127.0.0.1:{}/", API.port)),
-        // Nothing is remembered unless the answer says so, and nobody is turned away unasked.
+        // Nothing is remembered unless the answer says so, and nothing is refused without asking.
         ("auth_cache_ttl", "0".to_owned()),
         ("deny_cache_ttl", "0".to_owned()),
         ("api_cache_control", "true".to_owned()),
@@ -42,7 +42,7 @@ fuzz_target!(|bytes: &[u8]| {
     let second = ask(&plugin);
     let is_remembered = second.requests == 0;
     if is_remembered {
-        // A 429 may end asking for a while: that is a refusal, and none that was remembered.
+        // After a 429 the API may not be asked for a while: that is a refusal, and not a remembered one.
         assert!(answer.lives || answer.status == Some(429), "nothing said to remember {bytes:?}");
         assert!(first.ruling == second.ruling);
     }
@@ -64,13 +64,13 @@ fn ask(plugin: &Plugin) -> Asked {
     Asked { ruling, requests: API.requests.load(Ordering::SeqCst) - before }
 }
 
-/// What an answer says, by a parser that knows nothing but headers.
+/// The meaning of an answer, by a parser that reads only the head.
 #[derive(Default)]
 struct Answer {
     status: Option<u16>,
-    /// It is to be remembered for a second at least.
+    /// Whether the answer says that it is to be remembered for a second or more.
     lives: bool,
-    /// A 403 that no reader could find fault with.
+    /// Whether this is a 403 that every parser accepts.
     is_plain_refusal: bool,
 }
 
@@ -83,7 +83,7 @@ impl Answer {
                 return Self::default();
             };
             let status = response.code;
-            // Before the answer: "continue", say.
+            // An interim answer, such as "continue", comes before the real one.
             if matches!(status, Some(100..=199)) && status != Some(101) {
                 bytes = &bytes[length..];
                 continue;
@@ -100,7 +100,7 @@ impl Answer {
                 let (name, age) = directive.split_once('=')?;
                 (name.trim() == "max-age").then(|| age.trim().trim_matches('"').parse::<u64>().unwrap_or(0))
             };
-            // The last one counts; anything that is no text forbids.
+            // The last header counts; one that is not text forbids remembering.
             let age = directives.iter().filter_map(age).next_back().unwrap_or(0);
             let forbids = |directive: &String| {
                 directive.split('=').next().is_some_and(|name| name.trim() == "no-store")
@@ -116,7 +116,7 @@ impl Answer {
     }
 }
 
-/// An API that answers what the fuzzer wants.
+/// An API that answers with the fuzzer's bytes.
 struct Api {
     port: u16,
     answer: Mutex<Vec<u8>>,
@@ -128,7 +128,7 @@ static API: LazyLock<Api> = LazyLock::new(|| {
     let port = listener.local_addr().expect("it has one").port();
     thread::spawn(move || {
         for connection in listener.incoming().flatten() {
-            // A client that goes away early is none of our business.
+            // This fails if the plugin has closed the connection, which it may.
             let _ = serve(connection);
         }
     });

@@ -1,4 +1,4 @@
-//! The JSON that the API gets: whatever clients call themselves, an API reads the very same strings.
+//! The JSON that the API gets: whatever names clients have, a parser reads the very same strings.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -30,7 +30,7 @@ fn check(body: &[u8], fields: &[&str], expected: &serde_json::Value) {
     let text = std::str::from_utf8(body).expect("JSON is UTF-8");
     assert!(!text.contains(|c: char| c < ' '), "a control character as it is: {text:?}");
     assert_eq!(serde_json::from_str::<serde_json::Value>(text).expect("it is JSON"), *expected);
-    // The order of the fields is a promise, too, and a parser keeps only one of a name.
+    // The order of the fields is promised, too, and fields of one name, of which a parser keeps one, must not repeat.
     let mut at = 0;
     for field in fields {
         let name = format!("\"{field}\":");

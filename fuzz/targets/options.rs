@@ -1,7 +1,7 @@
-//! Options as mosquitto.conf has them, a line each: `NAME VALUE`.
+//! Options of mosquitto.conf, a line each: `NAME VALUE`.
 //!
-//! What is taken keeps every bound that the options promise, wherever it stands: the same options as TOML
-//! say the same. What is refused is explained, without secrets.
+//! Values that are accepted keep every bound that the README promises, and the same options in TOML mean the same.
+//! Values that are refused are explained, without secrets.
 #![no_main]
 
 mod support;
@@ -13,14 +13,14 @@ use mosquitto_http_auth::internals::{BrokerOptions, Config};
 use support::MemoryFile;
 use support::config::{check, is_secret};
 
-/// What stands nowhere but in values that may be secrets.
+/// A text that stands only in values that may be secrets.
 const SECRET: &str = "s3cret";
 
 fuzz_target!(|text: &str| {
     let options: BrokerOptions = text
         .lines()
         .filter_map(|line| line.split_once(' '))
-        // Would read whatever is there; the target `config_file` is about it.
+        // Left out, since it would read any file; the target `config_file` tests it.
         .filter(|(name, _)| *name != "config_file")
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
@@ -57,7 +57,7 @@ fuzz_target!(|text: &str| {
     }
 });
 
-/// The same options as TOML, if that can say it: it knows no option that is given twice by mistake.
+/// The same options in TOML; `None` where TOML cannot express them, such as an option that is given twice by mistake.
 fn as_toml(options: &BrokerOptions) -> Option<String> {
     let mut values: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, value) in options {

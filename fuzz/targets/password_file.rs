@@ -1,5 +1,5 @@
-//! Password files. The first line is a password; what follows is a file, to which a user with that password
-//! is added.
+//! Password files. The first line of the input is a password; the rest is a file, to which a user with that password is
+//! added.
 #![no_main]
 
 use base64::Engine;
@@ -10,7 +10,7 @@ use ring::digest;
 
 const NAME: &str = "a user of its own";
 
-/// What stands nowhere but behind names, where hashes are, and what was meant to become one.
+/// A text that stands only after names, where a hash or a mistyped password is.
 const SECRET: &str = "s3cret";
 
 fuzz_target!(|text: &str| {
@@ -38,7 +38,7 @@ fuzz_target!(|text: &str| {
             assert!(file.lines().any(is_public) || !message.contains(SECRET), "told: {message}");
         }
     }
-    // One more user changes nothing else.
+    // A further user changes nothing about the others.
     let longer = Users::parse(&format!("{file}\n{entry}\n"), "passwd");
     match (read, longer) {
         (Ok(users), Ok(longer)) => {
@@ -55,7 +55,7 @@ fuzz_target!(|text: &str| {
     }
 });
 
-/// `$6$salt$hash`, as mosquitto_passwd makes it.
+/// A hash as mosquitto_passwd makes it: `$6$salt$hash`.
 fn hash(password: &str) -> String {
     let salt = b"twelve bytes";
     let hash = digest::digest(&digest::SHA512, &[password.as_bytes(), salt].concat());

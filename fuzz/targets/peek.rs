@@ -1,4 +1,4 @@
-//! What clients have sent and the broker has not read: any bytes, cut at any place.
+//! Bytes that clients have sent and the broker has not read: any bytes, cut anywhere.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -25,7 +25,7 @@ fuzz_target!(|input: Input<'_>| {
         check(packet, bytes);
     }
 
-    // A client that is not known yet has the names of the CONNECT that came first, if that is all there.
+    // A client that is not known yet has the names of the CONNECT at the start, if that is complete.
     let connects = |bytes| match packets(bytes, None).first() {
         Some(Packet::Connect { client_id, username: Some(username), .. }) if !client_id.is_empty() => {
             Some(((*client_id).to_owned(), (*username).to_owned()))
@@ -40,7 +40,7 @@ fuzz_target!(|input: Input<'_>| {
             assert_eq!(names, known, "{seen:?}");
         });
     }
-    // Nobody is known in a connection whose beginning was not seen.
+    // A connection whose beginning was not seen has no known client.
     let mut stranger = Peeked::new(Fingerprinter::with_key(&[7; 16]));
     let starts_with_connect = bytes.first() == Some(&0x10);
     read(&mut stranger, bytes, |identity| assert!(starts_with_connect, "{identity:?}"));
@@ -60,7 +60,7 @@ fn read(peeked: &mut Peeked, bytes: &[u8], mut check: impl FnMut(&Identity)) {
     }
 }
 
-/// Every text of a packet stands in the bytes, with its length in front.
+/// Asserts that every text of a packet stands in the bytes, with its length in front.
 fn check(packet: &Packet<'_>, bytes: &[u8]) {
     let stands = |text: &[u8]| {
         let length = u16::try_from(text.len()).expect("a length has 16 bits").to_be_bytes();

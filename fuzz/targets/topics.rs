@@ -1,4 +1,5 @@
-//! Which topics a filter covers: the brokers' own function says the same. Input: a filter, a line feed, a topic.
+//! Whether a filter covers a topic, compared with the brokers' own function. The input is a filter, a line feed and a
+//! topic.
 #![no_main]
 
 mod support;
@@ -13,7 +14,7 @@ fuzz_target!(|text: &str| {
         return;
     }
     let ours = matches(filter, topic);
-    // A broker calls these no topics and tells so by a code.
+    // A broker refuses these as topics, by a code.
     if topic.is_empty() || topic.contains(WILDCARDS) {
         assert!(!ours);
     }

@@ -1,11 +1,12 @@
-//! `once_cell` for models, which fill their cells before a second thread looks.
+//! A substitute for the crate `once_cell`, for models that fill their cells before a second thread reads them.
 
 pub mod sync {
     use std::cell::OnceCell as Cell;
 
     pub struct OnceCell<T>(Cell<T>);
 
-    // SAFETY: see above; loom runs one thread at a time, and nothing here is lent out mutably.
+    // SAFETY: loom runs one thread at a time, cells are filled before a second thread reads them, and nothing is lent
+    // out mutably.
     unsafe impl<T: Send + Sync> Sync for OnceCell<T> {}
 
     impl<T> OnceCell<T> {

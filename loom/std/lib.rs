@@ -3,7 +3,7 @@
 pub use ::std::*;
 
 pub mod sync {
-    // Loom's own Arc cannot hold a trait; who counts references is not the question here.
+    // Loom's own Arc cannot hold a trait object, and the counting of references is not under test.
     pub use ::std::sync::{Arc, PoisonError};
     pub use loom::sync::{Condvar, Mutex, MutexGuard, atomic};
 }
@@ -13,7 +13,7 @@ pub mod thread {
 
     pub use loom::thread::{JoinHandle, park, spawn};
 
-    /// In a model time is nothing but the turns of others.
+    /// Gives other threads a turn. A model has no time.
     pub fn sleep(_: Duration) {
         loom::thread::yield_now();
     }

@@ -1,8 +1,8 @@
-//! The queue of the broker's thread and its waking thread, in every order in which threads can run (up to a few
-//! preemptions): whatever is pushed is drained, although a signal is lost whenever the broker's loop is not waiting.
+//! The main queue and its waking thread, in every order in which threads can run (up to a few preemptions): every
+//! pushed task is run, although a signal is lost while the broker's loop is not waiting.
 #![cfg(test)]
 
-// For the files under test, which are the plugin's own.
+// The files under test are the plugin's own, and find loom under the name `std`.
 extern crate std_in_loom as std;
 #[allow(dead_code)]
 #[path = "../../src/main_queue.rs"]
@@ -27,13 +27,13 @@ mod broker {
     use std::sync::{Condvar, Mutex};
     use std::thread::{self, JoinHandle};
 
-    /// What the queue needs of `src/broker.rs`.
+    /// The part of the trait in `src/broker.rs` that the queue needs.
     pub trait Broker: Send + Sync {
         fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
         fn wake(&self);
     }
 
-    /// The broker's loop, waiting in epoll_wait(2) or not.
+    /// The broker's loop, which waits in epoll_wait(2) or not.
     #[derive(Default)]
     pub struct Loop {
         pub is_waiting: Mutex<bool>,
@@ -45,7 +45,7 @@ mod broker {
             Ok(thread::spawn(body))
         }
 
-        /// A signal ends the wait that it meets. One that meets none is gone.
+        /// Ends the loop's wait. Without a wait the signal is lost.
         fn wake(&self) {
             let mut is_waiting = self.is_waiting.lock().unwrap();
             if std::mem::take(&mut *is_waiting) {
@@ -55,7 +55,7 @@ mod broker {
     }
 }
 
-/// The broker's thread: ticks, and waits until it is woken, until so many tasks have been run.
+/// The broker's thread: drains the queue and waits until it is woken, until `count` tasks have been run.
 fn run(broker: &broker::Loop, queue: &MainQueue, count: usize) -> Vec<u64> {
     let mut run = Vec::new();
     loop {

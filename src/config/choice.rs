@@ -1,21 +1,21 @@
 //! Options whose value is one of a few words.
 
-/// Who waits while the API decides about a login (`auth_mode`).
+/// Whether the client or the whole broker waits while the API decides about a login (`auth_mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthMode {
-    /// The client where the broker can (2.1), else the broker.
+    /// The client waits where the broker supports that (2.1), else the broker waits.
     Auto,
-    /// The broker.
+    /// The broker always waits.
     Blocking,
-    /// The client; a broker that cannot does not start.
+    /// The client waits. A broker that does not support that does not start.
     Delayed,
 }
 
-/// Whose wrong passwords are counted together (`throttle_by`).
+/// Which wrong passwords are counted together (`throttle_by`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CountBy {
-    /// An address and a username.
+    /// Those from one address for one username.
     AddressAndUsername,
-    /// An address, whatever name it tries.
+    /// Those from one address, for any username.
     Address,
 }

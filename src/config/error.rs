@@ -1,65 +1,65 @@
-//! What can be wrong with options, in words for the operator.
+//! Mistakes in options, in words for the operator.
 
 use std::fmt;
 
 use crate::log::quoted;
 use crate::util::Location;
 
-/// A value that is not what its option wants.
+/// A value that its option does not take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unexpected;
 
-/// A mistake in the configuration: where, what was found, what was expected.
+/// A mistake in the configuration: where it stands, what was found, what was expected.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ConfigError {
     /// No option has this name.
     UnknownOption {
-        /// Where it stands.
+        /// Where the name stands.
         location: Location,
         /// The name that was given.
         name: String,
-        /// The known name that is nearest to it, if one is near.
+        /// The option with the most similar name, if one is similar enough.
         nearest: Option<&'static str>,
     },
-    /// An option was given by a name that it had once.
+    /// An option was given by its former name.
     Renamed {
-        /// Where it stands.
+        /// Where the name stands.
         location: Location,
         /// The name that was given.
         name: String,
-        /// The name that it has now.
+        /// The name that the option has now.
         now: &'static str,
     },
-    /// An option was given twice that can be given once.
+    /// An option was given twice that takes one value.
     Repeated {
-        /// Where it stands for the second time.
+        /// Where the option stands for the second time.
         location: Location,
-        /// The option.
+        /// The name of the option.
         name: &'static str,
     },
-    /// The value is not what the option wants.
+    /// An option does not take this value.
     Value {
-        /// Where it stands.
+        /// Where the value stands.
         location: Location,
-        /// The option.
+        /// The name of the option.
         name: &'static str,
-        /// The value; `None` where it may be a secret.
+        /// The value that was given; `None` where it may be a secret.
         found: Option<String>,
-        /// What the option wants.
+        /// A description of the values that the option takes.
         expected: &'static str,
     },
-    /// Two options do not go together, or one lacks another.
+    /// Two options contradict each other, or one is missing that another needs.
     Combination(String),
-    /// A configuration file cannot be read, is no TOML, or holds what no option can be.
+    /// A configuration file cannot be read, is not TOML, or holds something that cannot be an option's value.
     File(String),
 }
 
-/// What messages call an option of mosquitto.conf.
+/// The name by which messages call an option of mosquitto.conf.
 pub(super) fn called_in_broker(name: &str) -> String {
     format!("plugin_opt_{name}")
 }
 
-/// What messages call an option where it stands. In a file its name may be any text, so it is escaped.
+/// The name by which messages call an option, with its location. In a file it may be any text, so it is escaped.
 pub(super) fn called(location: &Location, name: &str) -> String {
     match location {
         Location::Option(called) => called.to_string(),

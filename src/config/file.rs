@@ -1,4 +1,4 @@
-//! `config_file`: the same options in TOML, with the line of each.
+//! Reading `config_file`: the options of mosquitto.conf in TOML, each with its line.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,20 +11,21 @@ use super::{ConfigError, options};
 use crate::util::files;
 use crate::util::location::{Location, file_name};
 
-/// The largest configuration file that is read, in bytes: one of this size is something else.
-const LIMIT: u64 = 1024 * 1024;
+/// The most bytes of a configuration file. A larger file is something else.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 const EXPECTED: &str = "a text, a number, true, false or a list of those";
 
-/// An option with one value. A list is as many of them, or one text where the option's value is a list by itself.
+/// An option with one value. A TOML list gives an entry for each of its values, or a single entry for an option whose
+/// value is itself a list.
 pub(super) struct Entry {
     pub(super) location: Location,
     pub(super) name: String,
     pub(super) value: String,
 }
 
-/// The options in a file. What can be no option's value is among the errors instead. `named_by` is where the path
-/// stands.
+/// The options in a file. A value that no option could have becomes an error instead. `named_by` is where the file's
+/// path is given.
 pub(super) fn entries(named_by: &Location, path: &Path, errors: &mut Vec<ConfigError>) -> Vec<Entry> {
     let file = file_name(path);
     let (mut entries, mut wrong) = (Vec::new(), Vec::new());
@@ -51,7 +52,7 @@ pub(super) fn entries(named_by: &Location, path: &Path, errors: &mut Vec<ConfigE
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let bytes = files::read(path, LIMIT).map_err(|cause| format!("cannot be read ({cause})"))?;
+    let bytes = files::read(path, MAX_FILE_BYTES).map_err(|cause| format!("cannot be read ({cause})"))?;
     String::from_utf8(bytes).map_err(|_| "is no UTF-8 text".to_owned())
 }
 
@@ -59,14 +60,14 @@ fn at(file: &Arc<str>, text: &str, offset: usize) -> Location {
     Location::at_offset(file, text.as_bytes(), offset)
 }
 
-/// The values of an option, known or not, in the notation of mosquitto.conf.
+/// The values of an option in the notation of mosquitto.conf. The option need not exist.
 fn values(name: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, String> {
     let spec = options::find(name);
     if spec.is_some_and(|spec| spec.includes) {
         return Err("a configuration file cannot name another".to_owned());
     }
     let texts = texts(value).map_err(|found| format!("found {found}, expected {EXPECTED}"))?;
-    // One entry, also where the list is empty: that there is no such option is told, and once.
+    // An unknown option gives one entry, even for an empty or long list, so that it is reported exactly once.
     let Some(spec) = spec else { return Ok(vec![texts.concat()]) };
     match (value.get_ref(), spec.separator) {
         (DeValue::Array(_), Some(separator)) => Ok(vec![texts.join(separator)]),
@@ -77,7 +78,7 @@ fn values(name: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, Strin
     }
 }
 
-/// A value in the notation of mosquitto.conf, or each value of a list; an error is what was found instead.
+/// A value in the notation of mosquitto.conf, or the values of a list. The error describes what was found instead.
 fn texts(value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, &'static str> {
     match value.get_ref() {
         DeValue::Array(values) => values

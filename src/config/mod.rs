@@ -1,8 +1,8 @@
-//! What the operator says: options of mosquitto.conf, and of the file that `config_file` names.
+//! The plugin's options, from mosquitto.conf and from the file that `config_file` names.
 //!
 //! An option is a row of the table in `options`. The struct [`Config`], the defaults, the parser, its error messages
-//! and the README's list are made from the rows, so a new option is a new row. Reading has two stages (`reading`):
-//! first all texts are collected with their locations, then they are understood and checked as a whole.
+//! and the README's list are made from the rows, so a new option is a new row. Reading has two stages (`reading`): the
+//! first collects all texts with their locations, the second parses them and checks them as a whole.
 
 mod choice;
 mod error;
@@ -22,7 +22,7 @@ pub use reading::BrokerOptions;
 pub use value::{header_lines, shown_url};
 
 impl Config {
-    /// What messages call an option where it stands: `plugin_opt_NAME`, or a file, a line and its name.
+    /// The name by which messages call an option: `plugin_opt_NAME`, or the file, line and name where a file sets it.
     pub fn called(&self, option: &'static str) -> String {
         match self.locations.get(option) {
             Some(location) => error::called(location, option),
@@ -30,12 +30,12 @@ impl Config {
         }
     }
 
-    /// Whether topic checks are this plugin's business at all.
+    /// Whether the plugin decides about topics at all.
     pub fn checks_topics(&self) -> bool {
         !self.acl_urls.is_empty() || self.acl_file.is_some()
     }
 
-    /// How long a verdict lives.
+    /// How long a verdict is remembered, unless the API's answer says otherwise.
     pub fn lifetime(&self, kind: Kind, verdict: Verdict) -> Duration {
         match (verdict, kind) {
             (Verdict::Deny, _) => self.deny_cache_ttl,

@@ -1,4 +1,4 @@
-//! The table of options, and what is made from its rows.
+//! The table of options, and the macros that make code from its rows.
 //!
 //! A row is
 //!
@@ -8,9 +8,9 @@
 //!     "what the option is for, in Markdown";
 //! ```
 //!
-//! with the flags of [`OptionSpec`] and, for `how`, one of
-//! - `one`: a value; the row has a default, written as one would write it in mosquitto.conf;
-//! - `optional`: a value, or `Type::default()` where the option is not given;
+//! with the flags of [`OptionSpec`]. `how` is one of
+//! - `one`: one value; the row has a default in the notation of mosquitto.conf;
+//! - `optional`: one value, or `Type::default()` where the option is not given;
 //! - `each`: any number of values, in a `Vec`.
 
 use std::path::PathBuf;
@@ -29,23 +29,23 @@ use crate::question::{Access, Verdict};
 /// One option: a row of the table.
 #[derive(Debug)]
 pub struct OptionSpec {
-    /// The name behind `plugin_opt_`.
+    /// The name that follows `plugin_opt_`.
     pub name: &'static str,
-    /// What holds when it is not given, as one would write it; empty: nothing.
+    /// The default in the notation of mosquitto.conf; empty if there is none.
     pub default: &'static str,
-    /// What a value looks like.
+    /// A description of the values that the option takes.
     pub expected: &'static str,
-    /// What it is for, in Markdown.
+    /// The purpose of the option, in Markdown.
     pub meaning: &'static str,
-    /// Whether it may be given more than once.
+    /// Whether the option may be given more than once.
     pub(super) repeatable: bool,
     /// Whether a wrong value may be a secret that must not stand in a log.
     pub(super) secret: bool,
-    /// What stands between the parts of a value that is a list by itself; TOML may write such a value as a list.
+    /// The separator of an option whose value is itself a list; TOML may write such a value as a list.
     pub(super) separator: Option<&'static str>,
-    /// Whether its value is a file with more options.
+    /// Whether the value names a file with more options.
     pub(super) includes: bool,
-    /// The name that it had once.
+    /// The former name of the option.
     pub(super) old_name: Option<&'static str>,
 }
 
@@ -64,7 +64,7 @@ impl OptionSpec {
     };
 }
 
-/// Rows as an array of [`OptionSpec`]s.
+/// Makes an array of [`OptionSpec`]s from rows.
 macro_rules! specs {
     ($(
         $name:literal $({ $($flag:ident: $set:expr),+ })? => $field:ident: $type:ty =
@@ -84,7 +84,7 @@ macro_rules! specs {
     (@repeatable $how:ident) => { false };
 }
 
-/// Rows as a struct with a field each, and further parts that are made in the same way.
+/// Makes a struct with a field for each row, and a field for each further part with an `understand` of its own.
 macro_rules! fields {
     (
         $(#[$about:meta])* $struct:ident {$(
@@ -101,8 +101,8 @@ macro_rules! fields {
         }
 
         impl $struct {
-            /// Stage two of reading: what the texts mean. `None` if one is wrong, which is then among the mistakes;
-            /// all others are looked at nevertheless.
+            /// Stage two of reading: parses the texts. `None` if any of them is wrong; each wrong text adds a mistake,
+            /// and hides no other.
             pub(super) fn understand(texts: &mut Texts) -> Option<Self> {
                 $(let $field = texts.$how($name, $parse);)+
                 $(let $part = $part_type::understand(texts);)*
@@ -112,36 +112,36 @@ macro_rules! fields {
     };
 }
 
-/// The whole table: rows that are fields of [`Config`] itself, groups of rows that one part of the plugin takes as a
-/// whole, and rows behind them.
+/// Makes the whole table: rows that are fields of [`Config`] itself, groups of rows that become a struct for one part
+/// of the plugin, and then further rows that are fields of [`Config`].
 macro_rules! options {
     (
         { $($first:tt)+ }
         $($(#[$about:meta])* $group:ident: $group_type:ident { $($grouped:tt)+ })+
         { $($last:tt)+ }
     ) => {
-        /// Every option, in the order of the README.
+        /// All options, in the order of the README.
         pub const OPTIONS: &[OptionSpec] = &specs!($($first)+ $($($grouped)+)+ $($last)+);
 
         $(fields! { $(#[$about])* #[derive(Copy, Eq)] $group_type { $($grouped)+ } })+
 
         fields! {
-            /// Everything that options say, checked. Files that options name are read elsewhere.
+            /// The values of all options, checked. Files that options name are read elsewhere, except `config_file`.
             Config { $($first)+ $($last)+ }
             $($(#[$about])* pub $group: $group_type)+
-            /// Where the options stand that a configuration file set.
+            /// Where the configuration file sets its options.
             pub(super) locations: Locations
         }
     };
 }
 
-/// The shortest pause or time-out.
+/// The shortest pause or time-out that an option takes.
 const SHORTEST: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The longest time that anything is remembered for: what lives longer than a month was meant otherwise.
+/// The longest time that an option lets anything be remembered. A longer one is probably a mistake.
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
 const ALLOW_OR_DENY: &[(&str, Verdict)] = &[("allow", Verdict::Allow), ("deny", Verdict::Deny)];
@@ -247,7 +247,7 @@ options! {
          `blocking`: the broker always waits. `delayed`: a broker that cannot let them wait does not start.";
 }
 
-/// When to slow down those who try wrong passwords.
+/// When to slow down clients that try wrong passwords.
 throttle: ThrottleLimits {
     "throttle_after" { old_name: Some("brake_after") } => after: usize = one(|text| count(text, 0..=1_000)) or "5",
         "a whole number from 0 to 1000; 0 = never",
@@ -270,7 +270,7 @@ throttle: ThrottleLimits {
          proxy, NAT or Unix socket everybody has the same. IPv6 addresses count by their first 64 bits.";
 }
 
-/// When to leave an API alone that gives no answers, and how to find out that it is back.
+/// When to stop asking an API that gives no answers, and when to ask it again.
 breaker: BreakerLimits {
     "breaker_after" => after: usize = one(|text| count(text, 0..=20)) or "5",
         "a whole number from 0 to 20; 0 = never",
@@ -304,20 +304,19 @@ pub(super) fn find(name: &str) -> Option<&'static OptionSpec> {
     OPTIONS.iter().find(|spec| spec.name == name)
 }
 
-/// The option that had this name once.
+/// The option whose former name this is, whatever its case.
 pub(super) fn find_by_old_name(name: &str) -> Option<&'static OptionSpec> {
     OPTIONS.iter().find(|spec| spec.old_name.is_some_and(|old_name| old_name.eq_ignore_ascii_case(name)))
 }
 
-/// The known name that a wrong one was probably meant to be, whatever its case: at most a third of its letters
-/// differ.
+/// The option that a wrong name was probably meant for, whatever its case: at most a third of the letters differ.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_lowercase();
     let is_near = |distance: usize, known: &str| distance * 3 <= known.len().max(name.len());
     OPTIONS
         .iter()
         .map(|spec| spec.name)
-        // A name of quite another length is not near, and comparing a very long one would take memory in proportion.
+        // Lengths are compared first, since comparing the letters of a very long name takes memory in proportion.
         .filter(|known| is_near(known.len().abs_diff(name.len()), known))
         .map(|known| (strsim::damerau_levenshtein(known, &name), known))
         .filter(|(distance, known)| is_near(*distance, known))
@@ -325,7 +324,7 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
         .map(|(_, known)| known)
 }
 
-/// The README's list of options.
+/// The list of options in the README, which `tests/readme.rs` writes and checks.
 pub fn options_as_markdown() -> String {
     let mut text = String::new();
     for spec in OPTIONS {

@@ -1,4 +1,4 @@
-//! Reading a configuration, in two stages: all texts with their locations first, then what they mean.
+//! Reading a configuration in two stages: collecting all texts with their locations, then parsing them.
 
 use std::collections::HashMap;
 
@@ -7,13 +7,15 @@ use super::options::{self, Config, OPTIONS, OptionSpec};
 use super::{ConfigError, file};
 use crate::util::Location;
 
-/// Options in the order of the broker's file, as it hands them over at the start and never again.
+/// Names and values of the options of mosquitto.conf, in its order. The broker hands them over at the start only.
 pub type BrokerOptions = Vec<(String, String)>;
 
 impl Config {
-    /// Reads the options of mosquitto.conf and of the `config_file` that they may name. All mistakes are returned, not
-    /// only the first, so that an operator can mend them in one go. The second value names options that both set:
-    /// then the broker's counts.
+    /// Reads the options of mosquitto.conf and of the `config_file` that they may name. The second value lists options
+    /// that both set: mosquitto.conf wins.
+    ///
+    /// # Errors
+    /// All mistakes, and not only the first, so that an operator can mend them in one go.
     pub fn read(options: &BrokerOptions) -> Result<(Self, Vec<&'static str>), Vec<ConfigError>> {
         let (mut texts, in_both) = Texts::collect(options);
         let config = Self::understand(&mut texts);
@@ -27,7 +29,7 @@ impl Config {
         }
     }
 
-    /// What is wrong with options that are fine one by one.
+    /// Mistakes in the combination of options that are valid one by one.
     fn contradictions(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
         let tls = [("tls_cert_file", &self.tls_cert_file), ("tls_key_file", &self.tls_key_file)];
@@ -46,22 +48,22 @@ impl Config {
     }
 }
 
-/// The texts of all options, wherever they stand, and the mistakes that were found so far.
+/// The texts of all options, from both files, and the mistakes found so far.
 #[derive(Default)]
 pub(super) struct Texts {
     given: HashMap<&'static str, Given>,
     errors: Vec<ConfigError>,
 }
 
-/// One option that was given, or has a default.
+/// An option that was given or has a default, with its texts.
 struct Given {
     spec: &'static OptionSpec,
     texts: Vec<(Location, String)>,
 }
 
 impl Texts {
-    /// Stage one: what was given, in mosquitto.conf and in the file that it names, and defaults for the rest. The
-    /// second value names the options that stand in both.
+    /// Stage one of reading: collects the texts of mosquitto.conf and of the file that it names, and defaults for the
+    /// rest. The second value lists the options that stand in both.
     fn collect(options: &BrokerOptions) -> (Self, Vec<&'static str>) {
         let mut texts = Self::default();
         for (name, value) in options {
@@ -78,13 +80,14 @@ impl Texts {
         (texts, in_both)
     }
 
-    /// Adds the options of the file that an option names, unless the broker gave them, and returns those it gave.
+    /// Adds the options of the file that `config_file` names, except those that mosquitto.conf sets as well, which are
+    /// returned.
     fn add_files(&mut self) -> Vec<&'static str> {
         let including = self.given.values().filter(|given| given.spec.includes);
         let paths: Vec<_> = including.filter_map(|given| given.texts.last().cloned()).collect();
         let by_broker: Vec<_> = self.given.keys().copied().collect();
         let mut in_both = Vec::new();
-        // An empty path is a mistake that stage two tells.
+        // Stage two reports an empty path.
         for (location, path) in paths.iter().filter(|(_, path)| !path.trim().is_empty()) {
             for entry in file::entries(location, path.trim().as_ref(), &mut self.errors) {
                 match by_broker.iter().find(|name| **name == entry.name) {
@@ -113,7 +116,7 @@ impl Texts {
         given.texts.push((location, value));
     }
 
-    /// Every value of an option; `None` if one of them is wrong, which is then among the mistakes.
+    /// All values of an option. `None` if any is wrong; each wrong one adds a mistake.
     pub(super) fn each<T>(
         &mut self,
         name: &'static str,
@@ -131,12 +134,12 @@ impl Texts {
             };
             parse(text.trim()).map_err(told).ok()
         });
-        // Collected twice, so that a mistake hides no other behind it.
+        // Collected twice, so that all values are parsed even after a mistake.
         let values: Vec<Option<T>> = values.collect();
         values.into_iter().collect()
     }
 
-    /// The value of an option that has a default; `None` if it is wrong, which is then among the mistakes.
+    /// The value of an option that has a default. `None` if it is wrong, which adds a mistake.
     pub(super) fn one<T>(
         &mut self,
         name: &'static str,
@@ -145,8 +148,7 @@ impl Texts {
         self.each(name, parse)?.pop()
     }
 
-    /// The value of an option, or nothing (an empty one) if it was not given; `None` if it is wrong, which is then
-    /// among the mistakes.
+    /// The value of an option, or `T::default()` if it was not given. `None` if it is wrong, which adds a mistake.
     pub(super) fn optional<T: Default>(
         &mut self,
         name: &'static str,
@@ -156,8 +158,8 @@ impl Texts {
     }
 }
 
-/// Where the options of a configuration file stand. That makes no difference to what they say, so all of these are
-/// equal.
+/// Where a configuration file sets its options. All values are equal, so that comparing two [`Config`]s compares only
+/// their options.
 #[derive(Debug, Clone)]
 pub(super) struct Locations(HashMap<&'static str, Location>);
 

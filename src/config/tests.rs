@@ -1,4 +1,4 @@
-//! Whole configurations, from texts to values and to what is said about mistakes.
+//! Tests of whole configurations: the values they give and the messages about their mistakes.
 
 use super::*;
 use crate::question::Access;

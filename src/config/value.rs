@@ -1,4 +1,4 @@
-//! The notations of option values.
+//! Parsers of option values.
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::Unexpected;
 use crate::question::Access;
 use crate::topic::{Names, Placeholders, Template};
 
-/// A time in a range, such as `500ms`, `30s`, `5m` or `1h`; a bare number is seconds.
+/// Parses a time within a range, such as `500ms`, `30s`, `5m` or `1h`; a bare number means seconds.
 pub(super) fn time(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, Unexpected> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -26,33 +26,33 @@ pub(super) fn time(text: &str, range: RangeInclusive<Duration>) -> Result<Durati
     if range.contains(&time) { Ok(time) } else { Err(Unexpected) }
 }
 
-/// A whole number in a range.
+/// Parses a whole number within a range.
 pub(super) fn count(text: &str, range: RangeInclusive<usize>) -> Result<usize, Unexpected> {
     let number = text.parse().map_err(|_| Unexpected)?;
     if range.contains(&number) { Ok(number) } else { Err(Unexpected) }
 }
 
-/// `true` or `false`.
+/// Parses `true` or `false`.
 pub(super) fn boolean(text: &str) -> Result<bool, Unexpected> {
     choice(text, &[("true", true), ("false", false)])
 }
 
-/// One of a few words.
+/// Parses one of a few words.
 pub(super) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Unexpected> {
     words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or(Unexpected)
 }
 
-/// Any text, which is understood elsewhere.
+/// Takes any text; what uses the option parses it.
 pub(super) fn text(text: &str) -> Result<String, Unexpected> {
     Ok(text.to_owned())
 }
 
-/// A path; whether something is there is found out when it is read.
+/// Takes any path but an empty one. Whether there is a file turns out when it is read.
 pub(super) fn path(text: &str) -> Result<Option<PathBuf>, Unexpected> {
     if text.is_empty() { Err(Unexpected) } else { Ok(Some(PathBuf::from(text))) }
 }
 
-/// One or more URLs with the scheme http or https, separated by white space.
+/// Parses one or more URLs with the scheme http or https, separated by white space.
 pub(super) fn urls(text: &str) -> Result<Vec<Url>, Unexpected> {
     let urls: Vec<Url> = text
         .split_ascii_whitespace()
@@ -62,12 +62,13 @@ pub(super) fn urls(text: &str) -> Result<Vec<Url>, Unexpected> {
     if urls.is_empty() || !urls.iter().all(askable) { Err(Unexpected) } else { Ok(urls) }
 }
 
-/// A URL as it may stand in a log: scheme, host and port. Credentials, path and query may all hold a token.
+/// A URL as it may stand in a log: scheme, host and port. Credentials, path and query are left out, since each may hold
+/// a token.
 pub fn shown_url(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
-/// `Name: value`, marked so that no debug output shows the value.
+/// Parses `Name: value`. The value is marked as sensitive, so that no debug output shows it.
 pub(super) fn header_line(text: &str) -> Result<(HeaderName, HeaderValue), Unexpected> {
     let (name, value) = text.split_once(':').ok_or(Unexpected)?;
     let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| Unexpected)?;
@@ -76,7 +77,7 @@ pub(super) fn header_line(text: &str) -> Result<(HeaderName, HeaderValue), Unexp
     Ok((name, value))
 }
 
-/// The headers of a header file; an error is the number of the line that holds none, from 1.
+/// Parses a header file. The error is the number of the first line that is not a header; lines count from 1.
 pub fn header_lines(text: &str) -> Result<Vec<(HeaderName, HeaderValue)>, usize> {
     text.lines()
         .enumerate()
@@ -86,7 +87,8 @@ pub fn header_lines(text: &str) -> Result<Vec<(HeaderName, HeaderValue)>, usize>
         .collect()
 }
 
-/// `read,write,subscribe` or fewer of them, in that order whatever the order in the text.
+/// Parses a list of `read`, `write` and `subscribe`, separated by commas. The result has this order, without
+/// repetition.
 pub(super) fn accesses(text: &str) -> Result<Vec<Access>, Unexpected> {
     let mut checks = text.split(',').map(|word| access(word.trim())).collect::<Result<Vec<_>, _>>()?;
     checks.sort_by_key(|access| *access as u8);
@@ -98,23 +100,23 @@ fn access(word: &str) -> Result<Access, Unexpected> {
     choice(word, &[("read", Access::Read), ("write", Access::Write), ("subscribe", Access::Subscribe)])
 }
 
-/// A topic question to ask when a client has been let in.
+/// A topic question to ask early, as soon as the API has admitted a client (a value of `acl_prefetch`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefetch {
-    /// What the client is expected to want.
+    /// The kind of access that the client is expected to need.
     pub access: Access,
-    /// With which topic.
+    /// The topic or filter, with places for the client's names.
     pub topic: Template,
 }
 
 impl Prefetch {
-    /// The topic for one client. What is filled in is not looked at for `%c` and `%u` again.
+    /// The topic for one client. Names that are filled in are not searched for `%c` and `%u`.
     pub fn topic_for(&self, username: &str, client_id: &str) -> String {
         self.topic.fill_in(Names { client_id, username })
     }
 }
 
-/// `read|write|subscribe TOPIC`, where `%c` and `%u` stand for client id and username wherever they occur.
+/// Parses `read|write|subscribe TOPIC`, where `%c` and `%u` stand for client id and username wherever they occur.
 pub(super) fn prefetch(text: &str) -> Result<Prefetch, Unexpected> {
     let (word, topic) = text.split_once(char::is_whitespace).ok_or(Unexpected)?;
     let topic = topic.trim_start();

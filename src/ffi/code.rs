@@ -1,4 +1,5 @@
 //! The broker's result codes.
+
 use std::ffi::c_int;
 
 use super::sys::{self, mosq_err_t};
@@ -17,13 +18,12 @@ impl Code {
     pub(super) const DEFER: Self = Self(mosq_err_t::MOSQ_ERR_PLUGIN_DEFER);
     pub(super) const ALREADY_EXISTS: Self = Self(mosq_err_t::MOSQ_ERR_ALREADY_EXISTS);
 
-    /// Since 2.1: the client waits until it is completed.
+    /// Since 2.1: the client waits until its login is completed.
     const DELAYED: Self = Self(sys::MHA_ERR_AUTH_DELAYED);
-    /// Since 2.1: MQTT 5 clients are told so, others that they are not authorised.
+    /// Since 2.1: MQTT 5 clients are told "server busy", older ones "not authorised".
     const BUSY: Self = Self(sys::MHA_ERR_SERVER_BUSY.cast_signed());
 
-    /// The answer to MOSQ_EVT_BASIC_AUTH. Clients only wait, and are turned away, where a broker of 2.1 lets
-    /// them.
+    /// The answer to MOSQ_EVT_BASIC_AUTH. `Later` and `Busy` are only for brokers from 2.1 on, which know their codes.
     pub(super) fn of_login(ruling: Ruling) -> Self {
         match ruling {
             Ruling::Allow => Self::SUCCESS,
@@ -40,12 +40,12 @@ impl Code {
             Ruling::Allow => Self::SUCCESS,
             Ruling::Defer => Self::DEFER,
             Ruling::Disconnect => Self::AUTH,
-            // No topic check can wait, in any version.
+            // No broker lets a topic check wait.
             Ruling::Deny | Ruling::Later | Ruling::Busy => Self::ACL_DENIED,
         }
     }
 
-    /// The answer to MOSQ_EVT_RELOAD, whatever came of it. Anything but success ends a 2.1 broker, and
+    /// The answer to MOSQ_EVT_RELOAD, also where the reload failed. Anything but success ends a 2.1 broker, and
     /// anything but "defer" keeps a 2.0 broker from reloading the plugins behind this one.
     pub(super) fn of_reload(is_2_1: bool) -> Self {
         if is_2_1 { Self::SUCCESS } else { Self::DEFER }

@@ -1,4 +1,4 @@
-//! The three functions that the library exports, and its callbacks: each a line inside a guard.
+//! The three functions that the library exports, and its callbacks, each of which runs inside a guard.
 
 use std::ffi::{c_int, c_void};
 use std::slice;
@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use super::code::Code;
 use super::events::{self, Check};
-use super::functions::{Identifier, Process};
-use super::guard::{Callback, Instance};
+use super::functions::{Callback, Identifier, Process};
+use super::guard::Instance;
 use super::sys::{self, mosquitto_plugin_event as event};
 use crate::broker::{Broker, Caller};
 use crate::config::BrokerOptions;
@@ -16,7 +16,7 @@ use crate::log::Level;
 use crate::plugin::{Plugin, Ruling};
 use crate::util::panics;
 
-/// The version of the plugin interface that all of Mosquitto 2.x speak.
+/// The version of the plugin interface that all Mosquitto 2.x brokers offer.
 const INTERFACE_VERSION: c_int = 5;
 
 const TOPIC_CHECKS: (event::Type, Callback) = (event::MOSQ_EVT_ACL_CHECK, on_acl_check);
@@ -36,7 +36,7 @@ fn callbacks(is_2_1: bool) -> Vec<(event::Type, Callback)> {
     callbacks
 }
 
-/// Chooses the version of the interface: 5, or none.
+/// Chooses the version of the plugin interface: 5, or -1 if the broker does not offer it.
 ///
 /// # Safety
 /// `versions` must point to `count` numbers, as the broker promises.
@@ -51,10 +51,10 @@ pub unsafe extern "C" fn mosquitto_plugin_version(count: c_int, versions: *const
     if versions.contains(&INTERFACE_VERSION) { INTERFACE_VERSION } else { -1 }
 }
 
-/// Starts the plugin, or says in the log why it cannot and leaves nothing behind.
+/// Starts the plugin. On failure the log says why, and nothing stays behind.
 ///
 /// # Safety
-/// The arguments must be what the broker gives to this function, and the calling thread its own.
+/// The arguments must be those that the broker gives to this function, and the calling thread the broker's own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mosquitto_plugin_init(
     identifier: *mut sys::mosquitto_plugin_id_t,
@@ -84,14 +84,14 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
     });
     match started {
         Ok(Ok(instance)) => {
-            // Last, since a broker of 2.1 calls cleanup with whatever is here also when init has failed.
-            // SAFETY: not NULL, and the broker's to give.
+            // Set last, since a broker of 2.1 calls cleanup with this value even if init has failed.
+            // SAFETY: not NULL, and the broker lets init write to it.
             unsafe { *user_data = instance.cast() };
             Code::SUCCESS.0
         }
         Ok(Err(code)) => code.0,
-        Err(place) => {
-            process.write_log(Level::Error, &panics::message(&place, "It is not started."));
+        Err(location) => {
+            process.write_log(Level::Error, &panics::message(&location, "It is not started."));
             Code::INVALID.0
         }
     }
@@ -111,14 +111,14 @@ fn start(
         Code::INVALID
     })?;
     let callbacks = callbacks(process.is_2_1());
-    // From here on it stays where it is: callbacks are registered with its address.
+    // The instance must not move any more: callbacks are registered with its address.
     let instance = Instance::new(process, identifier, plugin, callbacks, TOPIC_CHECKS);
     let address = Box::into_raw(Box::new(instance));
-    // SAFETY: just made, and nobody else has it.
+    // SAFETY: made above, and no other reference exists.
     let instance = unsafe { &*address };
     instance.process.introduce(identifier);
     if let Err(code) = instance.register_all() {
-        // SAFETY: made above, and the broker has forgotten it.
+        // SAFETY: made above, and the broker has no callback with it any more.
         drop(unsafe { Box::from_raw(address) });
         return Err(code);
     }
@@ -129,7 +129,7 @@ fn start(
 /// Stops the plugin: no thread of it is left when this returns.
 ///
 /// # Safety
-/// `user_data` must be what init left, and no callback may run or come later.
+/// `user_data` must be the value that init set, and no callback may run now or later.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mosquitto_plugin_cleanup(
     user_data: *mut c_void,
@@ -137,23 +137,25 @@ pub unsafe extern "C" fn mosquitto_plugin_cleanup(
     _option_count: c_int,
 ) -> c_int {
     if !user_data.is_null() {
-        // SAFETY: init made it from such a box, and the broker calls cleanup once.
+        // SAFETY: init made the pointer from such a box, and the broker calls cleanup once.
         let instance: Box<Instance> = unsafe { Box::from_raw(user_data.cast()) };
         instance.unregister_all();
         let process = Arc::clone(&instance.process);
-        // A panic while things are dropped must not reach the broker, which is on its way out anyway.
-        if let Err(place) = panics::caught(|| drop(instance)) {
-            process.write_log(Level::Error, &panics::message(&place, "It was stopping."));
+        // A panic must not reach the broker, not even while the instance is dropped.
+        if let Err(location) = panics::caught(|| drop(instance)) {
+            process.write_log(Level::Error, &panics::message(&location, "It was stopping."));
         }
     }
     Code::SUCCESS.0
 }
 
+/// The instance that a callback was registered with.
+///
 /// # Safety
-/// `user_data` must be what `start` registered, and cleanup not yet called.
+/// `user_data` must be the pointer that `start` registered, and cleanup not yet called.
 unsafe fn instance<'a>(user_data: *mut c_void) -> &'a Instance {
-    // SAFETY: the caller vouches for it. The broker may be in several callbacks at once (it calls back, and
-    // its HTTP listener has a thread of its own), so this is shared and never mutable.
+    // SAFETY: the caller vouches for the pointer. Several callbacks may run at once (the broker calls back into the
+    // plugin, and its HTTP listener has a thread of its own), so the reference is shared and never mutable.
     unsafe { &*user_data.cast::<Instance>() }
 }
 
@@ -234,7 +236,7 @@ unsafe extern "C" fn on_reload(_: c_int, _: *mut c_void, user_data: *mut c_void)
     let code = Code::of_reload(instance.process.is_2_1());
     instance.guarded(code, |plugin, _| {
         plugin.reload(Instant::now());
-        // What the broker refuses here it has said in the log; topics are then as open as they were.
+        // A refusal by the broker is in the log already; topics are then checked as before the reload.
         let _ = instance.follow_topic_checks();
         code
     })

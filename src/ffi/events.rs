@@ -1,29 +1,28 @@
-//! The broker's event structs, as typed requests that borrow from them.
+//! The broker's event structs, read as typed requests that borrow from them.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::slice;
 
 use super::functions::Process;
 use super::sys;
-use crate::broker::Broker;
-use crate::broker::Client;
+use crate::broker::{Broker, Client};
 use crate::config::BrokerOptions;
 use crate::plugin::{Login, SessionStays, TopicCheck};
 use crate::question::Access;
 
-/// Something in an event is not what the interface promises: refused, not guessed at.
+/// An event that breaks a promise of the plugin interface, and how. It is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed(pub(super) &'static str);
 
-/// What MOSQ_EVT_ACL_CHECK can be about.
+/// The request in a MOSQ_EVT_ACL_CHECK.
 pub(super) enum Check<'a> {
-    /// One of the accesses of the contract.
+    /// READ, WRITE or SUBSCRIBE.
     Access(TopicCheck<'a>),
-    /// An UNSUBSCRIBE of a filter, which needs no question.
+    /// An UNSUBSCRIBE of a filter, which is always allowed.
     Unsubscribe(Client<'a>, &'a str),
 }
 
-/// The options given to init.
+/// The options that the broker gives to init.
 ///
 /// # Safety
 /// `options` must point to `count` options with NUL-terminated strings (or NULL).
@@ -49,6 +48,8 @@ pub(super) unsafe fn options(
         .collect()
 }
 
+/// The login that a MOSQ_EVT_BASIC_AUTH is about.
+///
 /// # Safety
 /// `event` must be the data of a MOSQ_EVT_BASIC_AUTH that is being handled; the login must not outlive it.
 pub(super) unsafe fn login<'a>(
@@ -67,6 +68,8 @@ pub(super) unsafe fn login<'a>(
     }
 }
 
+/// The request that a MOSQ_EVT_ACL_CHECK is about.
+///
 /// # Safety
 /// `event` must be the data of a MOSQ_EVT_ACL_CHECK that is being handled; the check must not outlive it.
 pub(super) unsafe fn check<'a>(
@@ -95,7 +98,7 @@ pub(super) unsafe fn check<'a>(
     }
 }
 
-/// The client that was let in, if it has a username.
+/// The client that a MOSQ_EVT_CONNECT is about, and its username. `None` for a client without one.
 ///
 /// # Safety
 /// `event` must be the data of a MOSQ_EVT_CONNECT that is being handled; the client must not outlive it.
@@ -110,8 +113,8 @@ pub(super) unsafe fn connected<'a>(
     }
 }
 
-/// The client that is gone, if it ever had an id and a username (2.0 reports bare TCP connections, too), and
-/// what becomes of its session.
+/// The client that has disconnected, its username, and whether its session stays. `None` if it never had an id and a
+/// username: 2.0 reports bare TCP connections, too.
 ///
 /// # Safety
 /// `event` must be the data of a MOSQ_EVT_DISCONNECT or, if `is_offline`, a MOSQ_EVT_CLIENT_OFFLINE that is
@@ -139,7 +142,7 @@ pub(super) unsafe fn disconnected<'a>(
     }
 }
 
-/// Asks for the next tick in a millisecond. Otherwise 2.1 ticks once per turn of its loop, which may wait long.
+/// Asks for the next tick in a millisecond. Otherwise 2.1 ticks once per turn of its loop, which may take long.
 ///
 /// # Safety
 /// `event` must be the data of a MOSQ_EVT_TICK of Mosquitto 2.1 that is being handled.
@@ -150,6 +153,8 @@ pub(super) unsafe fn tick_again_soon(event: *mut sys::mha_evt_tick) {
     }
 }
 
+/// The client behind a pointer of the broker.
+///
 /// # Safety
 /// `client` must be NULL or a client of the broker that outlives `'a`.
 #[inline]
@@ -162,8 +167,8 @@ unsafe fn client<'a>(process: &Process, client: *const sys::mosquitto) -> Result
             Some(id) => id.to_str().map_err(|_| Malformed("the client id is no UTF-8"))?,
             None => "",
         },
-        // Never as if there were none: that is how a session looks that was restored from disk. (To 2.0.21
-        // the address of a WebSocket client is whatever its X-Forwarded-For says.)
+        // An address that is not UTF-8 must not count as none, since no address means a session restored from disk.
+        // (Up to 2.0.21 the address of a WebSocket client is whatever its X-Forwarded-For says.)
         address: match address {
             Some(address) => Some(address.to_str().map_err(|_| Malformed("the address is no UTF-8"))?),
             None => None,
@@ -171,6 +176,8 @@ unsafe fn client<'a>(process: &Process, client: *const sys::mosquitto) -> Result
     })
 }
 
+/// The username of a client, or `None` if it is empty or there is none.
+///
 /// # Safety
 /// As for [`client`].
 unsafe fn username<'a>(
@@ -187,7 +194,8 @@ unsafe fn username<'a>(
     }
 }
 
-/// The password: any bytes. Brokers from 2.1.3 on say how many; for older ones it ends at the first NUL.
+/// The password of a login, which may be any bytes. Brokers from 2.1.3 on tell its length; in older ones it ends at the
+/// first NUL.
 ///
 /// # Safety
 /// The event's password must be NULL or terminated, and as long as the event says.
@@ -204,13 +212,15 @@ unsafe fn password<'a>(event: &sys::mha_evt_basic_auth) -> Option<&'a [u8]> {
     })
 }
 
+/// A string of the broker as text, or `None` for NULL.
+///
 /// # Safety
 /// `string` must be NULL or terminated, and outlive `'a`.
 unsafe fn text<'a>(string: *const c_char) -> Result<Option<&'a str>, Malformed> {
     if string.is_null() {
         return Ok(None);
     }
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller vouches for the string.
     let string = unsafe { CStr::from_ptr(string) };
     string.to_str().map(Some).map_err(|_| Malformed("a string is no UTF-8"))
 }

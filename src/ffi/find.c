@@ -1,6 +1,6 @@
-/* Finds the broker's functions. They are weak here, which stable Rust cannot say: the dynamic linker
- * leaves those that a broker does not have at NULL, where a strong reference would keep 2.0 from loading
- * the plugin at all, and test programs link without a broker. */
+/* Finds the broker's functions. They are weak symbols, which stable Rust cannot declare: the dynamic linker sets those
+ * that a broker does not have to NULL. A strong reference would keep 2.0 from loading the plugin at all, and test
+ * programs from linking without a broker. */
 #include <stddef.h>
 
 #include "mosquitto_http_auth.h"

@@ -1,4 +1,4 @@
-//! The broker's process: its functions, which of its versions it is, its threads.
+//! The broker's process: the broker's functions and version, and the process's threads.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
@@ -20,31 +20,32 @@ use crate::broker::{Broker, BrokerThread, Caller};
 use crate::log::Level;
 use crate::util::Lock;
 
-type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
+/// A callback as the broker calls it: with the event's number, its data, and the data that was registered.
+pub(super) type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
 
-/// The functions that this broker has. They belong to the thread that found them, the broker's own;
-/// what is asked of them elsewhere does nothing.
+/// The broker that this process runs. Its functions may be called only on the broker's own thread, the one that created
+/// this.
 pub(super) struct Process {
     functions: sys::mha_broker,
     thread: libc::pthread_t,
     clock: Clock,
-    /// Prepared when it is first asked for; `None`: it cannot work here.
+    /// Prepared at its first use; `None` inside if it cannot work in this process.
     waker: OnceCell<Option<Waker>>,
     sockets: Lock<Sockets>,
 }
 
-/// What the broker calls a plugin by.
+/// The broker's name for this plugin, which most of its functions want.
 #[derive(Clone, Copy)]
 pub(super) struct Identifier(pub(super) *mut sys::mosquitto_plugin_id_t);
 
 impl Process {
-    /// Finds the functions of the broker that this thread belongs to.
+    /// Finds the broker's functions in this process. The calling thread is taken for the broker's own.
     pub(super) fn find() -> Self {
         // SAFETY: fills a struct with addresses and has no conditions.
         Self::with(unsafe { sys::mha_broker_find() })
     }
 
-    /// A broker of this thread with these functions.
+    /// A broker with these functions. The calling thread is taken for the broker's own.
     pub(super) fn with(functions: sys::mha_broker) -> Self {
         Self {
             functions,
@@ -55,7 +56,7 @@ impl Process {
         }
     }
 
-    /// Whether the functions that every supported broker has are there.
+    /// Whether this process has all functions that every supported broker has.
     pub(super) fn is_a_broker(&self) -> bool {
         let functions = &self.functions;
         functions.callback_register.is_some()
@@ -67,17 +68,18 @@ impl Process {
             && functions.client_username.is_some()
     }
 
-    /// Whether the caller is the broker's own thread.
+    /// Whether this is called on the broker's own thread.
     pub(super) fn is_own_thread(&self) -> bool {
         own_thread() == self.thread
     }
 
-    /// The time, for a topic check: some milliseconds ahead.
+    /// The time for a topic check: cheap to get, and up to 25 ms ahead (see [`Clock`]).
     pub(super) fn coarse_now(&self) -> Instant {
         self.clock.now()
     }
 
-    /// Writes a line to the broker's log. May call back into the plugin before it returns.
+    /// Writes a line to the broker's log; does nothing on another thread. The broker may call back into the plugin
+    /// before this returns.
     pub(super) fn write_log(&self, level: Level, line: &str) {
         let Some(log_printf) = self.functions.log_printf.filter(|_| self.is_own_thread()) else { return };
         let level = match level {
@@ -93,20 +95,19 @@ impl Process {
         unsafe { log_printf(level.cast_signed(), c"%s: %s".as_ptr(), name.as_ptr(), line.as_ptr()) };
     }
 
-    /// Tells the broker name and version of the plugin, where it wants to know.
+    /// Tells the broker the plugin's name and version, if it has a function for that (since 2.1).
     pub(super) fn introduce(&self, identifier: Identifier) {
         let Some(set_info) = self.functions.plugin_set_info else { return };
         // The crate's version has no NUL in it.
         let version = CString::new(env!("CARGO_PKG_VERSION")).unwrap_or_default();
-        // SAFETY: the identifier is the one the broker gave to init, and both strings are terminated; the
-        // broker copies them.
+        // SAFETY: the broker gave this identifier to init, and both strings are terminated; the broker copies them.
         unsafe { set_info(identifier.0, c"mosquitto-http-auth".as_ptr(), version.as_ptr()) };
     }
 
     /// Has the broker call `callback` with `user_data` for an event, until it is unregistered.
     ///
     /// # Safety
-    /// `callback` must be sound to call with this `user_data` until then.
+    /// `callback` must be sound to call with this `user_data` until it is unregistered.
     pub(super) unsafe fn register(
         &self,
         identifier: Identifier,
@@ -121,7 +122,7 @@ impl Process {
         if code == Code::SUCCESS.0 { Ok(()) } else { Err(Code(code)) }
     }
 
-    /// Has the broker forget a callback. One that was never registered is no error.
+    /// Has the broker forget a callback. A callback that was never registered is not an error.
     pub(super) fn unregister(
         &self,
         identifier: Identifier,
@@ -129,17 +130,21 @@ impl Process {
         callback: Callback,
     ) {
         let Some(unregister) = self.functions.callback_unregister else { return };
-        // SAFETY: the identifier is the broker's own, and it only compares the rest.
+        // SAFETY: the identifier is the broker's own, and the other arguments are only compared.
         unsafe { unregister(identifier.0, event.cast_signed(), Some(callback), ptr::null()) };
     }
 
+    /// The client's id.
+    ///
     /// # Safety
-    /// `client` must be NULL or a client of this broker, and the string is gone when that client is.
+    /// `client` must be NULL or a client of this broker that outlives `'a`.
     pub(super) unsafe fn client_id<'a>(&self, client: *const sys::mosquitto) -> Option<&'a CStr> {
         // SAFETY: passed on to the caller.
         unsafe { string_of(self.functions.client_id, client) }
     }
 
+    /// The address of the client's peer.
+    ///
     /// # Safety
     /// As for [`Self::client_id`].
     pub(super) unsafe fn client_address<'a>(&self, client: *const sys::mosquitto) -> Option<&'a CStr> {
@@ -147,25 +152,28 @@ impl Process {
         unsafe { string_of(self.functions.client_address, client) }
     }
 
-    /// Whether the client wants, or wanted, to start without the session it had before.
+    /// Whether the client connects or connected with a clean start: without the session that it had before.
     ///
     /// # Safety
-    /// As for [`Self::client_id`].
+    /// `client` must be NULL or a client of this broker.
     pub(super) unsafe fn client_starts_clean(&self, client: *const sys::mosquitto) -> bool {
         let Some(clean_session) = self.functions.client_clean_session else { return true };
         // SAFETY: a client of this broker, by the caller's word.
         client.is_null() || unsafe { clean_session(client) }
     }
 
-    /// Whether the client speaks MQTT 5, in which how it starts does not say how it ends.
+    /// Whether the client speaks MQTT 5, where a clean start does not tell whether the session ends with the
+    /// connection.
     ///
     /// # Safety
-    /// As for [`Self::client_id`].
+    /// `client` must be NULL or a client of this broker.
     pub(super) unsafe fn client_speaks_mqtt_5(&self, client: *const sys::mosquitto) -> bool {
         // SAFETY: a client of this broker, by the caller's word, or NULL, which is allowed here.
         self.functions.client_protocol_version.is_none_or(|version| unsafe { version(client) } == 5)
     }
 
+    /// The client's username.
+    ///
     /// # Safety
     /// As for [`Self::client_id`].
     pub(super) unsafe fn client_username<'a>(&self, client: *const sys::mosquitto) -> Option<&'a CStr> {
@@ -174,14 +182,16 @@ impl Process {
     }
 }
 
-/// The calling thread. (Rust's own number for it costs two locked instructions, in front of every topic.)
+/// The calling thread. (`std::thread::current` costs two locked instructions, which every topic check would pay.)
 fn own_thread() -> libc::pthread_t {
     // SAFETY: has no conditions.
     unsafe { libc::pthread_self() }
 }
 
+/// A string that a function of the broker gives for a client.
+///
 /// # Safety
-/// `client` must be NULL or a client of this broker, and the string is gone when that client is.
+/// `client` must be NULL or a client of this broker that outlives `'a`.
 unsafe fn string_of<'a>(
     function: Option<unsafe extern "C" fn(*const sys::mosquitto) -> *const c_char>,
     client: *const sys::mosquitto,
@@ -198,11 +208,11 @@ unsafe fn string_of<'a>(
 
 impl Broker for Process {
     fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
-        // A new thread inherits the mask. Blocked only around its start, every signal stays with the
-        // broker's thread: one that another thread took would not wake the broker's loop.
+        // The new thread inherits this mask, so it never takes a signal: one that it took would not wake the
+        // broker's loop.
         let builder = thread::Builder::new().name("mosq-http-auth".to_owned());
-        // SAFETY: all zeroes is a valid sigset_t, and sigfillset and pthread_sigmask write to sets that
-        // live on this stack. The mask that was found is put back before anything else happens.
+        // SAFETY: all zeroes is a valid sigset_t, and sigfillset and pthread_sigmask write to sets on this stack. This
+        // thread's own mask is restored at once.
         unsafe {
             let mut all: libc::sigset_t = std::mem::zeroed();
             let mut before: libc::sigset_t = std::mem::zeroed();
@@ -215,11 +225,7 @@ impl Broker for Process {
     }
 
     fn caller(&self) -> Caller {
-        if own_thread() == self.thread {
-            Caller::Broker(BrokerThread::vouched_for())
-        } else {
-            Caller::HttpListener
-        }
+        if self.is_own_thread() { Caller::Broker(BrokerThread::vouched_for()) } else { Caller::HttpListener }
     }
 
     fn is_2_1(&self) -> bool {
@@ -243,7 +249,7 @@ impl Broker for Process {
     fn is_session(&self, _: &BrokerThread, client_id: &str, connection: Connection) -> bool {
         let Some(client) = self.functions.client else { return false };
         let Ok(client_id) = CString::new(client_id) else { return false };
-        // SAFETY: a terminated string, on the broker's thread. What comes back is compared, not followed.
+        // SAFETY: a terminated string, on the broker's thread. The pointer that comes back is compared, not followed.
         unsafe { client(client_id.as_ptr()) }.addr() == connection
     }
 

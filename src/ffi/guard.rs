@@ -1,34 +1,31 @@
-//! What stands between the broker and the plugin: a panic becomes a refusal, and the log is written when nothing is
-//! held any more.
+//! The guard around every callback: a panic becomes a refusal, and the log is written when no lock is held any more.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::code::Code;
 use super::events::Malformed;
-use super::functions::{Identifier, Process};
+use super::functions::{Callback, Identifier, Process};
 use super::sys::mosquitto_plugin_event as event;
 use crate::broker::{Broker, Caller};
 use crate::log::Level;
 use crate::plugin::{Plugin, Ruling};
 use crate::util::panics;
 
-/// A callback as the broker calls it: the event's number, its data, and what was registered with it.
-pub(super) type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
-
-/// What the broker keeps for each loaded plugin.
+/// One loaded plugin. The broker keeps its address and passes it to every callback.
 pub(super) struct Instance {
     pub(super) process: Arc<Process>,
     identifier: Identifier,
     plugin: Plugin,
-    /// The callbacks that this plugin always needs; without any of them it would leave a door open.
+    /// The callbacks that the plugin always needs. It does not start without all of them.
     callbacks: Vec<(event::Type, Callback)>,
+    /// The callback for topic checks, registered only while the plugin decides about topics.
     topic_checks: (event::Type, Callback),
-    /// Topic checks are registered.
+    /// Whether `topic_checks` is registered.
     checks_topics: AtomicBool,
-    /// Lines are being written: the broker may call back into the plugin for each of them.
+    /// Whether lines are being written. The broker may call back into the plugin for each line.
     writing: AtomicBool,
 }
 
@@ -51,25 +48,25 @@ impl Instance {
         }
     }
 
-    /// Runs a callback's body. A panic in it refuses: it becomes `on_panic`, and a line in the log.
+    /// Runs the body of a callback, then writes the log. A panic in the body becomes `on_panic` and a line in the log.
     pub(super) fn guarded(&self, on_panic: Code, body: impl FnOnce(&Plugin, &Caller) -> Code) -> c_int {
         let caller = self.process.caller();
-        let code = panics::caught(|| body(&self.plugin, &caller)).unwrap_or_else(|place| {
-            self.plugin.log().write(Level::Error, panics::message(&place, "Refused."));
+        let code = panics::caught(|| body(&self.plugin, &caller)).unwrap_or_else(|location| {
+            self.plugin.log().write(Level::Error, panics::message(&location, "Refused."));
             on_panic
         });
         self.write_log();
         code.0
     }
 
-    /// Refuses an event that is not what the interface promises.
+    /// Refuses an event that breaks a promise of the plugin interface, with a line in the log.
     pub(super) fn refuse_malformed(&self, malformed: Malformed) -> Ruling {
         let line = || format!("Refused a request of the broker: {}.", malformed.0);
         self.plugin.log().refusal(Instant::now(), line);
         Ruling::Deny
     }
 
-    /// Writes what is queued for the log, on the broker's thread, with nothing held.
+    /// Writes the queued lines to the broker's log. Does nothing on another thread. No lock may be held.
     pub(super) fn write_log(&self) {
         let log = self.plugin.log();
         if !log.any() || !self.process.is_own_thread() || self.writing.swap(true, Ordering::Acquire) {
@@ -81,7 +78,8 @@ impl Instance {
         self.writing.store(false, Ordering::Release);
     }
 
-    /// Registers all callbacks, or none: those that are refused may be another instance's, which keeps them.
+    /// Registers all callbacks, or none. If one is refused, only those registered before it are unregistered: the
+    /// others may belong to another instance.
     pub(super) fn register_all(&self) -> Result<(), Code> {
         for (registered, callback) in self.callbacks.iter().enumerate() {
             self.register(*callback).inspect_err(|_| self.unregister(&self.callbacks[..registered]))?;
@@ -94,8 +92,8 @@ impl Instance {
         self.unregister(&[self.topic_checks]);
     }
 
-    /// Has the broker ask about topics, or not: a plugin that is asked and has nothing to say would have it
-    /// refuse everybody.
+    /// Registers or unregisters the callback for topic checks, as the settings want it. A broker whose plugins all
+    /// defer refuses the topic, so the callback must not be there while the plugin does not decide about topics.
     pub(super) fn follow_topic_checks(&self) -> Result<(), Code> {
         let wanted = self.plugin.checks_topics();
         if self.checks_topics.swap(wanted, Ordering::Relaxed) == wanted {
@@ -112,8 +110,8 @@ impl Instance {
 
     fn register(&self, (event, callback): (event::Type, Callback)) -> Result<(), Code> {
         let user_data = (&raw const *self).cast_mut().cast();
-        // SAFETY: the instance stays where it is, and its callbacks are unregistered before it goes: when init
-        // fails, or by cleanup.
+        // SAFETY: the instance does not move, and its callbacks are unregistered before it is dropped: where init
+        // fails, or in cleanup.
         unsafe { self.process.register(self.identifier, event, callback, user_data) }.inspect_err(|code| {
             self.process.write_log(Level::Error, &cannot_register(event, *code));
         })
@@ -126,7 +124,7 @@ impl Instance {
     }
 }
 
-/// Callbacks may run on two threads at once.
+/// Fails to compile if a plugin cannot be shared by threads: callbacks may run on two threads at once.
 const _: () = {
     const fn callable_from_any_thread<T: Sync>() {}
     callable_from_any_thread::<Plugin>();

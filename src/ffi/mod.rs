@@ -1,4 +1,4 @@
-//! The boundary to the broker, and the only unsafe code: C in, typed requests out, codes back.
+//! The boundary to the broker, and the only unsafe code: calls from C become typed requests, decisions become codes.
 
 mod code;
 mod entry;

@@ -1,18 +1,19 @@
 //! Topic rules of local users, in the format and with the meaning of Mosquitto's `acl_file`.
 //!
-//! The meaning is that of the brokers 2.0.11 to 2.1.2 (`mosquitto_acl_check_default` in 2.0's
-//! `security_default.c`, `acl_file__check` in 2.1's `acl_check.c`): the rules of the user's own section come first
-//! and the first of them to decide decides, then those of the `pattern` lines; what no rule allows is denied. Either
-//! way the `deny` rules are weighed before all others ([`Rules`]).
+//! The meaning is that of the brokers 2.0.11 to 2.1.2 (`mosquitto_acl_check_default` in 2.0's `security_default.c`,
+//! `acl_file__check` in 2.1's `acl_check.c`): the rules of the user's own section decide first; if none of them
+//! applies, the `pattern` lines decide; a topic that no rule grants is denied. Within a section and among the patterns,
+//! `deny` rules outweigh all others ([`Rules`]).
 //!
-//! Where 2.0 and 2.1 differ, [`Placeholders`] says which of them is followed: a file had better mean the same to the
-//! plugin as to the broker that it runs in. In one thing 2.1 is always followed: a pattern that starts with `%c` or
-//! `%u` does not reach topics that start with `$`. In 2.0 a client that calls itself `$CONTROL` can send commands to
-//! the broker where there is such a pattern.
+//! Where 2.0 and 2.1 differ, [`Placeholders`] tells which of them is followed, so that a file means the same to the
+//! plugin as to the broker that it runs in. One difference always follows 2.1: a pattern that starts with `%c` or `%u`
+//! does not cover topics that start with `$`. In 2.0 such a pattern lets a client that calls itself `$CONTROL` send
+//! commands to the broker.
 use std::collections::HashMap;
 
 use super::error::{LocalError, Mismatch};
 use super::text;
+use crate::log::quoted;
 use crate::question::Access;
 use crate::topic::{self, Grant, Names, Placeholders, Rule, Rules, Template};
 
@@ -24,22 +25,22 @@ pub struct AclFile {
 }
 
 impl AclFile {
-    /// Reads an ACL file. `source_name` is what errors call it, usually its path.
+    /// Reads an ACL file. `source_name` is its name in errors, usually its path.
     ///
     /// A line is `user NAME`, `topic [read|write|readwrite|deny] TOPIC` or `pattern [..] TOPIC`; without an access
-    /// word, `readwrite` is meant. `topic` lines belong to the user named last; those before the first user
-    /// are for anonymous clients, so they are checked here but concern no local user. Words are separated by
-    /// spaces alone, names and topics may contain some. Comments have a line of their own and start with `#` in the
-    /// first column.
+    /// word, `readwrite` is meant. `topic` lines belong to the user named last; those before the first user are for
+    /// anonymous clients, so they are parsed but concern no local user. Only spaces separate words, and names and
+    /// topics may contain spaces. Comments have a line of their own and start with `#` in the first column.
     ///
     /// # Errors
-    /// The first line that the brokers refuse, and beyond these: an access word without a topic, a topic with
-    /// control characters (which no client can use), and what is no clean UTF-8 text.
+    /// The first line that is wrong. That is every line that the brokers refuse and, beyond these, an access word
+    /// without a topic, a topic with control characters (which no client can use), and a byte order mark or NUL
+    /// character.
     pub fn parse(text: &str, source_name: &str, placeholders: Placeholders) -> Result<Self, LocalError> {
         let mut file = Self { users: HashMap::new(), patterns: Rules::default() };
         let mut user = None;
-        for (place, line) in text::meaningful_lines(text, source_name)? {
-            match Line::parse(line).map_err(|mismatch| mismatch.at(&place))? {
+        for (location, line) in text::meaningful_lines(text, source_name)? {
+            match Line::parse(line).map_err(|mismatch| mismatch.at(&location))? {
                 Line::User(name) => user = Some(name),
                 Line::Pattern(rule, filter) => file.patterns.add(rule, Template::parse(filter, placeholders)),
                 Line::Topic(rule, filter) => {
@@ -54,12 +55,12 @@ impl AclFile {
 
     /// Whether a named user may read from or write to a topic.
     ///
-    /// Every SUBSCRIBE is allowed, as the brokers have it: rules speak about topics, not about filters, so the
-    /// READ check of each message decides. That covers `$share/group/filter`, too: its messages are READ-checked
-    /// under their own topic.
+    /// Every SUBSCRIBE is allowed, as in the brokers: rules are about topics and not about filters, so the READ check
+    /// of each message decides. This includes `$share/group/filter`, whose messages are READ-checked under their own
+    /// topic.
     ///
-    /// Where there are `pattern` lines, a name or client id that holds a wildcard gets nothing beyond the user's own
-    /// section, or it would turn into a rule for the topics of others.
+    /// Patterns grant nothing to a username or client id that is empty or holds a wildcard, which would turn a pattern
+    /// into a rule for the topics of others.
     pub fn allows(&self, access: Access, username: &str, client_id: &str, topic: &str) -> bool {
         if access == Access::Subscribe {
             return true;
@@ -77,7 +78,7 @@ impl AclFile {
     }
 }
 
-/// A line of the file, taken apart.
+/// A line of the file, parsed.
 enum Line<'t> {
     User(&'t str),
     Topic(Rule, &'t str),
@@ -103,7 +104,7 @@ impl<'t> Line<'t> {
             "user" => Ok(Line::User(text::trim(rest))),
             "topic" => parse_rule(keyword, rest).map(|(rule, filter)| Line::Topic(rule, filter)),
             "pattern" => parse_rule(keyword, rest).map(|(rule, filter)| Line::Pattern(rule, filter)),
-            // Not quoted: this is what the lines of a password file look like.
+            // Not quoted: this may be a line of a password file.
             unknown if unknown.contains(':') => {
                 Err(Mismatch::new("a colon (is this a password file?)", EXPECTED_LINE))
             }
@@ -115,13 +116,13 @@ impl<'t> Line<'t> {
     }
 }
 
-/// The `[read|write|readwrite|deny] TOPIC` behind a keyword.
+/// Parses the `[read|write|readwrite|deny] TOPIC` that follows a keyword.
 fn parse_rule<'t>(keyword: &str, text: &'t str) -> Result<(Rule, &'t str), Mismatch> {
     let (word, rest) = split_word(text);
     let known = ACCESS_WORDS.iter().find(|(name, _)| *name == word);
     let (rule, filter) = match known {
         Some(&(_, rule)) if !rest.is_empty() => (rule, text::trim(rest)),
-        // The brokers take this for a topic called `read`, which nobody means who writes it.
+        // The brokers take this for a topic called `read`, which is hardly what the author means.
         Some(_) => {
             return Err(Mismatch::new(
                 format!("{keyword} {word} without a topic"),
@@ -140,17 +141,17 @@ fn parse_rule<'t>(keyword: &str, text: &'t str) -> Result<(Rule, &'t str), Misma
     };
     if filter.contains(char::is_control) {
         let expected = "a topic without (no client can use such a topic; words are separated by spaces)";
-        return Err(Mismatch::new(format!("a control character in {}", text::quote(filter)), expected));
+        return Err(Mismatch::new(format!("a control character in {}", quoted(filter)), expected));
     }
     if !topic::is_valid_filter(filter) {
         let expected =
             "+ and # to be whole levels, # the last one, and at most 65535 bytes and 200 separators";
-        return Err(Mismatch::new(format!("the bad topic {}", text::quote(filter)), expected));
+        return Err(Mismatch::new(format!("the bad topic {}", quoted(filter)), expected));
     }
     Ok((rule, filter))
 }
 
-/// A word and what follows it. Only spaces separate words, as in the broker.
+/// The first word of a text, and the rest. Only spaces separate words, as in the broker.
 fn split_word(text: &str) -> (&str, &str) {
     let text = text.trim_start_matches(' ');
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
@@ -158,11 +159,11 @@ fn split_word(text: &str) -> (&str, &str) {
 }
 
 fn unknown_word(word: &str, known: &[&str], expected: &str) -> Mismatch {
-    /// Two slips of the finger: what is further off is no misspelling of words this short.
+    /// The most typing mistakes in a misspelt word. With more, words this short are different words.
     const MAX_DISTANCE: usize = 2;
     let nearest = known
         .iter()
-        // A long word is no misspelling either, and comparing it would take memory in proportion.
+        // Long words are left out first, since comparing one takes memory in proportion.
         .filter(|candidate| word.len() <= candidate.len() + MAX_DISTANCE)
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
         .filter(|&(distance, _)| distance <= MAX_DISTANCE)
@@ -171,7 +172,7 @@ fn unknown_word(word: &str, known: &[&str], expected: &str) -> Mismatch {
         Some((_, nearest)) => format!("{expected} (did you mean {nearest}?)"),
         None => expected.to_owned(),
     };
-    Mismatch::new(text::quote(word), expected)
+    Mismatch::new(quoted(word).to_string(), expected)
 }
 
 #[cfg(test)]
@@ -272,7 +273,7 @@ mod tests {
         }
     }
 
-    /// What each kind of placeholder means is the template's to say; here, that the file is read as that kind.
+    /// The file is read with the given kind of placeholders. What each kind means is tested with the template.
     #[test]
     fn placeholders_are_those_that_the_file_is_read_with() {
         for (placeholders, expected) in [(Placeholders::Anywhere, true), (Placeholders::WholeLevels, false)] {

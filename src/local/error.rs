@@ -1,4 +1,4 @@
-//! What can be wrong with the files of local users, in words for the operator.
+//! Mistakes in the files of local users, in words for the operator.
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use crate::log::quoted;
 use crate::util::Location;
 
-/// Something that does not belong where it stands. Neither field quotes what may be a password or its hash.
+/// A mistake in a text: what was found, and what was expected. Neither quotes a text that may be a password or its
+/// hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
-    /// What stands there.
+    /// What the text holds, as in "found a salt of 7 bytes".
     pub found: Cow<'static, str>,
-    /// What would be right.
+    /// What it should hold, as in "expected 8 to 64 bytes".
     pub expected: Cow<'static, str>,
 }
 
@@ -34,37 +35,37 @@ impl fmt::Display for Mismatch {
 
 impl std::error::Error for Mismatch {}
 
-/// Why local users or their topic rules could not be taken over. No password and no hash is in any of the texts.
+/// Why local users or their topic rules could not be read. No message holds a password or a hash.
 #[derive(Debug)]
 pub enum LocalError {
-    /// The file is missing, is none, or the broker's user may not read it.
+    /// The file is missing, is not a regular file, or the broker's user may not read it.
     Unreadable {
-        /// The file as it was named.
+        /// The path as the operator wrote it.
         path: PathBuf,
-        /// What the operating system said.
+        /// The system's error.
         cause: io::Error,
     },
     /// The file is larger than any such file should be.
     TooLarge {
-        /// The file as it was named.
+        /// The path as the operator wrote it.
         path: PathBuf,
         /// The largest file that is read, in bytes.
         limit: u64,
     },
     /// A line, or the value of an option, is not what it should be.
     Mismatch {
-        /// Which one.
+        /// The line or option.
         location: Location,
-        /// What is wrong with it.
+        /// The mistake in it.
         mismatch: Mismatch,
     },
-    /// A user has two hashes, and which one counts would be a guess.
+    /// A user has two hashes: choosing one would be a guess.
     Duplicate {
         /// The user's name.
         name: String,
-        /// Where the name was seen first.
+        /// Where the name stands first.
         first: Location,
-        /// Where it was seen again.
+        /// Where the name stands again.
         second: Location,
     },
 }

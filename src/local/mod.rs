@@ -1,7 +1,8 @@
-//! Users and topic rules that the operator wrote down: decided without asking the API.
+//! Users and topic rules from the operator's files, which are decided without asking the API.
 //!
-//! Both files have Mosquitto's own formats, so that a broker's `password_file` and `acl_file` can be handed to
-//! the plugin as they are. Where the broker skips a line that it does not understand, this is an error.
+//! Both files have Mosquitto's own formats, so that a broker's `password_file` and `acl_file` can be used as they are.
+//! A line that is not understood is an error here, also where the broker would skip it.
+
 mod acl_file;
 mod error;
 mod password;

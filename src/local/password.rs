@@ -13,35 +13,36 @@ use subtle::ConstantTimeEq;
 
 use super::error::Mismatch;
 
-/// Output of SHA-512 in bytes; the longest hash there is in any of the formats.
+/// Bytes of SHA-512's output, the longest hash in any of the formats.
 const SHA512_BYTES: usize = 64;
 
-/// Bytes of salt. Mosquitto 2.0 writes 12 and 2.1 writes 64, more than which its broker has no room for; fewer than
-/// 8 are no salt in argon2 (RFC 9106, section 3.1).
+/// Bytes of salt. Mosquitto 2.0 writes 12, and 2.1 writes 64, the most that its broker has room for; argon2 takes at
+/// least 8 (RFC 9106, section 3.1).
 const SALT_BYTES: RangeInclusive<usize> = 8..=64;
 
 /// Bytes of an argon2id hash: Mosquitto writes 64, the `argon2` command 32.
 const ARGON2_HASH_BYTES: RangeInclusive<usize> = 32..=64;
 
-/// Most rounds of PBKDF2, about 1 s of computing. Mosquitto 2.0 writes 101 and 2.1 writes 1000; OWASP advises 210000.
+/// The most iterations of PBKDF2: about 1 s of computing. Mosquitto 2.0 writes 101 and 2.1 writes 1000; OWASP advises
+/// 210000.
 const MAX_ITERATIONS: u32 = 2_000_000;
 
-/// Rounds of PBKDF2 from which a check takes about 10 ms, and the broker had better not wait for it.
+/// The iterations of PBKDF2 from which on a check counts as slow: about 10 ms of computing.
 const SLOW_ITERATIONS: u32 = 20_000;
 
-/// Most memory of argon2id in KiB (256 MiB). Mosquitto 2.1 writes 47104.
+/// The most memory of argon2id in KiB (256 MiB). Mosquitto 2.1 writes 47104.
 const MAX_MEMORY_KIB: u32 = 256 * 1024;
 
-/// Most work of argon2id: passes over memory, times KiB. 1 GiB is about 1 s of computing.
+/// The most work of argon2id: passes over memory, times KiB. 1 GiB is about 1 s of computing.
 const MAX_PASSES_TIMES_KIB: u64 = 1024 * 1024;
 
-/// Base64 with padding, as `$6$` and `$7$` have it, or without, as PHC strings do.
+/// Base64 with padding, as in `$6$` and `$7$`, or without, as in PHC strings.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A salted hash of a password, from a line of a password file. Equal only if salt and scheme are, too.
+/// A salted hash of a password, from a line of a password file. Two are equal only if salt and scheme are equal, too.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash {
     scheme: Scheme,
@@ -52,7 +53,7 @@ pub struct PasswordHash {
 /// How password and salt become the hash.
 #[derive(Clone, PartialEq, Eq)]
 enum Scheme {
-    /// `$6$salt$hash`: SHA-512 over password and salt, in this order. Not what crypt(3) calls `$6$`.
+    /// `$6$salt$hash`: SHA-512 over password and salt, in this order. The `$6$` of crypt(3) is another scheme.
     Sha512,
     /// `$7$iterations$salt$hash`: PBKDF2-HMAC-SHA512.
     Pbkdf2 { iterations: NonZeroU32 },
@@ -60,7 +61,7 @@ enum Scheme {
     Argon2id(Params),
 }
 
-/// Without salt and hash, so that no log line can hold them by accident.
+/// Shows the scheme but neither salt nor hash, so that no log line can hold them by accident.
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.scheme {
@@ -102,7 +103,7 @@ impl PasswordHash {
             ["6", ..] => Err(Mismatch::new("a $6$ hash in another form (of crypt(3)?)", "$6$salt$hash")),
             ["7", ..] => Err(Mismatch::new("a $7$ hash in another form", "$7$iterations$salt$hash")),
             ["argon2id", ..] => Err(Mismatch::new("an argon2id hash in another form", ARGON2_FORMAT)),
-            // Named only where the scheme is a known one: anything else might be part of a password.
+            // Only known schemes are named: any other text might be part of a password.
             ["argon2i" | "argon2d", ..] => Err(Mismatch::new("another argon2 than argon2id", HASH_FORMATS)),
             ["2a" | "2b" | "2x" | "2y", ..] => Err(Mismatch::new("a bcrypt hash", HASH_FORMATS)),
             ["1" | "5" | "y" | "gy" | "apr1", ..] => Err(Mismatch::new("a hash of crypt(3)", HASH_FORMATS)),
@@ -110,7 +111,7 @@ impl PasswordHash {
         }
     }
 
-    /// Whether this is the password, found out in a time that does not depend on where the hashes differ.
+    /// Whether `password` is the right one. The hashes are compared in constant time.
     pub fn verify(&self, password: &[u8]) -> bool {
         let mut derived = [0; SHA512_BYTES];
         let derived = &mut derived[..self.hash.len()];
@@ -126,7 +127,7 @@ impl PasswordHash {
             }
             Scheme::Argon2id(params) => {
                 let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
-                // Lengths were checked by `parse`, so what can fail is getting the memory.
+                // `parse` has checked the lengths, so this fails only for want of memory.
                 if argon2.hash_password_into(password, &self.salt, derived).is_err() {
                     return false;
                 }
@@ -135,7 +136,7 @@ impl PasswordHash {
         (*derived).ct_eq(&self.hash).into()
     }
 
-    /// Whether [`verify`](Self::verify) takes so long (10 ms and more) that the broker should not wait for it.
+    /// Whether [`verify`](Self::verify) takes too long for the broker to wait for it: about 10 ms or more.
     pub fn is_slow(&self) -> bool {
         match self.scheme {
             Scheme::Sha512 => false,
@@ -199,7 +200,7 @@ fn parse_argon2_params(version: &str, params: &str, hash_bytes: usize) -> Result
     Params::new(memory, passes, lanes, Some(hash_bytes)).map_err(|_| malformed())
 }
 
-/// Digits alone; `u32::from_str` would take a `+` as well.
+/// Parses a number that consists of digits only; `u32::from_str` would take a `+` as well.
 fn parse_decimal(text: &str) -> Option<u32> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
@@ -210,7 +211,7 @@ mod tests {
     use base64::engine::general_purpose::STANDARD as PADDED;
     use proptest::prelude::*;
 
-    /// A `$6$` hash, computed here by the book and not by the code under test.
+    /// A `$6$` hash, computed independently of the code under test.
     fn sha512(password: &[u8], salt: &[u8]) -> String {
         let hash = digest::digest(&digest::SHA512, &[password, salt].concat());
         format!("$6${}${}", PADDED.encode(salt), PADDED.encode(hash))

@@ -1,24 +1,23 @@
-//! Reading text files line by line, as the broker does, but telling what it would pass over.
+//! Reading text files line by line, as the broker does, with an error where it would misread a file.
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::error::{LocalError, Mismatch};
-use crate::log::quoted;
 use crate::util::files;
 use crate::util::location::{Location, file_name};
 
-/// The largest file in bytes. 64 MiB hold some 300,000 users with their hashes.
+/// The most bytes of a file. 64 MiB hold some 300,000 users with their hashes.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// What C's `isspace` knows, and the broker therefore trims: all of ASCII's white space and the vertical tab.
+/// The characters that C's `isspace` knows, which the broker trims: ASCII white space with the vertical tab.
 const BLANKS: [char; 6] = [' ', '\t', '\n', '\x0b', '\x0c', '\r'];
 
-/// The content of a text file.
+/// Reads a text file.
 ///
 /// # Errors
-/// [`LocalError`] if the file is missing, unreadable, no regular file, larger than 64 MiB or not UTF-8.
+/// [`LocalError`] if the file is missing, unreadable, not a regular file, larger than 64 MiB or not UTF-8.
 pub fn read(path: &Path) -> Result<String, LocalError> {
     let bytes = files::read(path, MAX_FILE_BYTES).map_err(|cause| match cause.kind() {
         ErrorKind::FileTooLarge => LocalError::TooLarge { path: path.to_owned(), limit: MAX_FILE_BYTES },
@@ -31,17 +30,17 @@ pub fn read(path: &Path) -> Result<String, LocalError> {
     })
 }
 
-/// Whether every user of the machine may read the file. `false` also where that cannot be found out.
+/// Whether every user of the machine may read the file. `false` also where its permissions cannot be read.
 pub fn is_world_readable(path: &Path) -> bool {
     const READABLE_BY_OTHERS: u32 = 0o004;
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & READABLE_BY_OTHERS != 0)
 }
 
-/// The lines that mean something, each with its location: no blank ones and none that start with `#`. White space at
-/// their ends, the CR of a CRLF included, is off.
+/// The lines that are neither blank nor start with `#`, each with its location and without the white space at its end,
+/// such as the CR of a CRLF.
 ///
 /// # Errors
-/// The text holds a byte order mark or a NUL; the broker would misread the former and stop at the latter.
+/// The text starts with a byte order mark, which the broker would misread, or holds a NUL, at which it would stop.
 pub(super) fn meaningful_lines<'t>(
     text: &'t str,
     source_name: &str,
@@ -60,18 +59,13 @@ pub(super) fn meaningful_lines<'t>(
     Ok(lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')))
 }
 
-/// Without white space at either end.
+/// A text without the white space at its ends.
 pub(super) fn trim(text: &str) -> &str {
     text.trim_matches(BLANKS)
 }
 
 fn trim_end(text: &str) -> &str {
     text.trim_end_matches(BLANKS)
-}
-
-/// [`quoted`] as a text of its own.
-pub(super) fn quote(text: &str) -> String {
-    quoted(text).to_string()
 }
 
 #[cfg(test)]

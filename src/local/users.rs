@@ -8,7 +8,7 @@ use super::password::PasswordHash;
 use super::text;
 use crate::util::Location;
 
-/// The longest name in bytes: the length of an MQTT string has 16 bits (MQTT 5.0, section 1.5.4).
+/// The most bytes of a name: the length of an MQTT string has 16 bits (MQTT 5.0, section 1.5.4).
 const MAX_NAME_BYTES: usize = u16::MAX as usize;
 
 /// The local users, each with the hash of a password.
@@ -24,14 +24,14 @@ struct User {
 }
 
 impl Users {
-    /// Reads a password file. `source_name` is what errors call it, usually its path.
+    /// Reads a password file. `source_name` is its name in errors, usually its path.
     ///
-    /// Like the broker it skips blank lines and those that start with `#`, and takes white space off both
-    /// ends of names and hashes. Unlike it, it passes over nothing else: a user the operator believes to
-    /// exist, or to have a password, does.
+    /// Blank lines and lines that start with `#` are skipped, and white space at both ends of names and hashes is
+    /// dropped, as in the broker. Unlike in the broker, every other line must give a user with a password, so that no
+    /// user is missing that the operator believes to exist.
     ///
     /// # Errors
-    /// The first line that is not `name:hash`, or that names a user for the second time.
+    /// The first line that is not `name:hash`, or that names a user a second time.
     pub fn parse(text: &str, source_name: &str) -> Result<Self, LocalError> {
         let mut users = Self::default();
         for (location, line) in text::meaningful_lines(text, source_name)? {
@@ -40,10 +40,10 @@ impl Users {
         Ok(users)
     }
 
-    /// Adds a single `name:hash` from an option. `source_name` is what errors call it, such as `plugin_opt_user`.
+    /// Adds one `name:hash` from an option. `source_name` is the option's name in errors, such as `plugin_opt_user`.
     ///
     /// # Errors
-    /// The entry is not `name:hash`, or the name is taken already.
+    /// The entry is not `name:hash`, or there is a user of this name already.
     pub fn insert_inline(&mut self, entry: &str, source_name: &str) -> Result<(), LocalError> {
         self.insert(entry, Location::Option(source_name.into()))
     }
@@ -53,12 +53,12 @@ impl Users {
         self.by_name.get(name).map(|user| &user.password)
     }
 
-    /// How many there are.
+    /// How many users there are.
     pub fn len(&self) -> usize {
         self.by_name.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no users.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }
@@ -79,8 +79,8 @@ impl Users {
     }
 }
 
-/// What stands before the colon is a name and may be quoted in errors. What stands behind it may not, nor may a
-/// line without a colon: either can be a password.
+/// Parses `name:hash`. Errors quote neither the text after the colon nor a line without one, since either may be a
+/// password.
 fn parse_entry(entry: &str) -> Result<(&str, PasswordHash), Mismatch> {
     let mismatch = |found: &'static str| Mismatch::new(found, "name:hash as mosquitto_passwd writes it");
     let (name, hash) = entry.split_once(':').ok_or_else(|| mismatch("text without a colon"))?;

@@ -1,19 +1,20 @@
 //! Topic names and topic filters, as section 4.7 of MQTT 5.0 (and of 3.1.1) defines them.
+
 /// The longest topic or filter in bytes: the length of an MQTT string has 16 bits (MQTT 5.0, section 1.5.4).
 const MAX_BYTES: usize = u16::MAX as usize;
 
 /// The most `/` in a topic or filter: Mosquitto's `TOPIC_HIERARCHY_LIMIT`, beyond which it refuses a packet.
 pub const MAX_SEPARATORS: usize = 200;
 
-/// The characters with a meaning in filters. No topic name holds one.
+/// The wildcard characters of filters. A topic name holds neither.
 pub const WILDCARDS: [char; 2] = ['+', '#'];
 
-/// Whether a name or topic holds a character that means something else in a filter.
+/// Whether a name or topic holds a wildcard character.
 pub fn has_wildcard(text: &str) -> bool {
     text.bytes().any(|byte| matches!(byte, b'+' | b'#'))
 }
 
-/// Whether a client could subscribe to `filter`: `+` and `#` stand for whole levels, `#` for the last ones.
+/// Whether a client could subscribe to `filter`: `+` and `#` may only be whole levels, and `#` only the last level.
 pub fn is_valid_filter(filter: &str) -> bool {
     if filter.is_empty() || filter.len() > MAX_BYTES || filter.contains('\0') {
         return false;
@@ -29,14 +30,14 @@ pub fn is_valid_filter(filter: &str) -> bool {
 
 /// Whether a message on `topic` reaches a subscriber of `filter`.
 ///
-/// `filter` has to be valid ([`is_valid_filter`]). A topic that starts with `$` is matched only by a filter that
-/// does, as the brokers have it: `#` does not reach `$SYS`. A name with a wildcard in it is no topic and
-/// matches nothing.
+/// `filter` has to be valid ([`is_valid_filter`]). A topic that starts with `$` is matched only by a filter that starts
+/// with `$`, as in the brokers: `#` does not match `$SYS`. A name that holds a wildcard is not a topic and matches
+/// nothing.
 pub fn matches(filter: &str, topic: &str) -> bool {
     filter.starts_with('$') == topic.starts_with('$') && matches_bytes(filter.bytes(), topic)
 }
 
-/// What [`matches()`] says but for the rule about `$`, for a filter that need not exist in one piece.
+/// Like [`matches()`], but without the rule about `$`, and for a filter that comes byte by byte.
 pub(super) fn matches_bytes(filter: impl IntoIterator<Item = u8>, topic: &str) -> bool {
     if topic.is_empty() || has_wildcard(topic) {
         return false;
@@ -148,7 +149,7 @@ mod tests {
         assert!(!is_valid_filter(&"/".repeat(201)));
     }
 
-    /// The standard's wording, level by level and without a thought for speed.
+    /// A plain matcher: the standard's wording, level by level, written without regard for speed.
     fn model(filter: &[&str], topic: &[&str]) -> bool {
         match (filter, topic) {
             (["#"], _) => true,

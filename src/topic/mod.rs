@@ -1,7 +1,7 @@
-//! Topics: which filter covers which topic, what a list of rules says about one, and the places in a filter or topic
-//! where a client's names are filled in.
+//! Topics: matching filters (`filter`), deciding by a list of rules (`rules`), and filling a client's names into
+//! filters and topics (`template`).
 //!
-//! Nothing here knows where rules come from. Matching and deciding allocate nothing: they run for every message.
+//! Nothing here knows where rules come from. Matching and deciding allocate nothing, since they run for every message.
 
 mod filter;
 mod rules;

@@ -1,13 +1,13 @@
-//! Rules about topics, and how they are weighed: deny first.
+//! Rules about topics. A rule that denies outweighs every rule that grants.
 
 use crate::question::Access;
 
-/// What a rule says about the topics that its filter covers.
+/// The effect of a rule on the topics that its filter covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// Whatever other rules say, these topics are closed.
+    /// Denies every access, whatever other rules grant.
     Deny,
-    /// These topics are open for some kinds of access.
+    /// Grants some kinds of access.
     Grant(Grant),
 }
 
@@ -23,7 +23,8 @@ pub enum Grant {
 }
 
 impl Grant {
-    /// Whether this kind of access is granted. SUBSCRIBE never is: it is about a filter, and rules are about topics.
+    /// Whether this grant includes a kind of access. No grant includes SUBSCRIBE, which is about a filter: rules are
+    /// about topics.
     pub fn covers(self, access: Access) -> bool {
         match access {
             Access::Read => matches!(self, Grant::Read | Grant::ReadWrite),
@@ -33,9 +34,9 @@ impl Grant {
     }
 }
 
-/// Rules that are weighed together: first those that deny, then those that grant. Among either, order means nothing.
+/// A list of rules that are weighed together: first those that deny, then those that grant. Their order means nothing.
 ///
-/// `Filter` is whatever says which topics a rule is about: a filter's text, or a [`Template`](super::Template).
+/// `Filter` tells which topics a rule covers: it is a filter's text, or a [`Template`](super::Template).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules<Filter> {
     denied: Vec<Filter>,
@@ -56,8 +57,8 @@ impl<Filter> Rules<Filter> {
         }
     }
 
-    /// Whether access to a topic is granted, or `None` if no rule says anything about it. `covers` says whether a
-    /// filter covers the topic.
+    /// Whether access to a topic is granted; `None` if no rule applies. `covers` tells whether a filter covers the
+    /// topic.
     pub fn decide(&self, access: Access, covers: impl Fn(&Filter) -> bool) -> Option<bool> {
         if self.denied.iter().any(&covers) {
             return Some(false);

@@ -1,34 +1,34 @@
-//! Filters and topics with places for a client's names: `%c` stands for its client id, `%u` for its username.
+//! Filters and topics with placeholders for a client's names: `%c` stands for its client id, `%u` for its username.
 
 use super::filter;
 
-/// Where `%c` and `%u` stand for a client's names, and are not plain text.
+/// Where in a text `%c` and `%u` are placeholders. Elsewhere they are plain text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placeholders {
-    /// Wherever they occur, as Mosquitto 2.0 has it in ACL files. A name with `/` in it fills several levels.
+    /// Anywhere, as in the ACL files of Mosquitto 2.0. A name with `/` in it fills several levels.
     Anywhere,
-    /// Only where they are a whole level, as Mosquitto 2.1 has it in ACL files. A name with `/` in it fits none.
+    /// Only as a whole level, as in the ACL files of Mosquitto 2.1. A name with `/` in it does not fit.
     WholeLevels,
 }
 
-/// What is filled in for one client.
+/// The names of one client, which replace the placeholders.
 #[derive(Debug, Clone, Copy)]
 pub struct Names<'a> {
-    /// What `%c` stands for.
+    /// The text for `%c`.
     pub client_id: &'a str,
-    /// What `%u` stands for.
+    /// The text for `%u`.
     pub username: &'a str,
 }
 
 impl Names<'_> {
-    /// Whether both names are just themselves in a filter. One with a wildcard in it would turn a filter for a
-    /// client's own topics into one for the topics of others.
+    /// Whether both names are plain text in a filter: not empty, and without wildcards. A wildcard would turn a filter
+    /// for the client's own topics into one for the topics of others.
     pub fn fit_into_filters(self) -> bool {
         [self.client_id, self.username].iter().all(|name| !name.is_empty() && !filter::has_wildcard(name))
     }
 }
 
-/// A filter or topic, taken apart where a client's names have to be filled in.
+/// A filter or topic, split at its placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     parts: Vec<Part>,
@@ -54,7 +54,7 @@ impl Part {
 }
 
 impl Template {
-    /// Takes a text apart. Any text is one: what is no placeholder is plain text.
+    /// Splits a text at its placeholders. Every text is a template: all the rest is plain text.
     pub fn parse(text: &str, placeholders: Placeholders) -> Self {
         let mut parts = Vec::new();
         let mut rest = text;
@@ -77,16 +77,17 @@ impl Template {
         Self { parts, placeholders, starts_with_dollar: text.starts_with('$') }
     }
 
-    /// The text for one client. What is filled in is not searched for placeholders again.
+    /// The text for one client. Names that are filled in are not searched for placeholders.
     pub fn fill_in(&self, names: Names<'_>) -> String {
         self.parts.iter().map(|part| part.fill_in(names)).collect()
     }
 
-    /// Whether this template, as a filter for one client, covers a topic: [`matches()`](super::matches()) of the text
-    /// that [`Self::fill_in`] gives, without making that text. It is `false` if a name has no room in its place.
+    /// Whether this template, as a filter for one client, covers a topic. That is [`matches()`](super::matches()) of
+    /// the text that [`Self::fill_in`] gives, without making the text. It is `false` if a name does not fit its
+    /// placeholder.
     ///
-    /// Whether it reaches topics that start with `$` is the template's own doing: one that starts with a placeholder
-    /// never does, whatever the client calls itself.
+    /// Only a template that itself starts with `$` covers topics that do. One that starts with a placeholder never
+    /// covers them, whatever name the client has.
     ///
     /// Wildcards in names count as wildcards: see [`Names::fit_into_filters`].
     pub fn matches(&self, names: Names<'_>, topic: &str) -> bool {
@@ -96,7 +97,7 @@ impl Template {
             && filter::matches_bytes(filter, topic)
     }
 
-    /// Whether the names that are filled in may take the place of a placeholder.
+    /// Whether the client's names fit the placeholders of this template.
     fn has_room_for(&self, names: Names<'_>) -> bool {
         match self.placeholders {
             Placeholders::Anywhere => true,

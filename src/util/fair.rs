@@ -1,47 +1,47 @@
-//! A queue that is fair between those who fill it.
+//! A queue that is shared fairly by the clients that fill it.
 use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::time::Instant;
 
 use lru::LruCache;
 
-/// Items that wait, each from a source. A source is named by two keys, such as an address and a name. Items are taken in
-/// turn from one first key after the other, and among those with the same first key from one second key after the
-/// other; of one source the oldest goes first.
+/// A queue of items, each from a source that two keys name, such as an address and a username.
 ///
-/// The bound is one of bytes. When it is exceeded the newest item of that source goes which holds most: of the first key
-/// with most bytes the second key with most. So nobody pushes out items of somebody who holds less.
+/// Sources take turns: first keys come round one after the other, and within a first key its second keys do. The items
+/// of one source leave in the order in which they came.
 ///
-/// Whatever is done takes constant time, but for keeping the keys in the order of what they hold, which takes the
-/// logarithm of their number.
+/// The queue is bounded in bytes. When the bound is exceeded, the heaviest source loses its newest items: the heaviest
+/// second key of the heaviest first key. So a source never pushes out items of one that holds less.
+///
+/// Adding or removing an item takes time in the logarithm of the number of sources, which are kept in order of weight.
 pub struct FairQueue<K: Hash + Eq, T> {
     sources: Ring<K, Ring<K, Items<T>>>,
-    /// Where each item is and since when, the oldest first.
-    places: LruCache<Handle, ([K; 2], Instant)>,
+    /// The source of each item and when it came, the oldest first.
+    origins: LruCache<Handle, ([K; 2], Instant)>,
     bound: usize,
     newest: Handle,
 }
 
-/// What an item takes in the queue beside its own bytes, at most: as much as was measured for one that is the only one of
-/// its source, with keys of 16 bytes. Further ones of a source take a sixth of it.
+/// Bytes that an item takes in the queue beside its own, at most: measured for the only item of a source, with keys of
+/// 16 bytes. Each further item of the same source takes a sixth of that.
 pub const OVERHEAD: usize = 1_600;
 
-/// Names an item of one queue, and never another one of it.
+/// Names one item of one queue. Handles are never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Handle(u64);
 
 impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
-    /// An empty queue for so many bytes.
+    /// An empty queue for `bound` bytes.
     pub fn new(bound: usize) -> Self {
-        Self { sources: Ring::default(), places: LruCache::unbounded(), bound, newest: Handle(0) }
+        Self { sources: Ring::default(), origins: LruCache::unbounded(), bound, newest: Handle(0) }
     }
 
-    /// Puts an item that takes so many bytes behind the others of its source, and returns those that had to go for it:
-    /// it may be one of them itself. The bytes are those of the item and its data, and [`OVERHEAD`].
+    /// Adds an item behind the others of its source, and returns its handle and the items that had to make room;
+    /// the new item itself may be among those. `bytes` counts the item with its data and [`OVERHEAD`].
     pub fn push(&mut self, source: [K; 2], bytes: usize, item: T, now: Instant) -> (Handle, Vec<T>) {
         let handle = Handle(self.newest.0 + 1);
         self.newest = handle;
-        self.places.put(handle, (source, now));
+        self.origins.put(handle, (source, now));
         self.change(source, Some(handle), |items| items.push(handle, bytes, item));
         let mut gone = Vec::new();
         while self.bytes() > self.bound
@@ -52,41 +52,41 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
         (handle, gone)
     }
 
-    /// Takes the item that goes where there is no room for all: the newest of that source which holds most.
+    /// Takes the item that has to go when there is no room for all: the newest of the heaviest source.
     pub fn shed(&mut self) -> Option<T> {
         let handle = self.sources.heaviest().and_then(Ring::heaviest).and_then(Items::newest)?;
         self.remove(handle)
     }
 
-    /// Takes the item whose turn it is.
+    /// Takes the next item: of the source whose turn it is, the oldest.
     pub fn pop(&mut self) -> Option<T> {
         let handle = self.sources.next().and_then(Ring::next)?.oldest()?;
         self.remove(handle)
     }
 
-    /// Takes an item out of its turn, if it is still there.
+    /// Takes an item out of its turn. `None` if it has left the queue already.
     pub fn remove(&mut self, handle: Handle) -> Option<T> {
-        let (source, _) = self.places.pop(&handle)?;
+        let (source, _) = self.origins.pop(&handle)?;
         self.change(source, None, |items| items.remove(handle))
     }
 
-    /// The item that has waited for longest, and since when.
+    /// The item that has waited longest, and when it came.
     pub fn oldest(&self) -> Option<(Handle, Instant)> {
-        self.places.peek_lru().map(|(handle, (_, since))| (*handle, *since))
+        self.origins.peek_lru().map(|(handle, (_, since))| (*handle, *since))
     }
 
     /// How many items wait.
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.origins.len()
     }
 
-    /// Whether none does.
+    /// Whether no item waits.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.origins.is_empty()
     }
 
-    /// How many bytes they take.
+    /// How many bytes all waiting items take.
     pub fn bytes(&self) -> usize {
         self.sources.bytes
     }
@@ -101,15 +101,15 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
     }
 }
 
-/// What holds bytes.
+/// A container that knows how many bytes it holds.
 trait Holds: Default {
     fn bytes(&self) -> usize;
     fn is_empty(&self) -> bool;
 }
 
-/// Members that have their turn one after the other, and are known by how much they hold.
+/// Members that take turns, and that can be found by how much they hold.
 struct Ring<K: Hash + Eq, V> {
-    /// The next one first, none of them empty.
+    /// The member whose turn is next comes first. No member is empty.
     members: LruCache<K, Member<V>>,
     by_weight: BTreeMap<Weight, K>,
     bytes: usize,
@@ -120,7 +120,8 @@ struct Member<V> {
     inner: V,
 }
 
-/// Bytes, and the newest item: of two that hold as much, the one that has just got one more is the heavier.
+/// The bytes of a member, and its newest item. Of two members with as many bytes, the one that got an item last is
+/// heavier.
 type Weight = (usize, Handle);
 
 impl<K: Hash + Eq, V> Default for Ring<K, V> {
@@ -130,8 +131,8 @@ impl<K: Hash + Eq, V> Default for Ring<K, V> {
 }
 
 impl<K: Hash + Eq + Copy, V: Holds> Ring<K, V> {
-    /// Changes what a member holds; `new` is the item that it gets. A new member has its turn after all others, and one
-    /// that is empty then goes.
+    /// Changes what a member holds; `new` is the item that it gets, if it gets one. A new member takes its turn after
+    /// all others, and a member that ends up empty is removed.
     fn change<R>(&mut self, key: K, new: Option<Handle>, change: impl FnOnce(&mut V) -> R) -> R {
         let mut made = None;
         let member = match self.members.peek_mut(&key) {
@@ -153,7 +154,7 @@ impl<K: Hash + Eq + Copy, V: Holds> Ring<K, V> {
         result
     }
 
-    /// The one whose turn it is; its next one is after that of all others.
+    /// The member whose turn it is. Its next turn comes after those of all others.
     fn next(&mut self) -> Option<&mut V> {
         let key = *self.members.peek_lru()?.0;
         self.members.get_mut(&key).map(|member| &mut member.inner)
@@ -175,7 +176,7 @@ impl<K: Hash + Eq, V> Holds for Ring<K, V> {
     }
 }
 
-/// Those of one source, the oldest first.
+/// The items of one source, the oldest first.
 struct Items<T> {
     items: LruCache<Handle, (usize, T)>,
     bytes: usize,
@@ -249,14 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn of_a_full_queue_the_newest_goes_of_whoever_holds_most() {
+    fn a_full_queue_drops_the_newest_item_of_the_heaviest_source() {
         let now = Instant::now();
         let mut queue = FairQueue::new(100);
         for n in 0..9 {
             assert!(queue.push(['a', 'x'], 10, n, now).1.is_empty());
         }
         assert!(queue.push(['a', 'y'], 10, 10, now).1.is_empty());
-        // It is full: whoever has least still finds room, and who has most does not.
+        // The queue is full: the source that holds least still finds room, the one that holds most does not.
         assert_eq!(queue.push(['b', 'x'], 20, 20, now).1, [8, 7]);
         assert_eq!(queue.push(['a', 'x'], 10, 11, now).1, [11]);
         assert_eq!(queue.push(['a', 'y'], 10, 12, now).1, [6]);
@@ -292,7 +293,7 @@ mod tests {
         ]
     }
 
-    /// One item of the plain model; its number is its name, too.
+    /// One item of the plain model. The queue that is tested holds its number.
     #[derive(Debug, Clone, Copy)]
     struct Item {
         number: u64,
@@ -300,7 +301,7 @@ mod tests {
         bytes: usize,
     }
 
-    /// The plain model: items in the order in which they came, and when each key had its last turn or came.
+    /// The plain model: items in the order in which they came, and for each key when it came or had its last turn.
     #[derive(Default)]
     struct Model {
         items: Vec<Item>,
@@ -314,7 +315,7 @@ mod tests {
             self.items.iter().filter(of).map(|item| item.bytes).sum()
         }
 
-        /// Keys that hold nothing have no turn to come.
+        /// Forgets the turns of keys that hold nothing.
         fn forget_empty(&mut self) {
             let items = &self.items;
             self.turns.retain(|key, _| items.iter().any(|item| item.source.starts_with(key)));
@@ -351,8 +352,8 @@ mod tests {
     }
 
     proptest! {
-        /// Order, bytes and handles are as in the plain model; what goes from a full queue is the newest of a source
-        /// than which none holds more, on either level, and only as much goes as has to.
+        /// Order, bytes and handles are those of the plain model. A full queue drops the newest item of a source that
+        /// none outweighs, on either level, and drops no more than it has to.
         #[test]
         fn behaves_like_a_plain_list(steps in prop::collection::vec(step(), 0..200), bound in 0..100usize) {
             let start = Instant::now();
@@ -378,7 +379,7 @@ mod tests {
                             prop_assert_eq!(most(&second), (0..3).map(|b| most(&b)).max().unwrap());
                             let of = |item: &&Item| item.source == [first, second];
                             prop_assert_eq!(model.items.iter().rfind(of).unwrap().number, number);
-                            // Nobody loses anything to one who holds as much or more.
+                            // No first key loses anything to one that holds as much or more.
                             prop_assert!(first == source[0] || model.held(&[first]) > model.held(&source[..1]));
                             model.remove(number);
                         }
@@ -401,7 +402,7 @@ mod tests {
             }
         }
 
-        /// Whoever has something that waits has his turn after no more than one of each other first key.
+        /// A first key whose items wait has its turn after at most one turn of each other first key.
         #[test]
         fn nobody_waits_for_two_turns_of_another(pushes in prop::collection::vec((0..4u8, 0..3u8), 1..100)) {
             let mut queue = FairQueue::new(1000);

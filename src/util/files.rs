@@ -3,12 +3,11 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The content of a regular file.
+/// Reads a regular file of at most `limit` bytes, so that a mistaken path cannot fill the broker's memory.
 ///
 /// # Errors
-/// Those of the system; [`io::ErrorKind::FileTooLarge`] if it has more than `limit` bytes, which keeps a mistaken
-/// path from filling the broker's memory; and another if it is no regular file: a named pipe would have the
-/// broker wait for its other end.
+/// The system's errors; [`io::ErrorKind::FileTooLarge`] for more than `limit` bytes; another error for anything but a
+/// regular file, since a named pipe would keep the broker waiting for its other end.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     // Asked before opening, since opening is what would wait.
     if !fs::metadata(path)?.is_file() {

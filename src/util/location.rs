@@ -1,13 +1,13 @@
-//! Where something was written, for messages to the operator.
+//! Where the operator wrote something, for messages about it.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Where a text stands that the operator wrote.
+/// Where a text of the operator stands: in an option, or in a line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
-    /// The value of an option, by what messages call it, such as `plugin_opt_user`.
+    /// The value of an option. The text is what messages call the option, such as `plugin_opt_user`.
     Option(Arc<str>),
     /// A line of a file.
     Line {
@@ -19,12 +19,12 @@ pub enum Location {
 }
 
 impl Location {
-    /// A line of a file, from 1.
+    /// Line number `line` of a file; the first is 1.
     pub fn line(file: &Arc<str>, line: usize) -> Self {
         Self::Line { file: Arc::clone(file), line }
     }
 
-    /// The line of a file in which a byte of its content stands. An offset behind the content means the last line.
+    /// The line that holds the byte at `offset` in a file's content. An offset beyond the content means the last line.
     pub fn at_offset(file: &Arc<str>, content: &[u8], offset: usize) -> Self {
         let before = &content[..offset.min(content.len())];
         Self::line(file, 1 + before.iter().filter(|&&byte| byte == b'\n').count())
@@ -40,7 +40,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// What messages call a file: its path, with a substitute for what is no text.
+/// The name of a file in messages: its path, with replacement characters for bytes that are not UTF-8.
 pub fn file_name(path: &Path) -> Arc<str> {
     path.to_string_lossy().into()
 }

@@ -1,4 +1,4 @@
-//! Leaves that know nothing of brokers, questions or options.
+//! Helpers that know nothing of brokers, questions or options.
 
 pub mod fair;
 pub mod files;

@@ -1,4 +1,4 @@
-//! The honest clients of the run, and what they feel.
+//! The honest clients of the attack, and the delays that they measure.
 
 use std::net::Ipv4Addr;
 use std::sync::Mutex;

@@ -1,6 +1,7 @@
-//! The hostile clients of the run. Each plays one point of the audit, over and over, and waits for nothing.
+//! The hostile clients of the attack. Each exploits one finding of the audit, over and over, without waiting for
+//! answers.
 //!
-//! They leave the machine some time: what they cost others is to be the broker's, not that of two processors.
+//! They leave the machine some time, so that the delays of others come from the broker and not from busy processors.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;

@@ -1,4 +1,4 @@
-//! The API of the run: what it says to whom, and how often it was asked by whom.
+//! The API of the attack: its answers to each client, and how often it was asked about each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

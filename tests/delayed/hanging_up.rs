@@ -1,4 +1,4 @@
-//! Who hangs up while it waits leaves nothing behind, and changes nothing for the session under its id.
+//! A client that hangs up while it waits leaves nothing behind, and changes nothing for the session with its id.
 
 use std::ops::Range;
 use std::thread;

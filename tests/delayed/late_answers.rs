@@ -1,4 +1,4 @@
-//! An answer lets in whom it is about and nobody else, and only if it is still good when it comes.
+//! An answer admits the client that it is about and no other, and only if it is still valid when it comes.
 
 use std::time::{Duration, Instant};
 use std::{fs, thread};

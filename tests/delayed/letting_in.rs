@@ -1,4 +1,4 @@
-//! Letting in many under one id, while the broker asks back, refuses by itself, reloads or stops.
+//! Many clients with one id are admitted, while the broker calls back, refuses by itself, reloads or stops.
 
 use std::thread;
 use std::time::Duration;

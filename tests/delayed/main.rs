@@ -1,4 +1,5 @@
-//! Mosquitto 2.1: clients wait beside the broker's loop, an answer wakes it, and lets in whom it is about.
+//! Mosquitto 2.1: clients wait beside the broker's loop; an answer wakes the loop, and admits the client that it is
+//! about.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Nobody waits for the login of another, nor for what is known; who waits does so for a bounded time.
+//! No client waits for the login of another, or for a verdict that is known, and every wait is bounded.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! An answer wakes an idle broker, by a signal that is left to whoever else handles it, and no thread of the plugin takes
-//! any.
+//! An answer wakes an idle broker by a signal, unless other software handles that signal. No thread of the plugin takes
+//! signals.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! No API is flooded, nor asked what it need not be asked.
+//! The fan-out does not flood the API, and asks no needless questions.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! Who does not listen any more is forgotten, at once or when it was asked about in vain.
+//! A client that has unsubscribed or gone is forgotten, at once or after a needless question about it.
 
 use std::thread;
 

@@ -1,4 +1,4 @@
-//! Who listens is asked about, and nobody else.
+//! The API is asked about every subscriber of a message, and about no other client.
 
 use std::thread;
 use std::time::{Duration, Instant};

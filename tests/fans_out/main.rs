@@ -1,4 +1,4 @@
-//! A message to many subscribers: the plugin knows who listens, and asks about all of them at once.
+//! A message to many subscribers: the plugin knows the subscribers, and asks about all of them at once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use std::sync::Arc;

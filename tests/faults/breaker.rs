@@ -1,5 +1,5 @@
-//! The circuit breaker: an API that gives no answers is left alone, but no single client can bring that about, nor any
-//! answer. The log says so once.
+//! The circuit breaker: an API that gives no answers is not asked for a while, and the log says so once. Neither a
+//! single client nor any answer can open the breaker.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -294,7 +294,7 @@ fn the_log_says_once_what_an_operator_must_know_and_no_secret() {
         let log = broker.log();
         // What it means, and where: not with which password.
         let opened = log.lines().find(|line| line.contains(OPENED)).unwrap();
-        assert!(opened.contains(&format!("http://{}/auth", api.address())), "{opened}");
+        assert!(opened.contains(&format!("http://{} (logins)", api.address())), "{opened}");
         let lines = count(&log, "Refused to let");
         assert!(lines < 300, "{lines} lines about 900 refusals");
         for secret in ["pa55word", "t0ken", "b3arer", "s3cret"] {

@@ -1,5 +1,5 @@
-//! How long a verdict lives: what is in use is asked again once for each life, and a Cache-Control that is nonsense
-//! gives none.
+//! The lifetime of verdicts: one that is in use is refreshed once in each lifetime, and a malformed Cache-Control means
+//! that nothing is remembered.
 
 use std::time::{Duration, Instant};
 

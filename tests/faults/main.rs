@@ -1,7 +1,7 @@
-//! An API that is slow, wrong or gone: what that costs other clients, who is let in meanwhile, and how the API
-//! is spared when it comes back.
+//! An API that is slow, wrong or gone: the delay of other clients, the clients that are admitted meanwhile, and the
+//! load on the API when it comes back.
 //!
-//! Times are compared with `timeout`, the one budget of a question, not with the clock: machines are busy.
+//! Times are compared with multiples of `timeout`, the budget of a question, since test machines are busy.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use std::time::Duration;

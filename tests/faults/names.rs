@@ -1,4 +1,4 @@
-//! The API's name: looked up within the budget, and again when it has another address.
+//! The API's name is looked up within the question's budget, and again when the name gets another address.
 
 use std::net::Ipv4Addr;
 use std::thread;

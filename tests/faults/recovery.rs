@@ -1,5 +1,5 @@
-//! An API that was silent, busy or not there is found when it is back, is spared until then, and nobody pays for what
-//! was.
+//! An API that was silent, busy or gone is noticed soon after it is back, is asked little until then, and no client is
+//! refused afterwards for what happened before.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! `stale_ttl`: an allow serves past its time while there is no answer, and nothing else does.
+//! `stale_ttl`: an allow serves past its time while the API gives no answer. No other verdict does.
 
 use std::thread;
 use std::time::{Duration, Instant};

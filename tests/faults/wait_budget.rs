@@ -1,5 +1,5 @@
-//! One question costs a client, and everybody who has to wait with it, one time-out at most, whatever is wrong with the
-//! API; many questions at once do not add up.
+//! A question holds up its client, and all that wait with it, for one time-out at most, whatever is wrong with the API.
+//! The waits of many questions at once do not add up.
 
 use std::fmt::Debug;
 use std::net::{Ipv4Addr, TcpListener};

@@ -1,4 +1,4 @@
-//! The processes in which scenarios are played: what each is given, and what is looked at in it.
+//! The processes in which scenarios are played: their options and functions, and their state afterwards.
 
 use std::collections::HashSet;
 use std::env;
@@ -20,21 +20,21 @@ use super::support::{MockApi, Reply, api};
 
 use Version::{V2_0, V2_1};
 
-/// What only 2.1 has.
+/// The functions that only brokers of 2.1 have.
 const OF_2_1: [&str; 3] = ["mosquitto_client", "mosquitto_complete_basic_auth", "mosquitto_plugin_set_info"];
 
-/// Names what a process is to play with: the version, functions that it lacks, and options, a line each. Behind a line
-/// `--` stand those of a second instance.
+/// The variable with a process's scenario: the version, the missing functions, and the options, a line each. Options
+/// after a line `--` are those of a second instance.
 const GIVEN: &str = "MHA_FAKE_BROKER";
 
-/// What a process says when it has played its scenario to the end.
+/// The text that a process prints when it has played its scenario to the end.
 const PLAYED: &str = "the scenario was played to its end";
 
 fn launcher() -> String {
     env::var("MHA_LAUNCHER").unwrap_or_default()
 }
 
-/// So much time, or what it is where another program runs the broker.
+/// A time, or ten times as much where another program runs the broker.
 pub fn paced(time: Duration) -> Duration {
     if launcher().is_empty() { time } else { time * 10 }
 }
@@ -47,18 +47,18 @@ pub const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A broker that is to be, and the API that its plugin asks.
+/// A broker that is about to be started, and the API that its plugin asks.
 pub struct Host {
     pub version: Version,
     pub folder: TempDir,
     pub api: MockApi,
-    /// Functions that this broker has not.
+    /// The functions that this broker lacks.
     pub lacks: Vec<&'static str>,
     pub options: Vec<String>,
 }
 
 impl Host {
-    /// A broker whose plugin asks an API that answers by what stands in a username or topic.
+    /// A broker whose plugin asks an API that answers by words in the username or topic.
     pub fn new(version: Version) -> Self {
         let api = api("");
         let asked_once = Mutex::new(HashSet::new());
@@ -104,7 +104,7 @@ impl Host {
         self
     }
 
-    /// An option of this instance; the last one of a name counts.
+    /// Adds an option of the current instance; the last one of a name counts.
     pub fn option(mut self, name: &str, value: impl ToString) -> Self {
         let instance = self.options.iter().rposition(|option| option == "--").unwrap_or_default();
         let prefix = format!("{name}=");
@@ -117,13 +117,13 @@ impl Host {
         self
     }
 
-    /// The options that follow are those of a second instance.
+    /// Starts a second instance, to which the following options belong.
     pub fn second(mut self) -> Self {
         self.options.push("--".to_owned());
         self
     }
 
-    /// "local", whose password is "correct horse".
+    /// Adds the local user "local", with the password "correct horse".
     pub fn local_user(self) -> Self {
         let line = include_str!("../fixtures/passwd-2.0.11").lines().next().unwrap();
         self.option("user", format!("local:{}", line.split_once(':').unwrap().1))
@@ -152,7 +152,7 @@ impl Host {
     }
 }
 
-/// Plays a scenario in a process of its own for each of these brokers, prepared.
+/// Plays a scenario for each of these brokers, in a process of its own, after `prepare`.
 pub fn in_brokers(
     versions: impl IntoIterator<Item = Version>,
     prepare: impl Fn(Host) -> Host,
@@ -162,7 +162,7 @@ pub fn in_brokers(
         let mut stage = Stage::new(&given);
         scenario(&mut stage);
         stage.broker.end();
-        // 2.1 leaves it open.
+        // A broker of 2.1 leaves the library open.
         if stage.version == V2_0 {
             stage.library.take().unwrap().close();
         }
@@ -174,7 +174,7 @@ pub fn in_brokers(
     }
 }
 
-/// A broker, the library of its plugin, and what it is given.
+/// A broker, the library of its plugin, and the options of its instances.
 pub struct Stage {
     pub broker: FakeBroker,
     pub version: Version,
@@ -232,7 +232,7 @@ impl Stage {
         assert_ne!(code, SUCCESS);
         assert!(instance.is_nothing());
         assert!(self.broker.has_logged(why), "{why:?} is not in {:?}", self.broker.take_log());
-        // 2.1 calls it all the same.
+        // A broker of 2.1 calls cleanup even where init has failed.
         self.broker.stop(instance);
     }
 
@@ -248,7 +248,7 @@ pub fn texts(options: &[(String, String)]) -> Vec<(Text<'_>, Text<'_>)> {
     options.iter().map(|(name, value)| (Some(name.as_bytes()), Some(value.as_bytes()))).collect()
 }
 
-/// What a process has of its system.
+/// A process's use of system resources.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Resources {
     pub threads: usize,

@@ -1,4 +1,4 @@
-//! A client that the broker knows by its certificate is not the local user of that name.
+//! A client with a username from its certificate is not the local user of that name.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Password files: every hash that Mosquitto writes, re-read by SIGHUP, and refused if they are bad.
+//! Password files: every hash that Mosquitto writes is understood, SIGHUP re-reads the file, and a bad file is refused.
 
 use std::fs;
 use std::fs::Permissions;

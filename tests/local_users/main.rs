@@ -1,4 +1,4 @@
-//! Local users: decided without the API, by files that mean to the plugin what they mean to the broker.
+//! Local users are decided without the API, by files that mean the same to the plugin as to the broker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod certificates;
@@ -10,7 +10,8 @@ mod tables;
 
 use support::{Client, fence, local_user};
 
-/// A password file in which everybody has the password of the local users, in the one format that every broker reads by itself.
+/// A password file in which everybody has the password of the local users, in the one format that every broker reads by
+/// itself.
 fn password_file(names: &[&str]) -> String {
     // Behind a space, because a name may start with `#`, but a line then would be a comment.
     names.iter().map(|name| format!(" {}\n", local_user(name))).collect()

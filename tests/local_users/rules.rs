@@ -1,4 +1,5 @@
-//! Rules and patterns mean to the plugin what they mean to the broker, or less where the broker's are a hole.
+//! Rules and patterns mean the same to the plugin as to the broker, except where the broker's meaning is a security
+//! hole.
 
 use super::tables::Deed::{self, ReadRetained, Subscribe, Write};
 use super::tables::{ADMIN, Case, OWN_CASES, OWN_RULES, PATTERN_CASES, PATTERNS, USERS, read};

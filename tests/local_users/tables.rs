@@ -1,4 +1,4 @@
-//! Rules and patterns, and what becomes of them on each broker.
+//! Tables of rules and patterns, with the decision of each broker.
 
 use std::fmt::Debug;
 

@@ -1,4 +1,4 @@
-//! Looking ahead is no way past the throttle, the breaker or the bounds of the cache, and floods no API.
+//! Peeking is no way past the throttle, the breaker or the bounds of the cache, and does not flood the API.
 
 use super::{CROWD, Stage, crowd_v3, tried_at_once};
 use crate::support::{Client, Connect, PATIENCE, Protocol, Version, eventually, on_every_broker, reason};

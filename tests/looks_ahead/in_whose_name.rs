@@ -1,4 +1,4 @@
-//! Nobody has the API asked in the name of somebody else.
+//! No client has the API asked in the name of another.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,5 +1,6 @@
-//! Before the broker waits for one answer, the plugin looks into its other sockets and asks what waits there,
-//! side by side. Whoever is let in, is by a verdict on the very question; nobody else's sockets are touched.
+//! Before the broker waits for one answer, the plugin peeks into its other sockets and asks the questions that wait
+//! there, side by side. A client is admitted only by a verdict on its own question, and sockets that are not of the
+//! broker's clients are not touched.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use std::net::{SocketAddr, TcpStream};

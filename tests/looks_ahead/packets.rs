@@ -1,4 +1,4 @@
-//! Of the packets that wait, those are asked about that the broker will ask about, however they come.
+//! The plugin asks about waiting packets if the broker will ask about them, however they arrive.
 
 use super::{Stage, crowd};
 use crate::support::{

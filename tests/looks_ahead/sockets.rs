@@ -1,4 +1,4 @@
-//! All kinds of connections, and many of them: what is looked at goes on as if nobody had looked.
+//! Peeking leaves every kind of connection as it was, also where there are many.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

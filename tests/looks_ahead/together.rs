@@ -1,4 +1,4 @@
-//! What waits is asked at once, each question once, and no more of them than allowed.
+//! Questions that wait in sockets are asked side by side, each of them once, and no more at a time than allowed.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Who is refused by now goes, whatever is remembered, and however it is connected.
+//! A client that is refused by now is disconnected, whatever is remembered, and however it is connected.
 
 use std::thread;
 use std::time::Duration;

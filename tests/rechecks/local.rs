@@ -1,4 +1,4 @@
-//! Local users are judged by the files as just re-read.
+//! Local users are rechecked by the files that were just re-read.
 
 use std::fs;
 

@@ -1,5 +1,4 @@
-//! SIGHUP: the broker asks about every session once more. Nobody loses anything by that but who is refused
-//! by now.
+//! SIGHUP: every session is rechecked. Only a client that is refused by now loses anything.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use std::fmt::Debug;

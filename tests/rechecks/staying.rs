@@ -1,4 +1,4 @@
-//! Everybody stays whatever the API does, and nobody waits for the questions.
+//! A client that is not refused stays, whatever else the API does, and no client waits for a recheck.
 
 use std::thread;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Nobody passes for a session that was let in before.
+//! No client passes for a session that was admitted before.
 
 use std::io::Write as _;
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! An allocator that counts. A program that wants to know makes it its own:
+//! An allocator that counts. A test program uses it with
 //!
 //!     #[global_allocator]
 //!     static ALLOCATOR: Counting = Counting;
@@ -13,22 +13,22 @@ thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Bytes that are allocated now, with what the allocator itself needs for them.
+/// Bytes that are allocated now, with the allocator's own bytes for each block.
 pub fn bytes_in_use() -> usize {
     BYTES_IN_USE.load(Ordering::Relaxed)
 }
 
-/// How often the calling thread has allocated during something.
-pub fn allocations_of<T>(something: impl FnOnce() -> T) -> (T, usize) {
+/// Runs `action`, and counts the allocations of the calling thread meanwhile.
+pub fn allocations_of<T>(action: impl FnOnce() -> T) -> (T, usize) {
     let before = ALLOCATIONS.get();
-    let result = something();
+    let result = action();
     (result, ALLOCATIONS.get() - before)
 }
 
-/// The system's allocator, and counts.
+/// The system's allocator, with counters.
 pub struct Counting;
 
-// SAFETY: both functions leave the work to the system's allocator, under the conditions they are called with.
+// SAFETY: both functions pass their arguments on to the system's allocator, which has the same conditions.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as promised by the caller.
@@ -45,9 +45,9 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Blocks are rounded up, and their size stands before them.
+/// Bytes that the allocator sets aside for a block: it rounds blocks up, and keeps their size in front of them.
 fn set_aside_for(block: *mut u8) -> usize {
-    // SAFETY: the block is null, of which the size is 0, or comes from `malloc` and has not been freed.
+    // SAFETY: the block comes from `malloc` and has not been freed, or is null, which has the size 0.
     let usable = unsafe { libc::malloc_usable_size(block.cast()) };
     usable + size_of::<usize>()
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{PATIENCE, eventually, free_port, side_by_side};
 
-/// A broker that the plugin promises to work with.
+/// A version of Mosquitto that the plugin supports.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     V2_0_11,
@@ -57,12 +57,12 @@ impl fmt::Display for Version {
     }
 }
 
-/// Runs one test against every broker, side by side; a failure names the broker.
+/// Runs one test against every broker, side by side. A failure names the brokers that failed.
 pub fn on_every_broker(test: impl Fn(Version) + Sync) {
     side_by_side(Version::ALL, test);
 }
 
-/// The plugin under test: `MHA_PLUGIN`, or what Cargo built beside the running test.
+/// The path of the plugin under test: `MHA_PLUGIN`, or the file that Cargo built beside the running test.
 pub fn plugin() -> PathBuf {
     if let Some(path) = std::env::var_os("MHA_PLUGIN") {
         return path.into();
@@ -75,13 +75,13 @@ pub fn plugin() -> PathBuf {
         .expect("no libmosquitto_http_auth.so beside the test: is the library built?")
 }
 
-/// The program under which brokers run, such as a checker of memory (`MHA_BROKER_UNDER`): it is given the
-/// broker's command line and must become it, and reports by itself when the broker ends.
+/// The program under which brokers run, such as a memory checker (`MHA_BROKER_UNDER`). It gets the broker's command
+/// line, replaces itself with it (`exec`), and reports by itself when the broker ends.
 fn checker() -> Option<OsString> {
     std::env::var_os("MHA_BROKER_UNDER")
 }
 
-/// What a broker is to be started with.
+/// The configuration of a broker that is about to be started.
 #[derive(Clone)]
 pub struct Setup {
     version: Version,
@@ -92,29 +92,29 @@ pub struct Setup {
     listeners: Vec<Vec<String>>,
     files: Vec<(String, Vec<u8>)>,
     environment: Vec<(String, String)>,
-    /// The program, with its arguments, that starts the broker.
+    /// The program, with its arguments, that starts the broker, if there is one.
     launcher: Vec<String>,
 }
 
 impl Setup {
-    /// A line in front of the first listener.
+    /// Adds a line in front of the first listener.
     pub fn global(mut self, line: impl Into<String>) -> Self {
         self.globals.push(line.into());
         self
     }
 
-    /// An option of the plugin.
+    /// Adds an option of the plugin.
     pub fn option(self, name: &str, value: impl fmt::Display) -> Self {
         self.line(format!("plugin_opt_{name} {value}"))
     }
 
-    /// A line behind the first listener and its plugin.
+    /// Adds a line behind the first listener and its plugin.
     pub fn line(mut self, line: impl Into<String>) -> Self {
         self.lines.push(line.into());
         self
     }
 
-    /// One more listener on a port of its own ([`Broker::ports`]), with the lines that belong to it.
+    /// Adds a listener on a port of its own ([`Broker::ports`]), with the lines that belong to it.
     pub fn listener<L: Into<String>>(mut self, lines: impl IntoIterator<Item = L>) -> Self {
         self.listeners.push(lines.into_iter().map(Into::into).collect());
         self
@@ -125,20 +125,20 @@ impl Setup {
         self
     }
 
-    /// Loads this file instead of the plugin that Cargo built.
+    /// Has the broker load this file instead of the plugin that Cargo built.
     pub fn plugin(mut self, path: impl Into<PathBuf>) -> Self {
         self.plugin = Some(path.into());
         self
     }
 
-    /// The user that a broker started by root becomes; `root` unless said otherwise, so that it can read the
+    /// Sets the user that a broker becomes when root starts it. By default it stays `root`, so that it can read the
     /// files of the test.
     pub fn run_as(mut self, user: &'static str) -> Self {
         self.user = user;
         self
     }
 
-    /// A file in the broker's folder. The broker runs there, so its plain name will do as a path.
+    /// Adds a file to the broker's folder. The broker runs there, so the file's name is its path.
     pub fn file(mut self, name: &str, content: impl AsRef<[u8]>) -> Self {
         self.files.push((name.to_owned(), content.as_ref().to_vec()));
         self
@@ -149,7 +149,7 @@ impl Setup {
         self
     }
 
-    /// Has this program start the broker: it is given the broker's command line and must become it (`exec`).
+    /// Has this program start the broker: it gets the broker's command line and must replace itself with it (`exec`).
     pub fn launched_by(mut self, program: &[&str]) -> Self {
         self.launcher = program.iter().map(|word| (*word).to_owned()).collect();
         self
@@ -166,7 +166,7 @@ impl Setup {
             if ready {
                 break;
             }
-            // Somebody else took a port between our choice and the broker's start.
+            // Another program took a port between its choice and the broker's start.
             let port_was_taken = broker.log().contains("Address already in use");
             assert!(attempt < 5 && port_was_taken, "mosquitto {} does not start", self.version);
             broker = self.launch();
@@ -174,7 +174,7 @@ impl Setup {
         broker
     }
 
-    /// Starts a broker that has to give up by itself.
+    /// Starts a broker that must end by itself, because it cannot start.
     pub fn start_expecting_failure(&self) -> Failure {
         let mut broker = self.launch();
         let status = broker.wait_for_exit(PATIENCE).expect("the broker gives up");
@@ -211,7 +211,7 @@ impl Setup {
         lines.join("\n") + "\n"
     }
 
-    /// Starts the program in its folder, where its configuration is.
+    /// Starts the broker's program in its folder, where the configuration is.
     fn run(&self, folder: &Path) -> Child {
         let log = OpenOptions::new().create(true).append(true).open(folder.join("broker.log")).unwrap();
         let program = self.version.program("mosquitto").into_os_string();
@@ -231,20 +231,20 @@ impl Setup {
     }
 }
 
-/// The line that loads a plugin.
+/// The line of mosquitto.conf that loads a plugin.
 pub fn plugin_line(path: &Path) -> String {
     format!("plugin {}", path.display())
 }
 
-/// How a broker ended that should not have started.
+/// The end of a broker that should not have started.
 #[derive(Debug)]
 pub struct Failure {
-    /// Nothing if a signal ended it.
+    /// The exit code; `None` if a signal ended the broker.
     pub code: Option<i32>,
     pub log: String,
 }
 
-/// What a broker takes of the machine.
+/// A broker's use of the machine.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
     pub threads: usize,
@@ -252,8 +252,8 @@ pub struct Usage {
     pub megabytes: usize,
 }
 
-/// A running broker. It is killed when it is dropped, unless a checker wants to see its end; if a test is failing
-/// then, its configuration and its log are shown.
+/// A running broker. Dropping it kills the broker, unless a memory checker has to see its end. If the test is failing
+/// then, the broker's configuration and log are printed.
 pub struct Broker {
     setup: Setup,
     process: Child,
@@ -305,7 +305,7 @@ impl Broker {
         String::from_utf8_lossy(&fs::read(self.folder.path().join("broker.log")).unwrap()).into_owned()
     }
 
-    /// Waits until the log contains a text, and gives the first line that does.
+    /// Waits until the log contains a text, and returns the first line with it.
     pub fn wait_for_log(&self, text: &str, timeout: Duration) -> String {
         let mut line = None;
         eventually(timeout, || {
@@ -319,19 +319,20 @@ impl Broker {
         self.process.try_wait().unwrap().is_none()
     }
 
-    /// Makes the broker read its configuration again, and does not wait until it has.
+    /// Has the broker read its configuration again (SIGHUP), and does not wait for that.
     pub fn sighup(&self) {
         self.signal(libc::SIGHUP);
     }
 
     pub fn signal(&self, signal: libc::c_int) {
         let pid = libc::pid_t::try_from(self.process.id()).unwrap();
-        // SAFETY: `kill` takes plain numbers; the process is our child and not yet waited for, so the number is its.
+        // SAFETY: `kill` takes plain numbers. The process is a child that was not yet waited for, so the number is its
+        // own.
         let result = unsafe { libc::kill(pid, signal) };
         assert_eq!(result, 0, "signal {signal} to mosquitto {}", self.version());
     }
 
-    /// Asks the broker to stop; gives how it ended and how long that took.
+    /// Asks the broker to stop, and returns how it ended and how long that took.
     pub fn terminate(&mut self) -> (ExitStatus, Duration) {
         let start = Instant::now();
         self.signal(libc::SIGTERM);
@@ -357,17 +358,17 @@ impl Broker {
         status
     }
 
-    /// What it takes of the machine now.
+    /// The broker's use of the machine at this moment.
     pub fn usage(&self) -> Usage {
         let megabytes = self.resident_bytes() >> 20;
         Usage { threads: self.threads(), files: self.open_files(), megabytes }
     }
 
-    /// For how long it has computed until now, with all its threads.
+    /// The processor time that all threads of the broker have used until now.
     pub fn computed(&self) -> Duration {
         let statistics = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
-        // Behind the program's name, which ends with the last parenthesis: user and system time are the fields
-        // 14 and 15, in hundredths of a second (proc(5)).
+        // User and system time are the fields 14 and 15, in hundredths of a second (proc(5)). The program's name, field
+        // 2, ends with the last parenthesis.
         let fields = statistics.rsplit(')').next().unwrap().split_whitespace().skip(14 - 3).take(2);
         Duration::from_millis(fields.map(|ticks| 10 * ticks.parse::<u64>().unwrap()).sum())
     }

@@ -1,4 +1,4 @@
-//! A name server on a loopback address of its own, and brokers that ask no other.
+//! A name server on a loopback address of its own, and a way to have brokers ask only this one.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -10,22 +10,22 @@ use std::time::Duration;
 
 use super::Setup;
 
-/// What the name server does with every question.
+/// How the name server answers every question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lookup {
-    /// Every name is this address.
+    /// With this address, whatever the name.
     Address(Ipv4Addr),
-    /// The same, later.
+    /// With this address, after some time.
     After(Duration, Ipv4Addr),
-    /// There is no such name.
+    /// That there is no such name.
     NoSuchName,
-    /// It never answers.
+    /// Never.
     Silence,
-    /// It answers what no name server says.
+    /// With bytes that are not a DNS answer.
     Garbage,
 }
 
-/// A running name server. It keeps to UDP, and lets nobody remember what it says.
+/// A running name server. It speaks UDP only, and its answers may not be cached.
 pub struct NameServer {
     address: Ipv4Addr,
     lookup: Arc<Mutex<Lookup>>,
@@ -34,8 +34,8 @@ pub struct NameServer {
 }
 
 impl NameServer {
-    /// Starts a name server, where this machine lets us have port 53 and brokers with a `/etc/resolv.conf` of
-    /// their own: that takes root. Elsewhere it says so, and the test has nothing to show.
+    /// Starts a name server. That takes root: for port 53, and for brokers with a `/etc/resolv.conf` of their own.
+    /// Elsewhere it prints so and returns `None`, and the test has nothing to show.
     pub fn start(lookup: Lookup) -> Option<Self> {
         let can_mount = Command::new("unshare").args(["-m", "true"]).output();
         if !can_mount.is_ok_and(|output| output.status.success()) {
@@ -61,22 +61,23 @@ impl NameServer {
         Some(Self { address, lookup, stopping, thread: Some(thread) })
     }
 
-    /// Answers like this from now on.
+    /// Sets how questions are answered from now on.
     pub fn answer(&self, lookup: Lookup) {
         *self.lookup.lock().unwrap() = lookup;
     }
 
-    /// What a resolv.conf says to ask this server.
+    /// The text of a resolv.conf that names this server.
     pub fn resolv_conf(&self) -> String {
         format!("nameserver {}\n", self.address)
     }
 
-    /// Lets a broker ask this server for all names, by a file `resolv.conf` in its folder.
+    /// Has a broker ask this server for all names, by a file `resolv.conf` in its folder.
     pub fn serves(&self, setup: Setup) -> Setup {
         self.serves_with_hosts(setup, "127.0.0.1 localhost\n")
     }
 
-    /// The same with names that are not asked for, by a file `hosts` beside it.
+    /// Has a broker ask this server for all names but those in `hosts`, by the files `resolv.conf` and `hosts` in its
+    /// folder.
     pub fn serves_with_hosts(&self, setup: Setup, hosts: &str) -> Setup {
         let mount =
             "mount --bind resolv.conf /etc/resolv.conf && mount --bind hosts /etc/hosts && exec \"$@\"";
@@ -94,7 +95,7 @@ impl Drop for NameServer {
     }
 }
 
-/// A loopback address that other test programs are not likely to use.
+/// A loopback address that other test programs probably do not use.
 fn free_address() -> Ipv4Addr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = process::id().wrapping_mul(101).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
@@ -108,7 +109,7 @@ fn serve(socket: &UdpSocket, lookup: &Mutex<Lookup>, stopping: &AtomicBool) {
         let Ok((length, from)) = socket.recv_from(&mut question) else { continue };
         let question = question[..length].to_vec();
         let send = |socket: &UdpSocket, answer: Option<Vec<u8>>| {
-            let _ = answer.map(|answer| socket.send_to(&answer, from)); // who has gone needs none
+            let _ = answer.map(|answer| socket.send_to(&answer, from)); // fails if the asking side has gone
         };
         let current = *lookup.lock().unwrap();
         match current {
@@ -140,7 +141,7 @@ fn reply(question: &[u8], address: Option<Ipv4Addr>) -> Option<Vec<u8>> {
     let mut reply = vec![question[0], question[1], 0x81, code, 0, 1, 0, answers, 0, 0, 0, 0];
     reply.extend_from_slice(asked);
     if let Some((address, true)) = address {
-        // The name above, type A, class IN, not to be kept, four bytes.
+        // The name of the question, type A, class IN, a lifetime of 0, four bytes.
         reply.extend([0xc0, HEADER as u8, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
         reply.extend(address.octets());
     }

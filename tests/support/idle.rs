@@ -1,4 +1,4 @@
-//! The process of a 2.0 broker that does nothing but ask, for what needs a plugin and no broker. (`fuzz/` uses it, too.)
+//! A 2.0 broker without clients, for tests and fuzz targets that call a `Plugin` directly.
 
 use std::io;
 use std::thread::{self, JoinHandle};
@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use mosquitto_http_auth::internals::{Broker, BrokerThread, Caller, Connection, Unread};
 
-/// Everything is called on its thread.
+/// The proof that the caller is the broker's thread, which here every thread is.
 #[allow(dead_code)]
 pub fn thread() -> BrokerThread {
     BrokerThread::vouched_for()
 }
 
-/// It has no clients of its own.
+/// A broker that has no clients, and ignores what the plugin asks of it.
 pub struct Idle;
 
 impl Broker for Idle {

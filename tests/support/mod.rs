@@ -1,5 +1,6 @@
-//! What the integration tests share: real brokers ([`broker`]), an MQTT client ([`client`]) and an API that does as it is
-//! told ([`mock_api`]); what many tests begin with ([`scene`]), and how they see that something does not come ([`fence`]).
+//! The integration tests' common parts: real brokers ([`broker`]), an MQTT client ([`client`]), an API that does as it
+//! is told ([`mock_api`]), the beginnings of many tests ([`scene`]), and ways to show that something does not happen
+//! ([`fence`]).
 #![allow(dead_code, unused_imports)] // every test file uses its own part of this
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
@@ -25,19 +26,19 @@ pub use mock_api::{MockApi, Reply, Request, Rules};
 pub use ports::free_port;
 pub use scene::{PASSWORD, bystander, friendly_api, hash_in, local_user, side_by_side, timed};
 
-/// Long enough for anything that must happen, on a machine that is busy with other things.
+/// How long to wait for something that must happen: long enough on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long to watch for something that must *not* happen, where nothing that comes later can be waited for instead
-/// ([`fence`]).
+/// How long to watch for something that must *not* happen, where no later event can serve as a [`fence`].
 pub const A_WHILE: Duration = Duration::from_millis(300);
 
-/// What a client may feel of something that goes on beside it.
+/// The longest delay of a client that counts as unnoticed.
 pub const UNNOTICED: Duration = Duration::from_millis(300);
 
-/// Measures how long something holds up others, three times: each time it must be no longer than [`UNNOTICED`], and what
-/// the machine itself held up meanwhile. If one of them is longer after all, there are three more, of which none may be.
-/// So a stall that comes every second or third time is found, and one that the machine has only once is none.
+/// Asserts that something does not hold up other clients: `measure` returns for how long it did. It is measured three
+/// times; each delay may be [`UNNOTICED`], and three times as long again as the machine held up a thread meanwhile. If
+/// exactly one is longer, there are three more measurements, of which none may be. So a stall that comes every second
+/// or third time is found, and a single one of the machine is forgiven.
 pub fn assert_unnoticed(what: &str, mut measure: impl FnMut() -> Duration) {
     let mut measured = Vec::new();
     let mut are_too_long = || {
@@ -57,10 +58,11 @@ mod machine {
     use std::thread;
     use std::time::{Duration, Instant};
 
-    /// Runs `action`; gives its result, and the longest time for which a thread had to wait meanwhile that only sleeps.
+    /// Runs `action`, and returns its result and the longest time by which a thread that only sleeps was late
+    /// meanwhile.
     pub fn hold_ups_during<T>(action: impl FnOnce() -> T) -> (T, Duration) {
         const NAP: Duration = Duration::from_millis(1);
-        /// Ends the thread also when the action panics.
+        /// Ends the sleeping thread, also if the action panics.
         struct Over<'a>(&'a AtomicBool);
         impl Drop for Over<'_> {
             fn drop(&mut self) {
@@ -86,7 +88,7 @@ mod machine {
     }
 }
 
-/// Where those are who are not at 127.0.0.1 with the attacker.
+/// An address for clients that are not at the attacker's, which is 127.0.0.1.
 pub const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// An API with these rules, in the format of `examples/api-rules.txt`.
@@ -100,7 +102,7 @@ pub fn broker_asking(version: Version, api: &MockApi) -> Setup {
     Broker::with(version).option("auth_url", api.auth_url()).option("acl_url", api.acl_url())
 }
 
-/// Waits until the condition holds; says whether it did in time.
+/// Waits until the condition holds, and returns whether it did in time.
 pub fn eventually(timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + timeout;
     loop {

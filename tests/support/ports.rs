@@ -7,22 +7,22 @@ use std::sync::{Mutex, PoisonError};
 
 use socket2::{Domain, Socket, Type};
 
-/// Below the range that the kernel takes the ports of outgoing connections from (`ip_local_port_range`), so that
-/// a port stays free while its server is stopped, and no client meets itself on it.
+/// The first port that tests use. All of them are below the kernel's range for outgoing connections
+/// (`ip_local_port_range`), so that a port stays free while its server is stopped, and no client connects to itself.
 const FIRST: u16 = 16_000;
 const BLOCKS: u16 = 160;
 const BLOCK_SIZE: u16 = 100;
 
 static PORTS: Mutex<Ports> = Mutex::new(Ports { claims: Vec::new(), left: 0..0 });
 
-/// A loopback port that nobody listens on, and that no other test program will be given while this one runs.
+/// A loopback port on which nothing listens, and which no other test program gets while this one runs.
 pub fn free_port() -> u16 {
     PORTS.lock().unwrap_or_else(PoisonError::into_inner).next_free()
 }
 
-/// Test programs that run side by side take their ports from different blocks.
+/// The blocks of ports that this program has claimed. Test programs that run side by side claim different blocks.
 struct Ports {
-    /// Each holds a block for this program, by listening on the block's first port.
+    /// A listener on the first port of each claimed block, which keeps other programs out of it.
     claims: Vec<TcpListener>,
     left: Range<u16>,
 }
@@ -49,8 +49,8 @@ impl Ports {
     }
 }
 
-/// Binds, but does not listen: a child process that another thread starts just now keeps our sockets open until
-/// it has become its program, and who listened on the port meanwhile would be in the way of its new owner.
+/// Whether nothing listens on a port. This binds the port but does not listen on it: a child process that another
+/// thread starts meanwhile keeps this socket open until it runs its program, and a listening one would block the port.
 fn is_free(port: u16) -> bool {
     let bound = Socket::new(Domain::IPV4, Type::STREAM, None).and_then(|socket| {
         socket.set_reuse_address(true)?;

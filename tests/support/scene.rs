@@ -1,5 +1,5 @@
-//! What many tests begin with: an API that says yes, local users, somebody who stands by, and ways to run tests side by
-//! side and to take their time.
+//! The beginnings of many tests: an API that allows everything, local users, a bystander, and functions that run tests
+//! side by side and measure times.
 
 use std::fmt::Debug;
 use std::thread;
@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 
 use super::{Broker, Client, Connect, MockApi, Reply, api};
 
-/// Password files as `mosquitto_passwd` of that version writes them, and one whose hashes are of argon2id. Their users
-/// have the password [`PASSWORD`], but for `with space`.
+/// A password file of `mosquitto_passwd` 2.0.11. All users but `with space` have the password [`PASSWORD`].
 pub const PASSWD_2_0_11: &str = include_str!("../fixtures/passwd-2.0.11");
+/// A password file of `mosquitto_passwd` 2.0.21, with the users of [`PASSWD_2_0_11`].
 pub const PASSWD_2_0_21: &str = include_str!("../fixtures/passwd-2.0.21");
+/// A password file of `mosquitto_passwd` 2.1, with the users of [`PASSWD_2_0_11`].
 pub const PASSWD_2_1: &str = include_str!("../fixtures/passwd-2.1");
+/// A password file with argon2id hashes of [`PASSWORD`].
 pub const PASSWD_ARGON2ID: &str = include_str!("../fixtures/passwd-argon2id");
 
-/// The password of the local users.
+/// The password of the local users in tests.
 pub const PASSWORD: &str = "correct horse";
 
 /// The hash of a user in a password file.
@@ -23,32 +25,32 @@ pub fn hash_in<'f>(file: &'f str, name: &str) -> &'f str {
     users.find_map(|(user, hash)| (user == name).then_some(hash)).expect("a user of the file")
 }
 
-/// `NAME:HASH` of a local user whose password is [`PASSWORD`] and takes no time to check. Every broker can read it, and
-/// the option `user`.
+/// The `NAME:HASH` of a local user with the password [`PASSWORD`] and a hash that is quick to check. The brokers'
+/// password files and the option `user` both take it.
 pub fn local_user(name: &str) -> String {
     format!("{name}:{}", hash_in(PASSWD_2_0_11, "sha512"))
 }
 
-/// An API that says yes to everything.
+/// An API that allows everything.
 pub fn friendly_api() -> MockApi {
     let api = api("");
     api.answer(Reply::status(200));
     api
 }
 
-/// A client from whose pings it is seen how long the broker stands still.
+/// A client whose pings show how long the broker stands still.
 pub fn bystander(broker: &Broker, username: &str, password: &str) -> Client {
     Connect::v3("bystander").login(username, password).accepted(broker.port())
 }
 
-/// Runs `action` and says how long it took.
+/// Runs `action`, and returns its result and how long it took.
 pub fn timed<T>(action: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     let result = action();
     (result, start.elapsed())
 }
 
-/// Runs one test with each of these, side by side; a failure names which.
+/// Runs one test with each of these cases, side by side. A failure names the cases that failed.
 pub fn side_by_side<T: Copy + Debug + Send>(cases: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
     let test = &test;
     let failed: Vec<T> = thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Servers that are no API: they talk without listening, are picky, or let nobody in.
+//! Servers that misbehave: they talk without listening, refuse long requests, or accept no connection.
 
 use std::any::Any;
 use std::io::{self, Read, Write};
@@ -14,7 +14,7 @@ use super::dns::{Lookup, NameServer};
 use super::scene::friendly_api;
 use super::{Reply, Setup, api, free_port};
 
-/// A server with a thread for each connection. It stops to accept any when it is dropped.
+/// A server with a thread for each connection. It accepts no further connection once it is dropped.
 pub struct Server {
     pub address: SocketAddr,
     stopping: Arc<AtomicBool>,
@@ -38,7 +38,7 @@ impl Server {
         Self { address, stopping, acceptor: Some(acceptor) }
     }
 
-    /// Says this, once and then again and again, to whoever connects, and listens to nobody.
+    /// A server that sends `start` on each connection, then `again` and `again`, and reads nothing meanwhile.
     pub fn talker(start: &[u8], again: &[u8]) -> Self {
         let (start, again) = (start.to_vec(), again.to_vec());
         Self::start(move |mut stream| {
@@ -47,13 +47,13 @@ impl Server {
                 thread::sleep(Duration::from_millis(50));
                 told = stream.write_all(&again);
             }
-            // Until the other side has had enough.
+            // The connection stays open until the other side ends it.
             let _ = io::copy(&mut stream, &mut io::sink());
         })
     }
 
-    /// Says 200 to everything but requests that are longer than this: those it refuses when it has read their head, and
-    /// hangs up.
+    /// An API that answers 200, but refuses requests whose body is longer than `limit` as soon as it has read their
+    /// head, and hangs up.
     pub fn picky_api(limit: usize) -> Self {
         Self::start(move |stream| serve_what_is_short(stream, limit))
     }
@@ -80,7 +80,7 @@ fn serve_what_is_short(mut stream: TcpStream, limit: usize) {
             if length > limit {
                 let answer = "HTTP/1.1 413 Too Long\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
                 let _ = stream.write_all(answer.as_bytes());
-                return; // with bytes left that nobody has read: a reset
+                return; // with unread bytes, so that the connection is reset
             }
             if body.len() >= length {
                 received.clear();
@@ -94,7 +94,7 @@ fn serve_what_is_short(mut stream: TcpStream, limit: usize) {
     }
 }
 
-/// A listener that never accepts and whose queue is full, so that the system drops what knocks.
+/// A listener that never accepts, with a full queue, so that the system drops further attempts to connect.
 pub struct DeafListener {
     pub address: SocketAddr,
     _listener: Socket,
@@ -121,7 +121,7 @@ impl DeafListener {
     }
 }
 
-/// A URL at which something is wrong, for as long as this lives.
+/// A URL with a fault, which lasts as long as this value.
 pub struct Fault {
     pub url: String,
     name_server: Option<NameServer>,
@@ -139,21 +139,21 @@ impl Fault {
         Self::at(api.auth_url(), api)
     }
 
-    /// A server that says this, once and then again and again, to whoever connects.
+    /// A server that sends `start` on each connection, then `again` and `again`.
     pub fn of_talker(scheme: &str, start: &[u8], again: &[u8]) -> Option<Self> {
         let talker = Server::talker(start, again);
         Self::at(format!("{scheme}://{}/", talker.address), talker)
     }
 
-    /// A name that is looked up like this; nothing where no name server can be had. Where the name has an address, the
-    /// API is there and friendly.
+    /// A URL whose name is looked up at a name server that answers like this; `None` where no name server can be
+    /// started. At the name's address, if it gets one, is an API that allows everything.
     pub fn of_name(lookup: Lookup) -> Option<Self> {
         let (name_server, api) = (NameServer::start(lookup)?, friendly_api());
         let url = format!("http://api.example:{}/auth", api.address().port());
         Some(Self { url, name_server: Some(name_server), _server: Box::new(api) })
     }
 
-    /// Has a broker look names up where this is told to.
+    /// Has a broker look names up at the name server of this fault, if it has one.
     pub fn serves(&self, setup: Setup) -> Setup {
         match &self.name_server {
             Some(server) => server.serves(setup),

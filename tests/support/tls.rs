@@ -18,22 +18,22 @@ use tempfile::TempDir;
 
 use super::{MockApi, free_port};
 
-/// A certificate with its key, both PEM.
+/// A certificate with its key, both in PEM.
 #[derive(Debug, Clone)]
 pub struct Identity {
     pub certificate: String,
     pub key: String,
 }
 
-/// A certificate authority, made by the openssl program.
+/// A certificate authority, made with the program `openssl`.
 pub struct Authority {
     folder: TempDir,
-    /// Its list of certificates is a file, to which one at a time can be added.
+    /// Held while a certificate is added: the authority's list of certificates is a file.
     signing: Mutex<()>,
     pub certificate: String,
 }
 
-/// When a certificate is valid, in openssl's notation.
+/// The period in which a certificate is valid, in openssl's notation.
 pub struct Validity(&'static str, &'static str);
 
 impl Validity {
@@ -42,7 +42,7 @@ impl Validity {
     pub const NOT_YET: Self = Self("20980101000000Z", "20991231235959Z");
 }
 
-/// What `openssl ca` must be told, since it has no options for it.
+/// The configuration of `openssl ca`, for settings that have no option on the command line.
 const CONFIGURATION: &str = "[ca]
 default_ca = this
 [this]
@@ -70,12 +70,13 @@ impl Authority {
         Self { folder, signing: Mutex::new(()), certificate }
     }
 
-    /// A server's or client's certificate. `name` is in the notation of a subjectAltName, such as `IP:127.0.0.1`.
+    /// Issues a certificate for a server or client. `name` is in the notation of a subjectAltName, such as
+    /// `IP:127.0.0.1`.
     pub fn issue(&self, name: &str, validity: &Validity) -> Identity {
         self.issue_to("leaf", name, validity)
     }
 
-    /// The same, for this common name: what a broker takes for a username where it is told to.
+    /// Issues a certificate with this common name, which a broker takes for a username where it is told to.
     pub fn issue_to(&self, common_name: &str, name: &str, validity: &Validity) -> Identity {
         let (here, leaf) = (self.folder.path(), TempDir::with_prefix("mha-cert-").unwrap());
         let extensions = format!("basicConstraints=CA:FALSE\nsubjectAltName={name}\n");
@@ -95,12 +96,12 @@ impl Authority {
     }
 }
 
-/// A certificate that vouches for itself, for a server that is no authority.
+/// A self-signed certificate of a server, which is not that of an authority.
 pub fn self_signed(name: &str) -> Identity {
     self_signed_with(name, "basicConstraints=critical,CA:FALSE")
 }
 
-/// A certificate that vouches for itself, as `openssl req -x509` makes it: the server's is an authority's, too.
+/// A self-signed certificate as `openssl req -x509` makes it: of a server that is an authority, too.
 pub fn self_signed_authority(name: &str) -> Identity {
     self_signed_with(name, "basicConstraints=critical,CA:TRUE")
 }
@@ -142,7 +143,7 @@ struct Shared {
 }
 
 impl TlsFront {
-    /// Shows this certificate. With an authority, clients must show one of its certificates.
+    /// Starts TLS with this certificate. With an authority, clients must show one of its certificates.
     pub fn start(api: &MockApi, identity: &Identity, clients_by: Option<&Authority>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", free_port())).unwrap();
         let config = Mutex::new(config(identity, clients_by));
@@ -156,7 +157,7 @@ impl TlsFront {
         self.address.port()
     }
 
-    /// Shows this certificate on new connections.
+    /// Changes the certificate for new connections.
     pub fn show(&self, identity: &Identity) {
         *self.shared.config.lock().unwrap() = config(identity, None);
     }
@@ -201,7 +202,7 @@ impl Shared {
             }
             let (Ok(stream), shared) = (stream, Arc::clone(&self)) else { continue };
             thread::spawn(move || {
-                // A client that dislikes the certificate, or has none to show, ends it here.
+                // A client that does not accept the certificate, or has none to show, ends the connection here.
                 let _ = shared.serve(stream);
             });
         }
@@ -215,7 +216,7 @@ impl Shared {
             client.conn.complete_io(&mut client.sock)?;
         }
         let mut api = TcpStream::connect(self.api)?;
-        // One request after the other, so there is no need to read from both sides at once.
+        // Requests come one after the other, so there is no need to read from both sides at once.
         let passed_on = loop {
             let request = read_message(&mut client)?;
             if request.is_empty() {
@@ -229,13 +230,13 @@ impl Shared {
             client.write_all(&answer)?;
             client.flush()?;
         };
-        let _ = stream.shutdown(Shutdown::Both); // fails where the other side was first
+        let _ = stream.shutdown(Shutdown::Both); // fails if the other side was first
         passed_on
     }
 }
 
-/// A port that takes plain connections and passes them on to a TLS port, showing a certificate: so that a client that
-/// speaks no TLS can be one with a certificate. Its threads end with their connections.
+/// A port that passes plain connections on to a TLS port, with a client certificate, so that a client without TLS can
+/// have one. Its threads end with their connections.
 pub struct TlsTunnel {
     address: SocketAddr,
     stopping: Arc<AtomicBool>,
@@ -262,7 +263,7 @@ impl TlsTunnel {
                 }
                 let (Ok(stream), config) = (stream, Arc::clone(&config)) else { continue };
                 thread::spawn(move || {
-                    // Whichever side ends it ends the other.
+                    // The end of one side ends the other.
                     let _ = pass_on(&stream, to, config);
                     let _ = stream.shutdown(Shutdown::Both);
                 });
@@ -286,7 +287,7 @@ impl Drop for TlsTunnel {
     }
 }
 
-/// Passes bytes on in both directions until one side has ended.
+/// Passes bytes on in both directions until one side ends.
 fn pass_on(mut plain: &TcpStream, to: u16, config: Arc<ClientConfig>) -> io::Result<()> {
     let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;
     let tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
@@ -317,7 +318,7 @@ fn pass_on(mut plain: &TcpStream, to: u16, config: Arc<ClientConfig>) -> io::Res
     }
 }
 
-/// A head and as much body as it announces, as it came; nothing at the end of the connection.
+/// Reads a head and the body that it announces, unchanged; `None` at the end of the connection.
 fn read_message(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut message = Vec::new();
     let mut chunk = [0; 16 << 10];

@@ -1,9 +1,8 @@
-//! A broker around the plugin, as far as its C interface can tell: whatever bytes its strings hold, in whatever
-//! order its events come, nobody is let in but local users with their passwords.
+//! The plugin in the fake broker of its tests: whatever bytes strings hold, and in whatever order events come, only
+//! local users with their passwords are admitted.
 //!
-//! The input is a list of steps, each ending in the byte 255: a letter, the digit of a client, and texts, each
-//! behind the byte 254. A text that is not there is NULL. See [`Game::step`]. The broker is that of the plugin's own
-//! tests; here is what its plugin must not answer.
+//! The input is a list of steps, each of which ends with the byte 255: a letter, the digit of a client, and texts, each
+//! after a byte 254. A missing text is NULL. See [`Game::step`]. A model of the logins decides which answers are wrong.
 
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
@@ -30,7 +29,7 @@ use fake_broker::step::{
 };
 use fake_broker::{FakeBroker, Instance, Plugin, Version};
 
-/// Local users; the broker has to wait for none of these hashes, but lets clients wait for an argon2id.
+/// Local users. Their hashes are quick, but clients are parked for an argon2id.
 const NAMES: [&[u8]; 2] = [b"quick", b"slow"];
 const PASSWORD: &[u8] = b"correct horse";
 const PASSWORDS: &[u8] = b"\
@@ -39,8 +38,7 @@ slow:$argon2id$v=19$m=8,t=1,p=1$dHdlbHZlIGJ5dGVz$ACYoMdFihEWG38nSnX9oEyE+ckPxt2z
 ";
 const RULES: &[u8] = b"user quick\ntopic ok/#\nuser slow\ntopic read ok/+\npattern write own/%u/%c\n";
 
-/// Options that a fuzzer may not set: they would have it read files, ask strangers, wait, or open what the
-/// model below believes to be closed.
+/// Options that the input may not set: they would read files, ask other servers, wait, or allow what the model refuses.
 const NOT_TO_SET: [&str; 9] = [
     "auth_url",
     "acl_url",
@@ -53,7 +51,7 @@ const NOT_TO_SET: [&str; 9] = [
     "stale_ttl",
 ];
 
-/// What the clients are called here.
+/// The names of the clients in steps.
 const CLIENTS: [&str; 4] = ["0", "1", "2", "3"];
 
 unsafe extern "C" {
@@ -108,7 +106,8 @@ pub fn play(version: Version, input: &[u8]) {
     game.look_at_log();
 }
 
-/// Passwords that stand out, and stand nowhere else in an input.
+/// The passwords of an input that start with a mark by which the log is searched for them. None if the mark stands
+/// anywhere else in the input.
 fn secrets(steps: &[Vec<&[u8]>]) -> Vec<Vec<u8>> {
     const MARK: &[u8] = b"~pw~";
     let is_login = |step: &[&[u8]]| matches!(step[0].first(), Some(b'L' | b'l'));
@@ -125,12 +124,12 @@ fn secrets(steps: &[Vec<&[u8]>]) -> Vec<Vec<u8>> {
     secrets
 }
 
-/// What the plugin sees of a text: it ends at its first NUL.
+/// The part of a text that the plugin sees: it ends at the first NUL.
 fn seen(text: Text<'_>) -> &[u8] {
     text.unwrap_or_default().split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// A client, as the model knows it.
+/// The model's state of a client.
 #[derive(Clone, Default)]
 struct Known {
     id: Vec<u8>,
@@ -138,21 +137,21 @@ struct Known {
     has_address: bool,
 }
 
-/// A broker, and what is known of those that play in it.
+/// A broker with a plugin, and the model of its clients.
 struct Game {
     broker: FakeBroker,
     plugin: Instance,
     clients: [Known; CLIENTS.len()],
-    /// Whether clients that wait, by their ids, have shown the right password.
+    /// Whether each parked client, by its id, has shown the right password.
     waiting: HashMap<Vec<u8>, bool>,
     /// Passwords, which must not stand in the log.
     secrets: Vec<Vec<u8>>,
-    /// Password file and rules are still those that were there at the start.
+    /// Whether password file and rules are still those of the start.
     files_are_ours: bool,
 }
 
 impl Game {
-    /// Starts the plugin, with further options: steps `I` with name and value.
+    /// Starts the plugin. Steps `I` add options, by name and value.
     fn start(version: Version, steps: &[Vec<&[u8]>]) -> Option<Self> {
         let (passwords, rules) = (FILES.passwords.display().to_string(), FILES.rules.display().to_string());
         let own = [
@@ -174,7 +173,7 @@ impl Game {
         let broker = FakeBroker::new(version, PLUGIN);
         assert_eq!(broker.offer(3, Some(&[3, 4, 5])), 5);
         let (code, plugin) = broker.start(&options);
-        // The plugin silences panics, those of this harness included.
+        // The plugin's hook silences panics, which must not hold for those of this harness.
         std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
         if code != SUCCESS {
             assert!(options.len() > 4, "the options of this harness are good");
@@ -238,7 +237,7 @@ impl Game {
         }
     }
 
-    /// Takes a step of the broker, and looks at what came of it beside the answer.
+    /// Takes a step, and checks the completions and log lines that it caused.
     fn take(&mut self, step: Step<'_>) -> c_int {
         let code = self.plugin.take(&step);
         for (id, result) in self.broker.take_completed() {
@@ -263,12 +262,12 @@ impl Game {
         self.clients[which].username = seen(username).to_vec();
         let Known { id, username: seen_name, has_address } = self.clients[which].clone();
         let whole = password.unwrap_or_default();
-        // No CONNECT has a longer one.
+        // No CONNECT can hold a longer password.
         let says_length = says_length && u16::try_from(whole.len()).is_ok_and(|length| length > 0);
         let sent = if says_length { whole } else { seen(password) };
         let is_right = password.is_some() && is_right_password(&seen_name, sent);
-        // Brokers also ask about sessions that it has already: 2.1 about those in its table, and 2.0 about
-        // some that it read from its disk, which alone have no address.
+        // A recheck asks about an existing session: in 2.1 about one in the table, in 2.0 about one that was restored
+        // from disk, which alone has no address.
         let is_session = match self.broker.is_2_1() {
             true => self.broker.is_connected(who),
             false => !has_address && password.is_none(),
@@ -298,7 +297,7 @@ impl Game {
         }
     }
 
-    /// Whoever waits is completed, and soon: nothing that is asked here takes time.
+    /// Ticks until every parked client is completed, which takes no long time: no hash is slow here.
     fn complete_all(&mut self) {
         let start = Instant::now();
         while self.broker.has_parked() {

@@ -1,4 +1,4 @@
-//! What every configuration that was taken has to keep.
+//! The bounds that every accepted configuration must keep.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ pub fn is_secret(name: &str) -> bool {
     ["auth_url", "acl_url", "user", "header"].contains(&name)
 }
 
-/// Compares a configuration with what the README promises of each option.
+/// Asserts that a configuration keeps the bounds that the README gives for each option.
 pub fn check(config: &Config) {
     let seconds = Duration::from_secs;
     let least = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! The brokers' own matching of topics, out of their client libraries in .brokers/ (`make brokers`).
+//! The brokers' own matching of topics, from their client libraries in .brokers/ (`make brokers`).
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
@@ -8,14 +8,15 @@ type Matches = unsafe extern "C" fn(*const c_char, *const c_char, *mut bool) -> 
 type MatchesPattern =
     unsafe extern "C" fn(*const c_char, *const c_char, *const c_char, *const c_char, *mut bool) -> c_int;
 
-/// One broker's `mosquitto_topic_matches_sub` and, since 2.1, what matches patterns.
+/// One broker's `mosquitto_topic_matches_sub` and, since 2.1, its function for patterns.
 pub struct Matcher {
     pub version: &'static str,
     matches: Matches,
     matches_pattern: Option<MatchesPattern>,
 }
 
-/// All that could be loaded: at least 2.0.11, which every supported machine can.
+/// The matchers of all brokers whose library can be loaded: at least 2.0.11, for which every supported machine has the
+/// libraries.
 pub static MATCHERS: LazyLock<Vec<Matcher>> = LazyLock::new(|| {
     let loaded: Vec<Matcher> = ["2.0.11", "2.0.21", "2.1"]
         .into_iter()
@@ -30,7 +31,7 @@ pub static MATCHERS: LazyLock<Vec<Matcher>> = LazyLock::new(|| {
 impl Matcher {
     fn load(version: &'static str) -> Result<Self, String> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.brokers").join(version).join("lib");
-        // What 2.1 needs and the machine may lack. The rest comes from the machine.
+        // Libraries that 2.1 needs and the machine may lack. The others come from the machine.
         for needed in ["libcjson.so.1", "libpicohttpparser.so.1"] {
             let _ = open(&folder.join(needed), libc::RTLD_GLOBAL);
         }
@@ -48,8 +49,7 @@ impl Matcher {
         }
     }
 
-    /// Whether a message on `topic` reaches a subscriber of `filter`, as this broker has it. Neither may
-    /// hold a NUL.
+    /// Whether a message on `topic` reaches a subscriber of `filter` in this broker. Neither text may hold a NUL.
     pub fn matches(&self, filter: &str, topic: &str) -> bool {
         let [filter, topic] = [filter, topic].map(|text| CString::new(text).expect("no NUL"));
         let mut result = false;
@@ -58,7 +58,7 @@ impl Matcher {
         code == 0 && result
     }
 
-    /// The same for a `pattern` of an ACL file; `None` where the broker (2.0) has no function for it.
+    /// Whether a `pattern` of an ACL file covers a topic in this broker; `None` in 2.0, which has no function for this.
     pub fn matches_pattern(&self, pattern: &str, topic: &str, id: &str, username: &str) -> Option<bool> {
         let function = self.matches_pattern?;
         let [pattern, topic, id, username] =
@@ -74,10 +74,10 @@ impl Matcher {
 
 fn open(path: &Path, scope: c_int) -> Result<*mut c_void, String> {
     let name = CString::new(path.to_string_lossy().as_bytes()).expect("no NUL");
-    // SAFETY: a terminated name. What is loaded is the broker's own library, whose start does nothing.
+    // SAFETY: a terminated name, of the broker's own library, which runs no code when it is loaded.
     let library = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | scope) };
     if library.is_null() {
-        // SAFETY: dlopen has just failed, so there is a text, and it lives until the next call.
+        // SAFETY: dlopen has just failed, so there is a text, which lives until the next call.
         return Err(unsafe { CStr::from_ptr(libc::dlerror()) }.to_string_lossy().into_owned());
     }
     Ok(library)

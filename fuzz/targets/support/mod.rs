@@ -1,4 +1,4 @@
-//! What several targets need. Not every one of them needs all of it.
+//! Common parts of several targets, each of which uses some of them.
 #![allow(dead_code)]
 
 pub mod config;
@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd};
 
-/// A file that is nowhere on a disk.
+/// A file in memory, which is on no disk.
 pub struct MemoryFile {
     _file: File,
     path: String,
@@ -20,14 +20,14 @@ impl MemoryFile {
         // SAFETY: a terminated name.
         let fd = unsafe { libc::memfd_create(c"fuzz".as_ptr(), libc::MFD_CLOEXEC) };
         assert!(fd >= 0, "no file in memory: {}", std::io::Error::last_os_error());
-        // SAFETY: just made, and nobody else has it.
+        // SAFETY: the descriptor was just made, and nothing else owns it.
         let mut file = unsafe { File::from_raw_fd(fd) };
         file.write_all(content).expect("there is room for a small file");
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         Self { _file: file, path }
     }
 
-    /// Where it can be opened, in this process.
+    /// A path by which this process can open the file.
     pub fn path(&self) -> &str {
         &self.path
     }

@@ -10,7 +10,6 @@ use super::breaker::{Admission, Opened, Party};
 use super::cause::cause;
 use super::connections::Progress;
 use super::target::{Endpoint, Target};
-use crate::config::shown_url;
 use crate::log::Level;
 use crate::question::{Answer, Kind, NoAnswer, Verdict};
 
@@ -190,7 +189,7 @@ impl Target {
             let seconds =
                 response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
             if let Some(pause) = endpoint.breaker.back_off(seconds.map(Duration::from_secs), now) {
-                let url = shown_url(&endpoint.url);
+                let url = &endpoint.shown;
                 let line = format!(
                     "The API at {url} answered 429 (too many requests): it is left alone for {pause:?}."
                 );
@@ -208,8 +207,7 @@ impl Target {
                 "The API at {} gave no answer to {unanswered} of the last {of} questions ({reason}). It is left \
                  alone now: questions to it are refused at once, and it is asked in the background, after {pause:?} \
                  at first and every {:?} later, until it answers. Is it running, and can this machine reach it?",
-                shown_url(&endpoint.url),
-                self.config.breaker.longest,
+                endpoint.shown, self.config.breaker.longest,
             );
             self.log.write(Level::Warning, line);
         }
@@ -219,7 +217,7 @@ impl Target {
         if let Some(after) = endpoint.breaker.recovered(Instant::now()) {
             let line = format!(
                 "The API at {} answers again, after {} s: it is asked as before.",
-                shown_url(&endpoint.url),
+                endpoint.shown,
                 after.as_secs()
             );
             self.log.write(Level::Notice, line);

@@ -13,10 +13,11 @@ use reqwest::{Certificate, Client, Identity, Url, redirect};
 use super::breaker::Breaker;
 use super::connections::Watch;
 use super::resolver::Resolver;
-use crate::config::{Config, header_lines};
+use crate::config::{Config, header_lines, shown_url};
 use crate::log::Log;
 use crate::question::Kind;
 use crate::util::files;
+use crate::util::location::{Location, file_name};
 
 /// How long an unused connection is kept. Many servers close theirs after a minute or more; one that
 /// was closed meanwhile is noticed and replaced.
@@ -48,13 +49,18 @@ pub(in crate::ask) struct Endpoints {
 /// One URL.
 pub(in crate::ask) struct Endpoint {
     pub(in crate::ask) url: Url,
+    /// What the log calls it: where it is, and what it is asked about.
+    pub(in crate::ask) shown: String,
     pub(in crate::ask) breaker: Breaker,
 }
 
 impl Endpoints {
-    fn new(urls: &[Url], config: &Config) -> Self {
-        let endpoint =
-            |url: &Url| Endpoint { url: url.clone(), breaker: Breaker::new(config.breaker, config.timeout) };
+    fn new(urls: &[Url], about: &str, config: &Config) -> Self {
+        let endpoint = |url: &Url| Endpoint {
+            url: url.clone(),
+            shown: format!("{} ({about})", shown_url(url)),
+            breaker: Breaker::new(config.breaker, config.timeout),
+        };
         Self { endpoints: urls.iter().map(endpoint).collect(), preferred: AtomicUsize::new(0) }
     }
 }
@@ -81,11 +87,11 @@ impl fmt::Display for TargetError {
                 write!(f, "{option}: {} cannot be read ({cause})", path.display())
             }
             TargetError::NotAHeader(option, path, line) => {
+                let location = Location::line(&file_name(path), *line);
                 write!(
                     f,
-                    "{option}: {}, line {line}: expected \"Name: value\"; \
-                     what was found is not shown, it may be a secret",
-                    path.display()
+                    "{option}: {location}: expected \"Name: value\"; \
+                     what was found is not shown, it may be a secret"
                 )
             }
             TargetError::NotPem(option, path, expected) => {
@@ -136,8 +142,8 @@ impl Target {
             client: ArcSwap::from_pointee(build(config.max_requests)?),
             fresh_client: build(0)?,
             resolver,
-            connect: Endpoints::new(&config.auth_urls, config),
-            access: Endpoints::new(&config.acl_urls, config),
+            connect: Endpoints::new(&config.auth_urls, "logins", config),
+            access: Endpoints::new(&config.acl_urls, "topics", config),
             config: Arc::clone(config),
             log: Arc::clone(log),
             headers,

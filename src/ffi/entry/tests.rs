@@ -1,4 +1,4 @@
-//! The boundary with a broker's functions in Rust: what Miri can run (`make miri`).
+//! The boundary to the broker, with the broker's functions in Rust, so that Miri can run it (`make miri`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::ffi::c_char;
@@ -20,8 +20,8 @@ use fake_broker::{FakeBroker, Instance as Started, Version, functions};
 use super::*;
 use crate::ffi::sys::{mha_broker, mosq_err_t, mosquitto};
 
-/// Without a log: Rust has no functions with any number of arguments. And without kicks: Miri sends no signals, so no
-/// client waits and none is asked about again.
+/// The fake broker's functions. There is no log function, since stable Rust cannot define a variadic one, and there are
+/// no kicks, since nothing here rechecks a client.
 fn table(is_2_1: bool) -> mha_broker {
     mha_broker {
         callback_register: Some(functions::callback_register),
@@ -41,7 +41,7 @@ fn table(is_2_1: bool) -> mha_broker {
     }
 }
 
-/// `mosquitto_plugin_init`, which finds the broker's functions by their names; here they are given.
+/// Does the work of `mosquitto_plugin_init`, with given functions where that one finds them by their names.
 ///
 /// # Safety
 /// As for `mosquitto_plugin_init`.
@@ -55,7 +55,7 @@ unsafe extern "C" fn init(
     let options = unsafe { events::options(options.cast(), count) }.unwrap();
     let process = Arc::new(Process::with(table(fake_broker::version() == Version::V2_1)));
     match start(process, Identifier(identifier.cast()), options) {
-        // SAFETY: the broker's to give.
+        // SAFETY: the broker lets init write to it.
         Ok(instance) => unsafe { *user_data = instance.cast() },
         Err(code) => return code.0,
     }
@@ -67,14 +67,14 @@ unsafe extern "C" fn cleanup(user_data: *mut c_void, options: *mut abi::RawOptio
     unsafe { mosquitto_plugin_cleanup(user_data, options.cast(), count) }
 }
 
-/// His password is `correct horse`; the hash is one that is quickly made, and without assembly.
+/// A local user whose password is `correct horse`. The hash is quick to compute, and needs no assembly.
 const JOE: &str =
     "joe:$argon2id$v=19$m=8,t=1,p=1$dHdlbHZlIGJ5dGVz$ACYoMdFihEWG38nSnX9oEyE+ckPxt2zGBkUMfm9NyD4";
 
 const PLUGIN: fake_broker::Plugin = fake_broker::Plugin { version: mosquitto_plugin_version, init, cleanup };
 
-/// Starts the plugin in both kinds of broker, where `joe` connects, and stops it again. Clients wait nowhere: Miri
-/// knows no signals.
+/// Starts the plugin in both kinds of broker, connects `joe`, runs the test and stops the plugin. No client is parked,
+/// since Miri has no signals.
 fn in_both(options: &[(&str, &str)], test: impl Fn(Started)) {
     for version in [Version::V2_0, Version::V2_1] {
         let options = options.iter().chain(&[("user", JOE), ("auth_mode", "blocking")]);
@@ -103,7 +103,7 @@ fn logins_of_any_bytes_are_answered() {
             empty(BASIC_AUTH).gives_no_yes(),
             name("joe", "joe"),
             ask("joe", "correct horse").gives(SUCCESS),
-            // With the length that 2.1.3 gives, what follows a NUL counts, too.
+            // With the length that 2.1.3 gives, the bytes after a NUL belong to the password.
             ask_with_length("joe", b"correct horse\0x").gives_no_yes(),
             ask("joe", b"correct horse\0x").gives(SUCCESS),
         ]);
@@ -188,7 +188,7 @@ fn options_of_any_bytes_are_read_or_refused() {
     assert_eq!(broker.offer(0, None), -1);
 }
 
-/// The imitation has the interface written down once more, for those who cannot see the headers.
+/// The fake broker declares the interface a second time, since it is also built where the headers are out of reach.
 #[test]
 fn the_imitated_broker_has_the_layouts_and_numbers_of_the_headers() {
     macro_rules! same_layout {
@@ -209,7 +209,7 @@ fn the_imitated_broker_has_the_layouts_and_numbers_of_the_headers() {
     same_layout!(abi::Disconnect, sys::mosquitto_evt_disconnect {
         future = future, client = client, reason = reason, future2 = future2
     });
-    // The plugin declares no more of these than it reads.
+    // The plugin's own declarations of these end after the last field that it reads.
     macro_rules! same_start {
         ($ours:ty, $theirs:ty { $($field:ident),* }) => {
             assert!(size_of::<$ours>() >= size_of::<$theirs>(), stringify!($ours));

@@ -1,15 +1,15 @@
-//! A cheap clock, for what happens a hundred thousand times a second.
+//! A cheap clock, for topic checks: there may be a hundred thousand a second.
 
 use std::time::{Duration, Instant};
 
-/// How far the clock is put forward, so that what ends at a time ends a little early and not late. The kernel's
-/// coarse clock makes steps of 1 to 10 ms, and on a virtual machine sometimes a late one.
+/// How far the clock runs ahead, so that a remembered verdict ends a little early and never late. The kernel's coarse
+/// clock makes steps of 1 to 10 ms, and on a virtual machine a step sometimes comes late.
 const AHEAD: Duration = Duration::from_millis(25);
 
-/// Tells the time four times as fast as [`Instant::now`] does, and up to [`AHEAD`] too early.
+/// A clock that takes a quarter of the time of [`Instant::now`], and runs up to [`AHEAD`] ahead of it.
 pub(in crate::ffi) struct Clock {
     started: Instant,
-    /// The kernel's own number for that moment.
+    /// The kernel's number for the moment `started`.
     started_at: Duration,
 }
 
@@ -25,10 +25,10 @@ impl Clock {
     }
 }
 
-/// The time by one of the two clocks that count like [`Instant`].
+/// The time of one of the kernel's two clocks that count like [`Instant`].
 fn monotonic(clock: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes to a struct on this stack. Both clocks exist since Linux 2.6.32, so it does not fail.
+    // SAFETY: writes to a struct on this stack. Both clocks exist since Linux 2.6.32, so this does not fail.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }

@@ -1,16 +1,18 @@
-//! Other copies of this library's file in the process. Each has its own memory, and so its own idea of who is parked.
+//! Other copies of this library's file in the process. Each copy has its own memory, and so its own table of parked
+//! clients.
 
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr;
 
 use libc::{RTLD_LAZY, RTLD_NOLOAD};
 
-/// Exported, so that copies find each other, of whatever version they are. Its address says which one it is in.
+/// An exported symbol by which copies find each other, whatever their versions. Its address tells one copy from
+/// another.
 #[unsafe(no_mangle)]
 #[allow(non_upper_case_globals)]
 pub static mosquitto_http_auth: u8 = 0;
 
-/// Whether there is none.
+/// Whether the process holds no other copy of this library.
 pub(in crate::ffi) fn is_only_one() -> bool {
     let mut names: Vec<CString> = Vec::new();
     // SAFETY: the callback is called before this returns, and gets the list that it expects.
@@ -18,24 +20,28 @@ pub(in crate::ffi) fn is_only_one() -> bool {
     !names.iter().any(|name| is_another(name))
 }
 
+/// Adds the name of a loaded library to a list: a callback of `dl_iterate_phdr`.
+///
 /// # Safety
-/// As `dl_iterate_phdr` calls it, with a list of names as its data.
+/// `info` must be what `dl_iterate_phdr` passes, and `names` point to a `Vec<CString>`.
 unsafe extern "C" fn note_name(info: *mut libc::dl_phdr_info, _: usize, names: *mut c_void) -> c_int {
     // SAFETY: the caller vouches for both.
     let (info, names) = unsafe { (&*info, &mut *names.cast::<Vec<CString>>()) };
     if !info.dlpi_name.is_null() {
-        // SAFETY: a terminated string for as long as this call.
+        // SAFETY: a terminated string that lives as long as this call.
         names.push(unsafe { CStr::from_ptr(info.dlpi_name) }.to_owned());
     }
     0
 }
 
+/// Whether the library of this name is another copy of this one.
 fn is_another(name: &CStr) -> bool {
-    // The program itself has no name.
+    // The program itself has an empty name.
     if name.is_empty() {
         return false;
     }
-    // SAFETY: terminated strings. Nothing is loaded by this, so nothing is run, and what is found is not followed.
+    // SAFETY: terminated strings. RTLD_NOLOAD loads nothing, so no code runs, and the symbol's address is only
+    // compared.
     unsafe {
         let library = libc::dlopen(name.as_ptr(), RTLD_LAZY | RTLD_NOLOAD);
         if library.is_null() {

@@ -1,4 +1,4 @@
-//! The operating system: what the process has beside the broker.
+//! The operating system: the process's clock, sockets, signals and loaded libraries.
 
 pub(super) mod clock;
 pub(super) mod copies;

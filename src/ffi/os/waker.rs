@@ -1,5 +1,5 @@
-//! Waking the broker's loop: it waits in epoll_wait(2), which returns early when its thread handles a
-//! signal, and comes round to its tick. (Neither plugin interface nor loop has another way in.)
+//! Waking the broker's loop with a signal: the loop waits in epoll_wait(2), which returns early when the thread handles
+//! a signal, and the next tick follows. (Neither the plugin interface nor the loop has another way in.)
 
 use std::ffi::c_int;
 use std::ptr;
@@ -7,15 +7,15 @@ use std::sync::LazyLock;
 
 use crate::util::Lock;
 
-/// Resized terminals mean nothing to a broker. Signals have numbers by which some software in the same
-/// process may want them (Go's runtime takes SIGURG, profilers SIGPROF); this one nobody does, several in
-/// a row are delivered as one, and by default it is ignored, so that one too many never kills.
+/// The signal that wakes the loop. A broker has no use for SIGWINCH (a terminal was resized), and no other software in
+/// the process wants it, while Go's runtime takes SIGURG and profilers take SIGPROF. It is ignored by default, so that
+/// one too many never kills, and several in a row are delivered as one.
 const SIGNAL: c_int = libc::SIGWINCH;
 
-/// How many instances of the plugin use the handler: it belongs to the process.
+/// How many instances of the plugin use the signal's handler, which belongs to the process.
 static USERS: LazyLock<Lock<usize>> = LazyLock::new(Lock::default);
 
-/// The right to wake the thread that prepared it.
+/// Wakes the thread that prepared it.
 pub(in crate::ffi) struct Waker {
     thread: libc::pthread_t,
 }
@@ -23,14 +23,14 @@ pub(in crate::ffi) struct Waker {
 // SAFETY: a pthread_t is a number that names a thread, and the thread named is the broker's main thread,
 // which outlives everything here.
 unsafe impl Send for Waker {}
-// SAFETY: as above; pthread_kill may be called from any thread.
+// SAFETY: as for `Send`, and pthread_kill may be called from any thread.
 unsafe impl Sync for Waker {}
 
-/// Being run is all it is for: that ends the wait.
+/// The signal's handler. It does nothing: that it runs at all ends the wait.
 extern "C" fn woken(_: c_int) {}
 
 impl Waker {
-    /// Prepares to wake the calling thread, unless somebody else in this process handles the signal.
+    /// Prepares to wake the calling thread. `None` if other software in this process handles the signal.
     pub(in crate::ffi) fn prepare() -> Option<Self> {
         let mut users = USERS.lock();
         match handler() {
@@ -43,6 +43,7 @@ impl Waker {
         Some(Self { thread: unsafe { libc::pthread_self() } })
     }
 
+    /// Sends the signal. From any thread.
     pub(in crate::ffi) fn wake(&self) {
         // SAFETY: the thread exists as long as the process.
         unsafe { libc::pthread_kill(self.thread, SIGNAL) };
@@ -53,14 +54,14 @@ impl Drop for Waker {
     fn drop(&mut self) {
         let mut users = USERS.lock();
         *users -= 1;
-        // Unless somebody has taken the signal over since.
+        // The handler stays as it is if other software has taken the signal over.
         if *users == 0 && handler() == woken as *const () as libc::sighandler_t {
             set_handler(libc::SIG_IGN);
         }
     }
 }
 
-/// Who handles the signal now.
+/// The signal's current handler.
 fn handler() -> libc::sighandler_t {
     // SAFETY: all zeroes is a valid sigaction, and it is only written to.
     unsafe {

@@ -67,7 +67,7 @@ fn a_name_fits_into_filters_unless_it_is_empty_or_holds_a_wildcard() {
     }
 }
 
-/// What a template of 2.0's kind says, read letter by letter.
+/// Fills in a template of Mosquitto 2.0 character by character.
 fn filled_in(template: &str, names: Names<'_>) -> String {
     let mut text = String::new();
     let mut rest = template;
@@ -95,7 +95,7 @@ proptest! {
         prop_assert_eq!(filled, filled_in(&template, names));
     }
 
-    /// Filling in while matching is the same as filling in a text and matching that.
+    /// Matching a template gives the same result as filling it in and matching the text.
     #[test]
     fn templates_match_like_their_text(
         template in "(%u|%c|a|b|/){1,8}",
@@ -108,7 +108,7 @@ proptest! {
         prop_assert_eq!(matches, topic::matches(&filled_in(&template, names), &topic));
     }
 
-    /// Where only whole levels are filled in, each level of the text is either a name or left as it was.
+    /// With placeholders as whole levels, each level of the filled-in text is a name or unchanged.
     #[test]
     fn whole_levels_are_filled_in_level_by_level(
         template in "(%u|%c|%|a|/){0,8}",

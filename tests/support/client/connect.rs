@@ -1,4 +1,4 @@
-//! How a client comes: its CONNECT, and what the broker says to it.
+//! A client's login: its CONNECT, and the broker's CONNACK.
 
 use std::net::Ipv4Addr;
 
@@ -11,14 +11,14 @@ pub enum Protocol {
     V5 = 5,
 }
 
-/// CONNACK codes that tests look for, named as MQTT 5 does; 3.1.1 has its own number for the last.
+/// CONNACK codes that tests look for, with their names in MQTT 5; 3.1.1 has its own number for the last.
 pub mod reason {
     pub const SUCCESS: u8 = 0;
     pub const NOT_AUTHORIZED: u8 = 0x87;
     pub const SERVER_UNAVAILABLE: u8 = 0x88;
     pub const SERVER_BUSY: u8 = 0x89;
     pub const NOT_AUTHORIZED_V3: u8 = 5;
-    /// What a SUBACK of MQTT 3.1.1 says of a refused filter.
+    /// The code for a refused filter in a SUBACK of MQTT 3.1.1.
     pub const SUBSCRIBE_FAILED_V3: u8 = 0x80;
 }
 
@@ -30,7 +30,7 @@ pub struct Will {
     pub retain: bool,
 }
 
-/// A CONNECT packet to be. Names and passwords are bytes: nothing is checked before it is sent.
+/// A CONNECT packet that is about to be sent. Names and passwords are bytes, and nothing is checked.
 #[derive(Debug, Clone)]
 pub struct Connect {
     protocol: Protocol,
@@ -42,16 +42,16 @@ pub struct Connect {
     clean_start: bool,
     session_expiry: Option<u32>,
     keepalive: u16,
-    /// Speaks MQTT in WebSocket frames, after an upgrade with these header lines.
+    /// The header lines of the upgrade, for a client that speaks MQTT in WebSocket frames.
     upgrade: Option<Vec<u8>>,
-    /// The address to come from.
+    /// The client's own address.
     source: Ipv4Addr,
 }
 
 /// Why a client could not log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// With this reason code in the CONNACK.
+    /// The broker refused it with this reason code in the CONNACK.
     Code(u8),
     /// The broker closed the connection without a CONNACK.
     Closed,
@@ -82,8 +82,8 @@ impl Connect {
         }
     }
 
-    /// Comes from another address of the loopback network (127.0.0.0/8), so that the broker takes it for a client on
-    /// another machine.
+    /// Connects from another address of the loopback network (127.0.0.0/8), so that the broker takes the client for one
+    /// on another machine.
     pub fn coming_from(mut self, source: Ipv4Addr) -> Self {
         self.source = source;
         self
@@ -108,7 +108,7 @@ impl Connect {
         self
     }
 
-    /// Takes up the session that the client id has left, and leaves one.
+    /// Continues the session of this client id, and leaves it behind at the end.
     pub fn durable(mut self) -> Self {
         self.clean_start = false;
         if self.protocol == Protocol::V5 {
@@ -117,7 +117,7 @@ impl Connect {
         self
     }
 
-    /// Seconds for which the broker keeps the session (MQTT 5).
+    /// Sets for how many seconds the broker keeps the session (MQTT 5).
     pub fn session_expiry(mut self, seconds: u32) -> Self {
         self.session_expiry = Some(seconds);
         self
@@ -128,18 +128,18 @@ impl Connect {
         self
     }
 
-    /// Seconds for which the broker holds the will back (MQTT 5).
+    /// Sets for how many seconds the broker holds the will back (MQTT 5).
     pub fn will_delay(mut self, seconds: u32) -> Self {
         self.will_delay = Some(seconds);
         self
     }
 
-    /// Goes to a listener with `protocol websockets`.
+    /// Connects to a listener with `protocol websockets`.
     pub fn over_websocket(self) -> Self {
         self.over_websocket_with("")
     }
 
-    /// The same, with these further header lines, each with its end.
+    /// Connects to a listener with `protocol websockets`, with further header lines, each with its line end.
     pub fn over_websocket_with(mut self, headers: impl AsRef<[u8]>) -> Self {
         self.upgrade = Some(headers.as_ref().to_vec());
         self
@@ -193,7 +193,7 @@ impl Connect {
         client
     }
 
-    /// Logs in, or says why it could not.
+    /// Logs in. The error says why that failed.
     pub fn attempt(&self, port: u16) -> Result<Client, Refusal> {
         let mut client = self.send(port);
         match client.connack(PATIENCE) {
@@ -204,13 +204,13 @@ impl Connect {
         }
     }
 
-    /// Logs in, which must work.
+    /// Logs in, which must succeed.
     pub fn accepted(&self, port: u16) -> Client {
         self.attempt(port)
             .unwrap_or_else(|refusal| panic!("{:?} is refused: {refusal:?}", self.readable_id()))
     }
 
-    /// Tries to log in, which must not work, and gives the code of the CONNACK.
+    /// Tries to log in, which must fail, and returns the code of the CONNACK.
     pub fn refused(&self, port: u16) -> u8 {
         match self.attempt(port) {
             Ok(_) => panic!("{:?} is let in", self.readable_id()),

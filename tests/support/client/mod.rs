@@ -1,6 +1,6 @@
 //! A small MQTT client that lets a test send anything and see every answer.
 //!
-//! It does nothing by itself but acknowledge QoS 1 messages: no thread, no keep-alive, no reconnecting.
+//! It acknowledges QoS 1 messages, and does nothing else by itself: no thread, no keep-alive, no reconnecting.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -38,12 +38,12 @@ pub struct Client {
     inbox: VecDeque<Message>,
     next_packet_id: u16,
     closed: bool,
-    /// On a WebSocket: the start of a frame that is not yet there as a whole.
+    /// The start of a WebSocket frame of which the rest has not come yet.
     frames: Option<Vec<u8>>,
 }
 
 impl Client {
-    /// A bare connection, on which nothing was sent yet.
+    /// A bare connection, on which nothing has been sent.
     pub fn open(port: u16, protocol: Protocol) -> Self {
         Self::on(TcpStream::connect(("127.0.0.1", port)).expect("connection to the broker"), protocol)
     }
@@ -73,7 +73,7 @@ impl Client {
         }
     }
 
-    /// The same on a WebSocket, opened with these further header lines.
+    /// A bare WebSocket connection, opened with these further header lines.
     pub fn open_websocket(port: u16, protocol: Protocol, headers: &[u8]) -> Self {
         let mut client = Self::open(port, protocol);
         let request = "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -91,30 +91,30 @@ impl Client {
         client
     }
 
-    /// Sends any bytes. A broker that has closed the connection is noticed when something is awaited from it.
+    /// Sends any bytes. A closed connection is noticed only when an answer is awaited.
     pub fn send(&mut self, bytes: &[u8]) {
         let framed = self.frames.as_ref().map(|_| frame(bytes));
         let _ = self.stream.write_all(framed.as_deref().unwrap_or(bytes));
     }
 
-    /// The code of the CONNACK, or nothing if none comes in time or the connection ends.
+    /// The code of the CONNACK, or `None` if none comes in time or the connection ends.
     pub fn connack(&mut self, timeout: Duration) -> Option<u8> {
         self.await_packet(CONNACK, timeout).map(|packet| packet.body[1])
     }
 
-    /// Subscribes, and gives the reason codes of the SUBACK, one for each filter.
+    /// Subscribes, and returns the reason codes of the SUBACK, one for each filter.
     pub fn subscribe(&mut self, filters: &[(&str, u8)]) -> Vec<u8> {
         self.try_subscribe(filters).expect("SUBACK")
     }
 
-    /// The same, or nothing if the connection ends.
+    /// Like [`Self::subscribe`], but returns `None` if the connection ends.
     pub fn try_subscribe(&mut self, filters: &[(&str, u8)]) -> Option<Vec<u8>> {
         let packet = self.subscribe_packet(filters);
         self.send(&packet);
         self.try_suback()
     }
 
-    /// Subscribes to one filter with QoS 1, and says whether the broker granted it.
+    /// Subscribes to one filter with QoS 1, and returns whether the broker granted it.
     pub fn may_subscribe(&mut self, filter: &str) -> bool {
         self.subscribe(&[(filter, 1)])[0] < 0x80
     }
@@ -159,12 +159,12 @@ impl Client {
         self.send(&packet);
     }
 
-    /// Publishes with QoS 1, and gives the reason code of the PUBACK, which in MQTT 3.1.1 is always 0.
+    /// Publishes with QoS 1, and returns the reason code of the PUBACK, which is always 0 in MQTT 3.1.1.
     pub fn publish_acknowledged(&mut self, topic: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> u8 {
         self.try_publish(topic, payload).expect("PUBACK")
     }
 
-    /// The same, or nothing if the connection ends.
+    /// Like [`Self::publish_acknowledged`], but returns `None` if the connection ends.
     pub fn try_publish(&mut self, topic: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> Option<u8> {
         let packet = self.publish_packet(topic.as_ref(), payload.as_ref(), 1, false);
         self.send(&packet);
@@ -183,7 +183,7 @@ impl Client {
         packet(PUBLISH << 4 | qos << 1 | u8::from(retain), &body)
     }
 
-    /// The next message, or nothing if none comes in time.
+    /// The next message, or `None` if none comes in time.
     pub fn receive(&mut self, timeout: Duration) -> Option<Message> {
         let deadline = Instant::now() + timeout;
         while self.inbox.is_empty() {
@@ -198,14 +198,14 @@ impl Client {
         self.try_ping(PATIENCE).expect("PINGRESP")
     }
 
-    /// The same, or nothing if no answer comes in time or the connection ends.
+    /// Like [`Self::ping`], but returns `None` if no answer comes in time or the connection ends.
     pub fn try_ping(&mut self, timeout: Duration) -> Option<Duration> {
         let start = Instant::now();
         self.send(&[PINGREQ << 4, 0]);
         self.await_packet(PINGRESP, timeout).map(|_| start.elapsed())
     }
 
-    /// Pings all the while that something else is going on; gives its result and the longest answer time.
+    /// Runs `action` and pings meanwhile, and returns its result and the longest time that an answer took.
     pub fn longest_ping_during<T>(&mut self, action: impl FnOnce() -> T) -> (T, Duration) {
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -224,13 +224,13 @@ impl Client {
         })
     }
 
-    /// Says goodbye, so that no will is sent.
+    /// Sends DISCONNECT, so that the broker does not send the will.
     pub fn disconnect(mut self) {
         self.send(&[DISCONNECT << 4, 0]);
         self.wait_until_closed(PATIENCE);
     }
 
-    /// Ends the connection with a TCP reset, and leaves no trace of it on this side.
+    /// Ends the connection with a TCP reset, so that this side keeps no trace of it.
     pub fn hang_up(self) {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
@@ -240,7 +240,8 @@ impl Client {
         self.wait_until_closed(Duration::ZERO)
     }
 
-    /// Waits until the broker closes the connection; says whether it did. Messages are kept meanwhile.
+    /// Waits until the broker closes the connection, and returns whether it did in time. Messages that come meanwhile
+    /// are kept.
     pub fn wait_until_closed(&mut self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         while let Some(packet) = self.next_packet(deadline) {
@@ -249,7 +250,7 @@ impl Client {
         self.closed
     }
 
-    /// The next packet of a kind; messages that come before it are kept.
+    /// The next packet of a kind. Messages that come before it are kept.
     fn await_packet(&mut self, kind: u8, timeout: Duration) -> Option<Packet> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -284,7 +285,7 @@ impl Client {
         }
     }
 
-    /// The next packet, or nothing when the time is up or the connection has ended.
+    /// The next packet, or `None` when the time is up or the connection has ended.
     fn next_packet(&mut self, deadline: Instant) -> Option<Packet> {
         loop {
             if let Some((packet, length)) = parse(&self.received) {
@@ -294,7 +295,7 @@ impl Client {
             if self.closed {
                 return None;
             }
-            // A time-out of zero would mean for ever.
+            // A time-out of zero would mean none.
             let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             self.stream.set_read_timeout(Some(left)).unwrap();
             let mut chunk = [0; 16 << 10];
@@ -323,7 +324,7 @@ impl Client {
         id
     }
 
-    /// How many bytes the properties at the start of `bytes` take, their length included.
+    /// The bytes that the properties at the start of `bytes` take, with their length field.
     fn properties_length(&self, bytes: &[u8]) -> usize {
         match self.protocol {
             Protocol::V3_1_1 => 0,
@@ -337,6 +338,6 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Both); // fails where the broker was first
+        let _ = self.stream.shutdown(Shutdown::Both); // fails if the broker was first
     }
 }

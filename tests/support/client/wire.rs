@@ -41,7 +41,7 @@ pub(super) fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// Bytes in a WebSocket frame as a client sends it; a mask of zeroes leaves them as they are.
+/// A WebSocket frame of a client with these bytes. Its mask is zero, which leaves them unchanged.
 pub(super) fn frame(payload: &[u8]) -> Vec<u8> {
     const BINARY: u8 = 0x82;
     const MASKED: u8 = 0x80;
@@ -58,8 +58,8 @@ pub(super) fn frame(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What the WebSocket frame at the start of `received` carries and the frame's length, once it is there as
-/// a whole. Control frames carry nothing for MQTT.
+/// The payload of the WebSocket frame at the start of `received` and the frame's length, once all of it has come. The
+/// payload of a control frame counts as empty, since it is not MQTT.
 pub(super) fn parse_frame(received: &[u8]) -> Option<(Vec<u8>, usize)> {
     let (first_byte, length) = (*received.first()?, *received.get(1)?);
     let (start, length) = match length {
@@ -88,7 +88,7 @@ pub(super) fn take_bytes(body: &[u8]) -> (&[u8], &[u8]) {
     body[2..].split_at(length)
 }
 
-/// A variable byte integer, and how many bytes it takes.
+/// A variable byte integer at the start of `bytes`, and how many bytes it takes.
 pub(super) fn take_length(bytes: &[u8]) -> Option<(usize, usize)> {
     let mut length = 0;
     for (index, byte) in bytes.iter().take(4).enumerate() {
@@ -100,7 +100,7 @@ pub(super) fn take_length(bytes: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-/// The packet at the start of `received` and its length, once it is there as a whole.
+/// The packet at the start of `received` and its length, once all of it has come.
 pub(super) fn parse(received: &[u8]) -> Option<(Packet, usize)> {
     let (first_byte, rest) = received.split_first()?;
     let (length, size) = take_length(rest)?;

@@ -1,5 +1,5 @@
-//! The plugin interface, as the headers of Mosquitto 2.0 and 2.1 have it: what is in events, and the numbers. The
-//! plugin reads the headers themselves; `src/ffi/entry/tests.rs` compares the two.
+//! The plugin interface, written down from the headers of Mosquitto 2.0 and 2.1: the layouts of events, and the
+//! numbers. The plugin reads the headers themselves; `src/ffi/entry/tests.rs` compares the two.
 
 use std::ffi::{c_char, c_int, c_long, c_void};
 
@@ -72,7 +72,7 @@ pub struct AclCheck {
     pub future2: [*mut c_void; 4],
 }
 
-/// `struct mosquitto_evt_disconnect`, and what CLIENT_OFFLINE brings.
+/// `struct mosquitto_evt_disconnect`, which CLIENT_OFFLINE brings, too.
 #[repr(C)]
 pub struct Disconnect {
     pub future: *mut c_void,

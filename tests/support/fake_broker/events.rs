@@ -1,4 +1,4 @@
-//! What happens at the broker: steps become events, and answers what a broker makes of them.
+//! Playing steps: each becomes an event of the plugin, and the broker acts on the plugin's answer.
 
 use std::env;
 use std::ffi::{c_int, c_long, c_void};
@@ -11,13 +11,13 @@ use super::step::{Action, Connection, Expected, IntoText, Password, Step, Text};
 use super::table::{CallsBack, Client, Registered, c_string, forget, pointer, table};
 use super::{Instance, Version, version};
 
-/// How long a client may have to wait for its completion. Where another program runs this one, everything takes longer.
+/// How long a client may wait for its completion. Everything takes longer where another program runs this one
+/// (`MHA_LAUNCHER`).
 fn patience() -> Duration {
     Duration::from_secs(if env::var_os("MHA_LAUNCHER").is_some() { 200 } else { 20 })
 }
 
-/// What is expected of the plugin unless a step says something else. To a reload no other code would do: see
-/// `Code::of_reload`.
+/// The code that is expected of the plugin unless a step names another. For a reload see `Code::of_reload`.
 pub(super) fn usual(action: &Action<'_>) -> Option<Expected> {
     let code = match (action, version()) {
         (Action::Connect(_) | Action::Name(_) | Action::Mislabel(_), _) => return None,
@@ -37,14 +37,14 @@ pub(super) fn take(plugin: usize, step: &Step<'_>) -> c_int {
             let client = Box::into_raw(Box::new(Client::new(connection)));
             if let Some(gone) = table(|table| table.clients.insert(step.who.to_owned(), client)) {
                 forget(gone);
-                // Elsewhere than the new one: whoever still follows it is found out.
-                // SAFETY: made from a box when it connected, and gone from the tables just now.
+                // Freed after the new one was made, which thus has another address: a use of the old one is noticed.
+                // SAFETY: the client was made from a box when it connected, and is in no table any more.
                 drop(unsafe { Box::from_raw(gone) });
             }
             abi::SUCCESS
         }
         Action::Name(username) => {
-            // SAFETY: a client of this broker, which nobody reads at the moment.
+            // SAFETY: a client of this broker, which is not borrowed at the moment.
             unsafe { (*client()).username = c_string(*username) };
             abi::SUCCESS
         }
@@ -79,7 +79,7 @@ pub(super) fn take(plugin: usize, step: &Step<'_>) -> c_int {
     }
 }
 
-/// What the plugin that is being called has registered for an event, and the number that it is told.
+/// The callback that the current plugin has registered for an event, and the event number that it gets.
 fn registered(event: c_int) -> Option<(c_int, Registered)> {
     table(|table| {
         let registered = *table.callbacks.get(&(table.plugin, event))?;
@@ -87,14 +87,14 @@ fn registered(event: c_int) -> Option<(c_int, Registered)> {
     })
 }
 
-/// Calls what is registered. A broker takes no answer for "not my business".
+/// Calls a callback. Without one, the answer is "defer", as in a broker.
 fn call(registered: Option<(c_int, Registered)>, data: *mut c_void) -> c_int {
     let Some((number, Registered { function, user_data })) = registered else { return abi::DEFER };
     // SAFETY: called with the data that it was registered with, and with data of this event.
     unsafe { function(number, data, user_data) }
 }
 
-/// BASIC_AUTH, and what a broker makes of the answer.
+/// Asks the plugin about a login, and acts on the answer as a broker does.
 fn ask(client: *mut Client, password: &Password<'_>) -> c_int {
     let code = ask_login(registered(abi::BASIC_AUTH), client, password);
     if client.is_null() {
@@ -116,8 +116,8 @@ fn ask(client: *mut Client, password: &Password<'_>) -> c_int {
 }
 
 fn ask_login(registered: Option<(c_int, Registered)>, client: *mut Client, password: &Password<'_>) -> c_int {
-    // A copy of its own, so that whoever reads beyond its end is found out.
-    // SAFETY: NULL or a client.
+    // Copied, so that a read beyond the end of the text is noticed.
+    // SAFETY: NULL or a client of this broker.
     let username = unsafe { client.as_ref() }.and_then(|client| client.username.clone());
     let mut bytes = password.bytes.map(|bytes| [bytes, &[0]].concat());
     let length = if password.says_length { password.bytes.unwrap_or_default().len() } else { 0 };
@@ -126,7 +126,7 @@ fn ask_login(registered: Option<(c_int, Registered)>, client: *mut Client, passw
         client,
         username: pointer(&username).cast_mut(),
         password: bytes.as_mut().map_or(ptr::null_mut(), |bytes| bytes.as_mut_ptr().cast()),
-        // What is longer no CONNECT can bring.
+        // No CONNECT can hold a longer one.
         password_len: u16::try_from(length).unwrap_or(0),
         future2: [ptr::null_mut(); 3],
     };
@@ -171,7 +171,8 @@ fn await_completion(client: *mut Client) -> c_int {
     }
 }
 
-/// A tick whose event is full of what the plugin must leave alone, but for the one field that it may write to.
+/// Plays a tick. All fields of its event hold values that the plugin must leave alone, except the one that it may
+/// write.
 fn tick() -> c_int {
     const UNTOUCHED: c_long = 0x5a5a_5a5a;
     let untouched = ptr::without_provenance_mut(0x5a5a_5a5a);
@@ -191,7 +192,7 @@ fn tick() -> c_int {
     code
 }
 
-/// Tells the plugin that a client is gone, and takes it out of the table.
+/// Tells the plugin that a client has gone, and removes it from the tables.
 pub(super) fn tell_gone(event: c_int, client: *mut Client) -> c_int {
     let mut data =
         abi::Disconnect { future: ptr::null_mut(), client, reason: 0, future2: [ptr::null_mut(); 4] };
@@ -200,7 +201,8 @@ pub(super) fn tell_gone(event: c_int, client: *mut Client) -> c_int {
     code
 }
 
-/// Takes the steps that are planned for inside one of the broker's functions. No real one goes deeper than this.
+/// Takes the steps that are planned for the inside of one of the broker's functions. They may nest to a depth of 3,
+/// which no real broker exceeds.
 pub(super) fn reenter(this: *mut Client, steps: impl Fn(&CallsBack) -> &Vec<Step<'static>>) {
     let Some(plan) = table(|table| table.calls_back.clone()) else { return };
     let steps = steps(&plan);
@@ -220,14 +222,15 @@ pub(super) fn reenter(this: *mut Client, steps: impl Fn(&CallsBack) -> &Vec<Step
     });
 }
 
-/// What the HTTP listener of 2.1 asks, for users of its own: their client id is `http-api`, and they have no address.
+/// The HTTP listener of 2.1, which asks about users of its own: their client id is `http-api`, and they have no
+/// address.
 #[derive(Clone, Copy)]
 pub struct HttpApi {
     pub(super) login: Registered,
     pub(super) check: Registered,
 }
 
-// SAFETY: the plugin promises that it can be called on two threads at once; what is registered is its own.
+// SAFETY: the plugin promises that its callbacks, with their data, can be called on two threads at once.
 unsafe impl Send for HttpApi {}
 
 impl HttpApi {

@@ -1,4 +1,4 @@
-//! The functions that brokers of every version have, where a plugin looks for them: among the symbols of the program.
+//! The functions that brokers of every version have, exported as symbols of the program, where a plugin looks for them.
 
 use std::ffi::{c_char, c_int, c_void};
 

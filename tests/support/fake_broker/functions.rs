@@ -1,8 +1,8 @@
-//! The functions that a broker offers to a plugin. Whoever calls one from another thread than the broker's finds no
-//! broker there, and ends the program.
+//! The functions that a broker offers to a plugin. A call from another thread than the broker's finds no broker there,
+//! and ends the program.
 //!
-//! What clients and identifiers are is the broker's own business, so those who declare these functions may call the
-//! types as they like: hence the type parameters.
+//! Clients and identifiers are opaque to a plugin, so each declaration of these functions may give them types of its
+//! own: hence the type parameters.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
@@ -37,11 +37,11 @@ pub unsafe extern "C" fn callback_register<P>(
     user_data: *mut c_void,
 ) -> c_int {
     table(|table| {
-        let place = (identifier.addr(), event);
+        let key = (identifier.addr(), event);
         if !is_event(table.version, event) {
             return abi::NOT_SUPPORTED;
         }
-        if table.callbacks.contains_key(&place) {
+        if table.callbacks.contains_key(&key) {
             return abi::ALREADY_EXISTS;
         }
         if table.refuses == Some(event) {
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn callback_register<P>(
             return abi::NO_MEMORY;
         }
         let function = callback.expect("a broker would call NULL, too");
-        table.callbacks.insert(place, Registered { function, user_data });
+        table.callbacks.insert(key, Registered { function, user_data });
         abi::SUCCESS
     })
 }
@@ -57,7 +57,7 @@ pub unsafe extern "C" fn callback_register<P>(
 /// `mosquitto_callback_unregister`
 ///
 /// # Safety
-/// None: what is given is compared.
+/// None: the arguments are only compared.
 pub unsafe extern "C" fn callback_unregister<P>(
     identifier: *mut P,
     event: c_int,
@@ -65,18 +65,18 @@ pub unsafe extern "C" fn callback_unregister<P>(
     _: *const c_void,
 ) -> c_int {
     table(|table| {
-        let place = (identifier.addr(), event);
+        let key = (identifier.addr(), event);
         if !is_event(table.version, event) {
             return abi::NOT_SUPPORTED;
         }
         let address = |function: Callback| function as usize;
-        // In Miri a function may have several addresses.
+        // Addresses are not compared in Miri, where a function may have several.
         let is_this =
             |found: &Registered| cfg!(miri) || callback.map(address) == Some(address(found.function));
-        if !table.callbacks.get(&place).is_some_and(is_this) {
+        if !table.callbacks.get(&key).is_some_and(is_this) {
             return abi::NOT_FOUND;
         }
-        table.callbacks.remove(&place);
+        table.callbacks.remove(&key);
         abi::SUCCESS
     })
 }
@@ -113,7 +113,8 @@ unsafe fn this<'a, C>(client: *const C) -> &'a Client {
 /// `mosquitto_client_address`
 ///
 /// # Safety
-/// `client` must be a client of this broker; this and the following look at nothing else, on any thread.
+/// `client` must be a client of this broker. Like the functions that follow, this reads only the client, and may be
+/// called on any thread.
 pub unsafe extern "C" fn client_address<C>(client: *const C) -> *const c_char {
     // SAFETY: passed on to the caller.
     pointer(&unsafe { this(client) }.address)
@@ -181,7 +182,8 @@ pub unsafe extern "C" fn kick_client_by_username(username: *const c_char, _: boo
     kick(sessions.into_iter().filter(has_name).collect())
 }
 
-/// Disconnects at once, and has the plugin see to that before it returns: first the will, then who is gone.
+/// Disconnects a client at once. Before this returns, the plugin is called for the client's will, then for its
+/// disconnection.
 fn kick(clients: Vec<*mut Client>) -> c_int {
     table(|table| table.kicks += 1);
     for client in clients {
@@ -212,8 +214,8 @@ pub unsafe extern "C" fn client<C>(id: *const c_char) -> *mut C {
     table(|table| table.sessions.get(&id).copied()).unwrap_or(ptr::null_mut()).cast()
 }
 
-/// `mosquitto_complete_basic_auth`, since 2.1: lets a parked client in, or refuses it. A broker ignores ids that are
-/// not parked; the plugin need not rely on that.
+/// `mosquitto_complete_basic_auth`, since 2.1: admits a parked client, or refuses it. A real broker ignores ids that
+/// are not parked; here they are a failure, since the plugin does not rely on that.
 ///
 /// # Safety
 /// `id` must be terminated.

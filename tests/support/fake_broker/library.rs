@@ -1,4 +1,4 @@
-//! A plugin in a library of its own, and which of this program's functions it finds.
+//! Loading a plugin's library, and choosing which of this program's functions it finds.
 
 use std::ffi::{CStr, CString, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -11,17 +11,17 @@ use super::fake_broker::{Plugin, Version, abi};
 pub struct Library(*mut c_void);
 
 impl Library {
-    /// Loads it as a broker of this version does.
+    /// Loads the library as a broker of this version does.
     pub fn load(path: &Path, version: Version) -> Self {
         let path = CString::new(path.as_os_str().as_bytes()).unwrap();
         let scope = if version == Version::V2_0 { libc::RTLD_GLOBAL } else { libc::RTLD_LOCAL };
-        // SAFETY: a terminated path. What is loaded is the plugin, whose start does nothing.
+        // SAFETY: a terminated path, to the plugin's library, which runs no code when it is loaded.
         let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | scope) };
         assert!(!library.is_null(), "{path:?} cannot be loaded: {}", error());
         Self(library)
     }
 
-    /// The functions that it exports.
+    /// The functions that the library exports.
     pub fn plugin(&self) -> Plugin {
         let find = |name: &CStr| {
             // SAFETY: an open library and a terminated name.
@@ -39,28 +39,28 @@ impl Library {
         }
     }
 
-    /// Closes it, as 2.0 does at its end.
+    /// Closes the library, as a broker of 2.0 does at its end.
     pub fn close(self) {
-        // SAFETY: opened above, and closed once. Nothing of the plugin runs any more.
+        // SAFETY: opened by `load`, and closed once. None of the plugin's code runs any more.
         assert_eq!(unsafe { libc::dlclose(self.0) }, 0, "{}", error());
     }
 }
 
 fn error() -> String {
-    // SAFETY: asked only when something has just failed, so there is a text, which lives until the next call.
+    // SAFETY: called only after a failure, so there is a text, which lives until the next call.
     unsafe { CStr::from_ptr(libc::dlerror()) }.to_string_lossy().into_owned()
 }
 
-/// Takes a function of the broker away: libraries that are loaded from now on do not find it.
+/// Removes a function of the broker: libraries that are loaded from now on do not find it.
 ///
-/// A program cannot be linked without some of its functions once for each test, so this edits what the dynamic linker
-/// reads, the program's table of symbols: there the function has no address any more.
+/// Linking a program without some functions for each test would take too much, so this edits the program's table of
+/// symbols, which the dynamic linker reads: the function has no address there any more.
 pub fn hide(function: &str) {
-    /// Asks for the entry in the table: `RTLD_DL_SYMENT` of the C library's `dlfcn.h`.
+    /// `RTLD_DL_SYMENT` of the C library's `dlfcn.h`: asks for the symbol's entry in the table.
     const ENTRY: libc::c_int = 1;
     let name = CString::new(function).unwrap();
-    // SAFETY: the names are terminated, and the places for results live here. The entry is the program's own; its page
-    // is made writable before it is written to, and nobody else reads it now: only loading a library does.
+    // SAFETY: the names are terminated, and the results are written to this stack. The entry is the program's own; its
+    // page is made writable before it is written to, and only the loading of a library would read it meanwhile.
     unsafe {
         let address = libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr());
         assert!(!address.is_null(), "the broker has no {function}: does the program export it?");
@@ -71,7 +71,7 @@ pub fn hide(function: &str) {
         let entry: *mut libc::Elf64_Sym = entry.cast();
         let page_size = usize::try_from(libc::sysconf(libc::_SC_PAGESIZE)).unwrap();
         let page = entry.map_addr(|address| address & !(page_size - 1));
-        // Maybe two pages.
+        // The entry may span two pages.
         let length = entry.addr() + size_of::<libc::Elf64_Sym>() - page.addr();
         let writable = libc::mprotect(page.cast(), length, libc::PROT_READ | libc::PROT_WRITE);
         assert_eq!(writable, 0, "{}", std::io::Error::last_os_error());
@@ -81,7 +81,7 @@ pub fn hide(function: &str) {
     }
 }
 
-/// Gives a signal a handler of this program's own, so that the plugin leaves it alone.
+/// Sets a handler of this program for a signal, so that the plugin does not use the signal.
 pub fn occupy_signal(signal: libc::c_int) {
     extern "C" fn ignore(_: libc::c_int) {}
     // SAFETY: the handler does nothing.

@@ -1,15 +1,15 @@
-//! What a broker is to a plugin, without its network: the functions that it offers, its tables, and how it loads and
-//! calls a plugin. The tests of the C interface (`tests/host.rs`), its fuzzing (`fuzz/targets/support/broker.rs`) and
-//! its run in Miri (`src/ffi/entry/tests.rs`) all have this one.
+//! A fake broker: all that a broker is to a plugin, but without a network. It has the broker's functions and tables,
+//! and loads and calls a plugin. The tests of the C interface use it (`tests/host.rs`), its fuzzing
+//! (`fuzz/targets/support/broker.rs`), and its run in Miri (`src/ffi/entry/tests.rs`).
 //!
 //! It keeps the rules of real brokers: clients that wait are parked by their client ids, connected ones stand in a
 //! table of sessions, kicks disconnect at once, and its functions may call back into the plugin before they return
-//! ([`CallsBack`]). Beyond them it takes every order of events ([`step`]), and finds out what brokers would not: calls
-//! from another thread, completions of nobody, lines within lines in the log, and writing where nothing is to be
-//! written.
+//! ([`CallsBack`]). Unlike real brokers it plays any order of events ([`step`]), and it fails on mistakes that those
+//! would not notice: calls from another thread, completions of clients that are not parked, log lines within log lines,
+//! and writes to fields that belong to the broker.
 //!
-//! A broker is its thread's: each thread has one of its own, or none.
-#![allow(dead_code, unused_imports)] // everybody uses a part of this
+//! Each thread has a fake broker of its own, or none.
+#![allow(dead_code, unused_imports)] // every user needs its own part of this
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod abi;
@@ -44,10 +44,10 @@ pub struct Plugin {
     pub cleanup: abi::PluginCleanup,
 }
 
-/// What init is given: names and values.
+/// Names and values of the options that init gets.
 pub type Options<'a> = [(Text<'a>, Text<'a>)];
 
-/// One `plugin` line in mosquitto.conf, and what the plugin keeps for it.
+/// One `plugin` line in mosquitto.conf, and the data that the plugin keeps for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Instance {
     plugin: usize,
@@ -68,7 +68,7 @@ impl Instance {
         table(|table| table.callbacks.contains_key(&(self.plugin, event)))
     }
 
-    /// Takes steps, each of which has to give what it is expected to give.
+    /// Takes steps, and asserts for each that the plugin returns the expected code.
     #[track_caller]
     pub fn play<'a>(self, steps: impl IntoIterator<Item = Step<'a>>) {
         for step in steps {
@@ -79,7 +79,7 @@ impl Instance {
         }
     }
 
-    /// Takes a step; gives the plugin's code, and "not my business" where it was not asked.
+    /// Takes a step, and returns the plugin's code, or "defer" where the plugin was not called.
     pub fn take(self, step: &Step<'_>) -> c_int {
         events::take(self.plugin, step)
     }
@@ -102,24 +102,24 @@ impl FakeBroker {
         version() == Version::V2_1
     }
 
-    /// The plugin's library was loaded anew.
+    /// Replaces the plugin's functions after its library was loaded again.
     pub fn replace_plugin(&mut self, plugin: Plugin) {
         self.plugin = plugin;
     }
 
     pub fn offer(&self, count: c_int, versions: Option<&[c_int]>) -> c_int {
         let versions = versions.map_or(ptr::null(), <[c_int]>::as_ptr);
-        // SAFETY: as many versions as are said, or NULL, which the plugin promises to survive.
+        // SAFETY: `versions` points to at least `count` numbers, or is NULL, which the plugin checks.
         unsafe { (self.plugin.version)(count, versions) }
     }
 
-    /// Starts the plugin as one more line in mosquitto.conf; gives its code, too.
+    /// Starts the plugin for one more line in mosquitto.conf, and returns its code and the instance.
     pub fn start(&self, options: &Options<'_>) -> (c_int, Instance) {
         let count = c_int::try_from(options.len()).expect("few");
         self.start_with_count(Some(options), count)
     }
 
-    /// As [`Self::start`], with another count than there are options (a smaller one), or with NULL for options.
+    /// Like [`Self::start`], but with a count that may be smaller than the number of options, or with NULL for options.
     pub fn start_with_count(&self, options: Option<&Options<'_>>, count: c_int) -> (c_int, Instance) {
         let plugin = table(|table| {
             table.plugins += 1;
@@ -130,14 +130,14 @@ impl FakeBroker {
         (code, Instance { plugin, user_data })
     }
 
-    /// Starts the plugin once more for the same line: gives its code and what it left.
+    /// Starts the plugin once more for the same line, and returns its code and its data.
     pub fn start_again(&self, instance: Instance, options: &Options<'_>) -> (c_int, *mut c_void) {
         let mut user_data = ptr::null_mut();
         let count = c_int::try_from(options.len()).expect("few");
         (self.init(instance.plugin, &raw mut user_data, Some(options), count), user_data)
     }
 
-    /// Starts the plugin without a place for its data.
+    /// Starts the plugin with NULL where init stores its data.
     pub fn start_without_place(&self, options: &Options<'_>) -> (c_int, Instance) {
         let plugin = table(|table| {
             table.plugins += 1;
@@ -167,16 +167,16 @@ impl FakeBroker {
         });
         let list = raw.as_mut().map_or(ptr::null_mut(), Vec::as_mut_ptr);
         table(|table| (table.is_running, table.plugin) = (false, plugin));
-        // SAFETY: as a broker calls it; the options live until it returns.
+        // SAFETY: the call is a broker's, and the options live until it returns.
         let code = unsafe { (self.plugin.init)(ptr::without_provenance_mut(plugin), user_data, list, count) };
         table(|table| table.is_running = true);
         code
     }
 
-    /// Stops the plugin. 2.1 does so with whatever init left, also when that failed.
+    /// Stops the plugin. A broker of 2.1 does so also where init has failed, with the data that init left.
     pub fn stop(&self, instance: Instance) {
         table(|table| table.plugin = instance.plugin);
-        // SAFETY: as a broker calls it, once.
+        // SAFETY: the call is a broker's, and the only one for this instance.
         let code = unsafe { (self.plugin.cleanup)(instance.user_data, ptr::null_mut(), 0) };
         assert_eq!(code, abi::SUCCESS);
         assert!(!instance.has_callbacks(), "a callback is left behind");
@@ -187,12 +187,12 @@ impl FakeBroker {
         table(|table| table.refuses = Some(event));
     }
 
-    /// Whether the registration was asked for that was to be refused; none is from now on.
+    /// Whether the registration that [`Self::refuse`] announced has been refused. None will be from now on.
     pub fn has_refused(&self) -> bool {
         table(|table| table.refuses.take()).is_none()
     }
 
-    /// From now on the broker calls the plugin from inside its functions.
+    /// Has the broker call the plugin from inside its functions from now on.
     pub fn call_back(&self, plan: CallsBack) {
         table(|table| table.calls_back = Some(Rc::new(plan)));
     }
@@ -201,18 +201,18 @@ impl FakeBroker {
         table(|table| table.log.iter().any(|line| line.contains(text)))
     }
 
-    /// What was logged since this was last asked.
+    /// Takes the lines that were logged since the last call.
     pub fn take_log(&self) -> Vec<String> {
         table(|table| std::mem::take(&mut table.log))
     }
 
-    /// Who was completed since this was last asked, in that order: client id and result.
+    /// Takes the completions since the last call, in their order: client ids and results.
     pub fn take_completed(&self) -> Vec<(Vec<u8>, c_int)> {
         let completed = table(|table| std::mem::take(&mut table.completed));
         completed.into_iter().map(|(id, _, result)| (id, result)).collect()
     }
 
-    /// How many clients were ever completed.
+    /// How many clients were completed until now.
     pub fn completions(&self) -> usize {
         table(|table| table.completions)
     }
@@ -229,7 +229,7 @@ impl FakeBroker {
         table(|table| !table.parked.is_empty())
     }
 
-    /// Whether this very connection is in the table of sessions.
+    /// Whether this connection, and not only its client id, is in the table of sessions.
     pub fn is_connected(&self, who: &str) -> bool {
         table(|table| {
             let client = table.client(who);
@@ -237,21 +237,21 @@ impl FakeBroker {
         })
     }
 
-    /// Whether the plugin, at the last tick, wanted the next one early.
+    /// Whether the plugin wanted an early next tick at the last one.
     pub fn wants_tick_early(&self) -> bool {
         table(|table| table.wants_tick_early)
     }
 
-    /// Ends the broker: whoever calls one of its functions from now on is found out.
+    /// Ends the broker. A call of one of its functions fails from now on.
     pub fn end(&self) {
         let Some(table) = TABLE.take() else { return };
         for client in table.clients.into_values() {
-            // SAFETY: made from a box when it connected, and gone from the tables just now.
+            // SAFETY: the client was made from a box when it connected, and its table is gone.
             drop(unsafe { Box::from_raw(client) });
         }
     }
 
-    /// The HTTP listener of 2.1, which calls the plugin on a thread of its own.
+    /// The HTTP listener of 2.1, which calls the plugin on another thread.
     pub fn http_api(&self, instance: Instance) -> HttpApi {
         let registered = |event| table(|table| table.callbacks[&(instance.plugin, event)]);
         HttpApi { login: registered(abi::BASIC_AUTH), check: registered(abi::ACL_CHECK) }

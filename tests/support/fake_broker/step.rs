@@ -1,22 +1,22 @@
-//! What happens at a broker, as data: a scenario is a list of steps.
+//! Events at a broker, as data: a scenario is a list of steps.
 //!
-//! Clients have names in a scenario, which are not what they call themselves: two connections with the same client id
-//! have two names.
+//! Connections have names in a scenario, which are not their client ids: two connections with the same client id have
+//! two names.
 
 use std::ffi::c_int;
 
 use super::abi;
 
-/// A C string, up to its first NUL; `None` is NULL.
+/// A text for a C string, up to its first NUL; `None` stands for NULL.
 pub type Text<'a> = Option<&'a [u8]>;
 
-/// Whoever has no place in the event: its client is NULL.
+/// The name for no client at all: NULL.
 pub const NOBODY: &str = "";
 
-/// In steps that a broker takes from inside its own functions: the client that it completes or kicks.
+/// The name for the client that the broker completes or kicks, in steps inside its functions.
 pub const THIS: &str = "this";
 
-/// One thing that happens, to whom, and what the plugin has to say to it.
+/// One event: the connection that it is about, what happens, and the code that the plugin must return.
 #[derive(Debug, Clone)]
 pub struct Step<'a> {
     pub who: &'a str,
@@ -26,13 +26,13 @@ pub struct Step<'a> {
 
 #[derive(Debug, Clone)]
 pub enum Action<'a> {
-    /// A new connection has this name from now on; who had it is gone without a word.
+    /// A new connection takes this name. The connection that had it goes without an event.
     Connect(Connection<'a>),
-    /// The username of the connection's CONNECT. For 2.0 and 2.1 it is the client's from then on.
+    /// The connection's CONNECT gives this username, which is the client's from then on, in 2.0 and 2.1.
     Name(Text<'a>),
-    /// A BASIC_AUTH by itself: of a CONNECT, or of a session that is asked about again.
+    /// A BASIC_AUTH alone: of a CONNECT, or of a session that is rechecked.
     Ask(Password<'a>),
-    /// A CONNECT from its BASIC_AUTH to its end, which may come some ticks later.
+    /// A CONNECT from its BASIC_AUTH to the end of the login, which may take some ticks.
     LogIn(Password<'a>),
     /// Ticks until the parked client is completed.
     AwaitCompletion,
@@ -41,15 +41,15 @@ pub enum Action<'a> {
         access: c_int,
         topic: Text<'a>,
     },
-    /// A DISCONNECT, and the session ends.
+    /// A DISCONNECT, with the end of the session.
     Disconnect,
-    /// Since 2.1: a CLIENT_OFFLINE. This broker keeps no such sessions.
+    /// A CLIENT_OFFLINE, since 2.1. The fake broker forgets the session nevertheless.
     Offline,
     Tick,
     Reload,
-    /// An event of this number that brings no data.
+    /// An event of this number with NULL for its data.
     Empty(c_int),
-    /// The number that callbacks are told from now on, instead of that of their event.
+    /// Callbacks get this event number from now on, instead of the right one.
     Mislabel(Option<c_int>),
 }
 
@@ -58,23 +58,23 @@ pub struct Connection<'a> {
     pub id: Text<'a>,
     pub address: Text<'a>,
     pub username: Text<'a>,
-    /// It does not start clean.
+    /// Whether the client asks for a session that stays.
     pub is_durable: bool,
     pub speaks_mqtt_5: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub struct Password<'a> {
-    /// Any bytes. NULL is no password.
+    /// The password, any bytes; `None` for a login without one.
     pub bytes: Text<'a>,
-    /// The event says how many they are, as since 2.1.3.
+    /// Whether the event tells the password's length, as since 2.1.3.
     pub says_length: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
     Code(c_int),
-    /// Any code but success, and no promise of one.
+    /// Any code but success and "delayed", which promises a later one.
     NoYes,
 }
 
@@ -92,18 +92,18 @@ impl<'a> Step<'a> {
         Self { who, action, expected: None }
     }
 
-    /// Expects this code of the plugin.
+    /// Expects that the plugin returns this code.
     pub fn gives(self, code: c_int) -> Self {
         Self { expected: Some(Expected::Code(code)), ..self }
     }
 
-    /// Expects anything of the plugin but a yes.
+    /// Expects that the plugin neither allows nor delays this.
     pub fn gives_no_yes(self) -> Self {
         Self { expected: Some(Expected::NoYes), ..self }
     }
 }
 
-/// What a [`Text`] can be written as.
+/// Types that a scenario may write for a [`Text`].
 pub trait IntoText<'a> {
     fn text(self) -> Text<'a>;
 }
@@ -144,7 +144,7 @@ pub fn ask<'a>(who: &'a str, password: impl IntoText<'a>) -> Step<'a> {
     Step::new(who, Action::Ask(Password { bytes: password.text(), says_length: false }))
 }
 
-/// As [`ask`], with an event that says how long the password is.
+/// Like [`ask`], with an event that tells the password's length.
 pub fn ask_with_length<'a>(who: &'a str, password: impl IntoText<'a>) -> Step<'a> {
     Step::new(who, Action::Ask(Password { bytes: password.text(), says_length: true }))
 }

@@ -1,4 +1,4 @@
-//! What the broker of a thread knows, and whom.
+//! The state of a thread's broker: its callbacks, clients, sessions and log.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use super::Version;
 use super::abi::Callback;
 use super::step::{Connection, NOBODY, Step, THIS, Text};
 
-/// `struct mosquitto`, which is the broker's own business.
+/// A client: `struct mosquitto`, whose fields only the broker knows.
 pub struct Client {
     pub(super) id: Option<CString>,
     pub(super) address: Option<CString>,
@@ -35,30 +35,31 @@ impl Client {
     }
 }
 
-/// What a broker calls for an event, and with what.
+/// A registered callback with its data.
 #[derive(Clone, Copy)]
 pub(super) struct Registered {
     pub(super) function: Callback,
     pub(super) user_data: *mut c_void,
 }
 
-/// What a broker does from inside its own functions, before they return.
+/// The steps that a broker takes inside its own functions, before they return.
 #[derive(Debug, Default)]
 pub struct CallsBack {
-    /// `log_dest topic`: who may read each line.
+    /// Steps at each line of the log: `log_dest topic` asks which clients may read it.
     pub at_each_line: Vec<Step<'static>>,
-    /// The will of whoever is taken over, and what waited for [`THIS`] client.
+    /// Steps at each completion: the will of a session that is taken over, and messages that waited for [`THIS`]
+    /// client.
     pub at_each_completion: Vec<Step<'static>>,
-    /// The will of [`THIS`] client.
+    /// Steps at each kick: the will of [`THIS`] client.
     pub at_each_kick: Vec<Step<'static>>,
 }
 
-/// What the broker knows. Nobody holds it while the plugin runs.
+/// The broker's state. It is never borrowed while the plugin runs.
 pub(super) struct Table {
     pub(super) version: Version,
-    /// By plugin and event.
+    /// Registered callbacks, by plugin and event.
     pub(super) callbacks: HashMap<(usize, c_int), Registered>,
-    /// Plugins that were ever loaded: each line in mosquitto.conf has a number of its own.
+    /// The number of plugins that were loaded until now. Each `plugin` line has a number of its own.
     pub(super) plugins: usize,
     /// The plugin that is being called.
     pub(super) plugin: usize,
@@ -66,23 +67,24 @@ pub(super) struct Table {
     pub(super) clients: HashMap<String, *mut Client>,
     /// Connected clients by their ids.
     pub(super) sessions: HashMap<Vec<u8>, *mut Client>,
-    /// Clients that wait, by their ids; NULL is one that has gone since.
+    /// Parked clients by their ids; NULL for one that has gone since.
     pub(super) parked: HashMap<Vec<u8>, *mut Client>,
-    /// Who was completed, in that order: client id, client, result.
+    /// Completions in their order: client id, client, result.
     pub(super) completed: Vec<(Vec<u8>, *mut Client, c_int)>,
     pub(super) completions: usize,
     pub(super) kicks: usize,
     pub(super) log: Vec<String>,
-    /// A plugin has started: what it logs comes from clients by now.
+    /// Whether init has returned: lines that are logged afterwards may come from clients.
     pub(super) is_running: bool,
-    /// The event whose registration fails next.
+    /// The event whose next registration is refused.
     pub(super) refuses: Option<c_int>,
-    /// The number that callbacks are told.
+    /// The event number that callbacks get instead of the right one.
     pub(super) mislabelled: Option<c_int>,
     pub(super) wants_tick_early: bool,
     pub(super) calls_back: Option<Rc<CallsBack>>,
-    /// How deep the broker stands in calls of the plugin out of its own functions, and whom they are about.
+    /// How many calls of the plugin from inside the broker's functions are nested at the moment.
     pub(super) depth: usize,
+    /// The client that the innermost of these calls is about.
     pub(super) this: *mut Client,
 }
 
@@ -129,7 +131,7 @@ impl Table {
     }
 }
 
-/// This client is nobody's session any more, and cannot become one.
+/// Removes a client from the table of sessions, and keeps it from getting there if it is parked.
 pub(super) fn forget(client: *mut Client) {
     table(|table| {
         table.sessions.retain(|_, session| *session != client);
@@ -139,7 +141,7 @@ pub(super) fn forget(client: *mut Client) {
     });
 }
 
-/// A text, up to the first NUL, and NULL for none.
+/// A text as a C string, up to its first NUL.
 pub(super) fn c_string(text: Text<'_>) -> Option<CString> {
     let text = text?;
     let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());

@@ -1,4 +1,4 @@
-//! One connection to the server: requests in, and what was ordered for each of them out.
+//! One connection to the server: reads requests and sends the reply that was ordered for each.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -24,7 +24,7 @@ impl Drop for Connection {
     }
 }
 
-/// A request that has no answer yet.
+/// Counts a request as in progress for as long as this lives.
 struct InProgress<'a>(&'a Shared);
 
 impl Drop for InProgress<'_> {
@@ -33,7 +33,7 @@ impl Drop for InProgress<'_> {
     }
 }
 
-/// A request whose answer has not been sent.
+/// Counts a request as unanswered until its answer has been sent.
 struct Unanswered<'a>(&'a Shared);
 
 impl Drop for Unanswered<'_> {
@@ -77,7 +77,7 @@ impl Connection {
         }
     }
 
-    /// The next request, or nothing when the other side has closed the connection.
+    /// The next request, or `None` when the other side has closed the connection.
     fn read_request(&mut self) -> io::Result<Option<Request>> {
         loop {
             if let Some((request, length)) = parse(&self.received, self.number)? {
@@ -104,7 +104,7 @@ impl Connection {
         match reply {
             Reply::Http { status, headers, body } => {
                 let status = status.unwrap_or_else(status_by_rules);
-                drop(in_progress); // who has the answer may ask again at once
+                drop(in_progress); // before the answer goes out: the other side may ask again at once
                 self.stream.write_all(&http(status, &headers, &body))?;
                 let ends = headers.iter().any(|(name, value)| {
                     name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case("close")
@@ -144,7 +144,7 @@ impl Connection {
     }
 }
 
-/// The request at the start of `received` and its length, once it is there as a whole.
+/// The request at the start of `received` and its length, once all of it has come.
 fn parse(received: &[u8], connection: usize) -> io::Result<Option<(Request, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; 100];
     let mut head = httparse::Request::new(&mut headers);

@@ -1,7 +1,7 @@
-//! An HTTP API to try the plugin with: it answers by rules, misbehaves on demand and remembers what it was asked.
+//! An HTTP API to try the plugin with. It answers by rules, misbehaves on demand, and records its requests.
 //!
-//! It talks plain HTTP/1.1 over blocking sockets, a thread per connection: an HTTP library would keep a test
-//! from sending what no library sends. `examples/mock_api.rs` is the same server as a program.
+//! It speaks plain HTTP/1.1 over blocking sockets, with a thread for each connection: an HTTP library would keep tests
+//! from sending invalid HTTP. `examples/mock_api.rs` is this server as a program.
 #![allow(dead_code)] // every test file, and the example, uses its own part of this
 
 use std::collections::HashMap;
@@ -22,34 +22,34 @@ use connection::Connection;
 pub use reply::Reply;
 pub use rules::Rules;
 
-/// What the server was asked.
+/// A request that the server has received.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub method: String,
     pub path: String,
-    /// Names and values as they were sent, in order.
+    /// The headers' names and values as they were sent, in order.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// The body, or null if it is no JSON.
+    /// The body, or null if it is not JSON.
     pub json: Value,
-    /// Which connection it came on, counted from 0: equal numbers show keep-alive.
+    /// The number of the connection, from 0: equal numbers show keep-alive.
     pub connection: usize,
     pub at: Instant,
 }
 
 impl Request {
-    /// The value of the first header of that name.
+    /// The value of the first header with this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
         headers.find_map(|(n, value)| n.eq_ignore_ascii_case(name).then_some(value.as_str()))
     }
 
-    /// A text field of the JSON body, or "".
+    /// A text field of the JSON body, or "" if there is none.
     pub fn field(&self, name: &str) -> &str {
         self.json[name].as_str().unwrap_or_default()
     }
 
-    /// The access that a question for `/acl` is about.
+    /// The access that a request to `/acl` asks about.
     pub fn acc(&self) -> u64 {
         self.json["acc"].as_u64().unwrap_or_default()
     }
@@ -74,7 +74,7 @@ struct Shared {
     arrived: Condvar,
     answered: Condvar,
     connection_ended: Condvar,
-    /// Apart from `arrived`, or every request would wake every delayed answer.
+    /// Separate from `arrived`, since every request would wake every delayed answer.
     stopped: Condvar,
 }
 
@@ -132,12 +132,12 @@ impl MockApi {
         format!("http://{}/acl", self.address)
     }
 
-    /// Gives every request that comes from now on this reply.
+    /// Sets the reply to every request from now on.
     pub fn answer(&self, reply: Reply) {
         self.answer_with(move |_| reply.clone());
     }
 
-    /// Lets a closure choose the reply for every request that comes from now on.
+    /// Has a closure choose the reply to every request from now on.
     pub fn answer_with(&self, choose: impl Fn(&Request) -> Reply + Send + Sync + 'static) {
         self.shared.lock().answer = Arc::new(choose);
     }
@@ -146,30 +146,30 @@ impl MockApi {
         self.shared.lock().rules = Arc::new(rules);
     }
 
-    /// What was asked until now, in the order of arrival.
+    /// The requests until now, in the order of their arrival.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.lock().requests.clone()
     }
 
-    /// The questions for `/auth` among [`requests`](Self::requests).
+    /// The [`requests`](Self::requests) to `/auth`.
     pub fn logins(&self) -> Vec<Request> {
         self.requests().into_iter().filter(|request| request.path == "/auth").collect()
     }
 
-    /// The questions for `/acl` among [`requests`](Self::requests).
+    /// The [`requests`](Self::requests) to `/acl`.
     pub fn topic_checks(&self) -> Vec<Request> {
         self.requests().into_iter().filter(|request| request.path == "/acl").collect()
     }
 
-    /// Waits until there were `n` requests, or until the time is up, and gives what was asked until then.
+    /// Waits until `n` requests have come, or until the time is up, and returns the requests until then.
     pub fn wait_for_requests(&self, n: usize, timeout: Duration) -> Vec<Request> {
         let state = self.shared.lock();
         let waited = self.shared.arrived.wait_timeout_while(state, timeout, |state| state.requests.len() < n);
         waited.unwrap_or_else(PoisonError::into_inner).0.requests.clone()
     }
 
-    /// Waits until every request until now has the answer that it gets, or until the time is up. A request that never
-    /// gets one is not waited for.
+    /// Waits until every request until now has its answer, or until the time is up. A request whose reply is to stay
+    /// silent does not count.
     pub fn wait_until_answered(&self, timeout: Duration) {
         let state = self.shared.lock();
         drop(self.shared.answered.wait_timeout_while(state, timeout, |state| state.unanswered > 0));
@@ -179,33 +179,33 @@ impl MockApi {
         self.shared.lock().requests.clear();
     }
 
-    /// Forgets some of the requests.
+    /// Forgets the requests for which `is_forgotten` returns true.
     pub fn forget(&self, is_forgotten: impl Fn(&Request) -> bool) {
         self.shared.lock().requests.retain(|request| !is_forgotten(request));
     }
 
-    /// A long run that remembered every request would fill the memory.
+    /// Stops recording requests, since those of a long run would fill the memory.
     pub fn stop_recording(&self) {
         self.shared.lock().recording = false;
     }
 
-    /// How many connections were accepted until now.
+    /// How many connections the server has accepted until now.
     pub fn connections(&self) -> usize {
         self.shared.lock().connections
     }
 
-    /// How many requests were being answered at the same time, at most.
+    /// The highest number of requests that waited for their answers at the same time.
     pub fn most_concurrent(&self) -> usize {
         self.shared.lock().most_in_progress
     }
 
-    /// Closes the listening socket and every connection: the port refuses until [`restart`](Self::restart).
+    /// Closes the listening socket and every connection. The port refuses connections until [`restart`](Self::restart).
     pub fn stop(&self) {
         let Some(server) = self.server().take() else { return };
         let mut state = self.shared.lock();
         state.stopping = true;
         for stream in state.open.values() {
-            let _ = stream.shutdown(Shutdown::Both); // fails where the other side was first
+            let _ = stream.shutdown(Shutdown::Both); // fails if the other side was first
         }
         drop(state);
         self.shared.stopped.notify_all();
@@ -266,7 +266,7 @@ impl Shared {
             state.open.insert(number, handle);
             drop(state);
             let connection = Connection { shared: Arc::clone(&self), stream, number, received: Vec::new() };
-            // If there is no thread for it, the connection drops, and with it its entry.
+            // If no thread can be started, the connection is dropped, and its entry with it.
             let _ = thread::Builder::new()
                 .name("mock-api".into())
                 .stack_size(256 << 10)
@@ -274,7 +274,7 @@ impl Shared {
         }
     }
 
-    /// Waits, and says whether the server still runs.
+    /// Waits, and returns whether the server still runs.
     fn pause(&self, duration: Duration) -> bool {
         let waited = self.stopped.wait_timeout_while(self.lock(), duration, |state| !state.stopping);
         !waited.unwrap_or_else(PoisonError::into_inner).0.stopping

@@ -1,16 +1,16 @@
-//! What the server does with a request.
+//! The server's replies, well-formed or not.
 
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What the server does with a request.
+/// The server's reaction to a request.
 #[derive(Debug, Clone)]
 pub enum Reply {
     /// A well-formed answer; without a status, the rules decide between 200 and 403.
     Http { status: Option<u16>, headers: Vec<(String, String)>, body: Vec<u8> },
-    /// The same, later.
+    /// Another reply, after some time.
     After(Duration, Box<Reply>),
-    /// Says nothing until the other side goes away.
+    /// Sends nothing until the other side goes away.
     Hang,
     /// Ends the connection with a TCP reset.
     Reset,
@@ -25,7 +25,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// What the rules say: 200 or 403.
+    /// The reply that the rules choose: 200 or 403.
     pub fn rules() -> Self {
         Self::Http { status: None, headers: Vec::new(), body: Vec::new() }
     }
@@ -55,13 +55,13 @@ impl Reply {
         Self::ByteByByte { bytes, every: Duration::from_secs(1) }
     }
 
-    /// Slow enough that no limit on the size of headers ends it.
+    /// A head that never ends, sent so slowly that no limit on its size is reached.
     pub fn endless_headers() -> Self {
         let start = b"HTTP/1.1 200 OK\r\n".to_vec();
         Self::Endless { start, again: b"X-Filler: x\r\n".to_vec(), every: Duration::from_millis(200) }
     }
 
-    /// A 200 whose body never ends, as fast as the other side reads it.
+    /// A 200 with a body that never ends, sent as fast as the other side reads it.
     pub fn endless_body() -> Self {
         let start = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
         Self::Endless { start, again: vec![b'x'; 64 << 10], every: Duration::ZERO }
@@ -88,7 +88,7 @@ impl Reply {
     }
 }
 
-/// The names of replies on a command line: a status, or what goes wrong.
+/// Parses a reply on the command line: a status, or the name of a fault.
 impl FromStr for Reply {
     type Err = String;
 

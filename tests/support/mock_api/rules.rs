@@ -1,4 +1,4 @@
-//! Who may log in, and who may do what with which topics: the rules of `examples/api-rules.txt`.
+//! The server's rules about logins and topics, in the format of `examples/api-rules.txt`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::Request;
 
-/// Who may log in, and who may do what with which topics.
+/// Users with their passwords, and the topics that each may use.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     users: HashMap<String, User>,
@@ -20,12 +20,12 @@ struct User {
 
 #[derive(Debug, Clone)]
 struct TopicRule {
-    /// The sum of the `acc` values that it allows.
+    /// The sum of the `acc` values that the rule allows.
     access: u64,
     filter: String,
 }
 
-/// A line of a rules file that cannot be read.
+/// A line of a rules file that cannot be parsed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RulesError {
     pub line: usize,
@@ -96,7 +96,7 @@ impl Rules {
         }
     }
 
-    /// The status of the answer to a request.
+    /// The status with which a request is answered.
     pub fn status(&self, request: &Request) -> u16 {
         let allowed = match request.path.as_str() {
             "/auth" | "/acl" if request.method != "POST" => return 405,
@@ -131,15 +131,15 @@ fn split_word(text: &str) -> (&str, &str) {
     (word, rest.trim_start())
 }
 
-/// The filter within `$share/group/filter`.
+/// The filter of a shared subscription, `$share/group/filter`.
 fn without_share(topic: &str) -> &str {
     let shared = topic.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
     shared.map_or(topic, |(_group, filter)| filter)
 }
 
-/// Whether a rule's filter covers all that a topic, or the filter of a subscription, stands for.
+/// Whether a rule's filter covers a topic, or every topic of a subscription's filter.
 ///
-/// Names are put in level by level, and after wildcards were recognised: a client called `#` gains nothing.
+/// Names are filled in level by level, after wildcards were recognised, so that a client called `#` gains nothing.
 fn covers(rule: &str, topic: &str, username: &str, clientid: &str) -> bool {
     if topic.starts_with('$') != rule.starts_with('$') {
         return false;
