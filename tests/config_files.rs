@@ -383,6 +383,21 @@ fn options_of_the_broker_win_and_say_so() {
     });
 }
 
+#[test]
+fn a_reload_says_what_has_changed_and_what_is_not_re_read() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let url = format!("auth_url = '{}'\n", api.auth_url());
+        let broker = broker(version, &format!("{url}header = 'X: t0psecret'\n")).start();
+        let log = reload(&broker, &format!("{url}header = 'X: t0psecret, too'\ntimeout = '3s'\n"));
+        for part in ["timeout \"2s\" -> \"3s\"", "header (not shown", "plugin_opt_ lines in mosquitto.conf"] {
+            assert!(log.contains(part), "{part}: {log}");
+        }
+        assert!(!log.contains("t0psecret"), "{log}");
+        assert!(reload_as_it_is(&broker).contains("No option has changed"));
+    });
+}
+
 // What a reload changes.
 
 #[test]
@@ -495,7 +510,7 @@ fn topic_checks_come_and_go() {
             assert!(!may_publish(&mut alice), "the API forbids it");
             assert!(!alice.may_subscribe("t"));
             assert_eq!(api.topic_checks().len(), 2);
-            must_take(&broker, &logins);
+            must_take(&broker, &format!("{logins}acl_url = 'none'\n"));
             api.forget_requests();
         }
         assert!(alice.may_subscribe("t"));

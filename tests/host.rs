@@ -364,7 +364,7 @@ fn after_a_reload_that_fails_everything_is_as_it_was() {
         }
         assert_eq!(before, Some(Resources::now()));
         // A file that leaves nothing to ask about topics: their checks go, and come back with the next.
-        fs::write(&path, "timeout = \"1s\"\n").unwrap();
+        fs::write(&path, "acl_url = \"none\"\n").unwrap();
         instance.play([reload()]);
         assert!(!instance.has_callback(ACL_CHECK));
         fs::write(&path, good).unwrap();

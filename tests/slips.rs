@@ -100,7 +100,6 @@ impl Stage {
 
 /// Point 19. A reload that would stop checking logins or topics, where they are checked now, is refused.
 #[test]
-#[ignore = "point 19 of the audit"]
 fn a_file_that_is_half_written_opens_nothing() {
     on_every_broker(|version| {
         let api = api(RULES);
@@ -129,7 +128,6 @@ fn a_file_that_is_half_written_opens_nothing() {
 
 /// Point 19. Whoever means it says so.
 #[test]
-#[ignore = "point 19 of the audit"]
 fn a_file_can_say_that_topics_are_checked_no_more() {
     on_every_broker(|version| {
         let api = api(RULES);
@@ -139,7 +137,30 @@ fn a_file_can_say_that_topics_are_checked_no_more() {
         assert_ne!(meant, whole);
         stage.reload(&meant);
         assert_eq!(stage.what_has_changed(), ["topics are open"]);
+        assert!(stage.broker.log().contains("topics: not checked"));
         stage.reload(&whole);
         assert_eq!(stage.what_has_changed(), [""; 0]);
+    });
+}
+
+/// Point 19. The same for local users: an empty file is one that is about to be written.
+#[test]
+fn a_password_file_that_is_empty_for_a_moment_takes_no_local_user_away() {
+    const PASSWORD: &str = "correct horse";
+    on_every_broker(|version| {
+        let api = api(RULES);
+        let broker = Broker::with(version)
+            .option("auth_url", api.auth_url())
+            .option("acl_url", api.acl_url())
+            .file("passwords", include_str!("fixtures/passwd-2.0.11"))
+            .option("password_file", "passwords")
+            .start();
+        let mut local = Connect::v5("local").login("sha512", PASSWORD).accepted(broker.port());
+        fs::write(broker.folder().join("passwords"), "").unwrap();
+        broker.sighup();
+        broker.wait_for_log("Nothing was taken over", PATIENCE);
+        assert_eq!(local.publish_acknowledged("anything", "x") & 0x80, 0, "mosquitto {version}");
+        Connect::v5("again").login("sha512", PASSWORD).accepted(broker.port());
+        assert!(api.requests().is_empty(), "nobody asks the API about a local user");
     });
 }

@@ -24,10 +24,21 @@ pub use value::{header_lines, shown_url};
 impl Config {
     /// The name by which messages call an option: `plugin_opt_NAME`, or the file, line and name where a file sets it.
     pub fn called(&self, option: &'static str) -> String {
-        match self.locations.get(option) {
+        match self.written.line(option) {
             Some(location) => error::called(location, option),
             None => error::called_in_broker(option),
         }
+    }
+
+    /// Whether the configuration file sets an option, to `none` also.
+    pub fn is_in_file(&self, option: &'static str) -> bool {
+        self.written.line(option).is_some()
+    }
+
+    /// What is not as it was `before`: the name of each option, its old value and its new one, without secrets.
+    pub fn changes(&self, before: &Self) -> Vec<String> {
+        let names = self.differing(before);
+        names.into_iter().map(|name| self.written.change(&before.written, name)).collect()
     }
 
     /// Whether the plugin decides about topics at all.

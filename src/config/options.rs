@@ -20,9 +20,9 @@ use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 
 use super::choice::{AuthMode, CountBy};
-use super::reading::{Locations, Texts};
+use super::reading::{Texts, Written};
 use super::value::{
-    Prefetch, accesses, boolean, choice, count, header_line, path, prefetch, text, time, urls,
+    Prefetch, accesses, boolean, choice, count, header_line, path, path_or_none, prefetch, text, time, urls,
 };
 use crate::question::{Access, Verdict};
 
@@ -108,6 +108,16 @@ macro_rules! fields {
                 $(let $part = $part_type::understand(texts);)*
                 Some(Self { $($field: $field?,)+ $($part: $part?,)* })
             }
+
+            /// The names of the options that mean something else in the other one.
+            pub(super) fn differing(&self, other: &Self) -> Vec<&'static str> {
+                let mut names = Vec::new();
+                $(if self.$field != other.$field {
+                    names.push($name);
+                })+
+                $(names.extend(self.$part.differing(&other.$part));)*
+                names
+            }
         }
     };
 }
@@ -129,8 +139,8 @@ macro_rules! options {
             /// The values of all options, checked. Files that options name are read elsewhere, except `config_file`.
             Config { $($first)+ $($last)+ }
             $($(#[$about])* pub $group: $group_type)+
-            /// Where the configuration file sets its options.
-            pub(super) locations: Locations
+            /// What the options are called where they stand, and their values as they were written.
+            pub(super) written: Written
         }
     };
 }
@@ -149,22 +159,26 @@ const ALLOW_OR_DENY: &[(&str, Verdict)] = &[("allow", Verdict::Allow), ("deny", 
 options! {
 {
     "auth_url" { secret: true, separator: Some(" ") } => auth_urls: Vec<Url> = optional(urls),
-        "http:// or https:// URLs, separated by spaces",
+        "http:// or https:// URLs, separated by spaces, or none",
         "Where to ask about logins. Several URLs are tried in order when one gives no answer. Without it, \
-         only local users are decided; all others are left to the broker's own files and other plugins.";
+         only local users are decided; all others are left to the broker's own files and other plugins. `none`: as if \
+         it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
     "acl_url" { secret: true, separator: Some(" ") } => acl_urls: Vec<Url> = optional(urls),
-        "http:// or https:// URLs, separated by spaces",
-        "Where to ask about topics. Without it the plugin has no say in topics, unless `acl_file` is set.";
-    "password_file" => password_file: Option<PathBuf> = optional(path),
-        "the path of a readable file",
-        "Local users, in the format of `mosquitto_passwd` (`$6$`, `$7$`, argon2id). Re-read on SIGHUP.";
+        "http:// or https:// URLs, separated by spaces, or none",
+        "Where to ask about topics. Without it the plugin has no say in topics, unless `acl_file` is set. `none`: as if \
+         it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
+    "password_file" => password_file: Option<PathBuf> = optional(path_or_none),
+        "the path of a readable file, or none",
+        "Local users, in the format of `mosquitto_passwd` (`$6$`, `$7$`, argon2id). Re-read on SIGHUP. `none`: as if \
+         it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
     "user" { secret: true } => users: Vec<String> = each(text),
         "name:hash, with a hash as mosquitto_passwd writes it",
         "A local user, `name:hash`, in the format of `password_file`.";
-    "acl_file" => acl_file: Option<PathBuf> = optional(path),
-        "the path of a readable file",
+    "acl_file" => acl_file: Option<PathBuf> = optional(path_or_none),
+        "the path of a readable file, or none",
         "Topic rules of the local users, in the format of Mosquitto's own ACL files. Without it local users \
-         may do everything. Re-read on SIGHUP.";
+         may do everything. Re-read on SIGHUP. `none`: as if \
+         it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
     "timeout" => timeout: Duration = one(|text| time(text, SHORTEST..=60 * SECOND)) or "2s",
         "a time from 10ms to 60s, such as 500ms or 2s",
         "The longest one question may take: name look-up, connection, TLS and fail-over included. Counted \
@@ -228,8 +242,9 @@ options! {
          there, and ask them side by side.";
     "acl_checks" { separator: Some(",") } => acl_checks: Vec<Access> = one(accesses) or "read,write,subscribe",
         "a list of read, write and subscribe, separated by commas",
-        "Which accesses the API is asked about; the others are allowed. `write,subscribe` takes an approved \
-         filter for the right to read its topics.";
+        "Which accesses the API is asked about; the others are allowed. `write,subscribe` takes a filter for the right \
+         to read its topics, if this very username subscribed to it in this session and was allowed to; every other \
+         `read` is asked about.";
     "special_chars" => special_chars: Verdict = one(|text| choice(text, ALLOW_OR_DENY)) or "deny",
         "allow or deny",
         "Topic checks of clients whose username or client id holds `+` or `#` are refused, as such names turn \
@@ -251,23 +266,24 @@ options! {
 throttle: ThrottleLimits {
     "throttle_after" { old_name: Some("brake_after") } => after: usize = one(|text| count(text, 0..=1_000)) or "5",
         "a whole number from 0 to 1000; 0 = never",
-        "Wrong passwords after which further tries are refused without being looked at, for a time that grows. \
-         Credentials that were good within a day are always looked at. 0: never.";
+        "Wrong passwords after which there are pauses. In a pause, what is known to be wrong is refused without being \
+         looked at, and of what is not known one at a time is looked at until one was wrong. Credentials that were good \
+         within a day always are. 0: never.";
     "throttle_pause" { old_name: Some("brake_pause") } => pause: Duration =
             one(|text| time(text, SHORTEST..=HOUR)) or "1s",
         "a time from 10ms to 1h, such as 1s",
-        "How long further tries are refused after `throttle_after` wrong passwords. Each wrong password more \
-         doubles it.";
+        "The first pause. Each further wrong password that was looked at begins the next, twice as long.";
     "throttle_longest" { old_name: Some("brake_longest") } => longest: Duration =
             one(|text| time(text, SHORTEST..=24 * HOUR)) or "1m",
         "a time from 10ms to 24h, such as 1m",
-        "The longest time for which further tries are refused.";
+        "The longest pause.";
     "throttle_by" { old_name: Some("brake_by") } => count_by: CountBy = one(|text| choice(text, &[
             ("address+username", CountBy::AddressAndUsername), ("address", CountBy::Address),
         ])) or "address+username",
         "address+username or address",
         "Whose wrong passwords are counted together. `address` also stops who tries many names, but behind a \
-         proxy, NAT or Unix socket everybody has the same. IPv6 addresses count by their first 64 bits.";
+         proxy, NAT or Unix socket everybody has the same. Either way those of one address under one client id count \
+         together, too. IPv6 addresses count by their first 64 bits.";
 }
 
 /// When to stop asking an API that gives no answers, and when to ask it again.

@@ -1,10 +1,12 @@
 //! Reading a configuration in two stages: collecting all texts with their locations, then parsing them.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use super::error::{Unexpected, called_in_broker};
 use super::options::{self, Config, OPTIONS, OptionSpec};
 use super::{ConfigError, file};
+use crate::log::quoted;
 use crate::util::Location;
 
 /// Names and values of the options of mosquitto.conf, in its order. The broker hands them over at the start only.
@@ -158,27 +160,70 @@ impl Texts {
     }
 }
 
-/// Where a configuration file sets its options. All values are equal, so that comparing two [`Config`]s compares only
-/// their options.
-#[derive(Debug, Clone)]
-pub(super) struct Locations(HashMap<&'static str, Location>);
+/// How options were written: where, if in a configuration file, and with which values. All values are equal, so that
+/// comparing two [`Config`]s compares only their options.
+#[derive(Clone)]
+pub(super) struct Written(HashMap<&'static str, WrittenOption>);
 
-impl Locations {
+#[derive(Clone)]
+struct WrittenOption {
+    /// The line of a configuration file; `None`: mosquitto.conf, or its default.
+    line: Option<Location>,
+    /// The values, unless they may be secrets.
+    shown: Option<String>,
+}
+
+impl Written {
     pub(super) fn understand(texts: &mut Texts) -> Option<Self> {
-        let in_file = |(name, given): (&&'static str, &Given)| match given.texts.first() {
-            Some((location @ Location::Line { .. }, _)) => Some((*name, location.clone())),
-            _ => None,
+        let written = |given: &Given| WrittenOption {
+            line: match given.texts.first() {
+                Some((location @ Location::Line { .. }, _)) => Some(location.clone()),
+                _ => None,
+            },
+            shown: (!given.spec.secret).then(|| {
+                let values: Vec<_> = given.texts.iter().map(|(_, text)| text.trim()).collect();
+                quoted(&values.join(", ")).to_string()
+            }),
         };
-        Some(Self(texts.given.iter().filter_map(in_file).collect()))
+        Some(Self(texts.given.iter().map(|(name, given)| (*name, written(given))).collect()))
     }
 
-    pub(super) fn get(&self, option: &str) -> Option<&Location> {
-        self.0.get(option)
+    /// The line of the configuration file that sets an option, if one does.
+    pub(super) fn line(&self, option: &str) -> Option<&Location> {
+        self.0.get(option)?.line.as_ref()
+    }
+
+    /// The values of an option for a log; `None` if they may be secrets.
+    fn shown(&self, option: &str) -> Option<&str> {
+        match self.0.get(option) {
+            Some(written) => written.shown.as_deref(),
+            None => Some("not set"),
+        }
+    }
+
+    /// What became of an option since it was written as it was `before`.
+    pub(super) fn change(&self, before: &Self, option: &str) -> String {
+        match (before.shown(option), self.shown(option)) {
+            (Some(old), Some(new)) => format!("{option} {old} -> {new}"),
+            _ => format!("{option} (not shown, it may be a secret)"),
+        }
+    }
+
+    /// In none of them does an option mean anything.
+    #[allow(clippy::unused_self)]
+    pub(super) fn differing(&self, _: &Self) -> Vec<&'static str> {
+        Vec::new()
     }
 }
 
-impl PartialEq for Locations {
+impl PartialEq for Written {
     fn eq(&self, _: &Self) -> bool {
         true
+    }
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Written(..)")
     }
 }

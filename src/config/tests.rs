@@ -63,7 +63,7 @@ fn every_mistake_says_what_was_found_and_expected() {
         ),
         (
             vec![("auth_url", "ftp://u:secret@host/")],
-            "plugin_opt_auth_url: expected http:// or https:// URLs, separated by spaces; what was found is not shown, it may be a secret",
+            "plugin_opt_auth_url: expected http:// or https:// URLs, separated by spaces, or none; what was found is not shown, it may be a secret",
         ),
         (
             vec![URL, ("header", "Authorization Bearer secret")],

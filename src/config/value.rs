@@ -52,8 +52,20 @@ pub(super) fn path(text: &str) -> Result<Option<PathBuf>, Unexpected> {
     if text.is_empty() { Err(Unexpected) } else { Ok(Some(PathBuf::from(text))) }
 }
 
-/// Parses one or more URLs with the scheme http or https, separated by white space.
+/// The value of an option that decides, where it is not to: the same as leaving it out, but said. A reload takes a
+/// lost line for a mistake.
+const NONE: &str = "none";
+
+/// Parses a path as [`path`] does, or `none`.
+pub(super) fn path_or_none(text: &str) -> Result<Option<PathBuf>, Unexpected> {
+    if text == NONE { Ok(None) } else { path(text) }
+}
+
+/// Parses one or more URLs with the scheme http or https, separated by white space, or `none`.
 pub(super) fn urls(text: &str) -> Result<Vec<Url>, Unexpected> {
+    if text == NONE {
+        return Ok(Vec::new());
+    }
     let urls: Vec<Url> = text
         .split_ascii_whitespace()
         .map(|text| Url::parse(text).map_err(|_| Unexpected))

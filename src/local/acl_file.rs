@@ -18,7 +18,7 @@ use crate::question::Access;
 use crate::topic::{self, Grant, Names, Placeholders, Rule, Rules, Template};
 
 /// The rules of an ACL file.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct AclFile {
     users: HashMap<String, Rules<String>>,
     patterns: Rules<Template>,

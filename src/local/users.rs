@@ -63,6 +63,23 @@ impl Users {
         self.by_name.is_empty()
     }
 
+    /// How many are there, gone, or have another hash than `before`; `None` if nothing is different.
+    pub fn changes(&self, before: &Self) -> Option<String> {
+        let is_new = |name: &&String| !before.by_name.contains_key(*name);
+        let has_other_hash =
+            |(name, user): &(&String, &User)| before.get(name).is_some_and(|old| *old != user.password);
+        let added = self.by_name.keys().filter(is_new).count();
+        let removed = before.len() + added - self.len();
+        let changed = self.by_name.iter().filter(has_other_hash).count();
+        let counts = [(added, "added"), (removed, "removed"), (changed, "with another hash")];
+        let told: Vec<_> = counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, how)| format!("{count} {how}"))
+            .collect();
+        (!told.is_empty()).then(|| told.join(", "))
+    }
+
     fn insert(&mut self, entry: &str, location: Location) -> Result<(), LocalError> {
         let (name, password) = parse_entry(entry).map_err(|mismatch| mismatch.at(&location))?;
         match self.by_name.entry(name.to_owned()) {
@@ -114,6 +131,21 @@ mod tests {
 
     fn parse(text: &str) -> Result<Users, LocalError> {
         Users::parse(text, "/etc/mosquitto/passwd")
+    }
+
+    #[test]
+    fn changes_are_counted() {
+        let line = |name: &str, hash: &str| format!("{name}:$7$101$AAAAAAAAAAAAAAAA${hash}\n");
+        let users = |lines: &[(&str, &str)]| {
+            parse(&lines.iter().map(|(name, hash)| line(name, hash)).collect::<String>()).unwrap()
+        };
+        // 64 bytes each, in base64.
+        let [one, other] = ["A", "B"].map(|letter| letter.repeat(85) + "A==");
+        let before = users(&[("alice", &one), ("bob", &one), ("carol", &one)]);
+        let after = users(&[("alice", &other), ("bob", &one), ("dave", &one), ("erin", &one)]);
+        assert_eq!(after.changes(&before).as_deref(), Some("2 added, 1 removed, 1 with another hash"));
+        assert_eq!(before.changes(&before), None);
+        assert_eq!(Users::default().changes(&before).as_deref(), Some("3 removed"));
     }
 
     #[test]

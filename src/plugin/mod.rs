@@ -8,6 +8,7 @@ mod event;
 mod hasher;
 mod login;
 mod recheck;
+mod reload;
 mod sessions;
 mod settings;
 mod throttle;

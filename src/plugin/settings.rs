@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
+use super::reload;
 use crate::ask::http::{Target, TargetError};
 use crate::broker::{Broker, BrokerThread};
 use crate::config::{AuthMode, BrokerOptions, Config, ConfigError, shown_url};
@@ -29,6 +30,8 @@ pub enum StartError {
     NotOnlyCopy,
     /// The system gives no random numbers, so there is no key for the cache.
     NoRandomness,
+    /// Only at a reload: what is checked now would be checked no longer, and nothing says that this is meant.
+    UnsaidEnd(String),
 }
 
 impl fmt::Display for StartError {
@@ -45,6 +48,7 @@ impl fmt::Display for StartError {
                 "plugin_opt_auth_mode: found \"delayed\", but another copy of the plugin's file is loaded, and neither \
                  knows whom the other lets wait; expected one file for all listeners, or auto or blocking",
             ),
+            StartError::UnsaidEnd(what) => f.write_str(what),
             StartError::NoRandomness => f.write_str("the system gives no random numbers for the cache's key"),
         }
     }
@@ -164,14 +168,26 @@ impl Current {
     /// returned; else what counted before stays.
     ///
     /// # Errors
-    /// All mistakes that were found.
+    /// All mistakes that were found, or what would be checked no longer without a word that it is meant.
     pub fn reload(&self, is_2_1: bool, log: &Arc<Log>) -> Result<Target, Vec<StartError>> {
         let before = self.now();
         let (settings, target) = Settings::read(&self.options, is_2_1, log)?;
+        let unsaid = reload::unsaid_ends(&before, &settings);
+        if !unsaid.is_empty() {
+            return Err(unsaid);
+        }
         if settings.config.auth_mode != before.config.auth_mode {
             log.warn("A new auth_mode counts from the broker's next start on.");
         }
-        log.write(Level::Notice, format!("Files are re-read: {}.", what_is_asked(&settings)));
+        let changes = reload::what_has_changed(&before, &settings);
+        log.write(
+            Level::Notice,
+            format!(
+                "Files are re-read: {}. {changes}. What plugin_opt_ lines in mosquitto.conf say is not: the broker reads \
+                 them once, at its start.",
+                what_is_asked(&settings)
+            ),
+        );
         self.settings.store(Arc::new(settings));
         Ok(target)
     }
