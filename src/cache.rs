@@ -240,7 +240,7 @@ impl Cache {
             if part.len() <= bound {
                 return;
             }
-            let Some(id) = part.first_to_go(newcomer, share) else { return };
+            let Some(id) = part.first_to_go(newcomer, bound, share) else { return };
             self.remove(id);
         }
     }
@@ -305,9 +305,8 @@ impl Cache {
             return self.first_use(id, tick);
         }
         // Past its time it is in use as well: it may be what serves while there is no answer.
-        let (place, bound) = (slot.place, self.bound);
-        let (part, store) = self.part(place);
-        part.note_use(store, id, bound);
+        let (part, store) = self.part(slot.place);
+        part.note_use(store, id);
         let slot = self.store.at_mut(id);
         if tick >= slot.ends {
             return None;

@@ -9,19 +9,20 @@ use crate::util::fair::{FairQueue, Handle};
 #[cfg(test)]
 mod tests;
 
-/// Bytes for logins that wait. A login with its body, its places in the tables and its own source takes 1.5 KiB or so:
-/// this has room for 40,000 of them, which is what 64 requests at a time serve in 13 s if each takes 20 ms; longer than
-/// 30 s (`max_wait`) nobody waits anyhow. Two fleets of 20,000 devices find room when the broker starts, and a machine
-/// that runs a broker has this much to spare.
+/// Bytes for logins that wait. A login takes 2 KiB with its body and [`OVERHEAD`]: this has room for 32,000 of them,
+/// which is what 64 requests at a time serve in 10 s if each takes 20 ms, a third of the time that they may wait
+/// (`max_wait`). A fleet of 20,000 devices finds room when its broker starts, and a machine that runs such a broker has
+/// this much to spare.
 const LOGINS_BOUND: usize = 64 << 20;
 
 /// Bytes for all questions but logins and those that the broker is stopped for. As they are shed from the kind that
-/// holds most, each of the four has a quarter for itself: 10,000 clients to be asked about again, or 10,000 topics,
+/// holds most, each of the four has a quarter for itself: 8,000 clients to be asked about again, or 8,000 topics,
 /// whatever the others do, and four times as many while the others need nothing.
 const REST_BOUND: usize = 64 << 20;
 
-/// What a question takes here, beside its own bytes: up to 1 KiB in the queue that is fair, and its place in the table.
-const OVERHEAD: usize = 1024 + 128;
+/// What a question takes here, beside its own bytes: as the only one of its address it was measured to take 1.4 KiB,
+/// with its tables in the queue that is fair, what the allocator adds, and its place in the table of all.
+const OVERHEAD: usize = 1536;
 
 /// Of so many questions that are taken, apart from those that the broker is stopped for, one is a [`Priority::Revoke`]
 /// and one a [`Priority::Refresh`] at least, as long as there are any.

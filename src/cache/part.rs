@@ -100,38 +100,29 @@ impl Part {
         }
     }
 
-    /// A slot was used. At its second use it joins those that a flood of others does not push out, which take seven
-    /// eighths of the bound at most: the rest is for new ones to prove themselves in.
-    pub fn note_use(&mut self, store: &mut Store, id: Id, bound: usize) {
-        let most = bound - bound.div_ceil(8);
+    /// A slot was used. At its second use it joins those that a flood of others does not push out.
+    pub fn note_use(&mut self, store: &mut Store, id: Id) {
         if store.at(id).is_proven {
             self.proven.uses.renew(store, id);
-        } else if most == 0 {
-            self.once.uses.renew(store, id);
         } else {
             self.once.remove(store, id);
             store.at_mut(id).is_proven = true;
             self.proven.add(store, id);
-            // Two, so that it comes down again where the bound was lowered.
-            for _ in 0..2 {
-                let Some(oldest) = self.proven.uses.oldest().filter(|_| self.proven.uses.len() > most) else {
-                    break;
-                };
-                self.proven.remove(store, oldest);
-                store.at_mut(oldest).is_proven = false;
-                self.once.add(store, oldest);
-            }
         }
     }
 
     /// The slot that makes room for another, of this client if one is named. Whoever holds more than its share goes
-    /// first; after that, what was used once and not for longest.
-    pub fn first_to_go(&self, newcomer: Option<u16>, share: usize) -> Option<Id> {
+    /// first; after that, what was used once and not for longest. Seven eighths of the bound are for what was used
+    /// twice: the rest is for new ones to prove themselves in.
+    pub fn first_to_go(&self, newcomer: Option<u16>, bound: usize, share: usize) -> Option<Id> {
         if let Some(client) = self.greediest(newcomer, share).map(usize::from) {
             let once = self.once.clients[client].oldest();
             return once.or_else(|| self.proven.clients[client].oldest());
         }
-        self.once.uses.oldest().or_else(|| self.proven.uses.oldest())
+        if self.proven.uses.len() > bound - bound.div_ceil(8) {
+            return self.proven.uses.oldest();
+        }
+        self.once.uses.oldest()
     }
 
     /// The same the other way round, for verdicts that wait for the broker, which comes for them in the order in

@@ -2,6 +2,8 @@
 //!
 //! Nothing here takes a long step as it grows. Slots come in blocks that never move, and the index consists of many
 //! small tables, each of which grows by itself.
+use std::array;
+
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
@@ -16,7 +18,7 @@ const NONE: Id = Id::MAX;
 /// Tables in the index. Growing one moves 4,000 entries where a million are held.
 const TABLES: usize = 256;
 
-/// Slots in a block: 56 KiB.
+/// Slots in a block: 64 KiB.
 const BLOCK: usize = 1024;
 
 /// Which list of its segment a slot belongs to.
@@ -44,8 +46,10 @@ impl Links {
     pub const NONE: Self = Self { older: NONE, newer: NONE };
 }
 
-/// A verdict, and its place among the others.
+/// A verdict, and its place among the others. A use looks at the slot and its neighbours: each of them is one line of
+/// the processor's cache.
 #[derive(Clone, Copy)]
+#[repr(align(64))]
 pub struct Slot {
     /// What it answers.
     pub key: Fingerprint,
@@ -71,10 +75,39 @@ pub struct Slot {
     pub is_unused: bool,
 }
 
+/// Slots by their number.
+#[derive(Default)]
+struct Blocks {
+    blocks: Vec<Box<[Slot; BLOCK]>>,
+    /// How many slots were taken so far.
+    len: usize,
+}
+
+impl Blocks {
+    fn at(&self, id: Id) -> &Slot {
+        &self.blocks[id as usize / BLOCK][id as usize % BLOCK]
+    }
+
+    fn at_mut(&mut self, id: Id) -> &mut Slot {
+        &mut self.blocks[id as usize / BLOCK][id as usize % BLOCK]
+    }
+
+    fn push(&mut self, slot: Slot) -> Id {
+        let id = self.len as Id;
+        if self.len.is_multiple_of(BLOCK) {
+            self.blocks.push(Box::new([slot; BLOCK]));
+        } else {
+            *self.at_mut(id) = slot;
+        }
+        self.len += 1;
+        id
+    }
+}
+
 /// Slots and their index.
 pub struct Store {
-    tables: Vec<HashTable<Id>>,
-    blocks: Vec<Vec<Slot>>,
+    tables: Box<[HashTable<Id>; TABLES]>,
+    blocks: Blocks,
     /// The first free slot; the others hang on it by their links.
     free: Id,
     used: usize,
@@ -92,8 +125,8 @@ fn table(key: Fingerprint) -> usize {
 impl Store {
     /// No slots yet.
     pub fn new() -> Self {
-        let tables = (0..TABLES).map(|_| HashTable::new()).collect();
-        Self { tables, blocks: Vec::new(), free: NONE, used: 0 }
+        let tables = Box::new(array::from_fn(|_| HashTable::new()));
+        Self { tables, blocks: Blocks::default(), free: NONE, used: 0 }
     }
 
     /// How many slots are taken.
@@ -103,17 +136,17 @@ impl Store {
 
     /// How many slots there are, free ones included: their numbers are those below this.
     pub fn slots(&self) -> usize {
-        self.blocks.last().map_or(0, |last| (self.blocks.len() - 1) * BLOCK + last.len())
+        self.blocks.len
     }
 
     /// The slot of that number, which somebody got from here.
     pub fn at(&self, id: Id) -> &Slot {
-        &self.blocks[id as usize / BLOCK][id as usize % BLOCK]
+        self.blocks.at(id)
     }
 
     /// The same, to be changed.
     pub fn at_mut(&mut self, id: Id) -> &mut Slot {
-        &mut self.blocks[id as usize / BLOCK][id as usize % BLOCK]
+        self.blocks.at_mut(id)
     }
 
     /// Where a fingerprint's verdict lies.
@@ -123,27 +156,16 @@ impl Store {
 
     /// Takes a slot for a verdict whose fingerprint is not there yet.
     pub fn add(&mut self, slot: Slot) -> Id {
-        let id = if self.free == NONE {
-            let id = self.slots() as Id;
-            match self.blocks.last_mut() {
-                Some(last) if last.len() < BLOCK => last.push(slot),
-                _ => {
-                    let mut block = Vec::with_capacity(BLOCK);
-                    block.push(slot);
-                    self.blocks.push(block);
-                }
+        let id = match self.free {
+            NONE => self.blocks.push(slot),
+            id => {
+                self.free = self.at(id).links[BY_USE].newer;
+                *self.at_mut(id) = slot;
+                id
             }
-            id
-        } else {
-            let id = self.free;
-            let place = self.at_mut(id);
-            let next = place.links[0].newer;
-            *place = slot;
-            self.free = next;
-            id
         };
         let blocks = &self.blocks;
-        let hash_of = |id: &Id| hash(blocks[*id as usize / BLOCK][*id as usize % BLOCK].key);
+        let hash_of = |id: &Id| hash(blocks.at(*id).key);
         self.tables[table(slot.key)].insert_unique(hash(slot.key), id, hash_of);
         self.used += 1;
         id
@@ -153,7 +175,7 @@ impl Store {
     pub fn remove(&mut self, id: Id) {
         let key = self.at(id).key;
         let blocks = &self.blocks;
-        let hash_of = |id: &Id| hash(blocks[*id as usize / BLOCK][*id as usize % BLOCK].key);
+        let hash_of = |id: &Id| hash(blocks.at(*id).key);
         if let Entry::Occupied(entry) =
             self.tables[table(key)].entry(hash(key), |other| *other == id, hash_of)
         {
@@ -162,7 +184,7 @@ impl Store {
             let next = self.free;
             let slot = self.at_mut(id);
             slot.place = Place::Free;
-            slot.links[0].newer = next;
+            slot.links[BY_USE].newer = next;
             self.free = id;
         }
     }

@@ -17,7 +17,7 @@ fn seconds(n: u64) -> Duration {
 
 #[test]
 fn a_slot_is_small() {
-    assert_eq!(size_of::<Slot>(), 56);
+    assert_eq!(size_of::<Slot>(), 64);
 }
 
 #[test]

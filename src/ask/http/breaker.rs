@@ -1,10 +1,13 @@
 //! A circuit breaker: an API that does not answer is left alone, and whoever asks is told so at once.
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use lru::LruCache;
+
 use crate::config::BreakerLimits;
-use crate::util::{Lock, random};
+use crate::util::{Lock, bounded, random};
 
 /// Whom a question is asked for: a network, a username, and a client, each as a keyed hash.
 pub type Party = [u64; 3];
@@ -12,6 +15,12 @@ pub type Party = [u64; 3];
 /// What counts as recent: so many questions, and no older than so.
 const RECENT: usize = 20;
 const RECENTLY: Duration = Duration::from_secs(60);
+
+/// Names that are remembered for having been let in: more than can hang at once.
+const NAMES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+
+/// All names that were never let in.
+const UNKNOWN: u64 = 0;
 
 /// The longest that `Retry-After` is heeded: one careless answer must not close the door for an hour.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
@@ -37,6 +46,8 @@ struct State {
     closed: Option<(Instant, Duration)>,
     /// The API has asked to be left alone until then.
     back_off: Option<Instant>,
+    /// Names that the API has let in.
+    let_in: LruCache<u64, ()>,
 }
 
 /// What came of a question.
@@ -81,7 +92,8 @@ pub struct Opened {
 impl Breaker {
     /// A closed breaker.
     pub fn new(settings: BreakerLimits, timeout: Duration) -> Self {
-        let state = State { recent: VecDeque::new(), open: None, closed: None, back_off: None };
+        let recent = VecDeque::with_capacity(RECENT);
+        let state = State { recent, open: None, closed: None, back_off: None, let_in: bounded(NAMES) };
         Self { settings, timeout, is_clear: AtomicBool::new(true), state: Lock::new(state) }
     }
 
@@ -121,8 +133,11 @@ impl Breaker {
     }
 
     /// A question that was sent at `sent` was answered, with whatever status: the API was there by then.
-    pub fn answered(&self, asked_for: Party, sent: Instant, now: Instant) {
+    pub fn answered(&self, asked_for: Party, allowed: bool, sent: Instant, now: Instant) {
         let mut state = self.state.lock();
+        if allowed {
+            state.let_in.put(asked_for[1], ());
+        }
         // Closing is for probes: an answer to a question from before says nothing about now.
         if state.open.as_ref().is_none_or(|open| sent >= open.since) {
             state.note(Outcome::Answered(asked_for), now);
@@ -184,10 +199,15 @@ impl State {
 
     /// How many questions of how many had no answer. Those that were sent count once for each network while others are
     /// answered, or while nobody else asks: one that makes the API hang, by names or topics that it makes up, must not
-    /// take it from the others. Where all come from one network, as through a proxy, names are counted instead; and
-    /// where all have one name, clients.
+    /// take it from the others.
+    ///
+    /// Where all come from one network, as through a proxy, names are counted instead; and where all have one name,
+    /// clients. Of names, those count that the API has let in before: all others are one, until the API is silent to
+    /// everything that is asked.
     fn count(&self) -> (usize, usize) {
-        let counted_by = (0..2).find(|level| self.has_several(*level)).unwrap_or(2);
+        let level = (0..2).find(|level| self.has_several(*level)).unwrap_or(2);
+        let is_silence = |(_, outcome): &(Instant, Outcome)| !matches!(outcome, Outcome::Answered(_));
+        let is_silent_to_everything = self.recent.len() >= RECENT && self.recent.iter().all(is_silence);
         let mut silent_to = Vec::with_capacity(RECENT);
         let (mut answered, mut unreachable, mut silent) = (0, 0, 0);
         for (_, outcome) in &self.recent {
@@ -196,8 +216,10 @@ impl State {
                 Outcome::Unreachable => unreachable += 1,
                 Outcome::Silent(party) => {
                     silent += 1;
-                    if !silent_to.contains(&party[counted_by]) {
-                        silent_to.push(party[counted_by]);
+                    let counts = level == 0 || is_silent_to_everything || self.let_in.contains(&party[1]);
+                    let one = if counts { party[level] } else { UNKNOWN };
+                    if !silent_to.contains(&one) {
+                        silent_to.push(one);
                     }
                 }
             }
@@ -280,7 +302,7 @@ mod tests {
             if n % 3 == 0 {
                 return breaker.unanswered(client(n), now).is_some();
             }
-            breaker.answered([0, 0, 0], now, now);
+            breaker.answered([0, 0, 0], true, now, now);
             false
         });
         assert!(opened);
@@ -302,14 +324,25 @@ mod tests {
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
         for n in 0..1_000 {
             assert_eq!(breaker.unanswered(Some([1, n, n]), now), None);
-            breaker.answered([2, 0, 0], now, now);
+            breaker.answered([2, 0, 0], true, now, now);
         }
-        // Where everybody comes through one proxy, names are all there is.
+        // Nor while nobody else asks.
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        assert!((0..8).all(|n| breaker.unanswered(Some([1, n, n]), now).is_none()));
+    }
+
+    #[test]
+    fn behind_one_proxy_names_that_were_let_in_are_counted_and_clients_of_one_name() {
+        let now = Instant::now();
+        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        (0..5).for_each(|n| breaker.answered([1, n, n], true, now, now));
         assert!((0..5).any(|n| breaker.unanswered(Some([1, n, n]), now).is_some()));
-        // And where they share a name, clients.
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        breaker.answered([1, 1, 1], true, now, now);
         assert!((0..5).any(|n| breaker.unanswered(Some([1, 1, n]), now).is_some()));
+        // An API that was silent from the start is, when it is silent to everything.
+        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        assert!((0..20).any(|n| breaker.unanswered(Some([1, n, n]), now).is_some()));
     }
 
     #[test]
@@ -343,7 +376,7 @@ mod tests {
             assert!((0.7 * expected..1.3 * expected).contains(pause), "{pauses:?}");
         }
         // An answer to a question from before it opened changes nothing.
-        breaker.answered([0, 0, 0], start - TIMEOUT, now);
+        breaker.answered([0, 0, 0], true, start - TIMEOUT, now);
         assert_ne!(breaker.admit(now), Admission::Ask);
         assert_eq!(breaker.recovered(now), Some(now - start));
         assert_eq!(breaker.admit(now), Admission::Ask);

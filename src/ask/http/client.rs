@@ -184,7 +184,7 @@ impl Target {
 
     fn note_sound(&self, endpoint: &Endpoint, party: Party, sent: Instant, response: &Response) {
         let now = Instant::now();
-        endpoint.breaker.answered(party, sent, now);
+        endpoint.breaker.answered(party, response.status() == StatusCode::OK, sent, now);
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
             let seconds =
                 response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());

@@ -79,7 +79,12 @@ impl Model {
                 .held
                 .iter()
                 .filter(|held| held.place == place && greedy.is_none_or(|client| held.client == client));
-            let order = |held: &&Held| (held.is_proven, if greedy.is_some() { held.came } else { held.used });
+            // Seven eighths are for what was used twice.
+            let proven = self.held.iter().filter(|held| held.place == place && held.is_proven).count();
+            let new_first = greedy.is_some() || proven <= self.bound - self.bound.div_ceil(8);
+            let order = |held: &&Held| {
+                (held.is_proven == new_first, if greedy.is_some() { held.came } else { held.used })
+            };
             let key = of_client.min_by_key(order).unwrap().key;
             self.take(key);
         }
@@ -160,8 +165,7 @@ impl Model {
             self.make_room_ahead(None, now);
             return (now < held.ends).then_some(hit);
         }
-        let most = self.bound - self.bound.div_ceil(8);
-        if !held.is_proven && most > 0 {
+        if !held.is_proven {
             (held.is_proven, held.came) = (true, step);
         }
         let is_current = now < held.ends;
@@ -172,12 +176,6 @@ impl Model {
             held.is_to_refresh &= !hit.refresh;
         }
         self.held.push(held);
-        let is_proven_here = |other: &&mut Held| other.place == held.place && other.is_proven;
-        if self.held.iter_mut().filter(is_proven_here).count() > most {
-            let step = self.step();
-            let oldest = self.held.iter_mut().filter(is_proven_here).min_by_key(|other| other.used).unwrap();
-            (oldest.is_proven, oldest.used, oldest.came) = (false, step, step);
-        }
         is_current.then_some(hit)
     }
 }
