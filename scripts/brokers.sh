@@ -9,14 +9,14 @@
 # .brokers/VERSION/version says which release exactly that is.
 #
 # Nothing is installed: the machine's apt downloads and verifies the packages
-# with a package state of its own, and dpkg-deb unpacks them. Where the mirror
-# is and whom to trust, it learns from the machine's own sources.
+# with a package state of its own, and dpkg-deb unpacks them. The mirror and the
+# trusted keys are those of the machine's own sources.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 brokers=$root/.brokers
 
-# Folder and Debian suite; the folder's name is also how its release must begin.
+# Each folder's Debian suite. The folder's name is also the start of its release's number.
 declare -A suites=([2.0.11]=bookworm [2.0.21]=trixie [2.1]=sid)
 order=(2.0.11 2.0.21 2.1)
 packages=(mosquitto mosquitto-clients mosquitto-dev libmosquitto-dev)
@@ -24,7 +24,7 @@ packages=(mosquitto mosquitto-clients mosquitto-dev libmosquitto-dev)
 say() { printf 'brokers: %s\n' "$*"; }
 die() { printf 'brokers: error: %s\n' "$*" >&2; exit 1; }
 
-# Present and able to run? Asking the broker itself finds a damaged one, too.
+# Tells whether a broker is there and runs. It is started for that, so that a damaged one is found.
 # (`mosquitto -h` ends with an error code in some versions, hence the `|| true`.)
 present() {
     local dir=$brokers/$1
@@ -32,14 +32,14 @@ present() {
     [[ $("$dir/bin/mosquitto" -h 2>/dev/null || true) == "mosquitto version $(<"$dir/version")"* ]]
 }
 
-# Prints "URI KEYRINGS" of the Debian mirror that this machine uses. apt reads
-# its sources for us, whichever of the two formats they are written in.
+# Prints "URI KEYRINGS" of the Debian mirror that this machine uses. apt itself
+# reads its sources, which have one of two formats.
 mirror() {
     local targets entry uri file number keyring
     # shellcheck disable=SC2016
     local format='$(RELEASE) $(REPO_URI) $(SOURCESENTRY)'
-    # `Origin` is known only once apt has fetched its lists; without it, the
-    # first source that is no -updates or -security is as good a guess as any.
+    # `Origin` is known only once apt has fetched its lists. Without it, the
+    # first source is taken that is not for -updates or -security.
     targets=$(apt-get indextargets --format "$format" \
         'Identifier: Packages' 'Component: main' 'Origin: Debian' 2>/dev/null)
     [[ $targets ]] ||
@@ -50,7 +50,7 @@ mirror() {
     read -r _ uri entry <<<"$entry"
     file=${entry%:*} number=${entry##*:}
 
-    # The entry's number counts stanzas in a .sources file, lines in a .list.
+    # The entry's number counts stanzas in a .sources file, and lines in a .list.
     if [[ $file == *.sources ]]; then
         keyring=$(awk -v RS= -v n="$number" 'NR == n' "$file" | sed -nE 's|^signed-by:[[:space:]]*(/.*)|\1|Ip')
     else
@@ -63,7 +63,7 @@ mirror() {
     printf '%s %s\n' "$uri" "${keyring// /,}"
 }
 
-# Makes in $1 an apt state of its own for the suite $2, and points APT_CONFIG at it.
+# Makes an apt state of its own in $1, for the suite $2, and points APT_CONFIG at it.
 prepare_apt() {
     local state=$1 suite=$2 uri keyrings
     read -r uri keyrings < <(mirror) && [[ $uri ]] || exit 1
@@ -74,8 +74,8 @@ prepare_apt() {
     printf 'deb [arch=%s signed-by=%s] %s %s main\n' \
         "$(dpkg --print-architecture)" "$keyrings" "$uri" "$suite" >"$state/sources.list"
     {
-        # How to reach the mirror (proxies, time-outs) is the machine's business.
-        # Its extra indexes and its hooks, which touch the system, are not wanted.
+        # The machine's settings for reaching the mirror (proxies, time-outs) are kept.
+        # Its extra indexes are not, nor its hooks, which would change the system.
         apt-config dump | grep '^Acquire::' | grep -v '^Acquire::IndexTargets'
         cat <<CONF
 Dir::Etc::parts "/dev/null";
@@ -100,7 +100,7 @@ CONF
     export APT_CONFIG=$state/apt.conf
 }
 
-# Runs apt-get quietly; when it fails, says in plain words why.
+# Runs apt-get quietly, and explains a failure in plain words.
 apt() {
     local log=$state/log
     apt-get -q -y "$@" >"$log" 2>&1 && return
@@ -115,8 +115,8 @@ apt() {
     die "apt-get $1 failed for the suite '$suite' (the lines above say why)."
 }
 
-# What the loader of the broker $1 says of the libraries of its program $2, as
-# `ldd` would (the loader's own --list gives up at the first one missing).
+# Prints the libraries of the program $2 as the loader of the broker $1 finds
+# them, like `ldd` (the loader's own --list stops at the first missing one).
 libraries() {
     LD_TRACE_LOADED_OBJECTS=1 "$1/$loader" --inhibit-cache --library-path "$1/lib" "$2"
 }
@@ -146,16 +146,16 @@ assemble() {
                 [[ ! -e $file ]] || ln -sf "${file##*/}" "$dir/lib/$so"
             done
         done < <(libraries "$dir" "$program" | sed -nE 's/^\s*(\S+) => not found$/\1/p')
-        # A library from anywhere else would be the machine's: not this broker's.
+        # A library from elsewhere would be the machine's, and not this broker's.
         list=$(libraries "$dir" "$program" | grep -vF -e "$dir/lib/" -e linux-vdso || true)
         [[ ! $list ]] || die "${program##*/} lacks libraries of its own: $list"
     done
 }
 
-# Writes the wrapper $1, which starts the program of its name by the loader $2.
-# It becomes the program by exec, so its process id is the broker's,
-# and finds its folder at run time, so the checkout can be moved. The path is
-# made absolute because a broker that turns into a daemon leaves for /.
+# Writes the wrapper $1, which starts the program of its name with the loader $2.
+# The wrapper replaces itself (exec), so that its process id is the broker's. It
+# finds its folder at run time, so that the checkout can be moved. The path is
+# made absolute, since a broker that turns into a daemon changes to /.
 write_wrapper() {
     cat >"$1" <<WRAPPER
 #!/bin/sh
@@ -172,7 +172,7 @@ try() {
     printf 'listener 0 %s\nallow_anonymous true\nuser root\n' "$work/socket" >"$work/conf"
     "$dir/bin/mosquitto" -c "$work/conf" >"$work/broker.log" 2>&1 &
     pid=$!
-    # (this runs in a subshell of its own: the trap is not the script's)
+    # (This runs in a subshell, so the trap does not replace the script's.)
     trap 'kill "$pid" 2>/dev/null || true' EXIT
     for ((tries = 0; tries < 100; tries++)); do
         [[ -S $work/socket ]] && break
@@ -212,7 +212,7 @@ bring() {
     try "$work/broker" "$work"
     echo "$release" >"$work/broker/version"
 
-    # Only whole brokers ever have this name.
+    # Only a complete broker gets this name.
     rm -rf "${brokers:?}/$name"
     mv -T "$work/broker" "$brokers/$name"
     rm -rf "$work"
@@ -239,7 +239,7 @@ if ((${#lacking[@]})); then
         command -v "$tool" >/dev/null || die "this script needs Debian's $tool."
     done
     mkdir -p "$brokers"
-    # Two at a time would do the same work twice: the second waits and finds it done.
+    # A second run at the same time waits, and then finds the work done.
     exec {lock}>"$brokers/.lock"
     flock "$lock"
     rm -rf "$brokers"/.tmp.*  # of a run that was killed
@@ -248,8 +248,8 @@ if ((${#lacking[@]})); then
     for name in "${lacking[@]}"; do
         if present "$name"; then continue; fi
         # In a subshell, so that one apt's settings do not reach the next, and
-        # without the lock, so that no child can hold on to it. (Not `present ||
-        # (bring)`: there bash would overlook errors inside.)
+        # without the lock, so that no child keeps it. (Not `present || (bring)`,
+        # where bash would ignore errors inside.)
         (bring "$name") {lock}>&-
     done
 fi

@@ -14,7 +14,7 @@ plugin=$(realpath -m "${MHA_PLUGIN:-$root/target/release/libmosquitto_http_auth.
 mock_api=$(realpath -m "${MOCK_API:-$root/target/debug/examples/mock_api}")
 rules=$root/examples/api-rules.txt
 
-# The longest that anything here may take, in seconds; nothing comes near it.
+# The longest time that any step may take, in seconds. All take far less.
 patience=15
 
 if [[ -t 1 && -z ${NO_COLOR:-} ]]; then
@@ -25,7 +25,7 @@ fi
 
 die() { printf 'demo: error: %s\n' "$*" >&2; exit 1; }
 
-# --- Processes: every one that is started is listed here, and stopped by its number.
+# --- Processes. Every process that is started is listed here, and stopped by its number.
 
 declare -A running=() # name -> pid
 
@@ -68,8 +68,8 @@ start_api() {
     api_lines=1
 }
 
-# Sets `port` to one that nobody listens on. It lies below those that the kernel
-# hands out to clients, so that none of them can take it meanwhile.
+# Sets `port` to a port on which nothing listens. It is below the kernel's range for
+# outgoing connections, so that none of them can take it meanwhile.
 choose_port() {
     while port=$((16000 + RANDOM % 16000)); do
         (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || return 0
@@ -78,19 +78,19 @@ choose_port() {
 
 start_broker() {
 
-    # The one local user; the password is hashed by the broker's own tool.
+    # The only local user, with a hash made by the broker's own tool.
     "$bin/mosquitto_passwd" -c -b "$work/users" operator secret-0 >/dev/null
     for _ in 1 2 3; do
         choose_port
         cat >"$work/mosquitto.conf" <<CONF
-# As root, the broker would become a user who may not be able to read this checkout.
+# Started by root, the broker would become a user that may be unable to read this checkout.
 user root
 log_dest stderr
 log_type error
 log_type warning
 log_type notice
 log_type information
-# One line for every subscription that is granted: subscribe() below waits for it.
+# A log line for each granted subscription, for which subscribe() waits.
 log_type subscribe
 allow_anonymous false
 listener $port 127.0.0.1
@@ -98,7 +98,7 @@ plugin $plugin
 plugin_opt_auth_url $api_url/auth
 plugin_opt_acl_url $api_url/acl
 plugin_opt_password_file $work/users
-# Long enough to last the demo on a slow machine, too.
+# Long enough for the whole demo, also on a slow machine.
 plugin_opt_auth_cache_ttl 10m
 plugin_opt_acl_cache_ttl 10m
 CONF
@@ -106,7 +106,7 @@ CONF
         running[broker]=$!
         wait_for "$work/broker.log" 1 'mosquitto version .* running' "$!" && return
         stop broker
-        # Somebody may have been faster to take the port; nothing else is worth a second try.
+        # Another process may have taken the port. No other failure deserves a second try.
         grep -q 'Address already in use' "$work/broker.log" || break
     done
     cat "$work/broker.log" >&2
@@ -124,7 +124,7 @@ publish() {
     if said=$(timeout "$patience" "$bin/mosquitto_pub" -h 127.0.0.1 -p "$port" -V 5 -q 1 \
         -i "$1-pub" -u "$1" -P "$2" -t "$3" -m "$4" 2>&1); then
         outcome=published
-        # A refused PUBLISH is acknowledged all the same, with a reason.
+        # A refused PUBLISH is acknowledged, too, with a reason.
         [[ $said != *'Publish '*' failed: Not authorized'* ]] || outcome='publish refused'
     elif [[ $said == *'Connection error: '* ]]; then
         outcome='not let in'
@@ -138,7 +138,7 @@ subscribe() {
     local granted="$1-sub [012] $3" before
     before=$(count "$work/broker.log" "$granted")
     show mosquitto_sub -u "$1" -P "$2" -t "$3"
-    # One message ends it, or else time does.
+    # It ends after one message, or when the time is up.
     "$bin/mosquitto_sub" -h 127.0.0.1 -p "$port" -V 5 -q 1 -C 1 -W "$patience" -F 'received %p' \
         -i "$1-sub" -u "$1" -P "$2" -t "$3" >"$work/sub.log" 2>&1 &
     running[sub]=$!
@@ -170,7 +170,7 @@ outcomes=0 differing=0
 
 step() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 
-# Counts an outcome, and begins its line.
+# Counts an outcome, and prints the start of its line.
 verdict() {
     outcomes=$((outcomes + 1))
     if [[ $1 == "$2" ]]; then
@@ -181,17 +181,17 @@ verdict() {
     fi
 }
 
-# expect OUTCOME: compares it with what happened last.
+# expect OUTCOME: compares it with the last outcome.
 expect() {
     verdict "$1" "$outcome"
     printf 'expected: %-22s actual: %s\n' "$1" "$outcome"
 }
 
-# asked [QUESTION -> STATUS]...: compares these, in any order, with the requests
-# that the API has seen since the last time.
+# asked [QUESTION -> STATUS]...: compares these, in any order, with the API's
+# requests since the last call.
 asked() {
     local expected seen line requests=()
-    # The API prints a request when it has answered, by when the client may be done already.
+    # The API prints a request after its answer, when the client may be done already.
     sleep 0.2
     mapfile -t -s "$api_lines" requests <"$work/api.log"
     api_lines=$((api_lines + ${#requests[@]}))
@@ -256,17 +256,16 @@ play() {
     expect published
     receive
     expect 'received 22.5'
-    # Who listens is asked about at the same time, before it is known that there is nothing to hear.
-    asked 'write sensor-1 sensors/sensor-2/temperature -> 403' \
-        'read dashboard sensors/sensor-2/temperature -> 200'
+    # The subscribers are not asked about: the message is the publisher's first on this topic, and refused.
+    asked 'write sensor-1 sensors/sensor-2/temperature -> 403'
 
     step "5. A subscription that is refused"
     subscribe sensor-1 secret-1 'sensors/#'
     expect 'subscription refused'
     asked 'subscribe sensor-1 sensors/# -> 403'
 
-    step "6. The API is stopped. A local user works on, who is known is remembered,"
-    printf '%s   and nobody else gets in%s\n' "$bold" "$plain"
+    step "6. The API is stopped: local users and remembered clients go on,"
+    printf '%s   and no other client gets in%s\n' "$bold" "$plain"
     stop api
     subscribe operator secret-0 'plant/#'
     expect subscribed
@@ -283,7 +282,7 @@ play() {
     asked
 }
 
-# --- All of it
+# --- The whole demo
 
 for file in "$plugin" "$mock_api"; do
     [[ -e $file ]] || die "$file is missing: 'make demo' builds it first."

@@ -1,13 +1,13 @@
 #!/bin/bash
-# Fuzzes all that reads what others wrote, or some of it.
+# Runs fuzz targets, each for some seconds.
 #
-#   scripts/fuzz.sh SECONDS [TARGET]...      that long each; without a name, all of fuzz/targets/
+#   scripts/fuzz.sh SECONDS [TARGET]...      without a target, all of fuzz/targets/
 #
-# The inputs of fuzz/seeds/TARGET/ come first. What is found on the way is kept in
-# fuzz/corpus/ for the next time. An input that breaks something ends its target, stays
-# in fuzz/artifacts/, and has this script fail.
+# The inputs of fuzz/seeds/TARGET/ come first. New inputs are kept in fuzz/corpus/ for the
+# next run. An input that breaks something ends its target, stays in fuzz/artifacts/, and
+# makes this script fail.
 #
-# With MHA_FUZZ_SEED=1 it goes the same way each time.
+# With MHA_FUZZ_SEED=1 every run takes the same way.
 #
 # Everything runs under AddressSanitizer. With MHA_SANITIZER=thread it is ThreadSanitizer,
 # with a standard library that is built for it, by a nightly toolchain with rust-src.
@@ -31,7 +31,7 @@ for target in "${targets[@]}"; do
 done
 
 scripts/setup.sh fuzz
-# To compare with.
+# Several targets compare results with those of the brokers.
 scripts/brokers.sh all
 
 work=$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz
@@ -49,7 +49,7 @@ if [[ ${MHA_SANITIZER:-address} == thread ]]; then
 else
     cargo=(cargo fuzz)
     options=(--target-dir "$work/build")
-    # What cargo-fuzz asks of the compiler is unstable. Stable compilers have it, too, and do it when told so.
+    # cargo-fuzz uses unstable flags, which a stable compiler takes with this variable.
     export RUSTC_BOOTSTRAP=1
 fi
 

@@ -1,16 +1,16 @@
 #!/bin/bash
-# Runs the main scenarios of the integration tests with the brokers under a checker
-# of memory, and fails if it finds anything that the plugin has to do with.
+# Runs the main scenarios of the integration tests with the brokers under a memory
+# checker, and fails if a report has the plugin in its stack.
 #
 #   scripts/sanitize.sh memcheck | asan [TEST]...
 #
-#   memcheck   valgrind, on 2.0.11: it wants the symbols of the C library that the
+#   memcheck   valgrind, on 2.0.11: it needs the symbols of the C library that the
 #              broker runs with, and the other brokers bring libraries without any
-#   asan       AddressSanitizer and LeakSanitizer, on every broker; the plugin
-#              alone is instrumented, and what it calls is watched at its malloc
+#   asan       AddressSanitizer and LeakSanitizer, on every broker; only the plugin
+#              is instrumented, and other code is watched through its malloc
 #
-# Under valgrind a broker is some thirty times slower than the limits of many tests
-# allow for. What such a test checks is not the question here, so it is only told.
+# Under valgrind a broker is some thirty times slower, which is too slow for the limits
+# of many tests. Only memory matters here, so a test that fails is printed, and no more.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -43,7 +43,7 @@ build() { cargo rustc --release --lib --crate-type cdylib --target "$host" --tar
 case $tool in
 memcheck)
     build
-    # What is "possibly lost" is not: Rust's Arcs are kept by pointers into their middle.
+    # "Possibly lost" blocks are not lost: Rust's Arcs are kept by pointers into their middle.
     cat >"$work/under" <<UNDER
 #!/bin/sh
 case "\$*" in
@@ -54,10 +54,10 @@ esac
 UNDER
     ;;
 asan)
-    # The flag is unstable, but the stable compiler has it, and brings the runtime along.
+    # The flag is unstable, but the stable compiler has it with this variable, and the runtime, too.
     RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=address -Cforce-frame-pointers=yes' build
-    # As an archive, for programs. A broker is none of ours, so its runtime is preloaded: the archive
-    # without the part that only programs may have.
+    # The runtime is an archive for Rust's own programs. A broker is none of them, so a library is preloaded into it: the
+    # archive without the part that only programs may have.
     archive=("$(rustc --print sysroot)/lib/rustlib/$host/lib/"librustc-*_rt.asan.a)
     [[ -e ${archive[0]} ]] || die "this Rust toolchain has no runtime of AddressSanitizer (librustc-*_rt.asan.a)."
     cp "${archive[0]}" "$work/runtime.a"
@@ -80,10 +80,10 @@ for scenario in "${scenarios[@]}"; do tests+=(--test "$scenario"); done
 plugin=$work/$host/release/libmosquitto_http_auth.so
 say "running ${scenarios[*]}"
 passed=true
-# Few tests at once: a checker makes each take long.
+# Few tests at once, since a checker makes each of them slow.
 MHA_PLUGIN=$plugin MHA_BROKER_UNDER=$work/under scripts/test.sh "${tests[@]}" -- --test-threads=2 || passed=false
 
-# A report is a paragraph, and what is about the plugin names its library.
+# A report is a paragraph. One about the plugin names its library.
 findings=$(cat "$reports"/* 2>/dev/null | sed -E 's/^==[0-9]+== ?//' |
     awk -v RS= '/libmosquitto_http_auth\.so/ { print $0 "\n" }')
 brokers=$(find "$reports" -type f | wc -l)

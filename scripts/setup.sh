@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs what building and the demo need on a Debian machine, and nothing else.
-# Run it as often as you like: with nothing missing it only looks.
+# Installs the packages that building and the demo need on a Debian machine, and no
+# others. If none is missing, it changes nothing.
 #
-#   scripts/setup.sh [tests | fuzz | memcheck | asan]      and what these call
+#   scripts/setup.sh [tests | fuzz | memcheck | asan]      with the packages for these
 #
 # Mosquitto's own packages are left out on purpose. Even mosquitto-dev, which has
 # the headers, depends on the broker, and installing that starts a service on
@@ -32,7 +32,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
 
-# Is $1 at least $2, as versions go?
+# Tells whether the version $1 is $2 or later.
 at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
 
 check_rust() {
@@ -47,7 +47,7 @@ check_rust() {
 
 # Prints the packages that are missing, one a line.
 missing() {
-    # dpkg-query fails when it knows nothing of one of them; that is an answer, too.
+    # dpkg-query fails if it does not know one of them, which then is missing.
     # shellcheck disable=SC2016,SC2086  # the $'s are dpkg's, and $packages is several words
     installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' $packages 2>/dev/null || true)
     for package in $packages; do
@@ -66,7 +66,7 @@ install() {
     log=$(mktemp)
     trap 'rm -f "$log"' EXIT
     say "refreshing the package lists"
-    # A source that cannot be reached may not matter: installing will tell.
+    # A source that cannot be reached may not matter. If it does, installing fails.
     apt-get -q update >"$log" 2>&1 || true
     # No recommended packages: one of them might bring a service along.
     say "installing $* (this can take a minute)"
@@ -78,7 +78,7 @@ install() {
 
 check_rust
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
-    # Nothing here can tell what is missing; the build will.
+    # Without dpkg nothing tells what is missing here. The build will.
     say "this is not Debian, so please see to it yourself that these are installed:"
     say "a C compiler, make, libclang, and the headers of Mosquitto's plugin interface"
     exit 0
@@ -91,7 +91,7 @@ if [ -n "$lacking" ]; then
     lacking=$(missing)
     [ -z "$lacking" ] || die "still missing after the installation: $lacking"
 fi
-# Installed headers come first (see build.rs), but mosquitto-dev is not all of them.
+# Installed headers come first (see build.rs), but mosquitto-dev has not all of them.
 for header in mosquitto_plugin.h mosquitto.h; do
     [ -e "/usr/include/$header" ] || { "$here/scripts/brokers.sh" 2.0.11; break; }
 done

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Runs `cargo test` with the arguments given here. A test that fails is run once more,
-# alone: these tests watch real brokers on a machine that may be busy with others. What
-# passes then is unsteady, and the run fails all the same, unless tests/unsteady.txt names
-# the test. target/unsteady.txt tells afterwards what was unsteady.
+# alone: these tests watch real brokers on a machine that may be busy. A test that passes
+# then is unsteady, and the run fails nevertheless, unless tests/unsteady.txt names the
+# test. target/unsteady.txt lists the unsteady tests of the run afterwards.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -16,14 +16,14 @@ report=${CARGO_TARGET_DIR:-target}/unsteady.txt
 # The lines of the list, without its comments: "TARGET NAME  REASON".
 entries() { grep -Ev '^[[:space:]]*(#|$)' "$known"; }
 is_known() { entries | awk -v target="$1" -v name="$2" '$1 == target && $2 == name { found = 1 } END { exit !found }'; }
-# How cargo is told of a target: "lib", or the name of a file or folder in tests/.
+# Prints cargo's option for a target: "lib", or the name of a file or folder in tests/.
 flag() { if [ "$1" = lib ]; then echo --lib; else echo "--test=$1"; fi; }
 
 cargo test --no-fail-fast "$@" 2>&1 | tee "$log"
 status=${PIPESTATUS[0]}
 
-# Lines "TARGET NAME", where cargo says "Running tests/TARGET.rs" (or tests/TARGET/main.rs) and
-# then "test NAME ... FAILED".
+# Prints lines "TARGET NAME" from cargo's "Running tests/TARGET.rs" (or tests/TARGET/main.rs) and
+# "test NAME ... FAILED".
 failures=$(awk '
     /^ +Running unittests/ { target = "lib" }
     /^ +Running tests\// { target = $2; sub(/^tests\//, "", target); sub(/(\/main)?\.rs$/, "", target) }
@@ -59,7 +59,7 @@ if [ ${#unsteady[@]} != 0 ]; then
     echo "Whichever is not in $known has failed."
 fi
 
-# An entry of the list must name a test, and say why.
+# An entry of the list must name a test, and give a reason.
 while read -r target name reason; do
     listed=$(cargo test --quiet "$(flag "$target")" -- --list 2>/dev/null </dev/null)
     if ! grep -qFx -- "$name: test" <<<"$listed"; then
@@ -74,7 +74,7 @@ while read -r target name reason; do
     status=1
 done < <(entries)
 
-# Not to be cut short by a compiler's error: then nothing has run and nothing is "0 failed".
+# After a compiler's error no test has run, which must not read as "0 failed".
 [ "$status" != 0 ] && [ "$failed" = 0 ] && failed=1
 printf '\n%s passed, %s failed\n' "$passed" "$failed"
 exit "$status"

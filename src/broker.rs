@@ -23,6 +23,18 @@ pub struct Client<'a> {
     pub address: Option<&'a str>,
 }
 
+/// What a topic check says of the retained message of its topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Retain {
+    /// Nothing.
+    #[default]
+    No,
+    /// The message that it is about is kept, or was when it was published.
+    Kept,
+    /// The message that it is about is empty and ends that one is kept.
+    Ended,
+}
+
 /// What waits unread in a socket of the broker.
 #[derive(Debug, Clone, Copy)]
 pub struct Unread<'a> {

@@ -14,7 +14,7 @@ use crate::question::{Access, Question};
 pub struct Fingerprint(u64, u64);
 
 impl Fingerprint {
-    /// Its two halves, each of them a hash by itself.
+    /// The two halves of a fingerprint. Each of them is a hash by itself.
     pub const fn words(self) -> [u64; 2] {
         [self.0, self.1]
     }

@@ -1,7 +1,7 @@
 //! What tests, benchmarks and fuzz targets call directly. It is no interface for anybody else, and changes at will.
 
 pub use crate::ask::wire::body;
-pub use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, Unread};
+pub use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, Retain, Unread};
 pub use crate::cache::{Cache, Fresh};
 pub use crate::config::{BrokerOptions, Config, ConfigError, OPTIONS, options_as_markdown};
 pub use crate::fingerprint::{Domain, Fingerprint, Fingerprinter};
@@ -9,6 +9,7 @@ pub use crate::local::{AclFile, Placeholders, Users};
 pub use crate::plugin::{By, Decision, Login, Plugin, Ruling, TopicCheck};
 pub use crate::prefetch::packet::{Packet, packets};
 pub use crate::prefetch::peek::{Guess, Identity, Peeked};
+pub use crate::prefetch::retained::{Found, Position, Retained, Whose};
 pub use crate::prefetch::subscriptions::Subscriptions;
 pub use crate::question::{Access, Kind, Question, Verdict};
 pub use crate::topic::{WILDCARDS, is_valid_filter, matches};

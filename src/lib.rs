@@ -10,9 +10,11 @@
 //! - `plugin`: who may do what, one method for each event. `login` and `topic_check` are the README's two lists;
 //!   `api` is the API's part in them, `completion` what the tick does for those who waited (`delayed`), `recheck` what
 //!   SIGHUP does. `sessions`, `throttle`, `wait_budget` keep count; `hasher` is a thread for slow hashes; `settings` are
-//!   options and files, read whole, then swapped. Every answer is a `decision` with its reason.
+//!   options and files, read whole, then swapped, unless `reload` finds that a check would end by a slip. Every answer
+//!   is a `decision` with its reason.
 //! - `prefetch`: asks before the broker asks, and decides nothing. `peek` and `packet` (what waits unread in sockets),
-//!   `fan_out` and `subscriptions` (who will read a message), `configured` (`acl_prefetch`).
+//!   `fan_out` and `subscriptions` (who will read a message), `replay` and `retained` (what a new subscriber gets), `configured`
+//!   (`acl_prefetch`).
 //! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that
 //!   asks, by priority; `http` asks one question within its time; `wire` is the JSON.
 //! - `cache`: verdicts with their times. `local`: password files and ACL files.
@@ -47,7 +49,7 @@
 //! # Locks
 //!
 //! One type, `util::Lock`. Who holds one takes only those to the right: `recheck.round` or `prefetch.state`, then
-//! `prefetch.subscriptions`, `ffi` sockets, `delayed` and its newest tickets; then `sessions`, `throttle`,
+//! `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets, `delayed` and its newest tickets; then `sessions`, `throttle`,
 //! `wait_budget`; then `ask.state`; then `breaker`, `main_queue`, `log`. Most are held alone. A slot, where a thread
 //! waits for an answer, is locked with nothing else held.
 //!
@@ -60,6 +62,7 @@
 //! - *recheck*: SIGHUP has every session asked about once more.
 //! - *prefetch*: ask early; a *speculative* question has nobody waiting yet; *peek*: read what waits in sockets.
 //! - *fan-out*: one message, many readers, a READ question for each.
+//! - *replay*: the broker goes through the retained messages that a new subscription matches, a READ question for each.
 //! - *throttle*: slow down those who try wrong passwords. *breaker*: leave an API alone that gives no answers; it is
 //!   *open* then.
 //! - *stale*: past its time, but good enough while there is no answer.

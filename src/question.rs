@@ -85,8 +85,8 @@ pub enum OwnedQuestion {
 }
 
 impl OwnedQuestion {
-    /// Bytes of the question's texts. A shared topic counts for each question, so that a client that has many readers asked
-    /// about one message takes the room of many questions.
+    /// Bytes of the question's texts. A shared topic counts for each question, so that a client that has many readers
+    /// asked about one message takes the room of many questions.
     pub fn bytes(&self) -> usize {
         match self {
             OwnedQuestion::Connect { username, password } => username.len() + password.len(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mosquitto_http_auth::internals::{
-    Access, AclFile, Caller, Client, Login, Placeholders, Plugin, Ruling, TopicCheck,
+    Access, AclFile, Caller, Client, Login, Placeholders, Plugin, Retain, Ruling, TopicCheck,
 };
 use support::allocator::{Counting, allocations_of};
 use support::api;
@@ -39,7 +39,8 @@ fn what_is_remembered_is_looked_up_without_allocating() {
         Login { client: CLIENT, username: Some("sensor"), password: Some(b"secret"), starts_clean: true };
     assert_eq!(allocations(|| plugin.authenticate(&login, &caller, Instant::now()).ruling), 0, "a login");
     for (access, topic) in [(Access::Write, "sensors/1"), (Access::Read, "commands/1")] {
-        let check = TopicCheck { client: CLIENT, username: Some("sensor"), topic, access };
+        let check =
+            TopicCheck { client: CLIENT, username: Some("sensor"), topic, access, retain: Retain::No };
         assert_eq!(
             allocations(|| plugin.authorise(&check, &caller, Instant::now()).ruling),
             0,

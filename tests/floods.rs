@@ -129,7 +129,6 @@ fn assert_grew_little(broker: &Broker, before: usize, at_most: usize, sent: usiz
 /// Point 18. The broker asks about the retained messages of one SUBSCRIBE one after the other, and is bound to wait
 /// for each. Also answers that come in time add up.
 #[test]
-#[ignore = "point 18 of the audit"]
 fn one_subscription_does_not_stop_the_broker_for_each_retained_message() {
     const MESSAGES: u32 = 200;
     const LATENCY: Duration = Duration::from_millis(15);

@@ -1,12 +1,12 @@
-//! The memory of subscriptions: bytes for each, as counted by the allocator. The test has a process of its own, so that
-//! nothing else allocates meanwhile.
+//! The memory of subscriptions and of the index of retained messages: bytes for each, as counted by the allocator. The
+//! test has a process of its own, so that nothing else allocates meanwhile.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod support;
 
 use std::time::Instant;
 
-use mosquitto_http_auth::internals::Subscriptions;
+use mosquitto_http_auth::internals::{Retained, Subscriptions, Whose};
 use support::allocator::{Counting, bytes_in_use};
 
 #[global_allocator]
@@ -66,4 +66,27 @@ fn a_subscription_takes_little_and_no_more_than_it_is_charged() {
         hostile.charged() / hostile.len()
     );
     assert!(bytes <= hostile.charged(), "{bytes} bytes, but only {} are charged", hostile.charged());
+
+    for (topics, level, each) in
+        [(1_000, "t", 1), (30_000, "t", 30_000), (60_000, "s", 2), (100_000, "", 1000)]
+    {
+        let (retained, bytes) = bytes_of(|| retained(topics, level, each));
+        let (each, charged) = (bytes / retained.len(), retained.charged() / retained.len());
+        println!("{topics} retained topics: {each} bytes for each, charged {charged}");
+        assert!(bytes <= retained.charged(), "{bytes} bytes, but only {} are charged", retained.charged());
+    }
+}
+
+/// So many topics, `each` of them by one client.
+fn retained(topics: usize, level: &str, each: usize) -> Retained {
+    let now = Instant::now();
+    let mut retained = Retained::default();
+    for n in 0..topics {
+        // In no order.
+        let number = n.wrapping_mul(0x9e37_79b9) % 1_000_003;
+        let id = format!("device-{:06}", n / each);
+        let whose = Whose { client_id: &id, username: &id, publishes: true };
+        retained.keep(&format!("state/{number:07}/{level}"), whose, now);
+    }
+    retained
 }

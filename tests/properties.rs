@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use mosquitto_http_auth::internals::{
     Access, Broker, BrokerThread, Cache, Caller, Client, Connection, Domain, Fingerprint, Fingerprinter,
-    Fresh, Login, Plugin, Question, Ruling, TopicCheck, Unread, Verdict,
+    Fresh, Login, Plugin, Question, Retain, Ruling, TopicCheck, Unread, Verdict,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -292,7 +292,7 @@ impl Subject {
         match self
             .plugin
             .authorise(
-                &TopicCheck { client, username: Some(username), topic, access },
+                &TopicCheck { client, username: Some(username), topic, access, retain: Retain::No },
                 &self.host.caller(),
                 now,
             )

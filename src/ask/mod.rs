@@ -76,6 +76,11 @@ impl Asker {
         self.keys.question(question)
     }
 
+    /// Whom a question is about.
+    pub fn client(&self, question: &Question<'_>) -> Fingerprint {
+        self.keys.client(question)
+    }
+
     /// Whom a question is asked for.
     pub fn source(&self, address: Option<&str>, username: &str) -> Source {
         self.keys.source(address, username)

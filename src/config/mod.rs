@@ -30,12 +30,13 @@ impl Config {
         }
     }
 
-    /// Whether the configuration file sets an option, to `none` also.
+    /// Whether the configuration file sets an option, be it to `none`.
     pub fn is_in_file(&self, option: &'static str) -> bool {
         self.written.line(option).is_some()
     }
 
-    /// What is not as it was `before`: the name of each option, its old value and its new one, without secrets.
+    /// The changes since `before`, for the log: the name of each changed option, its old and its new value, without
+    /// secrets.
     pub fn changes(&self, before: &Self) -> Vec<String> {
         let names = self.differing(before);
         names.into_iter().map(|name| self.written.change(&before.written, name)).collect()

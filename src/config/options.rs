@@ -109,7 +109,7 @@ macro_rules! fields {
                 Some(Self { $($field: $field?,)+ $($part: $part?,)* })
             }
 
-            /// The names of the options that mean something else in the other one.
+            /// The names of the options that have another meaning in `other`.
             pub(super) fn differing(&self, other: &Self) -> Vec<&'static str> {
                 let mut names = Vec::new();
                 $(if self.$field != other.$field {
@@ -139,7 +139,7 @@ macro_rules! options {
             /// The values of all options, checked. Files that options name are read elsewhere, except `config_file`.
             Config { $($first)+ $($last)+ }
             $($(#[$about])* pub $group: $group_type)+
-            /// What the options are called where they stand, and their values as they were written.
+            /// The locations and texts of the options, for messages.
             pub(super) written: Written
         }
     };

@@ -160,16 +160,16 @@ impl Texts {
     }
 }
 
-/// How options were written: where, if in a configuration file, and with which values. All values are equal, so that
-/// comparing two [`Config`]s compares only their options.
+/// The locations and texts of options, for messages. All values of this type are equal, so that comparing two
+/// [`Config`]s compares only what their options mean.
 #[derive(Clone)]
 pub(super) struct Written(HashMap<&'static str, WrittenOption>);
 
 #[derive(Clone)]
 struct WrittenOption {
-    /// The line of a configuration file; `None`: mosquitto.conf, or its default.
+    /// The line of the configuration file that sets the option; `None` if mosquitto.conf or the default does.
     line: Option<Location>,
-    /// The values, unless they may be secrets.
+    /// The values as they were written; `None` if they may be secrets.
     shown: Option<String>,
 }
 
@@ -201,7 +201,7 @@ impl Written {
         }
     }
 
-    /// What became of an option since it was written as it was `before`.
+    /// The change of an option since `before`, for a log: its old and its new values, unless they may be secrets.
     pub(super) fn change(&self, before: &Self, option: &str) -> String {
         match (before.shown(option), self.shown(option)) {
             (Some(old), Some(new)) => format!("{option} {old} -> {new}"),
@@ -209,7 +209,7 @@ impl Written {
         }
     }
 
-    /// In none of them does an option mean anything.
+    /// No names: locations and texts are no part of what options mean.
     #[allow(clippy::unused_self)]
     pub(super) fn differing(&self, _: &Self) -> Vec<&'static str> {
         Vec::new()

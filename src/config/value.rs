@@ -52,8 +52,8 @@ pub(super) fn path(text: &str) -> Result<Option<PathBuf>, Unexpected> {
     if text.is_empty() { Err(Unexpected) } else { Ok(Some(PathBuf::from(text))) }
 }
 
-/// The value of an option that decides, where it is not to: the same as leaving it out, but said. A reload takes a
-/// lost line for a mistake.
+/// The value that switches an option off that takes part in decisions, such as `acl_url`. It means the same as leaving
+/// the option out; but a reload takes a line that is missing for a mistake.
 const NONE: &str = "none";
 
 /// Parses a path as [`path`] does, or `none`.

@@ -5,7 +5,7 @@ use std::slice;
 
 use super::functions::Process;
 use super::sys;
-use crate::broker::{Broker, Client};
+use crate::broker::{Broker, Client, Retain};
 use crate::config::BrokerOptions;
 use crate::plugin::{Login, SessionStays, TopicCheck};
 use crate::question::Access;
@@ -94,6 +94,11 @@ pub(super) unsafe fn check<'a>(
             username: username(process, event.client)?,
             topic: text(event.topic)?.ok_or(Malformed("there is no topic"))?,
             access,
+            retain: match (event.retain, event.payloadlen) {
+                (false, _) => Retain::No,
+                (true, 0) => Retain::Ended,
+                (true, _) => Retain::Kept,
+            },
         }))
     }
 }

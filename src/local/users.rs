@@ -63,7 +63,7 @@ impl Users {
         self.by_name.is_empty()
     }
 
-    /// How many are there, gone, or have another hash than `before`; `None` if nothing is different.
+    /// How many users were added, removed, or got another hash since `before`, for the log; `None` if nothing changed.
     pub fn changes(&self, before: &Self) -> Option<String> {
         let is_new = |name: &&String| !before.by_name.contains_key(*name);
         let has_other_hash =
@@ -139,7 +139,7 @@ mod tests {
         let users = |lines: &[(&str, &str)]| {
             parse(&lines.iter().map(|(name, hash)| line(name, hash)).collect::<String>()).unwrap()
         };
-        // 64 bytes each, in base64.
+        // Two hashes of 64 bytes, in base64.
         let [one, other] = ["A", "B"].map(|letter| letter.repeat(85) + "A==");
         let before = users(&[("alice", &one), ("bob", &one), ("carol", &one)]);
         let after = users(&[("alice", &other), ("bob", &one), ("dave", &one), ("erin", &one)]);

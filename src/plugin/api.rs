@@ -9,7 +9,7 @@ use super::event::Event;
 use super::sessions::Sessions;
 use super::settings::Settings;
 use super::throttle::{Throttle, Try};
-use super::wait_budget::WaitBudget;
+use super::wait_budget::{Wait, WaitBudget};
 use crate::ask::{Asker, Priority};
 use crate::broker::Client;
 use crate::cache::Hit;
@@ -26,6 +26,26 @@ pub struct Inquiry<'a> {
     pub key: Fingerprint,
     pub question: Question<'a>,
     pub client: Client<'a>,
+}
+
+/// Who makes the broker wait: what one client can make it wait for in one turn of its loop is bounded.
+#[derive(Clone, Copy)]
+pub enum Account {
+    /// Nobody who could be named: of a login nothing is known yet.
+    Nobody,
+    /// This client, by what it does itself.
+    Client(Fingerprint),
+    /// This client, by a subscription for which the broker goes through the retained messages.
+    Replay(Fingerprint),
+}
+
+impl Account {
+    fn client(self) -> Option<Fingerprint> {
+        match self {
+            Account::Nobody => None,
+            Account::Client(client) | Account::Replay(client) => Some(client),
+        }
+    }
 }
 
 /// Decisions by the API for callers that wait for it.
@@ -88,7 +108,7 @@ impl Api {
     }
 
     /// The API's verdict. The caller waits, and on the broker's thread so does every client.
-    pub fn wait_for(&self, inquiry: &Inquiry<'_>, event: &Event<'_>) -> Decision {
+    pub fn wait_for(&self, inquiry: &Inquiry<'_>, account: Account, event: &Event<'_>) -> Decision {
         let (Inquiry { key, question, .. }, now) = (*inquiry, event.now);
         if self.asker.is_open(question.kind(), now) {
             return self.or_stale(key, no_answer(NoAnswer::Open), now);
@@ -96,8 +116,11 @@ impl Api {
         let source = self.source(inquiry);
         let timeout = event.settings.config.timeout;
         // The broker's HTTP listener has a thread of its own: only requests to it wait there.
-        let budget = if event.broker_thread().is_some() { &self.budget } else { &self.http_budget };
-        let limit = budget.lock().limit(key, timeout, now);
+        let (budget, client) = match event.broker_thread() {
+            Some(_) => (&self.budget, account.client()),
+            None => (&self.http_budget, None),
+        };
+        let limit = budget.lock().limit(key, client, timeout, now);
         if limit.is_zero() {
             // Nobody waits, but the answer will be there when the client comes again.
             let decision = match self.asker.ask(key, &question, source, Priority::Refresh, None) {
@@ -117,22 +140,27 @@ impl Api {
             self.prefetch.confirm(key);
         }
         // While this one is on its way: what the broker will ask next.
+        let is_replay = matches!(account, Account::Replay(_));
         let mut readers = None;
         if let Some(thread) = event.broker_thread() {
             let (gate, config) = (self.gate(event), &*event.settings.config);
-            if self.prefetch.will_be_read(&question, key) {
+            let scope = Scope { config, gate: &gate, source, now };
+            if is_replay {
+                self.prefetch.replay_goes_on(&scope);
+            } else if self.prefetch.will_be_read(&question, key) {
                 readers = Some(self.fan_out(&question, source, event));
             }
-            self.prefetch.peek(thread, &Scope { config, gate: &gate, source, now });
+            self.prefetch.peek(thread, &scope);
         }
         let answer = asked.slot.wait(limit.saturating_sub(now.elapsed()));
         let answered = matches!(answer, Some(Answer::Verdict { .. }));
         let answered_at = Instant::now();
-        budget.lock().waited(key, answered, answered_at.duration_since(now), timeout, answered_at);
+        let wait = Wait { question: key, client, spent: answered_at.duration_since(now), answered };
+        budget.lock().waited(wait, timeout, answered_at);
         let decision = Decision::by_answer(&answer.unwrap_or(Answer::None(NoAnswer::TimedOut(limit))));
         let decision = self.or_stale(key, decision, answered_at);
         self.prefetch.note_outcome(&question, key, decision.is_allow());
-        if decision.is_allow() && event.broker_thread().is_some() {
+        if decision.is_allow() && event.broker_thread().is_some() && !is_replay {
             // A message that may be refused is none of its readers' business before it is allowed.
             let readers = readers.unwrap_or_else(|| self.fan_out(&question, source, &event.at(answered_at)));
             self.prefetch.expect(&question, &readers, answered_at);

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::settings::Settings;
-use crate::broker::{BrokerThread, Caller, Client};
+use crate::broker::{BrokerThread, Caller, Client, Retain};
 use crate::question::Access;
 
 /// One event of the broker: when it came, on which thread, and the settings that it is decided under. Those are taken
@@ -54,4 +54,6 @@ pub struct TopicCheck<'a> {
     pub topic: &'a str,
     /// What the client wants to do with it.
     pub access: Access,
+    /// Whether the message is a retained one.
+    pub retain: Retain,
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use once_cell::sync::OnceCell;
 
-use super::api::{Api, Inquiry, no_answer};
+use super::api::{Account, Api, Inquiry, no_answer};
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::delayed::{Delayed, Parked, Ticket, Turn};
 use super::event::{Event, Login};
@@ -201,7 +201,7 @@ impl Logins {
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
         let Inquiry { key, question, .. } = inquiry;
         if !self.may_park(event) {
-            let decision = self.api.wait_for(&inquiry, event);
+            let decision = self.api.wait_for(&inquiry, Account::Nobody, event);
             if decision.is_allow() {
                 self.prefetch(attempt, None, event);
             }

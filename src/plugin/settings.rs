@@ -183,7 +183,7 @@ impl Current {
         log.write(
             Level::Notice,
             format!(
-                "Files are re-read: {}. {changes}. What plugin_opt_ lines in mosquitto.conf say is not: the broker reads \
+                "Files are re-read: {}. {changes}. Lines plugin_opt_ in mosquitto.conf are not: the broker reads \
                  them once, at its start.",
                 what_is_asked(&settings)
             ),

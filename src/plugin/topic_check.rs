@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::api::{Api, Inquiry};
+use super::api::{Account, Api, Inquiry};
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::event::{Event, TopicCheck};
 use super::sessions::Sessions;
-use crate::broker::Client;
+use crate::broker::{Client, Retain};
+use crate::fingerprint::Fingerprint;
 use crate::log::{Log, quoted};
+use crate::prefetch::retained::Whose;
+use crate::prefetch::{Scope, asks_reads};
 use crate::question::{Access, Question};
 
 /// Decides about topics.
@@ -26,6 +29,9 @@ impl Topics {
     /// Decides a topic check, and logs a refusal.
     pub fn authorise(&self, check: &TopicCheck<'_>, event: &Event<'_>) -> Decision {
         let decision = self.decide(check, event);
+        if check.retain != Retain::No && check.access == Access::Write && decision.is_allow() {
+            self.note_retained(check, event);
+        }
         if decision.ruling == Ruling::Deny {
             self.log_refusal(check, &decision, event.now);
         }
@@ -34,7 +40,7 @@ impl Topics {
 
     /// The README's list, in the README's order.
     fn decide(&self, check: &TopicCheck<'_>, event: &Event<'_>) -> Decision {
-        let TopicCheck { client, username, topic, access } = *check;
+        let TopicCheck { client, username, topic, access, .. } = *check;
         let settings = event.settings;
         let config = &*settings.config;
         let Some(username) = username else {
@@ -60,24 +66,66 @@ impl Topics {
             Decision::allow(By::Option("acl_checks"))
         } else {
             let question = Question::Access { username, client_id: client.id, topic, access };
-            self.by_api(&Inquiry { key: self.api.asker.key(&question), question, client }, event)
+            self.by_api(&Inquiry { key: self.api.asker.key(&question), question, client }, check, event)
         };
         if decision.is_allow() && access == Access::Subscribe {
-            self.api.prefetch.subscribed(client.id, username, topic, event.now);
+            self.subscribed(client, username, topic, event);
         }
         decision
     }
 
+    fn subscribed(&self, client: Client<'_>, username: &str, filter: &str, event: &Event<'_>) {
+        let prefetch = &self.api.prefetch;
+        prefetch.subscribed(client.id, username, filter, event.now);
+        if event.broker_thread().is_some() {
+            let source = self.api.asker.source(client.address, username);
+            let (config, gate, now) = (&event.settings.config, self.api.gate(event), Instant::now());
+            prefetch.replay_begins(client.id, username, filter, &Scope { config, gate: &gate, source, now });
+        }
+    }
+
+    /// Where nobody is asked about reading, nothing is asked ahead for it either.
+    fn note_retained(&self, check: &TopicCheck<'_>, event: &Event<'_>) {
+        if asks_reads(&event.settings.config) {
+            let (client_id, username) = (check.client.id, check.username.unwrap_or_default());
+            let whose = Whose { client_id, username, publishes: check.access == Access::Write };
+            self.api.prefetch.note_retained(check.topic, whose, check.retain, event.now);
+        }
+    }
+
     /// The remembered verdict, or the API's.
-    fn by_api(&self, inquiry: &Inquiry<'_>, event: &Event<'_>) -> Decision {
+    fn by_api(&self, inquiry: &Inquiry<'_>, check: &TopicCheck<'_>, event: &Event<'_>) -> Decision {
+        let Inquiry { key, question, client } = inquiry;
         let hit = self.api.remembered(inquiry, event.now);
+        let mut replay = None;
         if hit.is_none_or(|hit| hit.is_first_use) {
-            self.api.prefetch.note_reader(&inquiry.question, event.now);
+            let prefetch = &self.api.prefetch;
+            prefetch.note_reader(question, event.now);
+            if check.retain != Retain::No && check.access == Access::Read {
+                // Whoever may read it: there is such a message.
+                self.note_retained(check, event);
+            }
+            if event.broker_thread().is_some() {
+                let has_address = client.address.is_some();
+                replay = prefetch.comes_in_replay(*key, question, check.retain, has_address);
+            }
         }
         match hit {
             Some(hit) => Decision::by_memory(&hit),
             // By the exact time, since this is about milliseconds.
-            None => self.api.wait_for(inquiry, &event.at(Instant::now())),
+            None => self.api.wait_for(inquiry, self.account(question, replay), &event.at(Instant::now())),
+        }
+    }
+
+    /// Who makes the broker wait. That a message comes to a client is its publisher's doing, and one that is refused is
+    /// lost: for that no client has to pay.
+    fn account(&self, question: &Question<'_>, replay: Option<Fingerprint>) -> Account {
+        match (replay, question) {
+            (Some(client), _) => Account::Replay(client),
+            (None, Question::Access { access: Access::Write | Access::Subscribe, .. }) => {
+                Account::Client(self.api.asker.client(question))
+            }
+            (None, _) => Account::Nobody,
         }
     }
 

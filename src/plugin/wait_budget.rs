@@ -9,12 +9,16 @@ use lru::LruCache;
 use crate::ask::Slot;
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::question::Answer;
+use crate::util::bounded;
 
 /// The share of the time-out that is left when the rest of it was waited in vain.
 const GRACE: u32 = 10;
 
 /// A broker that has not ticked for so long does not tick at all: those that do, do it every 100 ms.
 const TICKLESS: Duration = Duration::from_secs(2);
+
+/// Clients that made the broker wait in one turn. Beyond, the longest silent one has all its time again.
+const CLIENTS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 /// Questions that are remembered for having been waited for in vain, and for how long.
 const QUESTIONS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
@@ -27,13 +31,30 @@ const TRIES: u32 = 3;
 /// of it for one more try; after that nobody waits. The broker answers each client that is left with a
 /// refusal and comes to its other work, a SIGTERM included. A new turn restores budget.
 ///
+/// What is answered in time adds up, too: one client has the broker wait for the time-out in one turn, all its waits
+/// together. That is no business of others.
+///
 /// And a question that makes the API silent again and again is not waited for. It goes on in the background, and
 /// the first answer makes up for it.
 pub(super) struct WaitBudget {
     spent_in_vain: Duration,
     grace_taken: bool,
     turned: Instant,
+    /// How long the broker waited in this turn because of whom.
+    waited_for: LruCache<Fingerprint, Duration, AlreadyHashed>,
     silent: LruCache<Fingerprint, SilentQuestion, AlreadyHashed>,
+}
+
+/// One time that the broker waited.
+pub(super) struct Wait {
+    /// For the answer to what.
+    pub question: Fingerprint,
+    /// Because of whom, if that is known.
+    pub client: Option<Fingerprint>,
+    /// How long.
+    pub spent: Duration,
+    /// Whether the answer came.
+    pub answered: bool,
 }
 
 /// What there is against a question.
@@ -60,6 +81,7 @@ impl WaitBudget {
             spent_in_vain: Duration::ZERO,
             grace_taken: false,
             turned: now,
+            waited_for: bounded(CLIENTS),
             silent: LruCache::with_hasher(QUESTIONS, AlreadyHashed::default()),
         }
     }
@@ -70,6 +92,7 @@ impl WaitBudget {
         self.spent_in_vain = Duration::ZERO;
         self.grace_taken = false;
         self.turned = now;
+        self.waited_for.clear();
     }
 
     /// Whether this broker seems not to tick.
@@ -77,8 +100,14 @@ impl WaitBudget {
         now.saturating_duration_since(self.turned) >= TICKLESS
     }
 
-    /// The longest to wait for the answer to this question, where one question may take `timeout`.
-    pub(super) fn limit(&mut self, question: Fingerprint, timeout: Duration, now: Instant) -> Duration {
+    /// The longest to wait for the answer to this question because of this client, where one question may take `timeout`.
+    pub(super) fn limit(
+        &mut self,
+        question: Fingerprint,
+        client: Option<Fingerprint>,
+        timeout: Duration,
+        now: Instant,
+    ) -> Duration {
         // Longer than a turn can take, the waiting included.
         if now.saturating_duration_since(self.turned) >= TICKLESS + 2 * timeout {
             self.new_turn(now);
@@ -91,11 +120,23 @@ impl WaitBudget {
             _ => {}
         }
         let least = timeout / GRACE;
-        match timeout.saturating_sub(self.spent_in_vain) {
+        let own = self.left_to(client, timeout);
+        // A shorter wait would say nothing of the API.
+        if own < least {
+            return Duration::ZERO;
+        }
+        let left = match timeout.saturating_sub(self.spent_in_vain) {
             left if left >= least => left,
             _ if self.grace_taken => Duration::ZERO,
             _ => least,
-        }
+        };
+        left.min(own)
+    }
+
+    /// How long the broker may still wait because of this client.
+    fn left_to(&self, client: Option<Fingerprint>, timeout: Duration) -> Duration {
+        let waited = client.and_then(|client| self.waited_for.peek(&client));
+        timeout.saturating_sub(waited.copied().unwrap_or_default())
     }
 
     /// This question was not waited for; its answer will appear there.
@@ -105,17 +146,19 @@ impl WaitBudget {
         }
     }
 
-    /// A wait for the answer to this question is over.
-    pub(super) fn waited(
-        &mut self,
-        question: Fingerprint,
-        answered: bool,
-        spent: Duration,
-        timeout: Duration,
-        now: Instant,
-    ) {
+    /// A wait is over.
+    pub(super) fn waited(&mut self, wait: Wait, timeout: Duration, now: Instant) {
+        let Wait { question, client, spent, answered } = wait;
+        let own = self.left_to(client, timeout);
+        if let Some(client) = client {
+            *self.waited_for.get_or_insert_mut(client, || Duration::ZERO) += spent;
+        }
         if answered {
             self.silent.pop(&question);
+            return;
+        }
+        // It was cut short by what the client had left, which says nothing of the API.
+        if spent >= own && own < timeout.saturating_sub(self.spent_in_vain) {
             return;
         }
         self.grace_taken |= timeout.saturating_sub(self.spent_in_vain) < timeout / GRACE;
@@ -141,30 +184,84 @@ mod tests {
         Fingerprinter::with_key(&[9; 16]).fields(Domain::Client, [&[n]])
     }
 
+    fn wait(n: u8, client: Option<u8>, answered: bool, spent: Duration) -> Wait {
+        Wait { question: question(n), client: client.map(question), spent, answered }
+    }
+
+    #[test]
+    fn one_client_has_the_time_out_in_a_turn_for_all_that_is_answered() {
+        let now = Instant::now();
+        let mut budget = WaitBudget::new(now);
+        let mut spent = Duration::ZERO;
+        for n in 0..100 {
+            let limit = budget.limit(question(n), Some(question(200)), TIMEOUT, now);
+            let took = limit.min(TIMEOUT / 15);
+            budget.waited(wait(n, Some(200), true, took), TIMEOUT, now);
+            spent += took;
+        }
+        assert!(spent <= TIMEOUT && spent > TIMEOUT - TIMEOUT / GRACE, "{spent:?}");
+        // Neither others nor those who are not known pay for it.
+        for client in [Some(question(201)), None] {
+            assert_eq!(budget.limit(question(1), client, TIMEOUT, now), TIMEOUT);
+        }
+        budget.new_turn(now);
+        assert_eq!(budget.limit(question(1), Some(question(200)), TIMEOUT, now), TIMEOUT);
+    }
+
+    #[test]
+    fn what_a_client_uses_up_is_not_taken_for_silence() {
+        let now = Instant::now();
+        let mut budget = WaitBudget::new(now);
+        for _ in 0..TRIES {
+            budget.new_turn(now);
+            budget.waited(wait(1, Some(200), true, TIMEOUT / 2), TIMEOUT, now);
+            let limit = budget.limit(question(2), Some(question(200)), TIMEOUT, now);
+            assert_eq!(limit, TIMEOUT / 2);
+            budget.waited(wait(2, Some(200), false, limit), TIMEOUT, now);
+        }
+        assert_eq!(budget.limit(question(2), Some(question(200)), TIMEOUT, now), Duration::ZERO);
+        assert_eq!(budget.limit(question(2), Some(question(201)), TIMEOUT, now), TIMEOUT);
+    }
+
+    #[test]
+    fn clients_that_made_the_broker_wait_are_bounded() {
+        let now = Instant::now();
+        let mut budget = WaitBudget::new(now);
+        for n in 0..3 * CLIENTS.get() {
+            let client = Fingerprinter::with_key(&[9; 16]).fields(Domain::Client, [&n.to_le_bytes()]);
+            budget.waited(
+                Wait { question: client, client: Some(client), spent: TIMEOUT, answered: true },
+                TIMEOUT,
+                now,
+            );
+        }
+        assert_eq!(budget.waited_for.len(), CLIENTS.get());
+    }
+
     #[test]
     fn a_turn_costs_little_more_than_one_timeout_whatever_is_answered_between() {
         let now = Instant::now();
         let mut budget = WaitBudget::new(now);
         let mut spent = Duration::ZERO;
         for n in 0..100 {
-            let limit = budget.limit(question(n), TIMEOUT, now);
+            let limit = budget.limit(question(n), None, TIMEOUT, now);
             let answered = n % 3 == 0;
-            budget.waited(question(n), answered, limit, TIMEOUT, now);
+            budget.waited(wait(n, None, answered, limit), TIMEOUT, now);
             spent += if answered { Duration::ZERO } else { limit };
         }
         assert_eq!(spent, TIMEOUT + TIMEOUT / GRACE);
         budget.new_turn(now);
-        assert_eq!(budget.limit(question(200), TIMEOUT, now), TIMEOUT);
+        assert_eq!(budget.limit(question(200), None, TIMEOUT, now), TIMEOUT);
     }
 
     #[test]
     fn where_the_broker_never_ticks_a_pause_restores_budget() {
         let now = Instant::now();
         let mut budget = WaitBudget::new(now);
-        budget.waited(question(1), false, TIMEOUT, TIMEOUT, now);
-        budget.waited(question(2), false, TIMEOUT / GRACE, TIMEOUT, now);
-        assert_eq!(budget.limit(question(3), TIMEOUT, now), Duration::ZERO);
-        assert_eq!(budget.limit(question(3), TIMEOUT, now + TICKLESS + 2 * TIMEOUT), TIMEOUT);
+        budget.waited(wait(1, None, false, TIMEOUT), TIMEOUT, now);
+        budget.waited(wait(2, None, false, TIMEOUT / GRACE), TIMEOUT, now);
+        assert_eq!(budget.limit(question(3), None, TIMEOUT, now), Duration::ZERO);
+        assert_eq!(budget.limit(question(3), None, TIMEOUT, now + TICKLESS + 2 * TIMEOUT), TIMEOUT);
     }
 
     #[test]
@@ -172,9 +269,9 @@ mod tests {
         let now = Instant::now();
         let mut budget = WaitBudget::new(now);
         for _ in 0..10 {
-            budget.waited(question(1), false, Duration::from_millis(1), TIMEOUT, now);
+            budget.waited(wait(1, None, false, Duration::from_millis(1)), TIMEOUT, now);
         }
-        assert_eq!(budget.limit(question(1), TIMEOUT, now), TIMEOUT - Duration::from_millis(10));
+        assert_eq!(budget.limit(question(1), None, TIMEOUT, now), TIMEOUT - Duration::from_millis(10));
     }
 
     #[test]
@@ -183,12 +280,12 @@ mod tests {
         let mut budget = WaitBudget::new(now);
         for _ in 0..TRIES {
             budget.new_turn(now);
-            assert_eq!(budget.limit(question(1), TIMEOUT, now), TIMEOUT);
-            budget.waited(question(1), false, TIMEOUT, TIMEOUT, now);
+            assert_eq!(budget.limit(question(1), None, TIMEOUT, now), TIMEOUT);
+            budget.waited(wait(1, None, false, TIMEOUT), TIMEOUT, now);
         }
         budget.new_turn(now);
-        assert_eq!(budget.limit(question(1), TIMEOUT, now), Duration::ZERO);
-        assert_eq!(budget.limit(question(2), TIMEOUT, now), TIMEOUT);
-        assert_eq!(budget.limit(question(1), TIMEOUT, now + REMEMBERED), TIMEOUT);
+        assert_eq!(budget.limit(question(1), None, TIMEOUT, now), Duration::ZERO);
+        assert_eq!(budget.limit(question(2), None, TIMEOUT, now), TIMEOUT);
+        assert_eq!(budget.limit(question(1), None, TIMEOUT, now + REMEMBERED), TIMEOUT);
     }
 }

@@ -5,6 +5,8 @@ mod configured;
 mod fan_out;
 pub mod packet;
 pub mod peek;
+mod replay;
+pub mod retained;
 pub mod subscriptions;
 
 use std::net::IpAddr;
@@ -22,6 +24,9 @@ use crate::question::{Access, Kind, OwnedQuestion, Question, Verdict};
 use crate::util::{Lock, bounded};
 use fan_out::FanOuts;
 use peek::{Guess, GuessSource, Identity, Peeked};
+use replay::Replays;
+pub use replay::asks_reads;
+use retained::Retained;
 use subscriptions::Subscriptions;
 
 /// The longest that one look into the sockets takes from whoever waits for the API anyway.
@@ -70,11 +75,13 @@ pub struct Prefetch {
     keys: Fingerprinter,
     state: Lock<State>,
     subscriptions: Lock<Subscriptions>,
+    retained: Lock<Retained>,
 }
 
 struct State {
     peeked: Peeked,
     fan_outs: FanOuts,
+    replays: Replays,
     /// Questions that were asked early, and when: if the answer could not be kept, asking early is in vain.
     recent: LruCache<Fingerprint, Instant, AlreadyHashed>,
     /// Questions that were guessed, and where, until the broker asks them.
@@ -89,16 +96,20 @@ impl Prefetch {
         let state = State {
             peeked: Peeked::new(keys),
             fan_outs: FanOuts::default(),
+            replays: Replays::default(),
             recent: bounded(RECENT),
             guesses: bounded(GUESSES),
             written: bounded(WRITTEN),
         };
-        Self { asker, broker, keys, state: Lock::new(state), subscriptions: Lock::default() }
+        let state = Lock::new(state);
+        Self { asker, broker, keys, state, subscriptions: Lock::default(), retained: Lock::default() }
     }
 
     /// The broker's loop has come round.
     pub fn new_turn(&self) {
-        self.state.lock().fan_outs.new_turn();
+        let state = &mut *self.state.lock();
+        state.fan_outs.new_turn();
+        self.new_turn_of_replays(state);
     }
 
     /// The broker has come to a question that was asked early: if it was a guess, that was right.
