@@ -72,7 +72,8 @@ pub struct Fresh {
 /// As long as there is room nothing goes before its time. In a full cache,
 ///
 /// - those go first that have ended;
-/// - then those of the client that holds more than its share: a 64th, or 256 where that is more;
+/// - then those of the client that holds more than its share: a 64th, or 256 where that is
+///   more (in small caches an eighth);
 /// - then those that were used once, least recently used first. What was used twice stays, as long as it takes no
 ///   more than seven eighths of the cache.
 ///

@@ -39,7 +39,7 @@ pub enum Domain {
     Session,
     /// The address of a client.
     Address,
-    /// The network of a client's address, see [`network`].
+    /// The network of a client's address, see `network`.
     Network,
     /// A username as tried from one network: network, username.
     Account,

@@ -28,7 +28,7 @@ impl fmt::Display for Access {
     }
 }
 
-/// A yes or no of the API. There is no third value: where the API did not decide, the [`Answer`] has no verdict.
+/// A yes or no of the API. There is no third value: where the API did not decide, the `Answer` has no verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The client may.

@@ -55,8 +55,10 @@ fn a_burst_of_guesses_gets_no_more_tries_than_one_after_the_other() {
             .count();
         let asked = api.logins().len();
         let outcome = format!("of {GUESSES} guesses at once {asked} reached the API, and {let_in} hit");
-        // What a pause lets pass when it is over, and the pause outlasts the test.
-        assert!(asked <= AFTER + 1, "{outcome}");
+        // One is looked at in the pause, which outlasts the test. On 2.0 as many as in front of it may be asked ahead, and
+        // the broker comes to others.
+        let most = if version.is_2_1() { AFTER + 1 } else { 2 * AFTER };
+        assert!(asked <= most, "{outcome}");
         assert_eq!(let_in, 0, "{outcome}");
         // Who is not at the attacker's address has nothing to do with it.
         Connect::v5("owner").login("alice", "secret").coming_from(ELSEWHERE).accepted(broker.port());

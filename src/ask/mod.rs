@@ -102,8 +102,8 @@ impl Asker {
     }
 
     /// Whether the circuit breakers of all URLs for such a question are open, so that asking is in vain.
-    pub fn is_open(&self, kind: Kind, now: Instant) -> bool {
-        self.inner.target.load().is_open(kind, now)
+    pub fn is_open(&self, kind: Kind, source: Source, now: Instant) -> bool {
+        self.inner.target.load().is_open(kind, source, now)
     }
 
     /// Has a question asked, unless it is on its way: then its answer is shared.
@@ -147,7 +147,7 @@ impl Asker {
         source: Source,
         now: Instant,
     ) -> bool {
-        if self.is_open(question.kind(), now) {
+        if self.is_open(question.kind(), source, now) {
             return false;
         }
         let Ok(worker) = self.worker() else { return false };
@@ -166,7 +166,7 @@ impl Asker {
     /// asking is in vain. Returns whether `waiter` is going to be told.
     pub fn warm_up(&self, question: &Question<'_>, source: Source, waiter: Waiter, now: Instant) -> bool {
         let key = self.key(question);
-        let is_in_vain = self.is_open(question.kind(), now) || self.peek(key, now).is_some();
+        let is_in_vain = self.is_open(question.kind(), source, now) || self.peek(key, now).is_some();
         !is_in_vain && self.ask(key, question, source, Priority::Warmup, Some(waiter)).is_ok()
     }
 

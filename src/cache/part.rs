@@ -9,13 +9,16 @@ pub const CLIENTS: usize = 2048;
 /// clients, and as a share is this large, no more than so many clients can be above theirs.
 const SHARES: usize = 64;
 
-/// A share is never smaller than this: what a gateway that speaks for a building has in topics. A cache for a few
-/// thousand verdicts belongs to a broker with a few clients.
+/// A share is never smaller than this, unless that is more than one part in [`FEWEST_SHARES`]: what a gateway that speaks
+/// for a building has in topics. A cache for a few thousand verdicts belongs to a broker with a few clients.
 const SMALLEST_SHARE: usize = 256;
+
+/// Clients that a small cache has a share for at least.
+const FEWEST_SHARES: usize = 8;
 
 /// How many verdicts one client may hold of a cache that is full at `bound`.
 pub fn share(bound: usize) -> usize {
-    (bound / SHARES).max(SMALLEST_SHARE)
+    (bound / SHARES).max(SMALLEST_SHARE.min(bound / FEWEST_SHARES)).max(1)
 }
 
 /// Verdicts in order of use, and each client's in the order in which they came.

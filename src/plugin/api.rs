@@ -100,7 +100,7 @@ impl Api {
         if hit.is_first_use {
             self.prefetch.confirm(key);
         }
-        if hit.refresh && !self.asker.is_open(question.kind(), now) {
+        if hit.refresh && !self.asker.is_open(question.kind(), self.source(inquiry), now) {
             // Where there is no thread to ask with, the next question will say so.
             let _ = self.asker.ask(key, &question, self.source(inquiry), Priority::Refresh, None);
         }
@@ -110,10 +110,10 @@ impl Api {
     /// The API's verdict. The caller waits, and on the broker's thread so does every client.
     pub fn wait_for(&self, inquiry: &Inquiry<'_>, account: Account, event: &Event<'_>) -> Decision {
         let (Inquiry { key, question, .. }, now) = (*inquiry, event.now);
-        if self.asker.is_open(question.kind(), now) {
+        let source = self.source(inquiry);
+        if self.asker.is_open(question.kind(), source, now) {
             return self.or_stale(key, no_answer(NoAnswer::Open), now);
         }
-        let source = self.source(inquiry);
         let timeout = event.settings.config.timeout;
         // The broker's HTTP listener has a thread of its own: only requests to it wait there.
         let (budget, client) = match event.broker_thread() {

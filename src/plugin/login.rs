@@ -207,12 +207,12 @@ impl Logins {
             }
             return decision;
         }
-        if self.api.asker.is_open(question.kind(), event.now) {
+        let source = self.api.source(&inquiry);
+        if self.api.asker.is_open(question.kind(), source, event.now) {
             return self.api.or_stale(key, no_answer(NoAnswer::Open), event.now);
         }
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return BUSY };
         self.delayed.has_turn(ticket, open);
-        let source = self.api.source(&inquiry);
         if let Err(reason) =
             self.api.asker.ask(key, &question, source, Priority::Login, Some(self.waiter(ticket)))
         {

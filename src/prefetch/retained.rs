@@ -2,6 +2,7 @@
 //!
 //! The names are in the order of their levels, so that everything below a name stands right behind it. A search goes
 //! from one name that may match to the next one that may, and leaves out what lies between.
+use std::collections::btree_map::Entry;
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
@@ -165,9 +166,8 @@ impl Retained {
         while self.cost + names + cost > self.bound {
             self.remove_somebodys();
         }
-        if !self.owners.contains_key(&owner) {
-            self.owners
-                .insert(owner, Owner { client_id: client_id.into(), username: username.into(), cost: 0 });
+        if let Entry::Vacant(vacant) = self.owners.entry(owner) {
+            vacant.insert(Owner { client_id: client_id.into(), username: username.into(), cost: 0 });
             self.charge(owner, names);
         }
         self.charge(owner, cost);

@@ -1,13 +1,10 @@
 //! A circuit breaker: an API that does not answer is left alone, and whoever asks is told so at once.
 use std::collections::VecDeque;
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use lru::LruCache;
-
 use crate::config::BreakerLimits;
-use crate::util::{Lock, bounded, random};
+use crate::util::{Lock, random};
 
 /// Whom a question is asked for: a network, a username, and a client, each as a keyed hash.
 pub type Party = [u64; 3];
@@ -15,12 +12,6 @@ pub type Party = [u64; 3];
 /// What counts as recent: so many questions, and no older than so.
 const RECENT: usize = 20;
 const RECENTLY: Duration = Duration::from_secs(60);
-
-/// Names that are remembered for having been let in: more than can hang at once.
-const NAMES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
-
-/// All names that were never let in.
-const UNKNOWN: u64 = 0;
 
 /// The longest that `Retry-After` is heeded: one careless answer must not close the door for an hour.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
@@ -46,8 +37,6 @@ struct State {
     closed: Option<(Instant, Duration)>,
     /// The API has asked to be left alone until then.
     back_off: Option<Instant>,
-    /// Names that the API has let in.
-    let_in: LruCache<u64, ()>,
 }
 
 /// What came of a question.
@@ -65,6 +54,14 @@ struct Open {
     /// When it is asked next, and the pause that led there.
     next_probe: Instant,
     pause: Duration,
+    /// The network that alone the API was silent to: questions of others are asked nevertheless.
+    only_for: Option<u64>,
+}
+
+impl Open {
+    fn is_for(&self, network: u64) -> bool {
+        self.only_for.is_none_or(|only| only == network)
+    }
 }
 
 /// What to do with a question.
@@ -93,17 +90,20 @@ impl Breaker {
     /// A closed breaker.
     pub fn new(settings: BreakerLimits, timeout: Duration) -> Self {
         let recent = VecDeque::with_capacity(RECENT);
-        let state = State { recent, open: None, closed: None, back_off: None, let_in: bounded(NAMES) };
+        let state = State { recent, open: None, closed: None, back_off: None };
         Self { settings, timeout, is_clear: AtomicBool::new(true), state: Lock::new(state) }
     }
 
     /// Whether a question may be asked now.
-    pub fn admit(&self, now: Instant) -> Admission {
+    pub fn admit(&self, asked_for: Party, now: Instant) -> Admission {
         if self.is_clear.load(Ordering::Acquire) {
             return Admission::Ask;
         }
         let mut state = self.state.lock();
         if let Some(open) = &mut state.open {
+            if !open.is_for(asked_for[0]) {
+                return Admission::Ask;
+            }
             if now < open.next_probe {
                 return Admission::Refuse;
             }
@@ -120,28 +120,32 @@ impl Breaker {
         Admission::Ask
     }
 
-    /// Whether every question would be refused now, without a probe that were due.
-    pub fn refuses(&self, now: Instant) -> bool {
+    /// Whether a question from this network would be refused now, without a probe that were due.
+    pub fn refuses(&self, network: u64, now: Instant) -> bool {
         if self.is_clear.load(Ordering::Acquire) {
             return false;
         }
         let state = self.state.lock();
         match &state.open {
-            Some(open) => now < open.next_probe,
+            Some(open) => open.is_for(network) && now < open.next_probe,
             None => state.back_off.is_some_and(|until| now < until),
         }
     }
 
-    /// A question that was sent at `sent` was answered, with whatever status: the API was there by then.
-    pub fn answered(&self, asked_for: Party, allowed: bool, sent: Instant, now: Instant) {
+    /// A question that was sent at `sent` was answered, with whatever status: the API was there by then. If that says
+    /// that it was silent to one network alone, it closes: says after how long.
+    pub fn answered(&self, asked_for: Party, sent: Instant, now: Instant) -> Option<Duration> {
         let mut state = self.state.lock();
-        if allowed {
-            state.let_in.put(asked_for[1], ());
+        // Otherwise closing is for probes: an answer to a question from before says nothing about now.
+        let since = state.open.as_ref().map(|open| open.since);
+        if since.is_some_and(|since| sent < since) {
+            return None;
         }
-        // Closing is for probes: an answer to a question from before says nothing about now.
-        if state.open.as_ref().is_none_or(|open| sent >= open.since) {
-            state.note(Outcome::Answered(asked_for), now);
-        }
+        state.note(Outcome::Answered(asked_for), now);
+        let open = state.open.take_if(|open| !open.is_for(asked_for[0]))?;
+        self.is_clear.store(state.back_off.is_none(), Ordering::Release);
+        state.closed = Some((now, open.pause));
+        Some(now.saturating_duration_since(open.since))
     }
 
     /// Probes were answered: questions may be asked again. Says after how long, if it was open.
@@ -158,7 +162,8 @@ impl Breaker {
     pub fn unanswered(&self, asked_for: Option<Party>, now: Instant) -> Option<Opened> {
         let BreakerLimits { after, percent, pause, .. } = self.settings;
         let mut state = self.state.lock();
-        if state.open.is_some() {
+        let is_for_all = |open: &Open| asked_for.is_none_or(|party| open.is_for(party[0]));
+        if state.open.as_ref().is_some_and(is_for_all) {
             return None;
         }
         state.note(asked_for.map_or(Outcome::Unreachable, Outcome::Silent), now);
@@ -172,7 +177,8 @@ impl Breaker {
             _ => pause,
         };
         self.is_clear.store(false, Ordering::Release);
-        state.open = Some(Open { since: now, next_probe: now + jitter(pause), pause });
+        let only_for = state.only_network();
+        state.open = Some(Open { since: now, next_probe: now + jitter(pause), pause, only_for });
         Some(Opened { unanswered, of, pause })
     }
 
@@ -199,15 +205,10 @@ impl State {
 
     /// How many questions of how many had no answer. Those that were sent count once for each network while others are
     /// answered, or while nobody else asks: one that makes the API hang, by names or topics that it makes up, must not
-    /// take it from the others.
-    ///
-    /// Where all come from one network, as through a proxy, names are counted instead; and where all have one name,
-    /// clients. Of names, those count that the API has let in before: all others are one, until the API is silent to
-    /// everything that is asked.
+    /// take it from the others. Where all come from one network, as through a proxy, names are counted instead; and
+    /// where all have one name, clients.
     fn count(&self) -> (usize, usize) {
         let level = (0..2).find(|level| self.has_several(*level)).unwrap_or(2);
-        let is_silence = |(_, outcome): &(Instant, Outcome)| !matches!(outcome, Outcome::Answered(_));
-        let is_silent_to_everything = self.recent.len() >= RECENT && self.recent.iter().all(is_silence);
         let mut silent_to = Vec::with_capacity(RECENT);
         let (mut answered, mut unreachable, mut silent) = (0, 0, 0);
         for (_, outcome) in &self.recent {
@@ -216,10 +217,8 @@ impl State {
                 Outcome::Unreachable => unreachable += 1,
                 Outcome::Silent(party) => {
                     silent += 1;
-                    let counts = level == 0 || is_silent_to_everything || self.let_in.contains(&party[1]);
-                    let one = if counts { party[level] } else { UNKNOWN };
-                    if !silent_to.contains(&one) {
-                        silent_to.push(one);
+                    if !silent_to.contains(&party[level]) {
+                        silent_to.push(party[level]);
                     }
                 }
             }
@@ -227,6 +226,18 @@ impl State {
         let is_silent_to_all = answered == 0 && silent_to.len() >= 2;
         let unanswered = unreachable + if is_silent_to_all { silent } else { silent_to.len() };
         (unanswered, unanswered + answered)
+    }
+
+    /// The network that all recent questions came from, if there is but one.
+    fn only_network(&self) -> Option<u64> {
+        let is_unreachable = |(_, outcome): &(Instant, Outcome)| *outcome == Outcome::Unreachable;
+        if self.has_several(0) || self.recent.iter().any(is_unreachable) {
+            return None;
+        }
+        self.recent.iter().find_map(|(_, outcome)| match outcome {
+            Outcome::Answered([network, ..]) | Outcome::Silent([network, ..]) => Some(*network),
+            Outcome::Unreachable => None,
+        })
     }
 
     fn has_several(&self, level: usize) -> bool {
@@ -277,7 +288,7 @@ mod tests {
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
         let opened: Vec<_> = (0..5).map(|n| breaker.unanswered(client(n), now).is_some()).collect();
         assert_eq!(opened, [false, false, false, false, true]);
-        assert_eq!(breaker.admit(now), Admission::Refuse);
+        assert_eq!(breaker.admit([9; 3], now), Admission::Refuse);
     }
 
     #[test]
@@ -302,7 +313,7 @@ mod tests {
             if n % 3 == 0 {
                 return breaker.unanswered(client(n), now).is_some();
             }
-            breaker.answered([0, 0, 0], true, now, now);
+            breaker.answered([0, 0, 0], now, now);
             false
         });
         assert!(opened);
@@ -315,7 +326,7 @@ mod tests {
         for _ in 0..1_000 {
             assert_eq!(breaker.unanswered(client(1), now), None);
         }
-        assert_eq!(breaker.admit(now), Admission::Ask);
+        assert_eq!(breaker.admit([9; 3], now), Admission::Ask);
     }
 
     #[test]
@@ -324,25 +335,39 @@ mod tests {
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
         for n in 0..1_000 {
             assert_eq!(breaker.unanswered(Some([1, n, n]), now), None);
-            breaker.answered([2, 0, 0], true, now, now);
+            breaker.answered([2, 0, 0], now, now);
         }
-        // Nor while nobody else asks.
+        // Nor while nobody else asks: others are asked for, and the first answer closes it.
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
-        assert!((0..8).all(|n| breaker.unanswered(Some([1, n, n]), now).is_none()));
+        assert!((0..5).any(|n| breaker.unanswered(Some([1, n, n]), now).is_some()));
+        assert_eq!(breaker.admit([1, 9, 9], now), Admission::Refuse);
+        assert_eq!(breaker.admit([2, 9, 9], now), Admission::Ask);
+        assert!(breaker.answered([2, 9, 9], now, now).is_some());
+        assert_eq!(breaker.admit([1, 9, 9], now), Admission::Ask);
+        (0..100).for_each(|n| {
+            let _ = breaker.unanswered(Some([1, n, n]), now);
+        });
+        assert_eq!(breaker.admit([2, 9, 9], now), Admission::Ask);
     }
 
     #[test]
-    fn behind_one_proxy_names_that_were_let_in_are_counted_and_clients_of_one_name() {
+    fn behind_one_proxy_names_are_counted_and_clients_of_one_name() {
         let now = Instant::now();
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
-        (0..5).for_each(|n| breaker.answered([1, n, n], true, now, now));
         assert!((0..5).any(|n| breaker.unanswered(Some([1, n, n]), now).is_some()));
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
-        breaker.answered([1, 1, 1], true, now, now);
         assert!((0..5).any(|n| breaker.unanswered(Some([1, 1, n]), now).is_some()));
-        // An API that was silent from the start is, when it is silent to everything.
+    }
+
+    #[test]
+    fn an_api_that_is_silent_to_others_too_is_silent_to_all() {
+        let now = Instant::now();
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
-        assert!((0..20).any(|n| breaker.unanswered(Some([1, n, n]), now).is_some()));
+        (0..5).for_each(|n| {
+            let _ = breaker.unanswered(Some([1, n, n]), now);
+        });
+        assert!((2..9).any(|n| breaker.unanswered(Some([n, n, n]), now).is_some()));
+        assert_eq!(breaker.admit([77, 0, 0], now), Admission::Refuse);
     }
 
     #[test]
@@ -363,12 +388,12 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..6 {
             let before = now;
-            while breaker.admit(now) == Admission::Refuse {
+            while breaker.admit([9; 3], now) == Admission::Refuse {
                 now += Duration::from_millis(10);
             }
             pauses.push((now - before).as_secs_f64());
             for _ in 0..3 {
-                assert_eq!(breaker.admit(now), Admission::Refuse, "a second probe at once");
+                assert_eq!(breaker.admit([9; 3], now), Admission::Refuse, "a second probe at once");
             }
             now += TIMEOUT;
         }
@@ -376,10 +401,10 @@ mod tests {
             assert!((0.7 * expected..1.3 * expected).contains(pause), "{pauses:?}");
         }
         // An answer to a question from before it opened changes nothing.
-        breaker.answered([0, 0, 0], true, start - TIMEOUT, now);
-        assert_ne!(breaker.admit(now), Admission::Ask);
+        breaker.answered([0, 0, 0], start - TIMEOUT, now);
+        assert_ne!(breaker.admit([9; 3], now), Admission::Ask);
         assert_eq!(breaker.recovered(now), Some(now - start));
-        assert_eq!(breaker.admit(now), Admission::Ask);
+        assert_eq!(breaker.admit([9; 3], now), Admission::Ask);
         // And if it goes again at once, the pauses go on from where they were.
         let opened = (0..5).find_map(|n| breaker.unanswered(client(n), now));
         assert_eq!(opened.map(|opened| opened.pause), Some(SETTINGS.longest));
@@ -391,8 +416,8 @@ mod tests {
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
         assert_eq!(breaker.back_off(Some(Duration::from_secs(100_000)), now), Some(LONGEST_BACK_OFF));
         assert_eq!(breaker.back_off(None, now), None, "it is told once");
-        assert!(breaker.refuses(now + BACK_OFF / 2));
-        assert_eq!(breaker.admit(now + LONGEST_BACK_OFF), Admission::Ask);
+        assert!(breaker.refuses(9, now + BACK_OFF / 2));
+        assert_eq!(breaker.admit([9; 3], now + LONGEST_BACK_OFF), Admission::Ask);
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Target {
         };
         let mut admitted = Vec::with_capacity(count);
         for index in (0..count).map(|attempt| (preferred + attempt) % count) {
-            match endpoints.endpoints[index].breaker.admit(sent) {
+            match endpoints.endpoints[index].breaker.admit(request.party, sent) {
                 Admission::Ask => admitted.push(index),
                 Admission::Refuse => {}
                 Admission::RefuseAndProbe => asked.probes.push(index),
@@ -184,7 +184,9 @@ impl Target {
 
     fn note_sound(&self, endpoint: &Endpoint, party: Party, sent: Instant, response: &Response) {
         let now = Instant::now();
-        endpoint.breaker.answered(party, response.status() == StatusCode::OK, sent, now);
+        if let Some(after) = endpoint.breaker.answered(party, sent, now) {
+            self.log_recovery(endpoint, after);
+        }
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
             let seconds =
                 response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -215,13 +217,17 @@ impl Target {
 
     fn note_recovery(&self, endpoint: &Endpoint) {
         if let Some(after) = endpoint.breaker.recovered(Instant::now()) {
-            let line = format!(
-                "The API at {} answers again, after {} s: it is asked as before.",
-                endpoint.shown,
-                after.as_secs()
-            );
-            self.log.write(Level::Notice, line);
+            self.log_recovery(endpoint, after);
         }
+    }
+
+    fn log_recovery(&self, endpoint: &Endpoint, after: Duration) {
+        let line = format!(
+            "The API at {} answers again, after {} s: it is asked as before.",
+            endpoint.shown,
+            after.as_secs()
+        );
+        self.log.write(Level::Notice, line);
     }
 }
 

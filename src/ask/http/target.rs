@@ -14,6 +14,7 @@ use super::breaker::Breaker;
 use super::connections::Watch;
 use super::resolver::Resolver;
 use crate::config::{Config, header_lines, shown_url};
+use crate::fingerprint::Source;
 use crate::log::Log;
 use crate::question::Kind;
 use crate::util::files;
@@ -161,8 +162,8 @@ impl Target {
     }
 
     /// Whether every URL for such a question is open, so that asking is in vain.
-    pub fn is_open(&self, kind: Kind, now: Instant) -> bool {
-        self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(now))
+    pub fn is_open(&self, kind: Kind, source: Source, now: Instant) -> bool {
+        self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(source[0], now))
     }
 
     /// Lets go of kept connections and known addresses: an API that is silent on them may be back on others.
