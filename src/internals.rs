@@ -9,7 +9,7 @@ pub use crate::local::{AclFile, Placeholders, Users};
 pub use crate::plugin::{By, Decision, Login, Plugin, Ruling, TopicCheck};
 pub use crate::prefetch::packet::{Packet, packets};
 pub use crate::prefetch::peek::{Guess, Identity, Peeked};
-pub use crate::prefetch::retained::{Found, Position, Retained, Whose};
+pub use crate::prefetch::retained::{Retained, Whose};
 pub use crate::prefetch::subscriptions::Subscriptions;
 pub use crate::question::{Access, Kind, Question, Verdict};
 pub use crate::topic::{WILDCARDS, is_valid_filter, matches};

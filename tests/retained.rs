@@ -96,7 +96,10 @@ fn two_hundred_are_there_in_no_time() {
             });
             assert_eq!(topics, numbered("news").collect());
             assert!(time < MESSAGES as u32 * LATENCY / 5, "{time:?}");
-            assert_eq!(read_by(&api, "reader").len(), MESSAGES, "each is asked about once");
+            let asked = read_by(&api, "reader");
+            let twice: Vec<_> =
+                asked.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| &pair[0]).collect();
+            assert!(twice.is_empty(), "{twice:?} asked about twice");
         });
     }
 }

@@ -16,6 +16,11 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// A place where the answer is already.
+    pub(super) fn answered(answer: Answer) -> Self {
+        Self { answer: Mutex::new(Some(answer)), filed: Condvar::new() }
+    }
+
     /// Waits for the answer, at most so long.
     pub fn wait(&self, limit: Duration) -> Option<Answer> {
         let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);

@@ -52,7 +52,7 @@ struct State {
 pub struct Asked {
     /// Where its answer will appear.
     pub slot: Arc<Slot>,
-    /// It was on its way already.
+    /// It was on its way already, or its answer has just come.
     pub was_under_way: bool,
 }
 
@@ -120,6 +120,13 @@ impl Asker {
     ) -> Result<Asked, NoAnswer> {
         let worker = self.worker()?;
         let mut state = self.inner.state();
+        if priority == Priority::Broker
+            && let Some(Hit { verdict, status, .. }) = state.cache.get(key, Instant::now())
+        {
+            // It has come since the caller looked.
+            let slot = Arc::new(Slot::answered(Answer::Verdict { verdict, status }));
+            return Ok(Asked { slot, was_under_way: true });
+        }
         let (in_flight, was_under_way) = match state.in_flight.entry(key) {
             Entry::Occupied(entry) => (entry.into_mut(), true),
             Entry::Vacant(entry) => (entry.insert(InFlight::new(priority)), false),

@@ -1,6 +1,5 @@
 //! At the tick: those who waited beside the broker's loop are let in or refused, and those whose rights ended leave.
 
-use super::api::no_answer;
 use super::decision::{By, Decision};
 use super::delayed::{Parked, Ticket};
 use super::event::Event;
@@ -9,7 +8,6 @@ use super::throttle::{Admission, Group};
 use super::{Ruling, Task};
 use crate::broker::BrokerThread;
 use crate::log::Level;
-use crate::question::NoAnswer;
 use crate::util::panics;
 
 /// Clients that one task has looked at: those that are refused unseen come by the hundred.
@@ -109,7 +107,7 @@ impl Logins {
     pub fn complete_those_who_waited(&self, thread: &BrokerThread, event: &Event<'_>) {
         for ticket in self.delayed.take_overdue_turns(event.now) {
             if let Some(parked) = self.delayed.get(ticket) {
-                self.refuse(ticket, &Attempt::of(&parked, None), no_answer(NoAnswer::Busy), thread, event);
+                self.refuse(ticket, &Attempt::of(&parked, None), Decision::deny(By::Turn), thread, event);
             }
         }
         for ticket in self.delayed.take_those_who_waited(event.now) {

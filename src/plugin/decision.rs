@@ -128,6 +128,8 @@ pub enum By {
     Parked,
     /// No more clients can be parked.
     Busy,
+    /// Others of the same name or client id were looked at for as long as it could wait.
+    Turn,
 }
 
 impl By {
@@ -173,6 +175,9 @@ impl fmt::Display for By {
             By::NoAnswer(reason) => write!(f, "the API gave no answer: {reason}"),
             By::Parked => f.write_str("it waits for an answer"),
             By::Busy => f.write_str("too many clients wait for an answer already"),
+            By::Turn => {
+                f.write_str("its turn has not come: others with its name or client id tried passwords")
+            }
         }
     }
 }

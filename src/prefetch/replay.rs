@@ -29,6 +29,9 @@ const FIRST: usize = 256;
 /// by all the filters of a packet.
 const FIRST_STEPS: usize = 5_000;
 
+/// Not every broker says when its loop comes round. After so long it has.
+const TICKLESS: Duration = Duration::from_secs(1);
+
 /// What is done in one go while the broker waits.
 const QUESTIONS: usize = 2_000;
 const STEPS: usize = 10_000;
@@ -68,6 +71,8 @@ pub(super) struct Replays {
     open: Option<Replay>,
     /// Names that may still be looked at in this turn before the broker has come.
     steps: usize,
+    /// When there were [`FIRST_STEPS`] of them.
+    restored: Option<Instant>,
     /// How often in a row the broker did not come, for whom.
     in_vain: LruCache<Fingerprint, u8, AlreadyHashed>,
     /// Whether the broker asks about publishers, too: its option `check_retain_source`, which is on by default.
@@ -76,7 +81,13 @@ pub(super) struct Replays {
 
 impl Default for Replays {
     fn default() -> Self {
-        Self { open: None, steps: FIRST_STEPS, in_vain: bounded(CLIENTS), checks_publishers: false }
+        Self {
+            open: None,
+            steps: FIRST_STEPS,
+            restored: None,
+            in_vain: bounded(CLIENTS),
+            checks_publishers: false,
+        }
     }
 }
 
@@ -128,6 +139,10 @@ impl Prefetch {
         let is_likely = behind_group.is_none()
             && state.replays.in_vain.peek(&replay.client).is_none_or(|times| *times < IN_VAIN);
         if is_likely {
+            let is_long_ago = |at| scope.now.saturating_duration_since(at) > TICKLESS;
+            if state.replays.restored.is_none_or(is_long_ago) {
+                (state.replays.steps, state.replays.restored) = (FIRST_STEPS, Some(scope.now));
+            }
             let mut steps = state.replays.steps;
             self.ask_on(state, &mut replay, FIRST, &mut steps, scope);
             state.replays.steps = steps;
