@@ -40,9 +40,10 @@ pub enum Retain {
 pub struct Unread<'a> {
     /// The port of the listener that accepted the connection.
     pub listener: u16,
-    /// The system's own number for this connection, which no other gets. An address and port would be
-    /// somebody else's later.
-    pub connection: Option<u64>,
+    /// Whose it is, where that can be told: the connection as events show it.
+    pub client: Option<Connection>,
+    /// The system's own number for this socket, which no other gets. An address and port would be somebody else's later.
+    pub socket: Option<u64>,
     /// The address at the other end, where there is one.
     pub peer: Option<IpAddr>,
     /// The first of the bytes.
@@ -126,4 +127,16 @@ pub trait Broker: Send + Sync {
     /// Shows what clients have sent and the broker has not read, until `deadline` at most. Takes nothing and
     /// never waits.
     fn peek(&self, thread: &BrokerThread, deadline: Instant, see: &mut dyn FnMut(Unread<'_>));
+
+    /// All connections that have a socket at this moment, in order. `None`: that cannot be told. Reading them takes a
+    /// microsecond for each.
+    fn connections(&self, _: &BrokerThread) -> Option<Vec<Connection>> {
+        None
+    }
+
+    /// Whether a connection has a socket at this moment: the number of one that is closed has none, until the broker
+    /// gives it to somebody else. `None`: that cannot be told.
+    fn has_socket(&self, thread: &BrokerThread, connection: Connection) -> Option<bool> {
+        self.connections(thread).map(|connections| connections.binary_search(&connection).is_ok())
+    }
 }

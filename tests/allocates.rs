@@ -35,8 +35,13 @@ fn what_is_remembered_is_looked_up_without_allocating() {
     let options = options.map(|(name, url)| (name.to_owned(), url)).to_vec();
     let plugin = Plugin::new(options, Arc::new(Idle), &thread(), Instant::now()).unwrap();
     let caller = Caller::Broker(thread());
-    let login =
-        Login { client: CLIENT, username: Some("sensor"), password: Some(b"secret"), starts_clean: true };
+    let login = Login {
+        client: CLIENT,
+        username: Some("sensor"),
+        password: Some(b"secret"),
+        starts_clean: true,
+        level: 5,
+    };
     assert_eq!(allocations(|| plugin.authenticate(&login, &caller, Instant::now()).ruling), 0, "a login");
     for (access, topic) in [(Access::Write, "sensors/1"), (Access::Read, "commands/1")] {
         let check =

@@ -25,7 +25,6 @@ fn broker(version: Version, api: &MockApi) -> Setup {
 
 /// Point 6. Tries that are open count as well as those that are known to be wrong: they come all at once.
 #[test]
-#[ignore = "point 6 of the audit"]
 fn a_burst_of_guesses_gets_no_more_tries_than_one_after_the_other() {
     const GUESSES: usize = 400;
     on_every_broker(|version| {
@@ -81,7 +80,6 @@ const LOCAL_PASSWORD: &[u8] = b"correct horse";
 
 /// Point 7. The thread that compares slow hashes has a queue: one who fills it makes all the others wait.
 #[test]
-#[ignore = "point 7 of the audit"]
 fn guesses_at_one_slow_hash_do_not_keep_other_local_users_waiting() {
     const GUESSES: usize = 190;
     let api = api("");
@@ -116,7 +114,6 @@ fn guesses_at_one_slow_hash_do_not_keep_other_local_users_waiting() {
 /// Point 8. What is refused unseen is what is known to be wrong. One device that was forgotten when its fleet got a
 /// new password keeps nobody else out.
 #[test]
-#[ignore = "point 8 of the audit"]
 fn a_new_password_gets_in_at_once_although_an_old_device_keeps_trying() {
     /// Times are a tenth of the defaults, and the device tries every 100 ms instead of every second.
     const BEAT: Duration = Duration::from_millis(100);
@@ -166,7 +163,6 @@ fn a_new_password_gets_in_at_once_although_an_old_device_keeps_trying() {
 /// Point 9. While an id is parked the broker turns away everybody else who comes with it. Whoever keeps it parked
 /// under ever new names is counted by address and id.
 #[test]
-#[ignore = "point 9 of the audit"]
 fn made_up_names_under_a_client_id_do_not_keep_its_owner_out() {
     const SOCKETS: usize = 3;
     const ROUNDS: usize = 3;

@@ -69,7 +69,6 @@ fn reload(broker: &Broker, port: u16) {
 
 /// Point 1. Where two listeners use one plugin, the broker says RELOAD twice. The second reading finds nothing new.
 #[test]
-#[ignore = "point 1 of the audit"]
 fn a_second_reload_lets_no_old_password_stay() {
     let api = api_against(&["becomes-local"]);
     let broker = Broker::with(Version::V2_1)
@@ -110,7 +109,6 @@ fn a_second_reload_lets_no_old_password_stay() {
 
 /// Point 2. The will of a session that the API let in is the API's business, whatever has become of the name.
 #[test]
-#[ignore = "point 2 of the audit"]
 fn the_will_of_who_the_api_let_in_goes_by_the_api() {
     on_every_broker(|version| {
         let api = api_against(&["sleeper"]);
@@ -132,7 +130,6 @@ fn the_will_of_who_the_api_let_in_goes_by_the_api() {
 
 /// Point 2. And so is what the session reads while it sleeps.
 #[test]
-#[ignore = "point 2 of the audit"]
 fn what_a_session_reads_that_the_api_let_in_goes_by_the_api() {
     on_every_broker(|version| {
         let api = api_against(&[]);
@@ -203,7 +200,6 @@ impl CertificateStage {
 /// Point 3. A session of a local user has expired, and its memory goes to others. Whoever gets it by a certificate
 /// gets no rights with it.
 #[test]
-#[ignore = "point 3 of the audit"]
 fn the_rights_of_an_expired_session_do_not_go_with_its_memory() {
     const EXPIRED: usize = 30;
     const TRIES: usize = 60;
@@ -232,7 +228,6 @@ fn the_rights_of_an_expired_session_do_not_go_with_its_memory() {
 
 /// Point 3. The same by taking over a session again and again: its connections get each other's places in memory.
 #[test]
-#[ignore = "point 3 of the audit"]
 fn the_rights_of_a_session_do_not_go_to_who_takes_it_over() {
     const TRIES: usize = 20;
     on_every_broker(|version| {
@@ -283,7 +278,6 @@ fn what_a_take_over_reads(setup: Setup, api: &MockApi) -> (Vec<String>, usize) {
 
 /// Point 4. READ is implied only by what this username subscribed to in this session.
 #[test]
-#[ignore = "point 4 of the audit"]
 fn whoever_takes_over_a_client_id_does_not_read_by_its_subscriptions() {
     on_every_broker(|version| {
         let api = api_against(&["mallory"]);
@@ -345,7 +339,6 @@ fn a_take_over_that_comes_to_nothing_revives_no_connection() {
 /// Point 5. When the plugin compares a slow hash in the middle of a sweep, those who sleep and come behind it are no
 /// strangers: they are left alone. Mosquitto 2.0 reads freed memory later if a sleeping session is refused in a sweep.
 #[test]
-#[ignore = "point 5 of the audit"]
 fn a_sweep_that_takes_its_time_refuses_no_sleeping_session() {
     const SLEEPERS: usize = 5;
     // More than a second of computing. The password is none that anybody has.

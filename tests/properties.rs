@@ -263,6 +263,7 @@ impl Subject {
             username: Some(username),
             password,
             starts_clean: true,
+            level: 4,
         };
         self.plugin.tick(&self.host.caller(), Instant::now());
         let allowed = match self.plugin.authenticate(&login, &self.host.caller(), Instant::now()).ruling {

@@ -42,7 +42,6 @@ fn beside<T>(mut flood: impl FnMut() + Send, action: impl FnOnce() -> T) -> T {
 /// Point 12. Taking rights away has a share of its own of what is asked. The flood is one client's, which comes under
 /// ever new ids: what is asked ahead for each is more than the API can answer.
 #[test]
-#[ignore = "point 12 of the audit"]
 fn who_is_refused_after_a_reload_goes_soon_whatever_else_waits() {
     const PREFETCHED: usize = 8;
     const SOON: Duration = Duration::from_secs(3);
@@ -113,7 +112,6 @@ fn assert_not_behind_the_flood(honest: &Connect, attacker: impl Fn(usize) -> Con
 
 /// Point 13. Addresses take turns.
 #[test]
-#[ignore = "point 13 of the audit"]
 fn a_flood_of_logins_from_one_address_does_not_delay_another() {
     let honest = Connect::v5("honest").login("honest", "secret").coming_from(ELSEWHERE);
     assert_not_behind_the_flood(&honest, |number| {
@@ -123,7 +121,6 @@ fn a_flood_of_logins_from_one_address_does_not_delay_another() {
 
 /// Point 13. And behind one address names do.
 #[test]
-#[ignore = "point 13 of the audit"]
 fn a_flood_of_logins_of_one_name_does_not_delay_another() {
     let honest = Connect::v5("honest").login("honest", "secret");
     assert_not_behind_the_flood(&honest, |number| {
@@ -133,7 +130,6 @@ fn a_flood_of_logins_of_one_name_does_not_delay_another() {
 
 /// Point 14. An API that is silent about what one address asks is not silent for all.
 #[test]
-#[ignore = "point 14 of the audit"]
 fn names_that_the_api_is_slow_about_do_not_open_the_breaker_for_others() {
     const SLOW_NAMES: usize = 8;
     const HONEST: usize = 8;
@@ -185,7 +181,6 @@ fn time_of_logins(broker: &Broker, count: usize, round: usize) -> Duration {
 
 /// Point 15. Looking ahead that was led astray by one peer goes on for the others.
 #[test]
-#[ignore = "point 15 of the audit"]
 fn wrong_guesses_of_one_peer_do_not_end_looking_ahead_for_others() {
     const HONEST: u32 = 20;
     const CROWD: usize = 100;
@@ -250,7 +245,6 @@ fn wrong_guesses_of_one_peer_do_not_end_looking_ahead_for_others() {
 
 /// Point 16. Who is refused under somebody's id takes nothing from them.
 #[test]
-#[ignore = "point 16 of the audit"]
 fn a_refused_login_under_anothers_id_does_not_take_it_out_of_the_fan_out() {
     const READERS: u32 = 20;
     let latency = Duration::from_millis(80);
@@ -336,14 +330,12 @@ fn assert_displaces_nothing(topics: usize, uses: usize) {
 
 /// Point 17. A flood of verdicts that are used once displaces nothing that was used twice.
 #[test]
-#[ignore = "point 17 of the audit"]
 fn topics_that_one_client_uses_once_displace_nobodys_allows() {
     assert_displaces_nothing(5 * CACHE, 1);
 }
 
 /// Point 17. And no client has more than its share of a full cache.
 #[test]
-#[ignore = "point 17 of the audit"]
 fn topics_that_one_client_uses_twice_displace_nobodys_allows() {
     assert_displaces_nothing(5 * CACHE, 2);
 }

@@ -1,6 +1,8 @@
 //! Bytes that clients have sent and the broker has not read: any bytes, cut anywhere.
 #![no_main]
 
+use std::time::Instant;
+
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use mosquitto_http_auth::internals::{
@@ -47,8 +49,8 @@ fuzz_target!(|input: Input<'_>| {
 });
 
 fn read(peeked: &mut Peeked, bytes: &[u8], mut check: impl FnMut(&Identity)) {
-    let unread = Unread { listener: 1883, connection: Some(1), peer: None, bytes };
-    for guess in peeked.read(unread) {
+    let unread = Unread { listener: 1883, client: None, socket: Some(1), peer: None, bytes };
+    for guess in peeked.read(unread, |_| None, Instant::now()) {
         match guess {
             Guess::Login { username, .. } => assert!(!username.is_empty()),
             Guess::Topic { identity, access, topic } => {

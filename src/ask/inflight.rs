@@ -42,18 +42,27 @@ impl Slot {
 /// Somebody who wants to hear of an answer and blocks no thread for it.
 pub struct Waiter {
     hears_late: bool,
+    /// By which number it may say that it waits no more.
+    number: Option<u64>,
+    has_left: bool,
     tell: Box<dyn FnOnce(&Answer) + Send>,
 }
 
 impl Waiter {
     /// Is told when the answer comes or the time is up. `tell` runs on the worker's thread, with nothing locked.
     pub fn in_time(tell: impl FnOnce(&Answer) + Send + 'static) -> Self {
-        Self { hears_late: false, tell: Box::new(tell) }
+        Self { hears_late: false, number: None, has_left: false, tell: Box::new(tell) }
     }
 
     /// Is told when the question has ended, however late.
     pub fn however_late(tell: impl FnOnce(&Answer) + Send + 'static) -> Self {
-        Self { hears_late: true, tell: Box::new(tell) }
+        Self { hears_late: true, number: None, has_left: false, tell: Box::new(tell) }
+    }
+
+    /// May leave by this number.
+    pub fn who_may_leave(mut self, number: u64) -> Self {
+        self.number = Some(number);
+        self
     }
 }
 
@@ -76,6 +85,21 @@ impl InFlight {
 
     pub(super) fn add(&mut self, waiter: Option<Waiter>) {
         self.waiters.extend(waiter);
+    }
+
+    /// A waiter waits no more.
+    pub(super) fn leave(&mut self, number: u64) {
+        for waiter in &mut self.waiters {
+            waiter.has_left |= waiter.number == Some(number);
+        }
+    }
+
+    /// Whether all who waited have left.
+    pub(super) fn is_left_alone(&self) -> bool {
+        let has_left = |slot: &Arc<Slot>| Arc::strong_count(slot) == 1;
+        !self.waiters.is_empty()
+            && self.waiters.iter().all(|waiter| waiter.has_left)
+            && self.slot.as_ref().is_none_or(has_left)
     }
 
     /// Whether nobody has come for the answer yet.
@@ -104,3 +128,30 @@ impl InFlight {
 
 /// All questions on their way.
 pub(super) type Questions = HashMap<Fingerprint, InFlight, AlreadyHashed>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiter(number: u64) -> Waiter {
+        Waiter::in_time(|_| ()).who_may_leave(number)
+    }
+
+    #[test]
+    fn a_question_is_left_alone_when_all_who_waited_have_left() {
+        let mut in_flight = InFlight::new(Priority::Login);
+        assert!(!in_flight.is_left_alone(), "nobody ever waited");
+        [1, 2].into_iter().for_each(|number| in_flight.add(Some(waiter(number))));
+        in_flight.leave(1);
+        in_flight.leave(3);
+        assert!(!in_flight.is_left_alone());
+        in_flight.leave(2);
+        assert!(in_flight.is_left_alone());
+        let slot = in_flight.slot();
+        assert!(!in_flight.is_left_alone(), "a thread waits at the slot");
+        drop(slot);
+        assert!(in_flight.is_left_alone());
+        in_flight.add(Some(Waiter::however_late(|_| ())));
+        assert!(!in_flight.is_left_alone(), "somebody has come since");
+    }
+}

@@ -144,6 +144,19 @@ impl Asker {
         Ok(Asked { slot, was_under_way })
     }
 
+    /// A waiter waits no more. If it was the last, and the question has not been sent, it is not asked; the waiter hears
+    /// of that all the same.
+    pub fn leave(&self, key: Fingerprint, number: u64) {
+        let mut state = self.inner.state();
+        let Some(in_flight) = state.in_flight.get_mut(&key) else { return };
+        in_flight.leave(number);
+        let is_left_alone = in_flight.is_left_alone();
+        drop(state);
+        if is_left_alone && let Some(worker) = self.worker.get() {
+            worker.forget(key);
+        }
+    }
+
     /// Has a question asked that nobody waits for yet, unless its verdict is known, it is on its way, or asking is in
     /// vain. Returns whether it was sent.
     pub fn speculate(
@@ -273,6 +286,20 @@ impl Inbox for Inner {
         if let Some(in_flight) = ended {
             in_flight.deliver(&Answer::None(reason));
         }
+    }
+
+    fn give_up(&self, key: Fingerprint) -> bool {
+        let mut state = self.state();
+        // Somebody else may have come for it meanwhile.
+        if !state.in_flight.get(&key).is_some_and(InFlight::is_left_alone) {
+            return false;
+        }
+        let given_up = state.in_flight.remove(&key);
+        drop(state);
+        if let Some(in_flight) = given_up {
+            in_flight.deliver(&Answer::None(NoAnswer::Busy));
+        }
+        true
     }
 
     fn worker_panicked(&self, place: &str) {

@@ -129,6 +129,11 @@ impl<J: Queued> Queue<J> {
         self.remove(key).map_or_else(Vec::new, |job| self.push(job, priority, now))
     }
 
+    /// Whether a question waits here.
+    pub fn contains(&self, key: Fingerprint) -> bool {
+        self.places.contains_key(&key)
+    }
+
     /// Takes a question out that nobody needs any more.
     pub fn remove(&mut self, key: Fingerprint) -> Option<J> {
         let (priority, handle) = self.places.remove(&key)?;

@@ -46,6 +46,9 @@ pub trait Inbox: Send + Sync {
     fn overdue(&self, key: Fingerprint, limit: Duration);
     /// The question is over without a reply.
     fn abandon(&self, key: Fingerprint, reason: NoAnswer);
+    /// The question has not been sent, and all who waited for it have left. `false` if somebody has come for it since;
+    /// else it is over.
+    fn give_up(&self, key: Fingerprint) -> bool;
     /// There is a bug at this place in the source. The worker goes on.
     fn worker_panicked(&self, place: &str);
 }
@@ -76,7 +79,7 @@ impl Job {
         // The body is made now: a queue of bodies would take several times the bytes.
         let [network, name] = self.source;
         let party = [network, name, self.subject.client.words()[0]];
-        let request = Request { party, kind: self.subject.kind, body: body(&question) };
+        let request = Request { party, kind: self.subject.kind, body: body(&question).into() };
         loop {
             let target = self.inbox.target();
             let overdue = || self.inbox.overdue(self.subject.key, target.config.timeout);
@@ -136,6 +139,7 @@ impl Drop for Job {
 enum Command {
     Ask(Job, Priority),
     Raise(Fingerprint, Priority),
+    Forget(Fingerprint),
     Stop,
 }
 
@@ -161,6 +165,11 @@ impl Worker {
     pub fn ask(&self, job: Job, priority: Priority) {
         // A closed channel gives the job back, and dropping it tells the inbox.
         let _ = self.commands.send(Command::Ask(job, priority));
+    }
+
+    /// All who waited for a question have left: it is forgotten, if it is still queued.
+    pub fn forget(&self, key: Fingerprint) {
+        let _ = self.commands.send(Command::Forget(key));
     }
 
     /// Somebody has come to wait for a question that may be queued: it moves up to this priority.
@@ -213,6 +222,11 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
                     match command {
                         Some(Command::Ask(job, priority)) => turn_away(queue.push(job, priority, Instant::now())),
                         Some(Command::Raise(key, priority)) => turn_away(queue.raise(key, priority, Instant::now())),
+                        Some(Command::Forget(key)) => {
+                            if queue.contains(key) && inbox.give_up(key) && let Some(mut job) = queue.remove(key) {
+                                job.filed = true;
+                            }
+                        }
                         Some(Command::Stop) | None => return,
                     }
                 }

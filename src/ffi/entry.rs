@@ -166,7 +166,13 @@ unsafe extern "C" fn on_basic_auth(_: c_int, data: *mut c_void, user_data: *mut 
         // SAFETY: the broker calls this with the data of this event.
         let login = unsafe { events::login(&instance.process, data.cast()) };
         Code::of_login(match login {
-            Ok(login) => plugin.authenticate(&login, caller, Instant::now()).ruling,
+            Ok(login) => {
+                let now = Instant::now();
+                if let Some(line) = instance.process.meet(login.client, now) {
+                    plugin.log().warn(&line);
+                }
+                plugin.authenticate(&login, caller, now).ruling
+            }
             Err(malformed) => instance.refuse_malformed(malformed),
         })
     })

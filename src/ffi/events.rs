@@ -64,6 +64,7 @@ pub(super) unsafe fn login<'a>(
             username: text(event.username)?.filter(|name| !name.is_empty()),
             password: password(event),
             starts_clean: process.client_starts_clean(event.client),
+            level: process.client_level(event.client),
         })
     }
 }

@@ -14,9 +14,7 @@ use super::os::copies;
 use super::os::sockets::Sockets;
 use super::os::waker::Waker;
 use super::sys;
-use crate::broker::Connection;
-use crate::broker::Unread;
-use crate::broker::{Broker, BrokerThread, Caller};
+use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, Unread};
 use crate::log::Level;
 use crate::util::Lock;
 
@@ -172,6 +170,25 @@ impl Process {
         self.functions.client_protocol_version.is_none_or(|version| unsafe { version(client) } == 5)
     }
 
+    /// The protocol's level that the client speaks: 3, 4 or 5, or 0 if the broker does not say.
+    ///
+    /// # Safety
+    /// As for [`Self::client_id`].
+    pub(super) unsafe fn client_level(&self, client: *const sys::mosquitto) -> u8 {
+        let version = self.functions.client_protocol_version.filter(|_| !client.is_null());
+        // SAFETY: a client of this broker, by the caller's word.
+        let level = version.map(|version| unsafe { version(client) });
+        level.and_then(|level| u8::try_from(level).ok()).unwrap_or(0)
+    }
+
+    /// A client logs in: now it has a socket, which tells how to find out whose the others are. Returns what there is to
+    /// say in the log.
+    pub(super) fn meet(&self, client: Client<'_>, now: Instant) -> Option<String> {
+        // Sessions that were restored from disk, and who has hung up, have none.
+        client.address.filter(|_| self.is_own_thread())?;
+        self.sockets.lock().meet(client.connection, now)
+    }
+
     /// The client's username.
     ///
     /// # Safety
@@ -276,5 +293,14 @@ impl Broker for Process {
 
     fn peek(&self, _: &BrokerThread, deadline: Instant, see: &mut dyn FnMut(Unread<'_>)) {
         self.sockets.lock().look(deadline, see);
+    }
+
+    fn connections(&self, _: &BrokerThread) -> Option<Vec<Connection>> {
+        self.sockets.lock().connections().map(<[_]>::to_vec)
+    }
+
+    fn has_socket(&self, _: &BrokerThread, connection: Connection) -> Option<bool> {
+        let mut sockets = self.sockets.lock();
+        sockets.connections().map(|connections| connections.binary_search(&connection).is_ok())
     }
 }

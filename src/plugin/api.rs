@@ -11,7 +11,7 @@ use super::settings::Settings;
 use super::throttle::{Throttle, Try};
 use super::wait_budget::{Wait, WaitBudget};
 use crate::ask::{Asker, Priority};
-use crate::broker::Client;
+use crate::broker::{Client, Connection};
 use crate::cache::Hit;
 use crate::fingerprint::{Fingerprint, Source};
 use crate::prefetch::peek::Identity;
@@ -221,6 +221,10 @@ impl Gate for SettingsGate<'_> {
     fn asks_topics(&self, username: &str, client_id: &str) -> bool {
         self.settings.users.get(username).is_none()
             && !self.settings.is_wildcard_in_disguise(username, client_id)
+    }
+
+    fn client_of(&self, connection: Connection) -> Option<Arc<Identity>> {
+        self.api.sessions.client_of(connection)
     }
 
     fn is_connected(&self, identity: &Identity) -> bool {

@@ -1,5 +1,7 @@
 //! At the tick: those who waited beside the broker's loop are let in or refused, and those whose rights ended leave.
 
+use std::time::Instant;
+
 use super::decision::{By, Decision};
 use super::delayed::{Parked, Ticket};
 use super::event::Event;
@@ -115,6 +117,20 @@ impl Logins {
                 self.let_in(ticket, &parked, thread, event);
             }
         }
+    }
+
+    /// Forgets those who have hung up while they waited, if there are many who wait.
+    pub fn forget_those_who_hung_up(&self, thread: &BrokerThread, now: Instant) {
+        if !self.delayed.wants_look(now) {
+            return;
+        }
+        let begun = Instant::now();
+        if let Some(connections) = self.broker.connections(thread) {
+            for (ticket, question) in self.delayed.forget_gone(&connections) {
+                self.api.asker.leave(question, ticket.number());
+            }
+        }
+        self.delayed.has_looked(begun.elapsed(), Instant::now());
     }
 
     fn let_in(&self, ticket: Ticket, parked: &Parked, thread: &BrokerThread, event: &Event<'_>) {

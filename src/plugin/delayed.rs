@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::throttle::{Group, Open};
 use crate::broker::{Client, Connection};
@@ -17,6 +17,13 @@ use crate::util::{Held, Lock};
 /// Names one parking, among all instances of the plugin in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket(u64);
+
+impl Ticket {
+    /// Its number, which no other has.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
 
 /// The ticket that is parked under each client id. The broker has one table for all of its listeners, so
 /// this is the one piece of state that instances share: what one has parked, another may replace.
@@ -37,6 +44,8 @@ pub struct Parked {
     pub username: String,
     /// Whether it starts without the session it had before.
     pub starts_clean: bool,
+    /// The protocol's level that it speaks.
+    pub level: u8,
     /// Its username and password.
     pub credentials: Fingerprint,
     /// The hash of a local user that its password is compared with, if it is not the API that decides.
@@ -67,6 +76,16 @@ const NETWORK_SHARE: usize = 4;
 /// is room for with usual ones.
 const PASSWORD_BYTES: usize = 8 << 20;
 
+/// From so many parked clients on it is looked from time to time which of them have hung up.
+const CROWD: usize = 256;
+
+/// How often at most.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// And how many times as long as a look took there is a pause after it: looking takes a twentieth of the broker's time
+/// at most.
+const REST: u32 = 20;
+
 /// Bytes for a parked client besides its texts, here, in the question that is asked for it and in the tables of both.
 const OVERHEAD: usize = 512;
 
@@ -84,6 +103,8 @@ struct State {
     /// When those who wait for their turn have waited for too long, the next one first.
     turn_deadlines: VecDeque<(Instant, Ticket)>,
     password_bytes: usize,
+    /// When it is time to look who has hung up.
+    next_look: Option<Instant>,
     bytes: usize,
     bytes_by_network: HashMap<String, usize>,
 }
@@ -103,6 +124,14 @@ impl Turn {
 }
 
 impl State {
+    fn insert(&mut self, ticket: Ticket, client: Parked) {
+        let bytes = bytes(&client);
+        let network = network(client.address.as_deref().unwrap_or_default()).into_owned();
+        self.bytes += bytes;
+        *self.bytes_by_network.entry(network).or_default() += bytes;
+        self.parked.insert(ticket, client);
+    }
+
     fn remove(&mut self, ticket: Ticket) -> Option<Parked> {
         let client = self.parked.remove(&ticket)?;
         let bytes = bytes(&client);
@@ -128,17 +157,15 @@ impl Delayed {
     /// Parks a client, if there is room. Whoever was parked under this id before is gone, or the broker would not ask.
     pub fn park(&self, client: Parked) -> Option<Ticket> {
         let bytes = bytes(&client);
-        let network = network(client.address.as_deref().unwrap_or_default()).into_owned();
+        let network = network(client.address.as_deref().unwrap_or_default());
         let state = &mut *self.0.lock();
-        let of_network = state.bytes_by_network.get(&network).copied().unwrap_or_default() + bytes;
+        let of_network = state.bytes_by_network.get(&*network).copied().unwrap_or_default() + bytes;
         if state.bytes + bytes > BYTES || of_network > BYTES / NETWORK_SHARE {
             return None;
         }
-        state.bytes += bytes;
-        state.bytes_by_network.insert(network, of_network);
         let ticket = Ticket(NEXT_TICKET.fetch_add(1, Ordering::Relaxed));
         newest().insert(client.client_id.clone(), ticket);
-        state.parked.insert(ticket, client);
+        state.insert(ticket, client);
         Some(ticket)
     }
 
@@ -249,6 +276,50 @@ impl Delayed {
         }
     }
 
+    /// Whether so many are parked that it is time to look who has hung up.
+    pub fn wants_look(&self, now: Instant) -> bool {
+        let state = self.0.lock();
+        state.parked.len() >= CROWD && state.next_look.is_none_or(|next| now >= next)
+    }
+
+    /// Records how long a look took.
+    pub fn has_looked(&self, took: Duration, now: Instant) {
+        self.0.lock().next_look = Some(now + LOOK_EVERY.max(took * REST));
+    }
+
+    /// Forgets those who have hung up, that is whose connection is not among these, which are in order. Of an open try
+    /// so much is kept as is needed to note how it ends: whoever hangs up has guessed all the same. Returns the tickets of
+    /// these, and what their questions are known by.
+    pub fn forget_gone(&self, connections: &[Connection]) -> Vec<(Ticket, Fingerprint)> {
+        let state = &mut *self.0.lock();
+        // The number of a connection that is gone may be the next one's.
+        let mut last: HashMap<Connection, Ticket> = HashMap::new();
+        for (ticket, client) in &state.parked {
+            let last = last.entry(client.connection).or_insert(*ticket);
+            *last = Ticket(last.0.max(ticket.0));
+        }
+        let is_gone = |(ticket, client): &(&Ticket, &Parked)| {
+            let is_there = || connections.binary_search(&client.connection).is_ok();
+            !client.client_id.is_empty() && (last.get(&client.connection) != Some(*ticket) || !is_there())
+        };
+        let gone: Vec<Ticket> = state.parked.iter().filter(is_gone).map(|(ticket, _)| *ticket).collect();
+        let mut asked = Vec::new();
+        for ticket in &gone {
+            let Some(client) = state.remove(*ticket) else { continue };
+            forget(&client, *ticket);
+            if client.open.is_some() && !client.may_enter {
+                asked.push((*ticket, client.credentials));
+                let rest = Parked { client_id: String::new(), username: String::new(), ..client };
+                state.insert(*ticket, rest);
+            }
+        }
+        if !gone.is_empty() {
+            let State { turns, parked, .. } = state;
+            turns.values_mut().for_each(|turns| turns.retain(|turn| parked.contains_key(&turn.ticket)));
+        }
+        asked
+    }
+
     /// Whether no client is parked.
     pub fn is_empty(&self) -> bool {
         self.0.lock().parked.is_empty()
@@ -281,7 +352,9 @@ fn forget(client: &Parked, ticket: Ticket) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::throttle::{Admission, Throttle, Try};
     use super::*;
+    use crate::config::{CountBy, ThrottleLimits};
     use crate::fingerprint::{Domain, Fingerprinter};
 
     fn client(id: &str, connection: Connection) -> Parked {
@@ -291,6 +364,7 @@ mod tests {
             address: None,
             username: "u".to_owned(),
             starts_clean: true,
+            level: 4,
             hash: None,
             open: None,
             awaits: 1,
@@ -331,6 +405,45 @@ mod tests {
         assert_eq!(delayed.take_those_who_waited(now), [ticket]);
         assert_eq!(delayed.answered(ticket), None);
         assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.may_enter));
+    }
+
+    #[test]
+    fn who_has_hung_up_is_forgotten_but_for_the_open_try() {
+        let delayed = Delayed::default();
+        let keys = Fingerprinter::with_key(&[0; 16]);
+        let group = keys.fields(Domain::Account, []);
+        let park = |id: &str, connection| delayed.park(client(id, connection)).unwrap();
+        let throttle = Throttle::new(keys);
+        let credentials = keys.credentials("u", b"p");
+        let attempt = Try { address: None, username: "u", client_id: "", credentials };
+        let (pause, longest) = (Duration::from_secs(1), Duration::from_secs(1));
+        let limits = ThrottleLimits { after: 0, pause, longest, count_by: CountBy::AddressAndUsername };
+        let open = || match throttle.admit(&attempt, &limits, Instant::now()) {
+            Admission::Now(open) => open,
+            other => panic!("{other:?}"),
+        };
+        let (stays, gone, replaced, waits) = (park("a", 1), park("b", 2), park("c", 3), park("d", 4));
+        let newer = park("e", 3);
+        [stays, gone, replaced, newer].into_iter().for_each(|ticket| delayed.has_turn(ticket, open()));
+        let turn = Turn { ticket: waits, password: Some(b"secret".to_vec()) };
+        delayed.await_turn(group, turn, Instant::now());
+        let before = delayed.0.lock().bytes;
+        let mut asked: Vec<_> = delayed.forget_gone(&[1, 3]).into_iter().map(|(ticket, _)| ticket).collect();
+        asked.sort_by_key(|ticket| ticket.0);
+        assert_eq!(asked, [gone, replaced]);
+        assert!(delayed.0.lock().bytes < before);
+        assert!(delayed.get(stays).is_some() && delayed.get(newer).is_some());
+        assert!(delayed.get(gone).is_none() && delayed.next_turn(group).is_none());
+        // Their tries end as they end.
+        for ticket in [gone, replaced] {
+            let (rest, is_newest) = delayed.answered(ticket).unwrap();
+            assert!(rest.open.is_some() && !is_newest && rest.username.is_empty());
+        }
+        assert_eq!(delayed.answered(waits), None);
+        delayed.end(stays);
+        delayed.end(newer);
+        let state = delayed.0.lock();
+        assert_eq!((state.bytes, state.bytes_by_network.len(), state.parked.len()), (0, 0, 0));
     }
 
     #[test]

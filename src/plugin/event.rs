@@ -41,6 +41,8 @@ pub struct Login<'a> {
     pub password: Option<&'a [u8]>,
     /// Whether it starts without the session it had before.
     pub starts_clean: bool,
+    /// The protocol's level that it speaks: 3, 4 or 5, or 0 where that is not known.
+    pub level: u8,
 }
 
 /// A topic check.

@@ -29,6 +29,8 @@ pub struct Attempt<'a> {
     pub username: &'a str,
     pub password: Option<&'a [u8]>,
     pub starts_clean: bool,
+    /// The protocol's level, as in [`Login`].
+    pub level: u8,
     /// The hash of a local user that decides about it, if one does.
     pub hash: Option<Arc<PasswordHash>>,
     /// Username and password: what the cache knows the question by.
@@ -43,6 +45,7 @@ impl<'a> Attempt<'a> {
             username: &parked.username,
             password,
             starts_clean: parked.starts_clean,
+            level: parked.level,
             hash: parked.hash.clone(),
             credentials: parked.credentials,
         }
@@ -84,7 +87,7 @@ pub struct Logins {
 impl Logins {
     /// Decides a login, logs a refusal, and notes who was let in.
     pub fn authenticate(&self, login: &Login<'_>, event: &Event<'_>) -> Decision {
-        let Login { client, username, password, starts_clean } = *login;
+        let Login { client, username, password, starts_clean, level } = *login;
         let username = match (username, password) {
             (None, None) => return Decision::defer(By::NotOurs),
             (None, Some(_)) => return self.refused(client, None, Decision::deny(By::NoUsername), event.now),
@@ -92,7 +95,7 @@ impl Logins {
         };
         let credentials = self.keys.credentials(username, password.unwrap_or_default());
         let hash = event.settings.users.get(username).cloned();
-        let attempt = Attempt { client, username, password, starts_clean, hash, credentials };
+        let attempt = Attempt { client, username, password, starts_clean, level, hash, credentials };
         if self.recheck.recognises(&attempt, event) {
             let decision = self.recheck.decide(&attempt, event);
             return self.refused(client, Some(username), decision, event.now);
@@ -291,6 +294,7 @@ impl Logins {
     fn waiter(&self, ticket: Ticket) -> Waiter {
         let tasks = Arc::clone(&self.tasks);
         Waiter::in_time(move |answer| tasks.push(Task::Answered(ticket, answer.clone())))
+            .who_may_leave(ticket.number())
     }
 
     /// Whether a client can wait beside the broker's loop. Not so for requests to the broker's HTTP
@@ -313,6 +317,7 @@ impl Logins {
             address: attempt.client.address.map(str::to_owned),
             username: attempt.username.to_owned(),
             starts_clean: attempt.starts_clean,
+            level: attempt.level,
             credentials: attempt.credentials,
             hash: attempt.hash.clone(),
             open: None,
@@ -325,12 +330,16 @@ impl Logins {
     pub fn admit(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Session> {
         // A request to the broker's HTTP listener has no session, and an id that a client may have.
         event.broker_thread()?;
-        let Attempt { client, username, starts_clean, credentials, .. } = *attempt;
+        let Attempt { client, username, starts_clean, level, credentials, .. } = *attempt;
         if starts_clean {
             self.api.prefetch.starts_clean(client.id);
         }
         let by = attempt.hash.clone().map_or(LetInBy::Api, LetInBy::Local);
-        self.sessions.admit(client, username, credentials, by, event.now)
+        // Its names are kept where that helps to look ahead.
+        let config = &event.settings.config;
+        let is_looked_at = config.lookahead && !config.acl_urls.is_empty() && by == LetInBy::Api;
+        let level = if is_looked_at { level } else { 0 };
+        self.sessions.admit(client, username, credentials, by, level, event.now)
     }
 
     /// Logs a decision that is a refusal.

@@ -117,7 +117,8 @@ impl Plugin {
             broker: Arc::clone(&broker),
             log: Arc::clone(&log),
         };
-        let topics = Topics::new(Arc::clone(&api), Arc::clone(&sessions), Arc::clone(&log));
+        let topics =
+            Topics::new(Arc::clone(&api), Arc::clone(&sessions), Arc::clone(&broker), Arc::clone(&log));
         let settings = Current::new(options, settings);
         Ok(Self { settings, logins, topics, api, sessions, broker, log, tasks })
     }
@@ -180,6 +181,7 @@ impl Plugin {
         if let Some(thread) = caller.broker_thread() {
             let settings = self.settings.now();
             let event = Event { now, caller, settings: &settings };
+            self.logins.forget_those_who_hung_up(thread, now);
             self.logins.complete_those_who_waited(thread, &event);
             self.logins.run_tasks(thread, &event);
         }

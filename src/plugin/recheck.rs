@@ -137,7 +137,8 @@ impl Recheck {
             if !password.is_some_and(fits) {
                 return Decision::deny(By::LocalPassword);
             }
-            self.sessions.admit(client, username, credentials, LetInBy::Local(Arc::clone(hash)), event.now);
+            let by = LetInBy::Local(Arc::clone(hash));
+            self.sessions.admit(client, username, credentials, by, 0, event.now);
             return Decision::allow(By::LocalPassword);
         }
         if event.settings.config.auth_urls.is_empty() {

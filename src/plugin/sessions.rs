@@ -1,24 +1,26 @@
 //! Which sessions this plugin let in, and how: the broker gives a username to the plugin that a certificate or
 //! another plugin may have given to the client, and asks about clients that are gone.
 
+mod named;
+mod rights;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lru::LruCache;
+
+use named::Named;
 
 use crate::broker::{Client, Connection};
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Fingerprinter};
 use crate::local::PasswordHash;
-use crate::question::Access;
+use crate::prefetch::peek::Identity;
 use crate::util::{Lock, bounded};
 
 /// Sessions that are remembered in each table; the ones that have not been used for longest go first. No more are ever
 /// connected: a process has about a million descriptors at most.
 const BOUND: NonZeroUsize = NonZeroUsize::new(1_000_000).unwrap();
-
-/// How long after a connection has ended its will may be written, at most: the broker does both in one go.
-const WILL_WITHIN: Duration = Duration::from_millis(100);
 
 /// Whether a session is kept when its client has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +102,7 @@ struct Tables {
     connected: Table,
     asleep: Table,
     local_asleep: Table,
+    named: Named,
     /// Those that ended in this turn of the broker's loop for good.
     gone: Vec<Fingerprint>,
     /// Counts the turns of the broker's loop.
@@ -139,24 +142,29 @@ impl Sessions {
             connected: bounded(BOUND),
             asleep: bounded(BOUND),
             local_asleep: bounded(BOUND),
+            named: Named::new(),
             gone: Vec::new(),
             turn: 0,
         };
         Self { keys, hears_of_connections, tables: Lock::new(tables) }
     }
 
-    /// Notes that this plugin has let a client in, and by what. Returns what was known of the session before.
+    /// Notes that this plugin has let a client in, and by what. Its names are kept with the level that it speaks, unless
+    /// that is 0. Returns what was known of the session before.
     pub fn admit(
         &self,
         client: Client<'_>,
         username: &str,
         credentials: Fingerprint,
         by: LetInBy,
+        level: u8,
         now: Instant,
     ) -> Option<Session> {
         let key = self.key(client, username);
         let mut tables = self.tables.lock();
-        let before = tables.take(key);
+        tables.named.put(client, username, credentials, level);
+        // In place where it is connected already, which takes no memory.
+        let before = tables.connected.get(&key).cloned().or_else(|| tables.take(key));
         let turn = tables.turn;
         // The connection that is taken over may still write its will.
         let ended = before.as_ref().and_then(|before| match before.current {
@@ -183,6 +191,7 @@ impl Sessions {
     pub fn close(&self, client: Client<'_>, username: &str, stays: SessionStays, now: Instant) -> bool {
         let key = self.key(client, username);
         let tables = &mut *self.tables.lock();
+        tables.named.remove(client.connection);
         if tables.connected.peek(&key).is_none_or(|session| session.current != Some(client.connection)) {
             return false;
         }
@@ -224,6 +233,7 @@ impl Sessions {
         if tables.connected.peek(&key).is_none_or(|session| session.current != Some(client.connection)) {
             return;
         }
+        tables.named.remove(client.connection);
         tables.take(key);
         if let Some(before) = before.filter(|before| before.current.is_none_or(is_there)) {
             tables.put(key, before);
@@ -296,6 +306,16 @@ impl Sessions {
         self.tables.lock().connected.peek(&key).is_some_and(|session| session.credentials == credentials)
     }
 
+    /// Who was let in on a connection that is still the one of its session, if its names are kept.
+    pub fn client_of(&self, connection: Connection) -> Option<Arc<Identity>> {
+        let tables = &mut *self.tables.lock();
+        let identity = tables.named.get(connection)?;
+        let names = [identity.client_id.as_bytes(), identity.username.as_bytes()];
+        let session = tables.connected.peek(&self.keys.fields(Domain::Session, names))?;
+        let is_it = session.current == Some(connection) && session.credentials == identity.credentials;
+        is_it.then(|| Arc::clone(identity))
+    }
+
     /// Whether a connection that was let in is still the one of its session.
     pub fn is_connected(&self, client: Client<'_>, username: &str) -> bool {
         self.is(client, username, |session| session.current == Some(client.connection))
@@ -314,48 +334,6 @@ impl Sessions {
                 && session.credentials == credentials
                 && session.is_by(hash)
         })
-    }
-
-    /// Whether this client's rights are those of the local user whose password has this hash.
-    ///
-    /// After a connection was closed the broker still asks for what arrives for it while its session sleeps
-    /// (reads) and for its will (a write; in 2.0 and up to 2.1.2): before its loop comes round or, if the will
-    /// is held back, while the session sleeps. Anything else with its number is somebody who got the number
-    /// later, without a password that this plugin has seen. Mosquitto 2.0 does not tell when a session that sleeps
-    /// ends, so there a will that was held back has no rights.
-    pub fn has_local_rights(
-        &self,
-        client: Client<'_>,
-        username: &str,
-        hash: &Arc<PasswordHash>,
-        access: Access,
-        now: Instant,
-    ) -> bool {
-        if client.address.is_none() {
-            return true;
-        }
-        let key = self.key(client, username);
-        let mut tables = self.tables.lock();
-        let turn = tables.turn;
-        let Some(session) = tables.get(key).filter(|session| session.is_by(hash)) else { return false };
-        if session.current == Some(client.connection) {
-            return true;
-        }
-        let Some(ended) = session.ended.filter(|ended| ended.connection == client.connection) else {
-            return false;
-        };
-        let just_now = turn == ended.turn && now.saturating_duration_since(ended.at) < WILL_WITHIN;
-        let goes_with_it = ended.address == self.address(client)
-            && match access {
-                Access::Read => just_now || ended.stays != SessionStays::No,
-                Access::Write => just_now || (ended.stays == SessionStays::Yes && self.hears_of_connections),
-                Access::Subscribe => false,
-            };
-        let may_be_a_will = access == Access::Write && ended.stays != SessionStays::No;
-        if !goes_with_it && !may_be_a_will {
-            session.ended = None;
-        }
-        goes_with_it
     }
 
     fn is(&self, client: Client<'_>, username: &str, condition: impl FnOnce(&Session) -> bool) -> bool {

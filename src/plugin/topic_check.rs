@@ -7,7 +7,7 @@ use super::api::{Account, Api, Inquiry};
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::event::{Event, TopicCheck};
 use super::sessions::Sessions;
-use crate::broker::{Client, Retain};
+use crate::broker::{Broker, Client, Retain};
 use crate::fingerprint::Fingerprint;
 use crate::log::{Log, quoted};
 use crate::prefetch::retained::Whose;
@@ -18,12 +18,13 @@ use crate::question::{Access, Question};
 pub struct Topics {
     api: Arc<Api>,
     sessions: Arc<Sessions>,
+    broker: Arc<dyn Broker>,
     log: Arc<Log>,
 }
 
 impl Topics {
-    pub fn new(api: Arc<Api>, sessions: Arc<Sessions>, log: Arc<Log>) -> Self {
-        Self { api, sessions, log }
+    pub fn new(api: Arc<Api>, sessions: Arc<Sessions>, broker: Arc<dyn Broker>, log: Arc<Log>) -> Self {
+        Self { api, sessions, broker, log }
     }
 
     /// Decides a topic check, and logs a refusal.
@@ -49,8 +50,9 @@ impl Topics {
         if settings.is_wildcard_in_disguise(username, client.id) {
             return Decision::deny(By::SpecialCharacters);
         }
+        let has_socket = || self.broker.has_socket(event.broker_thread()?, client.connection);
         if let Some(hash) = settings.users.get(username)
-            && self.sessions.has_local_rights(client, username, hash, access, event.now)
+            && self.sessions.has_local_rights(client, username, hash, access, event.now, has_socket)
         {
             let allows =
                 settings.acl.as_ref().is_none_or(|acl| acl.allows(access, username, client.id, topic));

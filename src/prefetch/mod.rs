@@ -7,6 +7,7 @@ pub mod packet;
 pub mod peek;
 mod replay;
 pub mod retained;
+mod scores;
 pub mod subscriptions;
 
 use std::net::IpAddr;
@@ -17,16 +18,17 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 
 use crate::ask::Asker;
-use crate::broker::{Broker, BrokerThread, Unread};
+use crate::broker::{Broker, BrokerThread, Connection, Unread};
 use crate::config::Config;
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Fingerprinter, Source};
 use crate::question::{Access, Kind, OwnedQuestion, Question, Verdict};
 use crate::util::{Lock, bounded};
 use fan_out::FanOuts;
-use peek::{Guess, GuessSource, Identity, Peeked};
+use peek::{Guess, Identity, Peeked};
 use replay::Replays;
 pub use replay::asks_reads;
 use retained::Retained;
+use scores::Origin;
 use subscriptions::Subscriptions;
 
 /// The longest that one look into the sockets takes from whoever waits for the API anyway.
@@ -54,6 +56,9 @@ pub trait Gate {
 
     /// Whether topics of this client are asked about.
     fn asks_topics(&self, username: &str, client_id: &str) -> bool;
+
+    /// Who was let in on a connection and is still there.
+    fn client_of(&self, connection: Connection) -> Option<Arc<Identity>>;
 
     /// Whether such a client is connected and was let in with these credentials.
     fn is_connected(&self, identity: &Identity) -> bool;
@@ -85,7 +90,7 @@ struct State {
     /// Questions that were asked early, and when: if the answer could not be kept, asking early is in vain.
     recent: LruCache<Fingerprint, Instant, AlreadyHashed>,
     /// Questions that were guessed, and where, until the broker asks them.
-    guesses: LruCache<Fingerprint, GuessSource, AlreadyHashed>,
+    guesses: LruCache<Fingerprint, Origin, AlreadyHashed>,
     /// WRITE questions that were allowed when the broker last waited for them.
     written: LruCache<Fingerprint, (), AlreadyHashed>,
 }
@@ -115,8 +120,8 @@ impl Prefetch {
     /// The broker has come to a question that was asked early: if it was a guess, that was right.
     pub fn confirm(&self, key: Fingerprint) {
         let state = &mut *self.state.lock();
-        if let Some(source) = state.guesses.pop(&key) {
-            state.peeked.confirmed(source);
+        if let Some(origin) = state.guesses.pop(&key) {
+            state.peeked.scores().confirmed(origin);
         }
     }
 
@@ -128,8 +133,8 @@ impl Prefetch {
         }
     }
 
-    /// Learns whose connections those are whose CONNECT waits unread. Once the broker has taken it, nothing tells
-    /// any more; and where logins wait beside the loop, nobody else looks before they are let in.
+    /// Learns whose connections those are whose CONNECT waits unread, where the system does not tell. Once the broker has
+    /// taken it, nothing tells any more; and where logins wait beside the loop, nobody else looks before they are let in.
     pub fn peek_at_logins(&self, thread: &BrokerThread, scope: &Scope<'_>) {
         let Scope { config, now, .. } = *scope;
         if !config.lookahead || config.acl_urls.is_empty() || !self.state.lock().peeked.is_due(now) {
@@ -142,8 +147,12 @@ impl Prefetch {
 
     fn peek_until(&self, deadline: Instant, thread: &BrokerThread, scope: &Scope<'_>) {
         let mut state = self.state.lock();
+        let Scope { gate, now, .. } = *scope;
+        let (mut seen, mut told) = (0, 0);
         self.broker.peek(thread, deadline, &mut |unread| {
-            for guess in state.peeked.read(unread) {
+            seen += 1;
+            told += u32::from(unread.client.is_some());
+            for guess in state.peeked.read(unread, |connection| gate.client_of(connection), now) {
                 // There may be hundreds of packets in one socket.
                 if Instant::now() > deadline {
                     return;
@@ -153,6 +162,9 @@ impl Prefetch {
                 }
             }
         });
+        if seen > 0 {
+            state.peeked.is_told(told == seen);
+        }
     }
 
     /// The question that a guess is about, if it may be asked early.
@@ -192,9 +204,9 @@ impl Prefetch {
         let source = self.keys.source(peer.as_deref(), question.username());
         let scope = Scope { source, ..*scope };
         if self.speculate(state, key, question, || question.to_owned(), &scope) {
-            let guessed = (unread.listener, question.kind());
-            state.peeked.guessed(guessed);
-            state.guesses.put(key, guessed);
+            let origin = state.peeked.origin(unread, question.kind());
+            state.peeked.scores().guessed(origin, scope.now);
+            state.guesses.put(key, origin);
         }
     }
 

@@ -1,7 +1,6 @@
 //! Peeking: what other clients have sent and the broker has not yet read tells what it will ask next.
 //! A wrong guess costs a request and nothing else: whoever is let in, is by a verdict on the exact question
 //! that the broker asks.
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,8 +8,9 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 
 use super::packet::{self, Packet};
-use crate::broker::Unread;
-use crate::fingerprint::{Fingerprint, Fingerprinter};
+use super::scores::{Origin, Scores};
+use crate::broker::{Connection, Unread};
+use crate::fingerprint::{Domain, Fingerprint, Fingerprinter, network};
 use crate::question::{Access, Kind};
 use crate::topic;
 use crate::util::bounded;
@@ -18,29 +18,20 @@ use crate::util::bounded;
 /// Connections whose clients are known; the longest unused go first.
 const BOUND: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
-/// Guesses that a source has to begin with. Where they are used up it is not guessed from any more: what its clients
-/// send is not what the broker asks about (a mount point, for instance).
-const GUESSES: u32 = 400;
-
-/// Guesses that a right one earns, so that one in so many must be right.
-const EARNED: u32 = 10;
-
 /// After an unprompted peek, pause so many times as long as it took, so that peeking uses at most a fifth of the
 /// broker's time.
 const BREAK: u32 = 4;
 
-/// The most guesses that a source can have.
-const MOST_GUESSES: u32 = 10_000;
-
-/// Whose connection it is, by the CONNECT that was seen in it.
+/// Whose connection it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    level: u8,
+    /// The protocol's level: 3, 4 or 5. It tells how the client's packets read.
+    pub level: u8,
     /// The client id.
     pub client_id: String,
     /// The username.
     pub username: String,
-    /// The username and password. Whether it was the right one is not known here.
+    /// The username and password. By a CONNECT that was seen it is not known whether it is the right one.
     pub credentials: Fingerprint,
 }
 
@@ -65,34 +56,42 @@ pub enum Guess<'a> {
     },
 }
 
-/// Where guesses come from: a listener's port, and what was guessed there. Where logins are guessed right, topics need
-/// not be.
-pub type GuessSource = (u16, Kind);
-
-/// What is known of connections and sources of guesses.
+/// What is known of sockets, and of how good guesses are.
 pub struct Peeked {
     keys: Fingerprinter,
+    /// By the CONNECT that was seen in a socket.
     identities: LruCache<u64, Arc<Identity>>,
-    /// How many guesses are left, where it is not the number to begin with.
-    left: HashMap<GuessSource, u32>,
+    scores: Scores,
     /// When it is time to look without anybody waiting.
     due: Option<Instant>,
+    /// The last look was told of all sockets whose they are.
+    is_told: bool,
 }
 
 impl Peeked {
     /// Knows nobody yet.
     pub fn new(keys: Fingerprinter) -> Self {
-        Self { keys, identities: bounded(BOUND), left: HashMap::new(), due: None }
+        Self { keys, identities: bounded(BOUND), scores: Scores::new(), due: None, is_told: false }
     }
 
-    /// Reads what waits in a socket: the questions that the broker will probably ask about it.
-    pub fn read<'a>(&mut self, unread: Unread<'a>) -> Vec<Guess<'a>> {
+    /// Reads what waits in a socket: the questions that the broker will probably ask about it. `let_in` says who was let
+    /// in on a connection.
+    pub fn read<'a>(
+        &mut self,
+        unread: Unread<'a>,
+        let_in: impl FnOnce(Connection) -> Option<Arc<Identity>>,
+        now: Instant,
+    ) -> Vec<Guess<'a>> {
         let mut guesses = Vec::new();
-        let has_stopped = |kind| self.left.get(&(unread.listener, kind)) == Some(&0);
-        let (no_logins, no_topics) = (has_stopped(Kind::Connect), has_stopped(Kind::Access));
-        let known = unread.connection.and_then(|connection| self.identities.get(&connection));
-        let mut packets =
-            packet::packets(unread.bytes, known.map(|identity| identity.level)).into_iter().peekable();
+        let may_guess = |kind| self.scores.allow(self.origin(unread, kind), now);
+        let (logins, topics) = (may_guess(Kind::Connect), may_guess(Kind::Access));
+        let let_in = unread.client.and_then(let_in);
+        let mut known = let_in.clone();
+        if known.is_none() {
+            known = unread.socket.and_then(|socket| self.identities.get(&socket)).cloned();
+        }
+        let level = known.as_ref().map(|identity| identity.level);
+        let mut packets = packet::packets(unread.bytes, level).into_iter().peekable();
         if let Some(Packet::Connect { level, client_id, username, password }) =
             packets.next_if(|packet| matches!(packet, Packet::Connect { .. }))
         {
@@ -106,28 +105,26 @@ impl Peeked {
                 username: username.to_owned(),
                 credentials,
             };
-            match known {
+            match &known {
                 // The broker has let one in already, and ends the connection at this one.
-                Some(known) if **known != identity => return guesses,
+                Some(known) if let_in.is_some() || **known != identity => return guesses,
                 Some(_) => {}
+                None if client_id.is_empty() => {}
                 None => {
-                    if let Some(connection) = unread.connection.filter(|_| !client_id.is_empty()) {
-                        self.identities.put(connection, Arc::new(identity));
+                    if let Some(socket) = unread.socket {
+                        let identity = Arc::new(identity);
+                        self.identities.put(socket, Arc::clone(&identity));
+                        known = Some(identity);
                     }
                 }
             }
-            if !no_logins {
+            if logins {
                 guesses.push(Guess::Login { username, password });
             }
         }
-        if no_topics {
-            return guesses;
-        }
-        let Some(identity) = unread.connection.and_then(|connection| self.identities.get(&connection)) else {
-            return guesses;
-        };
+        let Some(identity) = known.filter(|_| topics) else { return guesses };
         let mut guess = |access, topic| {
-            guesses.push(Guess::Topic { identity: Arc::clone(identity), access, topic });
+            guesses.push(Guess::Topic { identity: Arc::clone(&identity), access, topic });
         };
         for packet in packets {
             match packet {
@@ -141,26 +138,32 @@ impl Peeked {
         guesses
     }
 
-    /// Whether it is time to look although nobody waits.
+    /// Where guesses of a kind come from that are made here.
+    pub fn origin(&self, unread: Unread<'_>, kind: Kind) -> Origin {
+        let address = unread.peer.map(|peer| peer.to_string()).unwrap_or_default();
+        let peer = self.keys.fields(Domain::Network, [network(&address).as_bytes()]);
+        Origin { listener: unread.listener, kind, peer }
+    }
+
+    /// How well guesses do.
+    pub fn scores(&mut self) -> &mut Scores {
+        &mut self.scores
+    }
+
+    /// Whether it is time to look although nobody waits: only there is something to learn where the system does not tell
+    /// whose sockets those are.
     pub fn is_due(&self, now: Instant) -> bool {
-        self.due.is_none_or(|due| now >= due)
+        !self.is_told && self.due.is_none_or(|due| now >= due)
+    }
+
+    /// Records whether the look that is over was told of all sockets whose they are.
+    pub fn is_told(&mut self, of_all: bool) {
+        self.is_told = of_all;
     }
 
     /// Records how long an unprompted peek took.
     pub fn has_taken(&mut self, time: Duration, now: Instant) {
         self.due = Some(now + time * BREAK);
-    }
-
-    /// A question that was guessed from this source has been sent.
-    pub fn guessed(&mut self, source: GuessSource) {
-        let left = self.left.entry(source).or_insert(GUESSES);
-        *left = left.saturating_sub(1);
-    }
-
-    /// The broker has asked a question that was guessed from this source.
-    pub fn confirmed(&mut self, source: GuessSource) {
-        let left = self.left.entry(source).or_insert(GUESSES);
-        *left = (*left + EARNED).min(MOST_GUESSES);
     }
 }
 
@@ -185,20 +188,24 @@ mod tests {
     fn unread(peer: &str, bytes: &'static [u8]) -> Unread<'static> {
         Unread {
             listener: 1883,
-            connection: peer.rsplit(':').next().and_then(|n| n.parse().ok()),
+            client: None,
+            socket: peer.rsplit(':').next().and_then(|n| n.parse().ok()),
             peer: None,
             bytes,
         }
     }
 
-    fn guesses(peeked: &mut Peeked, unread: Unread<'_>) -> Vec<String> {
-        let shown = |guess| match guess {
+    fn shown(guess: Guess<'_>) -> String {
+        match guess {
             Guess::Login { username, .. } => username.to_owned(),
             Guess::Topic { identity, topic, .. } => {
                 format!("{} {} {topic}", identity.username, identity.client_id)
             }
-        };
-        peeked.read(unread).into_iter().map(shown).collect()
+        }
+    }
+
+    fn guesses(peeked: &mut Peeked, unread: Unread<'_>) -> Vec<String> {
+        peeked.read(unread, |_| None, Instant::now()).into_iter().map(shown).collect()
     }
 
     #[test]
@@ -237,21 +244,39 @@ mod tests {
     }
 
     #[test]
-    fn a_source_whose_guesses_are_mostly_wrong_is_stopped() {
-        const SOURCE: GuessSource = (1883, Kind::Connect);
+    fn a_client_that_was_let_in_is_known_by_its_connection() {
         let mut peeked = peeked();
-        let mut is_stopped = |guessed, hits| {
-            (0..guessed).for_each(|_| peeked.guessed(SOURCE));
-            (0..hits).for_each(|_| peeked.confirmed(SOURCE));
-            guesses(&mut peeked, unread("10.0.0.1:1", CONNECT)).is_empty()
+        let alice = Arc::new(Identity {
+            level: 4,
+            client_id: "id-a".to_owned(),
+            username: "alice".to_owned(),
+            credentials: peeked.keys.credentials("alice", b"x"),
+        });
+        let let_in = |connection| (connection == 7).then(|| Arc::clone(&alice));
+        let mut guesses = |client, bytes| {
+            let unread = Unread { client, ..unread("10.0.0.1:1", bytes) };
+            let guesses = peeked.read(unread, let_in, Instant::now());
+            guesses.into_iter().map(shown).collect::<Vec<_>>()
         };
-        assert!(!is_stopped(GUESSES - 1, 0));
-        assert!(is_stopped(1, 0));
-        // One that was right by chance keeps nothing going for long.
-        assert!(!is_stopped(0, 1));
-        assert!(is_stopped(EARNED, 0));
-        // Half of many, and then none.
-        assert!(!is_stopped(MOST_GUESSES, MOST_GUESSES / 2));
-        assert!(is_stopped(MOST_GUESSES, 0));
+        assert_eq!(guesses(Some(7), SUBSCRIBE), ["alice id-a a/#"]);
+        assert_eq!(guesses(Some(8), SUBSCRIBE), [""; 0], "it was not let in");
+        assert_eq!(guesses(Some(7), CONNECT), [""; 0], "the broker ends the connection at it");
+        // What was seen in a socket before counts less than whom it was let in as.
+        assert_eq!(guesses(Some(8), CONNECT), ["joe"]);
+        assert_eq!(guesses(Some(8), SUBSCRIBE), ["joe id a/#"]);
+        assert_eq!(guesses(Some(7), SUBSCRIBE), ["alice id-a a/#"]);
+    }
+
+    #[test]
+    fn where_no_more_guesses_are_made_none_are_made() {
+        let mut peeked = peeked();
+        let (now, bytes) = (Instant::now(), [CONNECT, SUBSCRIBE].concat().leak());
+        for (kind, left) in [(Kind::Connect, vec!["joe id a/#"]), (Kind::Access, vec![])] {
+            let origin = peeked.origin(unread("10.0.0.1:1", bytes), kind);
+            while peeked.scores.allow(origin, now) {
+                peeked.scores.guessed(origin, now);
+            }
+            assert_eq!(guesses(&mut peeked, unread("10.0.0.1:1", bytes)), left);
+        }
     }
 }

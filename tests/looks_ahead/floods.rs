@@ -51,7 +51,7 @@ fn one_address_that_tries_many_names_is_throttled() {
 }
 
 #[test]
-fn who_is_throttled_already_is_not_asked_about() {
+fn who_is_throttled_already_is_hardly_asked_about() {
     on_every_broker(|version| {
         let mut stage = throttled(version, "address+username");
         for n in 0..THROTTLE_AFTER {

@@ -12,6 +12,7 @@ use socket2::{Domain, Socket, Type};
 
 mod floods;
 mod in_whose_name;
+mod long_ago;
 mod packets;
 mod sockets;
 #[path = "../support/mod.rs"]

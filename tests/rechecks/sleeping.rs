@@ -151,6 +151,25 @@ fn a_will_that_is_held_back_costs_a_session_nothing() {
     });
 }
 
+/// Mosquitto 2.0 does not say whether a session stays that started clean.
+#[test]
+fn a_will_that_is_held_back_is_sent_also_where_the_session_started_clean() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let broker = Plain
+            .to(version, &api)
+            .file("passwords", PASSWD_2_0_11)
+            .option("password_file", "passwords")
+            .start();
+        let mut watcher = Connect::v5("watcher").login("sha512", PASSWORD).accepted(broker.port());
+        assert!(watcher.may_subscribe("wills/#"));
+        let will = Will { topic: b"wills/x".to_vec(), payload: b"gone".to_vec(), qos: 1, retain: false };
+        let connect = Connect::v5("x").login("sha512", PASSWORD).session_expiry(600);
+        drop(connect.will(will).will_delay(1).accepted(broker.port()));
+        assert_eq!(watcher.receive(PATIENCE / 2).expect("the will").payload, b"gone");
+    });
+}
+
 #[test]
 fn restored_sessions_are_left_alone() {
     on_every_broker(|version| {

@@ -2,6 +2,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use reqwest::header::{CACHE_CONTROL, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
 use tokio::time::timeout;
@@ -24,7 +25,8 @@ pub(in crate::ask) struct Request {
     /// Whom it is asked for.
     pub(in crate::ask) party: Party,
     pub(in crate::ask) kind: Kind,
-    pub(in crate::ask) body: Vec<u8>,
+    /// Shared by all who send it: it may be long.
+    pub(in crate::ask) body: Bytes,
 }
 
 /// Answers in a row that a silent API has to give before it is asked again: one that is silent to every third

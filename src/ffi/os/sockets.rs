@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::slice;
 use std::time::Instant;
 
-use crate::broker::{PEEKED_BYTES, Unread};
+use super::interest::Interest;
+use crate::broker::{Connection, PEEKED_BYTES, Unread};
 
 /// Descriptors that are polled at once: a fraction of a millisecond.
 const CHUNK: c_int = 1024;
@@ -22,6 +23,7 @@ pub(in crate::ffi) struct Sockets {
     limit: c_int,
     /// Where this process listens.
     listeners: Vec<End>,
+    interest: Interest,
 }
 
 /// An end of a socket.
@@ -46,6 +48,16 @@ impl End {
 }
 
 impl Sockets {
+    /// A client logs in. Returns what there is to say in the log.
+    pub(in crate::ffi) fn meet(&mut self, client: Connection, now: Instant) -> Option<String> {
+        self.interest.meet(client, now)
+    }
+
+    /// All clients that have a socket, in order, if that can be told.
+    pub(in crate::ffi) fn connections(&mut self) -> Option<&[Connection]> {
+        self.interest.connections()
+    }
+
     /// Shows what waits unread in the sockets of clients, from where the last look stopped once around, but no
     /// longer than until `deadline`.
     pub(in crate::ffi) fn look(&mut self, deadline: Instant, mut see: impl FnMut(Unread<'_>)) {
@@ -53,6 +65,7 @@ impl Sockets {
             self.limit = descriptor_limit();
             self.listeners = (0..FIRST).filter(|fd| is_listening(*fd)).filter_map(own_end).collect();
         }
+        self.interest.new_look();
         let start = self.next;
         let mut wrapped = false;
         while Instant::now() < deadline {
@@ -77,7 +90,7 @@ impl Sockets {
                     self.next = entry.fd;
                     return;
                 }
-                self.peek(entry.fd, &mut see);
+                self.peek(entry.fd, deadline, &mut see);
             }
             if all_free {
                 // Descriptors are given out from the lowest: behind a gap this long there are no more.
@@ -92,7 +105,7 @@ impl Sockets {
         }
     }
 
-    fn peek(&self, fd: c_int, see: &mut impl FnMut(Unread<'_>)) {
+    fn peek(&mut self, fd: c_int, deadline: Instant, see: &mut impl FnMut(Unread<'_>)) {
         let Some((listener, peer)) = self.accepted(fd) else { return };
         let mut bytes = [0u8; PEEKED_BYTES];
         // SAFETY: the buffer is as long as said; the flags keep the bytes in the socket and never wait.
@@ -102,7 +115,8 @@ impl Sockets {
         if let Ok(length) = usize::try_from(length)
             && length > 0
         {
-            see(Unread { listener, connection: cookie(fd), peer, bytes: &bytes[..length] });
+            let client = self.interest.client_of(fd, deadline);
+            see(Unread { listener, client, socket: cookie(fd), peer, bytes: &bytes[..length] });
         }
     }
 

@@ -1,6 +1,10 @@
 //! Sessions are told apart by how they were let in, and rights end with connections.
 
+use std::time::Duration;
+
+use super::rights::WILL_WITHIN;
 use super::*;
+use crate::question::Access;
 
 fn sessions() -> Sessions {
     Sessions::new(Fingerprinter::with_key(&[1; 16]), false)
@@ -24,11 +28,22 @@ fn hash_with_salt(salt: &str) -> Arc<PasswordHash> {
 }
 
 fn admit(sessions: &Sessions, connection: Connection, now: Instant) -> Option<Session> {
-    sessions.admit(client(connection), "alice", credentials(), LetInBy::Local(hash()), now)
+    sessions.admit(client(connection), "alice", credentials(), LetInBy::Local(hash()), 0, now)
 }
 
 fn may(sessions: &Sessions, connection: Connection, access: Access, now: Instant) -> bool {
-    sessions.has_local_rights(client(connection), "alice", &hash(), access, now)
+    may_if(sessions, connection, access, now, None)
+}
+
+/// Where so much is known of whether the connection has a socket.
+fn may_if(
+    sessions: &Sessions,
+    connection: Connection,
+    access: Access,
+    now: Instant,
+    has_socket: Option<bool>,
+) -> bool {
+    sessions.has_local_rights(client(connection), "alice", &hash(), access, now, || has_socket)
 }
 
 #[test]
@@ -60,19 +75,19 @@ fn rights_belong_to_the_connection_that_was_let_in() {
     admit(&sessions, 1, now);
     assert!(may(&sessions, 1, Access::Subscribe, now));
     assert!(!may(&sessions, 2, Access::Subscribe, now));
-    assert!(!sessions.has_local_rights(client(1), "bob", &hash(), Access::Subscribe, now));
+    assert!(!sessions.has_local_rights(client(1), "bob", &hash(), Access::Subscribe, now, || None));
 }
 
 #[test]
 fn who_was_let_in_by_the_api_or_another_hash_has_no_local_rights() {
     let (sessions, now) = (sessions(), Instant::now());
-    sessions.admit(client(1), "alice", credentials(), LetInBy::Api, now);
+    sessions.admit(client(1), "alice", credentials(), LetInBy::Api, 4, now);
     assert!(!may(&sessions, 1, Access::Write, now));
     assert!(!sessions.is_let_in_by(client(1), "alice", credentials(), &hash()));
     admit(&sessions, 1, now);
     assert!(sessions.is_let_in_by(client(1), "alice", credentials(), &hash()), "the same hash, read again");
     let other = hash_with_salt("dGxhc3RsYXN0bGFz");
-    assert!(!sessions.has_local_rights(client(1), "alice", &other, Access::Write, now));
+    assert!(!sessions.has_local_rights(client(1), "alice", &other, Access::Write, now, || None));
 }
 
 #[test]
@@ -93,6 +108,57 @@ fn a_closed_connection_may_still_write_its_will_and_be_read_for() {
     sessions.new_turn();
     assert!(may(&sessions, 1, Access::Read, now));
     assert!(!may(&sessions, 1, Access::Write, now));
+}
+
+#[test]
+fn a_session_that_sleeps_has_rights_while_nobody_has_its_number() {
+    let (sessions, now) = (sessions(), Instant::now());
+    let later = now + Duration::from_secs(3600);
+    for stays in [SessionStays::Yes, SessionStays::Unknown] {
+        admit(&sessions, 1, now);
+        sessions.close(client(1), "alice", stays, now);
+        sessions.new_turn();
+        for access in [Access::Read, Access::Write] {
+            assert!(may_if(&sessions, 1, access, later, Some(false)));
+            assert_eq!(may_if(&sessions, 1, access, later, None), access == Access::Read);
+        }
+        for access in [Access::Read, Access::Write] {
+            assert!(!may_if(&sessions, 1, access, later, Some(true)));
+            assert!(
+                !may_if(&sessions, 1, access, later, Some(false)),
+                "somebody else had it, and may have it still"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_connection_is_known_by_name_as_long_as_its_session_has_it() {
+    let (sessions, now) = (sessions(), Instant::now());
+    let admit = |connection, credentials, level| {
+        sessions.admit(client(connection), "alice", credentials, LetInBy::Api, level, now)
+    };
+    let name_of =
+        |connection| sessions.client_of(connection).map(|it| (it.username.clone(), it.client_id.clone()));
+    let alice = Some(("alice".to_owned(), "id".to_owned()));
+    admit(1, credentials(), 4);
+    assert_eq!((name_of(1), name_of(2)), (alice.clone(), None));
+    let before = admit(2, credentials(), 5);
+    assert_eq!((name_of(1), name_of(2)), (None, alice.clone()), "it was taken over");
+    sessions.withdraw(client(2), "alice", before, |_| true);
+    assert_eq!((name_of(1), name_of(2)), (alice.clone(), None));
+    sessions.close(client(1), "alice", SessionStays::Yes, now);
+    assert_eq!(name_of(1), None);
+    admit(1, credentials(), 0);
+    assert_eq!(name_of(1), None, "nobody wants to know");
+    // The number goes to somebody else, though nobody said that it is free.
+    admit(1, credentials(), 4);
+    let bob = Client { id: "other", ..client(1) };
+    sessions.admit(bob, "bob", credentials(), LetInBy::Api, 4, now);
+    assert_eq!(name_of(1), Some(("bob".to_owned(), "other".to_owned())));
+    let long = "x".repeat(2000);
+    sessions.admit(Client { id: &long, ..bob }, "bob", credentials(), LetInBy::Api, 4, now);
+    assert_eq!(name_of(1), None);
 }
 
 #[test]
@@ -127,7 +193,7 @@ fn somebody_with_the_number_of_a_closed_connection_is_a_stranger() {
     // From another address.
     closed();
     let elsewhere = Client { address: Some("127.0.0.2"), ..client(1) };
-    assert!(!sessions.has_local_rights(elsewhere, "alice", &hash(), Access::Read, now));
+    assert!(!sessions.has_local_rights(elsewhere, "alice", &hash(), Access::Read, now, || Some(false)));
 }
 
 #[test]
@@ -180,11 +246,11 @@ fn sessions_that_sleep_push_out_neither_connected_ones_nor_those_of_local_users(
         tables.local_asleep.resize(three);
     }
     let named = |id: &'static str, connection| Client { id, ..client(connection) };
-    sessions.admit(named("idle", 1), "alice", credentials(), LetInBy::Local(hash()), now);
-    sessions.admit(named("sleeper", 2), "alice", credentials(), LetInBy::Local(hash()), now);
+    sessions.admit(named("idle", 1), "alice", credentials(), LetInBy::Local(hash()), 0, now);
+    sessions.admit(named("sleeper", 2), "alice", credentials(), LetInBy::Local(hash()), 0, now);
     sessions.close(named("sleeper", 2), "alice", SessionStays::Yes, now);
     for (n, id) in ["a", "b", "c", "d", "e", "f"].into_iter().enumerate() {
-        sessions.admit(named(id, 10 + n), "mallory", credentials(), LetInBy::Api, now);
+        sessions.admit(named(id, 10 + n), "mallory", credentials(), LetInBy::Api, 4, now);
         sessions.close(named(id, 10 + n), "mallory", SessionStays::Yes, now);
     }
     assert!(sessions.is_connected(named("idle", 1), "alice"));

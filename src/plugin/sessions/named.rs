@@ -1,0 +1,55 @@
+//! Connections by number, with the names that were let in on them: what the sockets of the broker are known by.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use lru::LruCache;
+
+use crate::broker::{Client, Connection};
+use crate::fingerprint::Fingerprint;
+use crate::prefetch::peek::Identity;
+use crate::util::bounded;
+
+/// Connections whose names are kept, those that came last. With [`LONGEST`] they take some 100 MiB at most, and a tenth
+/// of that with usual names.
+const BOUND: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
+
+/// Bytes of a client id and a username together, beyond which they are not kept: nothing is asked ahead for that client.
+const LONGEST: usize = 1024;
+
+/// The table. A number may be somebody else's by now: whoever finds a name here asks whether its session still has it.
+pub struct Named(LruCache<Connection, Arc<Identity>>);
+
+impl Named {
+    /// Knows nobody.
+    pub fn new() -> Self {
+        Self(bounded(BOUND))
+    }
+
+    /// Somebody was let in. At level 0 nobody wants to know.
+    pub fn put(&mut self, client: Client<'_>, username: &str, credentials: Fingerprint, level: u8) {
+        let is_it = |known: &Arc<Identity>| {
+            known.client_id == client.id
+                && known.username == username
+                && known.credentials == credentials
+                && known.level == level
+        };
+        if level == 0 || client.id.len() + username.len() > LONGEST {
+            self.0.pop(&client.connection);
+        } else if !self.0.get(&client.connection).is_some_and(is_it) {
+            let (client_id, username) = (client.id.to_owned(), username.to_owned());
+            let identity = Identity { level, client_id, username, credentials };
+            self.0.put(client.connection, Arc::new(identity));
+        }
+    }
+
+    /// A connection is closed.
+    pub fn remove(&mut self, connection: Connection) {
+        self.0.pop(&connection);
+    }
+
+    /// Who was let in last with this number.
+    pub fn get(&mut self, connection: Connection) -> Option<&Arc<Identity>> {
+        self.0.get(&connection)
+    }
+}
