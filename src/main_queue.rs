@@ -71,15 +71,6 @@ impl<T> MainQueue<T> {
         }
         tasks.drain(..BATCH).collect()
     }
-
-    /// Takes the tasks for which `chosen` returns true, and leaves the others in their order.
-    pub fn take_if(&self, mut chosen: impl FnMut(&T) -> bool) -> Vec<T> {
-        let mut tasks = self.tasks.lock();
-        let (taken, left): (_, Vec<T>) =
-            std::mem::take(&mut *tasks).into_iter().partition(|task| chosen(task));
-        *tasks = left.into();
-        taken
-    }
 }
 
 /// The thread that wakes the broker every [`WAKE_EVERY`] while tasks are pending.

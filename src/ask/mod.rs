@@ -135,12 +135,16 @@ impl Asker {
         let slot = in_flight.slot();
         let is_urgent = priority > in_flight.priority;
         in_flight.priority = in_flight.priority.max(priority);
-        drop(state);
+        // Sent before anybody else can join the question, or raising it might overtake asking it.
+        let mut lost = None;
         if !was_under_way {
-            worker.ask(self.job(key, source, question.to_owned()), priority);
+            lost = worker.ask(self.job(key, source, question.to_owned()), priority);
         } else if is_urgent {
             worker.raise(key, priority);
         }
+        drop(state);
+        // A job that is dropped takes its question out again, for which it needs the state.
+        drop(lost);
         Ok(Asked { slot, was_under_way })
     }
 
@@ -177,9 +181,9 @@ impl Asker {
             return false;
         }
         state.in_flight.insert(key, InFlight::new(Priority::Speculative));
+        let lost = worker.ask(self.job(key, source, own()), Priority::Speculative);
         drop(state);
-        worker.ask(self.job(key, source, own()), Priority::Speculative);
-        true
+        lost.is_none()
     }
 
     /// Has a question asked that a parked client is expected to raise when it comes in, unless its verdict is known or
@@ -196,13 +200,17 @@ impl Asker {
     pub fn set_target(&self, target: Arc<Target>) {
         let mut state = self.inner.state();
         let before = self.inner.target.load();
+        let mut forgotten = None;
         if !before.asks_like(&target) {
-            state.cache.clear();
+            forgotten = Some(state.cache.take());
         } else if before.config == target.config {
             return;
         }
         state.cache.configure(target.config.cache_size, target.config.stale_ttl);
         self.inner.target.store(target);
+        drop(state);
+        // Giving back the memory of a large cache takes a while: nobody waits for it.
+        drop(forgotten);
     }
 
     /// A question for the worker. It is answerable from its making on: dropping it takes the question out again.

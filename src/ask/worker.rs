@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Response;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
@@ -161,10 +162,12 @@ impl Worker {
         Ok(Self { commands, thread: Some(thread) })
     }
 
-    /// Takes a question over.
-    pub fn ask(&self, job: Job, priority: Priority) {
-        // A closed channel gives the job back, and dropping it tells the inbox.
-        let _ = self.commands.send(Command::Ask(job, priority));
+    /// Takes a question over, or gives it back if the thread has stopped.
+    pub fn ask(&self, job: Job, priority: Priority) -> Option<Job> {
+        match self.commands.send(Command::Ask(job, priority)) {
+            Err(SendError(Command::Ask(job, _))) => Some(job),
+            _ => None,
+        }
     }
 
     /// All who waited for a question have left: it is forgotten, if it is still queued.

@@ -165,6 +165,9 @@ pub(super) unsafe fn tick_again_soon(event: *mut sys::mha_evt_tick) {
 /// `client` must be NULL or a client of the broker that outlives `'a`.
 #[inline]
 unsafe fn client<'a>(process: &Process, client: *const sys::mosquitto) -> Result<Client<'a>, Malformed> {
+    if client.is_null() {
+        return Err(Malformed("there is no client"));
+    }
     // SAFETY: passed on to the caller.
     let (id, address) = unsafe { (process.client_id(client), process.client_address(client)) };
     Ok(Client {

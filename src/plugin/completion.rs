@@ -6,6 +6,7 @@ use super::decision::{By, Decision};
 use super::delayed::{Parked, Ticket};
 use super::event::Event;
 use super::login::{Attempt, Logins};
+use super::sessions::Session;
 use super::throttle::{Admission, Group};
 use super::{Ruling, Task};
 use crate::broker::BrokerThread;
@@ -20,10 +21,7 @@ impl Logins {
     /// here.
     pub fn run_tasks(&self, thread: &BrokerThread, event: &Event<'_>) {
         for task in self.tasks.drain() {
-            // A bug that one of them meets must not cost the others their answer.
-            if let Err(place) = panics::caught(|| self.run(task, thread, event)) {
-                self.log.write(Level::Error, panics::message(&place, "What it was about is refused."));
-            }
+            self.guarded(task.ticket(), thread, event, || self.run(task, thread, event));
         }
     }
 
@@ -41,7 +39,7 @@ impl Logins {
                 self.complete(ticket, decision, thread, event);
             }
             Task::NextTurn(group) => self.next_turns(group, thread, event),
-            Task::Revoke(session, status) => self.recheck.revoke(thread, &session, status),
+            Task::Revoked => self.recheck.revoke_all(thread),
         }
     }
 
@@ -104,17 +102,33 @@ impl Logins {
         self.tasks.push(Task::NextTurn(group));
     }
 
-    /// Lets in who may come in and has waited long enough for its topic questions, and turns away who has waited for too
-    /// long for its turn.
+    /// Lets in those who may come in and have waited long enough for their topic questions, and turns away those who have
+    /// waited for too long for their turn or for the thread that compares slow hashes.
     pub fn complete_those_who_waited(&self, thread: &BrokerThread, event: &Event<'_>) {
-        for ticket in self.delayed.take_overdue_turns(event.now) {
-            if let Some(parked) = self.delayed.get(ticket) {
-                self.refuse(ticket, &Attempt::of(&parked, None), Decision::deny(By::Turn), thread, event);
-            }
-        }
         for ticket in self.delayed.take_those_who_waited(event.now) {
-            if let Some(parked) = self.delayed.get(ticket) {
-                self.let_in(ticket, &parked, thread, event);
+            self.guarded(Some(ticket), thread, event, || {
+                let Some(parked) = self.delayed.get(ticket) else { return };
+                if parked.may_enter {
+                    self.let_in(ticket, &parked, thread, event);
+                } else {
+                    let by = if parked.open.is_some() { By::Busy } else { By::Turn };
+                    let attempt = Attempt::of(&parked, None);
+                    self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
+                }
+            });
+        }
+    }
+
+    /// Runs something about one client. A bug that it meets costs this client its login, and nobody else anything.
+    fn guarded(&self, ticket: Option<Ticket>, thread: &BrokerThread, event: &Event<'_>, body: impl FnOnce()) {
+        let Err(place) = panics::caught(body) else { return };
+        self.log.write(Level::Error, panics::message(&place, "Its client is refused."));
+        let parked = ticket.and_then(|ticket| Some((ticket, self.delayed.get(ticket)?)));
+        if let Some((ticket, parked)) = parked {
+            let attempt = Attempt::of(&parked, None);
+            let refused = || self.refuse(ticket, &attempt, Decision::deny(By::Bug), thread, event);
+            if panics::caught(refused).is_err() {
+                self.broker.complete_login(thread, &parked.client_id, false);
             }
         }
     }
@@ -149,8 +163,10 @@ impl Logins {
         self.broker.complete_login(thread, client.id, true);
         // It may be gone, or refused by the broker itself.
         if !self.broker.is_session(thread, client.id, client.connection) {
-            let is_there = |connection| self.broker.is_session(thread, client.id, connection);
-            self.sessions.withdraw(client, attempt.username, before, is_there);
+            let is_there = |session: &Session| {
+                session.connection().is_none_or(|it| self.broker.is_session(thread, client.id, it))
+            };
+            self.sessions.withdraw(client, attempt.username, before.filter(is_there));
         }
     }
 

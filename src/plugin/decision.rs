@@ -128,6 +128,8 @@ pub enum By {
     Parked,
     /// No more clients can be parked.
     Busy,
+    /// A bug in the plugin.
+    Bug,
     /// Others of the same name or client id were looked at for as long as it could wait.
     Turn,
 }
@@ -175,6 +177,7 @@ impl fmt::Display for By {
             By::NoAnswer(reason) => write!(f, "the API gave no answer: {reason}"),
             By::Parked => f.write_str("it waits for an answer"),
             By::Busy => f.write_str("too many clients wait for an answer already"),
+            By::Bug => f.write_str("the plugin met a bug (the line before says where)"),
             By::Turn => {
                 f.write_str("its turn has not come: others with its name or client id tried passwords")
             }

@@ -3,7 +3,7 @@
 //! The broker finds a parked client by its client id alone. If one goes away and another comes under the
 //! same id, the answer to the first must never let the second in: so every parking has a ticket, and an
 //! answer counts only for the ticket that it was asked for.
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::local::PasswordHash;
 use crate::util::{Held, Lock};
 
 /// Names one parking, among all instances of the plugin in this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
 impl Ticket {
@@ -56,6 +56,8 @@ pub struct Parked {
     pub awaits: usize,
     /// It may come in, and only waits for topic questions that were asked ahead for it.
     pub may_enter: bool,
+    /// When it has waited long enough for something else than the API.
+    pub until: Option<Instant>,
 }
 
 impl Parked {
@@ -96,12 +98,10 @@ pub struct Delayed(Lock<State>);
 #[derive(Default)]
 struct State {
     parked: HashMap<Ticket, Parked>,
-    /// When those who only wait for topic questions come in without the answers, the next one first.
-    deadlines: VecDeque<(Instant, Ticket)>,
+    /// When those who wait for something else than the API have waited long enough.
+    deadlines: BTreeSet<(Instant, Ticket)>,
     /// Those who wait for their turn, by the group in which they do.
     turns: HashMap<Group, VecDeque<Turn>, AlreadyHashed>,
-    /// When those who wait for their turn have waited for too long, the next one first.
-    turn_deadlines: VecDeque<(Instant, Ticket)>,
     password_bytes: usize,
     /// When it is time to look who has hung up.
     next_look: Option<Instant>,
@@ -132,7 +132,19 @@ impl State {
         self.parked.insert(ticket, client);
     }
 
+    /// Sets the deadline of a parked client, in place of the one that it had.
+    fn set_deadline(&mut self, ticket: Ticket, until: Option<Instant>) {
+        let Some(client) = self.parked.get_mut(&ticket) else { return };
+        if let Some(before) = std::mem::replace(&mut client.until, until) {
+            self.deadlines.remove(&(before, ticket));
+        }
+        if let Some(until) = until {
+            self.deadlines.insert((until, ticket));
+        }
+    }
+
     fn remove(&mut self, ticket: Ticket) -> Option<Parked> {
+        self.set_deadline(ticket, None);
         let client = self.parked.remove(&ticket)?;
         let bytes = bytes(&client);
         self.bytes -= bytes;
@@ -176,7 +188,7 @@ impl Delayed {
             return false;
         }
         state.password_bytes += turn.bytes();
-        state.turn_deadlines.push_back((until, turn.ticket));
+        state.set_deadline(turn.ticket, Some(until));
         state.turns.entry(group).or_default().push_back(turn);
         true
     }
@@ -204,26 +216,18 @@ impl Delayed {
     }
 
     /// Those of the groups in which somebody waits for a turn.
-    pub fn with_turns(&self, groups: impl IntoIterator<Item = Group>) -> impl Iterator<Item = Group> {
+    pub fn with_turns(&self, groups: impl IntoIterator<Item = Group>) -> Vec<Group> {
         let state = self.0.lock();
-        groups.into_iter().filter(move |group| state.turns.contains_key(group))
+        groups.into_iter().filter(|group| state.turns.contains_key(group)).collect()
     }
 
-    /// Notes that a parked client has its turn.
-    pub fn has_turn(&self, ticket: Ticket, open: Open) {
-        if let Some(client) = self.0.lock().parked.get_mut(&ticket) {
+    /// Notes that a parked client has its turn, and until when it waits for the outcome, if that is bounded here.
+    pub fn has_turn(&self, ticket: Ticket, open: Open, until: Option<Instant>) {
+        let state = &mut *self.0.lock();
+        state.set_deadline(ticket, until);
+        if let Some(client) = state.parked.get_mut(&ticket) {
             client.open = Some(open);
         }
-    }
-
-    /// Clients that have waited for their turn for too long.
-    pub fn take_overdue_turns(&self, now: Instant) -> Vec<Ticket> {
-        let state = &mut *self.0.lock();
-        let due = state.turn_deadlines.iter().take_while(|(until, _)| *until <= now).count();
-        let due: Vec<_> = state.turn_deadlines.drain(..due).map(|(_, ticket)| ticket).collect();
-        due.into_iter()
-            .filter(|ticket| state.parked.get(ticket).is_some_and(|it| it.open.is_none()))
-            .collect()
     }
 
     /// One of the answers that a client waits for has come: the client, once it was the last. It stays parked until
@@ -244,21 +248,23 @@ impl Delayed {
         if let Some(client) = state.parked.get_mut(&ticket) {
             client.awaits = answers;
             client.may_enter = true;
-            state.deadlines.push_back((until, ticket));
+            state.set_deadline(ticket, Some(until));
         }
     }
 
-    /// Clients that may come in and have waited long enough for more. Each waits as long as the others.
+    /// Clients that have waited long enough, the first one first.
     pub fn take_those_who_waited(&self, now: Instant) -> Vec<Ticket> {
-        let deadlines = &mut self.0.lock().deadlines;
-        let due = deadlines.iter().take_while(|(until, _)| *until <= now).count();
-        deadlines.drain(..due).map(|(_, ticket)| ticket).collect()
+        let state = &mut *self.0.lock();
+        let due: Vec<_> = state.deadlines.iter().take_while(|(until, _)| *until <= now).copied().collect();
+        for (_, ticket) in &due {
+            state.set_deadline(*ticket, None);
+        }
+        due.into_iter().map(|(_, ticket)| ticket).collect()
     }
 
     /// Whether somebody's time may be up soon.
     pub fn has_deadlines(&self) -> bool {
-        let state = self.0.lock();
-        !state.deadlines.is_empty() || !state.turn_deadlines.is_empty()
+        !self.0.lock().deadlines.is_empty()
     }
 
     /// A client that is parked, if its id does not belong to another parking by now.
@@ -309,7 +315,8 @@ impl Delayed {
             forget(&client, *ticket);
             if client.open.is_some() && !client.may_enter {
                 asked.push((*ticket, client.credentials));
-                let rest = Parked { client_id: String::new(), username: String::new(), ..client };
+                let rest =
+                    Parked { client_id: String::new(), username: String::new(), until: None, ..client };
                 state.insert(*ticket, rest);
             }
         }
@@ -369,6 +376,7 @@ mod tests {
             open: None,
             awaits: 1,
             may_enter: false,
+            until: None,
             credentials: Fingerprinter::with_key(&[0; 16]).fields(Domain::Credentials, []),
         }
     }
@@ -424,7 +432,7 @@ mod tests {
         };
         let (stays, gone, replaced, waits) = (park("a", 1), park("b", 2), park("c", 3), park("d", 4));
         let newer = park("e", 3);
-        [stays, gone, replaced, newer].into_iter().for_each(|ticket| delayed.has_turn(ticket, open()));
+        [stays, gone, replaced, newer].into_iter().for_each(|ticket| delayed.has_turn(ticket, open(), None));
         let turn = Turn { ticket: waits, password: Some(b"secret".to_vec()) };
         delayed.await_turn(group, turn, Instant::now());
         let before = delayed.0.lock().bytes;

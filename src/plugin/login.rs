@@ -56,7 +56,8 @@ impl<'a> Attempt<'a> {
         std::str::from_utf8(self.password.unwrap_or_default()).ok()
     }
 
-    fn inquiry(&self) -> Option<Inquiry<'_>> {
+    /// The question about it, if its password can be written in JSON.
+    pub fn inquiry(&self) -> Option<Inquiry<'_>> {
         let question = Question::Connect { username: self.username, password: self.password_as_text()? };
         Some(Inquiry { key: self.credentials, question, client: self.client })
     }
@@ -183,7 +184,8 @@ impl Logins {
             Err(error) => return no_answer(NoAnswer::NotAsked(error.to_string())),
         };
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return BUSY };
-        self.delayed.has_turn(ticket, open);
+        let until = event.now + event.settings.config.max_wait;
+        self.delayed.has_turn(ticket, open, Some(until));
         let source = self.keys.source(attempt.client.address, attempt.username);
         let check = Check { ticket, source, hash: Arc::clone(hash), password: password.to_owned() };
         for check in hasher.check(check, event.now) {
@@ -215,7 +217,7 @@ impl Logins {
             return self.api.or_stale(key, no_answer(NoAnswer::Open), event.now);
         }
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return BUSY };
-        self.delayed.has_turn(ticket, open);
+        self.delayed.has_turn(ticket, open, None);
         if let Err(reason) =
             self.api.asker.ask(key, &question, source, Priority::Login, Some(self.waiter(ticket)))
         {
@@ -323,6 +325,7 @@ impl Logins {
             open: None,
             awaits: 1,
             may_enter: false,
+            until: None,
         })
     }
 

@@ -27,7 +27,7 @@ use crate::fingerprint::Fingerprinter;
 use crate::log::{Level, Log};
 use crate::main_queue::MainQueue;
 use crate::prefetch::Prefetch;
-use crate::question::Answer;
+use crate::question::{Access, Answer};
 use crate::util::random;
 use api::Api;
 pub use decision::{By, Decision, Ruling};
@@ -37,7 +37,7 @@ pub use event::{Login, TopicCheck};
 use login::Logins;
 use recheck::Recheck;
 pub use sessions::SessionStays;
-use sessions::{SessionName, Sessions};
+use sessions::Sessions;
 pub use settings::StartError;
 use settings::{Current, Mode, Settings};
 use throttle::{Group, Throttle};
@@ -52,8 +52,18 @@ enum Task {
     PasswordChecked(Ticket, bool),
     /// There is room in a group whose clients wait for their turn.
     NextTurn(Group),
-    /// The API was asked again about a connected client and refused it, with this status.
-    Revoke(SessionName, u16),
+    /// The API was asked again about connected clients and refused some.
+    Revoked,
+}
+
+impl Task {
+    /// The parked client that it is about.
+    fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Task::Answered(ticket, _) | Task::PasswordChecked(ticket, _) => Some(*ticket),
+            Task::NextTurn(_) | Task::Revoked => None,
+        }
+    }
 }
 
 type Tasks = MainQueue<Task>;
@@ -67,8 +77,6 @@ pub struct Plugin {
     sessions: Arc<Sessions>,
     broker: Arc<dyn Broker>,
     log: Arc<Log>,
-    /// Last: the threads of those above leave tasks.
-    tasks: Arc<Tasks>,
 }
 
 impl Plugin {
@@ -120,7 +128,7 @@ impl Plugin {
         let topics =
             Topics::new(Arc::clone(&api), Arc::clone(&sessions), Arc::clone(&broker), Arc::clone(&log));
         let settings = Current::new(options, settings);
-        Ok(Self { settings, logins, topics, api, sessions, broker, log, tasks })
+        Ok(Self { settings, logins, topics, api, sessions, broker, log })
     }
 
     /// The lines it wants written.
@@ -142,10 +150,7 @@ impl Plugin {
     /// MOSQ_EVT_ACL_CHECK. `now` may be some milliseconds ahead.
     pub fn authorise(&self, check: &TopicCheck<'_>, caller: &Caller, now: Instant) -> Decision {
         // Where no tick comes, whoever was revoked leaves with its next message.
-        if self.tasks.any()
-            && check.access == crate::question::Access::Write
-            && self.logins.recheck.is_overdue_to_leave(check, now)
-        {
+        if check.access == Access::Write && self.logins.recheck.is_overdue_to_leave(check, now) {
             return Decision { ruling: Ruling::Disconnect, by: By::Recheck };
         }
         let settings = self.settings.now();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::api::Api;
+use super::api::{Api, Inquiry};
 use super::decision::{By, Decision, LoggedClient};
 use super::event::{Event, TopicCheck};
 use super::login::Attempt;
@@ -17,7 +17,7 @@ use crate::ask::{Priority, Waiter};
 use crate::broker::{Broker, BrokerThread, Client};
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::log::{Level, Log};
-use crate::question::{Answer, Question};
+use crate::question::Answer;
 use crate::util::Lock;
 
 /// How long a round may pause between two sessions where no tick ends it: the broker goes through them without waiting
@@ -35,6 +35,35 @@ pub struct Recheck {
     /// Whether this broker ticks at all: 2.0.11 with `per_listener_settings true` does not.
     ticks: AtomicBool,
     round: Lock<Round>,
+    revoked: Arc<Revoked>,
+}
+
+/// Clients that the API has refused when it was asked again, each with the status.
+#[derive(Default)]
+struct Revoked {
+    any: AtomicBool,
+    sessions: Lock<Vec<(SessionName, u16)>>,
+}
+
+impl Revoked {
+    fn push(&self, session: SessionName, status: u16) {
+        self.sessions.lock().push((session, status));
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// Takes those that `chosen` chooses. Costs one load where there are none.
+    fn take(&self, chosen: impl Fn(&SessionName) -> bool) -> Vec<(SessionName, u16)> {
+        if !self.any.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        // Nothing else is locked while this is: `chosen` may ask other tables.
+        let all = std::mem::take(&mut *self.sessions.lock());
+        let (taken, mut left): (Vec<_>, Vec<_>) = all.into_iter().partition(|(session, _)| chosen(session));
+        let mut sessions = self.sessions.lock();
+        sessions.append(&mut left);
+        self.any.store(!sessions.is_empty(), Ordering::Release);
+        taken
+    }
 }
 
 /// One walk of the broker over all of its sessions.
@@ -62,6 +91,7 @@ impl Recheck {
             tasks,
             broker,
             log,
+            revoked: Arc::default(),
             is_going_on: AtomicBool::new(false),
             ticks: AtomicBool::new(false),
             round,
@@ -144,14 +174,15 @@ impl Recheck {
         if event.settings.config.auth_urls.is_empty() {
             return Decision::defer(By::NotOurs);
         }
-        self.ask_again(attempt);
+        // Only a local user, which it is no more, can have got in with such a password.
+        let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
+        self.ask_again(attempt, &inquiry);
         Decision::allow(By::Session)
     }
 
     /// Asks about a connected client beside the loop.
-    fn ask_again(&self, attempt: &Attempt<'_>) {
-        let Ok(password) = std::str::from_utf8(attempt.password.unwrap_or_default()) else { return };
-        let question = Question::Connect { username: attempt.username, password };
+    fn ask_again(&self, attempt: &Attempt<'_>, inquiry: &Inquiry<'_>) {
+        let question = inquiry.question;
         // 2.1 without websockets comes round by itself once a day. Without a thread for it, it is woken once.
         if self.broker.is_2_1() {
             let _ = self.tasks.start_waking();
@@ -162,10 +193,11 @@ impl Recheck {
             username: attempt.username.to_owned(),
             credentials: attempt.credentials,
         };
-        let tasks = Arc::clone(&self.tasks);
+        let (revoked, tasks) = (Arc::clone(&self.revoked), Arc::clone(&self.tasks));
         let waiter = Waiter::however_late(move |answer| {
             if let Answer::Verdict { status: status @ (401 | 403), .. } = *answer {
-                tasks.push(Task::Revoke(session, status));
+                revoked.push(session, status);
+                tasks.push(Task::Revoked);
             }
         });
         let source = self.api.asker.source(attempt.client.address, attempt.username);
@@ -173,8 +205,15 @@ impl Recheck {
         let _ = self.api.asker.ask(attempt.credentials, &question, source, Priority::Revoke, Some(waiter));
     }
 
+    /// Disconnects all that the API refuses by now.
+    pub fn revoke_all(&self, thread: &BrokerThread) {
+        for (session, status) in self.revoked.take(|_| true) {
+            self.revoke(thread, &session, status);
+        }
+    }
+
     /// Disconnects a client that the API refuses by now, unless it is gone already.
-    pub fn revoke(&self, thread: &BrokerThread, session: &SessionName, status: u16) {
+    fn revoke(&self, thread: &BrokerThread, session: &SessionName, status: u16) {
         let SessionName { connection, client_id, username, credentials } = session;
         let client = Client { connection: *connection, id: client_id, address: None };
         let is_there = self.sessions.is_connected(client, username)
@@ -182,10 +221,7 @@ impl Recheck {
             && (!self.broker.is_2_1() || self.broker.is_session(thread, client_id, *connection));
         if is_there {
             let who = LoggedClient(client, Some(username));
-            self.log.write(
-                Level::Notice,
-                format!("Disconnecting {who}: the API answered {status} when asked again."),
-            );
+            self.log.write(Level::Notice, revoked(&who, status));
             self.broker.kick(thread, client_id, username);
         }
     }
@@ -196,29 +232,33 @@ impl Recheck {
     pub fn revoke_without_ticks(&self, attempt: &Attempt<'_>, event: &Event<'_>) {
         // A request to the broker's HTTP listener comes on a thread that can disconnect nobody.
         let Some(thread) = event.broker_thread() else { return };
-        if self.tasks.any() && self.api.is_tickless(event.now) {
-            for (session, status) in self.take_revoked(|session| session.username != attempt.username) {
+        if self.api.is_tickless(event.now) {
+            for (session, status) in self.revoked.take(|session| session.username != attempt.username) {
                 self.revoke(thread, &session, status);
             }
         }
     }
 
-    /// Whether a client that publishes was revoked, and is still there because no tick has come.
+    /// Whether a client that publishes was revoked, and is still there because no tick has come. Costs one load where
+    /// nobody was.
     pub fn is_overdue_to_leave(&self, check: &TopicCheck<'_>, now: Instant) -> bool {
+        if !self.revoked.any.load(Ordering::Acquire) || !self.api.is_tickless(now) {
+            return false;
+        }
         let is_meant = |session: &SessionName| {
             session.connection == check.client.connection
                 && session.client_id == check.client.id
                 && self.sessions.has_credentials(check.client, &session.username, session.credentials)
         };
-        self.api.is_tickless(now) && !self.take_revoked(is_meant).is_empty()
+        let left = self.revoked.take(is_meant);
+        for (session, status) in &left {
+            let who = LoggedClient(check.client, Some(&session.username));
+            self.log.write(Level::Notice, revoked(&who, *status));
+        }
+        !left.is_empty()
     }
+}
 
-    fn take_revoked(&self, chosen: impl Fn(&SessionName) -> bool) -> Vec<(SessionName, u16)> {
-        let tasks = self.tasks.take_if(|task| matches!(task, Task::Revoke(session, _) if chosen(session)));
-        let revoked = tasks.into_iter().filter_map(|task| match task {
-            Task::Revoke(session, status) => Some((session, status)),
-            _ => None,
-        });
-        revoked.collect()
-    }
+fn revoked(who: &LoggedClient<'_>, status: u16) -> String {
+    format!("Disconnecting {who}: the API answered {status} when asked again.")
 }

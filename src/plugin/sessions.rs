@@ -4,6 +4,7 @@
 mod named;
 mod rights;
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,6 +22,9 @@ use crate::util::{Lock, bounded};
 /// Sessions that are remembered in each table; the ones that have not been used for longest go first. No more are ever
 /// connected: a process has about a million descriptors at most.
 const BOUND: NonZeroUsize = NonZeroUsize::new(1_000_000).unwrap();
+
+/// Sessions that ended for good and are remembered until the turn is over, where no turn ever ends.
+const GONE: usize = 1_000;
 
 /// Whether a session is kept when its client has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +108,9 @@ struct Tables {
     local_asleep: Table,
     named: Named,
     /// Those that ended in this turn of the broker's loop for good.
-    gone: Vec<Fingerprint>,
+    gone: HashSet<Fingerprint, AlreadyHashed>,
+    /// When it was looked through without a turn.
+    gone_looked_through: Option<Instant>,
     /// Counts the turns of the broker's loop.
     turn: u64,
 }
@@ -125,6 +131,19 @@ impl Tables {
         connected.pop(&key).or_else(|| local_asleep.pop(&key)).or_else(|| asleep.pop(&key))
     }
 
+    /// Forgets those that ended for good, as far as `is_over` says so of the connection that ended.
+    fn forget_gone(&mut self, is_over: impl Fn(&Ended) -> bool) {
+        for key in std::mem::take(&mut self.gone) {
+            match self.get(key).filter(|session| session.current.is_none()).and_then(|session| session.ended)
+            {
+                Some(ended) if ended.stays != SessionStays::No => {}
+                Some(ended) if !is_over(&ended) => drop(self.gone.insert(key)),
+                Some(_) => drop(self.take(key)),
+                None => {}
+            }
+        }
+    }
+
     fn put(&mut self, key: Fingerprint, session: Session) {
         let table = match (session.current, &session.by) {
             (Some(_), _) => &mut self.connected,
@@ -143,7 +162,8 @@ impl Sessions {
             asleep: bounded(BOUND),
             local_asleep: bounded(BOUND),
             named: Named::new(),
-            gone: Vec::new(),
+            gone: HashSet::default(),
+            gone_looked_through: None,
             turn: 0,
         };
         Self { keys, hears_of_connections, tables: Lock::new(tables) }
@@ -163,8 +183,14 @@ impl Sessions {
         let key = self.key(client, username);
         let mut tables = self.tables.lock();
         tables.named.put(client, username, credentials, level);
-        // In place where it is connected already, which takes no memory.
-        let before = tables.connected.get(&key).cloned().or_else(|| tables.take(key));
+        if let Some(session) = tables.connected.get_mut(&key)
+            && session.current == Some(client.connection)
+        {
+            let before = session.clone();
+            (session.credentials, session.by) = (credentials, by);
+            return Some(before);
+        }
+        let before = tables.take(key);
         let turn = tables.turn;
         // The connection that is taken over may still write its will.
         let ended = before.as_ref().and_then(|before| match before.current {
@@ -206,7 +232,13 @@ impl Sessions {
         });
         tables.put(key, session);
         if stays == SessionStays::No {
-            tables.gone.push(key);
+            // Where no turn ever comes they are forgotten once their wills are written.
+            let is_over = |since: Instant| now.saturating_duration_since(since) >= rights::WILL_WITHIN;
+            if tables.gone.len() >= GONE && tables.gone_looked_through.is_none_or(is_over) {
+                tables.gone_looked_through = Some(now);
+                tables.forget_gone(|ended| is_over(ended.at));
+            }
+            tables.gone.insert(key);
         }
         true
     }
@@ -220,14 +252,8 @@ impl Sessions {
     }
 
     /// Takes an admission back that came to nothing, because the client had gone by then: the session is what
-    /// it was `before`, if `is_there` says that its connection is still that of a session.
-    pub fn withdraw(
-        &self,
-        client: Client<'_>,
-        username: &str,
-        before: Option<Session>,
-        is_there: impl Fn(Connection) -> bool,
-    ) {
+    /// it was `before`, if its connection is still that of a session.
+    pub fn withdraw(&self, client: Client<'_>, username: &str, before: Option<Session>) {
         let key = self.key(client, username);
         let tables = &mut *self.tables.lock();
         if tables.connected.peek(&key).is_none_or(|session| session.current != Some(client.connection)) {
@@ -235,7 +261,7 @@ impl Sessions {
         }
         tables.named.remove(client.connection);
         tables.take(key);
-        if let Some(before) = before.filter(|before| before.current.is_none_or(is_there)) {
+        if let Some(before) = before {
             tables.put(key, before);
         }
     }
@@ -244,14 +270,7 @@ impl Sessions {
     pub fn new_turn(&self) {
         let tables = &mut *self.tables.lock();
         tables.turn += 1;
-        for key in std::mem::take(&mut tables.gone) {
-            let is_gone = |session: &Session| {
-                session.current.is_none() && session.ended.is_none_or(|ended| ended.stays == SessionStays::No)
-            };
-            if tables.get(key).is_some_and(|session| is_gone(session)) {
-                tables.take(key);
-            }
-        }
+        tables.forget_gone(|_| true);
     }
 
     /// Whether a login in this round of rechecks is about a session that was let in here, and which was not yet
@@ -351,6 +370,11 @@ impl Sessions {
 }
 
 impl Session {
+    /// The connection that it is connected on.
+    pub fn connection(&self) -> Option<Connection> {
+        self.current
+    }
+
     fn is_by(&self, hash: &Arc<PasswordHash>) -> bool {
         matches!(&self.by, LetInBy::Local(by) if Arc::ptr_eq(by, hash) || by == hash)
     }

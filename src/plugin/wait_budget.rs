@@ -14,7 +14,7 @@ use crate::util::bounded;
 /// The share of the time-out that is left when the rest of it was waited in vain.
 const GRACE: u32 = 10;
 
-/// A broker that has not ticked for so long does not tick at all: those that do, do it every 100 ms.
+/// A broker that has not ticked for so long after its start does not tick at all: those that do, do it every 100 ms.
 const TICKLESS: Duration = Duration::from_secs(2);
 
 /// Clients that made the broker wait in one turn. Beyond, the longest silent one has all its time again.
@@ -40,6 +40,9 @@ pub(super) struct WaitBudget {
     spent_in_vain: Duration,
     grace_taken: bool,
     turned: Instant,
+    started: Instant,
+    /// Whether the broker has ticked.
+    ticks: bool,
     /// How long the broker waited in this turn because of whom.
     waited_for: LruCache<Fingerprint, Duration, AlreadyHashed>,
     silent: LruCache<Fingerprint, SilentQuestion, AlreadyHashed>,
@@ -81,6 +84,8 @@ impl WaitBudget {
             spent_in_vain: Duration::ZERO,
             grace_taken: false,
             turned: now,
+            started: now,
+            ticks: false,
             waited_for: bounded(CLIENTS),
             silent: LruCache::with_hasher(QUESTIONS, AlreadyHashed::default()),
         }
@@ -89,15 +94,20 @@ impl WaitBudget {
     /// The broker's loop has come round. Mosquitto 2.0.11 says so to nobody under
     /// `per_listener_settings true`; there a pause counts instead.
     pub(super) fn new_turn(&mut self, now: Instant) {
+        self.ticks = true;
+        self.renew(now);
+    }
+
+    fn renew(&mut self, now: Instant) {
         self.spent_in_vain = Duration::ZERO;
         self.grace_taken = false;
         self.turned = now;
         self.waited_for.clear();
     }
 
-    /// Whether this broker seems not to tick.
+    /// Whether this broker seems not to tick: it never has, for so long.
     pub(super) fn is_tickless(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.turned) >= TICKLESS
+        !self.ticks && now.saturating_duration_since(self.started) >= TICKLESS
     }
 
     /// The longest to wait for the answer to this question because of this client, where one question may take `timeout`.
@@ -110,7 +120,7 @@ impl WaitBudget {
     ) -> Duration {
         // Longer than a turn can take, the waiting included.
         if now.saturating_duration_since(self.turned) >= TICKLESS + 2 * timeout {
-            self.new_turn(now);
+            self.renew(now);
         }
         match self.silent.get(&question) {
             Some(silent_question) if silent_question.holds(now) => return Duration::ZERO,

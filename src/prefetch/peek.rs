@@ -16,7 +16,7 @@ use crate::topic;
 use crate::util::bounded;
 
 /// Connections whose clients are known; the longest unused go first.
-const BOUND: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
+const BOUND: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 
 /// After an unprompted peek, pause so many times as long as it took, so that peeking uses at most a fifth of the
 /// broker's time.

@@ -100,10 +100,7 @@ impl Breaker {
             return Admission::Ask;
         }
         let mut state = self.state.lock();
-        if let Some(open) = &mut state.open {
-            if !open.is_for(asked_for[0]) {
-                return Admission::Ask;
-            }
+        if let Some(open) = state.open.as_mut().filter(|open| open.is_for(asked_for[0])) {
             if now < open.next_probe {
                 return Admission::Refuse;
             }
@@ -116,7 +113,7 @@ impl Breaker {
             return Admission::Refuse;
         }
         state.back_off = None;
-        self.is_clear.store(true, Ordering::Release);
+        self.is_clear.store(state.open.is_none(), Ordering::Release);
         Admission::Ask
     }
 
@@ -127,8 +124,8 @@ impl Breaker {
         }
         let state = self.state.lock();
         match &state.open {
-            Some(open) => open.is_for(network) && now < open.next_probe,
-            None => state.back_off.is_some_and(|until| now < until),
+            Some(open) if open.is_for(network) => now < open.next_probe,
+            _ => state.back_off.is_some_and(|until| now < until),
         }
     }
 
@@ -188,7 +185,9 @@ impl Breaker {
         let pause = retry_after.unwrap_or(BACK_OFF).clamp(BACK_OFF, LONGEST_BACK_OFF);
         let mut state = self.state.lock();
         self.is_clear.store(false, Ordering::Release);
-        let before = state.back_off.replace(now + pause);
+        let before = state.back_off;
+        // One that was under way does not shorten a longer pause.
+        state.back_off = before.max(Some(now + pause));
         before.is_none_or(|until| until < now).then_some(pause)
     }
 }

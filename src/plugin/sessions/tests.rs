@@ -145,7 +145,7 @@ fn a_connection_is_known_by_name_as_long_as_its_session_has_it() {
     assert_eq!((name_of(1), name_of(2)), (alice.clone(), None));
     let before = admit(2, credentials(), 5);
     assert_eq!((name_of(1), name_of(2)), (None, alice.clone()), "it was taken over");
-    sessions.withdraw(client(2), "alice", before, |_| true);
+    sessions.withdraw(client(2), "alice", before);
     assert_eq!((name_of(1), name_of(2)), (alice.clone(), None));
     sessions.close(client(1), "alice", SessionStays::Yes, now);
     assert_eq!(name_of(1), None);
@@ -175,6 +175,19 @@ fn a_session_that_ended_for_good_is_forgotten_with_the_turn() {
     admit(&sessions, 3, now);
     sessions.new_turn();
     assert!(sessions.is_connected(client(3), "alice"));
+}
+
+#[test]
+fn where_no_turn_ever_comes_sessions_that_ended_for_good_are_forgotten() {
+    let (sessions, mut now) = (sessions(), Instant::now());
+    let ids: Vec<String> = (0..5 * GONE).map(|n| n.to_string()).collect();
+    for (n, id) in ids.iter().enumerate() {
+        let named = Client { id, ..client(n + 1) };
+        sessions.admit(named, "alice", credentials(), LetInBy::Api, 0, now);
+        sessions.close(named, "alice", SessionStays::No, now);
+        now += WILL_WITHIN / 100;
+    }
+    assert!(sessions.tables.lock().gone.len() <= GONE + 100);
 }
 
 #[test]
@@ -216,12 +229,12 @@ fn an_admission_that_came_to_nothing_changes_nothing() {
     let before = admit(&sessions, 1, now);
     assert!(before.is_none());
     let before = admit(&sessions, 2, now);
-    sessions.withdraw(client(2), "alice", before, |_| true);
+    sessions.withdraw(client(2), "alice", before);
     assert!(sessions.is_connected(client(1), "alice"));
     assert!(!may(&sessions, 2, Access::Write, now));
-    // Nor does it bring back a connection that is gone.
-    let before = admit(&sessions, 2, now);
-    sessions.withdraw(client(2), "alice", before, |_| false);
+    // A connection that is gone is not brought back: nothing is said to have been before.
+    admit(&sessions, 2, now);
+    sessions.withdraw(client(2), "alice", None);
     assert!(!sessions.has(client(1), "alice"));
 }
 

@@ -183,6 +183,7 @@ proptest! {
 /// Prints what reading the list costs, and sees that it grows no faster than the list.
 #[test]
 #[ignore = "measures, and takes thousands of descriptors"]
+#[allow(clippy::print_stderr)]
 fn how_long_reading_takes() {
     let times = [500usize, 5_000].map(|count| {
         let epoll = Epoll::new();
@@ -197,7 +198,6 @@ fn how_long_reading_takes() {
             interest.took
         };
         let took = (0..20).map(read).min().unwrap();
-        #[allow(clippy::print_stderr)]
         eprintln!("{} sockets: {took:?}", 2 * count);
         took
     });
