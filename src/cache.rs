@@ -1,5 +1,5 @@
-//! Verdicts that are remembered for a time: allows and denies apart, and neither one client nor a flood of verdicts
-//! that are used once pushes out what others rely on.
+//! Verdicts that are remembered for a time. Allows and denies are held apart, and neither one client nor a flood of
+//! verdicts that are used once pushes out the verdicts that other clients use.
 use std::time::{Duration, Instant};
 
 use crate::fingerprint::Fingerprint;
@@ -13,31 +13,32 @@ mod tests;
 use part::{CLIENTS, Part, share};
 use store::{Id, Links, Place, Slot, Store};
 
-/// Ticks of the cache's clock per second. A verdict counts time in 32 bits of these (eight years of uptime; at the
-/// end of time nothing is remembered any more), which keeps it small.
+/// Ticks of the cache's clock per second. A verdict counts time in 32 bits of them, which keeps it small. They last for
+/// eight years of uptime; after that nothing is remembered.
 const TICKS_PER_SECOND: u64 = 16;
 
-/// Verdicts that were asked for ahead and not used yet may always take one part in so many of the bound.
+/// The part of the bound that unused verdicts may always take: one in this many. They were asked for early, and the
+/// broker has not come for them yet.
 const UNUSED_SHARE: usize = 4;
 
-/// So long a verdict that was asked for ahead is kept for the broker, as far as there is room: within this time the
-/// broker comes for what was asked ahead for a message, however many read it. Afterwards it was a wrong guess.
+/// Ticks for which an unused verdict is kept as far as there is room: 30 s. Within this time the broker comes for the
+/// verdicts about all readers of a message, however many they are. After that the guess counts as wrong.
 const WAITS_FOR_BROKER: u32 = 30 * TICKS_PER_SECOND as u32;
 
-/// Verdicts that go at a time where more are held than the bound says. More than one does only after the bound was
-/// lowered: the others follow with the next verdicts, so that nobody waits for all of them to go.
+/// The most verdicts that are removed as one is put in. More than one has to go only after the bound was lowered: the
+/// others follow with the next verdicts, so that no question waits for all of them.
 const REMOVED_AT_ONCE: usize = 8;
 
-/// Verdicts that go at once when the bound is lowered: some hundred microseconds' work for each kind.
+/// Verdicts of each kind that are removed when the bound is lowered, which takes some hundred microseconds.
 const REMOVED_AT_A_RELOAD: usize = 1_000;
 
-/// Where room is needed, verdicts that have ended are looked for first: in every slot, but not more often than this,
+/// Ticks between two sweeps of all slots for verdicts that have ended: one second. A sweep begins where room is needed.
 const SWEPT_EVERY: u32 = TICKS_PER_SECOND as u32;
 
-/// and in so many at a time, which takes some hundred microseconds,
+/// The most slots that a sweep looks at in one step, which takes some hundred microseconds.
 const SWEPT_AT_ONCE: usize = 65_536;
 
-/// of which so many may have ended: letting one go takes longer than looking at it.
+/// The most ended verdicts that a sweep removes in one step: removing one takes longer than looking at it.
 const ENDED_AT_ONCE: usize = 4_096;
 
 /// A remembered verdict.
@@ -47,10 +48,10 @@ pub struct Hit {
     pub verdict: Verdict,
     /// The HTTP status it decided with.
     pub status: u16,
-    /// An allow in the last fifth of its time, seen there for the first time: ask again now, and the
-    /// client never has to wait.
+    /// Whether to ask again now: this is the first use of an allow in the last fifth of its time. So clients that use
+    /// it often never have to wait.
     pub refresh: bool,
-    /// The verdict was asked for ahead, and this is its first use.
+    /// Whether the verdict was asked for early, and this is its first use.
     pub is_first_use: bool,
 }
 
@@ -63,13 +64,13 @@ pub struct Fresh {
     pub status: u16,
     /// When the question was sent.
     pub since: Instant,
-    /// How long it holds from then on.
+    /// How long the verdict holds from then on.
     pub lifetime: Duration,
 }
 
 /// Verdicts by fingerprint, each for its own time.
 ///
-/// As long as there is room nothing goes before its time. In a full cache,
+/// As long as there is room, no verdict is removed before its end. A full cache removes
 ///
 /// - those go first that have ended;
 /// - then those of the client that holds more than its share: a 64th, or 256 where that is
@@ -77,30 +78,32 @@ pub struct Fresh {
 /// - then those that were used once, least recently used first. What was used twice stays, as long as it takes no
 ///   more than seven eighths of the cache.
 ///
-/// Allows and denies have the same bound each, so that a flood of refused logins cannot push out what good clients
-/// rely on. What was asked for ahead has a smaller one until it is used. A fingerprint is in one of them at most.
+/// Allows and denies have the same bound each, so that a flood of refused logins cannot push out the verdicts of good
+/// clients. Verdicts that were asked for early have a smaller bound until they are used. A fingerprint has one verdict
+/// at most.
 pub struct Cache {
-    /// How many allows, and how many denies may be held.
+    /// How many allows may be held, and as many denies.
     bound: usize,
-    /// How many of them may be one client's where room is short.
+    /// How many allows or denies one client may hold where room is short.
     share: usize,
-    /// How many ticks past its end an allow may still serve where there is no answer.
+    /// How many ticks past its end an allow may serve while the API gives no answer.
     stale_ticks: u32,
+    /// When the ticks began.
     started: Instant,
     store: Store,
     allows: Part,
     denies: Part,
-    /// Verdicts that were asked for ahead and not used yet: apart, so that guesses push out nothing that is in use.
+    /// Verdicts that were asked for early and not used yet. Held apart, so that they push out none that is in use.
     unused: Part,
-    /// The slot that is looked at next for a verdict that has ended.
+    /// The number of the slot that the sweep looks at next.
     hand: usize,
-    /// When all slots had been looked at last.
+    /// The tick at which the last sweep had looked at all slots.
     swept: Option<u32>,
 }
 
 impl Cache {
-    /// An empty cache for at most `bound` allows and as many denies. Memory is taken as it fills. Allows are
-    /// kept for `stale` longer than they hold.
+    /// An empty cache for at most `bound` allows and as many denies. Memory is taken as it fills. Allows are kept for
+    /// `stale` longer than they hold.
     pub fn new(bound: usize, stale: Duration, now: Instant) -> Self {
         Self::empty(bound, in_ticks(stale), now)
     }
@@ -120,8 +123,8 @@ impl Cache {
         }
     }
 
-    /// Changes the bound and how long allows are kept past their time. What is above a lower bound goes in steps,
-    /// as verdicts are put in, and its memory is kept for others.
+    /// Changes the bound, and how long allows are kept past their end. Verdicts above a lower bound are removed in
+    /// steps, as others are put in, and their memory is kept for others.
     pub fn configure(&mut self, bound: usize, stale: Duration) {
         if bound == 0 {
             self.clear();
@@ -136,12 +139,12 @@ impl Cache {
         for _ in 0..REMOVED_AT_A_RELOAD / REMOVED_AT_ONCE {
             self.make_room(Place::Allows, None);
             self.make_room(Place::Denies, None);
-            self.make_room_ahead(None, 0);
+            self.make_room_unused(None, 0);
         }
     }
 
-    /// Remembers a verdict about this client, replacing whatever was remembered for that fingerprint. A lifetime of
-    /// zero only forgets.
+    /// Remembers a verdict about this client, in place of the one that was remembered for the fingerprint. A lifetime
+    /// of zero only forgets that one.
     pub fn insert(&mut self, key: Fingerprint, client: Fingerprint, fresh: Fresh) {
         let known = self.store.find(key).map(|id| *self.store.at(id));
         self.forget(key);
@@ -151,14 +154,13 @@ impl Cache {
         if self.part(slot.place).0.len() > self.bound || self.unused.len() > self.unused_bound() {
             self.sweep(slot.since);
             self.make_room(slot.place, Some(slot.client));
-            self.make_room_ahead(None, slot.since);
+            self.make_room_unused(None, slot.since);
         }
     }
 
-    /// The same for a verdict that was asked for ahead: it takes its place among the others when it is first used.
-    /// Until then it has the place of the verdict that it renews, or one among those that wait, which have a share
-    /// of their own and what room is free. Where there is none, those stay that the broker comes for first.
-    /// Returns whether it was kept.
+    /// Remembers a verdict that was asked for early, in place of the one that was remembered for the fingerprint. If it
+    /// renews a verdict that is in use, it takes the place of that one. If not, it is held among the unused ones until
+    /// its first use; where they have no room, those stay that the broker comes for first. Returns whether it was kept.
     pub fn insert_unused(&mut self, key: Fingerprint, client: Fingerprint, fresh: Fresh) -> bool {
         let known = self.store.find(key).map(|id| *self.store.at(id));
         self.forget(key);
@@ -171,21 +173,23 @@ impl Cache {
         self.put(slot);
         if self.unused.len() > self.unused_bound() {
             self.sweep(slot.since);
-            self.make_room_ahead(Some(slot.client), slot.since);
+            self.make_room_unused(Some(slot.client), slot.since);
         }
         self.store.find(key).is_some()
     }
 
-    /// How many more verdicts that were asked for ahead are sure to be kept until the broker comes for them.
-    pub fn room_ahead(&self) -> usize {
+    /// How many more unused verdicts have room.
+    #[cfg(test)]
+    pub fn room_unused(&self) -> usize {
         self.unused_bound().saturating_sub(self.unused.len())
     }
 
+    /// How many unused verdicts may be held: their part of the bound, or the room that allows leave if that is more.
     fn unused_bound(&self) -> usize {
         (self.bound / UNUSED_SHARE).max(self.bound.saturating_sub(self.allows.len()))
     }
 
-    /// A slot for a verdict among those that are used, or `None` where nothing is to be remembered.
+    /// A slot for a verdict that is in use, or `None` if it is not to be remembered.
     fn slot(&self, key: Fingerprint, client: Fingerprint, fresh: Fresh) -> Option<Slot> {
         let Fresh { verdict, status, since, lifetime } = fresh;
         let ticks = in_ticks(lifetime);
@@ -210,6 +214,7 @@ impl Cache {
         })
     }
 
+    /// The part that holds the verdicts of a place, and the store for its operations.
     fn part(&mut self, place: Place) -> (&mut Part, &mut Store) {
         let part = match place {
             Place::Allows => &mut self.allows,
@@ -219,6 +224,7 @@ impl Cache {
         (part, &mut self.store)
     }
 
+    /// Puts a verdict in whose fingerprint is not there.
     fn put(&mut self, slot: Slot) {
         let share = self.share;
         let id = self.store.add(slot);
@@ -226,6 +232,7 @@ impl Cache {
         part.add(store, id, share);
     }
 
+    /// Removes a verdict.
     fn remove(&mut self, id: Id) {
         let share = self.share;
         let (part, store) = self.part(self.store.at(id).place);
@@ -233,7 +240,7 @@ impl Cache {
         self.store.remove(id);
     }
 
-    /// Has the allows or denies keep their bound, this client having added to them.
+    /// Removes allows or denies that are above their bound. `newcomer` is the client that has just added one, if any.
     fn make_room(&mut self, place: Place, newcomer: Option<u16>) {
         let (bound, share) = (self.bound, self.share);
         for _ in 0..REMOVED_AT_ONCE {
@@ -246,21 +253,21 @@ impl Cache {
         }
     }
 
-    /// The same for what was asked for ahead: what has ended or waits in vain goes first. After that it is the last
-    /// that came, as the broker comes for the first one next.
-    fn make_room_ahead(&mut self, newcomer: Option<u16>, tick: u32) {
-        let is_in_vain = |slot: &Slot| tick >= slot.ends.min(slot.since.saturating_add(WAITS_FOR_BROKER));
+    /// Removes unused verdicts that are above their bound: first those that have ended or have waited for
+    /// [`WAITS_FOR_BROKER`], then the newest, since the broker comes for the oldest first.
+    fn make_room_unused(&mut self, newcomer: Option<u16>, tick: u32) {
+        let is_useless = |slot: &Slot| tick >= slot.ends.min(slot.since.saturating_add(WAITS_FOR_BROKER));
         for _ in 0..REMOVED_AT_ONCE {
             if self.unused.len() <= self.unused_bound() {
                 return;
             }
-            let oldest = self.unused.oldest().filter(|id| is_in_vain(self.store.at(*id)));
+            let oldest = self.unused.oldest().filter(|id| is_useless(self.store.at(*id)));
             let Some(id) = oldest.or_else(|| self.unused.last_to_come(newcomer, self.share)) else { return };
             self.remove(id);
         }
     }
 
-    /// Lets verdicts go that are of no more use.
+    /// Removes ended verdicts: one step of a sweep, if one is going on or due.
     fn sweep(&mut self, tick: u32) {
         if self.swept.is_some_and(|swept| tick < swept.saturating_add(SWEPT_EVERY)) {
             return;
@@ -285,7 +292,7 @@ impl Cache {
         }
     }
 
-    /// The tick from which on a verdict serves nobody, not even while there is no answer.
+    /// The tick from which on a verdict is of no use, not even while the API gives no answer.
     fn useless_from(&self, slot: &Slot) -> u32 {
         match slot.verdict {
             Verdict::Allow => slot.ends.saturating_add(self.stale_ticks),
@@ -293,7 +300,7 @@ impl Cache {
         }
     }
 
-    /// The verdict for a fingerprint, if it still holds.
+    /// The verdict for a fingerprint, if it still holds. Counts as a use of it.
     pub fn get(&mut self, key: Fingerprint, now: Instant) -> Option<Hit> {
         let tick = self.tick(now);
         let id = self.store.find(key)?;
@@ -305,7 +312,7 @@ impl Cache {
         if slot.place == Place::Unused {
             return self.first_use(id, tick);
         }
-        // Past its time it is in use as well: it may be what serves while there is no answer.
+        // An allow past its end counts as used, too: it may be the one that serves while the API gives no answer.
         let (part, store) = self.part(slot.place);
         part.note_use(store, id);
         let slot = self.store.at_mut(id);
@@ -320,7 +327,7 @@ impl Cache {
         Some(Hit { verdict: slot.verdict, status: slot.status, refresh, is_first_use })
     }
 
-    /// Somebody has come for a verdict that waited: it takes its place among the others.
+    /// Moves an unused verdict to the allows or denies, since the broker has come for it.
     fn first_use(&mut self, id: Id, tick: u32) -> Option<Hit> {
         let share = self.share;
         self.unused.remove(&mut self.store, id, share);
@@ -334,56 +341,58 @@ impl Cache {
         let (part, store) = self.part(place);
         part.add(store, id, share);
         self.make_room(place, Some(client));
-        self.make_room_ahead(None, tick);
+        self.make_room_unused(None, tick);
         (tick < ends).then_some(Hit { verdict, status, refresh: false, is_first_use: true })
     }
 
-    /// The verdict for a fingerprint, if it still holds, without counting as a use.
+    /// The verdict for a fingerprint, if it still holds. Does not count as a use of it.
     pub fn peek(&self, key: Fingerprint, now: Instant) -> Option<Verdict> {
         let slot = self.store.at(self.store.find(key)?);
         (self.tick(now) < slot.ends).then_some(slot.verdict)
     }
 
-    /// Whether there is an allow that may serve while there is no answer, past its time if need be.
+    /// Whether there is an allow that may serve while the API gives no answer, even if it has ended.
     pub fn has_stale_allow(&self, key: Fingerprint, now: Instant) -> bool {
         let slot = self.store.find(key).map(|id| self.store.at(id));
         slot.is_some_and(|slot| slot.place == Place::Allows && self.tick(now) < self.useless_from(slot))
     }
 
-    /// Forgets one verdict.
+    /// Forgets the verdict for a fingerprint.
     pub fn forget(&mut self, key: Fingerprint) {
         if let Some(id) = self.store.find(key) {
             self.remove(id);
         }
     }
 
-    /// Forgets everything.
+    /// Forgets all verdicts.
     pub fn clear(&mut self) {
         drop(self.take());
     }
 
-    /// Forgets everything in no time, and hands over what was held: giving back its memory takes a while, which
-    /// nobody who needs the cache has to wait for.
+    /// Forgets all verdicts at once, and returns what was held. Freeing its memory takes a while, and need not happen
+    /// under the cache's lock.
     #[must_use = "dropped here, it is freed here"]
     pub fn take(&mut self) -> Self {
         std::mem::replace(self, Self::empty(self.bound, self.stale_ticks, self.started))
     }
 
-    /// How many verdicts are held, ended ones that nobody asked for since included.
+    /// How many verdicts are held, including those that have ended and were not removed yet.
     pub fn len(&self) -> usize {
         self.store.len()
     }
 
-    /// Whether nothing is held.
+    /// Whether no verdict is held.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// The tick of a moment.
     fn tick(&self, at: Instant) -> u32 {
         in_ticks(at.saturating_duration_since(self.started))
     }
 }
 
+/// A time in whole ticks, rounded down.
 fn in_ticks(time: Duration) -> u32 {
     let fraction = u64::from(time.subsec_nanos()) * TICKS_PER_SECOND / 1_000_000_000;
     u32::try_from(time.as_secs().saturating_mul(TICKS_PER_SECOND).saturating_add(fraction))

@@ -8,19 +8,21 @@
 //!   into a refusal (`guard`); event structs to typed requests (`events`); the broker's functions (`functions`); the
 //!   process's sockets, signals and clock (`os`).
 //! - `plugin`: who may do what, one method for each event. `login` and `topic_check` are the README's two lists;
-//!   `api` is the API's part in them, `completion` what the tick does for those who waited (`delayed`), `recheck` what
-//!   SIGHUP does. `sessions`, `throttle`, `wait_budget` keep count; `hasher` is a thread for slow hashes; `settings` are
-//!   options and files, read whole, then swapped, unless `reload` finds that a check would end by a slip. Every answer
-//!   is a `decision` with its reason.
-//! - `prefetch`: asks before the broker asks, and decides nothing. `peek` and `packet` (what waits unread in sockets),
-//!   `fan_out` and `subscriptions` (who will read a message), `replay` and `retained` (what a new subscriber gets), `configured`
-//!   (`acl_prefetch`).
+//!   `api` is the API's part in them, `completion` what the tick does for those who waited (`delayed`). On SIGHUP
+//!   `settings` reads options and files whole, then swaps them, unless `reload` finds that a check would end by a slip;
+//!   then `recheck` answers for the sessions that exist. `sessions`, `throttle`, `wait_budget` keep count; `hasher` is a
+//!   thread for slow hashes. Every answer is a `decision` with its reason.
+//! - `prefetch`: asks before the broker asks. `peek` and `packet` (what waits unread in sockets), `fan_out` and
+//!   `subscriptions` (who will read a message), `replay` and `retained` (what a new subscriber gets), `configured`
+//!   (`acl_prefetch`). It decides nothing; but where READs are not asked about (`acl_checks`), what `subscriptions` knows
+//!   of this username's own ones decides in `topic_check`.
 //! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that
 //!   asks, by priority; `http` asks one question within its time; `wire` is the JSON.
-//! - `cache`: verdicts with their times. `local`: password files and ACL files.
-//! - `topic` (filters, rules, templates), `config` (one row an option), `fingerprint` (what tables know things by),
-//!   `main_queue` (tasks for the broker's thread, and the thread that wakes it).
-//! - `question`, `log`, `broker` (the broker as a trait, and whose thread this is), `util`.
+//! - `cache`: verdicts with their times. `local`: password files, how a password is compared with its hash, ACL files.
+//! - `config` (one row an option), `main_queue` (tasks for the broker's thread, and the thread that wakes it).
+//! - `topic` (filters, rules, templates), `fingerprint` (what tables know things by), `broker` (the broker as a trait,
+//!   and whose thread this is), `log`.
+//! - `question`, `util`.
 //!
 //! # Ways
 //!
@@ -48,10 +50,11 @@
 //!
 //! # Locks
 //!
-//! One type, `util::Lock`. Who holds one takes only those to the right: `recheck.round` or `prefetch.state`, then
-//! `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets, `delayed` and its newest tickets; then `sessions`, `throttle`,
-//! `wait_budget`; then `ask.state`; then `breaker`, `main_queue`, `log`. Most are held alone. A slot, where a thread
-//! waits for an answer, is locked with nothing else held.
+//! One type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds one takes only those to the
+//! right: `recheck.round` or `prefetch.state`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets,
+//! `delayed` and its newest tickets; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot,
+//! `breaker`, `hasher`, `recheck.revoked`, `main_queue`, `log`. Most are held alone, and nobody waits at a slot while
+//! holding anything.
 //!
 //! # Words
 //!
@@ -66,7 +69,8 @@
 //! - *throttle*: slow down those who try wrong passwords. *breaker*: leave an API alone that gives no answers; it is
 //!   *open* then.
 //! - *stale*: past its time, but good enough while there is no answer.
-//! - *turn*: one round of the broker's loop; the *tick* is the plugin's part in it.
+//! - *turn*: one round of the broker's loop; the *tick* is the plugin's part in it. (A client's turn to be looked at,
+//!   while it is throttled, is always *its turn*.)
 #![deny(unsafe_code)]
 
 mod ask;

@@ -1,4 +1,4 @@
-//! Questions that are on their way: identical ones share a request, and everybody who waits for it is told.
+//! Questions that are on their way. Identical ones share one request, and all who wait for its answer are told.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -28,8 +28,8 @@ impl Slot {
         waited.unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
-    /// The answer, if it is there.
-    pub fn now(&self) -> Option<Answer> {
+    /// The answer, if it has come. Does not wait.
+    pub fn answer(&self) -> Option<Answer> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -39,8 +39,9 @@ impl Slot {
     }
 }
 
-/// Somebody who wants to hear of an answer and blocks no thread for it.
+/// A function to call with the answer, for a client that waits without blocking a thread.
 pub struct Waiter {
+    /// Whether it waits beyond the question's time-out, for whatever answer comes in the end.
     hears_late: bool,
     /// By which number it may say that it waits no more.
     number: Option<u64>,
@@ -49,12 +50,14 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// Is told when the answer comes or the time is up. `tell` runs on the worker's thread, with nothing locked.
+    /// A waiter that is told when the answer comes or the question's time is up. `tell` runs on the worker's thread,
+    /// with nothing locked.
     pub fn in_time(tell: impl FnOnce(&Answer) + Send + 'static) -> Self {
         Self { hears_late: false, number: None, has_left: false, tell: Box::new(tell) }
     }
 
-    /// Is told when the question has ended, however late.
+    /// A waiter that is told when the question has ended, however late. `tell` runs on the worker's thread, with
+    /// nothing locked.
     pub fn however_late(tell: impl FnOnce(&Answer) + Send + 'static) -> Self {
         Self { hears_late: true, number: None, has_left: false, tell: Box::new(tell) }
     }
@@ -66,9 +69,11 @@ impl Waiter {
     }
 }
 
-/// A question on its way, and who waits for it.
+/// A question on its way, and all who wait for its answer.
 pub(super) struct InFlight {
+    /// The highest priority that it was asked with.
     pub(super) priority: Priority,
+    /// Made when the first thread comes to wait.
     slot: Option<Arc<Slot>>,
     waiters: Vec<Waiter>,
 }
@@ -78,7 +83,7 @@ impl InFlight {
         Self { priority, slot: None, waiters: Vec::new() }
     }
 
-    /// Where its answer will appear.
+    /// The slot where its answer will appear, for a thread that waits.
     pub(super) fn slot(&mut self) -> Arc<Slot> {
         Arc::clone(self.slot.get_or_insert_default())
     }
@@ -107,15 +112,15 @@ impl InFlight {
         matches!(self.priority, Priority::Speculative | Priority::Warmup)
     }
 
-    /// Those who do not wait beyond the question's time; the question goes on without them.
-    pub(super) fn take_impatient(&mut self) -> Self {
+    /// Takes out all who wait no longer than the question's time-out. The question goes on without them.
+    pub(super) fn take_in_time(&mut self) -> Self {
         let (late, in_time) =
             std::mem::take(&mut self.waiters).into_iter().partition(|waiter| waiter.hears_late);
         self.waiters = late;
         Self { priority: self.priority, slot: self.slot.take(), waiters: in_time }
     }
 
-    /// Tells everybody. Not to be called under a lock.
+    /// Tells all who wait. Must not be called under a lock, since waiters take locks.
     pub(super) fn deliver(self, answer: &Answer) {
         if let Some(slot) = self.slot {
             slot.file(answer.clone());
@@ -126,7 +131,7 @@ impl InFlight {
     }
 }
 
-/// All questions on their way.
+/// All questions on their way, by fingerprint.
 pub(super) type Questions = HashMap<Fingerprint, InFlight, AlreadyHashed>;
 
 #[cfg(test)]

@@ -25,39 +25,41 @@ pub use inflight::{Slot, Waiter};
 pub use queue::Priority;
 use worker::{Inbox, Job, Subject, Worker};
 
-/// Knows verdicts and asks for those that it does not know.
+/// Gives out verdicts: those that are remembered, and those that it has the API asked for.
 pub struct Asker {
     broker: Arc<dyn Broker>,
     keys: Fingerprinter,
-    /// Started with the first question: no network traffic before the broker is ready for it. Before `inner`, since
-    /// dropping it ends the thread that files there.
+    /// Started with the first question, so that there is no network traffic before the broker is ready for it. Declared
+    /// before `inner`, since dropping it ends the thread that files answers there.
     worker: OnceCell<Worker>,
     inner: Arc<Inner>,
 }
 
-/// What the worker's thread shares with those who ask.
+/// What the worker's thread shares with the threads that ask.
 struct Inner {
     log: Arc<Log>,
-    /// The API to ask. It is swapped under the lock of `state`, so that no verdict of the old one gets in behind.
+    /// The API to ask. Swapped under the lock of `state`, so that no verdict of the old API is remembered after the
+    /// swap.
     target: ArcSwap<Target>,
     state: Lock<State>,
 }
 
+/// Verdicts and the questions that are on their way to one, under one lock: whatever is not in one of the two is asked.
 struct State {
     cache: Cache,
     in_flight: Questions,
 }
 
-/// What came of having a question asked.
+/// A question on its way.
 pub struct Asked {
-    /// Where its answer will appear.
+    /// The slot where its answer will appear.
     pub slot: Arc<Slot>,
     /// It was on its way already, or its answer has just come.
     pub was_under_way: bool,
 }
 
 impl Asker {
-    /// Knows nothing yet and will ask `target`.
+    /// An asker that remembers nothing yet and will ask `target`.
     pub fn new(
         log: Arc<Log>,
         broker: Arc<dyn Broker>,
@@ -71,32 +73,32 @@ impl Asker {
         Self { broker, keys, worker: OnceCell::new(), inner }
     }
 
-    /// What a question is known by here.
+    /// The fingerprint of a question, by which it is asked for and remembered.
     pub fn key(&self, question: &Question<'_>) -> Fingerprint {
         self.keys.question(question)
     }
 
-    /// Whom a question is about.
+    /// The fingerprint of the client that a question is about.
     pub fn client(&self, question: &Question<'_>) -> Fingerprint {
         self.keys.client(question)
     }
 
-    /// Whom a question is asked for.
+    /// The source of a question: the sender's network, and its username there. Sources share the API fairly.
     pub fn source(&self, address: Option<&str>, username: &str) -> Source {
         self.keys.source(address, username)
     }
 
-    /// The verdict that is remembered for a question.
+    /// The remembered verdict for a question, if it still holds. Counts as a use of it.
     pub fn known(&self, key: Fingerprint, now: Instant) -> Option<Hit> {
         self.inner.state().cache.get(key, now)
     }
 
-    /// The verdict that is remembered for a question, without counting as a use.
+    /// The remembered verdict for a question, if it still holds. Does not count as a use of it.
     pub fn peek(&self, key: Fingerprint, now: Instant) -> Option<Verdict> {
         self.inner.state().cache.peek(key, now)
     }
 
-    /// Whether there is an allow that may serve while there is no answer (`stale_ttl`).
+    /// Whether an allow is remembered that may serve while the API gives no answer, up to `stale_ttl` past its end.
     pub fn has_stale_allow(&self, key: Fingerprint, now: Instant) -> bool {
         self.inner.state().cache.has_stale_allow(key, now)
     }
@@ -106,10 +108,11 @@ impl Asker {
         self.inner.target.load().is_open(kind, source, now)
     }
 
-    /// Has a question asked, unless it is on its way: then its answer is shared.
+    /// Has the API asked. A question that is on its way already is not sent again: its answer is shared, and it moves
+    /// up to `priority` if that is higher. `waiter` is told of the answer.
     ///
     /// # Errors
-    /// No answer, where the system gives no thread to ask with.
+    /// [`NoAnswer::NotAsked`] if the system gives no thread to ask with.
     pub fn ask(
         &self,
         key: Fingerprint,
@@ -186,17 +189,17 @@ impl Asker {
         lost.is_none()
     }
 
-    /// Has a question asked that a parked client is expected to raise when it comes in, unless its verdict is known or
-    /// asking is in vain. Returns whether `waiter` is going to be told.
+    /// Has the API asked a question that a parked client is expected to raise once it is let in. Nothing is sent if the
+    /// verdict is remembered or the breakers are open. Returns whether `waiter` will be told of an answer.
     pub fn warm_up(&self, question: &Question<'_>, source: Source, waiter: Waiter, now: Instant) -> bool {
         let key = self.key(question);
         let is_in_vain = self.is_open(question.kind(), source, now) || self.peek(key, now).is_some();
         !is_in_vain && self.ask(key, question, source, Priority::Warmup, Some(waiter)).is_ok()
     }
 
-    /// Asks another API from now on, or the same in another way. If it is not the same API, what the old one
-    /// said is forgotten, and what it still says is not listened to. If nothing has changed, connections
-    /// and what is known of the API's health stay.
+    /// Replaces the API to ask. If it is another API, or the same with other headers or TLS files
+    /// ([`Target::asks_like`]), all verdicts are forgotten, and answers that are still to come from the old one are not
+    /// used. If no option has changed, connections and circuit breakers stay as they are.
     pub fn set_target(&self, target: Arc<Target>) {
         let mut state = self.inner.state();
         let before = self.inner.target.load();
@@ -213,7 +216,7 @@ impl Asker {
         drop(forgotten);
     }
 
-    /// A question for the worker. It is answerable from its making on: dropping it takes the question out again.
+    /// A question for the worker. From now on it ends for all who wait, since dropping it tells them, too.
     fn job(&self, key: Fingerprint, source: Source, question: OwnedQuestion) -> Job {
         let shown = question.as_question();
         let subject = Subject { key, client: self.keys.client(&shown), kind: shown.kind() };
@@ -232,11 +235,12 @@ impl Asker {
 }
 
 impl Inner {
-    /// A thread that panicked under the lock leaves a cache that nobody can vouch for: it is emptied.
+    /// Locks the state. If a thread has panicked under the lock, the cache may be inconsistent, so it is emptied.
     fn state(&self) -> Held<'_, State> {
         self.state.lock_or_mend(|state| state.cache.clear())
     }
 
+    /// Puts the verdict of a reply into the cache, if it is one. `is_unused`: the broker has not come for it yet.
     fn remember(&self, state: &mut State, subject: Subject, reply: &Reply, is_unused: bool) {
         let Subject { key, client, kind } = subject;
         let Answer::Verdict { verdict, status } = reply.answer else { return };
@@ -275,7 +279,7 @@ impl Inbox for Inner {
 
     fn learn(&self, subject: Subject, reply: Reply, from: &Arc<Target>) {
         let mut state = self.state();
-        // It may have taken longer than a question that was asked after it: what that refused stays so.
+        // A question that was sent later may have been answered sooner: if that was a refusal, it stays.
         let is_outdated = state.cache.peek(subject.key, reply.sent) == Some(Verdict::Deny);
         if self.target.load().asks_like(from) && !is_outdated {
             self.remember(&mut state, subject, &reply, false);
@@ -283,7 +287,7 @@ impl Inbox for Inner {
     }
 
     fn overdue(&self, key: Fingerprint, limit: Duration) {
-        let waiting = self.state().in_flight.get_mut(&key).map(InFlight::take_impatient);
+        let waiting = self.state().in_flight.get_mut(&key).map(InFlight::take_in_time);
         if let Some(waiting) = waiting {
             waiting.deliver(&Answer::None(NoAnswer::TimedOut(limit)));
         }
@@ -315,7 +319,7 @@ impl Inbox for Inner {
     }
 }
 
-/// Shortens a life by 0 to 20 % at random, so that verdicts given together do not end together.
+/// Shortens a lifetime by 0 to 20 % at random, so that verdicts that were given together do not end together.
 fn spread(lifetime: Duration) -> Duration {
     lifetime.mul_f64(1.0 - 0.2 * random::fraction())
 }

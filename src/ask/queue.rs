@@ -1,4 +1,4 @@
-//! Questions that wait to be sent: who is served first, and who is told that there is no room.
+//! Questions that wait to be sent: which is sent next, and which goes where there is no room for all.
 use std::collections::HashMap;
 use std::iter;
 use std::time::{Duration, Instant};
@@ -9,74 +9,75 @@ use crate::util::fair::{FairQueue, Handle};
 #[cfg(test)]
 mod tests;
 
-/// Bytes for logins that wait. A login takes 2 KiB with its body and [`OVERHEAD`]: this has room for 32,000 of them,
-/// which is what 64 requests at a time serve in 10 s if each takes 20 ms, a third of the time that they may wait
+/// Bytes for logins that wait: room for 32,000, since a login takes 2 KiB with its texts and [`OVERHEAD`]. As many are
+/// served in 10 s by 64 requests at a time that take 20 ms each, which is a third of the time that they may wait
 /// (`max_wait`). A fleet of 20,000 devices finds room when its broker starts, and a machine that runs such a broker has
 /// this much to spare.
 const LOGINS_BOUND: usize = 64 << 20;
 
-/// Bytes for all questions but logins and those that the broker is stopped for. As they are shed from the kind that
-/// holds most, each of the four has a quarter for itself: 8,000 clients to be asked about again, or 8,000 topics,
-/// whatever the others do, and four times as many while the others need nothing.
+/// Bytes for the four priorities in [`Priority::REST`] together. Where room is short, the one that holds most gives it
+/// up, so each is sure of a quarter: 8,000 clients to recheck, or 8,000 topics. It may hold four times as many while
+/// the others hold nothing.
 const REST_BOUND: usize = 64 << 20;
 
-/// What a question takes here, beside its own bytes: as the only one of its address it was measured to take 1.4 KiB,
-/// with its tables in the queue that is fair, what the allocator adds, and its place in the table of all.
+/// Bytes that a question takes here besides its own: 1.4 KiB were measured for the only question of its address, with
+/// its tables in [`FairQueue`], its entry in [`Queue::places`] and what the allocator adds.
 const OVERHEAD: usize = 1536;
 
-/// Of so many questions that are taken, apart from those that the broker is stopped for, one is a [`Priority::Revoke`]
-/// and one a [`Priority::Refresh`] at least, as long as there are any.
-const TURN: usize = 8;
+/// One in this many questions that are sent is a [`Priority::Revoke`], and one a [`Priority::Refresh`], as long as such
+/// wait. Questions that the broker waits for are not counted.
+const RESERVED_EVERY: usize = 8;
 
-/// Who waits for an answer. The higher ones are asked first.
+/// How urgent a question is, by what waits for its answer. The higher ones are sent first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
-    /// Nobody, and nobody will: an old verdict is asked again.
+    /// Nothing waits: the answer is for the next time that the question comes up.
     Refresh,
-    /// Nobody yet: the question is asked ahead.
+    /// Nothing waits yet: the broker is expected to ask this.
     Speculative,
-    /// Nobody, but a client that is connected may have lost its rights.
+    /// Nothing waits, but a connected client may have lost its rights.
     Revoke,
-    /// A client that is parked, about the topics it will use once it is in.
+    /// A parked client waits, for answers about the topics that it will use once it is let in.
     Warmup,
-    /// A client that is parked until it is let in.
+    /// A parked client waits to be let in.
     Login,
-    /// The broker, and with it every client.
+    /// The broker waits, and with it every client.
     Broker,
 }
 
 impl Priority {
-    /// The highest first.
+    /// All priorities, the highest first.
     const ALL: [Self; 6] =
         [Self::Broker, Self::Login, Self::Warmup, Self::Revoke, Self::Speculative, Self::Refresh];
 
-    /// Those that share [`REST_BOUND`].
+    /// The priorities that share [`REST_BOUND`].
     const REST: [Self; 4] = [Self::Warmup, Self::Revoke, Self::Speculative, Self::Refresh];
 }
 
-/// A question that can wait here.
+/// A question that can wait in a [`Queue`].
 pub trait Queued {
-    /// What it is known by.
+    /// The fingerprint that tells it from all others.
     fn key(&self) -> Fingerprint;
-    /// The bytes it takes, what it holds elsewhere included.
+    /// The bytes that it takes, including what it holds on the heap.
     fn bytes(&self) -> usize;
-    /// Whom it is asked for. Networks and names take turns.
+    /// The network and username that it is asked for. Networks take turns, and the names within one.
     fn source(&self) -> Source;
 }
 
 /// Questions that wait to be sent, each of them once.
 ///
-/// Whatever is done takes constant time, or grows with the logarithm of the number of sources.
+/// Every operation takes constant time for each question that it moves, or the logarithm of the number of sources.
 pub struct Queue<J> {
-    /// By the number of their priority.
+    /// One queue for each priority, by its number.
     lanes: [FairQueue<u64, J>; 6],
+    /// The priority and the handle of each question.
     places: HashMap<Fingerprint, (Priority, Handle), AlreadyHashed>,
     rest_bound: usize,
-    /// How many others were taken since the last revocation or since there was one to take; the same for refreshes.
+    /// For each priority in [`RESERVED`], how many others were sent while such a question waited, since the last one.
     passed_over: [usize; 2],
 }
 
-/// Those that a share is reserved for, in the order of [`Queue::passed_over`].
+/// The priorities that have a reserved share, in the order of [`Queue::passed_over`].
 const RESERVED: [Priority; 2] = [Priority::Revoke, Priority::Refresh];
 
 impl<J: Queued> Default for Queue<J> {
@@ -86,15 +87,16 @@ impl<J: Queued> Default for Queue<J> {
 }
 
 impl<J: Queued> Queue<J> {
-    /// An empty queue for so many bytes of logins, and so many of questions that nobody waits for.
+    /// An empty queue for `logins_bound` bytes of logins, and `rest_bound` bytes of the priorities in
+    /// [`Priority::REST`].
     fn new(logins_bound: usize, rest_bound: usize) -> Self {
         let lane =
             |index| FairQueue::new(if index == Priority::Login as usize { logins_bound } else { usize::MAX });
         Self { lanes: std::array::from_fn(lane), places: HashMap::default(), rest_bound, passed_over: [0; 2] }
     }
 
-    /// Puts a question in, and returns those that there is no room for: it may be one of them itself. One that waits
-    /// already is raised, and the second of them returned.
+    /// Puts a question in, and returns those that have no room any more, which may include the new one. If it waits
+    /// here already, the one that waits is raised to this priority and the new one returned.
     #[must_use = "somebody may wait for what has no room"]
     pub fn push(&mut self, job: J, priority: Priority, now: Instant) -> Vec<J> {
         if self.places.contains_key(&job.key()) {
@@ -118,8 +120,7 @@ impl<J: Queued> Queue<J> {
         gone
     }
 
-    /// Somebody has come to wait for a question: if it is here and has a lower priority it gets this one. Returns those
-    /// that there is no room for then.
+    /// Raises a question to this priority, if it waits here with a lower one. Returns those that have no room any more.
     #[must_use = "somebody may wait for what has no room"]
     pub fn raise(&mut self, key: Fingerprint, priority: Priority, now: Instant) -> Vec<J> {
         match self.places.get(&key) {
@@ -140,7 +141,7 @@ impl<J: Queued> Queue<J> {
         self.lanes[priority as usize].remove(handle)
     }
 
-    /// Takes the logins out that have waited for so long, the oldest first.
+    /// Takes out the logins that have waited for `max_wait` or longer, the oldest first.
     pub fn expired(&mut self, now: Instant, max_wait: Duration) -> impl Iterator<Item = J> {
         iter::from_fn(move || {
             let logins = &mut self.lanes[Priority::Login as usize];
@@ -151,13 +152,13 @@ impl<J: Queued> Queue<J> {
         })
     }
 
-    /// When the next login will have waited for so long.
+    /// When the oldest login will have waited for `max_wait`.
     pub fn next_expiry(&self, max_wait: Duration) -> Option<Instant> {
         self.lanes[Priority::Login as usize].oldest().map(|(_, since)| since + max_wait)
     }
 
-    /// The next question that may be sent while so many are, if `bound` may be. What the broker is stopped for may go
-    /// over the bound by a quarter, so that it never waits for the others.
+    /// Takes the next question to send while `in_flight` others are being asked and `bound` may be. Questions that the
+    /// broker waits for may exceed the bound by a quarter, so that they never wait for others to end.
     pub fn pop(&mut self, in_flight: usize, bound: usize) -> Option<J> {
         let quarter = bound.div_ceil(4);
         if in_flight < bound.saturating_add(quarter)
@@ -168,7 +169,8 @@ impl<J: Queued> Queue<J> {
         if in_flight >= bound {
             return None;
         }
-        // What nobody will wait for leaves room for what somebody might, apart from its reserved share.
+        // Beyond their reserved share, refreshes leave three quarters of the bound to questions that a client may need
+        // soon.
         let may_go = |priority| priority != Priority::Refresh || in_flight < quarter;
         let lanes = Priority::ALL.into_iter().filter(|priority| !self.lane(*priority).is_empty());
         let priority = self.due().or_else(|| lanes.into_iter().find(|priority| may_go(*priority)))?;
@@ -179,10 +181,10 @@ impl<J: Queued> Queue<J> {
         self.take(priority)
     }
 
-    /// A kind whose reserved share is due. One is a question early, as both may be due at once.
+    /// The priority whose reserved share is due, if one is. It is due one question early, as both may be due at once.
     fn due(&self) -> Option<Priority> {
         let is_due = |(reserved, passed_over): &(Priority, usize)| {
-            *passed_over + RESERVED.len() >= TURN && !self.lane(*reserved).is_empty()
+            *passed_over + RESERVED.len() >= RESERVED_EVERY && !self.lane(*reserved).is_empty()
         };
         iter::zip(RESERVED, self.passed_over)
             .filter(is_due)
@@ -196,7 +198,7 @@ impl<J: Queued> Queue<J> {
         self.places.len()
     }
 
-    /// Whether none does.
+    /// Whether no question waits.
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
@@ -216,9 +218,9 @@ impl<J: Queued> Queue<J> {
         Priority::REST.iter().map(|priority| self.lane(*priority).bytes()).sum()
     }
 
-    /// Takes the question that goes where the rest has no room.
+    /// Takes out the question that makes room within [`REST_BOUND`]: one of the priority that holds most bytes.
     fn shed(&mut self) -> Option<J> {
-        // Of two that hold as much the lower one.
+        // Of two that hold as much, the lower one.
         let heaviest = Priority::REST
             .into_iter()
             .max_by_key(|priority| (self.lane(*priority).bytes(), std::cmp::Reverse(*priority)));

@@ -1,4 +1,5 @@
-//! The thread that asks: one single-threaded runtime, a queue by priority, a bounded number of requests in flight.
+//! The thread that asks the API: a single-threaded runtime, a queue by priority, a bounded number of requests in
+//! flight.
 
 use std::io;
 use std::iter;
@@ -25,27 +26,27 @@ const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 /// What a verdict is about.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject {
-    /// What the question is known by.
+    /// The fingerprint of the question.
     pub key: Fingerprint,
-    /// Whoever it is about.
+    /// The fingerprint of the client that the question is about.
     pub client: Fingerprint,
-    /// Which of the API's questions it is.
+    /// Whether the question is about a login or a topic.
     pub kind: Kind,
 }
 
-/// Where answers go, and where it is said how to ask. Called from the worker's thread.
+/// Takes what becomes of questions, and says which API to ask. The worker's thread calls it.
 pub trait Inbox: Send + Sync {
     /// The API to ask now.
     fn target(&self) -> Arc<Target>;
-    /// A reply. `false` if it came from an API that is no longer the one to ask: then it was not taken,
-    /// and the question is asked again.
+    /// Takes a reply, remembers its verdict and tells all who wait. Returns `false` if the API that it came `from` is
+    /// no longer the one to ask: then nothing was taken, and the question has to be asked again.
     fn file(&self, subject: Subject, reply: Reply, from: &Arc<Target>) -> bool;
-    /// A reply that nobody waits for: something to remember.
+    /// Takes a reply that nothing waits for, to remember its verdict.
     fn learn(&self, subject: Subject, reply: Reply, from: &Arc<Target>);
-    /// Whoever waits for this question has waited long enough. It goes on without them: what still comes
-    /// is filed, for the next try.
+    /// Tells all who wait that the question's time, `limit`, is up. The question goes on, so that a late answer is
+    /// remembered for the next try.
     fn overdue(&self, key: Fingerprint, limit: Duration);
-    /// The question is over without a reply.
+    /// Tells all who wait that the question has ended without a reply.
     fn abandon(&self, key: Fingerprint, reason: NoAnswer);
     /// The question has not been sent, and all who waited for it have left. `false` if somebody has come for it since;
     /// else it is over.
@@ -54,18 +55,19 @@ pub trait Inbox: Send + Sync {
     fn worker_panicked(&self, place: &str);
 }
 
-/// A question on its way. However it ends, on a panic and at a stop too, the inbox hears of it.
+/// A question on its way. However it ends, the inbox is told, also after a panic and when the worker stops.
 pub struct Job {
     subject: Subject,
-    /// Whom it is asked for.
+    /// The network and username that it is asked for.
     source: Source,
     question: OwnedQuestion,
     inbox: Arc<dyn Inbox>,
+    /// Whether the inbox was told how it ended.
     filed: bool,
 }
 
 impl Job {
-    /// A question that is asked for somebody.
+    /// A question of `source`. From now on it ends with a call of `inbox`.
     pub fn new(subject: Subject, source: Source, question: OwnedQuestion, inbox: Arc<dyn Inbox>) -> Self {
         Self { subject, source, question, inbox, filed: false }
     }
@@ -93,7 +95,7 @@ impl Job {
         }
     }
 
-    /// What nobody waits for: the rest of the answer, and the question to endpoints that may be back.
+    /// Does what nothing waits for: reads the rest of the response, and asks endpoints that may be back.
     async fn finish(
         &self,
         request: &Request,
@@ -137,24 +139,30 @@ impl Drop for Job {
     }
 }
 
+/// What other threads tell the worker's thread.
 enum Command {
+    /// Queue this question.
     Ask(Job, Priority),
+    /// Move this question up, if it is queued with a lower priority.
     Raise(Fingerprint, Priority),
     Forget(Fingerprint),
     Stop,
 }
 
-/// The running thread. Dropping it stops it: what is in flight is abandoned, nothing outlives the drop.
+/// The running thread. Dropping it abandons all questions and waits for the thread's end.
 pub struct Worker {
     commands: UnboundedSender<Command>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts a thread that takes no signals meant for the broker.
+/// A function that starts a thread which takes none of the signals that are meant for the broker.
 pub type Spawn<'a> = &'a dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
 
 impl Worker {
-    /// Starts the thread. Fails where the system gives no thread or no event queue.
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system's error if it gives no thread or no event queue.
     pub fn start(inbox: Arc<dyn Inbox>, spawn: Spawn<'_>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (commands, receiver) = unbounded_channel();
@@ -175,7 +183,7 @@ impl Worker {
         let _ = self.commands.send(Command::Forget(key));
     }
 
-    /// Somebody has come to wait for a question that may be queued: it moves up to this priority.
+    /// Moves a question up to this priority, if it is queued with a lower one.
     pub fn raise(&self, key: Fingerprint, priority: Priority) {
         let _ = self.commands.send(Command::Raise(key, priority));
     }
@@ -191,12 +199,12 @@ impl Drop for Worker {
 }
 
 fn work(runtime: Runtime, mut commands: UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>) {
-    // A panic in here is a bug, but no reason to refuse everybody from now on: the jobs at hand are
-    // abandoned as they are dropped, and the loop starts anew.
+    // A panic in here is a bug, but no reason to refuse all clients from now on: the jobs at hand are abandoned as they
+    // are dropped, and the loop starts anew.
     while let Err(place) = caught(|| runtime.block_on(serve(&mut commands, inbox))) {
         inbox.worker_panicked(&place);
     }
-    // Look-ups and requests are futures, so that this leaves nothing running.
+    // Name look-ups and requests are futures, so dropping the runtime leaves nothing running.
     drop(runtime);
 }
 
@@ -218,8 +226,8 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
             }
         };
         tokio::select! {
-            // Whatever has come meanwhile is taken in one go, so that a storm of questions does not cost a turn
-            // of this loop for each.
+            // All commands that have come meanwhile are taken in one go, so that a thousand questions do not cost a
+            // thousand turns of this loop.
             command = commands.recv() => {
                 for command in iter::once(command).chain(iter::from_fn(|| commands.try_recv().ok().map(Some))) {
                     match command {
@@ -247,7 +255,7 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
     }
 }
 
-/// Tells those that the queue has no room or no time for.
+/// Ends questions that had no room in the queue, or waited there for too long.
 fn turn_away(jobs: impl IntoIterator<Item = Job>) {
     for job in jobs {
         job.abandon(NoAnswer::Busy);

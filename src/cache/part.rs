@@ -1,12 +1,13 @@
-//! Verdicts that share a bound: whose they are, which of them were used twice, and which goes first.
+//! A part of the cache: verdicts that share a bound, counted by client, and the order in which they make room.
 use super::store::{BY_CLIENT, BY_USE, Id, List, Store};
 
-/// Clients are told apart by so many values. They are thirty-two for each of the [`SHARES`], so that the many clients
-/// that have to be counted as one of them stay far from a share together as long as each of them is modest.
+/// The number of values by which clients are told apart; clients with the same value count as one. There are 32 for
+/// each of the [`SHARES`], so that clients which count as one stay far below a share together, unless one of them holds
+/// many verdicts.
 pub const CLIENTS: usize = 2048;
 
-/// One client's share of a full cache is one part in so many: whoever wants to fill it has to come as so many
-/// clients, and as a share is this large, no more than so many clients can be above theirs.
+/// One client's share of a full cache: one part in this many. So filling it takes this many clients, and no more than
+/// this many can be above their share.
 const SHARES: usize = 64;
 
 /// A share is never smaller than this, unless that is more than one part in [`FEWEST_SHARES`]: what a gateway that speaks
@@ -21,7 +22,7 @@ pub fn share(bound: usize) -> usize {
     (bound / SHARES).max(SMALLEST_SHARE.min(bound / FEWEST_SHARES)).max(1)
 }
 
-/// Verdicts in order of use, and each client's in the order in which they came.
+/// Verdicts in the order of their use, and each client's verdicts in the order in which they came.
 struct Segment {
     uses: List<BY_USE>,
     clients: Vec<List<BY_CLIENT>>,
@@ -51,29 +52,29 @@ pub struct Part {
     once: Segment,
     /// Used at least twice.
     proven: Segment,
-    /// Clients that hold more than their share.
+    /// The clients that hold more than their share.
     above: Vec<u16>,
 }
 
 impl Part {
-    /// Holds nothing.
+    /// A part without verdicts.
     pub fn new() -> Self {
-        // With room for as many as can be above their share, so that counting a use allocates nothing.
+        // With room for more clients than can be above their share, so that counting a use allocates nothing.
         Self { once: Segment::new(), proven: Segment::new(), above: Vec::with_capacity(2 * SHARES) }
     }
 
-    /// How many are held.
+    /// How many verdicts are held.
     pub fn len(&self) -> usize {
         self.once.uses.len() + self.proven.uses.len()
     }
 
-    /// How many one client holds.
+    /// How many verdicts one client holds.
     pub fn held_by(&self, client: u16) -> usize {
         let client = usize::from(client);
         self.once.clients[client].len() + self.proven.clients[client].len()
     }
 
-    /// The clients' share has changed.
+    /// Changes the clients' share.
     pub fn set_share(&mut self, share: usize) {
         self.above.clear();
         let clients = 0..CLIENTS as u16;
@@ -81,7 +82,7 @@ impl Part {
         self.above.reserve(2 * SHARES);
     }
 
-    /// Takes a slot in that is in no part.
+    /// Adds a slot that is in no part.
     pub fn add(&mut self, store: &mut Store, id: Id, share: usize) {
         let slot = store.at(id);
         let client = slot.client;
@@ -92,7 +93,7 @@ impl Part {
         }
     }
 
-    /// Lets a slot go that is in this part.
+    /// Removes a slot of this part.
     pub fn remove(&mut self, store: &mut Store, id: Id, share: usize) {
         let slot = store.at(id);
         let client = slot.client;
@@ -103,7 +104,7 @@ impl Part {
         }
     }
 
-    /// A slot was used. At its second use it joins those that a flood of others does not push out.
+    /// Counts a use of a slot. From its second use on, it is among those that a flood of others does not push out.
     pub fn note_use(&mut self, store: &mut Store, id: Id) {
         if store.at(id).is_proven {
             self.proven.uses.renew(store, id);
@@ -114,9 +115,9 @@ impl Part {
         }
     }
 
-    /// The slot that makes room for another, of this client if one is named. Whoever holds more than its share goes
-    /// first; after that, what was used once and not for longest. Seven eighths of the bound are for what was used
-    /// twice: the rest is for new ones to prove themselves in.
+    /// The slot that makes room for another one, of the client `newcomer` if there is one: a slot of a client that
+    /// holds more than its share, or else the least recently used of those that were used once. Slots that were used
+    /// twice have seven eighths of the bound, so that new ones have room until their second use.
     pub fn first_to_go(&self, newcomer: Option<u16>, bound: usize, share: usize) -> Option<Id> {
         if let Some(client) = self.greediest(newcomer, share).map(usize::from) {
             let once = self.once.clients[client].oldest();
@@ -128,8 +129,8 @@ impl Part {
         self.once.uses.oldest()
     }
 
-    /// The same the other way round, for verdicts that wait for the broker, which comes for them in the order in
-    /// which they were put in: the one that it comes for last.
+    /// The slot that makes room among verdicts that wait for the broker: the newest, of a client above its share if
+    /// there is one. The broker comes for them in the order in which they were put in, so it needs the newest last.
     pub fn last_to_come(&self, newcomer: Option<u16>, share: usize) -> Option<Id> {
         if let Some(client) = self.greediest(newcomer, share).map(usize::from) {
             let once = self.once.clients[client].newest();
@@ -138,12 +139,13 @@ impl Part {
         self.once.uses.newest().or_else(|| self.proven.uses.newest())
     }
 
-    /// The slot that was used, or put in, before all others, of those that were not used twice.
+    /// The least recently used or put in of those that were not used twice.
     pub fn oldest(&self) -> Option<Id> {
         self.once.uses.oldest()
     }
 
-    /// Who gives back: the newcomer itself if it holds more than its share, or whoever holds most above it.
+    /// The client that has to make room: the newcomer if it holds more than its share, or else the one that holds most.
+    /// `None` if no client holds more than its share.
     fn greediest(&self, newcomer: Option<u16>, share: usize) -> Option<u16> {
         newcomer
             .filter(|client| self.held_by(*client) > share)

@@ -1,7 +1,7 @@
-//! Where verdicts lie: slots in one row, an index by fingerprint, and lists that run through the slots.
+//! The memory of the cache: slots for verdicts, an index by fingerprint, and linked lists through the slots.
 //!
-//! Nothing here takes a long step as it grows. Slots come in blocks that never move, and the index consists of many
-//! small tables, each of which grows by itself.
+//! It grows without a long step. Slots come in blocks that never move, and the index consists of many small tables,
+//! each of which grows by itself.
 use std::array;
 
 use hashbrown::HashTable;
@@ -13,24 +13,25 @@ use crate::question::Verdict;
 /// A slot's number.
 pub type Id = u32;
 
+/// No slot.
 const NONE: Id = Id::MAX;
 
-/// Tables in the index. Growing one moves 4,000 entries where a million are held.
+/// Tables in the index. Where a million verdicts are held, growing one table moves 4,000 entries.
 const TABLES: usize = 256;
 
 /// Slots in a block: 64 KiB.
 const BLOCK: usize = 1024;
 
-/// Which list of its segment a slot belongs to.
+/// The part of the cache that a slot belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// Nothing is in this slot.
+    /// None: the slot is free.
     Free,
-    /// An allow that was used.
+    /// The allows that are in use.
     Allows,
-    /// A deny that was used.
+    /// The denies that are in use.
     Denies,
-    /// A verdict that was asked for ahead and that nobody has come for.
+    /// The verdicts that were asked for early and not used yet.
     Unused,
 }
 
@@ -42,16 +43,16 @@ pub struct Links {
 }
 
 impl Links {
-    /// In no list.
+    /// The links of a slot that is in no list.
     pub const NONE: Self = Self { older: NONE, newer: NONE };
 }
 
-/// A verdict, and its place among the others. A use looks at the slot and its neighbours: each of them is one line of
-/// the processor's cache.
+/// A verdict, and its place among the others. A use reads and writes the slot and its neighbours, so each fills one
+/// line of the processor's cache.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub struct Slot {
-    /// What it answers.
+    /// The fingerprint of the question that it answers.
     pub key: Fingerprint,
     /// Its neighbours in the two kinds of lists: [`BY_USE`] and [`BY_CLIENT`].
     pub links: [Links; 2],
@@ -59,19 +60,19 @@ pub struct Slot {
     pub ends: u32,
     /// The tick at which its question was sent.
     pub since: u32,
-    /// How many ticks before its end it is asked again; 0 once it was. Saturates for lives over 5 hours.
+    /// How many ticks before its end it is asked again, or 0 once it was. Saturates for lifetimes over 5 hours.
     pub refresh_margin: u16,
     /// The HTTP status.
     pub status: u16,
-    /// Whose it is: the fingerprint of a client folded to the few bits that counting takes.
+    /// The client that it is about: its fingerprint, folded to the few bits that counting takes.
     pub client: u16,
     /// What the API decided.
     pub verdict: Verdict,
-    /// Where it is held.
+    /// The part of the cache that it belongs to.
     pub place: Place,
-    /// It was used at least twice.
+    /// Whether it was used at least twice.
     pub is_proven: bool,
-    /// It was asked for ahead, and nobody has come for it.
+    /// Whether it was asked for early and not used yet.
     pub is_unused: bool,
 }
 
@@ -108,48 +109,49 @@ impl Blocks {
 pub struct Store {
     tables: Box<[HashTable<Id>; TABLES]>,
     blocks: Blocks,
-    /// The first free slot; the others hang on it by their links.
+    /// The first free slot. Each free slot's links name the next one.
     free: Id,
     used: usize,
 }
 
+/// The hash of a fingerprint within a table.
 fn hash(key: Fingerprint) -> u64 {
     key.words()[0]
 }
 
-/// The other half of the fingerprint: within a table, all bits of the hash still differ.
+/// The table of a fingerprint. It comes from the other half of it, so that all bits of the hash differ within a table.
 fn table(key: Fingerprint) -> usize {
     key.words()[1] as usize % TABLES
 }
 
 impl Store {
-    /// No slots yet.
+    /// A store without slots.
     pub fn new() -> Self {
         let tables = Box::new(array::from_fn(|_| HashTable::new()));
         Self { tables, blocks: Blocks::default(), free: NONE, used: 0 }
     }
 
-    /// How many slots are taken.
+    /// How many slots are in use.
     pub fn len(&self) -> usize {
         self.used
     }
 
-    /// How many slots there are, free ones included: their numbers are those below this.
+    /// How many slots there are, free ones included. The numbers below it are those of slots.
     pub fn slots(&self) -> usize {
         self.blocks.len
     }
 
-    /// The slot of that number, which somebody got from here.
+    /// The slot of this number, which must be below [`Self::slots`].
     pub fn at(&self, id: Id) -> &Slot {
         self.blocks.at(id)
     }
 
-    /// The same, to be changed.
+    /// The slot of this number, to be changed. The number must be below [`Self::slots`].
     pub fn at_mut(&mut self, id: Id) -> &mut Slot {
         self.blocks.at_mut(id)
     }
 
-    /// Where a fingerprint's verdict lies.
+    /// The number of the slot that holds a fingerprint's verdict.
     pub fn find(&self, key: Fingerprint) -> Option<Id> {
         self.tables[table(key)].find(hash(key), |id| self.at(*id).key == key).copied()
     }
@@ -190,10 +192,10 @@ impl Store {
     }
 }
 
-/// The lists in the order of use.
+/// The index of the links that order verdicts by their use.
 pub const BY_USE: usize = 0;
 
-/// The lists of one client's verdicts, in the order in which they came.
+/// The index of the links that order one client's verdicts as they came.
 pub const BY_CLIENT: usize = 1;
 
 /// A list that runs through slots, by one of their two pairs of links.
@@ -216,12 +218,12 @@ impl<const BY: usize> List<BY> {
         self.len as usize
     }
 
-    /// The slot that was put in first.
+    /// The slot that was put in or renewed before all others.
     pub fn oldest(&self) -> Option<Id> {
         (self.oldest != NONE).then_some(self.oldest)
     }
 
-    /// The slot that was put in last.
+    /// The slot that was put in or renewed after all others.
     pub fn newest(&self) -> Option<Id> {
         (self.newest != NONE).then_some(self.newest)
     }

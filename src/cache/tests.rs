@@ -118,7 +118,7 @@ fn a_flood_of_denies_leaves_the_allows_alone() {
     assert_eq!(cache.len(), 3);
 }
 
-/// A cache of so many allows, each of them another client's and used twice.
+/// A cache for `bound` allows that holds seven eighths of them, each of another client and used twice.
 fn used_twice(bound: u32, stale: Duration, lifetime: Duration, now: Instant) -> Cache {
     let mut cache = Cache::new(bound as usize, stale, now);
     let proven = bound - bound.div_ceil(8);
@@ -140,7 +140,7 @@ fn a_flood_of_verdicts_used_once_displaces_nothing_that_was_used_twice() {
     }
     assert_eq!(cache.allows.len(), 8_000);
     assert!((0..7_000).all(|n| cache.peek(key(n), start).is_some()));
-    // What serves while there is no answer stays as well.
+    // Allows that may serve while the API gives no answer stay, too.
     let later = start + seconds(15);
     cache.insert(key(900_000), key(0), fresh(Verdict::Allow, later, seconds(10)));
     assert!((0..7_000).all(|n| cache.has_stale_allow(key(n), later)));
@@ -183,13 +183,13 @@ fn one_client_has_no_more_than_its_share_of_a_full_cache() {
     let share = share(bound);
     assert_eq!(share, 500);
     let (client, mut cache) = (key(1), Cache::new(bound, Duration::ZERO, start));
-    // As long as nobody else needs room it has all of it, and it uses all of it twice.
+    // As long as no other client needs room, one client may have all of it, and it uses all of it twice.
     for n in 0..40_000 {
         cache.insert(key(n), client, fresh(Verdict::Allow, start, seconds(10)));
         cache.get(key(n), start);
     }
     assert_eq!(cache.allows.len(), bound);
-    // Once others do, it is the first to give it back, even to what is used once; to its last share.
+    // Once others need room, this client gives it back down to its share, even to verdicts that are used once.
     for n in 0..bound as u32 {
         let other = key(100_000 + n);
         cache.insert(other, other, fresh(Verdict::Allow, start, seconds(10)));
@@ -201,7 +201,7 @@ fn one_client_has_no_more_than_its_share_of_a_full_cache() {
     let others =
         |cache: &Cache| (0..bound as u32).filter(|n| cache.peek(key(100_000 + n), start).is_some()).count();
     let before = others(&cache);
-    // What it floods the full cache with pushes out what is its own.
+    // With a flood into the full cache, it pushes out only verdicts of its own.
     for n in 0..40_000 {
         cache.insert(key(n), client, fresh(Verdict::Allow, start, seconds(10)));
         cache.get(key(n), start);
@@ -217,17 +217,17 @@ fn what_is_asked_ahead_for_a_message_waits_for_the_broker() {
     let mut cache = used_twice(8_000, Duration::ZERO, seconds(3_600), start);
     let lifetime = seconds(3_600);
     let bound = 2_000;
-    assert_eq!(cache.room_ahead(), bound);
+    assert_eq!(cache.room_unused(), bound);
     let kept = (10_000..16_000)
         .take_while(|n| cache.insert_unused(key(*n), key(*n), fresh(Verdict::Allow, start, lifetime)));
     assert_eq!(kept.count(), bound, "the first ones stay");
-    assert_eq!(cache.room_ahead(), 0);
+    assert_eq!(cache.room_unused(), 0);
     // As the broker comes for them one by one, there is room for the next ones.
     for n in 10_000..16_000 {
         assert_eq!(cache.get(key(n), start).map(|hit| hit.is_first_use), Some(true), "{n}");
         assert!(cache.insert_unused(key(n + 2_000), key(n), fresh(Verdict::Allow, start, lifetime)));
     }
-    // What it did not come for gives way once it has waited long enough, or has ended.
+    // Verdicts that the broker did not come for make room once they have waited for too long, or have ended.
     assert!(!cache.insert_unused(
         key(1_000_000),
         key(1),
@@ -311,7 +311,7 @@ fn what_was_taken_is_forgotten() {
     assert!(cache.get(key(1), start).is_none());
 }
 
-/// How long single steps take, and the memory: figures to read, measured where nothing is debugged.
+/// Measures how long single steps take, and the memory. The figures are to be read, in a release build.
 #[test]
 #[ignore = "measures: run it with --release"]
 #[allow(clippy::print_stdout)]

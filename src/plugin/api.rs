@@ -1,4 +1,4 @@
-//! The API's part in a decision: what it has said, what it says now, and what serves while it says nothing.
+//! The API's part in a decision: its remembered verdict, its answer now, and the stale allow that serves without one.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,19 +23,22 @@ use crate::util::Lock;
 /// A question of the broker, and the client that it is about.
 #[derive(Clone, Copy)]
 pub struct Inquiry<'a> {
+    /// The fingerprint of the question.
     pub key: Fingerprint,
+    /// The question.
     pub question: Question<'a>,
+    /// The client.
     pub client: Client<'a>,
 }
 
-/// Who makes the broker wait: what one client can make it wait for in one turn of its loop is bounded.
+/// The client on whose account the broker waits. The time that one client can take in a turn of the loop is bounded.
 #[derive(Clone, Copy)]
 pub enum Account {
-    /// Nobody who could be named: of a login nothing is known yet.
+    /// None: the client of a login is not known yet, and a reader is not to blame for the message that it gets.
     Nobody,
-    /// This client, by what it does itself.
+    /// This client, by a message or a subscription of its own.
     Client(Fingerprint),
-    /// This client, by a subscription for which the broker goes through the retained messages.
+    /// This client, by a subscription whose retained messages the broker goes through.
     Replay(Fingerprint),
 }
 
@@ -48,21 +51,25 @@ impl Account {
     }
 }
 
-/// Decisions by the API for callers that wait for it.
+/// Decides by the API, on the thread that calls.
 pub struct Api {
+    /// The door to the API's verdicts.
     pub asker: Arc<Asker>,
+    /// Asks early while the broker waits.
     pub prefetch: Arc<Prefetch>,
     sessions: Arc<Sessions>,
     throttle: Arc<Throttle>,
     /// Whether clients wait beside the broker's loop for their logins.
     delays_logins: bool,
+    /// How long the broker's thread may wait.
     budget: Lock<WaitBudget>,
-    /// That of the broker's HTTP listener. Its thread has no turns, and the broker stops only when all the
-    /// requests that wait there are answered.
+    /// How long the thread of the broker's HTTP listener may wait. It has no turns, and the broker does not stop before
+    /// all requests there are answered.
     http_budget: Lock<WaitBudget>,
 }
 
 impl Api {
+    /// An API that was not asked yet.
     pub fn new(
         asker: Arc<Asker>,
         prefetch: Arc<Prefetch>,
@@ -82,7 +89,7 @@ impl Api {
         }
     }
 
-    /// The broker's loop has come round.
+    /// Begins a turn of the broker's loop.
     pub fn new_turn(&self, now: Instant) {
         self.budget.lock().new_turn(now);
         self.prefetch.new_turn();
@@ -93,7 +100,7 @@ impl Api {
         self.budget.lock().is_tickless(now)
     }
 
-    /// The remembered verdict, if there is one. An allow near its end is asked again beside.
+    /// The remembered verdict, if there is one. An allow near its end is asked about again, and nothing waits for that.
     pub fn remembered(&self, inquiry: &Inquiry<'_>, now: Instant) -> Option<Hit> {
         let Inquiry { key, question, .. } = *inquiry;
         let hit = self.asker.known(key, now)?;
@@ -107,7 +114,8 @@ impl Api {
         Some(hit)
     }
 
-    /// The API's verdict. The caller waits, and on the broker's thread so does every client.
+    /// Asks the API and waits for its verdict, at most as long as the budget allows. On the broker's thread every
+    /// client waits with it.
     pub fn wait_for(&self, inquiry: &Inquiry<'_>, account: Account, event: &Event<'_>) -> Decision {
         let (Inquiry { key, question, .. }, now) = (*inquiry, event.now);
         let source = self.source(inquiry);
@@ -122,7 +130,7 @@ impl Api {
         };
         let limit = budget.lock().limit(key, client, timeout, now);
         if limit.is_zero() {
-            // Nobody waits, but the answer will be there when the client comes again.
+            // Refused without waiting, but the answer will be there when the client comes again.
             let decision = match self.asker.ask(key, &question, source, Priority::Refresh, None) {
                 Ok(asked) => {
                     budget.lock().asked_beside(key, asked.slot);
@@ -139,7 +147,7 @@ impl Api {
         if asked.was_under_way {
             self.prefetch.confirm(key);
         }
-        // While this one is on its way: what the broker will ask next.
+        // While this question is on its way, the next ones are sent, too.
         let is_replay = matches!(account, Account::Replay(_));
         let mut readers = None;
         if let Some(thread) = event.broker_thread() {
@@ -161,24 +169,26 @@ impl Api {
         let decision = self.or_stale(key, decision, answered_at);
         self.prefetch.note_outcome(&question, key, decision.is_allow());
         if decision.is_allow() && event.broker_thread().is_some() && !is_replay {
-            // A message that may be refused is none of its readers' business before it is allowed.
+            // The API is asked about readers only now that the message is allowed.
             let readers = readers.unwrap_or_else(|| self.fan_out(&question, source, &event.at(answered_at)));
             self.prefetch.expect(&question, &readers, answered_at);
         }
         decision
     }
 
+    /// Asks about all readers of the message that a question is about. Returns those that were asked about.
     fn fan_out(&self, question: &Question<'_>, source: Source, event: &Event<'_>) -> Vec<Expected> {
         let (config, gate, now) = (&event.settings.config, self.gate(event), event.now);
         self.prefetch.fan_out(question, || self.is_tickless(now), &Scope { config, gate: &gate, source, now })
     }
 
-    /// Whom a question is asked for.
+    /// The network and username that a question is asked for.
     pub fn source(&self, inquiry: &Inquiry<'_>) -> Source {
         self.asker.source(inquiry.client.address, inquiry.question.username())
     }
 
-    /// Where there is no answer, an allow may serve past its time (`stale_ttl`).
+    /// The decision itself, or an allow if it says that the API gave no answer and an allow is remembered that may
+    /// still serve (`stale_ttl`).
     pub fn or_stale(&self, key: Fingerprint, decision: Decision, now: Instant) -> Decision {
         if decision.is_no_answer() && self.asker.has_stale_allow(key, now) {
             return Decision::allow(By::Stale);
@@ -186,18 +196,18 @@ impl Api {
         decision
     }
 
-    /// What prefetching must ask before it asks.
+    /// What prefetching has to check before it asks the API.
     pub fn gate<'a>(&'a self, event: &Event<'a>) -> SettingsGate<'a> {
         SettingsGate { api: self, settings: event.settings, now: event.now }
     }
 }
 
-/// A decision for want of an answer.
+/// The refusal for want of an answer.
 pub fn no_answer(reason: NoAnswer) -> Decision {
     Decision::deny(By::NoAnswer(reason))
 }
 
-/// Lets nothing be asked early that would not be asked if the broker came to it now.
+/// Has nothing asked early that would not be asked if the broker came to it now.
 pub struct SettingsGate<'a> {
     api: &'a Api,
     settings: &'a Settings,
@@ -205,17 +215,17 @@ pub struct SettingsGate<'a> {
 }
 
 impl Gate for SettingsGate<'_> {
-    /// Where logins are delayed they are asked side by side anyway.
+    /// Delayed logins are asked side by side anyway.
     fn guesses_logins(&self) -> bool {
         !self.api.delays_logins
     }
 
-    /// The address may be a proxy's here, so a guess also goes by the strictest count there is for the name.
+    /// The peer may be a proxy, so the throttle also goes by the strictest count for this username from any address.
     fn asks_login(&self, peer: Option<IpAddr>, username: &str, credentials: Fingerprint) -> bool {
         let address = peer.map(|peer| peer.to_string());
         let attempt = Try { address: address.as_deref(), username, client_id: "", credentials };
         let (throttle, limits) = (&self.api.throttle, &self.settings.config.throttle);
-        self.settings.users.get(username).is_none() && throttle.admit_ahead(&attempt, limits, self.now)
+        self.settings.users.get(username).is_none() && throttle.admit_speculative(&attempt, limits, self.now)
     }
 
     fn asks_topics(&self, username: &str, client_id: &str) -> bool {

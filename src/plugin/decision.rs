@@ -1,4 +1,4 @@
-//! What the plugin says to a question of the broker, and why: the log's words, for refusals and allows alike.
+//! What the plugin answers the broker, and the reason in the words of the log: for every answer, allows included.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,11 +17,11 @@ pub enum Ruling {
     Deny,
     /// Not this plugin's business: the next plugin or the broker itself decides.
     Defer,
-    /// Not known yet: the client waits beside the broker's loop, and will be completed.
+    /// Not decided yet: the client waits beside the broker's loop until a tick lets it in or refuses it.
     Later,
-    /// No, because too many wait already.
+    /// No, because too many clients wait already.
     Busy,
-    /// No, and the client has no business here any more.
+    /// No, and the client is to be disconnected.
     Disconnect,
 }
 
@@ -36,22 +36,22 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// A yes.
+    /// An allow.
     pub fn allow(by: By) -> Self {
         Self { ruling: Ruling::Allow, by }
     }
 
-    /// A no.
+    /// A denial.
     pub fn deny(by: By) -> Self {
         Self { ruling: Ruling::Deny, by }
     }
 
-    /// Somebody else's decision.
+    /// Leaves the decision to the next plugin, or to the broker.
     pub fn defer(by: By) -> Self {
         Self { ruling: Ruling::Defer, by }
     }
 
-    /// A yes or no.
+    /// An allow or a denial, by a verdict.
     pub fn of(verdict: Verdict, by: By) -> Self {
         match verdict {
             Verdict::Allow => Self::allow(by),
@@ -59,7 +59,7 @@ impl Decision {
         }
     }
 
-    /// What an answer that was just given means.
+    /// The decision that an answer of the API means; without a verdict, a denial.
     pub fn by_answer(answer: &Answer) -> Self {
         match answer {
             Answer::Verdict { verdict, status } => Self::of(*verdict, By::Api { status: *status }),
@@ -67,14 +67,15 @@ impl Decision {
         }
     }
 
-    /// What a remembered verdict means. One that was asked for ahead is as good as having asked now.
+    /// The decision that a remembered verdict means. The first use of one that was asked for early counts as an answer
+    /// of now.
     pub fn by_memory(hit: &Hit) -> Self {
         let status = hit.status;
         let by = if hit.is_first_use { By::Api { status } } else { By::Remembered { status } };
         Self::of(hit.verdict, by)
     }
 
-    /// Whether it is a yes.
+    /// Whether it allows.
     pub fn is_allow(&self) -> bool {
         self.ruling == Ruling::Allow
     }
@@ -90,41 +91,41 @@ impl Decision {
 pub enum By {
     /// The hash of a local user.
     LocalPassword,
-    /// The topic rules of local users, or that there are none.
+    /// The topic rules of local users, or the lack of any.
     LocalRules,
-    /// An option, by its name, that decides for all such clients.
+    /// The option of this name, without `plugin_opt_`, which decides for all such clients.
     Option(&'static str),
-    /// Nothing that this plugin was told to decide by.
+    /// No option tells this plugin to decide.
     NotOurs,
     /// `+` or `#` in a username or client id.
     SpecialCharacters,
     /// A password without a username.
     NoUsername,
-    /// A password that is no UTF-8.
+    /// A password that is not UTF-8 text.
     PasswordIsNoText,
-    /// The session, which had been let in before the broker asked once more.
+    /// The session had been let in, and the broker asks about it once more.
     Session,
-    /// A reload while the answer was on its way.
+    /// A reload while the answer was on its way: it would have been an answer to the old settings.
     Reload,
-    /// The API.
+    /// The API's answer.
     Api {
-        /// The HTTP status it decided with.
+        /// The HTTP status of the answer.
         status: u16,
     },
-    /// What the API had said before.
+    /// An earlier answer of the API that still holds.
     Remembered {
-        /// The HTTP status it decided with.
+        /// The HTTP status of the answer.
         status: u16,
     },
-    /// What the API had said before, past its time (`stale_ttl`).
+    /// An earlier allow of the API that has ended, while the API gives no answer (`stale_ttl`).
     Stale,
-    /// What the API said of a session when it was asked again.
+    /// The API refused the session when it was asked again after a SIGHUP.
     Recheck,
-    /// Wrong passwords of late, and how long they still count.
+    /// Too many wrong passwords, and how long it takes until the next try is looked at.
     Throttle(Duration),
-    /// The API did not decide.
+    /// The API gave no verdict.
     NoAnswer(NoAnswer),
-    /// It is not decided yet: the client is parked.
+    /// Nothing yet: the client is parked.
     Parked,
     /// No more clients can be parked.
     Busy,
@@ -135,8 +136,8 @@ pub enum By {
 }
 
 impl By {
-    /// Whether somebody tried a wrong password: only that counts against them, and not, say, an API that
-    /// answers 404 to everybody.
+    /// Whether the password was wrong. Only that counts for the throttle, and not, for example, an API that answers 404
+    /// to every login.
     pub fn is_about_the_password(&self) -> bool {
         matches!(
             self,
@@ -145,7 +146,7 @@ impl By {
     }
 }
 
-/// Why a client was refused.
+/// The reason in the words of the log, as it follows "Refused ..: ".
 impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -185,7 +186,7 @@ impl fmt::Display for By {
     }
 }
 
-/// A client in a log line, with its username.
+/// A client and its username, as a log line shows them.
 pub struct LoggedClient<'a>(pub Client<'a>, pub Option<&'a str>);
 
 impl fmt::Display for LoggedClient<'_> {

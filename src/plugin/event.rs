@@ -1,4 +1,4 @@
-//! What every decision needs to know of the event that it is about.
+//! The events of the broker that need a decision, and what every decision needs to know of its event.
 
 use std::time::Instant;
 
@@ -10,21 +10,21 @@ use crate::question::Access;
 /// once, so that a reload on another thread changes no decision half way.
 #[derive(Clone, Copy)]
 pub struct Event<'a> {
-    /// When it came. For topic checks this may be some milliseconds ahead.
+    /// When it came. For topic checks it may be some milliseconds in the future.
     pub now: Instant,
-    /// Who raised it.
+    /// The thread that raised it.
     pub caller: &'a Caller,
-    /// Options and files.
+    /// The options and files that count for it.
     pub settings: &'a Settings,
 }
 
 impl<'a> Event<'a> {
-    /// The same event at a later time, after somebody has waited.
+    /// This event at a later time, after waiting for an answer.
     pub fn at(self, now: Instant) -> Self {
         Self { now, ..self }
     }
 
-    /// The broker's thread, if that is where this runs.
+    /// The proof of running on the broker's thread, if that is so.
     pub fn broker_thread(&self) -> Option<&'a BrokerThread> {
         self.caller.broker_thread()
     }
@@ -33,13 +33,13 @@ impl<'a> Event<'a> {
 /// A CONNECT.
 #[derive(Debug, Clone, Copy)]
 pub struct Login<'a> {
-    /// Who.
+    /// The client.
     pub client: Client<'a>,
     /// Its username, never empty.
     pub username: Option<&'a str>,
     /// Its password: any bytes.
     pub password: Option<&'a [u8]>,
-    /// Whether it starts without the session it had before.
+    /// Whether it starts without the session that it had before (clean session, clean start).
     pub starts_clean: bool,
     /// The protocol's level that it speaks: 3, 4 or 5, or 0 where that is not known.
     pub level: u8,
@@ -48,14 +48,14 @@ pub struct Login<'a> {
 /// A topic check.
 #[derive(Debug, Clone, Copy)]
 pub struct TopicCheck<'a> {
-    /// Who.
+    /// The client.
     pub client: Client<'a>,
-    /// Never empty. Not proof that this plugin checked its password: see `Sessions::was_let_in`.
+    /// Never empty. Not proof that this plugin checked its password: see `Sessions::has_local_rights`.
     pub username: Option<&'a str>,
     /// The topic or filter.
     pub topic: &'a str,
     /// What the client wants to do with it.
     pub access: Access,
-    /// Whether the message is a retained one.
+    /// What the check says of the topic's retained message.
     pub retain: Retain,
 }

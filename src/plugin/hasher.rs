@@ -13,20 +13,19 @@ use crate::util::Lock;
 use crate::util::fair::{FairQueue, OVERHEAD};
 use crate::util::panics::caught;
 
-/// Bytes that waiting checks may take. These are some 600 checks with short passwords, and at 50 ms each as many as can
-/// be made in the 30 s that clients wait.
+/// Bytes that waiting checks may take: some 600 checks with short passwords. At 50 ms each, as many can be made in the
+/// 30 s that clients wait.
 const BOUND: usize = 1 << 20;
 
 /// A password to compare with the hash of a local user.
 pub struct Check<T> {
-    /// Whom the answer is for.
+    /// Names the client that the answer is for.
     pub ticket: T,
-    /// Where the check comes from. The thread's time is shared fairly between networks, and what each of them gets
-    /// between its names.
+    /// The client's network and username. Networks share the thread's time fairly, and so do the usernames within one.
     pub source: Source,
-    /// What the password is to match.
+    /// The hash of the local user's password.
     pub hash: Arc<PasswordHash>,
-    /// The password.
+    /// The password that the client has sent.
     pub password: Vec<u8>,
 }
 
@@ -36,7 +35,7 @@ impl<T> Check<T> {
     }
 }
 
-/// The running thread. Dropping it waits for the check at hand, and drops the others.
+/// The running thread. Dropping it waits for the check that is being made, and drops those that wait.
 pub struct Hasher<T> {
     shared: Arc<Shared<T>>,
     thread: Option<JoinHandle<()>>,
@@ -51,7 +50,7 @@ impl<T: Send + 'static> Hasher<T> {
     /// Starts the thread. It calls `answer` for each check, with the ticket and whether the password matches.
     ///
     /// # Errors
-    /// Those of the system, which may give no thread.
+    /// The system's error if it gives no thread.
     pub fn start(broker: &dyn Broker, answer: impl Fn(T, bool) + Send + 'static) -> io::Result<Self> {
         Self::start_with(broker, |check| check.hash.verify(&check.password), answer)
     }
@@ -68,7 +67,7 @@ impl<T: Send + 'static> Hasher<T> {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Takes a check over, and gives those back that have no room any more. It may be one of them.
+    /// Queues a check, and returns the checks that have no room any more, which may include the new one.
     pub fn check(&self, check: Check<T>, now: Instant) -> Vec<Check<T>> {
         let (source, bytes) = (check.source, check.bytes());
         let (_, displaced) = self.shared.checks.lock().push(source, bytes, check, now);
@@ -78,6 +77,7 @@ impl<T: Send + 'static> Hasher<T> {
 }
 
 impl<T> Hasher<T> {
+    /// Has the thread look at the queue and at `stopping`, if it sleeps.
     fn wake(&self) {
         if let Some(thread) = &self.thread {
             thread.thread().unpark();
@@ -96,11 +96,12 @@ impl<T> Drop for Hasher<T> {
 }
 
 impl<T> Shared<T> {
+    /// Makes checks until it is told to stop.
     fn work(&self, matches: impl Fn(&Check<T>) -> bool, answer: impl Fn(T, bool)) {
         while !self.stopping.load(Ordering::Acquire) {
             let next = self.checks.lock().pop();
             let Some(check) = next else {
-                // Whoever wakes the thread between the look and this ends it at once.
+                // If the thread was woken since it looked, `park` returns at once.
                 thread::park();
                 continue;
             };

@@ -1,4 +1,5 @@
-//! MOSQ_EVT_BASIC_AUTH: who may come in. What happens to those who wait beside the broker's loop is in `completion`.
+//! Decides logins (`MOSQ_EVT_BASIC_AUTH`). Clients that wait beside the broker's loop are let in or refused in
+//! `completion`.
 
 use std::io;
 use std::sync::Arc;
@@ -25,20 +26,24 @@ use crate::question::{Answer, NoAnswer, Question, Verdict};
 
 /// A login that has a username, and so can be decided here.
 pub struct Attempt<'a> {
+    /// The client.
     pub client: Client<'a>,
+    /// Its username.
     pub username: &'a str,
+    /// Its password: any bytes. `None` if it sent none, or if it is parked and its password was not kept.
     pub password: Option<&'a [u8]>,
+    /// Whether it starts without the session that it had before.
     pub starts_clean: bool,
     /// The protocol's level, as in [`Login`].
     pub level: u8,
     /// The hash of a local user that decides about it, if one does.
     pub hash: Option<Arc<PasswordHash>>,
-    /// Username and password: what the cache knows the question by.
+    /// The fingerprint of username and password, by which the API's verdict is remembered.
     pub credentials: Fingerprint,
 }
 
 impl<'a> Attempt<'a> {
-    /// The login of a parked client, with its password if that was kept: only while it waits for its turn.
+    /// The login of a parked client. Its password is kept only while it waits for its turn.
     pub fn of(parked: &'a Parked, password: Option<&'a [u8]>) -> Self {
         Self {
             client: parked.client(),
@@ -51,7 +56,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Its password, if that can be written in JSON; none is an empty one.
+    /// The password as text, if it can be written in JSON. No password is an empty text.
     fn password_as_text(&self) -> Option<&str> {
         std::str::from_utf8(self.password.unwrap_or_default()).ok()
     }
@@ -62,6 +67,7 @@ impl<'a> Attempt<'a> {
         Some(Inquiry { key: self.credentials, question, client: self.client })
     }
 
+    /// The login as the throttle counts it.
     pub fn as_try(&self) -> Try<'_> {
         let Self { client, username, credentials, .. } = *self;
         Try { address: client.address, username, client_id: client.id, credentials }
@@ -70,23 +76,32 @@ impl<'a> Attempt<'a> {
 
 /// Decides about logins.
 pub struct Logins {
+    /// Asks the API.
     pub api: Arc<Api>,
+    /// Who was let in, and by what.
     pub sessions: Arc<Sessions>,
+    /// Counts wrong passwords.
     pub throttle: Arc<Throttle>,
+    /// Answers the broker's checks of sessions after a SIGHUP.
     pub recheck: Recheck,
+    /// The parked clients.
     pub delayed: Delayed,
     /// Whether clients wait beside the broker's loop for their logins.
     pub delays: bool,
+    /// Makes fingerprints.
     pub keys: Fingerprinter,
     /// Started with the first slow password hash.
     pub hasher: OnceCell<Hasher<Ticket>>,
+    /// Where other threads leave answers for the broker's thread.
     pub tasks: Arc<Tasks>,
+    /// The broker.
     pub broker: Arc<dyn Broker>,
+    /// The log.
     pub log: Arc<Log>,
 }
 
 impl Logins {
-    /// Decides a login, logs a refusal, and notes who was let in.
+    /// Decides a login, logs a refusal, and notes a client that is let in.
     pub fn authenticate(&self, login: &Login<'_>, event: &Event<'_>) -> Decision {
         let Login { client, username, password, starts_clean, level } = *login;
         let username = match (username, password) {
@@ -109,7 +124,7 @@ impl Logins {
         self.refused(client, Some(username), decision, event.now)
     }
 
-    /// The README's list, in the README's order.
+    /// Decides in the order of the README's list.
     fn decide(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Decision {
         if attempt.hash.is_none() {
             if event.settings.config.auth_urls.is_empty() {
@@ -130,8 +145,8 @@ impl Logins {
         }
     }
 
-    /// What the API has said before. What it was asked ahead is as good as having asked now, and so only where asking
-    /// now would be right.
+    /// The decision by a remembered verdict, if there is one. The first use of a verdict that was asked for early
+    /// counts as asking now, so it has to pass the throttle.
     fn remembered(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Decision> {
         let hit = self.api.remembered(&attempt.inquiry()?, event.now)?;
         let decision = Decision::by_memory(&hit);
@@ -145,8 +160,8 @@ impl Logins {
         Some(if decision.is_allow() { self.warm_up(attempt, decision, event) } else { decision })
     }
 
-    /// Compares a password with the hash of a local user, or has the API asked. A client that is `parked` already goes
-    /// on waiting for the outcome; another is parked if it takes long.
+    /// Compares a password with the hash of a local user, or has the API asked. If that takes long, the client waits
+    /// beside the broker's loop: on its ticket if it is `parked` already, or else it is parked now.
     pub fn look_at(
         &self,
         attempt: &Attempt<'_>,
@@ -164,7 +179,7 @@ impl Logins {
         decision
     }
 
-    /// Local users are decided here and now, or by the thread for slow hashes.
+    /// Compares the password of a local user: here, or on the hasher's thread if the hash is slow.
     fn compare(
         &self,
         attempt: &Attempt<'_>,
@@ -173,7 +188,7 @@ impl Logins {
         parked: Option<Ticket>,
         event: &Event<'_>,
     ) -> Decision {
-        // Not even the hash of an empty password lets somebody in who sends none: no broker does.
+        // A client that sends no password is refused even if the hash is that of an empty one, as the broker does.
         let Some(password) = attempt.password else { return Decision::deny(By::LocalPassword) };
         if !(hash.is_slow() && self.may_park(event)) {
             let matches = if hash.verify(password) { Verdict::Allow } else { Verdict::Deny };
@@ -201,7 +216,7 @@ impl Logins {
         })
     }
 
-    /// The API decides: the client waits for it beside the broker's loop, or the broker does.
+    /// Has the API decide. The client waits beside the broker's loop, or the broker waits.
     fn ask(&self, attempt: &Attempt<'_>, open: Open, parked: Option<Ticket>, event: &Event<'_>) -> Decision {
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
         let Inquiry { key, question, .. } = inquiry;
@@ -231,8 +246,8 @@ impl Logins {
         PARKED
     }
 
-    /// Too many others with the same name or client id, from the same place, are being looked at: this one is when one
-    /// of them is known to be right or wrong.
+    /// Parks a client until it is its turn: its group, others with its username or client id from its network, has as
+    /// many open tries as it may have. One of them has to end first.
     fn park_for_turn(&self, attempt: &Attempt<'_>, group: Group, event: &Event<'_>) -> Decision {
         if !self.may_park(event) {
             return BUSY;
@@ -246,7 +261,7 @@ impl Logins {
         PARKED
     }
 
-    /// Notes how an open try ended, so that the next one has its turn.
+    /// Ends an open try, and has the next clients of its groups looked at.
     pub fn close(&self, open: Open, decision: &Decision, event: &Event<'_>) {
         let outcome = match decision.ruling {
             Ruling::Allow => Outcome::LetIn,
@@ -261,8 +276,8 @@ impl Logins {
         }
     }
 
-    /// Has the topic questions asked that a client is expected to raise. If it can wait beside the broker's
-    /// loop for them, it does, and its first packets stop nobody.
+    /// Asks the topic questions that a client is expected to raise once it is in. If it can wait beside the broker's
+    /// loop for the answers, it does, so that its first packets make no other client wait.
     fn warm_up(&self, attempt: &Attempt<'_>, allow: Decision, event: &Event<'_>) -> Decision {
         let config = &event.settings.config;
         if config.acl_prefetch.is_empty() {
@@ -283,8 +298,8 @@ impl Logins {
         }
     }
 
-    /// Asks what a client that may come in is expected to want (`acl_prefetch`); its parking, if there is one, waits
-    /// for the answers. Returns how many are to come.
+    /// Asks the questions of `acl_prefetch` for a client that may come in. A parked client waits for the answers on its
+    /// `ticket`. Returns how many are to come.
     pub fn prefetch(&self, attempt: &Attempt<'_>, ticket: Option<Ticket>, event: &Event<'_>) -> usize {
         let waiter = || ticket.map(|ticket| self.waiter(ticket));
         let (config, gate, now) = (&*event.settings.config, self.api.gate(event), event.now);
@@ -293,21 +308,22 @@ impl Logins {
         self.api.prefetch.warm_up(attempt.username, attempt.client.id, waiter, &scope)
     }
 
+    /// A waiter that leaves the answer as a task for the client with this ticket.
     fn waiter(&self, ticket: Ticket) -> Waiter {
         let tasks = Arc::clone(&self.tasks);
         Waiter::in_time(move |answer| tasks.push(Task::Answered(ticket, answer.clone())))
             .who_may_leave(ticket.number())
     }
 
-    /// Whether a client can wait beside the broker's loop. Not so for requests to the broker's HTTP
-    /// listener, which come on a thread of their own.
+    /// Whether a client can wait beside the broker's loop. Requests to the broker's HTTP listener cannot: they come on
+    /// a thread of their own.
     fn may_park(&self, event: &Event<'_>) -> bool {
         self.delays && event.broker_thread().is_some()
     }
 
-    /// Parks a client, or says that there is no room.
+    /// Parks a client. `None` if there is no room.
     fn park(&self, attempt: &Attempt<'_>) -> Option<Ticket> {
-        // Without it the answer waits for the loop to come round by itself: late, not lost.
+        // Without the thread the answer waits until the loop comes round by itself.
         if let Err(error) = self.tasks.start_waking() {
             self.log.warn(&format!(
                 "Answers may reach clients late: no thread to wake the broker with ({error})."
@@ -329,9 +345,9 @@ impl Logins {
         })
     }
 
-    /// Notes that a client is let in. Returns what was known of its session before.
+    /// Notes that a client is let in. Returns its session as it was known before, if it was.
     pub fn admit(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Session> {
-        // A request to the broker's HTTP listener has no session, and an id that a client may have.
+        // A request to the broker's HTTP listener has no session, and its id may be that of a client.
         event.broker_thread()?;
         let Attempt { client, username, starts_clean, level, credentials, .. } = *attempt;
         if starts_clean {
@@ -345,7 +361,7 @@ impl Logins {
         self.sessions.admit(client, username, credentials, by, level, event.now)
     }
 
-    /// Logs a decision that is a refusal.
+    /// Logs the decision if it is a refusal, and returns it.
     pub fn refused(
         &self,
         client: Client<'_>,
@@ -361,5 +377,7 @@ impl Logins {
     }
 }
 
+/// The client waits beside the broker's loop.
 const PARKED: Decision = Decision { ruling: Ruling::Later, by: By::Parked };
+/// The client cannot wait beside the broker's loop, for want of room.
 const BUSY: Decision = Decision { ruling: Ruling::Busy, by: By::Busy };

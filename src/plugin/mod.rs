@@ -43,14 +43,14 @@ use settings::{Current, Mode, Settings};
 use throttle::{Group, Throttle};
 use topic_check::Topics;
 
-/// What other threads leave for the broker's.
+/// A task that another thread, or an earlier event, leaves for the broker's thread.
 #[derive(Debug)]
 enum Task {
     /// A parked client's question has been answered.
     Answered(Ticket, Answer),
     /// A parked client's password has been compared with a local hash.
     PasswordChecked(Ticket, bool),
-    /// There is room in a group whose clients wait for their turn.
+    /// There may be room in a group of tries, for clients that are parked until it is their turn.
     NextTurn(Group),
     /// The API was asked again about connected clients and refused some.
     Revoked,
@@ -83,7 +83,7 @@ impl Plugin {
     /// Reads options and files. Starts no thread and sends nothing.
     ///
     /// # Errors
-    /// All mistakes that were found.
+    /// All mistakes that were found in options and files, or the one reason why the plugin cannot work here.
     pub fn new(
         options: BrokerOptions,
         broker: Arc<dyn Broker>,
@@ -131,23 +131,23 @@ impl Plugin {
         Ok(Self { settings, logins, topics, api, sessions, broker, log })
     }
 
-    /// The lines it wants written.
+    /// The log, where lines wait until the broker's thread holds no lock and writes them.
     pub fn log(&self) -> &Log {
         &self.log
     }
 
-    /// Whether topic checks are this plugin's business at all. A reload may change that.
+    /// Whether any option has this plugin decide about topics. A reload may change that.
     pub fn checks_topics(&self) -> bool {
         self.settings.now().config.checks_topics()
     }
 
-    /// MOSQ_EVT_BASIC_AUTH
+    /// Decides a login (`MOSQ_EVT_BASIC_AUTH`).
     pub fn authenticate(&self, login: &Login<'_>, caller: &Caller, now: Instant) -> Decision {
         let settings = self.settings.now();
         self.logins.authenticate(login, &Event { now, caller, settings: &settings })
     }
 
-    /// MOSQ_EVT_ACL_CHECK. `now` may be some milliseconds ahead.
+    /// Decides a topic check (`MOSQ_EVT_ACL_CHECK`). `now` may be some milliseconds in the future.
     pub fn authorise(&self, check: &TopicCheck<'_>, caller: &Caller, now: Instant) -> Decision {
         // Where no tick comes, whoever was revoked leaves with its next message.
         if check.access == Access::Write && self.logins.recheck.is_overdue_to_leave(check, now) {
@@ -157,15 +157,15 @@ impl Plugin {
         self.topics.authorise(check, &Event { now, caller, settings: &settings })
     }
 
-    /// An UNSUBSCRIBE, which needs no question.
+    /// Notes an UNSUBSCRIBE. It needs no permission.
     pub fn unsubscribed(&self, client: Client<'_>, filter: &str) {
         self.topics.unsubscribed(client, filter);
     }
 
-    /// MOSQ_EVT_DISCONNECT, and MOSQ_EVT_CLIENT_OFFLINE where there is one. Where there is not, a session may
-    /// stay after either.
+    /// Notes that a connection has ended (`MOSQ_EVT_DISCONNECT`, and `MOSQ_EVT_CLIENT_OFFLINE` where the broker has
+    /// it), and whether its session stays.
     pub fn disconnected(&self, client: Client<'_>, username: &str, stays: SessionStays, now: Instant) {
-        // Those that another let in are known by nothing but their id.
+        // A client that another plugin or a certificate let in has no session here: its id is all there is to go by.
         let is_gone =
             self.sessions.close(client, username, stays, now) || !self.sessions.has(client, username);
         if is_gone && stays != SessionStays::Yes {
@@ -173,12 +173,12 @@ impl Plugin {
         }
     }
 
-    /// MOSQ_EVT_CONNECT: somebody was let in, by this plugin or another, or by a certificate.
+    /// Notes that a client was let in (`MOSQ_EVT_CONNECT`): by this plugin, another one, or a certificate.
     pub fn connected(&self, client: Client<'_>, username: &str) {
         self.sessions.opened(client, username);
     }
 
-    /// MOSQ_EVT_TICK
+    /// Begins a turn of the broker's loop (`MOSQ_EVT_TICK`): completes parked clients and runs tasks.
     pub fn tick(&self, caller: &Caller, now: Instant) {
         self.api.new_turn(now);
         self.sessions.new_turn();
@@ -193,15 +193,16 @@ impl Plugin {
         self.log.tick(now);
     }
 
-    /// Whether a tick is wanted soon: somebody's time may be up, or there is no way to bring a tick about.
+    /// Whether the broker should tick again soon: the time of a parked client may be up, or one waits for an answer and
+    /// the loop cannot be woken for it.
     pub fn wants_tick(&self, thread: &BrokerThread) -> bool {
         let delayed = &self.logins.delayed;
         self.logins.delays
             && (delayed.has_deadlines() || (!delayed.is_empty() && !self.broker.can_wake(thread)))
     }
 
-    /// MOSQ_EVT_RELOAD: reads the files again, all of them, and takes over what they say only if all of
-    /// them are fine.
+    /// Reads all files again (`MOSQ_EVT_RELOAD`, SIGHUP), and takes over what they say only if all of them are fine.
+    /// Either way, a recheck of all sessions begins.
     pub fn reload(&self, now: Instant) {
         match self.settings.reload(self.broker.is_2_1(), &self.log) {
             Ok(target) => self.api.asker.set_target(Arc::new(target)),

@@ -1,6 +1,6 @@
-//! SIGHUP: the broker asks about every session once more, one after the other in front of its loop, and
-//! throws out whoever is not answered with success. So everybody stays who was let in before; the API is
-//! asked beside the loop, and who is refused by then is disconnected.
+//! After a SIGHUP the broker checks every session once more, one after the other, while its loop stands still. It
+//! disconnects each session whose check does not succeed at once. So the plugin keeps every session that was let in,
+//! asks the API beside the loop, and disconnects a client later if the API refuses it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,19 +20,20 @@ use crate::log::{Level, Log};
 use crate::question::Answer;
 use crate::util::Lock;
 
-/// How long a round may pause between two sessions where no tick ends it: the broker goes through them without waiting
-/// for anything.
+/// The longest time between two sessions of one round, on a broker without ticks: the broker goes through them without
+/// waiting for anything.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Recognises sessions that the broker asks about again, has the API asked, and disconnects those that it refuses.
+/// Recognises sessions that the broker checks again, asks the API about them, and disconnects those that it refuses.
 pub struct Recheck {
     api: Arc<Api>,
     sessions: Arc<Sessions>,
     tasks: Arc<Tasks>,
     broker: Arc<dyn Broker>,
     log: Arc<Log>,
+    /// Whether a round may be going on.
     is_going_on: AtomicBool,
-    /// Whether this broker ticks at all: 2.0.11 with `per_listener_settings true` does not.
+    /// Whether this broker has ever ticked: 2.0.11 with `per_listener_settings true` does not.
     ticks: AtomicBool,
     round: Lock<Round>,
     revoked: Arc<Revoked>,
@@ -68,14 +69,17 @@ impl Revoked {
 
 /// One walk of the broker over all of its sessions.
 struct Round {
+    /// Counts the rounds, so that each session is recognised once in each.
     number: u32,
     /// When it began, or recognised a session last.
     last: Instant,
-    /// Whether these credentials fit the hash that their user has now: a slow hash is computed once for all sessions.
+    /// Whether credentials match the hash that their local user has now. Remembered, so that a slow hash is computed
+    /// once for all sessions of a user.
     compared: HashMap<Fingerprint, bool, AlreadyHashed>,
 }
 
 impl Recheck {
+    /// Before the first round.
     pub fn new(
         api: Arc<Api>,
         sessions: Arc<Sessions>,
@@ -98,24 +102,24 @@ impl Recheck {
         }
     }
 
-    /// The broker has re-read its configuration and is about to ask about all sessions once more.
+    /// Begins a round: the broker has read its configuration again and is about to check all sessions.
     pub fn begin(&self, now: Instant) {
         let mut round = self.round.lock();
-        // Where the broker never ticks, the round before was never ended.
+        // This also ends the round before, which lasts until now on a broker that never ticks.
         round.number = round.number.wrapping_add(1);
         round.last = now;
         round.compared.clear();
         self.is_going_on.store(true, Ordering::Relaxed);
     }
 
-    /// The broker's loop has come round: whatever round there was is over.
+    /// Ends the round, since the broker's loop has come round.
     pub fn new_turn(&self) {
         self.ticks.store(true, Ordering::Relaxed);
         self.is_going_on.store(false, Ordering::Relaxed);
     }
 
-    /// Whether this login is the broker checking a session that exists. What tells is the session, never
-    /// the time: strangers may connect in the middle of a round.
+    /// Whether this login is the broker's check of a session that exists. The session tells, not the time: new clients
+    /// may connect in the middle of a round.
     pub fn recognises(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> bool {
         let Attempt { client, password, .. } = *attempt;
         let Some(thread) = event.broker_thread() else { return false };
@@ -125,19 +129,20 @@ impl Recheck {
         if !self.is_going_on.load(Ordering::Relaxed) {
             return false;
         }
-        // 2.0 has an address for every client that ever connected to it, so what has none was restored; its
-        // password was not.
+        // 2.0 keeps the address of every client that has connected to it. A session without one was restored from disk,
+        // and passwords are not stored there.
         let was_restored = client.address.is_none() && password.is_none();
         was_restored || self.is_session(attempt, event.now)
     }
 
-    /// Whether Mosquitto 2.0, which asks as if the client had just connected, means a session that was let in here: the
-    /// very connection, the same credentials, and each session once per round. A client that connects meanwhile is a
-    /// stranger, as it always is.
+    /// Whether Mosquitto 2.0, whose check looks like a new login, means a session that was let in here: the same
+    /// connection and credentials, and not yet recognised in this round. A client that connects meanwhile has another
+    /// connection.
     fn is_session(&self, attempt: &Attempt<'_>, now: Instant) -> bool {
         let Attempt { client, username, credentials, .. } = *attempt;
         let mut round = self.round.lock();
-        // A tick ends the round. Only where none comes does time tell, since other plugins may take theirs.
+        // A tick ends the round. Where none comes, only time can tell, although other plugins may take long for a
+        // session.
         let is_going_on =
             self.ticks.load(Ordering::Relaxed) || now.saturating_duration_since(round.last) < PAUSE;
         let is_it = self.sessions.recheck(client, username, credentials, round.number, is_going_on);
@@ -147,11 +152,11 @@ impl Recheck {
         is_it
     }
 
-    /// The answer to the broker about a session that exists.
+    /// Decides the check of a session that exists.
     pub fn decide(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Decision {
         let Attempt { client, username, password, credentials, .. } = *attempt;
-        // Who sleeps is left alone until it comes back: it can be asked about then. (2.0 reads freed memory
-        // later if a sleeping session is refused here.)
+        // A session that sleeps stays: its client is asked about when it comes back. If it were refused here, 2.0 would
+        // read freed memory later.
         if !self.sessions.is_connected(client, username) {
             let is_ours = client.address.is_none() || self.sessions.is_known(client, username);
             return if is_ours { Decision::allow(By::Session) } else { Decision::defer(By::NotOurs) };
@@ -160,7 +165,7 @@ impl Recheck {
             if self.sessions.is_let_in_by(client, username, credentials, hash) {
                 return Decision::allow(By::Session);
             }
-            // The hash is new, or the name has just become that of a local user.
+            // The user has a new hash, or the username has become a local user's.
             let fits = |password| {
                 *self.round.lock().compared.entry(credentials).or_insert_with(|| hash.verify(password))
             };
@@ -201,7 +206,7 @@ impl Recheck {
             }
         });
         let source = self.api.asker.source(attempt.client.address, attempt.username);
-        // Where there is no thread to ask with, the next login says so.
+        // If there is no thread to ask with, the next login says so.
         let _ = self.api.asker.ask(attempt.credentials, &question, source, Priority::Revoke, Some(waiter));
     }
 
@@ -226,9 +231,10 @@ impl Recheck {
         }
     }
 
-    /// Mosquitto 2.0.11 with `per_listener_settings true` never ticks. There, whoever was revoked goes when
-    /// somebody else connects: the one event in which the broker walks through none of its lists, so that
-    /// it can stand to lose a client.
+    /// Disconnects refused clients when another client connects, on a broker that never ticks (2.0.11 with
+    /// `per_listener_settings true`). A login is the one event during which the broker walks through none of its lists,
+    /// so that a client may be removed. The broker disconnects by username, so clients with the username that is just
+    /// connecting stay for now.
     pub fn revoke_without_ticks(&self, attempt: &Attempt<'_>, event: &Event<'_>) {
         // A request to the broker's HTTP listener comes on a thread that can disconnect nobody.
         let Some(thread) = event.broker_thread() else { return };

@@ -1,4 +1,4 @@
-//! From options to a plugin that can work: files, keys, and what to say about it all.
+//! The settings: options and files, read as a whole and swapped as a whole, and the lines that the log says about them.
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,17 +20,17 @@ use crate::topic;
 pub enum StartError {
     /// An option is wrong.
     Config(ConfigError),
-    /// The local users or their rules cannot be read; the option that named them.
+    /// The local users or their rules cannot be read: the option that names them, and what is wrong.
     Local(String, LocalError),
     /// The way to the API cannot be set up.
     Target(TargetError),
     /// `auth_mode delayed` on a broker that cannot let clients wait.
     CannotDelay,
-    /// `auth_mode delayed` beside another copy of the plugin, which may have clients wait under the same ids.
+    /// `auth_mode delayed` beside another copy of the plugin's file, which may park clients under the same ids.
     NotOnlyCopy,
     /// The system gives no random numbers, so there is no key for the cache.
     NoRandomness,
-    /// Only at a reload: what is checked now would be checked no longer, and nothing says that this is meant.
+    /// A reload, by a slip maybe, would end a check that is made now. Holds the whole message.
     UnsaidEnd(String),
 }
 
@@ -68,21 +68,28 @@ impl From<TargetError> for StartError {
     }
 }
 
-/// Who waits while the API decides about a login, and why.
+/// Whether the broker or the client waits while the API decides about a login, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// The broker, since it knows no other way.
+    /// The broker, since Mosquitto 2.0 has no other way.
     BlockingBroker,
-    /// The broker, since the operator wants it so.
+    /// The broker, since the option `auth_mode` says so.
     BlockingByOption,
-    /// The broker, since another copy of the plugin may have clients wait under the same ids: its answers would let
-    /// in those that wait here.
+    /// The broker, since another copy of the plugin may park clients under the same ids: its answers would let in
+    /// clients that wait here.
     BlockingBesideCopy,
-    /// The client. Whether the broker's loop can be woken for it.
-    Delayed { wakes: bool },
+    /// The client, beside the broker's loop.
+    Delayed {
+        /// Whether the loop can be woken when the answer has come.
+        wakes: bool,
+    },
 }
 
 impl Mode {
+    /// Chooses the mode that the option `wanted` allows on this broker.
+    ///
+    /// # Errors
+    /// [`StartError::CannotDelay`] or [`StartError::NotOnlyCopy`] if delayed mode is wanted and impossible.
     pub fn choose(wanted: AuthMode, broker: &dyn Broker, thread: &BrokerThread) -> Result<Self, StartError> {
         match (wanted, broker.is_2_1()) {
             (AuthMode::Delayed, false) => Err(StartError::CannotDelay),
@@ -96,6 +103,7 @@ impl Mode {
         }
     }
 
+    /// The mode as a sentence for the log.
     fn describe(self, config: &Config) -> String {
         let (timeout, requests) = (config.timeout, config.max_requests);
         match self {
@@ -124,51 +132,55 @@ impl Mode {
         }
     }
 
+    /// Whether clients wait beside the broker's loop.
     pub fn delays(self) -> bool {
         matches!(self, Mode::Delayed { .. })
     }
 }
 
+/// A list of one error.
 pub fn one(error: impl Into<StartError>) -> Vec<StartError> {
     vec![error.into()]
 }
 
+/// The mistakes in options, as errors of a start.
 pub fn each(errors: Vec<ConfigError>) -> Vec<StartError> {
     errors.into_iter().map(StartError::from).collect()
 }
 
 /// Everything that a reload swaps as a whole.
 pub struct Settings {
-    /// Options.
+    /// The options.
     pub config: Arc<Config>,
-    /// Local users.
+    /// The local users and their password hashes.
     pub users: Users,
-    /// Their topic rules; `None`: they may do everything.
+    /// The topic rules of local users. `None`: local users may do everything.
     pub acl: Option<AclFile>,
 }
 
 /// The settings that count now.
 pub struct Current {
-    /// What mosquitto.conf says. The broker says it once.
+    /// The options in mosquitto.conf. The broker hands them over once, at its start.
     options: BrokerOptions,
     settings: ArcSwap<Settings>,
 }
 
 impl Current {
+    /// Settings that were read from these options.
     pub fn new(options: BrokerOptions, settings: Settings) -> Self {
         Self { options, settings: ArcSwap::from_pointee(settings) }
     }
 
-    /// The settings at this moment. Holding them holds up no reload.
+    /// The settings that count now. Holding them does not delay a reload.
     pub fn now(&self) -> Guard<Arc<Settings>> {
         self.settings.load()
     }
 
-    /// Reads options and files again, all of them. If all are fine they count from now on, and the API to ask is
-    /// returned; else what counted before stays.
+    /// Reads options and files again. If all are fine they count from now on, and the API to ask is returned. If not,
+    /// the old settings stay.
     ///
     /// # Errors
-    /// All mistakes that were found, or what would be checked no longer without a word that it is meant.
+    /// All mistakes that were found, or all checks that would end by a slip ([`StartError::UnsaidEnd`]).
     pub fn reload(&self, is_2_1: bool, log: &Arc<Log>) -> Result<Target, Vec<StartError>> {
         let before = self.now();
         let (settings, target) = Settings::read(&self.options, is_2_1, log)?;
@@ -194,7 +206,10 @@ impl Current {
 }
 
 impl Settings {
-    /// Reads options and all the files they name, wholly or not at all.
+    /// Reads options and all files that they name, and warns in the log of what is dangerous.
+    ///
+    /// # Errors
+    /// All mistakes in options, or one for each of users, rules and API.
     pub fn read(
         options: &BrokerOptions,
         is_2_1: bool,
@@ -225,13 +240,15 @@ impl Settings {
         Ok((Self { config, users, acl }, target))
     }
 
-    /// Whether this client's name or id would be a wildcard in a topic filter, and that matters.
+    /// Whether the username or client id holds `+` or `#` and the option `special_chars` refuses that: put into a
+    /// pattern, they would be wildcards.
     pub fn is_wildcard_in_disguise(&self, username: &str, client_id: &str) -> bool {
         self.config.special_chars == Verdict::Deny
             && (topic::has_wildcard(username) || topic::has_wildcard(client_id))
     }
 }
 
+/// Reads the password file and the option `user`.
 fn read_users(config: &Config) -> Result<Users, StartError> {
     let in_file = |error| StartError::Local(config.called("password_file"), error);
     let mut users = match &config.password_file {
@@ -246,6 +263,7 @@ fn read_users(config: &Config) -> Result<Users, StartError> {
     Ok(users)
 }
 
+/// Reads the ACL file, if the options name one, by the rules of this broker's version.
 fn read_acl(config: &Config, is_2_1: bool) -> Result<Option<AclFile>, StartError> {
     let in_file = |error| StartError::Local(config.called("acl_file"), error);
     let Some(path) = &config.acl_file else { return Ok(None) };
@@ -258,7 +276,7 @@ fn source(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Says in the log what is going to happen.
+/// Says in the log what the plugin is going to do.
 pub fn introduce(settings: &Settings, mode: Mode, is_2_1: bool, log: &Log) {
     let config = &*settings.config;
     log.write(
@@ -283,7 +301,7 @@ pub fn introduce(settings: &Settings, mode: Mode, is_2_1: bool, log: &Log) {
     );
 }
 
-/// Who decides about what.
+/// Says what decides about logins and topics.
 pub fn what_is_asked(settings: &Settings) -> String {
     let asked = |urls: &[reqwest::Url], otherwise: &str| match urls {
         [] => otherwise.to_owned(),
@@ -299,7 +317,7 @@ pub fn what_is_asked(settings: &Settings) -> String {
     )
 }
 
-/// A time in which something is remembered.
+/// A lifetime in the cache, in words.
 fn shown(lifetime: Duration) -> String {
     if lifetime.is_zero() { "not".to_owned() } else { format!("{lifetime:?}") }
 }

@@ -1,27 +1,29 @@
-//! Slows down who keeps trying wrong passwords: each try parks a client id or costs the API a question, and while an id
-//! is parked its owner cannot connect.
+//! Slows down clients that keep trying wrong passwords. Each try costs a question to the API or the computing of a
+//! hash, and may park a client id, whose owner cannot connect meanwhile.
 //!
 //! A login is a [`Try`]. From [`Throttle::admit`] to [`Throttle::close`] it is *open*. It counts in two groups: that of
 //! its account (address and username, or the address alone) and that of its client id (address and client id), and is
 //! admitted when both have room:
 //!
-//! - Until a group has had `after` refusals, it has room for as many open tries as it may still have refusals. What is
-//!   beyond waits for its turn, that is until an open try of the group ends.
-//! - The last of these refusals begins a pause, and each further one the next, twice as long. In each pause there is
-//!   room for one try at a time until one was refused. Then whoever comes is refused unseen until that pause is over.
-//! - Credentials that are known to be wrong are refused unseen in all of a pause, and change nothing. Those that are
-//!   known to be good are always admitted, and take up no room.
+//! - Until a group has had `after` refusals, it has room for as many open tries as it may still have refusals. Further
+//!   tries wait for their turn, which comes when an open try of the group ends.
+//! - The last of these refusals begins a pause, and each further refusal begins the next one, twice as long. In each
+//!   pause there is room for one try at a time until one was refused. From then on every try is refused without a look
+//!   at its password, until that pause is over.
+//! - Credentials that are known to be wrong are refused without a look during a whole pause, and change nothing.
+//!   Credentials that are known to be good are always admitted, and take up no room.
 //!
-//! So with the right password one waits for one's turn, or for the rest of one pause if somebody else has guessed in it.
+//! So a client with the right password waits for its turn, or for the rest of one pause if another client has tried a
+//! wrong one in it.
 //!
 //! # What attackers can push out
 //!
-//! Every table forgets what was not used for longest. Names and client ids can be made up, so anybody can fill the
-//! tables of groups and of wrong credentials; but an entry there costs a question that the API refuses, since a try
-//! that was not looked at leaves nothing behind. To have one pause forgotten takes as many questions as the table has
-//! entries, for a handful of guesses. Each kind of group has a table of its own: ids made up for one name push out no
-//! name's pause. Open tries have tables of their own, too, so that connections that only hang around push out no
-//! refusals. Only what the API lets in gets into the table of good credentials.
+//! Every table forgets the least recently used entry. Usernames and client ids can be made up, so anybody can fill the
+//! tables of groups and of wrong credentials. But each entry there costs a question that the API refuses, since a try
+//! that was not looked at leaves none. Pushing out one pause takes as many questions as the table has entries, and
+//! gains a handful of guesses. Each kind of group has a table of its own, so that made-up client ids push out no pause
+//! of an account. Open tries have tables of their own, too, so that connections which only wait push out no refusals.
+//! The table of good credentials holds only those that were let in.
 mod groups;
 
 use std::num::NonZeroUsize;
@@ -35,72 +37,76 @@ use crate::config::{CountBy, ThrottleLimits};
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Fingerprinter, network};
 use crate::util::{Lock, bounded};
 
-/// Entries of each table.
+/// Entries of each table; least recently used go first.
 const BOUND: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
 /// How long credentials that were let in are known to be good: long enough for a device that connects once a day.
 const GOOD_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// For how many of the longest pauses credentials that were refused are known to be wrong. What is forgotten is looked
-/// at in a pause in somebody else's stead, so this should be rare; but a password can also become right.
+/// How long credentials that were refused are known to be wrong, in units of the longest pause. Long, since forgotten
+/// ones are looked at again, which uses up the one try of a pause. Not for ever, since a password can become right.
 const WRONG_FOR_PAUSES: u32 = 10;
 
-/// How long a try is open at most, should nobody close it.
+/// The longest time that a try stays open if it is never closed.
 pub const OPEN_FOR: Duration = Duration::from_secs(120);
 
-/// How long a try that was asked about ahead is open; nobody closes it, unless the try itself comes.
-const AHEAD_FOR: Duration = Duration::from_secs(2);
+/// How long a try is open that was asked about early. It is not closed unless the login itself comes.
+const SPECULATIVE_FOR: Duration = Duration::from_secs(2);
 
 /// The kinds of groups: accounts, then client ids.
 const KINDS: usize = 2;
 
-/// Tries that are counted together; those that wait for their turn do so by group.
+/// A group of tries that are counted together, and in which tries wait for their turn.
 pub type Group = Fingerprint;
 
-/// Somebody who tries to log in.
+/// A login, as it is counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Try<'a> {
-    /// From where, where that is known.
+    /// The client's address, if it is known.
     pub address: Option<&'a str>,
-    /// Under which name.
+    /// The username.
     pub username: &'a str,
-    /// Under which client id; empty: none, or not known.
+    /// The client id; empty: none, or not known.
     pub client_id: &'a str,
-    /// With which username and password.
+    /// The fingerprint of username and password.
     pub credentials: Fingerprint,
 }
 
 /// What becomes of a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It is looked at now, and is to be closed in the end.
+    /// It is looked at now, and has to be closed in the end.
     Now(Open),
-    /// It asks again when an open try of that group is closed; one of others is open.
+    /// It has to ask again when an open try of this group is closed.
     WaitForTurn(Group),
-    /// It is refused unseen, and may be tried again after this time.
+    /// It is refused without a look at its password, and may be tried again after this time.
     Throttled(Duration),
 }
 
 /// An open try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Open {
+    /// The group of its account and that of its client id.
     groups: [Group; KINDS],
+    /// The username, for [`State::held_names`].
     name: Fingerprint,
     credentials: Fingerprint,
-    /// Its place in the order of all tries.
+    /// Its number in the order of all tries, from 1.
     number: u64,
+    /// When it was opened.
     since: Instant,
-    /// What was known of its credentials then.
+    /// What was known of its credentials when it was opened.
     known: Known,
 }
 
 /// What is known of credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Known {
+    /// Whether they are right is not known.
     Nothing,
-    /// They are looked at, and take up no room.
+    /// They were let in: they are always looked at, and take up no room.
     Good,
-    /// They are not looked at in a pause.
+    /// They were refused: they are not looked at in a pause.
     Wrong,
 }
 
@@ -111,7 +117,7 @@ pub enum Outcome {
     LetIn,
     /// Username or password was wrong.
     Refused,
-    /// Nobody has said.
+    /// There was no answer.
     Unknown,
 }
 
@@ -124,20 +130,21 @@ pub struct Throttle {
 type Table<T> = LruCache<Fingerprint, T, AlreadyHashed>;
 
 struct State {
+    /// The groups of accounts, then those of client ids.
     kinds: [Groups; KINDS],
-    /// Names of accounts that are in a pause, and until when: all there is to go by for a try whose address is not
-    /// known.
+    /// Usernames of accounts that are in a pause, and until when. A login that is asked about early goes by these, too,
+    /// since its address may be that of a proxy.
     held_names: Table<Instant>,
     /// Credentials that were let in, and when.
     good: Table<Instant>,
     /// Credentials that were refused, and when.
     wrong: Table<Instant>,
-    /// Of the newest try.
+    /// The number of the newest try.
     number: u64,
 }
 
 impl Throttle {
-    /// A throttle that nobody has touched yet.
+    /// A throttle that has counted nothing yet.
     pub fn new(keys: Fingerprinter) -> Self {
         let state = State {
             kinds: [Groups::new(), Groups::new()],
@@ -149,8 +156,8 @@ impl Throttle {
         Self { keys, state: Lock::new(state) }
     }
 
-    /// Opens a try, if there is room for it. The same credentials that are open already need no more room: whoever
-    /// asks the same shares the answer.
+    /// Opens a try, if both of its groups have room. Credentials that are open already need no more room, since
+    /// identical tries share one answer.
     pub fn admit(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> Admission {
         let mut open = self.identify(attempt, limits, now);
         let mut state = self.state.lock();
@@ -177,12 +184,12 @@ impl Throttle {
         }
     }
 
-    /// Ends an open try: with an answer for all who have the same credentials open, without one for this one alone.
-    /// Afterwards those who wait for their turn in these groups ask again, one after the other, until one has to wait
-    /// still.
+    /// Ends an open try. An answer ends all tries that have the same credentials open; without one, this try alone
+    /// ends. Returns the groups that may have room now: the tries that wait for their turn there have to ask again, one
+    /// after the other, until one is told to wait.
     ///
-    /// A client that goes away does not end its try while its question is on its way: who hangs up early would have the
-    /// API asked as often as he likes.
+    /// A try must stay open while its question is on its way, even if its client goes away. Otherwise a client that
+    /// hangs up early could have the API asked any number of times.
     pub fn close(
         &self,
         open: Open,
@@ -209,9 +216,9 @@ impl Throttle {
         open.groups
     }
 
-    /// Whether the question about a try may be asked ahead, before the broker comes to it. That takes up room for a
-    /// moment, but only that of others who are asked about ahead; it never waits, and uses up nothing of a pause.
-    pub fn admit_ahead(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> bool {
+    /// Whether the API may be asked about a login before the broker comes to it. If so, the login takes up room for a
+    /// moment, but only room for other early questions. It uses up nothing of a pause.
+    pub fn admit_speculative(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> bool {
         let mut open = self.identify(attempt, limits, now);
         let mut state = self.state.lock();
         state.begin(&mut open, limits);
@@ -220,16 +227,16 @@ impl Throttle {
         }
         let is_held = state.held_names.peek(&open.name).is_some_and(|until| now < *until);
         let mut kinds = state.kinds.iter().zip(open.groups);
-        if is_held || !kinds.all(|(kind, group)| kind.has_room_ahead(group, &open, limits, now)) {
+        if is_held || !kinds.all(|(kind, group)| kind.has_speculative_room(group, &open, limits, now)) {
             return false;
         }
         for (kind, group) in state.kinds.iter_mut().zip(open.groups) {
-            kind.open(group, &open, 0, AHEAD_FOR);
+            kind.open(group, &open, 0, SPECULATIVE_FOR);
         }
         true
     }
 
-    /// What a try counts in. It is to be begun.
+    /// The groups and fingerprints of a try. [`State::begin`] adds the rest.
     fn identify(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> Open {
         let Try { address, username, client_id, credentials } = *attempt;
         let network = network(address.unwrap_or_default());
@@ -238,7 +245,7 @@ impl Throttle {
             CountBy::AddressAndUsername => self.keys.fields(Domain::Account, [network, username]),
             CountBy::Address => self.keys.fields(Domain::Network, [network]),
         };
-        // Clients without an id have none in common.
+        // Clients without an id are not taken for one client.
         let client = match client_id {
             b"" => self.keys.fields(Domain::NoClientId, [network, username]),
             _ => self.keys.fields(Domain::ClientId, [network, client_id]),
@@ -249,7 +256,8 @@ impl Throttle {
 }
 
 impl State {
-    /// Gives a try its number, and says what is known of its credentials. While nobody is throttled, all are good.
+    /// Gives a try its number, and looks up what is known of its credentials. If the throttle is off (`after` 0), all
+    /// count as good.
     fn begin(&mut self, open: &mut Open, limits: &ThrottleLimits) {
         self.number += 1;
         open.number = self.number;
@@ -263,8 +271,8 @@ impl State {
         }
     }
 
-    /// Notes and counts a refusal, in each kind where it has `ended` an open try: those that share it count once. One
-    /// that nobody knew to be open any more counts, too.
+    /// Notes refused credentials, and counts the refusal in each kind of group where it has `ended` an open try: tries
+    /// that share an answer count once. A refusal that comes after [`OPEN_FOR`] counts, too, although its try has gone.
     fn refused(&mut self, open: &Open, ended: [bool; KINDS], limits: &ThrottleLimits, now: Instant) {
         let was_good = self.good.pop(&open.credentials).is_some();
         if limits.after == 0 {

@@ -1,4 +1,4 @@
-//! MOSQ_EVT_ACL_CHECK: who may touch which topic.
+//! Decides topic checks (`MOSQ_EVT_ACL_CHECK`).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,7 +39,7 @@ impl Topics {
         decision
     }
 
-    /// The README's list, in the README's order.
+    /// Decides in the order of the README's list.
     fn decide(&self, check: &TopicCheck<'_>, event: &Event<'_>) -> Decision {
         let TopicCheck { client, username, topic, access, .. } = *check;
         let settings = event.settings;
@@ -61,8 +61,9 @@ impl Topics {
         if config.acl_urls.is_empty() {
             return Decision::defer(By::NotOurs);
         }
-        // A READ that is not asked about is implied by a subscription of this very username. Nobody else's is: a client
-        // that comes under another's id finds its subscriptions, and what is queued for them.
+        // A READ that no option has asked about is implied by a subscription, but only one of the same username: a
+        // client that comes with the client id of another finds its subscriptions, and the messages that are queued for
+        // them.
         let is_implied = || access != Access::Read || self.api.prefetch.covers(client.id, username, topic);
         let decision = if !config.acl_checks.contains(&access) && is_implied() {
             Decision::allow(By::Option("acl_checks"))
@@ -76,6 +77,7 @@ impl Topics {
         decision
     }
 
+    /// Notes an allowed subscription, and asks early about the retained messages that it will get.
     fn subscribed(&self, client: Client<'_>, username: &str, filter: &str, event: &Event<'_>) {
         let prefetch = &self.api.prefetch;
         prefetch.subscribed(client.id, username, filter, event.now);
@@ -86,7 +88,7 @@ impl Topics {
         }
     }
 
-    /// Where nobody is asked about reading, nothing is asked ahead for it either.
+    /// Notes that a topic has, or no longer has, a retained message. Only needed where the API is asked about reading.
     fn note_retained(&self, check: &TopicCheck<'_>, event: &Event<'_>) {
         if asks_reads(&event.settings.config) {
             let (client_id, username) = (check.client.id, check.username.unwrap_or_default());
@@ -95,7 +97,7 @@ impl Topics {
         }
     }
 
-    /// The remembered verdict, or the API's.
+    /// Decides by the remembered verdict, or asks the API and waits.
     fn by_api(&self, inquiry: &Inquiry<'_>, check: &TopicCheck<'_>, event: &Event<'_>) -> Decision {
         let Inquiry { key, question, client } = inquiry;
         let hit = self.api.remembered(inquiry, event.now);
@@ -104,7 +106,7 @@ impl Topics {
             let prefetch = &self.api.prefetch;
             prefetch.note_reader(question, event.now);
             if check.retain != Retain::No && check.access == Access::Read {
-                // Whoever may read it: there is such a message.
+                // The topic has a retained message, whether this client may read it or not.
                 self.note_retained(check, event);
             }
             if event.broker_thread().is_some() {
@@ -114,13 +116,13 @@ impl Topics {
         }
         match hit {
             Some(hit) => Decision::by_memory(&hit),
-            // By the exact time, since this is about milliseconds.
+            // The time of the event may be in the future, and a wait is about milliseconds.
             None => self.api.wait_for(inquiry, self.account(question, replay), &event.at(Instant::now())),
         }
     }
 
-    /// Who makes the broker wait. That a message comes to a client is its publisher's doing, and one that is refused is
-    /// lost: for that no client has to pay.
+    /// The client on whose account the broker waits. A READ is on no client's account: it was caused by the publisher,
+    /// and a message that is refused for want of time is lost for the reader.
     fn account(&self, question: &Question<'_>, replay: Option<Fingerprint>) -> Account {
         match (replay, question) {
             (Some(client), _) => Account::Replay(client),
@@ -131,14 +133,14 @@ impl Topics {
         }
     }
 
-    /// An UNSUBSCRIBE, which needs no question.
+    /// Notes an UNSUBSCRIBE. It needs no permission.
     pub fn unsubscribed(&self, client: Client<'_>, filter: &str) {
         self.api.prefetch.unsubscribed(client.id, filter);
     }
 
     fn log_refusal(&self, check: &TopicCheck<'_>, decision: &Decision, now: Instant) {
-        // Under `log_dest topic` each line is a message, and each message a READ check of everybody who
-        // reads the log: a line about a refusal there would cause the next.
+        // Under `log_dest topic` each line is a message, and each message causes a READ check for each client that
+        // reads the log. A line about a refusal there would cause the next refusal.
         if !check.topic.starts_with("$SYS/broker/log") {
             self.log.refusal(now, || {
                 let who = LoggedClient(check.client, check.username);

@@ -1,5 +1,5 @@
-//! How long the broker's thread may wait, so that a turn of its loop stays bounded however many clients
-//! wait in it and however sick the API is.
+//! How long a thread of the broker may wait for answers. It keeps a turn of the loop short, however many clients there
+//! are and however slow the API is.
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,67 +11,74 @@ use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::question::Answer;
 use crate::util::bounded;
 
-/// The share of the time-out that is left when the rest of it was waited in vain.
+/// The grace, as a part of the time-out: one tenth. It is granted once more in a turn when the time-out was spent
+/// without an answer, and a wait that would be shorter is not begun.
 const GRACE: u32 = 10;
 
 /// A broker that has not ticked for so long after its start does not tick at all: those that do, do it every 100 ms.
 const TICKLESS: Duration = Duration::from_secs(2);
 
-/// Clients that made the broker wait in one turn. Beyond, the longest silent one has all its time again.
+/// Clients that are counted in one turn. If there are more, the one that made the broker wait longest ago has all of
+/// its time again.
 const CLIENTS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
-/// Questions that are remembered for having been waited for in vain, and for how long.
+/// Questions that are remembered for having had no answer in time; the least recently used go first.
 const QUESTIONS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
+
+/// How long a question without an answer is remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// How often in a row one question may be waited for in vain before nobody waits for it any more.
+/// How often in a row one question may have no answer in time before the broker no longer waits for it.
 const TRIES: u32 = 3;
 
-/// What is waited in vain is counted within a turn of the broker's loop: together the time-out, and a tenth
-/// of it for one more try; after that nobody waits. The broker answers each client that is left with a
-/// refusal and comes to its other work, a SIGTERM included. A new turn restores budget.
+/// Three bounds on waiting, of which the first two count within one turn of the broker's loop:
 ///
-/// What is answered in time adds up, too: one client has the broker wait for the time-out in one turn, all its waits
-/// together. That is no business of others.
-///
-/// And a question that makes the API silent again and again is not waited for. It goes on in the background, and
-/// the first answer makes up for it.
+/// - All waits without an answer together: the time-out, and the grace for one more try. After that the broker does not
+///   wait, refuses the clients that are left, and comes to its other work, a SIGTERM included.
+/// - All waits for one client together, answered or not: the time-out. Other clients are not concerned.
+/// - A question that had no answer several times in a row is not waited for. It is asked in the background, and
+///   the first verdict lifts this.
 pub(super) struct WaitBudget {
-    spent_in_vain: Duration,
+    /// How long the broker has waited in this turn without getting an answer.
+    unanswered: Duration,
+    /// Whether the grace was used in this turn.
     grace_taken: bool,
-    turned: Instant,
+    turn_began: Instant,
     started: Instant,
     /// Whether the broker has ticked.
     ticks: bool,
-    /// How long the broker waited in this turn because of whom.
+    /// How long the broker waited in this turn, by the client that made it wait.
     waited_for: LruCache<Fingerprint, Duration, AlreadyHashed>,
+    /// Questions that had no answer in time.
     silent: LruCache<Fingerprint, SilentQuestion, AlreadyHashed>,
 }
 
-/// One time that the broker waited.
+/// One wait that is over.
 pub(super) struct Wait {
-    /// For the answer to what.
+    /// The question that was waited for.
     pub question: Fingerprint,
-    /// Because of whom, if that is known.
+    /// The client on whose account the broker waited, if it is known.
     pub client: Option<Fingerprint>,
-    /// How long.
+    /// How long the wait took.
     pub spent: Duration,
-    /// Whether the answer came.
+    /// Whether a verdict came.
     pub answered: bool,
 }
 
-/// What there is against a question.
+/// A question that had no answer in time.
 struct SilentQuestion {
-    /// How often it was waited for in vain.
+    /// How many waits for it in a row ended without an answer.
     tries: u32,
+    /// When the last of them ended.
     last: Instant,
-    /// Where its answer will appear, since it was asked in the background.
+    /// The slot of the answer, once it was asked in the background.
     beside: Option<Arc<Slot>>,
 }
 
 impl SilentQuestion {
+    /// Whether the broker should not wait for it now.
     fn holds(&self, now: Instant) -> bool {
-        let was_answered = |slot: &Arc<Slot>| matches!(slot.now(), Some(Answer::Verdict { .. }));
+        let was_answered = |slot: &Arc<Slot>| matches!(slot.answer(), Some(Answer::Verdict { .. }));
         self.tries >= TRIES
             && now.saturating_duration_since(self.last) < REMEMBERED
             && !self.beside.as_ref().is_some_and(was_answered)
@@ -79,29 +86,30 @@ impl SilentQuestion {
 }
 
 impl WaitBudget {
+    /// A budget of which nothing was spent.
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            spent_in_vain: Duration::ZERO,
+            unanswered: Duration::ZERO,
             grace_taken: false,
-            turned: now,
+            turn_began: now,
             started: now,
             ticks: false,
             waited_for: bounded(CLIENTS),
-            silent: LruCache::with_hasher(QUESTIONS, AlreadyHashed::default()),
+            silent: bounded(QUESTIONS),
         }
     }
 
-    /// The broker's loop has come round. Mosquitto 2.0.11 says so to nobody under
-    /// `per_listener_settings true`; there a pause counts instead.
+    /// Begins a turn of the broker's loop, which restores the budget. On a thread without ticks (the HTTP listener's, and
+    /// that of 2.0.11 with `per_listener_settings true`), [`Self::limit`] begins one whenever the last one is old enough.
     pub(super) fn new_turn(&mut self, now: Instant) {
         self.ticks = true;
         self.renew(now);
     }
 
     fn renew(&mut self, now: Instant) {
-        self.spent_in_vain = Duration::ZERO;
+        self.unanswered = Duration::ZERO;
         self.grace_taken = false;
-        self.turned = now;
+        self.turn_began = now;
         self.waited_for.clear();
     }
 
@@ -110,7 +118,8 @@ impl WaitBudget {
         !self.ticks && now.saturating_duration_since(self.started) >= TICKLESS
     }
 
-    /// The longest to wait for the answer to this question because of this client, where one question may take `timeout`.
+    /// The longest time to wait for the answer to this question on this client's account; zero: not at all. `timeout`
+    /// is the time that the API has for one question.
     pub(super) fn limit(
         &mut self,
         question: Fingerprint,
@@ -119,7 +128,7 @@ impl WaitBudget {
         now: Instant,
     ) -> Duration {
         // Longer than a turn can take, the waiting included.
-        if now.saturating_duration_since(self.turned) >= TICKLESS + 2 * timeout {
+        if now.saturating_duration_since(self.turn_began) >= TICKLESS + 2 * timeout {
             self.renew(now);
         }
         match self.silent.get(&question) {
@@ -131,11 +140,11 @@ impl WaitBudget {
         }
         let least = timeout / GRACE;
         let own = self.left_to(client, timeout);
-        // A shorter wait would say nothing of the API.
+        // A shorter wait would not tell whether the API answers.
         if own < least {
             return Duration::ZERO;
         }
-        let left = match timeout.saturating_sub(self.spent_in_vain) {
+        let left = match timeout.saturating_sub(self.unanswered) {
             left if left >= least => left,
             _ if self.grace_taken => Duration::ZERO,
             _ => least,
@@ -143,20 +152,20 @@ impl WaitBudget {
         left.min(own)
     }
 
-    /// How long the broker may still wait because of this client.
+    /// How long the broker may still wait on this client's account in this turn.
     fn left_to(&self, client: Option<Fingerprint>, timeout: Duration) -> Duration {
         let waited = client.and_then(|client| self.waited_for.peek(&client));
         timeout.saturating_sub(waited.copied().unwrap_or_default())
     }
 
-    /// This question was not waited for; its answer will appear there.
+    /// Notes that this question is asked in the background; its answer will arrive in `slot`.
     pub(super) fn asked_beside(&mut self, question: Fingerprint, slot: Arc<Slot>) {
         if let Some(silent_question) = self.silent.get_mut(&question) {
             silent_question.beside = Some(slot);
         }
     }
 
-    /// A wait is over.
+    /// Counts a wait that is over.
     pub(super) fn waited(&mut self, wait: Wait, timeout: Duration, now: Instant) {
         let Wait { question, client, spent, answered } = wait;
         let own = self.left_to(client, timeout);
@@ -167,13 +176,13 @@ impl WaitBudget {
             self.silent.pop(&question);
             return;
         }
-        // It was cut short by what the client had left, which says nothing of the API.
-        if spent >= own && own < timeout.saturating_sub(self.spent_in_vain) {
+        // The wait was cut short because the client had no more time left. That does not tell whether the API answers.
+        if spent >= own && own < timeout.saturating_sub(self.unanswered) {
             return;
         }
-        self.grace_taken |= timeout.saturating_sub(self.spent_in_vain) < timeout / GRACE;
-        self.spent_in_vain += spent;
-        // One that was short, because the API's machine refused the connection, says nothing of the question.
+        self.grace_taken |= timeout.saturating_sub(self.unanswered) < timeout / GRACE;
+        self.unanswered += spent;
+        // A shorter wait, such as for a connection that was refused at once, says nothing about the question.
         if spent >= timeout / GRACE {
             let new = || SilentQuestion { tries: 0, last: now, beside: None };
             let silent_question = self.silent.get_or_insert_mut(question, new);

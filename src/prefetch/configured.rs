@@ -1,4 +1,4 @@
-//! `acl_prefetch`: what the operator expects every client to ask after its login.
+//! `acl_prefetch`: the topic questions that the operator expects of every client after its login.
 
 use super::{Prefetch, Scope};
 use crate::ask::Waiter;
@@ -6,8 +6,8 @@ use crate::question::Question;
 use crate::topic;
 
 impl Prefetch {
-    /// Asks what a client that may come in is expected to want. `waiter` makes whoever waits for an answer, if somebody
-    /// does. Returns how many answers are to come.
+    /// Asks the questions that are expected of a client that may come in. `waiter` makes a waiter for one answer, or
+    /// `None` if the client does not wait. Returns how many questions were sent or joined: as many answers are to come.
     pub fn warm_up(
         &self,
         username: &str,
@@ -19,7 +19,7 @@ impl Prefetch {
         if config.acl_prefetch.is_empty()
             || config.acl_urls.is_empty()
             || !gate.asks_topics(username, client_id)
-            // Also where `special_chars allow` lets them pass: never into a `%c` or `%u`.
+            // Even where `special_chars allow` lets wildcards pass, they must not get into a `%c` or `%u`.
             || topic::has_wildcard(username)
             || topic::has_wildcard(client_id)
         {

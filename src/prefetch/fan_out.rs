@@ -1,5 +1,5 @@
-//! The readers of one message: the broker asks about them one after the other, so they are asked about side by side
-//! while it waits for the first.
+//! Asks about all readers of a message at once. The broker asks about them one after the other, so while it waits for
+//! the first answer, the others are on their way.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -11,36 +11,41 @@ use super::{Prefetch, Scope, keeps_topics};
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint};
 use crate::question::{Access, Question};
 
-/// The longest that asking about the readers of one message takes in one go.
-const FAN_OUT: Duration = Duration::from_millis(10);
+/// The longest time to ask about the readers of one message in one go, since the broker waits meanwhile.
+const LONGEST: Duration = Duration::from_millis(10);
 
-/// All readers of a topic.
+/// Stands for all readers of a topic, where they are counted.
 const ALL: usize = usize::MAX;
 
-/// Topics whose readers were asked about in this turn of the broker's loop, and how many of them.
+/// Topics whose readers were asked about in this turn of the broker's loop, and about how many of them: [`ALL`], or
+/// fewer if there was no time for all.
 #[derive(Default)]
 pub(super) struct FanOuts(HashMap<Fingerprint, usize, AlreadyHashed>);
 
 impl FanOuts {
+    /// Begins a turn of the broker's loop.
     pub(super) fn new_turn(&mut self) {
         self.0.clear();
     }
 
-    /// How many readers of this message were asked about; from now on all of them were.
+    /// Returns how many readers of a message were asked about so far, and notes that now all are.
     fn begin(&mut self, message: Fingerprint) -> usize {
         self.0.insert(message, ALL).unwrap_or(0)
     }
 
+    /// Notes that the readers behind the first `count` were not asked about.
     fn stopped_at(&mut self, message: Fingerprint, count: usize) {
         self.0.insert(message, count);
     }
 }
 
 impl Prefetch {
-    /// Has it asked for everybody who subscribed to a topic whether they may read it. Returns about whom.
+    /// Asks for each subscriber of a topic whether it may read the message that `question` is about. Returns the
+    /// subscribers that were asked about.
     ///
-    /// Once for each message: an API that gives no answers would be asked about all of them for each. A broker that
-    /// does not tick (`is_tickless`) has no turns by which to tell messages apart.
+    /// Readers of one topic are asked about once in a turn of the broker's loop: otherwise an API that gives no answers
+    /// would be asked about all of them while the broker waits for each. A broker that does not tick (`is_tickless`)
+    /// has no turns, so there they are asked about each time.
     pub fn fan_out(
         &self,
         question: &Question<'_>,
@@ -72,7 +77,7 @@ impl Prefetch {
                 count += 1;
                 return ControlFlow::Continue(());
             }
-            is_cut_short = now.elapsed() > FAN_OUT;
+            is_cut_short = now.elapsed() > LONGEST;
             if is_cut_short {
                 return ControlFlow::Break(());
             }
@@ -89,14 +94,14 @@ impl Prefetch {
             ControlFlow::Continue(())
         });
         if is_cut_short {
-            // The rest when the broker waits next.
+            // The others are asked about when the broker waits next.
             state.fan_outs.stopped_at(message, count);
         }
         expected
     }
 
-    /// Whether readers of this message are asked about before it is known that it may go out: only if the publisher's
-    /// last one on this topic might, or a refused message would cost the API a question for each reader.
+    /// Whether to ask about the readers of a message before it is known to be allowed: only if the publisher's last
+    /// message on this topic was. Otherwise a refused message would cost the API a question for each reader.
     pub fn will_be_read(&self, question: &Question<'_>, key: Fingerprint) -> bool {
         match question {
             Question::Access { access: Access::Write, .. } => self.state.lock().written.contains(&key),
@@ -105,7 +110,7 @@ impl Prefetch {
         }
     }
 
-    /// Remembers whether a message was let through, for the next one of this publisher on this topic.
+    /// Remembers whether a message was allowed, for the next one of this publisher on this topic.
     pub fn note_outcome(&self, question: &Question<'_>, key: Fingerprint, is_allowed: bool) {
         if let Question::Access { access: Access::Write, .. } = question {
             let written = &mut self.state.lock().written;
@@ -117,12 +122,12 @@ impl Prefetch {
         }
     }
 
-    /// What the broker was waiting for is allowed, so it is going to ask about these readers. After a READ
-    /// that is less sure: retained messages and those of a session's queue go to one client alone.
+    /// Notes that the broker is expected to ask about these readers, since the message of this question is allowed.
+    /// After a READ that is less sure: a retained message, or one from a session's queue, goes to one client alone.
     pub fn expect(&self, question: &Question<'_>, readers: &[Expected], now: Instant) {
         let Question::Access { access, client_id, .. } = *question else { return };
         let mut subscriptions = self.subscriptions.lock();
-        // Who publishes is there, but may not want to hear itself (MQTT 5).
+        // The publisher is connected, but may have asked not to get its own messages (MQTT 5, no local).
         subscriptions.is_there(client_id, now);
         for &reader in readers {
             subscriptions.expect(reader, access == Access::Write, now);

@@ -1,19 +1,19 @@
-//! Reads MQTT packets from bytes that the broker has not taken yet. It may be shown anything: the middle
-//! of a packet, another protocol, an attack. What does not look like MQTT 3.1, 3.1.1 or 5 ends the reading.
+//! Reads MQTT packets from bytes that the broker has not taken yet. The bytes may be anything: the middle of a packet,
+//! another protocol, an attack. Reading ends at the first that is not MQTT 3.1, 3.1.1 or 5.
 use crate::topic;
 
 /// A packet that raises a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packet<'a> {
-    /// A CONNECT. It can only be the first: at another the broker ends the connection.
+    /// A CONNECT. It can only be a client's first packet: at a second one the broker ends the connection.
     Connect {
-        /// The protocol's level: 3, 4 or 5. It tells how the client's other packets read.
+        /// The protocol level: 3, 4 or 5. The format of the client's other packets depends on it.
         level: u8,
-        /// The client id; empty: the broker makes one up.
+        /// The client id. If it is empty, the broker makes one up.
         client_id: &'a str,
-        /// The username.
+        /// The username, if it has one.
         username: Option<&'a str>,
-        /// The password.
+        /// The password, if it has one: any bytes.
         password: Option<&'a [u8]>,
     },
     /// A SUBSCRIBE, with its filters.
@@ -22,8 +22,8 @@ pub enum Packet<'a> {
     Publish(&'a str),
 }
 
-/// Packets, front to back, up to one that is incomplete or after which the broker reads no more. `level` is that
-/// of the connection, as far as it is known; a CONNECT sets it.
+/// Reads packets from the first byte on, up to a packet that is incomplete or at which the broker stops reading.
+/// `level` is the protocol level of the connection, if it is known; a CONNECT sets it.
 pub fn packets(bytes: &[u8], mut level: Option<u8>) -> Vec<Packet<'_>> {
     let mut packets = Vec::new();
     let mut rest = Reader(bytes);
@@ -32,7 +32,7 @@ pub fn packets(bytes: &[u8], mut level: Option<u8>) -> Vec<Packet<'_>> {
             (1, 0, _) if packets.is_empty() => connect(body),
             (8, 2, Some(level)) => subscribe(body, level),
             (3, flags, Some(_)) => publish(body, flags),
-            // The other packets of a client that goes on raise no question.
+            // The other packets that a client may send raise no question. (A DISCONNECT, 14, ends the reading.)
             (4..=7 | 10 | 12 | 15, _, Some(_)) => continue,
             _ => None,
         };
@@ -59,7 +59,7 @@ fn connect(mut body: Reader<'_>) -> Option<Packet<'_>> {
     }
     body.take(2)?; // keep alive
     if level == 5 && body.properties()?.has_authentication_method()? {
-        // Others decide about such a client.
+        // Extended authentication is decided by other plugins.
         return None;
     }
     let client_id = body.text()?;
@@ -92,12 +92,14 @@ fn publish(mut body: Reader<'_>, flags: u8) -> Option<Packet<'_>> {
     if flags & 0x06 == 0x06 {
         return None;
     }
-    // Empty: MQTT 5 may have an alias instead, which only the broker knows.
+    // An empty topic is not valid here: in MQTT 5 it stands for an alias, which only the broker knows.
     let is_valid = |topic: &&str| topic::is_valid_filter(topic) && !topic.contains(topic::WILDCARDS);
     let topic = body.text().filter(is_valid)?;
     Some(Packet::Publish(topic))
 }
 
+/// The bytes that are still to be read. Each method takes a value from the front, or returns `None` if the bytes do not
+/// begin with one.
 #[derive(Clone, Copy)]
 struct Reader<'a>(&'a [u8]);
 
@@ -132,15 +134,18 @@ impl<'a> Reader<'a> {
         None
     }
 
+    /// Bytes behind their length of two bytes.
     fn binary(&mut self) -> Option<&'a [u8]> {
         let length = self.take(2)?;
         self.take(usize::from(u16::from_be_bytes([length[0], length[1]])))
     }
 
+    /// UTF-8 text behind its length of two bytes, without a null character (MQTT 5.0, section 1.5.4).
     fn text(&mut self) -> Option<&'a str> {
         std::str::from_utf8(self.binary()?).ok().filter(|text| !text.contains('\0'))
     }
 
+    /// The properties of an MQTT 5 packet, behind their length.
     fn properties(&mut self) -> Option<Reader<'a>> {
         let length = self.variable_length()?;
         self.take(length).map(Reader)

@@ -1,6 +1,6 @@
-//! Who subscribed to what, learnt from the SUBSCRIBE checks, so that the READ questions of one message can be asked
-//! side by side before the broker asks them one by one. A client that the broker then does not ask about, time after
-//! time, is taken for gone: not every session ends with an event.
+//! The subscriptions of all clients, as SUBSCRIBE checks show them. With them, the READ questions of one message can be
+//! asked side by side before the broker asks them one by one. Not every session ends with an event, so a client that
+//! the broker does not ask about, message after message, is taken for gone.
 use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
@@ -10,40 +10,46 @@ use std::time::{Duration, Instant};
 use crate::fingerprint::AlreadyHashed;
 use crate::topic::MAX_SEPARATORS;
 
-/// What all subscriptions may cost at once, in bytes: some 700,000. Beyond, somebody is forgotten, and READ checks
-/// about it are asked one by one as they come.
+/// Bytes that all subscriptions may be charged: room for some 700,000. Where more are needed, a client is forgotten;
+/// its READ questions are then asked one by one as the broker comes to them.
 const BOUND: usize = 256 << 20;
 
-/// Those of one client may take one part in so many of that: some ten thousand. Nobody gets all the room, and taking
-/// them away when the client goes does not take long.
+/// One client's part of [`BOUND`]: one in this many, room for some ten thousand subscriptions. So no client takes the
+/// room of all others, and forgetting one does not take long.
 const CLIENT_SHARE: usize = 64;
 
-/// Bytes charged per subscription, per filter level (shared prefixes not discounted) and per client (names extra):
-/// what they take at worst, when the tables have just grown (`tests/memory.rs`).
+/// Bytes charged per subscription: what it takes at worst, when the tables have just grown (`tests/memory.rs`).
 const SUBSCRIPTION: usize = 96;
+
+/// Bytes charged per level of a subscription's filter, also for levels that it shares with other filters.
 const LEVEL: usize = 60;
+
+/// Bytes charged per client, besides its client id and username.
 const SUBSCRIBER: usize = 208;
 
-/// Levels of a filter.
+/// The most levels that a filter can have.
 const LEVELS: usize = MAX_SEPARATORS + 1;
 
-/// Places that are looked at for one message. Few filters match one topic, unless somebody wants to see how long
-/// that takes.
+/// The most levels that are looked at for one message. Usual filters need few; made-up ones could need millions.
 const VISITS: usize = 10_000;
 
-/// How much doubt about a subscriber there is when it is taken for gone: three messages that it should have got,
-/// or many that it might have.
-const GONE: u8 = 3 * SHOULD;
-const SHOULD: u8 = 16;
-const MIGHT: u8 = 1;
+/// The doubt at which a subscriber is taken for gone: after three messages that it should have got, or 48 that it might
+/// have got, and about which the broker did not ask.
+const GONE: u8 = 3 * DOUBT_IF_SURE;
 
-/// Doubt grows once in this time. The receivers of a QoS 2 message are asked about a little later.
+/// The doubt for one message that the subscriber should have got.
+const DOUBT_IF_SURE: u8 = 16;
+
+/// The doubt for one message that the subscriber might have got.
+const DOUBT_IF_UNSURE: u8 = 1;
+
+/// Doubt grows at most once in this time, since the broker asks about receivers of a QoS 2 message a little later.
 const DOUBT_EVERY: Duration = Duration::from_secs(1);
 
-/// What a level of filters or a client is known by: a keyed hash. Two that meet by chance cost questions in vain.
+/// A keyed hash that stands for a level of filters or a client. Equal ones cannot be searched for without the key.
 type Id = u64;
 
-/// The place above all first levels.
+/// The level above all first levels.
 const ROOT: Id = 0;
 
 /// A client that has subscribed to something.
@@ -51,50 +57,58 @@ const ROOT: Id = 0;
 struct Subscriber {
     client_id: Box<str>,
     username: Box<str>,
+    /// Bytes that it is charged, with its subscriptions.
     cost: usize,
+    /// How doubtful it is that the client still exists, up to [`GONE`].
     doubt: u8,
-    /// When the broker asked about it, or the doubt grew.
+    /// When the broker last asked about it, or the doubt last grew.
     at: Instant,
 }
 
-/// A level of the filters that begin alike.
+/// A level of one or more filters that are the same up to it.
 #[derive(Debug)]
 struct Level {
+    /// The level before it.
     above: Id,
+    /// How many levels there are up to it, itself included.
     depth: u8,
-    /// Subscriptions that end here, and levels below.
+    /// How many subscriptions end here, and how many levels come directly after it.
     uses: u32,
 }
 
-/// Somebody who subscribed to a topic.
+/// A client that subscribed to a topic.
 #[derive(Debug, Clone, Copy)]
 pub struct Reader<'a> {
     /// Its client id.
     pub client_id: &'a str,
     /// Its username.
     pub username: &'a str,
-    /// For [`Subscriptions::expect`].
+    /// Names it in [`Subscriptions::expect`].
     pub expected: Expected,
 }
 
-/// A reader about whom the broker is going to ask, maybe.
+/// A subscriber that the broker is expected to ask about.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected {
     subscriber: Id,
+    /// Whether its subscription is a shared one, where the message goes to one client of a group.
     is_shared: bool,
 }
 
 /// Filters and their subscribers, as a tree of levels.
 #[derive(Debug)]
 pub struct Subscriptions {
+    /// The most bytes to be charged.
     bound: usize,
+    /// The key of the hashes.
     ids: RandomState,
     levels: HashMap<Id, Level, AlreadyHashed>,
     subscribers: HashMap<Id, Subscriber, AlreadyHashed>,
-    /// Each subscription: the last level of its filter, the subscriber, and whether with others in a group.
+    /// Each subscription: the last level of its filter, the subscriber, and whether it is a shared one.
     by_level: BTreeSet<(Id, Id, bool)>,
-    /// The same the other way round.
+    /// Each subscription, the subscriber first: the subscriber, the last level, and whether it is a shared one.
     by_subscriber: BTreeSet<(Id, Id, bool)>,
+    /// Bytes that all subscribers are charged.
     cost: usize,
 }
 
@@ -105,6 +119,7 @@ impl Default for Subscriptions {
 }
 
 impl Subscriptions {
+    /// Without subscriptions, for at most `bound` bytes.
     fn bounded(bound: usize) -> Self {
         Self {
             bound,
@@ -117,7 +132,8 @@ impl Subscriptions {
         }
     }
 
-    /// Notes a subscription. A client that comes with another username is another one.
+    /// Notes a subscription, unless its filter is too long or the client has no room left. Subscriptions of the client
+    /// id under another username are forgotten.
     pub fn add(&mut self, client_id: &str, username: &str, filter: &str, now: Instant) {
         let subscriber = self.subscriber(client_id);
         if self.subscribers.get(&subscriber).is_some_and(|known| &*known.username != username) {
@@ -136,7 +152,7 @@ impl Subscriptions {
             return;
         }
         while self.cost + names + cost > self.bound {
-            self.forget_somebody(last);
+            self.forget_one(last);
         }
         let known = self.subscribers.entry(subscriber).or_insert_with(|| {
             self.cost += names;
@@ -187,7 +203,7 @@ impl Subscriptions {
         self.forget(self.subscriber(client_id));
     }
 
-    /// Calls `tell` with everybody who subscribed to a topic, some maybe twice, until it has enough.
+    /// Calls `tell` with each subscriber of a topic, until it breaks off. One with two matching filters comes twice.
     pub fn readers(&self, topic: &str, mut tell: impl FnMut(Reader<'_>) -> ControlFlow<()>) {
         self.visit_matching(topic, &mut |last| self.tell(last, &mut tell));
     }
@@ -209,22 +225,22 @@ impl Subscriptions {
         covers
     }
 
-    /// Whoever was just asked about ahead: the broker is going to ask about them, each of them if this message
-    /// `surely` goes out now, unless they are gone.
+    /// Notes that the broker is expected to ask about a reader, because a message goes out: `surely`, or maybe. This
+    /// counts as doubt until the broker does. With too much doubt, the subscriber is forgotten.
     pub fn expect(&mut self, reader: Expected, surely: bool, now: Instant) {
         let Some(subscriber) = self.subscribers.get_mut(&reader.subscriber) else { return };
         if now.saturating_duration_since(subscriber.at) < DOUBT_EVERY {
             return;
         }
         subscriber.at = now;
-        // Of a group the broker asks about one.
-        subscriber.doubt += if surely && !reader.is_shared { SHOULD } else { MIGHT };
+        // The broker asks about one client of a group only.
+        subscriber.doubt += if surely && !reader.is_shared { DOUBT_IF_SURE } else { DOUBT_IF_UNSURE };
         if subscriber.doubt >= GONE {
             self.forget(reader.subscriber);
         }
     }
 
-    /// The broker has asked whether a client may read something: it is there.
+    /// Notes that the broker has asked about a client, so that there is no doubt about it.
     pub fn is_there(&mut self, client_id: &str, now: Instant) {
         let id = self.subscriber(client_id);
         if let Some(subscriber) = self.subscribers.get_mut(&id) {
@@ -237,24 +253,25 @@ impl Subscriptions {
         self.by_level.len()
     }
 
-    /// What they are charged, in bytes: at least what they take.
+    /// Bytes that all subscriptions are charged: at least what they take.
     pub fn charged(&self) -> usize {
         self.cost
     }
 
-    /// Whether none is.
+    /// Whether no subscription is known.
     pub fn is_empty(&self) -> bool {
         self.by_level.is_empty()
     }
 
-    /// Calls `found` with the last level of each filter that matches a topic, until it has enough.
+    /// Calls `found` with the last level of each filter that matches a topic, until it breaks off or [`VISITS`] are up.
     fn visit_matching(&self, topic: &str, found: &mut dyn FnMut(Id) -> ControlFlow<()>) {
-        // One level more than there can be tells a topic that is longer than any filter.
+        // One level more than a filter can have is enough to tell that a topic is too long for it.
         let levels: Vec<&str> = topic.split('/').take(LEVELS + 1).collect();
         // Wildcards at the start do not match topics that start with $ (MQTT 5.0, section 4.7.2).
         let _ = self.visit(ROOT, &levels, !topic.starts_with('$'), &mut VISITS.clone(), found);
     }
 
+    /// Visits a level and those below it, for the rest of a topic. `wildcards`: whether `+` and `#` may come next.
     fn visit(
         &self,
         id: Id,
@@ -284,6 +301,7 @@ impl Subscriptions {
         ControlFlow::Continue(())
     }
 
+    /// Calls `tell` with each subscriber whose filter ends at this level.
     fn tell(&self, id: Id, tell: &mut dyn FnMut(Reader<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
         for &(_, subscriber, is_shared) in self.by_level.range(all_of(id)) {
             if let Some(Subscriber { client_id, username, .. }) = self.subscribers.get(&subscriber) {
@@ -293,16 +311,18 @@ impl Subscriptions {
         ControlFlow::Continue(())
     }
 
+    /// The id of a client.
     fn subscriber(&self, client_id: &str) -> Id {
         self.ids.hash_one(client_id)
     }
 
+    /// The id of the level of this name directly below another.
     fn below(&self, above: Id, level: &str) -> Id {
         self.ids.hash_one((above, level))
     }
 
-    /// The levels of a filter, from the first to the last, and whether it is that of a shared subscription:
-    /// `$share/group/filter` is what comes behind (MQTT 5.0, section 4.8.2).
+    /// The ids of a filter's levels, from the first to the last, and whether the subscription is a shared one: of
+    /// `$share/group/filter`, only what comes after the group is the filter (MQTT 5.0, section 4.8.2).
     fn path(&self, filter: &str) -> (Vec<Id>, bool) {
         let behind_group = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
         let levels = behind_group.map_or(filter, |(_, behind)| behind).split('/').take(LEVELS + 1);
@@ -313,13 +333,14 @@ impl Subscriptions {
         (path.collect(), behind_group.is_some())
     }
 
+    /// Adds one use of a level.
     fn use_level(&mut self, id: Id) {
         if let Some(level) = self.levels.get_mut(&id) {
             level.uses += 1;
         }
     }
 
-    /// Takes away one use of a level. Without any, it goes, and so may those above.
+    /// Removes one use of a level. A level without uses is removed, which may remove those above it.
     fn release(&mut self, mut id: Id) {
         while let Entry::Occupied(mut level) = self.levels.entry(id) {
             level.get_mut().uses -= 1;
@@ -330,6 +351,7 @@ impl Subscriptions {
         }
     }
 
+    /// Removes one subscription, if there is such.
     fn unsubscribe(&mut self, subscriber: Id, last: Id, is_shared: bool) {
         if !self.by_level.remove(&(last, subscriber, is_shared)) {
             return;
@@ -343,6 +365,7 @@ impl Subscriptions {
         self.release(last);
     }
 
+    /// Removes a subscriber and all of its subscriptions.
     fn forget(&mut self, subscriber: Id) {
         let all: Vec<_> = self.by_subscriber.range(all_of(subscriber)).copied().collect();
         for (_, last, is_shared) in all {
@@ -353,21 +376,22 @@ impl Subscriptions {
         }
     }
 
-    /// Makes room. Ids are as good as drawn by lot, so whoever has most filters is likeliest to go.
-    fn forget_somebody(&mut self, lot: Id) {
-        let mut behind = self.by_level.range((lot, 0, false)..);
-        if let Some(&(_, subscriber, _)) = behind.next().or_else(|| self.by_level.first()) {
+    /// Makes room: forgets the subscriber of the first subscription from this id on. Ids are as good as random, so the
+    /// client with most subscriptions is the likeliest to be forgotten.
+    fn forget_one(&mut self, from: Id) {
+        let mut next = self.by_level.range((from, 0, false)..);
+        if let Some(&(_, subscriber, _)) = next.next().or_else(|| self.by_level.first()) {
             self.forget(subscriber);
         }
     }
 }
 
-/// The subscriptions of one level, or of one subscriber.
+/// The range of all subscriptions of one level, or of one subscriber.
 fn all_of(id: Id) -> RangeInclusive<(Id, Id, bool)> {
     (id, Id::MIN, false)..=(id, Id::MAX, true)
 }
 
-/// What a subscription costs, by the levels of its filter.
+/// Bytes that a subscription is charged, by the number of levels of its filter.
 fn cost(levels: usize) -> usize {
     SUBSCRIPTION + levels * LEVEL
 }

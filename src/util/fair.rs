@@ -1,4 +1,4 @@
-//! A queue that is shared fairly by the clients that fill it.
+//! A queue whose room and turns are shared fairly between those that fill it.
 use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::time::Instant;
@@ -15,14 +15,17 @@ use lru::LruCache;
 ///
 /// Adding or removing an item takes time in the logarithm of the number of sources, which are kept in order of weight.
 pub struct FairQueue<K: Hash + Eq, T> {
+    /// The items, by first key and second key.
     sources: Ring<K, Ring<K, Items<T>>>,
     /// The source of each item and when it came, the oldest first.
     origins: LruCache<Handle, ([K; 2], Instant)>,
+    /// The most bytes.
     bound: usize,
+    /// The handle that was given last.
     newest: Handle,
 }
 
-/// Bytes that an item takes in the queue beside its own, at most: measured for the only item of a source, with keys of
+/// Bytes that an item takes in the queue besides its own, at most: measured for the only item of a source, with keys of
 /// 16 bytes. Each further item of the same source takes a sixth of that.
 pub const OVERHEAD: usize = 1_600;
 
@@ -91,6 +94,7 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
         self.sources.bytes
     }
 
+    /// Changes the items of one source; `new` is the item that it gets, if it gets one.
     fn change<R>(
         &mut self,
         [first, second]: [K; 2],
@@ -111,10 +115,13 @@ trait Holds: Default {
 struct Ring<K: Hash + Eq, V> {
     /// The member whose turn is next comes first. No member is empty.
     members: LruCache<K, Member<V>>,
+    /// The keys of members, the lightest first.
     by_weight: BTreeMap<Weight, K>,
+    /// The bytes of all members together.
     bytes: usize,
 }
 
+/// A member of a ring, with its weight as `by_weight` has it.
 struct Member<V> {
     weight: Weight,
     inner: V,
@@ -160,6 +167,7 @@ impl<K: Hash + Eq + Copy, V: Holds> Ring<K, V> {
         self.members.get_mut(&key).map(|member| &mut member.inner)
     }
 
+    /// The member that holds most.
     fn heaviest(&self) -> Option<&V> {
         let (_, key) = self.by_weight.last_key_value()?;
         self.members.peek(key).map(|member| &member.inner)
@@ -178,6 +186,7 @@ impl<K: Hash + Eq, V> Holds for Ring<K, V> {
 
 /// The items of one source, the oldest first.
 struct Items<T> {
+    /// The bytes of each item, and the item.
     items: LruCache<Handle, (usize, T)>,
     bytes: usize,
 }

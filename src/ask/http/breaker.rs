@@ -1,4 +1,4 @@
-//! A circuit breaker: an API that does not answer is left alone, and whoever asks is told so at once.
+//! A circuit breaker: an API that does not answer is not asked for a while, and questions to it are refused at once.
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -6,53 +6,60 @@ use std::time::{Duration, Instant};
 use crate::config::BreakerLimits;
 use crate::util::{Lock, random};
 
-/// Whom a question is asked for: a network, a username, and a client, each as a keyed hash.
+/// The network, the username and the client that a question is asked for, each as a keyed hash.
 pub type Party = [u64; 3];
 
-/// What counts as recent: so many questions, and no older than so.
+/// How many of the last questions count.
 const RECENT: usize = 20;
+
+/// How long a question counts.
 const RECENTLY: Duration = Duration::from_secs(60);
 
 /// The longest that `Retry-After` is heeded: one careless answer must not close the door for an hour.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
 
-/// How long to leave an API alone that says 429 and not for how long, and at least: each pause is a line in the log.
+/// The pause after a 429 that asks for no certain time, and the shortest pause after any: each is a line in the log.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
 /// The breaker of one endpoint.
 pub struct Breaker {
     settings: BreakerLimits,
-    /// The longest that one question takes.
+    /// The longest time that one question takes.
     timeout: Duration,
-    /// Nothing stands in the way of a question: it is closed and no pause was asked for.
+    /// Whether the breaker is closed and no pause was asked for. Spares the lock as long as that is so.
     is_clear: AtomicBool,
     state: Lock<State>,
 }
 
 struct State {
-    /// What came of the questions of late, and when.
+    /// The outcomes of the last questions, and when they ended.
     recent: VecDeque<(Instant, Outcome)>,
+    /// Set while the breaker is open.
     open: Option<Open>,
-    /// When it closed last, and the pause that had been reached by then.
+    /// When the breaker closed last, and the pause that had been reached by then.
     closed: Option<(Instant, Duration)>,
-    /// The API has asked to be left alone until then.
+    /// When the pause ends that the API has asked for (429).
     back_off: Option<Instant>,
 }
 
-/// What came of a question.
+/// How a question ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
+    /// It was answered for this party, with whatever status.
     Answered(Party),
     /// No connection came about: nothing that a client says can cause that.
     Unreachable,
-    /// The request was sent for somebody, and nothing came back.
+    /// The request was sent for this party, and nothing came back.
     Silent(Party),
 }
 
+/// An open breaker's times.
 struct Open {
+    /// When it opened.
     since: Instant,
-    /// When it is asked next, and the pause that led there.
+    /// When the API is probed next.
     next_probe: Instant,
+    /// The pause before that probe, without its random part.
     pause: Duration,
     /// The network that alone the API was silent to: questions of others are asked nevertheless.
     only_for: Option<u64>,
@@ -67,22 +74,22 @@ impl Open {
 /// What to do with a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// Ask.
+    /// Ask it.
     Ask,
-    /// Do not ask.
+    /// Do not ask it.
     Refuse,
-    /// Do not ask, but ask the same in the background to find out whether the API is back.
+    /// Do not ask it, but probe the API with the same question in the background.
     RefuseAndProbe,
 }
 
-/// Questions are refused from now on.
+/// The breaker has opened: questions are refused from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opened {
-    /// Questions without an answer.
+    /// Recent questions without an answer, as they are counted.
     pub unanswered: usize,
-    /// Questions that were looked at.
+    /// All recent questions that were counted.
     pub of: usize,
-    /// The pause before the first probe, more or less.
+    /// The pause before the first probe, without its random part.
     pub pause: Duration,
 }
 
@@ -104,7 +111,7 @@ impl Breaker {
             if now < open.next_probe {
                 return Admission::Refuse;
             }
-            // The next one, if this one is in vain: not before it has ended, so that there is one at a time.
+            // When the next probe is due if this one fails. The time-out is added so that they hardly overlap.
             open.pause = (open.pause * 2).min(self.settings.longest);
             open.next_probe = now + self.timeout + jitter(open.pause);
             return Admission::RefuseAndProbe;
@@ -145,7 +152,7 @@ impl Breaker {
         Some(now.saturating_duration_since(open.since))
     }
 
-    /// Probes were answered: questions may be asked again. Says after how long, if it was open.
+    /// Closes the breaker, since its probes were answered. Returns how long it was open, or `None` if it was not.
     pub fn recovered(&self, now: Instant) -> Option<Duration> {
         let mut state = self.state.lock();
         let open = state.open.take()?;
@@ -155,7 +162,8 @@ impl Breaker {
         Some(now.saturating_duration_since(open.since))
     }
 
-    /// A question had no answer: no connection came about, or the request was sent for somebody in vain.
+    /// Notes that a question had no answer: no connection came about (`None`), or the request was sent for this party.
+    /// Returns how it was counted if that opens the breaker.
     pub fn unanswered(&self, asked_for: Option<Party>, now: Instant) -> Option<Opened> {
         let BreakerLimits { after, percent, pause, .. } = self.settings;
         let mut state = self.state.lock();
@@ -168,7 +176,7 @@ impl Breaker {
         if after == 0 || unanswered < after || unanswered * 100 < of * percent {
             return None;
         }
-        // An API that comes and goes is asked less and less often.
+        // If it opens again soon after it closed, the pauses go on from where they were.
         let pause = match state.closed {
             Some((closed, reached)) if now.saturating_duration_since(closed) < RECENTLY => reached,
             _ => pause,
@@ -179,8 +187,8 @@ impl Breaker {
         Some(Opened { unanswered, of, pause })
     }
 
-    /// The API wants to be left alone (429), maybe for a certain time. Says for how long it is, unless it was
-    /// already.
+    /// Notes that the API wants to be left alone (429), maybe for a certain time. Returns for how long it will be, or
+    /// `None` if it was left alone already.
     pub fn back_off(&self, retry_after: Option<Duration>, now: Instant) -> Option<Duration> {
         let pause = retry_after.unwrap_or(BACK_OFF).clamp(BACK_OFF, LONGEST_BACK_OFF);
         let mut state = self.state.lock();
@@ -193,6 +201,7 @@ impl Breaker {
 }
 
 impl State {
+    /// Adds an outcome, and drops those that are too many or too old.
     fn note(&mut self, outcome: Outcome, now: Instant) {
         self.recent.push_back((now, outcome));
         while self.recent.len() > RECENT
@@ -249,8 +258,7 @@ impl State {
     }
 }
 
-/// A pause, longer or shorter by up to a quarter, so that brokers that lost the same API do not all probe
-/// at once.
+/// Makes a pause longer or shorter by up to a quarter, so that brokers that lost the same API do not all probe at once.
 fn jitter(pause: Duration) -> Duration {
     pause.mul_f64(0.75 + 0.5 * random::fraction())
 }
@@ -268,7 +276,7 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(2);
 
-    /// Somebody on a machine of its own.
+    /// A client with a network, a username and a client id of its own.
     fn client(n: u64) -> Option<Party> {
         Some([n, n, n])
     }
@@ -370,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_of_long_ago_is_forgotten() {
+    fn silence_of_long_ago_is_forgotten() {
         let mut now = Instant::now();
         let breaker = Breaker::new(SETTINGS, TIMEOUT);
         for n in 0..100 {

@@ -1,4 +1,4 @@
-//! One question, asked: POST, fail-over within the budget, status to answer.
+//! Asks one question: a POST, fail-over to further URLs within the time-out, and the answer by the HTTP status.
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -14,23 +14,24 @@ use super::target::{Endpoint, Target};
 use crate::log::Level;
 use crate::question::{Answer, Kind, NoAnswer, Verdict};
 
-/// What is read of a body at most, so that its connection can be used again.
+/// The largest response body, in bytes, that is read to its end so that its connection can be used again.
 const BODY_LIMIT: usize = 64 * 1024;
 
-/// How long an answer may override the configured times: a day.
+/// The longest lifetime that an answer may set in place of the configured one: a day.
 const LONGEST_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// A question as it is sent.
 pub(in crate::ask) struct Request {
-    /// Whom it is asked for.
+    /// The network, username and client that it is asked for.
     pub(in crate::ask) party: Party,
+    /// Whether it is about a login or a topic.
     pub(in crate::ask) kind: Kind,
     /// Shared by all who send it: it may be long.
     pub(in crate::ask) body: Bytes,
 }
 
-/// Answers in a row that a silent API has to give before it is asked again: one that is silent to every third
-/// question seldom does.
+/// Answers in a row that a silent API has to give before its breaker closes. With one, an API that is silent to every
+/// third question would often pass.
 const PROBES: usize = 2;
 
 /// An answer and what came with it.
@@ -38,34 +39,35 @@ const PROBES: usize = 2;
 pub struct Reply {
     /// The verdict, or why there is none.
     pub answer: Answer,
-    /// When the question was sent: a verdict's time counts from here.
+    /// When the question was sent: a verdict's lifetime counts from here.
     pub sent: Instant,
-    /// How long the answer itself says that it holds; zero: not to be remembered.
+    /// The lifetime that the response sets itself, if it does and may; zero: not to be remembered.
     pub lifetime: Option<Duration>,
 }
 
-/// A reply, and what is left to do when it has been filed.
-pub(in crate::ask) struct Asked {
+/// A reply, and what is left to do once it has been filed.
+pub(in crate::ask) struct Exchange {
+    /// The answer.
     pub(in crate::ask) reply: Reply,
-    /// To be read to its end.
+    /// The response that the answer was in, to be read to its end.
     pub(in crate::ask) response: Option<Response>,
-    /// Endpoints, by number, that have been silent and are due to be asked whether they are back.
+    /// The numbers of endpoints that have been silent and are due for a probe.
     pub(in crate::ask) probes: Vec<usize>,
 }
 
 impl Target {
-    /// Asks the endpoints in order until one gives a verdict, the one that gave the last one first; those
-    /// that are left alone are passed over.
+    /// Asks the endpoints in order until one gives a verdict, beginning with the one that gave the last verdict.
+    /// Endpoints with an open breaker are passed over.
     ///
-    /// Each gets an equal share of what is left of the time-out, so that one that hangs leaves time for
-    /// the next. When the time is up, `overdue` is called, and the last one may take as long again: nobody
-    /// waits for it any more, but its answer is good for the next try.
-    pub(in crate::ask) async fn ask(&self, request: &Request, overdue: impl FnOnce()) -> Asked {
+    /// Each endpoint gets an equal share of what is left of the time-out, so that one that hangs leaves time for the
+    /// next. When the time is up, `overdue` is called, and the last endpoint gets the time-out once more: its answer is
+    /// remembered for the next try.
+    pub(in crate::ask) async fn ask(&self, request: &Request, overdue: impl FnOnce()) -> Exchange {
         let endpoints = self.endpoints(request.kind);
         let count = endpoints.endpoints.len();
         let preferred = endpoints.preferred.load(Ordering::Relaxed);
         let sent = Instant::now();
-        let mut asked = Asked {
+        let mut asked = Exchange {
             reply: Reply { answer: Answer::None(NoAnswer::Open), sent, lifetime: None },
             response: None,
             probes: Vec::new(),
@@ -98,9 +100,9 @@ impl Target {
         asked
     }
 
-    /// Finds out whether an endpoint that is left alone is back, with a question that nobody waits for, on new
-    /// connections. An API that answers now and then is not: it takes a few answers in a row.
-    pub(in crate::ask) async fn probe(&self, request: &Request, index: usize) -> Option<Asked> {
+    /// Finds out whether an endpoint with an open breaker is back: it is if it answers [`PROBES`] times in a row on new
+    /// connections. Returns the last answer, or `None` if it is not back.
+    pub(in crate::ask) async fn probe(&self, request: &Request, index: usize) -> Option<Exchange> {
         let endpoint = &self.endpoints(request.kind).endpoints[index];
         for good in 1..=PROBES {
             let sent = Instant::now();
@@ -110,14 +112,15 @@ impl Target {
                 self.note_recovery(endpoint);
                 let lifetime = Some(&response).filter(|_| self.config.api_cache_control).and_then(lifetime);
                 let reply = Reply { answer: answer(response.status()), sent, lifetime };
-                return Some(Asked { reply, response: Some(response), probes: Vec::new() });
+                return Some(Exchange { reply, response: Some(response), probes: Vec::new() });
             }
         }
         None
     }
 
-    /// Asks one endpoint, and tells its breaker what came of it. What comes in overtime is an answer, but no
-    /// sign of health.
+    /// Asks one endpoint for at most `limit`, and tells its breaker what came of it. If `overtime` is not zero,
+    /// `overdue` is called after `limit`, and the endpoint gets that much longer; an answer that comes by then is used,
+    /// but counts as silence.
     async fn attempt(
         &self,
         endpoint: &Endpoint,
@@ -149,7 +152,7 @@ impl Target {
             None => (Answer::None(NoAnswer::TimedOut(limit)), None),
             Some(Err(error)) => {
                 if error.is_connect() {
-                    // It may have moved.
+                    // The API may have moved to another address.
                     self.resolver.forget();
                 }
                 let reason = NoAnswer::Transport(cause(&error));
@@ -160,15 +163,15 @@ impl Target {
             }
             Some(Ok(response)) => {
                 if in_time {
-                    self.note_sound(endpoint, request.party, sent, &response);
+                    self.note_answer(endpoint, request.party, sent, &response);
                 }
                 (answer(response.status()), Some(response))
             }
         }
     }
 
-    /// Sends a request. A kept connection may turn out to be dead when it is used: then once more on a new
-    /// one.
+    /// Sends a request. If it fails on a connection that was kept from before, the connection may have been dead, so
+    /// the request is sent once more on a new one.
     async fn send(
         &self,
         endpoint: &Endpoint,
@@ -184,7 +187,8 @@ impl Target {
         }
     }
 
-    fn note_sound(&self, endpoint: &Endpoint, party: Party, sent: Instant, response: &Response) {
+    /// Tells the breaker that an endpoint has answered, and how long it wants to be left alone if the answer was 429.
+    fn note_answer(&self, endpoint: &Endpoint, party: Party, sent: Instant, response: &Response) {
         let now = Instant::now();
         if let Some(after) = endpoint.breaker.answered(party, sent, now) {
             self.log_recovery(endpoint, after);
@@ -202,10 +206,11 @@ impl Target {
         }
     }
 
+    /// Tells the breaker that an endpoint has not answered. If that opens it, says so in the log.
     fn note_silence(&self, endpoint: &Endpoint, asked_for: Option<Party>, reason: &NoAnswer) {
         if let Some(Opened { unanswered, of, pause }) = endpoint.breaker.unanswered(asked_for, Instant::now())
         {
-            // Kept connections may be dead without saying so, if a firewall forgot them, say.
+            // Kept connections may be dead without a sign of it, for example if a firewall has forgotten them.
             self.renew_connections();
             let line = format!(
                 "The API at {} gave no answer to {unanswered} of the last {of} questions ({reason}). It is left \
@@ -217,6 +222,7 @@ impl Target {
         }
     }
 
+    /// Closes the breaker of an endpoint that has answered its probes, and says so in the log.
     fn note_recovery(&self, endpoint: &Endpoint) {
         if let Some(after) = endpoint.breaker.recovered(Instant::now()) {
             self.log_recovery(endpoint, after);
@@ -246,7 +252,7 @@ fn answer(status: StatusCode) -> Answer {
     }
 }
 
-/// `max-age` and `no-store` of an answer.
+/// The lifetime that a response sets by `Cache-Control: max-age` or `no-store`, if it does.
 fn lifetime(response: &Response) -> Option<Duration> {
     let mut lifetime = None;
     for value in response.headers().get_all(CACHE_CONTROL) {
@@ -255,7 +261,7 @@ fn lifetime(response: &Response) -> Option<Duration> {
             match name.trim().to_ascii_lowercase().as_str() {
                 "no-store" => return Some(Duration::ZERO),
                 "max-age" => {
-                    // Nonsense is read as "do not remember", as RFC 9111, section 4.2.1 recommends.
+                    // What is no number is read as "do not remember", as RFC 9111, section 4.2.1 recommends.
                     let seconds = argument.trim().trim_matches('"').parse().unwrap_or(0);
                     lifetime = Some(Duration::from_secs(seconds).min(LONGEST_MAX_AGE));
                 }
@@ -266,8 +272,8 @@ fn lifetime(response: &Response) -> Option<Duration> {
     lifetime
 }
 
-/// Reads and drops a body, so that its connection can carry the next question. One that is too long or
-/// too slow costs its connection, nothing else.
+/// Reads a body and drops it, so that its connection can carry the next question. A body that is too long or too slow
+/// costs the connection, and nothing else.
 pub(in crate::ask) async fn drain(mut response: Response, limit: Duration) {
     let mut length = 0;
     let read_all = async {
@@ -278,7 +284,7 @@ pub(in crate::ask) async fn drain(mut response: Response, limit: Duration) {
             }
         }
     };
-    // Either outcome is fine: the verdict was in the status.
+    // A failure is fine, too: the verdict was in the status.
     let _ = timeout(limit, read_all).await;
 }
 

@@ -1,5 +1,5 @@
-//! Whether a request goes over a connection that was kept, or waits for a new one. The HTTP client does not
-//! say; a layer around its connector does.
+//! Tells whether a request goes over a connection that was kept, or waits for a new one. The HTTP client does not say
+//! it, so a layer around its connector notes it.
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,18 +18,20 @@ tokio::task_local! {
 pub(super) struct Progress(Arc<AtomicU8>);
 
 impl Progress {
+    /// No new connection was needed so far.
+    const KEPT: u8 = 0;
     const CONNECTING: u8 = 1;
     const CONNECTED: u8 = 2;
 
-    /// Runs the request whose connection this is about.
+    /// Runs a request, and notes here how its connection comes about.
     pub(super) async fn watch<F: Future>(&self, request: F) -> F::Output {
-        self.set(0);
+        self.set(Self::KEPT);
         PROGRESS.scope(self.clone(), request).await
     }
 
-    /// Whether no connection was needed but one from before.
+    /// Whether the request went over a connection that was kept from before.
     pub(super) fn uses_kept_connection(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
+        self.0.load(Ordering::Relaxed) == Self::KEPT
     }
 
     /// Whether there is a connection, kept or new.
@@ -42,7 +44,7 @@ impl Progress {
     }
 }
 
-/// Goes around the connector of a client.
+/// The layer around a client's connector.
 #[derive(Clone)]
 pub(super) struct Watch;
 
@@ -54,6 +56,7 @@ impl<S> Layer<S> for Watch {
     }
 }
 
+/// A connector that notes its progress for the request that needs the connection.
 #[derive(Clone)]
 pub(super) struct Watched<S>(S);
 
@@ -71,7 +74,7 @@ where
     }
 
     fn call(&mut self, to: To) -> Self::Future {
-        // None: a connection that is made in the background, for nobody in particular.
+        // Outside of a request, the client makes a connection in the background, and nothing asks about its progress.
         let progress = PROGRESS.try_with(Progress::clone).unwrap_or_default();
         progress.set(Progress::CONNECTING);
         let connecting = self.0.call(to);

@@ -1,4 +1,4 @@
-//! The HTTP side: requests in, answers out, nothing about brokers or caches.
+//! Asks the API over HTTP: a question in, an answer out. Knows nothing of brokers and caches.
 pub mod breaker;
 mod cause;
 mod client;

@@ -1,5 +1,5 @@
-//! Name look-ups that can be dropped at any moment: getaddrinfo(3) would leave a thread behind that
-//! nobody can stop when the broker unloads the plugin.
+//! Name look-ups that can be dropped at any moment. getaddrinfo(3) would leave a thread behind that cannot be stopped
+//! when the broker unloads the plugin.
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -16,10 +16,12 @@ use crate::util::Lock;
 /// broker, and an API may move.
 #[derive(Default, Clone)]
 pub(super) struct Resolver {
+    /// What the files said when they were read last.
     current: Arc<Lock<Option<TokioResolver>>>,
 }
 
 impl Resolver {
+    /// The resolver in use, or a new one by what the files say now.
     fn current(&self) -> Result<TokioResolver, hickory_resolver::net::NetError> {
         let mut current = self.current.lock();
         if let Some(resolver) = &*current {
@@ -32,14 +34,13 @@ impl Resolver {
         Ok(resolver)
     }
 
-    /// Reads the files again next time, and remembers no address.
+    /// Forgets all addresses, and has the next look-up read the files again.
     pub(super) fn forget(&self) {
         *self.current.lock() = None;
     }
 }
 
-/// A look-up that is under way. If it ends without an address, given up included, the next one starts with
-/// what the files say by then.
+/// A look-up that is under way. If it ends without an address or is given up, the next one reads the files again.
 struct LookUp<'a> {
     resolver: &'a Resolver,
     succeeded: bool,

@@ -20,8 +20,8 @@ use crate::question::Kind;
 use crate::util::files;
 use crate::util::location::{Location, file_name};
 
-/// How long an unused connection is kept. Many servers close theirs after a minute or more; one that
-/// was closed meanwhile is noticed and replaced.
+/// How long an unused connection is kept. Many servers close theirs after a minute or more; a connection that was
+/// closed meanwhile is noticed and replaced.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 
 /// An API and the way to it.
@@ -29,28 +29,30 @@ pub struct Target {
     /// The options that it was made from.
     pub config: Arc<Config>,
     pub(in crate::ask) log: Arc<Log>,
-    /// Replaced when its connections are not to be trusted any more.
+    /// The client that keeps connections. Replaced when those may be dead.
     pub(super) client: ArcSwap<Client>,
-    /// Opens a connection for each request.
+    /// The client that opens a connection for each request.
     pub(in crate::ask) fresh_client: Client,
     connect: Endpoints,
     access: Endpoints,
     pub(super) resolver: Resolver,
     headers: HeaderMap,
+    /// The contents of the files of authorities, the client certificate and its key; empty where none is set.
     tls_files: [Vec<u8>; 3],
 }
 
 /// The URLs for one kind of question.
 pub(in crate::ask) struct Endpoints {
+    /// In the order of the option.
     pub(in crate::ask) endpoints: Vec<Endpoint>,
-    /// The one that gave the last verdict: it is tried first.
+    /// The number of the one that gave the last verdict: it is asked first.
     pub(in crate::ask) preferred: AtomicUsize,
 }
 
 /// One URL.
 pub(in crate::ask) struct Endpoint {
     pub(in crate::ask) url: Url,
-    /// What the log calls it: where it is, and what it is asked about.
+    /// Its name in the log: the URL without credentials, and what it is asked about.
     pub(in crate::ask) shown: String,
     pub(in crate::ask) breaker: Breaker,
 }
@@ -66,18 +68,18 @@ impl Endpoints {
     }
 }
 
-/// Why there is no way to the API.
+/// Why an API cannot be asked as the options say.
 #[derive(Debug)]
 pub enum TargetError {
-    /// A file cannot be read; the option that names it.
+    /// A file cannot be read: the option that names it, its path, the system's error.
     Unreadable(String, PathBuf, std::io::Error),
-    /// A line of the header file is no header; the line's number, from 1.
+    /// A line of the header file is no header: the option that names the file, its path, the line's number from 1.
     NotAHeader(String, PathBuf, usize),
-    /// A file has no PEM in it that serves its purpose; what was expected.
+    /// A file does not hold what it should: the option that names it, its path, what was expected.
     NotPem(String, PathBuf, &'static str),
-    /// Certificate and key do not go together; the option that names the certificate.
+    /// Certificate and key do not go together: the option that names the certificate, and the cause.
     NoPair(String, String),
-    /// TLS does not work, say because no system roots could be loaded.
+    /// TLS cannot be set up, for example because no system roots could be loaded: the cause.
     Tls(String),
 }
 
@@ -112,7 +114,10 @@ impl fmt::Display for TargetError {
 impl std::error::Error for TargetError {}
 
 impl Target {
-    /// Reads the files that the options name and prepares a client. Nothing is sent yet.
+    /// Reads the files that the options name and prepares the clients. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// The first file that cannot be used, or the reason why TLS cannot be set up.
     pub fn new(config: &Arc<Config>, log: &Arc<Log>) -> Result<Self, TargetError> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -166,16 +171,17 @@ impl Target {
         self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(source[0], now))
     }
 
-    /// Lets go of kept connections and known addresses: an API that is silent on them may be back on others.
+    /// Drops kept connections and known addresses: an API that is silent on them may be back on others.
     pub(in crate::ask) fn renew_connections(&self) {
         self.resolver.forget();
         let idle = self.config.max_requests;
-        // It was built before, from the same files. If not, the old one goes on.
+        // This worked before with the same files. Should it fail, the old client goes on.
         if let Ok(client) = build_client(&self.config, &self.headers, &self.tls_files, &self.resolver, idle) {
             self.client.store(Arc::new(client));
         }
     }
 
+    /// The URLs for a kind of question.
     pub(in crate::ask) fn endpoints(&self, kind: Kind) -> &Endpoints {
         match kind {
             Kind::Connect => &self.connect,
@@ -192,13 +198,13 @@ fn build_client(
     idle_connections: usize,
 ) -> Result<Client, TargetError> {
     let [authorities, certificate, key] = tls_files;
-    // rustls wants to know whose cryptography to use. Somebody in this library was faster: the same one.
+    // rustls has to be told whose cryptography to use. It fails if it was told before, which only this line does.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
         .user_agent(concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION")))
         .default_headers(headers.clone())
         .redirect(redirect::Policy::none())
-        // Proxy variables in the broker's environment are not ours to obey.
+        // Proxy variables in the broker's environment are not meant for the plugin.
         .no_proxy()
         .http1_only()
         .connect_timeout(config.connect_timeout)
@@ -216,7 +222,7 @@ fn build_client(
             .ok_or_else(|| TargetError::NotPem(config.called("tls_ca_file"), path.clone(), expected))?;
         builder = builder.tls_certs_only(certificates);
     } else if !needs_tls {
-        // Spares reading the system's roots, and machines without any can ask over http.
+        // Saves reading the system's roots. Machines without any can still ask over http.
         builder = builder.tls_certs_only([]);
     }
     if let Some(path) = &config.tls_cert_file {

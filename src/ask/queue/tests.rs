@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::fingerprint::{Domain, Fingerprinter};
 
-/// What the tests' questions are charged in all.
+/// Bytes that each question in these tests is charged.
 const EACH: usize = 2_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ fn what_the_broker_is_stopped_for_waits_for_nobody() {
     for number in 0..10 {
         assert!(queue.push(job(number, 1, 1), Priority::Login, now).is_empty());
     }
-    // Whoever it is about, and in the order in which they came.
+    // In the order in which they came, whatever their source.
     for (number, address) in [(20, 1), (21, 1), (22, 2)] {
         assert!(queue.push(job(number, address, 1), Priority::Broker, now).is_empty());
     }
@@ -99,15 +99,15 @@ fn revocations_and_refreshes_do_not_starve() {
         let priority = [Priority::Login, Priority::Speculative, Priority::Revoke, Priority::Refresh];
         assert!(queue.push(job(number, 1, 1), priority[number as usize % 4], now).is_empty());
     }
-    // Also while most requests that may be are in flight.
+    // Also while most of the bound is in flight.
     let taken: Vec<u32> = iter::from_fn(|| queue.pop(63, 64)).map(|job| job.number % 4).collect();
     let waiting = |kind| taken.iter().rposition(|other| *other == kind).unwrap();
     for kind in [2, 3] {
-        assert!(taken[..waiting(kind)].windows(TURN).all(|turn| turn.contains(&kind)), "{taken:?}");
+        assert!(taken[..waiting(kind)].windows(RESERVED_EVERY).all(|turn| turn.contains(&kind)), "{taken:?}");
     }
-    // The shares are no more than that.
+    // The reserved shares take no more than they should from logins.
     let logins = taken[..300].iter().filter(|kind| **kind == 0).count();
-    assert!(logins >= 300 * (TURN - 3) / (TURN - 1), "{logins}");
+    assert!(logins >= 300 * (RESERVED_EVERY - 3) / (RESERVED_EVERY - 1), "{logins}");
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_question_is_raised_and_never_lowered() {
     assert!(queue.raise(key(2), Priority::Broker, now).is_empty());
     assert!(queue.raise(key(2), Priority::Login, now).is_empty());
     assert!(queue.raise(key(9), Priority::Login, now).is_empty(), "is not here");
-    // One that comes a second time raises the first.
+    // A question that comes a second time raises the first one.
     assert_eq!(numbers(queue.push(job(1, 1, 1), Priority::Login, now)), [1]);
     assert_eq!(queue.len(), 3);
     assert_eq!(taken(&mut queue), [2, 1, 0]);
@@ -187,7 +187,7 @@ fn what_was_forgotten_is_not_asked() {
     assert_eq!(taken(&mut queue), [0, 2]);
 }
 
-/// Searching all of them for each took minutes.
+/// A search through all questions for each raise would take minutes.
 #[test]
 fn a_hundred_thousand_are_raised_in_no_time() {
     let now = Instant::now();
@@ -203,7 +203,7 @@ fn a_hundred_thousand_are_raised_in_no_time() {
     for number in (0..100_000).rev() {
         assert!(queue.raise(key(number), Priority::Login, now).is_empty());
     }
-    // Some 100 ms on a quiet machine without debugging.
+    // It takes some 100 ms on a quiet machine in a release build.
     let limit = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 3 });
     assert!(start.elapsed() < limit, "{:?}", start.elapsed());
     assert_eq!(queue.expired(now + Duration::from_secs(30), Duration::from_secs(30)).count(), 100_000);
@@ -242,14 +242,14 @@ struct Item {
     since: Instant,
 }
 
-/// The plain model: questions in the order in which they came to their kind, and when each address and each name of it
-/// had its last turn there.
+/// The plain model: questions in the order in which they came to their priority, and when each network and each
+/// username in it had its last turn there.
 #[derive(Default)]
 struct Model {
     items: Vec<Item>,
     turns: HashMap<(Priority, Vec<u64>), u64>,
     clock: u64,
-    /// The kinds that were taken, and which of those that have a share could have been.
+    /// The priorities that were taken, and for each reserved one whether a question of it waited then.
     history: Vec<(Priority, [bool; 2])>,
 }
 
@@ -285,14 +285,14 @@ impl Model {
         let at = self.items.iter().position(|item| item.job.number == number)?;
         let item = self.items.remove(at);
         let items = &self.items;
-        // Who has nothing here has no turn to come.
+        // A source without questions keeps no turn.
         self.turns.retain(|(priority, prefix), _| {
             items.iter().any(|item| item.priority == *priority && Self::source(item).starts_with(prefix))
         });
         Some(item)
     }
 
-    /// Checks that it was right that these went, and has them go.
+    /// Checks that these were the right ones to go, and removes them.
     fn shed(&mut self, gone: &[Job], logins_bound: usize, rest_bound: usize) {
         for job in gone {
             let item = *self.items.iter().find(|item| item.job == *job).unwrap();
@@ -317,7 +317,7 @@ impl Model {
         assert!(self.bytes(Priority::Login, &[]) <= logins_bound && self.rest() <= rest_bound);
     }
 
-    /// The question of that kind whose turn it is.
+    /// Takes the question of this priority whose turn it is.
     fn take(&mut self, priority: Priority) -> Option<Job> {
         self.clock += 1;
         let mut prefix: Vec<u64> = Vec::new();
@@ -334,7 +334,7 @@ impl Model {
         Some(job)
     }
 
-    /// Checks that this kind was the right one to take from, or that there was none.
+    /// Checks that this was the right priority to take from, or that it was right to take none.
     fn check(&mut self, kind: Option<Priority>, in_flight: usize) {
         let waits = |priority| self.of(priority, &[]).next().is_some();
         let may_go = |priority| match priority {
@@ -345,14 +345,14 @@ impl Model {
         let first = Priority::ALL.into_iter().find(|priority| waits(*priority) && may_go(*priority));
         let reserved = [Priority::Revoke, Priority::Refresh];
         if kind != first {
-            // It is the share of one of them, which goes before all but the broker.
+            // It is a reserved share, which goes before all but the broker's questions.
             assert!(
                 first != Some(Priority::Broker) && in_flight < BOUND && reserved.contains(&kind.unwrap())
             );
             let before = self.history.iter().rev().take_while(|(other, waited)| {
                 Some(*other) != kind && waited[usize::from(kind == Some(Priority::Refresh))]
             });
-            assert!(before.count() >= TURN - 2);
+            assert!(before.count() >= RESERVED_EVERY - 2);
         }
         if let Some(kind) = kind.filter(|kind| *kind != Priority::Broker) {
             self.history.push((kind, reserved.map(waits)));
@@ -361,7 +361,10 @@ impl Model {
             let in_vain = |turn: &[(Priority, [bool; 2])]| {
                 turn.iter().all(|(kind, waited)| *kind != reserved && waited[index])
             };
-            assert!(!self.history.last_chunk::<TURN>().is_some_and(|turn| in_vain(turn)), "starves");
+            assert!(
+                !self.history.last_chunk::<RESERVED_EVERY>().is_some_and(|turn| in_vain(turn)),
+                "starves"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The cache against a plain model of it: one vector of verdicts, searched for what the rules say goes first.
+//! Compares the cache with a plain model: one vector of verdicts, searched for the one that goes first by the rules.
 use super::*;
 
 #[derive(Debug, Clone, Copy)]
@@ -13,8 +13,9 @@ struct Held {
     since: u64,
     ends: u64,
     lifetime: u64,
-    /// When it was used or moved, and when it was put in or moved, by a clock that counts steps.
+    /// The step at which it was last used or moved.
     used: u64,
+    /// The step at which it was put in or moved.
     came: u64,
 }
 
@@ -90,7 +91,7 @@ impl Model {
         }
     }
 
-    fn make_room_ahead(&mut self, newcomer: Option<u16>, now: u64) {
+    fn make_room_unused(&mut self, newcomer: Option<u16>, now: u64) {
         while self.is_over(Place::Unused) {
             let waiting = || self.held.iter().filter(|held| held.place == Place::Unused);
             let oldest = waiting().min_by_key(|held| held.came).unwrap();
@@ -141,10 +142,10 @@ impl Model {
         if self.is_over(Place::Unused) || self.is_over(home(verdict)) {
             self.sweep(now);
             if is_unused {
-                self.make_room_ahead(Some(client), now);
+                self.make_room_unused(Some(client), now);
             } else {
                 self.make_room(place, Some(client));
-                self.make_room_ahead(None, now);
+                self.make_room_unused(None, now);
             }
         }
     }
@@ -162,7 +163,7 @@ impl Model {
             (held.place, held.is_unused, held.came) = (home(held.verdict), false, step);
             self.held.push(held);
             self.make_room(held.place, Some(held.client));
-            self.make_room_ahead(None, now);
+            self.make_room_unused(None, now);
             return (now < held.ends).then_some(hit);
         }
         if !held.is_proven {
@@ -171,7 +172,7 @@ impl Model {
         let is_current = now < held.ends;
         if is_current {
             held.is_unused = false;
-            // In whole ticks.
+            // The cache counts in whole ticks.
             hit.refresh = held.is_to_refresh && (held.ends - now) * 16 <= held.lifetime * 16 / 5;
             held.is_to_refresh &= !hit.refresh;
         }
@@ -249,11 +250,11 @@ proptest! {
             }
             prop_assert_eq!(cache.len(), model.held.len());
             let room = model.unused_bound().saturating_sub(model.count(Place::Unused));
-            prop_assert_eq!(cache.room_ahead(), room);
+            prop_assert_eq!(cache.room_unused(), room);
         }
     }
 
-    /// As long as it is not full it is a map: whatever was put in is there to its end.
+    /// As long as the cache is not full it is a map: each verdict that was put in is there until its end.
     #[test]
     fn is_a_plain_map_while_it_is_not_full(steps in prop::collection::vec(step(), 0..200)) {
         let start = Instant::now();

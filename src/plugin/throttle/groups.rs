@@ -1,4 +1,4 @@
-//! Tries that are counted together: how many of them have been refused, and which are open.
+//! Groups of tries that are counted together: how many were refused, and which are open.
 use std::time::{Duration, Instant};
 
 use super::{BOUND, Group, Known, Open, Table};
@@ -8,61 +8,64 @@ use crate::util::bounded;
 
 /// All groups of one kind.
 pub struct Groups {
+    /// The refusals of each group.
     pub(super) counts: Table<Count>,
-    /// Of each group, those with distinct credentials.
+    /// The open tries of each group, one for each credentials.
     pub(super) open: Table<Vec<OpenTry>>,
 }
 
-/// What is known of one group.
+/// The refusals and the pause of one group.
 #[derive(Clone, Copy)]
 pub struct Count {
-    /// How many there were, of those that count.
+    /// How many refusals have counted.
     pub(super) refusals: usize,
-    /// In a pause: when somebody is looked at again whose credentials are not known to be wrong.
+    /// In a pause: from when on one try is looked at again, if its credentials are not known to be wrong.
     next_look: Instant,
-    /// The end of the pause, or the last refusal before the first one.
+    /// The end of the pause. Before the first pause, the time of the last refusal.
     until: Instant,
 }
 
-/// Those that have the same credentials open in one group.
+/// The tries of one group that are open with the same credentials.
 pub struct OpenTry {
     credentials: Fingerprint,
-    /// Of the first who opened it.
+    /// The number of the first of them.
     number: u64,
-    /// How many have it open; nobody: it was asked about ahead.
+    /// How many logins have it open; 0 if it was only asked about early.
     holders: usize,
+    /// When it counts as ended, if it was not closed.
     until: Instant,
 }
 
-/// What a group has for a try; the greater, the less.
+/// The room that a group has for a try. A greater value is less room.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub enum Room {
     /// It may be opened.
     Free,
-    /// Others are open.
+    /// Not now: other tries are open.
     Taken,
-    /// Nobody like it is looked at for so long.
+    /// None for this long: the group is in a pause.
     Paused(Duration),
 }
 
 impl Groups {
-    /// Nobody is counted yet.
+    /// No group yet.
     pub fn new() -> Self {
         Self { counts: bounded(BOUND), open: bounded(BOUND) }
     }
 
-    /// The count of a group. One whose last pause was twice the longest pause ago starts anew.
+    /// The count of a group. It starts anew once its last pause ended more than twice the longest pause ago.
     fn count(&self, group: Group, limits: &ThrottleLimits, now: Instant) -> Count {
         let count = self.counts.peek(&group).copied();
         let is_recent = |count: &Count| now.saturating_duration_since(count.until) <= 2 * limits.longest;
         count.filter(is_recent).unwrap_or(Count { refusals: 0, next_look: now, until: now })
     }
 
+    /// The tries of a group that are open now.
     fn open_tries(&self, group: Group, now: Instant) -> impl Iterator<Item = &OpenTry> {
         self.open.peek(&group).into_iter().flatten().filter(move |open| now < open.until)
     }
 
-    /// The room for a try.
+    /// The room that a group has for a new try.
     pub fn room(&mut self, group: Group, new: &Open, limits: &ThrottleLimits, now: Instant) -> Room {
         self.counts.promote(&group);
         let count = self.count(group, limits, now);
@@ -85,13 +88,20 @@ impl Groups {
         }
     }
 
-    /// Whether it may be asked about ahead.
-    pub fn has_room_ahead(&self, group: Group, new: &Open, limits: &ThrottleLimits, now: Instant) -> bool {
+    /// Whether a group has room for a login that is asked about early: if all of them were refused, no pause would
+    /// begin.
+    pub fn has_speculative_room(
+        &self,
+        group: Group,
+        new: &Open,
+        limits: &ThrottleLimits,
+        now: Instant,
+    ) -> bool {
         let others = self.open_tries(group, now).filter(|open| open.credentials != new.credentials).count();
         self.count(group, limits, now).refusals + others < limits.after
     }
 
-    /// Opens a try for so many.
+    /// Opens a try for this many logins, for `at_most` this long.
     pub fn open(&mut self, group: Group, open: &Open, holders: usize, at_most: Duration) {
         let tries = self.open.get_or_insert_mut(group, Vec::new);
         tries.retain(|other| open.since < other.until);
@@ -107,10 +117,11 @@ impl Groups {
         }
     }
 
-    /// Closes a try, for all that share it if it is answered; `true` if it was open and is for nobody any more.
+    /// Closes a try: for all logins that share it if it is answered, or else for one. Returns whether it was open and
+    /// has ended for all of them.
     pub fn close(&mut self, group: Group, open: &Open, is_answered: bool) -> bool {
         let Some(tries) = self.open.peek_mut(&group) else { return false };
-        // What was opened later is another question.
+        // A try that was opened later is another question.
         let is_this = |other: &OpenTry| other.credentials == open.credentials && other.number <= open.number;
         let Some(at) = tries.iter().position(is_this) else { return false };
         tries[at].holders = tries[at].holders.saturating_sub(1);
@@ -124,7 +135,7 @@ impl Groups {
         has_ended
     }
 
-    /// Counts a refusal, and returns the end of the pause. In a pause only that counts which was looked at as its one.
+    /// Counts a refusal, and returns the end of the pause. In a pause, only the refusal of its one try counts.
     pub fn refused(&mut self, group: Group, known: Known, limits: &ThrottleLimits, now: Instant) -> Instant {
         let mut count = self.count(group, limits, now);
         if now < count.next_look || (now < count.until && known != Known::Nothing) {

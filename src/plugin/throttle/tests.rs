@@ -15,14 +15,14 @@ fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// A throttle, a clock and somebody who tries.
+/// A throttle, its limits and a clock.
 struct Scene {
     throttle: Throttle,
     limits: ThrottleLimits,
     now: Instant,
 }
 
-/// Who tries what.
+/// The client that makes a try.
 #[derive(Clone, Copy)]
 struct Who<'a> {
     address: &'a str,
@@ -66,7 +66,7 @@ impl Scene {
         }
     }
 
-    /// One try after the other, each as soon as it is looked at and each answered at once.
+    /// Has these passwords refused one after the other, each as soon as the throttle lets it be looked at.
     fn refuse(&mut self, who: Who<'_>, passwords: &[&str]) {
         for password in passwords {
             let mut admission = self.admit(who, password);
@@ -79,7 +79,7 @@ impl Scene {
         }
     }
 
-    /// The pause for credentials that are known to be wrong; zero: there is none.
+    /// How long these credentials are refused without a look, or zero if they are looked at now.
     fn pause(&self, who: Who<'_>, password: &str) -> Duration {
         match self.admit(who, password) {
             Admission::Throttled(left) => left,
@@ -91,8 +91,8 @@ impl Scene {
         }
     }
 
-    fn ahead(&self, who: Who<'_>, password: &str) -> bool {
-        self.throttle.admit_ahead(&who.tries(password), &self.limits, self.now)
+    fn speculate(&self, who: Who<'_>, password: &str) -> bool {
+        self.throttle.admit_speculative(&who.tries(password), &self.limits, self.now)
     }
 }
 
@@ -141,10 +141,10 @@ fn made_up_names_under_one_client_id_are_counted_together() {
         scene.refuse(Who { username, client_id: "parked", ..HOME }, &["wrong"]);
     }
     let next = |username| Who { username, client_id: "parked", ..HOME };
-    // One of each pause, the next only after it.
+    // One is looked at in this pause, and the next one only after it.
     scene.close(scene.open(next("f"), "wrong"), Outcome::Refused);
     assert_eq!(scene.admit(next("g"), "wrong"), Admission::Throttled(seconds(1)));
-    // Who comes from elsewhere, or without an id, is somebody else.
+    // Clients with another address, or without a client id, are in other groups.
     scene.open(Who { address: "10.0.0.2", ..next("h") }, "wrong");
     scene.open(Who { client_id: "", ..next("i") }, "wrong");
 }
@@ -206,7 +206,7 @@ fn of_a_burst_of_guesses_only_those_reach_the_api_that_would_one_by_one() {
             }
         }
     }
-    // Five as ever, and the one of the first pause.
+    // Five before the first pause, and one in it.
     assert_eq!((looked_at, throttled, waiting.len()), (6, 394, 0));
 }
 
@@ -281,7 +281,7 @@ fn good_credentials_are_always_looked_at_and_take_nobodys_place() {
     scene.now += OPEN_FOR;
     scene.refuse(HOME, &["a", "b", "c", "d", "e", "f", "g"]);
     let open = scene.open(HOME, "good");
-    // Until the API no longer wants them, or a day is over.
+    // They are good until the API refuses them, or a day is over.
     let throttled = scene.pause(HOME, "f");
     scene.close(open, Outcome::Refused);
     assert_eq!(scene.pause(HOME, "good"), throttled, "and their refusal does not extend the pause");
@@ -435,14 +435,14 @@ fn a_password_that_has_become_right_is_not_known_to_be_wrong_for_ever() {
 fn no_more_are_asked_about_ahead_than_could_be_tried_and_none_in_a_pause() {
     let mut scene = Scene::new(LIMITS);
     scene.refuse(HOME, &["a", "b"]);
-    let asked = |scene: &Scene| (0..100).filter(|n| scene.ahead(HOME, &n.to_string())).count();
+    let asked = |scene: &Scene| (0..100).filter(|n| scene.speculate(HOME, &n.to_string())).count();
     assert_eq!(asked(&scene), 3);
-    scene.now += AHEAD_FOR;
+    scene.now += SPECULATIVE_FOR;
     assert_eq!(asked(&scene), 3);
-    scene.now += AHEAD_FOR;
+    scene.now += SPECULATIVE_FOR;
     scene.refuse(HOME, &["c", "d", "e"]);
     assert_eq!(asked(&scene), 0);
-    // What the broker comes to is looked at as ever: nothing was used up.
+    // A login that the broker comes to is looked at as before: early questions use up nothing of a pause.
     scene.open(HOME, "new");
 }
 
@@ -453,28 +453,28 @@ fn while_a_name_is_in_a_pause_nobody_is_asked_about_ahead_under_it_from_anywhere
     scene.refuse(HOME, &WRONG);
     let unknown = |password| {
         let attempt = Try { address: None, ..HOME.tries(password) };
-        scene.throttle.admit_ahead(&attempt, &scene.limits, scene.now)
+        scene.throttle.admit_speculative(&attempt, &scene.limits, scene.now)
     };
     assert!(!unknown("new"));
     assert!(unknown("good"));
-    assert!(!scene.ahead(Who { address: "10.0.0.9", ..HOME }, "new"));
-    assert!(scene.ahead(Who { username: "v", ..HOME }, "new"));
+    assert!(!scene.speculate(Who { address: "10.0.0.9", ..HOME }, "new"));
+    assert!(scene.speculate(Who { username: "v", ..HOME }, "new"));
     scene.now += seconds(1);
     let elsewhere = Who { address: "10.0.0.9", ..HOME };
-    assert!(scene.ahead(elsewhere, "new"));
+    assert!(scene.speculate(elsewhere, "new"));
 }
 
 #[test]
 fn what_is_asked_about_ahead_keeps_nobody_waiting_and_becomes_the_try_that_comes() {
     let scene = Scene::new(LIMITS);
-    assert!(WRONG.iter().all(|password| scene.ahead(HOME, password)));
-    assert!(scene.ahead(HOME, "a"), "it is open already");
-    assert!(!scene.ahead(HOME, "f"));
+    assert!(WRONG.iter().all(|password| scene.speculate(HOME, password)));
+    assert!(scene.speculate(HOME, "a"), "it is open already");
+    assert!(!scene.speculate(HOME, "f"));
     scene.close(scene.open(HOME, "f"), Outcome::Unknown);
     scene.close(scene.open(HOME, "a"), Outcome::Refused);
-    assert!(!scene.ahead(HOME, "g"), "one refusal, four open");
+    assert!(!scene.speculate(HOME, "g"), "one refusal, four open");
     scene.close(scene.open(HOME, "b"), Outcome::LetIn);
-    assert!(scene.ahead(HOME, "g"));
+    assert!(scene.speculate(HOME, "g"));
 }
 
 #[test]
@@ -484,7 +484,7 @@ fn switched_off_it_holds_up_nobody() {
         let open = scene.open(HOME, &n.to_string());
         scene.open(HOME, "open still");
         scene.close(open, Outcome::Refused);
-        assert!(scene.ahead(HOME, &n.to_string()));
+        assert!(scene.speculate(HOME, &n.to_string()));
     }
     assert_eq!(scene.pause(HOME, "0"), Duration::ZERO);
 }
@@ -505,13 +505,14 @@ fn made_up_names_that_are_not_looked_at_leave_nothing_behind() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Somebody tries these credentials, under this name and this client id.
+    /// A try with these credentials, this username and this client id.
     Try(u8, u8, u8),
-    /// The answer about the credentials of one of the open tries comes: the API always says the same of the same.
+    /// The answer to one of the open tries comes. The API always says the same about the same credentials.
     Answer(usize),
-    /// No answer to one of the open tries comes.
+    /// One of the open tries ends without an answer.
     GiveUp(usize),
-    Ahead(u8, u8, u8),
+    /// A login with these credentials, username and client id is asked about early.
+    Speculate(u8, u8, u8),
     /// This many tenths of a second pass.
     Wait(u32),
 }
@@ -521,7 +522,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..30u8, 0..2u8, 0..3u8).prop_map(|(password, name, id)| Step::Try(password, name, id)),
         4 => any::<usize>().prop_map(Step::Answer),
         1 => any::<usize>().prop_map(Step::GiveUp),
-        1 => (0..30u8, 0..2u8, 0..3u8).prop_map(|(password, name, id)| Step::Ahead(password, name, id)),
+        1 => (0..30u8, 0..2u8, 0..3u8).prop_map(|(password, name, id)| Step::Speculate(password, name, id)),
         2 => (0..30u32).prop_map(Step::Wait),
         1 => (0..2000u32).prop_map(Step::Wait),
     ]
@@ -558,8 +559,8 @@ fn play(limits: ThrottleLimits, steps: Vec<Step>) -> Result<(Scene, Vec<Opened>)
         let text = |n: u8| n.to_string();
         match step {
             Step::Wait(tenths) => scene.now += Duration::from_millis(100) * tenths,
-            Step::Ahead(password, name, id) => {
-                scene.ahead(Who { username: &text(name), client_id: &text(id), ..HOME }, &text(password));
+            Step::Speculate(password, name, id) => {
+                scene.speculate(Who { username: &text(name), client_id: &text(id), ..HOME }, &text(password));
             }
             Step::Try(password, name, id) => {
                 let who = Who { username: &text(name), client_id: &text(id), ..HOME };
@@ -581,7 +582,7 @@ fn play(limits: ThrottleLimits, steps: Vec<Step>) -> Result<(Scene, Vec<Opened>)
                 }
             }
             Step::Answer(at) if !opened.is_empty() => {
-                // All that have asked the same have their answer at once, in some order.
+                // All tries with the same credentials get the answer at once, in any order.
                 let Opened { password, name, .. } = opened[at % opened.len()];
                 let outcome = if is_right(password) { Outcome::LetIn } else { Outcome::Refused };
                 let same = |o: &Opened| (o.name, o.password) == (name, password);
@@ -611,8 +612,8 @@ fn play(limits: ThrottleLimits, steps: Vec<Step>) -> Result<(Scene, Vec<Opened>)
 }
 
 proptest! {
-    /// For one name or client id no more are open than may be refused, whoever waits is called in the end, and
-    /// nobody is told to come back later than in two of the longest pauses.
+    /// In each group no more tries are open than may be refused, each try that waits has its turn in the end, and no
+    /// try is throttled for longer than two of the longest pauses.
     #[test]
     fn never_more_are_open_than_may_be_refused(
         steps in prop::collection::vec(step(), 0..300),
@@ -621,8 +622,8 @@ proptest! {
         play(ThrottleLimits { after, ..LIMITS }, steps)?;
     }
 
-    /// Whatever has happened: with a right password somebody who comes again when told to is looked at within two
-    /// pauses, among any number of others whose credentials are known to be wrong and whose tries come all the time.
+    /// Whatever has happened before, a client with the right password that tries again whenever it is told to is looked
+    /// at within two pauses, however many other tries come with credentials that are known to be wrong.
     #[test]
     fn a_right_password_is_looked_at_within_two_pauses_whatever_is_known_to_be_wrong(
         steps in prop::collection::vec(step(), 0..200),
@@ -662,8 +663,9 @@ proptest! {
         }
     }
 
-    /// Somebody who tries a new password whenever he may, many at once, has no more of them looked at than the pauses
-    /// allow: as many as may be refused before the first, and two for each pause since, one in it and one after it.
+    /// A client that tries new passwords whenever it may, many at once, has no more of them looked at than the pauses
+    /// allow: as many as may be refused before the first pause, and two for each pause since, one in it and one after
+    /// it.
     #[test]
     fn guesses_that_are_looked_at_are_as_many_as_there_are_pauses(
         after in 1..6usize,
@@ -674,7 +676,7 @@ proptest! {
         let (mut guesses, mut looked_at) = (0, 0);
         let start = scene.now;
         for (size, tenths) in bursts {
-            // Those that wait ask again whenever one of the others is closed.
+            // Tries that wait ask again whenever another one is closed.
             let mut left = size;
             while left > 0 {
                 let mut open = Vec::new();
