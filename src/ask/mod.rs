@@ -136,14 +136,14 @@ impl Asker {
         };
         in_flight.add(waiter);
         let slot = in_flight.slot();
-        let is_urgent = priority > in_flight.priority;
+        let may_move = priority >= in_flight.priority;
         in_flight.priority = in_flight.priority.max(priority);
         // Sent before anybody else can join the question, or raising it might overtake asking it.
         let mut lost = None;
         if !was_under_way {
             lost = worker.ask(self.job(key, source, question.to_owned()), priority);
-        } else if is_urgent {
-            worker.raise(key, priority);
+        } else if may_move {
+            worker.join(key, priority, source);
         }
         drop(state);
         // A job that is dropped takes its question out again, for which it needs the state.

@@ -62,6 +62,8 @@ pub trait Queued {
     fn bytes(&self) -> usize;
     /// The network and username that it is asked for. Networks take turns, and the names within one.
     fn source(&self) -> Source;
+    /// Has it asked for somebody else.
+    fn ask_for(&mut self, source: Source);
 }
 
 /// Questions that wait to be sent, each of them once.
@@ -133,6 +135,21 @@ impl<J: Queued> Queue<J> {
     /// Whether a question waits here.
     pub fn contains(&self, key: Fingerprint) -> bool {
         self.places.contains_key(&key)
+    }
+
+    /// Somebody else has come to wait for a question: it is raised to this priority and asked for them, or if it has this
+    /// priority already, it is asked for them if less waits from their network than from where it was asked first. Returns
+    /// those that there is no room for then.
+    #[must_use = "somebody may wait for what has no room"]
+    pub fn join(&mut self, key: Fingerprint, priority: Priority, source: Source, now: Instant) -> Vec<J> {
+        let Some(&(old, handle)) = self.places.get(&key) else { return Vec::new() };
+        let has_less = || priority != Priority::Broker && self.lane(old).has_less(source[0], handle);
+        if old > priority || (old == priority && !has_less()) {
+            return Vec::new();
+        }
+        let Some(mut job) = self.remove(key) else { return Vec::new() };
+        job.ask_for(source);
+        self.push(job, priority, now)
     }
 
     /// Takes a question out that nobody needs any more.

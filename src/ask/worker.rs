@@ -128,6 +128,10 @@ impl Queued for Job {
     fn source(&self) -> Source {
         self.source
     }
+
+    fn ask_for(&mut self, source: Source) {
+        self.source = source;
+    }
 }
 
 impl Drop for Job {
@@ -143,8 +147,9 @@ impl Drop for Job {
 enum Command {
     /// Queue this question.
     Ask(Job, Priority),
-    /// Move this question up, if it is queued with a lower priority.
-    Raise(Fingerprint, Priority),
+    /// Somebody else waits for this question, with this priority and from there.
+    Join(Fingerprint, Priority, Source),
+    /// Nobody waits for this question any more.
     Forget(Fingerprint),
     Stop,
 }
@@ -183,9 +188,10 @@ impl Worker {
         let _ = self.commands.send(Command::Forget(key));
     }
 
-    /// Moves a question up to this priority, if it is queued with a lower one.
-    pub fn raise(&self, key: Fingerprint, priority: Priority) {
-        let _ = self.commands.send(Command::Raise(key, priority));
+    /// Somebody else has come to wait for a question that may be queued: it moves up to this priority, or to where less
+    /// waits.
+    pub fn join(&self, key: Fingerprint, priority: Priority, source: Source) {
+        let _ = self.commands.send(Command::Join(key, priority, source));
     }
 }
 
@@ -232,11 +238,13 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
                 for command in iter::once(command).chain(iter::from_fn(|| commands.try_recv().ok().map(Some))) {
                     match command {
                         Some(Command::Ask(job, priority)) => turn_away(queue.push(job, priority, Instant::now())),
-                        Some(Command::Raise(key, priority)) => turn_away(queue.raise(key, priority, Instant::now())),
                         Some(Command::Forget(key)) => {
                             if queue.contains(key) && inbox.give_up(key) && let Some(mut job) = queue.remove(key) {
                                 job.filed = true;
                             }
+                        }
+                        Some(Command::Join(key, priority, source)) => {
+                            turn_away(queue.join(key, priority, source, Instant::now()));
                         }
                         Some(Command::Stop) | None => return,
                     }

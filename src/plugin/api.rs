@@ -223,7 +223,8 @@ impl Gate for SettingsGate<'_> {
     /// The peer may be a proxy, so the throttle also goes by the strictest count for this username from any address.
     fn asks_login(&self, peer: Option<IpAddr>, username: &str, credentials: Fingerprint) -> bool {
         let address = peer.map(|peer| peer.to_string());
-        let attempt = Try { address: address.as_deref(), username, client_id: "", credentials };
+        let address = address.as_deref();
+        let attempt = Try { address, username, client_id: "", credentials, is_shared: true };
         let (throttle, limits) = (&self.api.throttle, &self.settings.config.throttle);
         self.settings.users.get(username).is_none() && throttle.admit_speculative(&attempt, limits, self.now)
     }

@@ -74,8 +74,8 @@ const BYTES: usize = 64 << 20;
 /// One network may take one part in so many of that, so that a single one that floods leaves room for the others.
 const NETWORK_SHARE: usize = 4;
 
-/// What the passwords of those who wait for their turn may take, in bytes: 100 with the longest ones, or all that there
-/// is room for with usual ones.
+/// What the passwords of those who wait for their turn may take, in bytes: 128 with the longest ones, or all that there
+/// is room for with usual ones. One network may take one part in [`NETWORK_SHARE`] of these, too.
 const PASSWORD_BYTES: usize = 8 << 20;
 
 /// From so many parked clients on it is looked from time to time which of them have hung up.
@@ -103,6 +103,7 @@ struct State {
     /// Those who wait for their turn, by the group in which they do.
     turns: HashMap<Group, VecDeque<Turn>, AlreadyHashed>,
     password_bytes: usize,
+    password_bytes_by_network: HashMap<String, usize>,
     /// When it is time to look who has hung up.
     next_look: Option<Instant>,
     bytes: usize,
@@ -115,6 +116,8 @@ pub struct Turn {
     pub ticket: Ticket,
     /// Its password.
     pub password: Option<Vec<u8>>,
+    /// The network that its password is charged to.
+    pub network: String,
 }
 
 impl Turn {
@@ -140,6 +143,21 @@ impl State {
         }
         if let Some(until) = until {
             self.deadlines.insert((until, ticket));
+        }
+    }
+
+    fn charge(&mut self, turn: &Turn) {
+        self.password_bytes += turn.bytes();
+        *self.password_bytes_by_network.entry(turn.network.clone()).or_default() += turn.bytes();
+    }
+
+    fn discharge(&mut self, turn: &Turn) {
+        self.password_bytes -= turn.bytes();
+        if let Some(of_network) = self.password_bytes_by_network.get_mut(&turn.network) {
+            *of_network -= turn.bytes();
+            if *of_network == 0 {
+                self.password_bytes_by_network.remove(&turn.network);
+            }
         }
     }
 
@@ -184,10 +202,13 @@ impl Delayed {
     /// Has a parked client wait for its turn in a group, but no longer than until then. `false` if there is no room.
     pub fn await_turn(&self, group: Group, turn: Turn, until: Instant) -> bool {
         let state = &mut *self.0.lock();
-        if state.password_bytes + turn.bytes() > PASSWORD_BYTES {
+        let of_network = state.password_bytes_by_network.get(&turn.network).copied().unwrap_or_default();
+        if state.password_bytes + turn.bytes() > PASSWORD_BYTES
+            || of_network + turn.bytes() > PASSWORD_BYTES / NETWORK_SHARE
+        {
             return false;
         }
-        state.password_bytes += turn.bytes();
+        state.charge(&turn);
         state.set_deadline(turn.ticket, Some(until));
         state.turns.entry(group).or_default().push_back(turn);
         true
@@ -196,7 +217,7 @@ impl Delayed {
     /// Has it wait on, as the next of its group.
     pub fn await_turn_still(&self, group: Group, turn: Turn) {
         let state = &mut *self.0.lock();
-        state.password_bytes += turn.bytes();
+        state.charge(&turn);
         state.turns.entry(group).or_default().push_front(turn);
     }
 
@@ -204,7 +225,7 @@ impl Delayed {
     pub fn next_turn(&self, group: Group) -> Option<(Turn, Parked)> {
         let state = &mut *self.0.lock();
         while let Some(turn) = state.turns.get_mut(&group)?.pop_front() {
-            state.password_bytes -= turn.bytes();
+            state.discharge(&turn);
             match state.parked.get(&turn.ticket) {
                 Some(client) if is_newest(client, turn.ticket) => return Some((turn, client.clone())),
                 Some(_) => drop(state.remove(turn.ticket)),
@@ -322,7 +343,14 @@ impl Delayed {
         }
         if !gone.is_empty() {
             let State { turns, parked, .. } = state;
-            turns.values_mut().for_each(|turns| turns.retain(|turn| parked.contains_key(&turn.ticket)));
+            let mut left = Vec::new();
+            for waiting in turns.values_mut() {
+                let is_there = |turn: &Turn| parked.contains_key(&turn.ticket);
+                for turn in std::mem::take(waiting) {
+                    if is_there(&turn) { waiting.push_back(turn) } else { left.push(turn) }
+                }
+            }
+            left.iter().for_each(|turn| state.discharge(turn));
         }
         asked
     }
@@ -423,7 +451,7 @@ mod tests {
         let park = |id: &str, connection| delayed.park(client(id, connection)).unwrap();
         let throttle = Throttle::new(keys);
         let credentials = keys.credentials("u", b"p");
-        let attempt = Try { address: None, username: "u", client_id: "", credentials };
+        let attempt = Try { address: None, username: "u", client_id: "", credentials, is_shared: true };
         let (pause, longest) = (Duration::from_secs(1), Duration::from_secs(1));
         let limits = ThrottleLimits { after: 0, pause, longest, count_by: CountBy::AddressAndUsername };
         let open = || match throttle.admit(&attempt, &limits, Instant::now()) {
@@ -433,7 +461,7 @@ mod tests {
         let (stays, gone, replaced, waits) = (park("a", 1), park("b", 2), park("c", 3), park("d", 4));
         let newer = park("e", 3);
         [stays, gone, replaced, newer].into_iter().for_each(|ticket| delayed.has_turn(ticket, open(), None));
-        let turn = Turn { ticket: waits, password: Some(b"secret".to_vec()) };
+        let turn = Turn { ticket: waits, password: Some(b"secret".to_vec()), network: String::new() };
         delayed.await_turn(group, turn, Instant::now());
         let before = delayed.0.lock().bytes;
         let mut asked: Vec<_> = delayed.forget_gone(&[1, 3]).into_iter().map(|(ticket, _)| ticket).collect();
@@ -452,6 +480,7 @@ mod tests {
         delayed.end(newer);
         let state = delayed.0.lock();
         assert_eq!((state.bytes, state.bytes_by_network.len(), state.parked.len()), (0, 0, 0));
+        assert_eq!((state.password_bytes, state.password_bytes_by_network.len()), (0, 0));
     }
 
     #[test]

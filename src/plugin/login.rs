@@ -18,7 +18,7 @@ use super::throttle::{Admission, Group, Open, Outcome, Throttle, Try};
 use super::{Task, Tasks};
 use crate::ask::{Priority, Waiter};
 use crate::broker::{Broker, Client};
-use crate::fingerprint::{Fingerprint, Fingerprinter};
+use crate::fingerprint::{Fingerprint, Fingerprinter, network};
 use crate::local::PasswordHash;
 use crate::log::Log;
 use crate::prefetch::Scope;
@@ -70,7 +70,8 @@ impl<'a> Attempt<'a> {
     /// The login as the throttle counts it.
     pub fn as_try(&self) -> Try<'_> {
         let Self { client, username, credentials, .. } = *self;
-        Try { address: client.address, username, client_id: client.id, credentials }
+        let is_shared = self.hash.is_none();
+        Try { address: client.address, username, client_id: client.id, credentials, is_shared }
     }
 }
 
@@ -253,11 +254,13 @@ impl Logins {
             return BUSY;
         }
         let Some(ticket) = self.park(attempt) else { return BUSY };
-        let turn = Turn { ticket, password: attempt.password.map(<[u8]>::to_owned) };
+        let network = network(attempt.client.address.unwrap_or_default()).into_owned();
+        let turn = Turn { ticket, password: attempt.password.map(<[u8]>::to_owned), network };
         if !self.delayed.await_turn(group, turn, event.now + event.settings.config.max_wait) {
             self.delayed.end(ticket);
             return BUSY;
         }
+        self.throttle.waits(&attempt.as_try(), &event.settings.config.throttle, event.now);
         PARKED
     }
 

@@ -70,6 +70,9 @@ pub struct Try<'a> {
     pub client_id: &'a str,
     /// The fingerprint of username and password.
     pub credentials: Fingerprint,
+    /// Whether those who try the same credentials at once share one answer. Each try of a local user is looked at by
+    /// itself.
+    pub is_shared: bool,
 }
 
 /// What becomes of a try.
@@ -91,6 +94,8 @@ pub struct Open {
     /// The username, for [`State::held_names`].
     name: Fingerprint,
     credentials: Fingerprint,
+    /// Whether tries with the same credentials share one answer.
+    is_shared: bool,
     /// Its number in the order of all tries, from 1.
     number: u64,
     /// When it was opened.
@@ -156,8 +161,8 @@ impl Throttle {
         Self { keys, state: Lock::new(state) }
     }
 
-    /// Opens a try, if both of its groups have room. Credentials that are open already need no more room, since
-    /// identical tries share one answer.
+    /// Opens a try, if both of its groups have room. Credentials that are open already need no more room where identical
+    /// tries share one answer.
     pub fn admit(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> Admission {
         let mut open = self.identify(attempt, limits, now);
         let mut state = self.state.lock();
@@ -184,9 +189,9 @@ impl Throttle {
         }
     }
 
-    /// Ends an open try. An answer ends all tries that have the same credentials open; without one, this try alone
-    /// ends. Returns the groups that may have room now: the tries that wait for their turn there have to ask again, one
-    /// after the other, until one is told to wait.
+    /// Ends an open try. An answer that is shared ends all tries that have the same credentials open; otherwise this try
+    /// alone ends. Returns the groups that may have room now: the tries that wait for their turn there have to ask again,
+    /// one after the other, until one is told to wait.
     ///
     /// A try must stay open while its question is on its way, even if its client goes away. Otherwise a client that
     /// hangs up early could have the API asked any number of times.
@@ -216,6 +221,16 @@ impl Throttle {
         open.groups
     }
 
+    /// Counts a try that begins to wait for its turn. Meanwhile nobody else can come under its client id, and its client
+    /// may be gone before it is looked at: so for the id it counts as a refusal does.
+    pub fn waits(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) {
+        let open = self.identify(attempt, limits, now);
+        if limits.after > 0 {
+            let [_, clients] = &mut self.state.lock().kinds;
+            clients.refused(open.groups[1], Known::Nothing, limits, now);
+        }
+    }
+
     /// Whether the API may be asked about a login before the broker comes to it. If so, the login takes up room for a
     /// moment, but only room for other early questions. It uses up nothing of a pause.
     pub fn admit_speculative(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> bool {
@@ -238,7 +253,7 @@ impl Throttle {
 
     /// The groups and fingerprints of a try. [`State::begin`] adds the rest.
     fn identify(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> Open {
-        let Try { address, username, client_id, credentials } = *attempt;
+        let Try { address, username, client_id, credentials, is_shared } = *attempt;
         let network = network(address.unwrap_or_default());
         let (network, username, client_id) = (network.as_bytes(), username.as_bytes(), client_id.as_bytes());
         let account = match limits.count_by {
@@ -251,7 +266,8 @@ impl Throttle {
             _ => self.keys.fields(Domain::ClientId, [network, client_id]),
         };
         let name = self.keys.fields(Domain::AccountName, [username]);
-        Open { groups: [account, client], name, credentials, number: 0, since: now, known: Known::Nothing }
+        let (groups, known) = ([account, client], Known::Nothing);
+        Open { groups, name, credentials, is_shared, number: 0, since: now, known }
     }
 }
 

@@ -61,10 +61,12 @@ impl Topics {
         if config.acl_urls.is_empty() {
             return Decision::defer(By::NotOurs);
         }
-        // A READ that no option has asked about is implied by a subscription, but only one of the same username: a
-        // client that comes with the client id of another finds its subscriptions, and the messages that are queued for
-        // them.
-        let is_implied = || access != Access::Read || self.api.prefetch.covers(client.id, username, topic);
+        // A READ that is not asked about is implied by a subscription of this very username. Nobody else's is: a client
+        // that comes under another's id finds its subscriptions, and what is queued for them. Nor is it for requests to
+        // the broker's HTTP listener, whose id a client may have.
+        let has_subscribed =
+            || event.broker_thread().is_some() && self.api.prefetch.covers(client.id, username, topic);
+        let is_implied = || access != Access::Read || has_subscribed();
         let decision = if !config.acl_checks.contains(&access) && is_implied() {
             Decision::allow(By::Option("acl_checks"))
         } else {

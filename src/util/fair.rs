@@ -73,6 +73,16 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
         self.change(source, None, |items| items.remove(handle))
     }
 
+    /// Whether an item would wait among less if it had another first key. One that has been moved for that reason would
+    /// not be moved back.
+    pub fn has_less(&self, first: K, handle: Handle) -> bool {
+        let Some(([old, second], _)) = self.origins.peek(&handle) else { return false };
+        let ring = |first| self.sources.members.peek(first).map(|member| &member.inner);
+        let items = ring(old).and_then(|seconds| seconds.members.peek(second));
+        let own = items.and_then(|items| items.inner.items.peek(&handle)).map_or(0, |(bytes, _)| *bytes);
+        ring(&first).map_or(0, Ring::bytes) + own < ring(old).map_or(0, Ring::bytes)
+    }
+
     /// The item that has waited longest, and when it came.
     pub fn oldest(&self) -> Option<(Handle, Instant)> {
         self.origins.peek_lru().map(|(handle, (_, since))| (*handle, *since))

@@ -29,6 +29,9 @@ impl Queued for Job {
     fn source(&self) -> [u64; 2] {
         self.source
     }
+    fn ask_for(&mut self, source: [u64; 2]) {
+        self.source = source;
+    }
 }
 
 fn job(number: u32, address: u64, name: u64) -> Job {
@@ -462,4 +465,21 @@ fn oneoff_memory() {
         while queue.pop(0, 64).is_some() {}
         println!("popped in {:?}", start.elapsed());
     }
+}
+
+#[test]
+fn who_joins_a_question_does_not_wait_behind_the_flood_of_who_asked_first() {
+    let now = Instant::now();
+    let mut queue = small();
+    for number in 0..5 {
+        assert!(queue.push(job(number, 1, number.into()), Priority::Login, now).is_empty());
+    }
+    // Where no more waits from elsewhere it stays, and so it does the second time.
+    assert!(queue.join(key(4), Priority::Login, [1, 9], now).is_empty());
+    for _ in 0..2 {
+        assert!(queue.join(key(4), Priority::Login, [2, 4], now).is_empty());
+        assert!(queue.join(key(4), Priority::Login, [3, 4], now).is_empty());
+    }
+    assert!(queue.join(key(7), Priority::Login, [2, 4], now).is_empty(), "it has gone out already");
+    assert_eq!(taken(&mut queue), [0, 4, 1, 2, 3]);
 }

@@ -28,6 +28,8 @@ pub struct Count {
 /// The tries of one group that are open with the same credentials.
 pub struct OpenTry {
     credentials: Fingerprint,
+    /// Whether they share one answer.
+    is_shared: bool,
     /// The number of the first of them.
     number: u64,
     /// How many logins have it open; 0 if it was only asked about early.
@@ -74,10 +76,10 @@ impl Groups {
         }
         let mut taken = 0;
         for open in self.open_tries(group, now).filter(|open| open.holders > 0) {
-            if open.credentials == new.credentials {
+            if new.is_shared && open.credentials == new.credentials {
                 return Room::Free;
             }
-            taken += 1;
+            taken += if open.is_shared { 1 } else { open.holders };
         }
         if now < count.next_look {
             Room::Paused(count.next_look - now)
@@ -112,27 +114,27 @@ impl Groups {
                 same.until = same.until.max(until);
             }
             None => {
-                tries.push(OpenTry { credentials: open.credentials, number: open.number, holders, until });
+                let Open { credentials, is_shared, number, .. } = *open;
+                tries.push(OpenTry { credentials, is_shared, number, holders, until });
             }
         }
     }
 
-    /// Closes a try: for all logins that share it if it is answered, or else for one. Returns whether it was open and
-    /// has ended for all of them.
+    /// Closes a try, for all that share its answer if there is one; `true` if a question that was open has ended.
     pub fn close(&mut self, group: Group, open: &Open, is_answered: bool) -> bool {
         let Some(tries) = self.open.peek_mut(&group) else { return false };
         // A try that was opened later is another question.
         let is_this = |other: &OpenTry| other.credentials == open.credentials && other.number <= open.number;
         let Some(at) = tries.iter().position(is_this) else { return false };
         tries[at].holders = tries[at].holders.saturating_sub(1);
-        let has_ended = is_answered || tries[at].holders == 0;
-        if has_ended {
+        let is_for_nobody = tries[at].holders == 0 || (is_answered && open.is_shared);
+        if is_for_nobody {
             tries.swap_remove(at);
         }
         if tries.is_empty() {
             self.open.pop(&group);
         }
-        has_ended
+        is_for_nobody || is_answered
     }
 
     /// Counts a refusal, and returns the end of the pause. In a pause, only the refusal of its one try counts.

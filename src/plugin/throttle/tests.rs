@@ -36,7 +36,7 @@ impl<'a> Who<'a> {
     fn tries(self, password: &str) -> Try<'a> {
         let Who { address, username, client_id } = self;
         let credentials = Fingerprinter::with_key(&KEYS).credentials(username, password.as_bytes());
-        Try { address: Some(address), username, client_id, credentials }
+        Try { address: Some(address), username, client_id, credentials, is_shared: true }
     }
 }
 
@@ -704,4 +704,20 @@ proptest! {
             scene.now += Duration::from_millis(100) * tenths;
         }
     }
+}
+
+/// Equal guesses at a slow hash are computed one by one.
+#[test]
+fn tries_that_share_no_answer_take_room_and_count_one_by_one() {
+    let scene = Scene::new(LIMITS);
+    let attempt = Try { is_shared: false, ..HOME.tries("wrong") };
+    let admit = || scene.throttle.admit(&attempt, &scene.limits, scene.now);
+    let now = |admission| match admission {
+        Admission::Now(open) => open,
+        other => panic!("{other:?}"),
+    };
+    let open: Vec<_> = (0..scene.limits.after).map(|_| now(admit())).collect();
+    assert!(matches!(admit(), Admission::WaitForTurn(_)));
+    scene.close_all(open, Outcome::Refused);
+    assert!(matches!(admit(), Admission::Throttled(_)));
 }
