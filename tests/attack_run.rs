@@ -42,19 +42,23 @@ fn allowance(version: Version) -> Duration {
 /// The longest that a client stays connected after a reload at which the API refuses it.
 const REVOKED_WITHIN: Duration = Duration::from_secs(5);
 
-/// What the broker may grow by under attack, in bytes, part by part.
-///
-/// Provisional where it says so: those parts have no bound in bytes yet.
-const GROWTH: [(&str, usize); 6] = [
+/// What the broker may grow by under attack, in bytes: the bounds of all that clients can make grow, for attackers who
+/// have one address. It is what the plugin promises, not what it takes: some 30 MiB were seen.
+const GROWTH: [(&str, usize); 8] = [
     // cache_size of the run, 100 bytes a verdict: allows, as many denies, and a quarter for what was asked ahead.
     ("verdicts", CACHE * 100 * 9 / 4),
-    // Two tables of 100,000 entries of some 48 bytes for counts and credentials, and their growth to twice that.
-    ("wrong passwords", 2 * 2 * 100_000 * 48),
-    // Provisional: the questions that wait to be asked, of all clients together.
-    ("questions", 16 << 20),
-    // Provisional: the clients that are parked.
-    ("parked clients", 16 << 20),
-    // Provisional: sessions, subscriptions and connections that were seen ahead, of some thousands of clients.
+    // `throttle`: seven tables of 100,000 entries of some 64 bytes, and their growth to twice that.
+    ("wrong passwords", 7 * 2 * 100_000 * 64),
+    // `ask/queue`: logins that wait to be asked, and all other questions.
+    ("questions that wait", (64 << 20) + (64 << 20)),
+    // 64 bodies on their way, with passwords of 64 KiB in which each byte is written as six.
+    ("questions on their way", 64 * 6 * (64 << 10)),
+    // `delayed`: a quarter of 64 MiB is one network's, and of 8 MiB for the passwords of those who wait for a turn.
+    ("parked clients", (16 << 20) + (2 << 20)),
+    // `prefetch`: a quarter of the 64 MiB for retained topics, and a 64th of the 256 MiB for subscriptions for each of
+    // some hundred ids, which subscribe to little.
+    ("topics", (16 << 20) + (16 << 20)),
+    // Sessions and connections of some thousands of clients.
     ("clients", 8 << 20),
     // The broker's own: at most some 500 clients at a time, with what they have sent (60 KB at most), and what the
     // allocator keeps of that.
