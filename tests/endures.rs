@@ -110,11 +110,12 @@ fn endure(version: Version, duration: Duration) {
 /// Logs in, subscribes, publishes, gets what it has published, and goes.
 fn come_and_go(port: u16, client: usize, visit: usize) {
     let user = visit % USERS;
-    let login = Connect::v3(format!("client-{client}"));
     if visit.is_multiple_of(INTRUDERS) {
-        login.login(format!("user-{user}"), "wrong").refused(port);
+        // Under an id of its own, since wrong passwords under one id are throttled.
+        Connect::v3(format!("intruder-{visit}")).login(format!("user-{user}"), "wrong").refused(port);
         return;
     }
+    let login = Connect::v3(format!("client-{client}"));
     let topic = format!("topic/{}", visit % TOPICS);
     let mut visitor = login.login(format!("user-{user}"), "secret").accepted(port);
     assert_eq!(visitor.subscribe(&[(&topic, 0)]), [reason::SUCCESS]);

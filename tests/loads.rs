@@ -55,9 +55,13 @@ fn says_at_the_start_what_it_will_do() {
         let own: Vec<&str> = log.lines().filter(|line| line.contains("mosquitto-http-auth: ")).collect();
         assert!((1..=2).contains(&own.len()), "one or two lines: {own:?}");
         let mode = if version.is_2_1() { " mode" } else { "blocking mode" };
-        for fact in
-            [env!("CARGO_PKG_VERSION"), "http://127.0.0.1:9/auth", "http://127.0.0.1:9/acl", "4321", mode]
-        {
+        for fact in [
+            env!("CARGO_PKG_VERSION"),
+            "logins: http://127.0.0.1:9",
+            "topics: http://127.0.0.1:9",
+            "4321",
+            mode,
+        ] {
             assert!(own.iter().any(|line| line.contains(fact)), "{fact:?} is not in {own:?}");
         }
         assert!(!log.contains("hush"), "a secret is in the log");

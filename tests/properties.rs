@@ -553,6 +553,13 @@ fn local_users_always_win() {
                         }
                     }
                     Move::Reload(users) => {
+                        let has_any = |users: &[Option<usize>]| users.iter().any(Option::is_some);
+                        // That would be taken for a file that is half written.
+                        if has_any(&local) && !has_any(&users) {
+                            continue;
+                        }
+                        // The broker checks everybody again, and those whose password is another now have to go.
+                        connected.retain(|&name, _| users[name].is_none() || users[name] == local[name]);
                         local = users;
                         write_users(folder.path(), &local);
                         subject.plugin.reload(Instant::now());

@@ -120,11 +120,12 @@ impl Asker {
         source: Source,
         priority: Priority,
         waiter: Option<Waiter>,
+        now: Instant,
     ) -> Result<Asked, NoAnswer> {
         let worker = self.worker()?;
         let mut state = self.inner.state();
         if priority == Priority::Broker
-            && let Some(Hit { verdict, status, .. }) = state.cache.get(key, Instant::now())
+            && let Some(Hit { verdict, status, .. }) = state.cache.get(key, now)
         {
             // It has come since the caller looked.
             let slot = Arc::new(Slot::answered(Answer::Verdict { verdict, status }));
@@ -194,7 +195,7 @@ impl Asker {
     pub fn warm_up(&self, question: &Question<'_>, source: Source, waiter: Waiter, now: Instant) -> bool {
         let key = self.key(question);
         let is_in_vain = self.is_open(question.kind(), source, now) || self.peek(key, now).is_some();
-        !is_in_vain && self.ask(key, question, source, Priority::Warmup, Some(waiter)).is_ok()
+        !is_in_vain && self.ask(key, question, source, Priority::Warmup, Some(waiter), now).is_ok()
     }
 
     /// Replaces the API to ask. If it is another API, or the same with other headers or TLS files

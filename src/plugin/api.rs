@@ -109,7 +109,7 @@ impl Api {
         }
         if hit.refresh && !self.asker.is_open(question.kind(), self.source(inquiry), now) {
             // Where there is no thread to ask with, the next question will say so.
-            let _ = self.asker.ask(key, &question, self.source(inquiry), Priority::Refresh, None);
+            let _ = self.asker.ask(key, &question, self.source(inquiry), Priority::Refresh, None, now);
         }
         Some(hit)
     }
@@ -131,7 +131,7 @@ impl Api {
         let limit = budget.lock().limit(key, client, timeout, now);
         if limit.is_zero() {
             // Refused without waiting, but the answer will be there when the client comes again.
-            let decision = match self.asker.ask(key, &question, source, Priority::Refresh, None) {
+            let decision = match self.asker.ask(key, &question, source, Priority::Refresh, None, now) {
                 Ok(asked) => {
                     budget.lock().asked_beside(key, asked.slot);
                     no_answer(NoAnswer::BudgetSpent)
@@ -140,7 +140,7 @@ impl Api {
             };
             return self.or_stale(key, decision, now);
         }
-        let asked = match self.asker.ask(key, &question, source, Priority::Broker, None) {
+        let asked = match self.asker.ask(key, &question, source, Priority::Broker, None, now) {
             Ok(asked) => asked,
             Err(reason) => return self.or_stale(key, no_answer(reason), now),
         };

@@ -235,7 +235,7 @@ impl Logins {
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return BUSY };
         self.delayed.has_turn(ticket, open, None);
         if let Err(reason) =
-            self.api.asker.ask(key, &question, source, Priority::Login, Some(self.waiter(ticket)))
+            self.api.asker.ask(key, &question, source, Priority::Login, Some(self.waiter(ticket)), event.now)
         {
             self.delayed.end(ticket);
             return self.api.or_stale(key, no_answer(reason), event.now);

@@ -181,12 +181,12 @@ impl Recheck {
         }
         // Only a local user, which it is no more, can have got in with such a password.
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
-        self.ask_again(attempt, &inquiry);
+        self.ask_again(attempt, &inquiry, event.now);
         Decision::allow(By::Session)
     }
 
     /// Asks about a connected client beside the loop.
-    fn ask_again(&self, attempt: &Attempt<'_>, inquiry: &Inquiry<'_>) {
+    fn ask_again(&self, attempt: &Attempt<'_>, inquiry: &Inquiry<'_>, now: Instant) {
         let question = inquiry.question;
         // 2.1 without websockets comes round by itself once a day. Without a thread for it, it is woken once.
         if self.broker.is_2_1() {
@@ -207,7 +207,8 @@ impl Recheck {
         });
         let source = self.api.asker.source(attempt.client.address, attempt.username);
         // If there is no thread to ask with, the next login says so.
-        let _ = self.api.asker.ask(attempt.credentials, &question, source, Priority::Revoke, Some(waiter));
+        let _ =
+            self.api.asker.ask(attempt.credentials, &question, source, Priority::Revoke, Some(waiter), now);
     }
 
     /// Disconnects all that the API refuses by now.

@@ -118,8 +118,7 @@ impl Topics {
         }
         match hit {
             Some(hit) => Decision::by_memory(&hit),
-            // The time of the event may be in the future, and a wait is about milliseconds.
-            None => self.api.wait_for(inquiry, self.account(question, replay), &event.at(Instant::now())),
+            None => self.api.wait_for(inquiry, self.account(question, replay), event),
         }
     }
 
