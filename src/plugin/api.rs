@@ -118,6 +118,8 @@ impl Api {
     /// client waits with it.
     pub fn wait_for(&self, inquiry: &Inquiry<'_>, account: Account, event: &Event<'_>) -> Decision {
         let (Inquiry { key, question, .. }, now) = (*inquiry, event.now);
+        // The time of the event may be some milliseconds in the future, which is as long as a wait takes.
+        let began = Instant::now();
         let source = self.source(inquiry);
         if self.asker.is_open(question.kind(), source, now) {
             return self.or_stale(key, no_answer(NoAnswer::Open), now);
@@ -128,7 +130,7 @@ impl Api {
             Some(_) => (&self.budget, account.client()),
             None => (&self.http_budget, None),
         };
-        let limit = budget.lock().limit(key, client, timeout, now);
+        let limit = budget.lock().limit(key, client, timeout, began);
         if limit.is_zero() {
             // Refused without waiting, but the answer will be there when the client comes again.
             let decision = match self.asker.ask(key, &question, source, Priority::Refresh, None, now) {
@@ -152,18 +154,18 @@ impl Api {
         let mut readers = None;
         if let Some(thread) = event.broker_thread() {
             let (gate, config) = (self.gate(event), &*event.settings.config);
-            let scope = Scope { config, gate: &gate, source, now };
+            let scope = Scope { config, gate: &gate, source, now: began };
             if is_replay {
                 self.prefetch.replay_goes_on(&scope);
             } else if self.prefetch.will_be_read(&question, key) {
-                readers = Some(self.fan_out(&question, source, event));
+                readers = Some(self.fan_out(&question, source, &event.at(began)));
             }
             self.prefetch.peek(thread, &scope);
         }
-        let answer = asked.slot.wait(limit.saturating_sub(now.elapsed()));
+        let answer = asked.slot.wait(limit.saturating_sub(began.elapsed()));
         let answered = matches!(answer, Some(Answer::Verdict { .. }));
         let answered_at = Instant::now();
-        let wait = Wait { question: key, client, spent: answered_at.duration_since(now), answered };
+        let wait = Wait { question: key, client, spent: answered_at.duration_since(began), answered };
         budget.lock().waited(wait, timeout, answered_at);
         let decision = Decision::by_answer(&answer.unwrap_or(Answer::None(NoAnswer::TimedOut(limit))));
         let decision = self.or_stale(key, decision, answered_at);
