@@ -2,7 +2,8 @@
 
 SHELL := /bin/sh
 CARGO ?= cargo
-target := $(or $(CARGO_TARGET_DIR),target)
+# Absolute, since brokers run in folders of their own.
+target := $(abspath $(or $(CARGO_TARGET_DIR),target))
 plugin := libmosquitto_http_auth.so
 
 # Where `make install` puts the plugin. DESTDIR goes in front, for packagers.
@@ -84,11 +85,11 @@ tsan: ## fuzz the boundary for 5 minutes under ThreadSanitizer (needs a nightly 
 
 .PHONY: miri
 miri: ## run the boundary to the broker in Miri (needs a nightly toolchain with miri and rust-src)
-	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --target-dir "$(abspath $(target))/miri" --lib -- ffi::entry
+	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --target-dir "$(target)/miri" --lib -- ffi::entry
 
 .PHONY: loom
 loom: ## run what threads leave for each other in every order in which threads can run
-	cd loom && $(CARGO) test --locked --release --target-dir "$(abspath $(target))/loom"
+	cd loom && $(CARGO) test --locked --release --target-dir "$(target)/loom"
 
 .PHONY: check
 check: ## check formatting and lints
