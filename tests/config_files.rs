@@ -48,6 +48,8 @@ fn reload(broker: &Broker, toml: &str) -> String {
 }
 
 fn reload_as_it_is(broker: &Broker) -> String {
+    // A broker listens before its loop runs. Only then is it ready for a SIGHUP.
+    let _ = Connect::v5("anonymous").attempt(broker.port());
     let before = broker.log().len();
     broker.sighup();
     let done = eventually(PATIENCE, || {
