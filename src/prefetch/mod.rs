@@ -129,7 +129,8 @@ impl Prefetch {
     /// answer at this moment, so this costs nobody anything.
     pub fn peek(&self, thread: &BrokerThread, scope: &Scope<'_>) {
         if scope.config.lookahead {
-            self.peek_until(scope.now + PEEK, thread, scope);
+            // Not from when the wait began: on a busy machine the time may be over once the question is on its way.
+            self.peek_until(Instant::now() + PEEK, thread, scope);
         }
     }
 

@@ -159,6 +159,8 @@ fn the_queue_is_bounded_in_time() {
 #[test]
 fn packets_in_front_of_the_connack_work_once_the_verdict_is_known() {
     let api = friendly_api();
+    // The verdict is to come later than the SUBSCRIBE, however busy the machine is.
+    api.answer(Reply::status(200).after(SLOW));
     let broker = broker(&api).start();
     let connect = Connect::v3("eager").login("alice", "secret");
     let eager = || {

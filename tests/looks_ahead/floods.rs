@@ -1,6 +1,6 @@
 //! Peeking is no way past the throttle, the breaker or the bounds of the cache, and does not flood the API.
 
-use super::{CROWD, Stage, crowd_v3, tried_at_once};
+use super::{CROWD, LOOKS, Stage, crowd_v3, tried_at_once};
 use crate::support::{Client, Connect, PATIENCE, Protocol, Version, eventually, on_every_broker, reason};
 
 const THROTTLE_AFTER: usize = 3;
@@ -112,6 +112,8 @@ fn a_flood_of_guesses_pushes_out_nothing_that_is_used() {
     on_every_broker(|version| {
         let mut stage =
             Stage::with(version, |setup| setup.option("cache_size", 100).global("message_size_limit 1"));
+        // On a busy machine, one look has time for a few guesses.
+        stage.set_looks(8 * LOOKS);
         let port = stage.broker.port();
         let mut user = Connect::v5("user").login("user", "right").accepted(port);
         let use_all = |user: &mut Client| {

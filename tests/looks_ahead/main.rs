@@ -20,8 +20,8 @@ mod support;
 mod together;
 
 use support::{
-    Broker, Client, Connect, MockApi, PATIENCE, Protocol, Reply, Request, Setup, Version, api, broker_asking,
-    eventually, fence, reason,
+    Broker, Client, Connect, MockApi, PASSWORD, PATIENCE, Protocol, Reply, Request, Setup, Version, api,
+    broker_asking, eventually, fence, local_user, reason,
 };
 
 /// As long as the plugin can be told to wait: nothing here is to end by itself.
@@ -46,19 +46,25 @@ impl Gates {
     }
 }
 
-/// A broker that can be frozen on purpose while other clients send: on a PUBLISH to a gate.
+/// A broker that can be frozen on purpose while other clients send: on a message to a gate, which the keeper may read
+/// only by the API. Whoever knocks is a local user, about whom the API is not asked: a look into the sockets sees the
+/// knocks that wait there, and would have the API asked before the broker has come to them.
 struct Stage {
     broker: Broker,
     api: MockApi,
     gates: Arc<Gates>,
-    keepers: Vec<Client>,
+    _keeper: Client,
+    knockers: Vec<Client>,
+    /// Publishes what the API is asked about last.
+    fence: Client,
     /// The last gate that somebody knocked at.
     gate: usize,
     /// The gate at which the broker stands.
     stands_at: usize,
 }
 
-/// One look into the sockets is short, and on a busy machine it sees little: so there are several.
+/// One look into the sockets is short, and on a busy machine it sees little: so there are several, unless a test wants
+/// more.
 const LOOKS: usize = 8;
 
 /// The gates behind those: when the broker has come to the last, all that was asked before has reached the API. One
@@ -85,16 +91,31 @@ impl Stage {
         let (api, gates) = (api(""), Arc::<Gates>::default());
         let held = Arc::clone(&gates);
         api.answer_with(move |request| {
-            if let Some(number) = request.field("topic").strip_prefix("gate/") {
-                held.pass(number.parse().unwrap());
+            let number = request.field("topic").strip_prefix("gate/");
+            if let Some(number) = number.and_then(|number| number.parse().ok()) {
+                held.pass(number);
             }
             by_name(request)
         });
-        let broker = configure(broker_asking(version, &api).option("timeout", LONG)).start();
-        let keeper = |n| Connect::v3(format!("keeper-{n}")).login("keeper", "right").accepted(broker.port());
-        let keepers = (0..=LOOKS + FENCES).map(keeper).collect();
-        api.forget_requests();
-        Self { broker, api, gates, keepers, gate: 0, stands_at: 0 }
+        let setup =
+            broker_asking(version, &api).option("timeout", LONG).option("user", local_user("knocker"));
+        let broker = configure(setup).start();
+        let client = |id: &str| Connect::v3(id).login("keeper", "right").accepted(broker.port());
+        let (mut keeper, fence) = (client("keeper"), client("fence"));
+        assert!(keeper.may_subscribe("gate/+"));
+        let mut stage =
+            Self { broker, api, gates, _keeper: keeper, knockers: Vec::new(), fence, gate: 0, stands_at: 0 };
+        stage.set_looks(LOOKS);
+        stage
+    }
+
+    /// How often the plugin looks into the sockets at each freeze.
+    fn set_looks(&mut self, looks: usize) {
+        for n in self.knockers.len()..=looks + FENCES {
+            let knocker = Connect::v3(format!("knocker-{n}")).login("knocker", PASSWORD);
+            self.knockers.push(knocker.accepted(self.broker.port()));
+        }
+        self.api.forget_requests();
     }
 
     /// Connections that the broker has accepted and got nothing from yet.
@@ -121,11 +142,11 @@ impl Stage {
         let first = self.gate + 1;
         self.knock(0);
         self.wait_at(first);
-        for keeper in 1..=LOOKS + FENCES {
-            self.knock(keeper);
+        for knocker in 1..self.knockers.len() {
+            self.knock(knocker);
         }
         let sent = send(self);
-        for _ in 0..LOOKS {
+        for _ in 0..self.knockers.len() - 1 - FENCES {
             self.go_to_the_next_gate();
             thread::sleep(Duration::from_millis(5));
         }
@@ -137,10 +158,10 @@ impl Stage {
         self.wait_at(self.stands_at + 1);
     }
 
-    fn knock(&mut self, keeper: usize) {
+    fn knock(&mut self, knocker: usize) {
         self.gate += 1;
         let topic = format!("gate/{}", self.gate);
-        self.keepers[keeper].publish(topic, "");
+        self.knockers[knocker].publish(topic, "");
     }
 
     /// Waits until what is asked by now has reached the API. What was to be asked was asked then, or never is.
@@ -149,7 +170,7 @@ impl Stage {
             (0..FENCES).for_each(|_| self.go_to_the_next_gate());
         } else {
             assert_eq!(*self.gates.opened.lock().unwrap(), self.gate, "there is one fence for each freeze");
-            fence::later_questions(&mut self.keepers[0], &self.api);
+            fence::later_questions(&mut self.fence, &self.api);
         }
     }
 

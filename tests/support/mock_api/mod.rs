@@ -199,6 +199,16 @@ impl MockApi {
         self.shared.lock().most_in_progress
     }
 
+    /// Runs `action`, and returns its result and the highest number of requests that waited at the same time meanwhile.
+    pub fn most_concurrent_during<T>(&self, action: impl FnOnce() -> T) -> (T, usize) {
+        {
+            let mut state = self.shared.lock();
+            state.most_in_progress = state.in_progress;
+        }
+        let result = action();
+        (result, self.most_concurrent())
+    }
+
     /// Closes the listening socket and every connection. The port refuses connections until [`restart`](Self::restart).
     pub fn stop(&self) {
         let Some(server) = self.server().take() else { return };
