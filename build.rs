@@ -3,18 +3,21 @@
 
 use std::env;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn main() -> Result<(), Box<dyn Error>> {
     for input in ["wrapper.h", "include/mosquitto_http_auth.h", "src/ffi/find.c"] {
         println!("cargo::rerun-if-changed={input}");
     }
-    // Installed headers come first. Where there are none, the ones that scripts/brokers.sh unpacked are used.
-    let unpacked = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join(".brokers/2.0.11/include");
-    let unpacked = ["-idirafter", unpacked.to_str().ok_or("the path of the checkout is no UTF-8")?];
+    // Installed headers come first. Where there are none, those of a broker that scripts/brokers.sh unpacked are used.
+    let brokers = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join(".brokers");
+    let brokers = brokers.to_str().ok_or("the path of the checkout is no UTF-8")?;
+    let folders = ["2.0.11", "2.0.21", "2.1"].map(|version| format!("{brokers}/{version}/include"));
+    let unpacked: Vec<&str> = folders.iter().flat_map(|folder| ["-idirafter", folder]).collect();
     let bindings = bindgen::Builder::default()
         .header("wrapper.h")
-        .clang_args(unpacked)
+        .clang_args(&unpacked)
         .allowlist_type("mha_.*|mosquitto_opt|mosquitto_evt_(acl_check|disconnect)")
         .allowlist_function("mha_broker_find")
         .allowlist_var("MHA_.*|MOSQ_ACL_.*|MOSQ_LOG_(ERR|WARNING|NOTICE|INFO)")
@@ -31,16 +34,33 @@ fn main() -> Result<(), Box<dyn Error>> {
     bindings.write_to_file(PathBuf::from(env::var("OUT_DIR")?).join("broker.rs"))?;
     cc::Build::new()
         .include("include")
-        .flags(unpacked)
+        .flags(&unpacked)
         .file("src/ffi/find.c")
         .warnings_into_errors(true)
+        // The headers of 2.1 warn whoever includes them by the names that 2.0 has.
+        .flag_if_supported("-Wno-cpp")
         .compile("find");
     // The code must stay mapped when the broker unloads the plugin: destructors of thread-locals, which the C library
     // calls as threads end, are part of it.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    link_unwinder_in()?;
     // tests/host.rs is a broker itself, whose functions the plugin that it loads has to find.
     for functions in ["c*", "kick_*", "log_printf", "plugin_set_info"] {
         println!("cargo::rustc-link-arg-tests=-Wl,--export-dynamic-symbol=mosquitto_{functions}");
+    }
+    Ok(())
+}
+
+/// Links the compiler's code that unwinds panics in, where the C compiler has it as an archive (gcc does): minimal
+/// images lack the library that it is otherwise taken from, libgcc_s. Before that one in the linker's line it wins.
+fn link_unwinder_in() -> Result<(), Box<dyn Error>> {
+    let compiler = cc::Build::new().get_compiler();
+    let asked = Command::new(compiler.path()).arg("-print-file-name=libgcc_eh.a").output()?;
+    let answer = String::from_utf8(asked.stdout)?;
+    // A compiler without it prints the bare name.
+    if let Some(folder) = Path::new(answer.trim()).parent().filter(|folder| folder.is_absolute()) {
+        println!("cargo::rustc-link-search=native={}", folder.display());
+        println!("cargo::rustc-link-lib=static:-bundle=gcc_eh");
     }
     Ok(())
 }
