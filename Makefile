@@ -26,7 +26,7 @@ setup: ## install what building needs on Debian (needs root only if something is
 	@scripts/setup.sh
 
 .PHONY: brokers
-brokers: ## unpack Mosquitto 2.0.11, 2.0.21 and 2.1 into .brokers/ (installs nothing)
+brokers: ## unpack Mosquitto 2.0.11, 2.0.21 and 2.1 into .brokers/, or what can be had of them (installs nothing)
 	@scripts/brokers.sh all
 
 .PHONY: build
@@ -35,12 +35,13 @@ build: setup ## build the plugin: target/release/libmosquitto_http_auth.so
 	@ls -l "$(target)/release/$(plugin)"
 
 .PHONY: demo
-demo: build brokers ## show the plugin at work, in every broker (ARGS=2.0.11: in that one)
+demo: build ## show the plugin at work, in every broker (ARGS=2.0.11: in that one)
+	@scripts/brokers.sh $(or $(ARGS),all)
 	$(CARGO) build --example mock_api
 	@MHA_PLUGIN="$(target)/release/$(plugin)" MOCK_API="$(target)/debug/examples/mock_api" scripts/demo.sh $(ARGS)
 
 .PHONY: test
-test: ## run all tests, against every broker (ARGS='--test NAME': some of them)
+test: ## run all tests, against every broker that can be had (ARGS='--test NAME': some of them)
 	@scripts/setup.sh tests
 	@scripts/brokers.sh all
 	$(CARGO) build --lib

@@ -8,9 +8,14 @@
 # mosquitto_pub and mosquitto_sub, .brokers/VERSION/include/ the headers, and
 # .brokers/VERSION/version says which release exactly that is.
 #
+# What cannot be had, because its suite cannot be read say, is left out with a
+# line that says why; .brokers/VERSION.missing has the details. Only if none of
+# those asked for is there does this fail.
+#
 # Nothing is installed: the machine's apt downloads and verifies the packages
 # with a package state of its own, and dpkg-deb unpacks them. The mirror and the
-# trusted keys are those of the machine's own sources.
+# trusted keys are those of the machine's own sources. Signatures are checked and
+# dates are not: a mirror may be a snapshot, and an old broker is good enough.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -91,6 +96,8 @@ Dir::Cache "$state";
 Dir::Cache::archives "$state/archives";
 Acquire::Languages "none";
 Acquire::Retries "3";
+Acquire::Check-Valid-Until "false";
+Acquire::Check-Date "false";
 APT::Update::Error-Mode "any";
 APT::Install-Recommends "false";
 // The user _apt may not be able to enter the checkout.
@@ -112,7 +119,7 @@ apt() {
     elif grep -qE 'NO_PUBKEY|not signed|signatures' "$log"; then
         die "the suite '$suite' could not be verified: is debian-archive-keyring up to date?"
     fi
-    die "apt-get $1 failed for the suite '$suite' (the lines above say why)."
+    die "apt-get $1 failed for the suite '$suite': $(grep -m 1 -E '^(E|Err):' "$log" || tail -n 1 "$log")"
 }
 
 # Prints the libraries of the program $2 as the loader of the broker $1 finds
@@ -186,7 +193,7 @@ try() {
     trap - EXIT
     [[ $got == works ]] && return
     cat "$work/broker.log" >&2
-    die "the unpacked broker does not work (its log is above)."
+    die "the unpacked broker does not work: $(tail -n 1 "$work/broker.log")"
 }
 
 bring() {
@@ -230,27 +237,49 @@ for name in "${@:-all}"; do
     fi
 done
 
+# Says why the broker $1 is not there.
+leave_out() {
+    local reason
+    reason=$(sed -n 's/^brokers: error: //p' "$brokers/$1.missing" | tail -n 1)
+    [[ $reason ]] || reason=$(tail -n 1 "$brokers/$1.missing")
+    printf 'brokers: %s is left out: %s\n' "$1" "${reason:-no reason is known.}" >&2
+}
+
 lacking=()
 for name in "${wanted[@]}"; do
-    present "$name" || lacking+=("$name")
+    if present "$name"; then rm -f "$brokers/$name.missing"; else lacking+=("$name"); fi
 done
 if ((${#lacking[@]})); then
     for tool in apt-get dpkg-deb flock; do
-        command -v "$tool" >/dev/null || die "this script needs Debian's $tool."
+        command -v "$tool" >/dev/null || lacks=$tool
     done
     mkdir -p "$brokers"
-    # A second run at the same time waits, and then finds the work done.
-    exec {lock}>"$brokers/.lock"
-    flock "$lock"
-    rm -rf "$brokers"/.tmp.*  # of a run that was killed
-    temp=$(mktemp -d "$brokers/.tmp.XXXXXX")
-    trap 'rm -rf "$temp"' EXIT
-    for name in "${lacking[@]}"; do
-        if present "$name"; then continue; fi
-        # In a subshell, so that one apt's settings do not reach the next, and
-        # without the lock, so that no child keeps it. (Not `present || (bring)`,
-        # where bash would ignore errors inside.)
-        (bring "$name") {lock}>&-
-    done
+    if [[ ${lacks:-} ]]; then
+        for name in "${lacking[@]}"; do
+            echo "brokers: error: this script needs Debian's $lacks." >"$brokers/$name.missing"
+        done
+    else
+        # A second run at the same time waits, and then finds the work done.
+        exec {lock}>"$brokers/.lock"
+        flock "$lock"
+        rm -rf "$brokers"/.tmp.*  # of a run that was killed
+        temp=$(mktemp -d "$brokers/.tmp.XXXXXX")
+        trap 'rm -rf "$temp"' EXIT
+        for name in "${lacking[@]}"; do
+            if present "$name"; then continue; fi
+            # In a subshell, so that one apt's settings do not reach the next, and
+            # without the lock, so that no child keeps it. (Not `if ! (bring)`, where
+            # bash would ignore errors inside.)
+            set +e
+            (set -e; bring "$name") {lock}>&- 2>"$brokers/$name.missing"
+            set -e
+            ! present "$name" || rm -f "$brokers/$name.missing"
+        done
+    fi
 fi
-say "$(for name in "${wanted[@]}"; do printf '%s ' "$(<"$brokers/$name/version")"; done)present"
+found=()
+for name in "${wanted[@]}"; do
+    if present "$name"; then found+=("$(<"$brokers/$name/version")"); else leave_out "$name"; fi
+done
+((${#found[@]})) || die "there is no broker to work with (the lines above say why)."
+say "${found[*]} present"

@@ -93,6 +93,6 @@ if [ -n "$lacking" ]; then
 fi
 # Installed headers come first (see build.rs), but mosquitto-dev has not all of them.
 for header in mosquitto_plugin.h mosquitto.h; do
-    [ -e "/usr/include/$header" ] || { "$here/scripts/brokers.sh" 2.0.11; break; }
+    [ -e "/usr/include/$header" ] || { "$here/scripts/brokers.sh" 2.0.11 || "$here/scripts/brokers.sh" all; break; }
 done
 say "everything that is needed is installed"
