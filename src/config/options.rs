@@ -202,7 +202,8 @@ options! {
          skipped. The place for secrets. Re-read on SIGHUP.";
     "tls_ca_file" => tls_ca_file: Option<PathBuf> = optional(path),
         "the path of a readable PEM file",
-        "Trust these certificate authorities for https instead of the system's.";
+        "Trust these certificate authorities for https instead of the system's, and servers that show the very \
+         certificate that stands here.";
     "tls_cert_file" => tls_cert_file: Option<PathBuf> = optional(path),
         "the path of a readable PEM file",
         "Client certificate for https, with its chain. Needs `tls_key_file`.";

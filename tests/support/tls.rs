@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -16,7 +16,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
-use super::{MockApi, free_port};
+use super::{MockApi, PATIENCE, eventually, free_port};
 
 /// A certificate with its key, both in PEM.
 #[derive(Debug, Clone)]
@@ -78,8 +78,17 @@ impl Authority {
 
     /// Issues a certificate with this common name, which a broker takes for a username where it is told to.
     pub fn issue_to(&self, common_name: &str, name: &str, validity: &Validity) -> Identity {
+        self.issue_with("CA:FALSE", common_name, name, validity)
+    }
+
+    /// Issues the certificate of an authority.
+    pub fn issue_authority(&self, name: &str, validity: &Validity) -> Identity {
+        self.issue_with("CA:TRUE", "leaf", name, validity)
+    }
+
+    fn issue_with(&self, constraints: &str, common_name: &str, name: &str, validity: &Validity) -> Identity {
         let (here, leaf) = (self.folder.path(), TempDir::with_prefix("mha-cert-").unwrap());
-        let extensions = format!("basicConstraints=CA:FALSE\nsubjectAltName={name}\n");
+        let extensions = format!("basicConstraints={constraints}\nsubjectAltName={name}\n");
         fs::write(leaf.path().join("leaf.ext"), extensions).unwrap();
         let subject = format!("/CN={common_name}");
         let request = ["req", "-new", "-out", "leaf.csr", "-subj", &subject];
@@ -113,6 +122,65 @@ fn self_signed_with(name: &str, constraints: &str) -> Identity {
     let extensions = ["-addext", &name, "-addext", constraints];
     openssl(folder.path(), &[&itself[..], &extensions, &NEW_KEY].concat());
     read_identity(folder.path())
+}
+
+/// What these commands of openssl, run in a folder of their own, leave there as leaf.pem and leaf.key, and as ca.pem, if
+/// they do.
+pub fn made_by(commands: &[&str]) -> (Identity, String) {
+    let folder = TempDir::with_prefix("mha-cert-").unwrap();
+    for command in commands {
+        openssl(folder.path(), &command.split_whitespace().collect::<Vec<_>>());
+    }
+    (read_identity(folder.path()), fs::read_to_string(folder.path().join("ca.pem")).unwrap_or_default())
+}
+
+/// The output of a command of openssl that reads this.
+pub fn converted(pem: &str, command: &str) -> Vec<u8> {
+    let folder = TempDir::with_prefix("mha-cert-").unwrap();
+    fs::write(folder.path().join("in.pem"), pem).unwrap();
+    let arguments: Vec<_> = command.split(' ').chain(["-in", "in.pem", "-out", "out"]).collect();
+    openssl(folder.path(), &arguments);
+    fs::read(folder.path().join("out")).unwrap()
+}
+
+/// `openssl s_server`, for what no current library would show. Killed when it is dropped.
+pub struct OpensslServer {
+    process: Child,
+    port: u16,
+    _folder: TempDir,
+}
+
+impl OpensslServer {
+    pub fn start(identity: &Identity, options: &str) -> Self {
+        let folder = TempDir::with_prefix("mha-server-").unwrap();
+        fs::write(folder.path().join("leaf.pem"), &identity.certificate).unwrap();
+        fs::write(folder.path().join("leaf.key"), &identity.key).unwrap();
+        let port = free_port();
+        let process = Command::new("openssl")
+            .args(["s_server", "-quiet", "-cert", "leaf.pem", "-key", "leaf.key"])
+            .args(["-cipher", "DEFAULT:@SECLEVEL=0", "-accept", &format!("127.0.0.1:{port}")])
+            .args(options.split_whitespace())
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl");
+        let server = Self { process, port, _folder: folder };
+        assert!(eventually(PATIENCE, || TcpStream::connect(("127.0.0.1", port)).is_ok()), "openssl s_server");
+        server
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Drop for OpensslServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill(); // fails if it has ended
+        let _ = self.process.wait();
+    }
 }
 
 const NEW_KEY: [&str; 7] =

@@ -5,6 +5,7 @@ mod client;
 mod connections;
 mod resolver;
 mod target;
+mod tls;
 
 pub use client::Reply;
 pub(super) use client::{Request, drain};

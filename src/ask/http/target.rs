@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Certificate, Client, Identity, Url, redirect};
+use reqwest::{Client, Url, redirect};
+use rustls::ClientConfig;
 
 use super::breaker::Breaker;
 use super::connections::Watch;
 use super::resolver::Resolver;
+use super::tls::{self, TlsFiles};
 use crate::config::{Config, header_lines, shown_url};
 use crate::fingerprint::Source;
 use crate::log::Log;
@@ -37,8 +39,8 @@ pub struct Target {
     access: Endpoints,
     pub(super) resolver: Resolver,
     headers: HeaderMap,
-    /// The contents of the files of authorities, the client certificate and its key; empty where none is set.
-    tls_files: [Vec<u8>; 3],
+    tls: ClientConfig,
+    tls_files: TlsFiles,
 }
 
 /// The URLs for one kind of question.
@@ -75,8 +77,8 @@ pub enum TargetError {
     Unreadable(String, PathBuf, std::io::Error),
     /// A line of the header file is no header: the option that names the file, its path, the line's number from 1.
     NotAHeader(String, PathBuf, usize),
-    /// A file does not hold what it should: the option that names it, its path, what was expected.
-    NotPem(String, PathBuf, &'static str),
+    /// A file does not hold what it should: the option that names it, its path, what is wrong.
+    File(String, PathBuf, String),
     /// Certificate and key do not go together: the option that names the certificate, and the cause.
     NoPair(String, String),
     /// TLS cannot be set up, for example because no system roots could be loaded: the cause.
@@ -97,8 +99,8 @@ impl fmt::Display for TargetError {
                      what was found is not shown, it may be a secret"
                 )
             }
-            TargetError::NotPem(option, path, expected) => {
-                write!(f, "{option}: {}: expected {expected}", path.display())
+            TargetError::File(option, path, what) => {
+                write!(f, "{option}: {} {what}", path.display())
             }
             TargetError::NoPair(option, cause) => {
                 write!(
@@ -126,7 +128,7 @@ impl Target {
             let called = config.called("header_file");
             let text = read(called.clone(), path)?;
             let text = String::from_utf8(text)
-                .map_err(|_| TargetError::NotPem(called, path.clone(), "UTF-8 text"))?;
+                .map_err(|_| TargetError::File(called, path.clone(), "is no UTF-8 text".to_owned()))?;
             configured.extend(
                 header_lines(&text).map_err(|line| {
                     TargetError::NotAHeader(config.called("header_file"), path.clone(), line)
@@ -142,8 +144,8 @@ impl Target {
             read_if_set(config.called("tls_key_file"), config.tls_key_file.as_deref())?,
         ];
         let resolver = Resolver::default();
-        let build =
-            |idle_connections| build_client(config, &headers, &tls_files, &resolver, idle_connections);
+        let tls = tls::client_config(config, &tls_files)?;
+        let build = |idle_connections| build_client(config, &headers, &tls, &resolver, idle_connections);
         Ok(Self {
             client: ArcSwap::from_pointee(build(config.max_requests)?),
             fresh_client: build(0)?,
@@ -153,6 +155,7 @@ impl Target {
             config: Arc::clone(config),
             log: Arc::clone(log),
             headers,
+            tls,
             tls_files,
         })
     }
@@ -176,7 +179,7 @@ impl Target {
         self.resolver.forget();
         let idle = self.config.max_requests;
         // This worked before with the same files. Should it fail, the old client goes on.
-        if let Ok(client) = build_client(&self.config, &self.headers, &self.tls_files, &self.resolver, idle) {
+        if let Ok(client) = build_client(&self.config, &self.headers, &self.tls, &self.resolver, idle) {
             self.client.store(Arc::new(client));
         }
     }
@@ -193,14 +196,11 @@ impl Target {
 fn build_client(
     config: &Config,
     headers: &HeaderMap,
-    tls_files: &[Vec<u8>; 3],
+    tls: &ClientConfig,
     resolver: &Resolver,
     idle_connections: usize,
 ) -> Result<Client, TargetError> {
-    let [authorities, certificate, key] = tls_files;
-    // rustls has to be told whose cryptography to use. It fails if it was told before, which only this line does.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = Client::builder()
+    Client::builder()
         .user_agent(concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION")))
         .default_headers(headers.clone())
         .redirect(redirect::Policy::none())
@@ -212,32 +212,9 @@ fn build_client(
         .pool_max_idle_per_host(idle_connections)
         .dns_resolver(resolver.clone())
         .connector_layer(Watch)
-        .tls_danger_accept_invalid_certs(config.tls_insecure);
-    let needs_tls = config.auth_urls.iter().chain(&config.acl_urls).any(|url| url.scheme() == "https");
-    if let Some(path) = &config.tls_ca_file {
-        let expected = "one or more PEM certificates";
-        let certificates = Certificate::from_pem_bundle(authorities)
-            .ok()
-            .filter(|certificates| !certificates.is_empty())
-            .ok_or_else(|| TargetError::NotPem(config.called("tls_ca_file"), path.clone(), expected))?;
-        builder = builder.tls_certs_only(certificates);
-    } else if !needs_tls {
-        // Saves reading the system's roots. Machines without any can still ask over http.
-        builder = builder.tls_certs_only([]);
-    }
-    if let Some(path) = &config.tls_cert_file {
-        let pem = [certificate, b"\n".as_slice(), key].concat();
-        let expected = "a PEM certificate here and its PEM private key in plugin_opt_tls_key_file";
-        let identity = Identity::from_pem(&pem)
-            .map_err(|_| TargetError::NotPem(config.called("tls_cert_file"), path.clone(), expected))?;
-        builder = builder.identity(identity);
-    }
-    builder.build().map_err(|error| match super::cause::cause(&error) {
-        cause if config.tls_cert_file.is_some() && cause.contains("key") => {
-            TargetError::NoPair(config.called("tls_cert_file"), cause)
-        }
-        cause => TargetError::Tls(cause),
-    })
+        .tls_backend_preconfigured(tls.clone())
+        .build()
+        .map_err(|error| TargetError::Tls(super::cause::cause(&error)))
 }
 
 fn read_if_set(option: String, path: Option<&Path>) -> Result<Vec<u8>, TargetError> {
