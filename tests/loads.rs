@@ -48,7 +48,7 @@ fn says_at_the_start_what_it_will_do() {
         let broker = Broker::with(version)
             .option("auth_url", "http://joe:hush-hush@127.0.0.1:9/auth")
             .option("acl_url", "http://127.0.0.1:9/acl?key=hush-hush")
-            .option("header", "Authorization: hush-hush")
+            .option("header", "X-Token: hush-hush")
             .option("cache_size", 4321)
             .start();
         let log = broker.log();
@@ -82,6 +82,56 @@ fn a_bad_option_keeps_the_broker_from_starting() {
         assert!(failure.code.is_some_and(|code| code != 0), "{failure:?}");
         for word in ["auth_ulr", "auth_url"] {
             assert!(failure.log.contains(word), "{word:?} is not in the log: {}", failure.log);
+        }
+    });
+}
+
+/// What can be known to be wrong at the start is said at the start, with its file and line, and without its secrets.
+#[test]
+fn what_cannot_work_keeps_the_broker_from_starting() {
+    let cases = [
+        (
+            "auth_url http://a/hush, http://b/hush",
+            "plugin_opt_auth_url: URL 1 of 2, \"http://a/...\": found a comma",
+        ),
+        ("auth_url http:///hush", "plugin_opt_auth_url: \"http:///...\": there is no host in it"),
+        (
+            "auth_url http://u:hush@a..b/hush",
+            "plugin_opt_auth_url: \"http://...@a..b/...\": no machine can have",
+        ),
+        ("auth_url \"http://a/hush\"", "plugin_opt_auth_url: found \" in front of the value"),
+        ("auth_url http://a/hush # hush", "plugin_opt_auth_url: found a # behind the value"),
+        ("auth_url http://a/${PATH}", "plugin_opt_auth_url: found \"${PATH}\", expected its value"),
+        (
+            "header Transfer-Encoding: hush",
+            "plugin_opt_header: transfer-encoding is the request's own business",
+        ),
+        ("header_file two-hosts", "plugin_opt_header_file: Host is set twice"),
+        ("header_file variable", "plugin_opt_header_file: variable, line 2: found \"${TOKEN}\""),
+        ("acl_prefetch write a/#", "plugin_opt_acl_prefetch: found \"write a/#\", which no broker asks"),
+        (
+            "AUTH_URL http://a/hush",
+            "plugin_opt_AUTH_URL: there is no option of this name; the nearest is auth_url",
+        ),
+        ("http_getuser_uri /hush", "plugin_opt_http_getuser_uri: this is an option of mosquitto-go-auth"),
+        ("config_file behind.toml", "behind.toml, line 1: timeout: found \"abc\""),
+    ];
+    on_every_broker(|version| {
+        for (line, words) in cases {
+            let own = if line.starts_with("auth_url") { "acl_url" } else { "auth_url" };
+            let failure = Broker::with(version)
+                .option(own, "http://127.0.0.1:9/")
+                .option("timeout", "1s")
+                .line(format!("plugin_opt_{line}"))
+                .file("two-hosts", "Host: hush\nHost: hush\n")
+                .file("variable", "A: b\nX-Token: ${TOKEN}\n")
+                .file("behind.toml", "timeout = 'abc'\n")
+                .start_expecting_failure();
+            assert!(failure.code.is_some_and(|code| code != 0), "{line}: {failure:?}");
+            let own_lines: Vec<_> =
+                failure.log.lines().filter(|line| line.contains("mosquitto-http-auth")).collect();
+            assert!(own_lines.iter().any(|line| line.contains(words)), "{line}: {own_lines:#?}");
+            assert!(!own_lines.iter().any(|line| line.contains("hush")), "{line}: {own_lines:#?}");
         }
     });
 }

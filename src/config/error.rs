@@ -9,6 +9,31 @@ use crate::util::Location;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unexpected;
 
+/// The same, of an option about which more can be said than what it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// It is not what the option takes.
+    Value,
+    /// What is wrong with it, without a secret.
+    Because(String),
+}
+
+impl Wrong {
+    /// What is wrong, if more can be said than what the option takes.
+    pub(super) fn reason(self) -> Option<String> {
+        match self {
+            Self::Value => None,
+            Self::Because(reason) => Some(reason),
+        }
+    }
+}
+
+impl From<Unexpected> for Wrong {
+    fn from(_: Unexpected) -> Self {
+        Self::Value
+    }
+}
+
 /// A mistake in the configuration: where it stands, what was found, what was expected.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ConfigError {
@@ -30,6 +55,15 @@ pub enum ConfigError {
         /// The name that the option has now.
         now: &'static str,
     },
+    /// An option was given by the name that another plugin has for it.
+    Foreign {
+        /// Where the name stands.
+        location: Location,
+        /// The name that was given.
+        name: String,
+        /// What does the same here.
+        ours: &'static str,
+    },
     /// An option was given twice that takes one value.
     Repeated {
         /// Where the option stands for the second time.
@@ -47,6 +81,15 @@ pub enum ConfigError {
         found: Option<String>,
         /// A description of the values that the option takes.
         expected: &'static str,
+    },
+    /// There is something wrong with an option's value that can be said.
+    Slip {
+        /// Where the value stands.
+        location: Location,
+        /// The name of the option.
+        name: &'static str,
+        /// What is wrong, without a secret.
+        what: String,
     },
     /// Two options contradict each other, or one is missing that another needs.
     Combination(String),
@@ -84,6 +127,14 @@ impl fmt::Display for ConfigError {
                 };
                 write!(f, "{}: is called {now} now", called(location, name))
             }
+            ConfigError::Foreign { location, name, ours } => {
+                let called = called(location, name);
+                write!(
+                    f,
+                    "{called}: this is an option of mosquitto-go-auth or mosquitto-auth-plug; here {ours}"
+                )
+            }
+            ConfigError::Slip { location, name, what } => write!(f, "{}: {what}", called(location, name)),
             ConfigError::Repeated { location, name } => {
                 write!(f, "{}: found it twice, expected it once at most", called(location, name))
             }

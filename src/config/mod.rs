@@ -7,19 +7,25 @@
 mod choice;
 mod error;
 mod file;
+mod foreign;
+mod header;
 mod options;
 mod reading;
+mod url;
 mod value;
 
 use std::time::Duration;
+
+use reqwest::Url;
 
 use crate::question::{Kind, Verdict};
 pub use choice::{AuthMode, CountBy};
 pub use error::ConfigError;
 use error::Unexpected;
+pub use header::{header_conflict, header_lines};
 pub use options::{BreakerLimits, Config, OPTIONS, ThrottleLimits, options_as_markdown};
 pub use reading::BrokerOptions;
-pub use value::{header_lines, shown_url};
+pub use url::shown_url;
 
 impl Config {
     /// The name by which messages call an option: `plugin_opt_NAME`, or the file, line and name where a file sets it.
@@ -40,6 +46,11 @@ impl Config {
     pub fn changes(&self, before: &Self) -> Vec<String> {
         let names = self.differing(before);
         names.into_iter().map(|name| self.written.change(&before.written, name)).collect()
+    }
+
+    /// All URLs.
+    pub fn urls(&self) -> impl Iterator<Item = &Url> {
+        self.auth_urls.iter().chain(&self.acl_urls)
     }
 
     /// Whether the plugin decides about topics at all.

@@ -20,10 +20,10 @@ use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 
 use super::choice::{AuthMode, CountBy};
+use super::header::header_line;
 use super::reading::{Texts, Written};
-use super::value::{
-    Prefetch, accesses, boolean, choice, count, header_line, path, path_or_none, prefetch, text, time, urls,
-};
+use super::url::urls;
+use super::value::{Prefetch, accesses, boolean, choice, count, path, path_or_none, prefetch, text, time};
 use crate::question::{Access, Verdict};
 
 /// One option: a row of the table.
@@ -45,6 +45,8 @@ pub struct OptionSpec {
     pub(super) separator: Option<&'static str>,
     /// Whether the value names a file with more options.
     pub(super) includes: bool,
+    /// Whether a ` #` in a value can only be a comment that does not belong there.
+    pub(super) comments: bool,
     /// The former name of the option.
     pub(super) old_name: Option<&'static str>,
 }
@@ -60,6 +62,7 @@ impl OptionSpec {
         secret: false,
         separator: None,
         includes: false,
+        comments: true,
         old_name: None,
     };
 }
@@ -171,7 +174,7 @@ options! {
         "the path of a readable file, or none",
         "Local users, in the format of `mosquitto_passwd` (`$6$`, `$7$`, argon2id). Re-read on SIGHUP. `none`: as if \
          it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
-    "user" { secret: true } => users: Vec<String> = each(text),
+    "user" { secret: true, comments: false } => users: Vec<String> = each(text),
         "name:hash, with a hash as mosquitto_passwd writes it",
         "A local user, `name:hash`, in the format of `password_file`.";
     "acl_file" => acl_file: Option<PathBuf> = optional(path_or_none),
@@ -233,7 +236,7 @@ options! {
         "true or false",
         "Let `max-age` and `no-store` in an answer's `Cache-Control` override `auth_cache_ttl`, `acl_cache_ttl` \
          and `deny_cache_ttl` for that answer, up to a day.";
-    "acl_prefetch" => acl_prefetch: Vec<Prefetch> = each(prefetch),
+    "acl_prefetch" { comments: false } => acl_prefetch: Vec<Prefetch> = each(prefetch),
         "read, write or subscribe, then a topic",
         "`read|write|subscribe TOPIC`, with `%c` for the client id and `%u` for the username: asked side by \
          side as soon as the API has let a client in.";

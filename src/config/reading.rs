@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::error::{Unexpected, called_in_broker};
+use super::error::{Wrong, called_in_broker};
+use super::header::header_conflict;
 use super::options::{self, Config, OPTIONS, OptionSpec};
-use super::{ConfigError, file};
+use super::value::slip;
+use super::{ConfigError, file, foreign};
 use crate::log::quoted;
 use crate::util::Location;
 
@@ -39,6 +41,9 @@ impl Config {
             let what = format!("{}: found it without {missing}, expected both or none", self.called(alone));
             errors.push(ConfigError::Combination(what));
         }
+        if let Some(what) = header_conflict(&self.headers, self.urls()) {
+            errors.push(ConfigError::Combination(format!("{}: {what}", self.called("header"))));
+        }
         let has_local_users = self.password_file.is_some() || !self.users.is_empty();
         let asks = !self.auth_urls.is_empty() || !self.acl_urls.is_empty();
         if !has_local_users && !asks {
@@ -61,6 +66,14 @@ pub(super) struct Texts {
 struct Given {
     spec: &'static OptionSpec,
     texts: Vec<(Location, String)>,
+    /// What the configuration file says behind mosquitto.conf, whose lines count. It is looked at for mistakes.
+    hidden: Vec<(Location, String)>,
+}
+
+impl Given {
+    fn new(spec: &'static OptionSpec) -> Self {
+        Self { spec, texts: Vec::new(), hidden: Vec::new() }
+    }
 }
 
 impl Texts {
@@ -73,11 +86,11 @@ impl Texts {
         }
         let in_both = texts.add_files();
         for spec in OPTIONS.iter().filter(|spec| !spec.default.is_empty()) {
-            let default = || Given {
-                spec,
-                texts: vec![(Location::Option(called_in_broker(spec.name).into()), spec.default.to_owned())],
-            };
-            texts.given.entry(spec.name).or_insert_with(default);
+            let given = texts.given.entry(spec.name).or_insert_with(|| Given::new(spec));
+            if given.texts.is_empty() {
+                let location = Location::Option(called_in_broker(spec.name).into());
+                given.texts.push((location, spec.default.to_owned()));
+            }
         }
         (texts, in_both)
     }
@@ -93,7 +106,12 @@ impl Texts {
         for (location, path) in paths.iter().filter(|(_, path)| !path.trim().is_empty()) {
             for entry in file::entries(location, path.trim().as_ref(), &mut self.errors) {
                 match by_broker.iter().find(|name| **name == entry.name) {
-                    Some(name) => in_both.push(*name),
+                    Some(name) => {
+                        in_both.push(*name);
+                        if let Some(given) = self.given.get_mut(name) {
+                            given.hidden.push((entry.location, entry.value));
+                        }
+                    }
                     None => self.add(entry.location, &entry.name, entry.value),
                 }
             }
@@ -107,11 +125,14 @@ impl Texts {
             let name = name.to_owned();
             self.errors.push(match options::find_by_old_name(&name) {
                 Some(spec) => ConfigError::Renamed { location, name, now: spec.name },
-                None => ConfigError::UnknownOption { location, nearest: options::nearest(&name), name },
+                None => match foreign::ours(&name) {
+                    Some(ours) => ConfigError::Foreign { location, name, ours },
+                    None => ConfigError::UnknownOption { location, nearest: options::nearest(&name), name },
+                },
             });
             return;
         };
-        let given = self.given.entry(spec.name).or_insert_with(|| Given { spec, texts: Vec::new() });
+        let given = self.given.entry(spec.name).or_insert_with(|| Given::new(spec));
         if given.texts.len() == 1 && !spec.repeatable {
             self.errors.push(ConfigError::Repeated { location: location.clone(), name: spec.name });
         }
@@ -119,42 +140,50 @@ impl Texts {
     }
 
     /// All values of an option. `None` if any is wrong; each wrong one adds a mistake.
-    pub(super) fn each<T>(
+    pub(super) fn each<T, E: Into<Wrong>>(
         &mut self,
         name: &'static str,
-        parse: impl Fn(&str) -> Result<T, Unexpected>,
+        parse: impl Fn(&str) -> Result<T, E>,
     ) -> Option<Vec<T>> {
-        let Some(Given { spec, texts }) = self.given.get(name) else { return Some(Vec::new()) };
-        let values = texts.iter().map(|(location, text)| {
-            let told = |Unexpected| {
-                self.errors.push(ConfigError::Value {
-                    location: location.clone(),
-                    name,
-                    found: (!spec.secret).then(|| text.clone()),
-                    expected: spec.expected,
-                });
+        let Some(Given { spec, texts, hidden }) = self.given.get(name) else { return Some(Vec::new()) };
+        let mut value = |(location, text): &(Location, String)| {
+            let wrong = match slip(text.trim(), spec.comments) {
+                Some(what) => Wrong::Because(what),
+                None => match parse(text.trim()) {
+                    Ok(value) => return Some(value),
+                    Err(wrong) => wrong.into(),
+                },
             };
-            parse(text.trim()).map_err(told).ok()
-        });
+            let location = location.clone();
+            self.errors.push(match wrong {
+                Wrong::Because(what) => ConfigError::Slip { location, name, what },
+                Wrong::Value => {
+                    let found = (!spec.secret).then(|| text.clone());
+                    ConfigError::Value { location, name, found, expected: spec.expected }
+                }
+            });
+            None
+        };
         // Collected twice, so that all values are parsed even after a mistake.
-        let values: Vec<Option<T>> = values.collect();
-        values.into_iter().collect()
+        let values: Vec<Option<T>> = texts.iter().map(&mut value).collect();
+        let are_right = hidden.iter().map(&mut value).filter(Option::is_none).count() == 0;
+        values.into_iter().collect::<Option<_>>().filter(|_| are_right)
     }
 
     /// The value of an option that has a default. `None` if it is wrong, which adds a mistake.
-    pub(super) fn one<T>(
+    pub(super) fn one<T, E: Into<Wrong>>(
         &mut self,
         name: &'static str,
-        parse: impl Fn(&str) -> Result<T, Unexpected>,
+        parse: impl Fn(&str) -> Result<T, E>,
     ) -> Option<T> {
         self.each(name, parse)?.pop()
     }
 
     /// The value of an option, or `T::default()` if it was not given. `None` if it is wrong, which adds a mistake.
-    pub(super) fn optional<T: Default>(
+    pub(super) fn optional<T: Default, E: Into<Wrong>>(
         &mut self,
         name: &'static str,
-        parse: impl Fn(&str) -> Result<T, Unexpected>,
+        parse: impl Fn(&str) -> Result<T, E>,
     ) -> Option<T> {
         Some(self.each(name, parse)?.pop().unwrap_or_default())
     }

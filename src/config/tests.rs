@@ -63,7 +63,7 @@ fn every_mistake_says_what_was_found_and_expected() {
         ),
         (
             vec![("auth_url", "ftp://u:secret@host/")],
-            "plugin_opt_auth_url: expected http:// or https:// URLs, separated by spaces, or none; what was found is not shown, it may be a secret",
+            "plugin_opt_auth_url: \"ftp://...@host/\": expected http:// or https://",
         ),
         (
             vec![URL, ("header", "Authorization Bearer secret")],
@@ -80,6 +80,72 @@ fn every_mistake_says_what_was_found_and_expected() {
     ] {
         assert_eq!(messages(&options), [expected], "{options:?}");
     }
+}
+
+#[test]
+fn what_cannot_work_is_refused() {
+    for (options, expected) in [
+        (
+            vec![("auth_url", "\"http://a/s3cret\"")],
+            "plugin_opt_auth_url: found \" in front of the value, expected it without quotes",
+        ),
+        (
+            vec![URL, ("acl_url", "http://a/s3cret # my API")],
+            "plugin_opt_acl_url: found a # behind the value: a comment needs a line of its own",
+        ),
+        (
+            vec![URL, ("header", "Authorization: Bearer ${API_TOKEN:-s3cret}")],
+            "plugin_opt_header: found \"${API_TOKEN...\", expected its value: nothing here fills in variables",
+        ),
+        (
+            vec![URL, ("password_file", "${HOME}/users")],
+            "plugin_opt_password_file: found \"${HOME}\", expected its value: nothing here fills in variables",
+        ),
+        (
+            vec![URL, ("header", "Content-Length: 7")],
+            "plugin_opt_header: content-length is the request's own business; expected another header",
+        ),
+        (
+            vec![URL, ("header", "Host: a"), ("header", "host: b")],
+            "plugin_opt_header: Host is set twice, expected it once at most",
+        ),
+        (
+            vec![("auth_url", "http://u:p@a/"), ("header", "Authorization: Basic s3cret")],
+            "plugin_opt_header: Authorization is set, and a URL has credentials, which are sent as Authorization, too; \
+             expected one",
+        ),
+        (
+            vec![URL, ("acl_prefetch", "subscribe a/#/b")],
+            "plugin_opt_acl_prefetch: found \"subscribe a/#/b\", which no broker asks: in a filter + and # are whole \
+             levels, and # is the last",
+        ),
+        (
+            vec![URL, ("acl_prefetch", "write a/+")],
+            "plugin_opt_acl_prefetch: found \"write a/+\", which no broker asks: a message has a topic without \
+             wildcards; only for subscribe may there be + and #",
+        ),
+        (
+            vec![URL, ("http_host", "a")],
+            "plugin_opt_http_host: this is an option of mosquitto-go-auth or mosquitto-auth-plug; here it is a part of \
+             auth_url, a whole URL: http://HOST:PORT/PATH",
+        ),
+    ] {
+        assert_eq!(messages(&options), [expected], "{options:?}");
+    }
+    for works in ["subscribe #", "subscribe a/+/#", "subscribe $share/g/%u/#", "write a/%c", "read a b"] {
+        assert!(messages(&[URL, ("acl_prefetch", works)]).is_empty(), "{works}");
+    }
+}
+
+/// The line of mosquitto.conf counts, until somebody takes it away.
+#[test]
+fn a_mistake_in_a_file_is_seen_behind_the_same_option_of_the_broker() {
+    let text = "timeout = 'abc'\nmax_wait = '5s'\n";
+    let found = with_file(text, &[URL, ("timeout", "1s"), ("max_wait", "1s")]).unwrap_err();
+    assert_eq!(
+        found,
+        ["FILE, line 1: timeout: found \"abc\", expected a time from 10ms to 60s, such as 500ms or 2s"]
+    );
 }
 
 #[test]

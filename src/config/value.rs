@@ -3,12 +3,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::Url;
-use reqwest::header::{HeaderName, HeaderValue};
-
 use super::Unexpected;
+use super::error::Wrong;
+use crate::log::quoted;
 use crate::question::Access;
-use crate::topic::{Names, Placeholders, Template};
+use crate::topic::{Names, Placeholders, Template, has_wildcard, is_valid_filter};
 
 /// Parses a time within a range, such as `500ms`, `30s`, `5m` or `1h`; a bare number means seconds.
 pub(super) fn time(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, Unexpected> {
@@ -54,49 +53,32 @@ pub(super) fn path(text: &str) -> Result<Option<PathBuf>, Unexpected> {
 
 /// The value that switches an option off that takes part in decisions, such as `acl_url`. It means the same as leaving
 /// the option out; but a reload takes a line that is missing for a mistake.
-const NONE: &str = "none";
+pub(super) const NONE: &str = "none";
 
 /// Parses a path as [`path`] does, or `none`.
 pub(super) fn path_or_none(text: &str) -> Result<Option<PathBuf>, Unexpected> {
     if text == NONE { Ok(None) } else { path(text) }
 }
 
-/// Parses one or more URLs with the scheme http or https, separated by white space, or `none`.
-pub(super) fn urls(text: &str) -> Result<Vec<Url>, Unexpected> {
-    if text == NONE {
-        return Ok(Vec::new());
+/// What is wrong with a value of any option, if it was written as no value is: in quotes, with a comment behind it, or
+/// with a variable that nobody fills in. `comments`: whether a ` #` behind a word can only begin one.
+pub(super) fn slip(text: &str, comments: bool) -> Option<String> {
+    if let Some(quote) = text.chars().next().filter(|first| matches!(first, '"' | '\'')) {
+        return Some(format!("found {quote} in front of the value, expected it without quotes"));
     }
-    let urls: Vec<Url> = text
-        .split_ascii_whitespace()
-        .map(|text| Url::parse(text).map_err(|_| Unexpected))
-        .collect::<Result<_, _>>()?;
-    let askable = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-    if urls.is_empty() || !urls.iter().all(askable) { Err(Unexpected) } else { Ok(urls) }
-}
-
-/// A URL as it may stand in a log: scheme, host and port. Credentials, path and query are left out, since each may hold
-/// a token.
-pub fn shown_url(url: &Url) -> String {
-    url.origin().ascii_serialization()
-}
-
-/// Parses `Name: value`. The value is marked as sensitive, so that no debug output shows it.
-pub(super) fn header_line(text: &str) -> Result<(HeaderName, HeaderValue), Unexpected> {
-    let (name, value) = text.split_once(':').ok_or(Unexpected)?;
-    let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| Unexpected)?;
-    let mut value = HeaderValue::from_str(value.trim()).map_err(|_| Unexpected)?;
-    value.set_sensitive(true);
-    Ok((name, value))
-}
-
-/// Parses a header file. The error is the number of the first line that is not a header; lines count from 1.
-pub fn header_lines(text: &str) -> Result<Vec<(HeaderName, HeaderValue)>, usize> {
-    text.lines()
-        .enumerate()
-        .map(|(index, line)| (index + 1, line.trim()))
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-        .map(|(number, line)| header_line(line).map_err(|_| number))
-        .collect()
+    if let Some((_, rest)) = text.split_once("${") {
+        // What follows a name, as in ${NAME:-VALUE}, may be a secret.
+        let end =
+            rest.find(|c: char| !(c.is_ascii_alphanumeric() || "_.-".contains(c))).unwrap_or(rest.len());
+        let variable =
+            format!("${{{}{}", &rest[..end], if rest[end..].starts_with('}') { "}" } else { "..." });
+        return Some(format!(
+            "found {}, expected its value: nothing here fills in variables",
+            quoted(&variable)
+        ));
+    }
+    (comments && text.contains(" #"))
+        .then(|| "found a # behind the value: a comment needs a line of its own".to_owned())
 }
 
 /// Parses a list of `read`, `write` and `subscribe`, separated by commas. The result has this order, without
@@ -129,13 +111,22 @@ impl Prefetch {
 }
 
 /// Parses `read|write|subscribe TOPIC`, where `%c` and `%u` stand for client id and username wherever they occur.
-pub(super) fn prefetch(text: &str) -> Result<Prefetch, Unexpected> {
-    let (word, topic) = text.split_once(char::is_whitespace).ok_or(Unexpected)?;
-    let topic = topic.trim_start();
-    if topic.is_empty() {
-        return Err(Unexpected);
+pub(super) fn prefetch(text: &str) -> Result<Prefetch, Wrong> {
+    let (word, topic) = text.split_once(char::is_whitespace).ok_or(Wrong::Value)?;
+    let (access, topic) = (access(word)?, topic.trim_start());
+    let never =
+        |why: &str| Err(Wrong::Because(format!("found {}, which no broker asks: {why}", quoted(text))));
+    match access {
+        _ if topic.is_empty() => return Err(Wrong::Value),
+        Access::Subscribe if !is_valid_filter(topic) => {
+            return never("in a filter + and # are whole levels, and # is the last");
+        }
+        Access::Read | Access::Write if has_wildcard(topic) => {
+            return never("a message has a topic without wildcards; only for subscribe may there be + and #");
+        }
+        _ => {}
     }
-    Ok(Prefetch { access: access(word)?, topic: Template::parse(topic, Placeholders::Anywhere) })
+    Ok(Prefetch { access, topic: Template::parse(topic, Placeholders::Anywhere) })
 }
 
 #[cfg(test)]
@@ -157,20 +148,8 @@ mod tests {
     }
 
     #[test]
-    fn a_shown_url_has_no_secret() {
-        let url = Url::parse("https://u:pw@api.example:8443/mqtt?token=t#f").unwrap();
-        assert_eq!(shown_url(&url), "https://api.example:8443");
-    }
-
-    #[test]
     fn prefetched_topics_are_filled_in_once() {
         let rule = prefetch("subscribe a/%c/%u/%x/%").unwrap();
         assert_eq!(rule.topic_for("%c", "id"), "a/id/%c/%x/%");
-    }
-
-    #[test]
-    fn header_files_name_the_bad_line() {
-        assert_eq!(header_lines("# comment\n\nA: b\r\nC:d\n").map(|headers| headers.len()), Ok(2));
-        assert_eq!(header_lines("A: b\nnonsense\n"), Err(2));
     }
 }

@@ -15,7 +15,7 @@ use super::breaker::Breaker;
 use super::connections::Watch;
 use super::resolver::Resolver;
 use super::tls::{self, TlsFiles};
-use crate::config::{Config, header_lines, shown_url};
+use crate::config::{Config, header_conflict, header_lines, shown_url};
 use crate::fingerprint::Source;
 use crate::log::Log;
 use crate::question::Kind;
@@ -75,8 +75,11 @@ impl Endpoints {
 pub enum TargetError {
     /// A file cannot be read: the option that names it, its path, the system's error.
     Unreadable(String, PathBuf, std::io::Error),
-    /// A line of the header file is no header: the option that names the file, its path, the line's number from 1.
-    NotAHeader(String, PathBuf, usize),
+    /// A line of the header file is no header: the option that names the file, its path, the line's number from 1, what
+    /// is wrong with it if it can be said.
+    NotAHeader(String, PathBuf, usize, Option<String>),
+    /// The headers do not go together: the option that names their file, and why.
+    NoHeaders(String, &'static str),
     /// A file does not hold what it should: the option that names it, its path, what is wrong.
     File(String, PathBuf, String),
     /// Certificate and key do not go together: the option that names the certificate, and the cause.
@@ -91,7 +94,11 @@ impl fmt::Display for TargetError {
             TargetError::Unreadable(option, path, cause) => {
                 write!(f, "{option}: {} cannot be read ({cause})", path.display())
             }
-            TargetError::NotAHeader(option, path, line) => {
+            TargetError::NoHeaders(option, what) => write!(f, "{option}: {what}"),
+            TargetError::NotAHeader(option, path, line, Some(what)) => {
+                write!(f, "{option}: {}: {what}", Location::line(&file_name(path), *line))
+            }
+            TargetError::NotAHeader(option, path, line, None) => {
                 let location = Location::line(&file_name(path), *line);
                 write!(
                     f,
@@ -129,11 +136,12 @@ impl Target {
             let text = read(called.clone(), path)?;
             let text = String::from_utf8(text)
                 .map_err(|_| TargetError::File(called, path.clone(), "is no UTF-8 text".to_owned()))?;
-            configured.extend(
-                header_lines(&text).map_err(|line| {
-                    TargetError::NotAHeader(config.called("header_file"), path.clone(), line)
-                })?,
-            );
+            configured.extend(header_lines(&text).map_err(|(line, why)| {
+                TargetError::NotAHeader(config.called("header_file"), path.clone(), line, why)
+            })?);
+            if let Some(what) = header_conflict(&configured, config.urls()) {
+                return Err(TargetError::NoHeaders(config.called("header_file"), what));
+            }
         }
         for (name, value) in configured {
             headers.append(name, value);

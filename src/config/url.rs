@@ -1,0 +1,168 @@
+//! URLs in options, and what is wrong with one, shown as far as it can hold no secret.
+
+use reqwest::Url;
+
+use super::error::Wrong;
+use super::value::NONE;
+use crate::log::quoted;
+
+/// Parses one or more URLs with the scheme http or https, separated by white space, or `none`.
+pub(super) fn urls(text: &str) -> Result<Vec<Url>, Wrong> {
+    if text == NONE {
+        return Ok(Vec::new());
+    }
+    let texts: Vec<&str> = text.split_ascii_whitespace().collect();
+    if texts.is_empty() {
+        return Err(Wrong::Value);
+    }
+    let parse = |(index, text): (usize, &&str)| {
+        url(text).map_err(|what| {
+            let which = match texts.len() {
+                1 => String::new(),
+                of => format!("URL {} of {of}, ", index + 1),
+            };
+            Wrong::Because(format!("{which}{}: {what}", safe_part(text)))
+        })
+    };
+    texts.iter().enumerate().map(parse).collect()
+}
+
+fn url(text: &str) -> Result<Url, &'static str> {
+    if text.ends_with(',') || text.contains(",http://") || text.contains(",https://") {
+        return Err("found a comma, expected spaces between URLs");
+    }
+    let Some((scheme, rest)) = text.split_once(':') else { return Err(NO_SCHEME) };
+    let is_http = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    if !is_http {
+        return Err(if rest.starts_with("//") { "expected http:// or https://" } else { NO_SCHEME });
+    }
+    // The parser of URLs would take a slash more or less as it comes, and the path for the host.
+    match rest.strip_prefix("//") {
+        None => return Err("expected // behind the colon"),
+        Some(rest) if rest.is_empty() || rest.starts_with(['/', '\\', '?', '#']) => {
+            return Err("there is no host in it");
+        }
+        Some(_) => {}
+    }
+    if text.contains('#') {
+        return Err(
+            "found a #; comments cannot stand behind a value, and no server is told what follows a # in a URL",
+        );
+    }
+    let url = Url::parse(text).map_err(|_| "this is no URL")?;
+    let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
+        return Err("there is no host in it");
+    };
+    if matches!(host, "http" | "https") && url.path().starts_with("//") {
+        return Err("http:// or https:// is in it twice");
+    }
+    if url.port() == Some(0) {
+        return Err("nothing can listen on port 0");
+    }
+    if url.domain().is_some_and(|name| !can_be_looked_up(name)) {
+        return Err("no machine can have this host name");
+    }
+    Ok(url)
+}
+
+const NO_SCHEME: &str = "expected http:// or https:// in front of it";
+
+/// Whether a name server or a file could know a host name: labels of 1 to 63 letters, digits, `-` and `_`, 253 in all.
+fn can_be_looked_up(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    name.len() <= 253
+        && name.split('.').all(|label| (1..=63).contains(&label.len()) && label.bytes().all(is_letter))
+}
+
+/// What can be shown of a text that should be a URL: scheme, host and port. The rest, and all in front of an @, may be a
+/// secret.
+fn safe_part(text: &str) -> String {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest))
+            if scheme.len() < 10 && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) =>
+        {
+            (format!("{scheme}://"), rest)
+        }
+        _ => (String::new(), text),
+    };
+    let (hidden, rest) = match rest.rsplit_once('@') {
+        Some((_, rest)) => ("...@", rest),
+        None => ("", rest),
+    };
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (host, path) = rest.split_at(end);
+    // Without a scheme, only what looks like a host and not like a token.
+    if scheme.is_empty() && !(path.starts_with('/') || host.contains(':')) {
+        return "a text that is not shown, it may be a secret".to_owned();
+    }
+    let path = if path.len() > 1 { "/..." } else { path };
+    quoted(&format!("{scheme}{hidden}{host}{path}")).to_string()
+}
+
+/// A URL as it may stand in a log: scheme, host and port. Credentials, path and query are left out, since each may hold
+/// a token.
+pub fn shown_url(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_url_has_no_secret() {
+        let url = Url::parse("https://u:pw@api.example:8443/mqtt?token=t#f").unwrap();
+        assert_eq!(shown_url(&url), "https://api.example:8443");
+    }
+
+    #[test]
+    fn what_can_be_asked_is_a_url() {
+        for text in [
+            "http://127.0.0.1:8080/auth",
+            "HTTPS://Api.example./auth?a=1,2",
+            "http://my_api/auth",
+            "http://[::1]:8080",
+            "http://u:p@api/",
+            "http://xn--mll-hoa.example/",
+            "http://müll.example/",
+            "http://http/auth",
+        ] {
+            assert_eq!(urls(text).map(|urls| urls.len()), Ok(1), "{text}");
+        }
+        assert_eq!(urls("http://a/ https://b/").map(|urls| urls.len()), Ok(2));
+        assert_eq!(urls("none"), Ok(Vec::new()));
+        assert_eq!(urls(""), Err(Wrong::Value));
+    }
+
+    #[test]
+    fn what_cannot_is_shown_as_far_as_it_is_safe() {
+        let long = "a".repeat(64);
+        for (text, expected) in [
+            ("http:///auth", "\"http:///...\": there is no host in it"),
+            ("http:/auth", "\"http:/...\": expected // behind the colon"),
+            ("ftp://u:s3cret@host/s3cret", "\"ftp://...@host/...\": expected http:// or https://"),
+            ("http://u:s3/cret@host:x/s3cret", "\"http://...@host:x/...\": this is no URL"),
+            ("127.0.0.1:8080/s3cret", "\"127.0.0.1:8080/...\": expected http:// or https:// in front of it"),
+            (
+                "s3cret",
+                "a text that is not shown, it may be a secret: expected http:// or https:// in front of it",
+            ),
+            ("http://a/ http://b:0/", "URL 2 of 2, \"http://b:0/\": nothing can listen on port 0"),
+            ("http://a/,http://b/", "\"http://a/...\": found a comma, expected spaces between URLs"),
+            (
+                "http://a/, http://b/",
+                "URL 1 of 2, \"http://a/...\": found a comma, expected spaces between URLs",
+            ),
+            ("http://a..b/", "\"http://a..b/\": no machine can have this host name"),
+            (&format!("http://{long}/"), &format!("\"http://{long}/\": no machine can have this host name")),
+            ("http://api*/", "\"http://api*/\": no machine can have this host name"),
+            ("http://http://a/", "\"http://http:/...\": http:// or https:// is in it twice"),
+            ("http://1.2.3.400/", "\"http://1.2.3.400/\": this is no URL"),
+        ] {
+            assert_eq!(urls(text), Err(Wrong::Because(expected.to_owned())), "{text}");
+        }
+        let Err(Wrong::Because(what)) = urls("http://a/#s3cret") else { panic!() };
+        assert!(what.starts_with("\"http://a/...\": found a #") && !what.contains("s3cret"), "{what}");
+    }
+}
