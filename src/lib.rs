@@ -53,7 +53,7 @@
 //! One type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds one takes only those to the
 //! right: `recheck.round` or `prefetch.state`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets,
 //! `delayed` and its newest tickets; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot,
-//! `breaker`, `hasher`, `recheck.revoked`, `main_queue`, `log`. Most are held alone, and nobody waits at a slot while
+//! `breaker`, `hasher`, `recheck.refusals`, `main_queue`, `log`. Most are held alone, and nobody waits at a slot while
 //! holding anything.
 //!
 //! # Words

@@ -264,6 +264,10 @@ options! {
         "auto, blocking or delayed",
         "`auto`: clients wait without blocking the broker where it can (2.1), else the broker waits. \
          `blocking`: the broker always waits. `delayed`: a broker that cannot let them wait does not start.";
+    "reload_checks" => reload_checks: bool = one(boolean) or "true",
+        "true or false",
+        "Whether a SIGHUP has the API asked again about everybody who is connected. `false`: it only reads files again, \
+         as where log rotation sends it every day. Local users go by the files as they are then either way.";
 }
 
 /// When to slow down clients that try wrong passwords.

@@ -39,7 +39,8 @@ impl Logins {
                 self.complete(ticket, decision, thread, event);
             }
             Task::NextTurn(group) => self.next_turns(group, thread, event),
-            Task::Revoked => self.recheck.revoke_all(thread),
+            Task::Revoked => self.recheck.revoke_all(thread, event.now),
+            Task::Disbelieved => self.recheck.stop(),
         }
     }
 

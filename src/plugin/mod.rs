@@ -8,6 +8,7 @@ mod event;
 mod hasher;
 mod login;
 mod recheck;
+mod refusals;
 mod reload;
 mod sessions;
 mod settings;
@@ -54,6 +55,8 @@ enum Task {
     NextTurn(Group),
     /// The API was asked again about connected clients and refused some.
     Revoked,
+    /// The API was asked again about connected clients and refused all of them, so it is not believed.
+    Disbelieved,
 }
 
 impl Task {
@@ -61,7 +64,7 @@ impl Task {
     fn ticket(&self) -> Option<Ticket> {
         match self {
             Task::Answered(ticket, _) | Task::PasswordChecked(ticket, _) => Some(*ticket),
-            Task::NextTurn(_) | Task::Revoked => None,
+            Task::NextTurn(_) | Task::Revoked | Task::Disbelieved => None,
         }
     }
 }
@@ -182,7 +185,7 @@ impl Plugin {
     pub fn tick(&self, caller: &Caller, now: Instant) {
         self.api.new_turn(now);
         self.sessions.new_turn();
-        self.logins.recheck.new_turn();
+        self.logins.recheck.new_turn(now);
         if let Some(thread) = caller.broker_thread() {
             let settings = self.settings.now();
             let event = Event { now, caller, settings: &settings };

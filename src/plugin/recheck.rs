@@ -5,24 +5,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::api::{Api, Inquiry};
 use super::decision::{By, Decision, LoggedClient};
 use super::event::{Event, TopicCheck};
 use super::login::Attempt;
-use super::sessions::{LetInBy, SessionName, Sessions};
+use super::refusals::{Change, PAUSE, Refusals, SessionName};
+use super::sessions::{LetInBy, Sessions};
 use super::{Task, Tasks};
 use crate::ask::{Priority, Waiter};
-use crate::broker::{Broker, BrokerThread, Client};
+use crate::broker::{Broker, BrokerThread};
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::log::{Level, Log};
-use crate::question::Answer;
 use crate::util::Lock;
-
-/// The longest time between two sessions of one round, on a broker without ticks: the broker goes through them without
-/// waiting for anything.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// Recognises sessions that the broker checks again, asks the API about them, and disconnects those that it refuses.
 pub struct Recheck {
@@ -36,35 +32,7 @@ pub struct Recheck {
     /// Whether this broker has ever ticked: 2.0.11 with `per_listener_settings true` does not.
     ticks: AtomicBool,
     round: Lock<Round>,
-    revoked: Arc<Revoked>,
-}
-
-/// Clients that the API has refused when it was asked again, each with the status.
-#[derive(Default)]
-struct Revoked {
-    any: AtomicBool,
-    sessions: Lock<Vec<(SessionName, u16)>>,
-}
-
-impl Revoked {
-    fn push(&self, session: SessionName, status: u16) {
-        self.sessions.lock().push((session, status));
-        self.any.store(true, Ordering::Release);
-    }
-
-    /// Takes those that `chosen` chooses. Costs one load where there are none.
-    fn take(&self, chosen: impl Fn(&SessionName) -> bool) -> Vec<(SessionName, u16)> {
-        if !self.any.load(Ordering::Acquire) {
-            return Vec::new();
-        }
-        // Nothing else is locked while this is: `chosen` may ask other tables.
-        let all = std::mem::take(&mut *self.sessions.lock());
-        let (taken, mut left): (Vec<_>, Vec<_>) = all.into_iter().partition(|(session, _)| chosen(session));
-        let mut sessions = self.sessions.lock();
-        sessions.append(&mut left);
-        self.any.store(!sessions.is_empty(), Ordering::Release);
-        taken
-    }
+    refusals: Arc<Refusals>,
 }
 
 /// One walk of the broker over all of its sessions.
@@ -95,7 +63,7 @@ impl Recheck {
             tasks,
             broker,
             log,
-            revoked: Arc::default(),
+            refusals: Arc::new(Refusals::new(now)),
             is_going_on: AtomicBool::new(false),
             ticks: AtomicBool::new(false),
             round,
@@ -109,13 +77,16 @@ impl Recheck {
         round.number = round.number.wrapping_add(1);
         round.last = now;
         round.compared.clear();
+        self.refusals.begin(round.number, now);
         self.is_going_on.store(true, Ordering::Relaxed);
     }
 
     /// Ends the round, since the broker's loop has come round.
-    pub fn new_turn(&self) {
+    pub fn new_turn(&self, now: Instant) {
         self.ticks.store(true, Ordering::Relaxed);
-        self.is_going_on.store(false, Ordering::Relaxed);
+        if self.is_going_on.swap(false, Ordering::Relaxed) && self.refusals.all_were_asked(now) {
+            self.tasks.push(Task::Revoked);
+        }
     }
 
     /// Whether this login is the broker's check of a session that exists. The session tells, not the time: new clients
@@ -181,7 +152,9 @@ impl Recheck {
         }
         // Only a local user, which it is no more, can have got in with such a password.
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
-        self.ask_again(attempt, &inquiry, event.now);
+        if event.settings.config.reload_checks {
+            self.ask_again(attempt, &inquiry, event.now);
+        }
         Decision::allow(By::Session)
     }
 
@@ -192,19 +165,23 @@ impl Recheck {
         if self.broker.is_2_1() {
             let _ = self.tasks.start_waking();
         }
+        let Some((round, number)) = self.refusals.ask(attempt.credentials, now) else { return };
         let session = SessionName {
             connection: attempt.client.connection,
             client_id: attempt.client.id.to_owned(),
             username: attempt.username.to_owned(),
+            address: attempt.client.address.map(str::to_owned),
             credentials: attempt.credentials,
         };
-        let (revoked, tasks) = (Arc::clone(&self.revoked), Arc::clone(&self.tasks));
+        let (refusals, tasks) = (Arc::clone(&self.refusals), Arc::clone(&self.tasks));
         let waiter = Waiter::however_late(move |answer| {
-            if let Answer::Verdict { status: status @ (401 | 403), .. } = *answer {
-                revoked.push(session, status);
-                tasks.push(Task::Revoked);
+            match refusals.answered(round, session, answer, Instant::now()) {
+                Change::None => {}
+                Change::SomebodyGoes => tasks.push(Task::Revoked),
+                Change::Disbelieved => tasks.push(Task::Disbelieved),
             }
-        });
+        })
+        .who_may_leave(number);
         let source = self.api.asker.source(attempt.client.address, attempt.username);
         // If there is no thread to ask with, the next login says so.
         let _ =
@@ -212,16 +189,28 @@ impl Recheck {
     }
 
     /// Disconnects all that the API refuses by now.
-    pub fn revoke_all(&self, thread: &BrokerThread) {
-        for (session, status) in self.revoked.take(|_| true) {
+    pub fn revoke_all(&self, thread: &BrokerThread, now: Instant) {
+        for (session, status) in self.refusals.take(now, |_| true) {
             self.revoke(thread, &session, status);
         }
     }
 
+    /// Asks no further, since the API refuses everybody.
+    pub fn stop(&self) {
+        for (question, number) in self.refusals.in_vain() {
+            self.api.asker.leave(question, number);
+        }
+        let line = "The API refused everybody whom it was asked about again after the SIGHUP (401 or 403, 20 times in a \
+                    row). So nobody is disconnected, and it is not asked any further. Has the token expired with which \
+                    this broker asks it (plugin_opt_header_file)? Renew it and send another SIGHUP. If all of them are \
+                    to go, restart the broker.";
+        self.log.write(Level::Error, line);
+    }
+
     /// Disconnects a client that the API refuses by now, unless it is gone already.
     fn revoke(&self, thread: &BrokerThread, session: &SessionName, status: u16) {
-        let SessionName { connection, client_id, username, credentials } = session;
-        let client = Client { connection: *connection, id: client_id, address: None };
+        let SessionName { connection, client_id, username, credentials, .. } = session;
+        let client = session.client();
         let is_there = self.sessions.is_connected(client, username)
             && self.sessions.has_credentials(client, username, *credentials)
             && (!self.broker.is_2_1() || self.broker.is_session(thread, client_id, *connection));
@@ -240,7 +229,9 @@ impl Recheck {
         // A request to the broker's HTTP listener comes on a thread that can disconnect nobody.
         let Some(thread) = event.broker_thread() else { return };
         if self.api.is_tickless(event.now) {
-            for (session, status) in self.revoked.take(|session| session.username != attempt.username) {
+            for (session, status) in
+                self.refusals.take(event.now, |session| session.username != attempt.username)
+            {
                 self.revoke(thread, &session, status);
             }
         }
@@ -249,7 +240,7 @@ impl Recheck {
     /// Whether a client that publishes was revoked, and is still there because no tick has come. Costs one load where
     /// nobody was.
     pub fn is_overdue_to_leave(&self, check: &TopicCheck<'_>, now: Instant) -> bool {
-        if !self.revoked.any.load(Ordering::Acquire) || !self.api.is_tickless(now) {
+        if !self.refusals.any() || !self.api.is_tickless(now) {
             return false;
         }
         let is_meant = |session: &SessionName| {
@@ -257,7 +248,7 @@ impl Recheck {
                 && session.client_id == check.client.id
                 && self.sessions.has_credentials(check.client, &session.username, session.credentials)
         };
-        let left = self.revoked.take(is_meant);
+        let left = self.refusals.take(now, is_meant);
         for (session, status) in &left {
             let who = LoggedClient(check.client, Some(&session.username));
             self.log.write(Level::Notice, revoked(&who, *status));

@@ -46,20 +46,6 @@ pub enum LetInBy {
     Local(Arc<PasswordHash>),
 }
 
-/// A session, for longer than an event lasts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionName {
-    /// The connection that is meant, and no later one.
-    pub connection: Connection,
-    /// Its client id.
-    pub client_id: String,
-    /// Its username.
-    pub username: String,
-    /// The username and password it was let in with: the broker may give its number to the next client, and
-    /// that may be the same one with a new password.
-    pub credentials: Fingerprint,
-}
-
 /// What is known of a session.
 #[derive(Clone)]
 pub struct Session {

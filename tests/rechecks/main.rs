@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::thread;
 use std::time::Duration;
 
+mod everybody;
 mod going;
 mod local;
 mod sleeping;

@@ -1,0 +1,280 @@
+//! Sessions that the API refuses when it is asked again, after a SIGHUP, about all who are connected.
+//!
+//! An API that refuses everybody is more likely to refuse the broker: the token has expired with which this asks. So
+//! nobody has to go before somebody was allowed, or before everybody was asked about and few were refused. From
+//! [`TOO_MANY`] refusals in a row on the API is not believed, and not asked any further.
+
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::broker::{Client, Connection};
+use crate::fingerprint::Fingerprint;
+use crate::question::{Answer, Verdict};
+use crate::util::Lock;
+
+/// Refusals of a round, before anybody was allowed, from which on it is not believed.
+const TOO_MANY: usize = 20;
+
+/// The longest time between two sessions of one round: the broker goes through them without waiting for anything.
+pub const PAUSE: Duration = Duration::from_secs(1);
+
+/// The first number of a question. Below are those of the tickets of parked clients, who may wait for the same answer.
+const FIRST_NUMBER: u64 = 1 << 63;
+
+/// A session, for longer than an event lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionName {
+    /// The connection that is meant, and no later one.
+    pub connection: Connection,
+    /// Its client id.
+    pub client_id: String,
+    /// Its username.
+    pub username: String,
+    /// Where it is connected from.
+    pub address: Option<String>,
+    /// The username and password it was let in with: the broker may give its number to the next client, and
+    /// that may be the same one with a new password.
+    pub credentials: Fingerprint,
+}
+
+impl SessionName {
+    /// The client as events show it.
+    pub fn client(&self) -> Client<'_> {
+        Client { connection: self.connection, id: &self.client_id, address: self.address.as_deref() }
+    }
+}
+
+/// What an answer changes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing yet.
+    None,
+    /// Somebody has to go by now.
+    SomebodyGoes,
+    /// The API is not believed any more.
+    Disbelieved,
+}
+
+/// The sessions that were refused, each with the status, and the round of questions that it comes from.
+pub struct Refusals {
+    /// Whether anybody was refused. Spares the lock as long as that is not so.
+    any: AtomicBool,
+    state: Lock<State>,
+}
+
+struct State {
+    /// Those who have to go.
+    due: Vec<(SessionName, u16)>,
+    /// Those who have to go if the API is believed.
+    held: Vec<(SessionName, u16)>,
+    round: Round,
+}
+
+/// The questions after one SIGHUP.
+struct Round {
+    number: u32,
+    /// Whether the API is believed, if that is known.
+    is_believed: Option<bool>,
+    /// Whether the broker may still go through its sessions, and when it came to one last.
+    goes_on: bool,
+    last: Instant,
+    /// Questions that have no answer yet.
+    awaited: usize,
+    /// All questions.
+    asked: Vec<(Fingerprint, u64)>,
+}
+
+impl Round {
+    fn new(number: u32, now: Instant) -> Self {
+        Self { number, is_believed: None, goes_on: true, last: now, awaited: 0, asked: Vec::new() }
+    }
+}
+
+impl State {
+    /// Those who were refused have to go, if everybody was asked about and it was not known whom to believe.
+    fn settle(&mut self, now: Instant) {
+        let Round { is_believed, goes_on, last, awaited, .. } = self.round;
+        let was_asked_about_all = !goes_on || now.saturating_duration_since(last) >= PAUSE;
+        if is_believed.is_none() && awaited == 0 && was_asked_about_all {
+            self.due.append(&mut self.held);
+        }
+    }
+}
+
+impl Refusals {
+    /// Nobody was refused.
+    pub fn new(now: Instant) -> Self {
+        let state = State { due: Vec::new(), held: Vec::new(), round: Round::new(0, now) };
+        Self { any: AtomicBool::new(false), state: Lock::new(state) }
+    }
+
+    /// Begins a round. Who was refused in the one before is asked about again.
+    pub fn begin(&self, number: u32, now: Instant) {
+        let state = &mut *self.state.lock();
+        state.round = Round::new(number, now);
+        state.held.clear();
+        self.note(state);
+    }
+
+    /// Counts a question of the round: `None` if the API is not believed, so that asking is in vain. Otherwise the
+    /// round, and the number by which the question may be given up.
+    pub fn ask(&self, key: Fingerprint, now: Instant) -> Option<(u32, u64)> {
+        let round = &mut self.state.lock().round;
+        if round.is_believed == Some(false) {
+            return None;
+        }
+        let number = FIRST_NUMBER + round.asked.len() as u64;
+        round.asked.push((key, number));
+        round.awaited += 1;
+        round.last = now;
+        Some((round.number, number))
+    }
+
+    /// Takes the answer to a question of a round.
+    pub fn answered(&self, round: u32, session: SessionName, answer: &Answer, now: Instant) -> Change {
+        let state = &mut *self.state.lock();
+        // In a new round it is asked about once more.
+        if state.round.number != round {
+            return Change::None;
+        }
+        state.round.awaited = state.round.awaited.saturating_sub(1);
+        if state.round.is_believed == Some(false) {
+            return Change::None;
+        }
+        match *answer {
+            Answer::Verdict { verdict: Verdict::Allow, .. } => {
+                state.round.is_believed = Some(true);
+                state.round.asked = Vec::new();
+                state.due.append(&mut state.held);
+            }
+            Answer::Verdict { status: status @ (401 | 403), .. } if state.round.is_believed.is_some() => {
+                state.due.push((session, status));
+            }
+            Answer::Verdict { status: status @ (401 | 403), .. } => {
+                state.held.push((session, status));
+                if state.held.len() >= TOO_MANY {
+                    state.round.is_believed = Some(false);
+                    state.held.clear();
+                    self.note(state);
+                    return Change::Disbelieved;
+                }
+            }
+            _ => {}
+        }
+        state.settle(now);
+        self.note(state);
+        if state.due.is_empty() { Change::None } else { Change::SomebodyGoes }
+    }
+
+    /// The broker has gone through all sessions. Returns whether somebody has to go.
+    pub fn all_were_asked(&self, now: Instant) -> bool {
+        let state = &mut *self.state.lock();
+        state.round.goes_on = false;
+        state.settle(now);
+        !state.due.is_empty()
+    }
+
+    /// The questions of a round in which the API is not believed.
+    pub fn in_vain(&self) -> Vec<(Fingerprint, u64)> {
+        let round = &mut self.state.lock().round;
+        if round.is_believed == Some(false) { mem::take(&mut round.asked) } else { Vec::new() }
+    }
+
+    /// Whether anybody was refused. Costs one load.
+    pub fn any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
+    /// Takes those who have to go and whom `chosen` chooses. Costs one load where there are none.
+    pub fn take(&self, now: Instant, chosen: impl Fn(&SessionName) -> bool) -> Vec<(SessionName, u16)> {
+        if !self.any() {
+            return Vec::new();
+        }
+        let mut state = self.state.lock();
+        state.settle(now);
+        let all = mem::take(&mut state.due);
+        // Nothing is locked while this is: `chosen` may ask other tables.
+        drop(state);
+        let (taken, mut left): (Vec<_>, Vec<_>) = all.into_iter().partition(|(session, _)| chosen(session));
+        let state = &mut *self.state.lock();
+        state.due.append(&mut left);
+        self.note(state);
+        taken
+    }
+
+    fn note(&self, state: &State) {
+        self.any.store(!state.due.is_empty() || !state.held.is_empty(), Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint::Fingerprinter;
+
+    const REFUSED: Answer = Answer::Verdict { verdict: Verdict::Deny, status: 403 };
+    const ALLOWED: Answer = Answer::Verdict { verdict: Verdict::Allow, status: 200 };
+
+    fn key() -> Fingerprint {
+        Fingerprinter::with_key(&[0; 16]).credentials("u", b"p")
+    }
+
+    fn session(n: usize) -> SessionName {
+        let (client_id, username) = (n.to_string(), n.to_string());
+        SessionName { connection: n, client_id, username, address: None, credentials: key() }
+    }
+
+    /// Asks about so many sessions, and then gives these answers about the first ones.
+    fn round(asked: usize, answers: &[Answer]) -> (Refusals, Vec<Change>) {
+        let now = Instant::now();
+        let refusals = Refusals::new(now);
+        refusals.begin(1, now);
+        for _ in 0..asked {
+            assert!(refusals.ask(key(), now).is_some());
+        }
+        refusals.all_were_asked(now);
+        let answered = |(n, answer)| refusals.answered(1, session(n), answer, now);
+        let changes = answers.iter().enumerate().map(answered).collect();
+        (refusals, changes)
+    }
+
+    fn gone(refusals: &Refusals) -> usize {
+        refusals.take(Instant::now(), |_| true).len()
+    }
+
+    #[test]
+    fn few_who_are_all_refused_go_once_all_were_asked_about() {
+        let (refusals, changes) = round(3, &[REFUSED, REFUSED]);
+        assert_eq!((changes.last(), gone(&refusals)), (Some(&Change::None), 0));
+        let (refusals, changes) = round(3, &[REFUSED, REFUSED, REFUSED]);
+        assert_eq!((changes.last(), gone(&refusals)), (Some(&Change::SomebodyGoes), 3));
+        assert!(!refusals.any());
+    }
+
+    #[test]
+    fn who_is_refused_goes_as_soon_as_somebody_is_allowed() {
+        let (refusals, _) = round(100, &[REFUSED, ALLOWED]);
+        assert_eq!(gone(&refusals), 1);
+        let many = [&[ALLOWED][..], &[const { REFUSED }; 50]].concat();
+        assert_eq!(gone(&round(100, &many).0), 50);
+    }
+
+    #[test]
+    fn nobody_goes_if_everybody_is_refused() {
+        let (refusals, changes) = round(100, &[const { REFUSED }; 40]);
+        assert_eq!(changes.iter().filter(|change| **change == Change::Disbelieved).count(), 1);
+        assert_eq!(changes[TOO_MANY - 1], Change::Disbelieved);
+        assert_eq!((gone(&refusals), refusals.in_vain().len()), (0, 100));
+        assert!(refusals.ask(key(), Instant::now()).is_none());
+    }
+
+    #[test]
+    fn an_answer_of_the_round_before_counts_no_more() {
+        let now = Instant::now();
+        let (refusals, _) = round(2, &[REFUSED]);
+        refusals.begin(2, now);
+        assert_eq!(refusals.answered(1, session(1), &ALLOWED, now), Change::None);
+        assert_eq!(gone(&refusals), 0);
+    }
+}

@@ -1,0 +1,96 @@
+//! An API that refuses everybody is not believed, since it may be the broker that it refuses; and `reload_checks false`
+//! has it asked about nobody.
+
+use std::time::Duration;
+
+use super::Way::Plain;
+use super::{assert_all_stay, leaves, on_every_way_to_every_broker, reload};
+use crate::support::{Client, PATIENCE, Reply, eventually, fence, friendly_api, on_every_broker};
+
+const NOT_BELIEVED: &str = "So nobody is disconnected";
+
+/// The token has expired with which the broker asks.
+#[test]
+fn nobody_goes_where_everybody_is_refused() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let broker = Plain.to(version, &api).option("max_requests", 4).start();
+        let log_in = |n| Plain.login(&format!("u{n}"), "secret").accepted(broker.port());
+        let mut clients: Vec<_> = (0..40).map(log_in).collect();
+        for (round, status) in [401, 403].into_iter().enumerate() {
+            // Slow enough for the broker's loop to come round before all were asked about.
+            api.answer(Reply::status(status).after(Duration::from_millis(50)));
+            api.forget_requests();
+            reload(&broker);
+            let said = || broker.log().matches(NOT_BELIEVED).count() == round + 1;
+            assert!(eventually(PATIENCE, said), "the log does not say so");
+            api.wait_until_answered(PATIENCE);
+            assert_all_stay(&mut clients, "everybody is refused");
+            let asked = api.logins().len();
+            assert!(asked < 40, "all {asked} were asked about");
+        }
+        // Once it is mended, who has to go does.
+        api.answer_with(|request| Reply::status(if request.field("username") == "u0" { 403 } else { 200 }));
+        reload(&broker);
+        assert!(clients.remove(0).wait_until_closed(PATIENCE));
+        assert_all_stay(&mut clients, "they are allowed");
+    });
+}
+
+/// One who is allowed shows that the API is sane.
+#[test]
+fn many_go_where_somebody_is_allowed() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let broker = Plain.to(version, &api).start();
+        let log_in = |name: &str| Plain.login(name, "secret").accepted(broker.port());
+        let mut many: Vec<_> = (0..30).map(|n| log_in(&format!("u{n}"))).collect();
+        let mut other = log_in("other");
+        // Its answer comes first.
+        api.answer_with(|request| match request.field("username") {
+            "other" => Reply::status(200),
+            _ => Reply::status(403).after(Duration::from_millis(300)),
+        });
+        reload(&broker);
+        assert!(many.iter_mut().all(|client| client.wait_until_closed(PATIENCE)));
+        assert_all_stay([&mut other], "it is allowed");
+        assert!(
+            !broker.log().contains("not connected): the API"),
+            "who was connected is called not connected"
+        );
+    });
+}
+
+/// Few are not everybody: all of a small fleet may have to go.
+#[test]
+fn all_of_few_go() {
+    on_every_way_to_every_broker(|version, way| {
+        let api = friendly_api();
+        let broker = way.to(version, &api).start();
+        let log_in = |n| way.login(&format!("u{n}"), "secret").accepted(way.port(&broker));
+        let mut clients: Vec<Client> = (0..3).map(log_in).collect();
+        api.answer_with(|request| {
+            Reply::status(if request.field("username").starts_with('u') { 403 } else { 200 })
+        });
+        reload(&broker);
+        assert!(clients.iter_mut().all(|client| leaves(&broker, way, client)), "{way:?}");
+    });
+}
+
+#[test]
+fn with_reload_checks_false_nobody_is_asked_about() {
+    on_every_way_to_every_broker(|version, way| {
+        let api = friendly_api();
+        let broker = way.to(version, &api).option("reload_checks", "false").start();
+        let mut client = way.login("alice", "secret").accepted(way.port(&broker));
+        fence::later_logins(way.port(&broker), &api);
+        api.forget_requests();
+        api.answer(Reply::status(403));
+        reload(&broker);
+        fence::later_logins(way.port(&broker), &api);
+        let asked: Vec<_> = api.logins().iter().map(|login| login.field("username").to_owned()).collect();
+        assert!(!asked.contains(&"alice".to_owned()), "{way:?}: {asked:?}");
+        assert_all_stay([&mut client], &format!("{way:?}"));
+        way.login("alice", "secret").refused(way.port(&broker));
+    });
+}
