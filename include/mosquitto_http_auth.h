@@ -17,8 +17,9 @@ int mosquitto_plugin_set_info(mosquitto_plugin_id_t *identifier, const char *plu
 struct mosquitto *mosquitto_client(const char *clientid);
 void mosquitto_complete_basic_auth(const char *clientid, int result);
 
-/* MOSQ_ERR_AUTH_DELAYED and MOSQ_ERR_SERVER_BUSY of 2.1 (include/mosquitto/defs.h). */
+/* MOSQ_ERR_AUTH_DELAYED, MOSQ_ERR_SERVER_UNAVAILABLE and MOSQ_ERR_SERVER_BUSY of 2.1 (include/mosquitto/defs.h). */
 #define MHA_ERR_AUTH_DELAYED (-5)
+#define MHA_ERR_SERVER_UNAVAILABLE 136
 #define MHA_ERR_SERVER_BUSY 137
 
 /* MOSQ_EVT_CLIENT_OFFLINE of 2.1 (include/mosquitto/broker.h): it replaces MOSQ_EVT_DISCONNECT for clients whose session

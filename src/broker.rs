@@ -85,6 +85,17 @@ impl Caller {
     }
 }
 
+/// What became of an attempt to hang up on a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HangUp {
+    /// Nothing that the broker sends reaches the client any more.
+    Done,
+    /// It cannot be told which socket is the client's.
+    Impossible,
+    /// It can be told at this time, and could be at once only by taking too much of the broker's time.
+    From(Instant),
+}
+
 /// The broker's process.
 pub trait Broker: Send + Sync {
     /// Starts a thread that takes no signals, since those are for the broker's own thread.
@@ -120,6 +131,12 @@ pub trait Broker: Send + Sync {
     /// Lets a client in that is parked under this id, or refuses it. May call back into the plugin before
     /// it returns.
     fn complete_login(&self, thread: &BrokerThread, client_id: &str, allow: bool);
+
+    /// Shuts the socket of a parked client down, so that it gets no CONNACK when it is refused. The broker keeps the
+    /// socket and closes it. With `insists` it may take more of the broker's time.
+    fn hang_up(&self, _: &BrokerThread, _client: Client<'_>, _insists: bool) -> HangUp {
+        HangUp::Impossible
+    }
 
     /// Disconnects a client. May call back into the plugin before it returns. Not for a callback about that client.
     fn kick(&self, thread: &BrokerThread, client_id: &str, username: &str);

@@ -164,7 +164,7 @@ fn an_api_that_says_retry_at_once_fills_no_log() {
         let broker = broker_asking(version, &api).start();
         for number in 0..LOGINS {
             let name = format!("made-up-{number}");
-            Connect::v5(&name).login(&name, "x").refused(broker.port());
+            Connect::v5(&name).login(&name, "x").unanswered(broker.port());
         }
         let lines = broker.log().matches("answered 429 (too many requests)").count();
         let asked = api.logins().len();

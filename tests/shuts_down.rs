@@ -111,7 +111,7 @@ fn with_the_api_gone() {
         let _client = log_in(&broker, 0);
         api.stop();
         for number in 1..=30 {
-            login(number).refused(broker.port());
+            login(number).unanswered(broker.port());
         }
         assert_stops(&mut broker);
     });

@@ -41,7 +41,7 @@ fn assert_works(broker: &Broker) {
 
 /// Nobody is let in, the API hears of nothing, and one line of the log has all of these words.
 fn assert_refused(broker: &Broker, api: &MockApi, what: &str, words: &[&str]) {
-    alice().refused(broker.port());
+    alice().unanswered(broker.port());
     assert!(api.requests().is_empty(), "{what}: the password was sent");
     broker.wait_for_log("gave no answer", PATIENCE);
     let log = broker.log();

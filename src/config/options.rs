@@ -189,7 +189,7 @@ options! {
     "max_wait" => max_wait: Duration = one(|text| time(text, SHORTEST..=5 * MINUTE)) or "30s",
         "a time from 10ms to 5m, such as 30s",
         "The longest a parked client may queue before its question is sent. Beyond that, and when the queue \
-         is full, it is told that the server is busy (MQTT 5) or refused.";
+         is full, it is turned away as by a server that is busy.";
     "connect_timeout" => connect_timeout: Duration = one(|text| time(text, SHORTEST..=60 * SECOND)) or "500ms",
         "a time from 10ms to 60s, such as 500ms",
         "The longest a connection to the API may take to come about.";

@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 
 use super::sys::{self, mosq_err_t};
-use crate::plugin::Ruling;
+use crate::plugin::{Decision, Refusal, Ruling};
 
 /// A result as the broker's functions and callbacks return it (`mosq_err_t` in `mosquitto.h`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,17 +20,23 @@ impl Code {
 
     /// Since 2.1: the client waits until its login is completed.
     const DELAYED: Self = Self(sys::MHA_ERR_AUTH_DELAYED);
-    /// Since 2.1: MQTT 5 clients are told "server busy", older ones "not authorised".
+    /// Since 2.1: MQTT 5 clients are told "server unavailable" or "server busy", and older ones "not authorised".
+    const UNAVAILABLE: Self = Self(sys::MHA_ERR_SERVER_UNAVAILABLE.cast_signed());
     const BUSY: Self = Self(sys::MHA_ERR_SERVER_BUSY.cast_signed());
+    /// At this, as at every code of a login that a broker does not know, it ends the connection without a CONNACK.
+    const UNKNOWN: Self = Self(mosq_err_t::MOSQ_ERR_UNKNOWN);
 
-    /// The answer to MOSQ_EVT_BASIC_AUTH. `Later` and `Busy` are only for brokers from 2.1 on, which know their codes.
-    pub(super) fn of_login(ruling: Ruling) -> Self {
-        match ruling {
-            Ruling::Allow => Self::SUCCESS,
-            Ruling::Deny | Ruling::Disconnect => Self::AUTH,
-            Ruling::Defer => Self::DEFER,
-            Ruling::Later => Self::DELAYED,
-            Ruling::Busy => Self::BUSY,
+    /// The answer to MOSQ_EVT_BASIC_AUTH. `Later` is only for brokers from 2.1 on.
+    pub(super) fn of_login(decision: &Decision, speaks_mqtt_5: bool, is_2_1: bool) -> Self {
+        match (decision.ruling, decision.refusal()) {
+            (Ruling::Allow, _) => Self::SUCCESS,
+            (Ruling::Defer, _) => Self::DEFER,
+            (Ruling::Later, _) => Self::DELAYED,
+            (Ruling::Deny | Ruling::Disconnect, Refusal::NotAuthorised) => Self::AUTH,
+            // There is no code for the others that would not tell the client that it is not authorised.
+            _ if !(speaks_mqtt_5 && is_2_1) => Self::UNKNOWN,
+            (_, Refusal::Unavailable) => Self::UNAVAILABLE,
+            (_, Refusal::Busy) => Self::BUSY,
         }
     }
 
@@ -41,7 +47,7 @@ impl Code {
             Ruling::Defer => Self::DEFER,
             Ruling::Disconnect => Self::AUTH,
             // No broker lets a topic check wait.
-            Ruling::Deny | Ruling::Later | Ruling::Busy => Self::ACL_DENIED,
+            Ruling::Deny | Ruling::Later => Self::ACL_DENIED,
         }
     }
 
@@ -55,15 +61,38 @@ impl Code {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::By;
+    use crate::question::NoAnswer;
+
+    const BROKERS: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
 
     #[test]
     fn nothing_but_an_allow_is_success() {
-        for ruling in [Ruling::Deny, Ruling::Defer, Ruling::Later, Ruling::Busy, Ruling::Disconnect] {
-            assert_ne!(Code::of_login(ruling), Code::SUCCESS);
-            assert_ne!(Code::of_topic_check(ruling), Code::SUCCESS);
+        let login = |ruling, by: By| {
+            BROKERS.map(|(mqtt_5, is_2_1)| {
+                Code::of_login(&Decision { ruling, by: by.clone() }, mqtt_5, is_2_1) == Code::SUCCESS
+            })
+        };
+        for by in [By::Bug, By::Busy, By::NoAnswer(NoAnswer::Open), By::LocalPassword, By::Parked] {
+            for ruling in [Ruling::Deny, Ruling::Defer, Ruling::Later, Ruling::Disconnect] {
+                assert_eq!(login(ruling, by.clone()), [false; 4], "{ruling:?} by {by:?}");
+                assert_ne!(Code::of_topic_check(ruling), Code::SUCCESS);
+            }
+            assert_eq!(login(Ruling::Allow, by), [true; 4]);
         }
-        assert_eq!(Code::of_login(Ruling::Allow), Code(0));
         assert_eq!(Code::of_topic_check(Ruling::Allow), Code(0));
+    }
+
+    #[test]
+    fn no_answer_is_told_apart_from_no() {
+        let codes = |by: By| {
+            let decision = Decision::deny(by);
+            BROKERS.map(|(mqtt_5, is_2_1)| Code::of_login(&decision, mqtt_5, is_2_1).0)
+        };
+        assert_eq!(codes(By::Api { status: 403 }), [11; 4]);
+        assert_eq!(codes(By::NoAnswer(NoAnswer::Status(503))), [13, 13, 13, 0x88]);
+        assert_eq!(codes(By::NoAnswer(NoAnswer::BudgetSpent)), [13, 13, 13, 0x89]);
+        assert_eq!(codes(By::Busy), [13, 13, 13, 0x89]);
     }
 
     #[test]

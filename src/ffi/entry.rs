@@ -165,16 +165,20 @@ unsafe extern "C" fn on_basic_auth(_: c_int, data: *mut c_void, user_data: *mut 
     instance.guarded(Code::AUTH, |plugin, caller| {
         // SAFETY: the broker calls this with the data of this event.
         let login = unsafe { events::login(&instance.process, data.cast()) };
-        Code::of_login(match login {
+        match login {
             Ok(login) => {
                 let now = Instant::now();
                 if let Some(line) = instance.process.meet(login.client, now) {
                     plugin.log().warn(&line);
                 }
-                plugin.authenticate(&login, caller, now).ruling
+                let decision = plugin.authenticate(&login, caller, now);
+                Code::of_login(&decision, login.level == 5, instance.process.is_2_1())
             }
-            Err(malformed) => instance.refuse_malformed(malformed),
-        })
+            Err(malformed) => {
+                instance.refuse_malformed(malformed);
+                Code::AUTH
+            }
+        }
     })
 }
 
@@ -192,7 +196,10 @@ unsafe extern "C" fn on_acl_check(_: c_int, data: *mut c_void, user_data: *mut c
                 plugin.unsubscribed(client, filter);
                 Ruling::Allow
             }
-            Err(malformed) => instance.refuse_malformed(malformed),
+            Err(malformed) => {
+                instance.refuse_malformed(malformed);
+                Ruling::Deny
+            }
         })
     })
 }
@@ -227,6 +234,7 @@ unsafe extern "C" fn on_tick(_: c_int, data: *mut c_void, user_data: *mut c_void
     // SAFETY: the broker calls this with what was registered.
     let instance = unsafe { instance(user_data) };
     instance.guarded(Code::SUCCESS, |plugin, caller| {
+        instance.process.new_turn();
         plugin.tick(caller, Instant::now());
         if caller.broker_thread().is_some_and(|thread| plugin.wants_tick(thread)) {
             // SAFETY: the broker calls this with the data of this event.

@@ -171,7 +171,7 @@ unsafe fn client<'a>(process: &Process, client: *const sys::mosquitto) -> Result
     // SAFETY: passed on to the caller.
     let (id, address) = unsafe { (process.client_id(client), process.client_address(client)) };
     Ok(Client {
-        connection: client.addr(),
+        connection: client.expose_provenance(),
         id: match id {
             Some(id) => id.to_str().map_err(|_| Malformed("the client id is no UTF-8"))?,
             None => "",

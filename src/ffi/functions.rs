@@ -11,10 +11,11 @@ use once_cell::sync::OnceCell;
 use super::code::Code;
 use super::os::clock::Clock;
 use super::os::copies;
-use super::os::sockets::Sockets;
+use super::os::interest::Whereabouts;
+use super::os::sockets::{self, Sockets};
 use super::os::waker::Waker;
 use super::sys;
-use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, Unread};
+use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, HangUp, Unread};
 use crate::log::Level;
 use crate::util::Lock;
 
@@ -189,6 +190,24 @@ impl Process {
         self.sockets.lock().meet(client.connection, now)
     }
 
+    /// A turn of the broker's loop begins.
+    pub(super) fn new_turn(&self) {
+        if self.is_own_thread() {
+            self.sockets.lock().new_turn();
+        }
+    }
+
+    /// Whether a connection that has a socket at this moment is a client that waits under this id for its login. The
+    /// number of one that has gone may be somebody else's by now: then its id is another one, or it is let in.
+    fn is_parked(&self, thread: &BrokerThread, client: Client<'_>) -> bool {
+        let pointer = ptr::with_exposed_provenance::<sys::mosquitto>(client.connection);
+        // SAFETY: an event has shown this pointer as a client's, and while the broker has it in its list of sockets, what
+        // it points to is a client: the broker takes it out before it frees it, and makes listeners only at its start.
+        let id = unsafe { self.client_id(pointer) };
+        id.is_some_and(|id| id.to_bytes() == client.id.as_bytes())
+            && !self.is_session(thread, client.id, client.connection)
+    }
+
     /// The client's username.
     ///
     /// # Safety
@@ -276,6 +295,15 @@ impl Broker for Process {
         let code = if allow { Code::SUCCESS } else { Code::AUTH };
         // SAFETY: a terminated string, on the broker's thread; ids that are not parked are ignored.
         unsafe { complete(client_id.as_ptr(), code.0) };
+    }
+
+    fn hang_up(&self, thread: &BrokerThread, client: Client<'_>, insists: bool) -> HangUp {
+        let whereabouts = self.sockets.lock().interest().socket_of(client.connection, insists);
+        match whereabouts {
+            Whereabouts::At(socket) if self.is_parked(thread, client) => sockets::shut_down(socket),
+            Whereabouts::At(_) | Whereabouts::Unknown => HangUp::Impossible,
+            Whereabouts::From(time) => HangUp::From(time),
+        }
     }
 
     fn kick(&self, _: &BrokerThread, client_id: &str, username: &str) {

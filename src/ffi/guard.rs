@@ -11,7 +11,7 @@ use super::functions::{Callback, Identifier, Process};
 use super::sys::mosquitto_plugin_event as event;
 use crate::broker::{Broker, Caller};
 use crate::log::Level;
-use crate::plugin::{Plugin, Ruling};
+use crate::plugin::Plugin;
 use crate::util::panics;
 
 /// One loaded plugin. The broker keeps its address and passes it to every callback.
@@ -59,11 +59,10 @@ impl Instance {
         code.0
     }
 
-    /// Refuses an event that breaks a promise of the plugin interface, with a line in the log.
-    pub(super) fn refuse_malformed(&self, malformed: Malformed) -> Ruling {
+    /// Says in the log that an event is refused because it breaks a promise of the plugin interface.
+    pub(super) fn refuse_malformed(&self, malformed: Malformed) {
         let line = || format!("Refused a request of the broker: {}.", malformed.0);
         self.plugin.log().refusal(Instant::now(), line);
-        Ruling::Deny
     }
 
     /// Writes the queued lines to the broker's log. Does nothing on another thread. No lock may be held.

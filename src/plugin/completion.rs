@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use super::decision::{By, Decision};
+use super::decision::{By, Decision, Refusal};
 use super::delayed::{Parked, Ticket};
 use super::event::Event;
 use super::login::{Attempt, Logins};
 use super::sessions::Session;
 use super::throttle::{Admission, Group};
 use super::{Ruling, Task};
-use crate::broker::BrokerThread;
+use crate::broker::{BrokerThread, HangUp};
 use crate::log::Level;
 use crate::util::panics;
 
@@ -109,11 +109,13 @@ impl Logins {
         for ticket in self.delayed.take_those_who_waited(event.now) {
             self.guarded(Some(ticket), thread, event, || {
                 let Some(parked) = self.delayed.get(ticket) else { return };
-                if parked.may_enter {
+                let attempt = Attempt::of(&parked, None);
+                if let Some(by) = parked.leaves.clone() {
+                    self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
+                } else if parked.may_enter {
                     self.let_in(ticket, &parked, thread, event);
                 } else {
                     let by = if parked.open.is_some() { By::Busy } else { By::Turn };
-                    let attempt = Attempt::of(&parked, None);
                     self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
                 }
             });
@@ -179,6 +181,15 @@ impl Logins {
         thread: &BrokerThread,
         event: &Event<'_>,
     ) {
+        // The broker tells whom it completes that he is not authorised, whatever the reason: who is to hear nothing of the
+        // kind has his socket shut down before.
+        if decision.refusal() != Refusal::NotAuthorised {
+            let has_waited = self.delayed.get(ticket).is_some_and(|parked| parked.leaves.is_some());
+            if let HangUp::From(time) = self.broker.hang_up(thread, attempt.client, has_waited) {
+                self.delayed.leaves_later(ticket, decision.by, time);
+                return;
+            }
+        }
         self.delayed.end(ticket);
         let _ = self.refused(attempt.client, Some(attempt.username), decision, event.now);
         self.broker.complete_login(thread, attempt.client.id, false);

@@ -19,10 +19,19 @@ pub enum Ruling {
     Defer,
     /// Not decided yet: the client waits beside the broker's loop until a tick lets it in or refuses it.
     Later,
-    /// No, because too many clients wait already.
-    Busy,
     /// No, and the client is to be disconnected.
     Disconnect,
+}
+
+/// What a client hears that is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// That it may not come in.
+    NotAuthorised,
+    /// That nobody could say whether it may come in: it should try again.
+    Unavailable,
+    /// The same, because others are being dealt with.
+    Busy,
 }
 
 /// A ruling and the reason for it.
@@ -83,6 +92,16 @@ impl Decision {
     /// Whether the API was to decide and did not.
     pub fn is_no_answer(&self) -> bool {
         matches!(self.by, By::NoAnswer(_))
+    }
+
+    /// What a client is to hear that is refused by this. Only a no is called a no: an outage must not look like a wrong
+    /// password, at which some devices give up for good.
+    pub fn refusal(&self) -> Refusal {
+        match self.by {
+            By::NoAnswer(NoAnswer::Busy | NoAnswer::BudgetSpent) | By::Busy | By::Turn => Refusal::Busy,
+            By::NoAnswer(_) | By::Reload => Refusal::Unavailable,
+            _ => Refusal::NotAuthorised,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use super::decision::By;
 use super::throttle::{Group, Open};
 use crate::broker::{Client, Connection};
 use crate::fingerprint::{AlreadyHashed, Fingerprint, network};
@@ -58,6 +59,8 @@ pub struct Parked {
     pub may_enter: bool,
     /// When it has waited long enough for something else than the API.
     pub until: Option<Instant>,
+    /// It is refused for this reason, once it can leave without a CONNACK.
+    pub leaves: Option<By>,
 }
 
 impl Parked {
@@ -273,6 +276,16 @@ impl Delayed {
         }
     }
 
+    /// Has a client that is refused wait on, so that it can leave without a CONNACK, but no longer than until then.
+    pub fn leaves_later(&self, ticket: Ticket, by: By, until: Instant) {
+        let state = &mut *self.0.lock();
+        if let Some(client) = state.parked.get_mut(&ticket) {
+            client.open = None;
+            client.leaves = Some(by);
+            state.set_deadline(ticket, Some(until));
+        }
+    }
+
     /// Clients that have waited long enough, the first one first.
     pub fn take_those_who_waited(&self, now: Instant) -> Vec<Ticket> {
         let state = &mut *self.0.lock();
@@ -405,6 +418,7 @@ mod tests {
             awaits: 1,
             may_enter: false,
             until: None,
+            leaves: None,
             credentials: Fingerprinter::with_key(&[0; 16]).fields(Domain::Credentials, []),
         }
     }

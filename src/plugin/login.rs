@@ -154,7 +154,7 @@ impl Logins {
         if hit.is_first_use {
             match self.throttle.admit(&attempt.as_try(), &event.settings.config.throttle, event.now) {
                 Admission::Now(open) => self.close(open, &decision, event),
-                Admission::WaitForTurn(_) => return Some(BUSY),
+                Admission::WaitForTurn(_) => return Some(Decision::deny(By::Busy)),
                 Admission::Throttled(pause) => return Some(Decision::deny(By::Throttle(pause))),
             }
         }
@@ -199,7 +199,7 @@ impl Logins {
             Ok(hasher) => hasher,
             Err(error) => return no_answer(NoAnswer::NotAsked(error.to_string())),
         };
-        let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return BUSY };
+        let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return Decision::deny(By::Busy) };
         let until = event.now + event.settings.config.max_wait;
         self.delayed.has_turn(ticket, open, Some(until));
         let source = self.keys.source(attempt.client.address, attempt.username);
@@ -232,7 +232,7 @@ impl Logins {
         if self.api.asker.is_open(question.kind(), source, event.now) {
             return self.api.or_stale(key, no_answer(NoAnswer::Open), event.now);
         }
-        let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return BUSY };
+        let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return Decision::deny(By::Busy) };
         self.delayed.has_turn(ticket, open, None);
         if let Err(reason) =
             self.api.asker.ask(key, &question, source, Priority::Login, Some(self.waiter(ticket)), event.now)
@@ -251,14 +251,14 @@ impl Logins {
     /// many open tries as it may have. One of them has to end first.
     fn park_for_turn(&self, attempt: &Attempt<'_>, group: Group, event: &Event<'_>) -> Decision {
         if !self.may_park(event) {
-            return BUSY;
+            return Decision::deny(By::Busy);
         }
-        let Some(ticket) = self.park(attempt) else { return BUSY };
+        let Some(ticket) = self.park(attempt) else { return Decision::deny(By::Busy) };
         let network = network(attempt.client.address.unwrap_or_default()).into_owned();
         let turn = Turn { ticket, password: attempt.password.map(<[u8]>::to_owned), network };
         if !self.delayed.await_turn(group, turn, event.now + event.settings.config.max_wait) {
             self.delayed.end(ticket);
-            return BUSY;
+            return Decision::deny(By::Busy);
         }
         self.throttle.waits(&attempt.as_try(), &event.settings.config.throttle, event.now);
         PARKED
@@ -345,6 +345,7 @@ impl Logins {
             awaits: 1,
             may_enter: false,
             until: None,
+            leaves: None,
         })
     }
 
@@ -372,7 +373,7 @@ impl Logins {
         decision: Decision,
         now: Instant,
     ) -> Decision {
-        if matches!(decision.ruling, Ruling::Deny | Ruling::Busy) {
+        if decision.ruling == Ruling::Deny {
             let who = || LoggedClient(client, username);
             self.log.refusal(now, || format!("Refused to let {} in: {}.", who(), decision.by));
         }
@@ -382,5 +383,3 @@ impl Logins {
 
 /// The client waits beside the broker's loop.
 const PARKED: Decision = Decision { ruling: Ruling::Later, by: By::Parked };
-/// The client cannot wait beside the broker's loop, for want of room.
-const BUSY: Decision = Decision { ruling: Ruling::Busy, by: By::Busy };

@@ -31,7 +31,7 @@ use crate::prefetch::Prefetch;
 use crate::question::{Access, Answer};
 use crate::util::random;
 use api::Api;
-pub use decision::{By, Decision, Ruling};
+pub use decision::{By, Decision, Refusal, Ruling};
 use delayed::{Delayed, Ticket};
 use event::Event;
 pub use event::{Login, TopicCheck};

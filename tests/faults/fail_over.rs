@@ -78,7 +78,7 @@ fn several_urls_share_the_budget() {
         }
         // And when all of them hang.
         apis.iter().for_each(|api| api.answer(Reply::Hang));
-        let (_, waited) = timed(|| login("bob").refused(broker.port()));
+        let (_, waited) = timed(|| login("bob").unanswered(broker.port()));
         assert!(waited < ONE_TIMEOUT, "bob waited {waited:?}");
     });
 }
@@ -90,7 +90,7 @@ fn a_url_that_is_left_alone_is_passed_over() {
         apis.iter().for_each(|api| api.answer(Reply::Hang));
         let broker = setup.option("breaker_after", 2).option("breaker_pause", "1h").start();
         for number in 0.. {
-            login(format!("u-{number}")).refused(broker.port());
+            login(format!("u-{number}")).unanswered(broker.port());
             if count(&broker.log(), OPENED) == 3 {
                 break;
             }
@@ -112,7 +112,7 @@ fn a_dead_url_takes_no_time_from_one_that_works() {
         apis[0].answer(Reply::Hang);
         apis[1].answer(Reply::status(500));
         for number in 0.. {
-            login(format!("u-{number}")).refused(broker.port());
+            login(format!("u-{number}")).unanswered(broker.port());
             if broker.log().contains(OPENED) {
                 break;
             }

@@ -79,7 +79,7 @@ fn count(log: &str, text: &str) -> usize {
 fn exhaust(broker: &Broker) {
     for number in 0.. {
         assert!(number < 20, "the API is not left alone");
-        login(format!("exhausting-{number}")).refused(broker.port());
+        login(format!("exhausting-{number}")).unanswered(broker.port());
         if broker.log().contains(OPENED) {
             return;
         }

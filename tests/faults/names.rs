@@ -35,7 +35,7 @@ fn a_broker_starts_without_its_name_server() {
             .option("breaker_longest", "500ms")
             .start();
         bystander(&broker, LOCAL_USER, PASSWORD);
-        login("alice").refused(broker.port());
+        login("alice").unanswered(broker.port());
         std::fs::write(broker.folder().join("resolv.conf"), other.resolv_conf()).unwrap();
         let is_in = eventually(TIMEOUT * 8, || {
             thread::sleep(Duration::from_millis(100));
@@ -58,7 +58,7 @@ fn a_name_that_gets_another_address_is_followed() {
             .option("breaker_pause", "200ms")
             .option("breaker_longest", "500ms")
             .start();
-        login("alice").refused(broker.port()); // nobody listens there
+        login("alice").unanswered(broker.port()); // nobody listens there
         server.answer(Lookup::Address(Ipv4Addr::LOCALHOST));
         assert!(eventually(TIMEOUT * 8, || {
             thread::sleep(Duration::from_millis(100));
@@ -79,7 +79,7 @@ fn a_name_that_gets_another_address_in_the_hosts_file_is_followed() {
             .option("breaker_pause", "200ms")
             .option("breaker_longest", "500ms")
             .start();
-        login("alice").refused(broker.port()); // nobody listens there
+        login("alice").unanswered(broker.port()); // nobody listens there
         std::fs::write(broker.folder().join("hosts"), "127.0.0.1 api.example\n").unwrap();
         let mut tries = 0;
         assert!(eventually(TIMEOUT * 8, || {

@@ -26,7 +26,7 @@ fn nobody_pays_for_an_api_that_was_silent_when_it_is_back() {
         for reply in [Reply::Hang, Reply::Reset, Reply::status(500)] {
             api.answer(reply);
             for _ in 0..6 {
-                login("alice").refused(broker.port());
+                login("alice").unanswered(broker.port());
             }
             api.answer(Reply::status(200));
             let is_in = eventually(TIMEOUT * 3, || {
@@ -45,7 +45,7 @@ fn an_api_that_has_enough_is_left_alone_for_as_long_as_it_wants() {
         api.answer(Reply::status(429).header("Retry-After", "2"));
         let broker = broker_for_logins(version, &api).start();
         let asked = Instant::now();
-        login("alice").refused(broker.port());
+        login("alice").unanswered(broker.port());
         api.answer(Reply::status(200));
         let mut refused = 0;
         let back = eventually(PATIENCE, || {
@@ -193,7 +193,7 @@ fn no_question_is_asked_more_than_twice() {
         for (number, reply) in [Reply::Close, Reply::Reset, Reply::garbage()].into_iter().enumerate() {
             api.answer(reply);
             api.forget_requests();
-            login(format!("u-{number}")).refused(broker.port());
+            login(format!("u-{number}")).unanswered(broker.port());
             let asked = api.requests().len();
             assert!(asked <= 2, "{asked} times");
             // Nor later: somebody else is asked about, and it is not.
@@ -215,7 +215,7 @@ fn a_broker_starts_without_its_api() {
             .start();
         bystander(&broker, LOCAL_USER, PASSWORD);
         for number in 0..10 {
-            login(format!("u-{number}")).refused(broker.port());
+            login(format!("u-{number}")).unanswered(broker.port());
         }
         bystander(&broker, LOCAL_USER, PASSWORD);
         api.restart().unwrap();

@@ -93,7 +93,7 @@ fn a_refusal_ends_a_stale_allow_at_once() {
         login("alice").refused(broker.port());
         for reply in [Reply::status(500), Reply::Close, Reply::Hang] {
             api.answer(reply);
-            login("alice").refused(broker.port());
+            login("alice").unanswered(broker.port());
         }
     });
 }
@@ -119,7 +119,7 @@ fn without_the_option_nothing_serves_past_its_time() {
         login("alice").accepted(broker.port());
         api.answer(Reply::status(500));
         thread::sleep(SHORT_TTL);
-        login("alice").refused(broker.port());
+        login("alice").unanswered(broker.port());
     });
 }
 

@@ -303,6 +303,39 @@ impl Shared {
     }
 }
 
+/// A client's end of a TLS connection.
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
+impl Authority {
+    /// What clients need who trust this authority.
+    pub fn client_config(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(certificates(&self.certificate));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        Arc::new(builder.with_no_client_auth())
+    }
+
+    /// A connection to a TLS port of this machine, with the handshake done. What is written to it leaves at once.
+    pub fn connect(&self, port: u16) -> TlsStream {
+        connect_tls(self.client_config(), port).expect("a TLS connection")
+    }
+}
+
+/// The same, with what was made before.
+pub fn connect_tls(config: Arc<ClientConfig>, port: u16) -> io::Result<TlsStream> {
+    let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;
+    let tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
+    let socket = TcpStream::connect(("127.0.0.1", port))?;
+    socket.set_nodelay(true)?;
+    let mut stream = StreamOwned::new(tls, socket);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock)?;
+    }
+    Ok(stream)
+}
+
 /// A port that passes plain connections on to a TLS port, with a client certificate, so that a client without TLS can
 /// have one. Its threads end with their connections.
 pub struct TlsTunnel {
@@ -357,14 +390,7 @@ impl Drop for TlsTunnel {
 
 /// Passes bytes on in both directions until one side ends.
 fn pass_on(mut plain: &TcpStream, to: u16, config: Arc<ClientConfig>) -> io::Result<()> {
-    let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;
-    let tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
-    let socket = TcpStream::connect(("127.0.0.1", to))?;
-    socket.set_nodelay(true)?;
-    let mut server = StreamOwned::new(tls, socket);
-    while server.conn.is_handshaking() {
-        server.conn.complete_io(&mut server.sock)?;
-    }
+    let mut server = connect_tls(config, to)?;
     for side in [plain, &server.sock] {
         side.set_read_timeout(Some(Duration::from_millis(2)))?;
     }

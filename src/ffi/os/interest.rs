@@ -77,6 +77,19 @@ pub(in crate::ffi) struct Interest {
     took: Duration,
     /// The list was read for the look that is going on.
     is_of_this_look: bool,
+    /// The list was read in this turn of the broker's loop, in which no socket can have come since.
+    is_of_this_turn: bool,
+}
+
+/// The socket of a connection, as far as it can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ffi) enum Whereabouts {
+    /// This descriptor.
+    At(c_int),
+    /// There is none, or it cannot be told.
+    Unknown,
+    /// The list is too old, and is not to be read again before this time.
+    From(Instant),
 }
 
 /// How the search for the broker's list goes.
@@ -156,6 +169,30 @@ impl Interest {
         self.known(socket, inode)
     }
 
+    /// A turn of the broker's loop begins.
+    pub(in crate::ffi) fn new_turn(&mut self) {
+        self.is_of_this_turn = false;
+    }
+
+    /// The socket of a connection, beyond doubt: by a list that was read in this turn, so that no other connection can
+    /// have got its number since. With `at_once` it is read although it has just been.
+    pub(in crate::ffi) fn socket_of(&mut self, connection: Connection, at_once: bool) -> Whereabouts {
+        let Some(epoll) = self.epoll else { return Whereabouts::Unknown };
+        let next = self.read.map(|read| read + self.took * NEARLY_NEW);
+        match next {
+            Some(next) if !self.is_of_this_turn && !at_once && Instant::now() < next => {
+                return Whereabouts::From(next);
+            }
+            _ if self.is_of_this_turn && self.read.is_some() => {}
+            _ if self.read_again(epoll).is_none() => return Whereabouts::Unknown,
+            _ => {}
+        }
+        let its = |line: &&Registered| line.connection == connection && line.inode.is_some();
+        let line = self.sockets.iter().find(its);
+        let line = line.filter(|line| inode(line.descriptor) == line.inode);
+        line.map_or(Whereabouts::Unknown, |line| Whereabouts::At(line.descriptor))
+    }
+
     /// All connections that have a socket.
     pub(in crate::ffi) fn connections(&mut self) -> Option<&[Connection]> {
         let epoll = self.epoll?;
@@ -200,7 +237,7 @@ impl Interest {
         }
         self.sockets.sort_unstable_by_key(|it| it.descriptor);
         let now = Instant::now();
-        (self.read, self.took) = (Some(now), now - begun);
+        (self.read, self.took, self.is_of_this_turn) = (Some(now), now - begun, true);
         Ok(())
     }
 }

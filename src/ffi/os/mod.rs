@@ -2,6 +2,6 @@
 
 pub(super) mod clock;
 pub(super) mod copies;
-mod interest;
+pub(super) mod interest;
 pub(super) mod sockets;
 pub(super) mod waker;

@@ -7,7 +7,7 @@ use std::slice;
 use std::time::Instant;
 
 use super::interest::Interest;
-use crate::broker::{Connection, PEEKED_BYTES, Unread};
+use crate::broker::{Connection, HangUp, PEEKED_BYTES, Unread};
 
 /// Descriptors that are polled at once: a fraction of a millisecond.
 const CHUNK: c_int = 1024;
@@ -56,6 +56,16 @@ impl Sockets {
     /// All clients that have a socket, in order, if that can be told.
     pub(in crate::ffi) fn connections(&mut self) -> Option<&[Connection]> {
         self.interest.connections()
+    }
+
+    /// A turn of the broker's loop begins.
+    pub(in crate::ffi) fn new_turn(&mut self) {
+        self.interest.new_turn();
+    }
+
+    /// Which socket belongs to which client.
+    pub(in crate::ffi) fn interest(&mut self) -> &mut Interest {
+        &mut self.interest
     }
 
     /// Shows what waits unread in the sockets of clients, from where the last look stopped once around, but no
@@ -130,6 +140,13 @@ impl Sockets {
         let (peer, _) = name_of(fd, libc::getpeername).filter(|_| is_stream)?;
         Some((u16::try_from(listener).ok()?, inet(&peer).map(|peer| peer.ip())))
     }
+}
+
+/// Shuts a socket down, both ways: whatever is written to it from now on fails. It stays open, and the broker's to close.
+pub(in crate::ffi) fn shut_down(socket: c_int) -> HangUp {
+    // SAFETY: has no conditions.
+    let result = unsafe { libc::shutdown(socket, libc::SHUT_RDWR) };
+    if result == 0 { HangUp::Done } else { HangUp::Impossible }
 }
 
 fn descriptor_limit() -> c_int {

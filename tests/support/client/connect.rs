@@ -219,6 +219,17 @@ impl Connect {
         }
     }
 
+    /// Tries to log in, which must fail for want of an answer: nobody is told then that it is not authorised.
+    pub fn unanswered(&self, port: u16) -> Refusal {
+        match self.attempt(port) {
+            Ok(_) => panic!("{:?} is let in", self.readable_id()),
+            Err(
+                refusal @ (Refusal::Closed | Refusal::Code(reason::SERVER_UNAVAILABLE | reason::SERVER_BUSY)),
+            ) => refusal,
+            Err(refusal) => panic!("{:?} hears {refusal:x?}", self.readable_id()),
+        }
+    }
+
     fn readable_id(&self) -> String {
         String::from_utf8_lossy(&self.client_id).into_owned()
     }

@@ -102,6 +102,14 @@ impl Client {
         self.await_packet(CONNACK, timeout).map(|packet| packet.body[1])
     }
 
+    /// Whether the broker turns the client away for want of an answer: without a CONNACK, or with one that says so.
+    pub fn is_turned_away(&mut self) -> bool {
+        match self.connack(PATIENCE) {
+            Some(code) => matches!(code, reason::SERVER_UNAVAILABLE | reason::SERVER_BUSY),
+            None => self.is_closed(),
+        }
+    }
+
     /// Subscribes, and returns the reason codes of the SUBACK, one for each filter.
     pub fn subscribe(&mut self, filters: &[(&str, u8)]) -> Vec<u8> {
         self.try_subscribe(filters).expect("SUBACK")
