@@ -184,6 +184,8 @@ pub enum NoAnswer {
     Busy,
     /// The broker has used up its wait budget. The question goes on, but nobody waits for its answer.
     BudgetSpent,
+    /// Logins have held up the broker for long enough in this turn. The question goes on beside it.
+    LoginWaitSpent,
     /// The circuit breaker is open, or the API asked for a pause itself (429).
     Open,
     /// The broker is stopping, or the worker could not be started.
@@ -200,6 +202,10 @@ impl fmt::Display for NoAnswer {
             NoAnswer::Status(status) => write!(f, "status {status}"),
             NoAnswer::Busy => f.write_str("too many questions wait to be asked"),
             NoAnswer::BudgetSpent => f.write_str("the broker has waited long enough for it just now"),
+            NoAnswer::LoginWaitSpent => f.write_str(
+                "other logins have held up the broker for long enough just now (plugin_opt_login_wait); it is being \
+                 asked about, and gets in when it comes again",
+            ),
             NoAnswer::Open => {
                 f.write_str("it was silent, or wants to be left alone, and is not asked for a while")
             }

@@ -87,7 +87,7 @@ fn values(option: &str) -> Vec<String> {
         "tls_ca_file" | "tls_cert_file" | "tls_key_file" => &["/some/file.pem"],
         "user" => &["carol:$7$1$a$b", "dave:$7$1$c$d"],
         "header" => &["X-One: 1", "X-Two: a \"quoted\" \\ value"],
-        "timeout" | "max_wait" | "connect_timeout" => &["1234ms"],
+        "timeout" | "max_wait" | "login_wait" | "connect_timeout" => &["1234ms"],
         "auth_cache_ttl" | "acl_cache_ttl" | "deny_cache_ttl" | "stale_ttl" => &["7m"],
         "max_requests" | "cache_size" => &["77"],
         "tls_insecure" | "api_cache_control" => &["true"],

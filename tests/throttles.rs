@@ -4,6 +4,7 @@
 //! try has a client id of its own, unless the test is about ids: those are counted, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -509,4 +510,48 @@ fn wrong_passwords_for_changing_names_do_not_either() {
         over.store(true, Ordering::Relaxed);
         assert!(got_in, "the owner is kept out");
     });
+}
+
+/// Who is turned away because others hold up the broker (`login_wait`) learns nothing by that: the guess is asked about
+/// beside, and counts when it comes again.
+#[test]
+fn a_guess_that_is_answered_beside_counts_when_it_comes_again() {
+    for version in [Version::V2_0_11, Version::V2_0_21] {
+        let api = api("");
+        let is_open = Arc::new(AtomicBool::new(false));
+        let gate = Arc::clone(&is_open);
+        api.answer_with(move |request| match request.field("username").split('-').next().unwrap() {
+            "alice" => Reply::status(403),
+            "slow" => Reply::status(200).after(Duration::from_millis(200)),
+            _ => {
+                eventually(PATIENCE, || gate.load(Ordering::Relaxed));
+                Reply::status(200)
+            }
+        });
+        let broker = throttled_for_long(broker(version, &api))
+            .option("login_wait", "100ms")
+            .option("lookahead", false)
+            .option("timeout", "10s")
+            .start();
+        for round in 0..=AFTER {
+            is_open.store(false, Ordering::Relaxed);
+            let [mut freezes, mut slow, mut guesses] =
+                [(); 3].map(|()| Client::open(broker.port(), Protocol::V5));
+            let guess = Connect::v5(format!("a-{round}")).login("alice", format!("guess-{round}"));
+            api.forget_requests();
+            freezes.send(&Connect::v5("f").login(format!("freezes-{round}"), "x").packet());
+            api.wait_for_requests(1, PATIENCE);
+            // Both wait for the broker's next turn, in this order.
+            slow.send(&Connect::v5("s").login(format!("slow-{round}"), "x").packet());
+            guesses.send(&guess.packet());
+            is_open.store(true, Ordering::Relaxed);
+            assert!(guesses.is_turned_away(), "{round}");
+            api.wait_for_requests(3, PATIENCE);
+            api.wait_until_answered(PATIENCE);
+            guess.refused(broker.port());
+            assert_eq!(api.logins().len(), 3, "the guess is known");
+        }
+        guess("alice").refused(broker.port());
+        broker.wait_for_log("too many wrong passwords", PATIENCE);
+    }
 }

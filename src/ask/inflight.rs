@@ -107,6 +107,13 @@ impl InFlight {
             && self.slot.as_ref().is_none_or(has_left)
     }
 
+    /// Whoever waited in the slot has gone.
+    pub(super) fn nobody_waits(&mut self) {
+        if self.waiters.iter().all(|waiter| waiter.has_left) {
+            self.priority = Priority::Speculative;
+        }
+    }
+
     /// Whether nobody has come for the answer yet.
     pub(super) fn is_unused(&self) -> bool {
         matches!(self.priority, Priority::Speculative | Priority::Warmup)

@@ -165,6 +165,13 @@ impl Asker {
         }
     }
 
+    /// Whoever waited for a question that is on its way has gone: its verdict counts as one that was asked for early.
+    pub fn nobody_waits(&self, key: Fingerprint) {
+        if let Some(in_flight) = self.inner.state().in_flight.get_mut(&key) {
+            in_flight.nobody_waits();
+        }
+    }
+
     /// Has a question asked that nobody waits for yet, unless its verdict is known, it is on its way, or asking is in
     /// vain. Returns whether it was sent.
     pub fn speculate(

@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::decision::{By, Decision};
 use super::event::Event;
 use super::sessions::Sessions;
 use super::settings::Settings;
 use super::throttle::{Throttle, Try};
-use super::wait_budget::{Wait, WaitBudget};
+use super::wait_budget::{Payer, Wait, WaitBudget};
 use crate::ask::{Asker, Priority};
 use crate::broker::{Client, Connection};
 use crate::cache::Hit;
@@ -34,8 +34,10 @@ pub struct Inquiry<'a> {
 /// The client on whose account the broker waits. The time that one client can take in a turn of the loop is bounded.
 #[derive(Clone, Copy)]
 pub enum Account {
-    /// None: the client of a login is not known yet, and a reader is not to blame for the message that it gets.
+    /// None: a reader is not to blame for the message that it gets.
     Nobody,
+    /// A client that is not known yet, by its login.
+    Login,
     /// This client, by a message or a subscription of its own.
     Client(Fingerprint),
     /// This client, by a subscription whose retained messages the broker goes through.
@@ -43,10 +45,11 @@ pub enum Account {
 }
 
 impl Account {
-    fn client(self) -> Option<Fingerprint> {
+    fn payer(self, login_wait: Duration) -> Payer {
         match self {
-            Account::Nobody => None,
-            Account::Client(client) | Account::Replay(client) => Some(client),
+            Account::Nobody => Payer::Nobody,
+            Account::Login => Payer::Logins(login_wait),
+            Account::Client(client) | Account::Replay(client) => Payer::Client(client),
         }
     }
 }
@@ -126,17 +129,22 @@ impl Api {
         }
         let timeout = event.settings.config.timeout;
         // The broker's HTTP listener has a thread of its own: only requests to it wait there.
-        let (budget, client) = match event.broker_thread() {
-            Some(_) => (&self.budget, account.client()),
-            None => (&self.http_budget, None),
+        let (budget, payer) = match event.broker_thread() {
+            Some(_) => (&self.budget, account.payer(event.settings.config.login_wait)),
+            None => (&self.http_budget, Payer::Nobody),
         };
-        let limit = budget.lock().limit(key, client, timeout, began);
+        let limit = budget.lock().limit(key, payer, timeout, began);
         if limit.is_zero() {
-            // Refused without waiting, but the answer will be there when the client comes again.
-            let decision = match self.asker.ask(key, &question, source, Priority::Refresh, None, now) {
+            // Refused without waiting, but the answer will be there when the client comes again. That of a login counts
+            // for the throttle only then.
+            let (priority, spent) = match account {
+                Account::Login => (Priority::Speculative, NoAnswer::LoginWaitSpent),
+                _ => (Priority::Refresh, NoAnswer::BudgetSpent),
+            };
+            let decision = match self.asker.ask(key, &question, source, priority, None, now) {
                 Ok(asked) => {
                     budget.lock().asked_beside(key, asked.slot);
-                    no_answer(NoAnswer::BudgetSpent)
+                    no_answer(spent)
                 }
                 Err(reason) => no_answer(reason),
             };
@@ -165,9 +173,18 @@ impl Api {
         let answer = asked.slot.wait(limit.saturating_sub(began.elapsed()));
         let answered = matches!(answer, Some(Answer::Verdict { .. }));
         let answered_at = Instant::now();
-        let wait = Wait { question: key, client, spent: answered_at.duration_since(began), answered };
+        let wait = Wait { question: key, payer, spent: answered_at.duration_since(began), answered };
         budget.lock().waited(wait, timeout, answered_at);
-        let decision = Decision::by_answer(&answer.unwrap_or(Answer::None(NoAnswer::TimedOut(limit))));
+        let answer = answer.unwrap_or_else(|| match matches!(account, Account::Login) {
+            true => {
+                // The client leaves before it is known whether it has guessed right: that counts when it comes again.
+                self.asker.nobody_waits(key);
+                let is_cut = limit < timeout;
+                Answer::None(if is_cut { NoAnswer::LoginWaitSpent } else { NoAnswer::TimedOut(limit) })
+            }
+            false => Answer::None(NoAnswer::TimedOut(limit)),
+        });
+        let decision = Decision::by_answer(&answer);
         let decision = self.or_stale(key, decision, answered_at);
         self.prefetch.note_outcome(&question, key, decision.is_allow());
         if decision.is_allow() && event.broker_thread().is_some() && !is_replay {

@@ -98,7 +98,9 @@ impl Decision {
     /// password, at which some devices give up for good.
     pub fn refusal(&self) -> Refusal {
         match self.by {
-            By::NoAnswer(NoAnswer::Busy | NoAnswer::BudgetSpent) | By::Busy | By::Turn => Refusal::Busy,
+            By::NoAnswer(NoAnswer::Busy | NoAnswer::BudgetSpent | NoAnswer::LoginWaitSpent)
+            | By::Busy
+            | By::Turn => Refusal::Busy,
             By::NoAnswer(_) | By::Reload => Refusal::Unavailable,
             _ => Refusal::NotAuthorised,
         }

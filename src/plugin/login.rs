@@ -222,7 +222,7 @@ impl Logins {
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
         let Inquiry { key, question, .. } = inquiry;
         if !self.may_park(event) {
-            let decision = self.api.wait_for(&inquiry, Account::Nobody, event);
+            let decision = self.api.wait_for(&inquiry, Account::Login, event);
             if decision.is_allow() {
                 self.prefetch(attempt, None, event);
             }

@@ -31,8 +31,10 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// How often in a row one question may have no answer in time before the broker no longer waits for it.
 const TRIES: u32 = 3;
 
-/// Three bounds on waiting, of which the first two count within one turn of the broker's loop:
+/// Four bounds on waiting, of which the first three count within one turn of the broker's loop:
 ///
+/// - All waits for logins together, answered or not: `login_wait`. The first one of a turn is waited for to its end all
+///   the same, so that a slow API does not shut out those who come once an hour. Who comes later is asked about beside.
 /// - All waits without an answer together: the time-out, and the grace for one more try. After that the broker does not
 ///   wait, refuses the clients that are left, and comes to its other work, a SIGTERM included.
 /// - All waits for one client together, answered or not: the time-out. Other clients are not concerned.
@@ -47,18 +49,32 @@ pub(super) struct WaitBudget {
     started: Instant,
     /// Whether the broker has ticked.
     ticks: bool,
+    /// How long the broker waited for logins in this turn, and when it did so last.
+    logins: Duration,
+    last_login: Instant,
     /// How long the broker waited in this turn, by the client that made it wait.
     waited_for: LruCache<Fingerprint, Duration, AlreadyHashed>,
     /// Questions that had no answer in time.
     silent: LruCache<Fingerprint, SilentQuestion, AlreadyHashed>,
 }
 
+/// On whose account the broker waits, as far as that is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Payer {
+    /// Nobody's.
+    Nobody,
+    /// This client's.
+    Client(Fingerprint),
+    /// That of all who log in, who may have it wait for so long in one turn; zero: for any time.
+    Logins(Duration),
+}
+
 /// One wait that is over.
 pub(super) struct Wait {
     /// The question that was waited for.
     pub question: Fingerprint,
-    /// The client on whose account the broker waited, if it is known.
-    pub client: Option<Fingerprint>,
+    /// On whose account the broker waited.
+    pub payer: Payer,
     /// How long the wait took.
     pub spent: Duration,
     /// Whether a verdict came.
@@ -94,6 +110,8 @@ impl WaitBudget {
             turn_began: now,
             started: now,
             ticks: false,
+            logins: Duration::ZERO,
+            last_login: now,
             waited_for: bounded(CLIENTS),
             silent: bounded(QUESTIONS),
         }
@@ -110,6 +128,7 @@ impl WaitBudget {
         self.unanswered = Duration::ZERO;
         self.grace_taken = false;
         self.turn_began = now;
+        self.logins = Duration::ZERO;
         self.waited_for.clear();
     }
 
@@ -118,12 +137,12 @@ impl WaitBudget {
         !self.ticks && now.saturating_duration_since(self.started) >= TICKLESS
     }
 
-    /// The longest time to wait for the answer to this question on this client's account; zero: not at all. `timeout`
-    /// is the time that the API has for one question.
+    /// The longest time to wait for the answer to this question on this account; zero: not at all. `timeout` is the time
+    /// that the API has for one question.
     pub(super) fn limit(
         &mut self,
         question: Fingerprint,
-        client: Option<Fingerprint>,
+        payer: Payer,
         timeout: Duration,
         now: Instant,
     ) -> Duration {
@@ -138,10 +157,16 @@ impl WaitBudget {
             }
             _ => {}
         }
+        if self.is_tickless(now) {
+            // Nothing tells turns apart: logins may take half of the time.
+            let rest = now.saturating_duration_since(self.last_login);
+            self.logins = self.logins.saturating_sub(rest);
+            self.last_login = self.last_login.max(now);
+        }
         let least = timeout / GRACE;
-        let own = self.left_to(client, timeout);
-        // A shorter wait would not tell whether the API answers.
-        if own < least {
+        let own = self.left_to(payer, timeout);
+        // A shorter wait would not tell whether the API answers. (Where it answers logins, it is told already.)
+        if own < least && !(matches!(payer, Payer::Logins(_)) && self.unanswered.is_zero()) {
             return Duration::ZERO;
         }
         let left = match timeout.saturating_sub(self.unanswered) {
@@ -152,10 +177,18 @@ impl WaitBudget {
         left.min(own)
     }
 
-    /// How long the broker may still wait on this client's account in this turn.
-    fn left_to(&self, client: Option<Fingerprint>, timeout: Duration) -> Duration {
-        let waited = client.and_then(|client| self.waited_for.peek(&client));
-        timeout.saturating_sub(waited.copied().unwrap_or_default())
+    /// How long the broker may still wait on this account in this turn.
+    fn left_to(&self, payer: Payer, timeout: Duration) -> Duration {
+        match payer {
+            Payer::Client(client) => {
+                let waited = self.waited_for.peek(&client);
+                timeout.saturating_sub(waited.copied().unwrap_or_default())
+            }
+            Payer::Logins(longest) if !longest.is_zero() && !self.logins.is_zero() => {
+                timeout.min(longest.saturating_sub(self.logins))
+            }
+            Payer::Logins(_) | Payer::Nobody => timeout,
+        }
     }
 
     /// Notes that this question is asked in the background; its answer will arrive in `slot`.
@@ -167,16 +200,23 @@ impl WaitBudget {
 
     /// Counts a wait that is over.
     pub(super) fn waited(&mut self, wait: Wait, timeout: Duration, now: Instant) {
-        let Wait { question, client, spent, answered } = wait;
-        let own = self.left_to(client, timeout);
-        if let Some(client) = client {
-            *self.waited_for.get_or_insert_mut(client, || Duration::ZERO) += spent;
+        let Wait { question, payer, spent, answered } = wait;
+        let own = self.left_to(payer, timeout);
+        match payer {
+            Payer::Nobody => {}
+            Payer::Client(client) => {
+                *self.waited_for.get_or_insert_mut(client, || Duration::ZERO) += spent;
+            }
+            Payer::Logins(_) => {
+                self.logins += spent;
+                self.last_login = now;
+            }
         }
         if answered {
             self.silent.pop(&question);
             return;
         }
-        // The wait was cut short because the client had no more time left. That does not tell whether the API answers.
+        // The wait was cut short because there was no more time left on that account. That does not tell whether the API answers.
         if spent >= own && own < timeout.saturating_sub(self.unanswered) {
             return;
         }
@@ -203,8 +243,78 @@ mod tests {
         Fingerprinter::with_key(&[9; 16]).fields(Domain::Client, [&[n]])
     }
 
+    fn of(client: Option<u8>) -> Payer {
+        client.map_or(Payer::Nobody, |client| Payer::Client(question(client)))
+    }
+
     fn wait(n: u8, client: Option<u8>, answered: bool, spent: Duration) -> Wait {
-        Wait { question: question(n), client: client.map(question), spent, answered }
+        Wait { question: question(n), payer: of(client), spent, answered }
+    }
+
+    /// Logs in `crowd` clients in one turn, one after the other, at an API that takes `latency`. Returns how many were
+    /// waited for to their end, and how long the broker waited for all.
+    fn log_in(budget: &mut WaitBudget, latency: Duration, longest: Duration) -> (usize, Duration) {
+        let (payer, mut now) = (Payer::Logins(longest), Instant::now());
+        let (mut answered, mut stalled) = (0, Duration::ZERO);
+        for n in 0..100 {
+            let limit = budget.limit(question(n), payer, TIMEOUT, now);
+            if limit.is_zero() {
+                continue;
+            }
+            let spent = limit.min(latency);
+            now += spent;
+            stalled += spent;
+            answered += usize::from(limit >= latency);
+            let wait = Wait { question: question(n), payer, spent, answered: limit >= latency };
+            budget.waited(wait, TIMEOUT, now);
+        }
+        (answered, stalled)
+    }
+
+    #[test]
+    fn logins_hold_up_a_turn_for_their_time_or_for_one_question() {
+        let milliseconds = Duration::from_millis;
+        let longest = milliseconds(500);
+        for (latency, let_in, stalled) in [
+            (milliseconds(20), 25, longest),
+            (milliseconds(300), 1, longest),
+            (milliseconds(1000), 1, milliseconds(1000)),
+            (TIMEOUT * 2, 0, TIMEOUT),
+        ] {
+            let mut budget = WaitBudget::new(Instant::now());
+            for _ in 0..3 {
+                budget.new_turn(Instant::now());
+                assert_eq!(log_in(&mut budget, latency, longest), (let_in, stalled), "{latency:?}");
+            }
+        }
+        let mut budget = WaitBudget::new(Instant::now());
+        let all = log_in(&mut budget, milliseconds(20), Duration::ZERO);
+        assert_eq!(all, (100, milliseconds(2000)), "no bound");
+        // Topics have what logins have used up.
+        let mut budget = WaitBudget::new(Instant::now());
+        log_in(&mut budget, milliseconds(20), longest);
+        assert_eq!(budget.limit(question(200), Payer::Nobody, TIMEOUT, Instant::now()), TIMEOUT);
+    }
+
+    #[test]
+    fn where_the_broker_never_ticks_logins_have_half_of_the_time() {
+        let (start, longest) = (Instant::now(), Duration::from_millis(500));
+        let mut budget = WaitBudget::new(start);
+        let (payer, mut now) = (Payer::Logins(longest), start + TICKLESS);
+        let mut stalled = Duration::ZERO;
+        for n in 0..200 {
+            let spent = budget.limit(question(n), payer, TIMEOUT, now).min(Duration::from_millis(20));
+            if spent.is_zero() {
+                now += Duration::from_millis(1);
+                continue;
+            }
+            now += spent;
+            stalled += spent;
+            budget.waited(Wait { question: question(n), payer, spent, answered: true }, TIMEOUT, now);
+        }
+        let rest = now - (start + TICKLESS) - stalled;
+        assert!(stalled <= longest + rest + Duration::from_millis(20), "{stalled:?} and {rest:?}");
+        assert!(stalled > longest);
     }
 
     #[test]
@@ -213,18 +323,18 @@ mod tests {
         let mut budget = WaitBudget::new(now);
         let mut spent = Duration::ZERO;
         for n in 0..100 {
-            let limit = budget.limit(question(n), Some(question(200)), TIMEOUT, now);
+            let limit = budget.limit(question(n), of(Some(200)), TIMEOUT, now);
             let took = limit.min(TIMEOUT / 15);
             budget.waited(wait(n, Some(200), true, took), TIMEOUT, now);
             spent += took;
         }
         assert!(spent <= TIMEOUT && spent > TIMEOUT - TIMEOUT / GRACE, "{spent:?}");
         // Neither others nor those who are not known pay for it.
-        for client in [Some(question(201)), None] {
-            assert_eq!(budget.limit(question(1), client, TIMEOUT, now), TIMEOUT);
+        for client in [Some(201), None] {
+            assert_eq!(budget.limit(question(1), of(client), TIMEOUT, now), TIMEOUT);
         }
         budget.new_turn(now);
-        assert_eq!(budget.limit(question(1), Some(question(200)), TIMEOUT, now), TIMEOUT);
+        assert_eq!(budget.limit(question(1), of(Some(200)), TIMEOUT, now), TIMEOUT);
     }
 
     #[test]
@@ -234,12 +344,12 @@ mod tests {
         for _ in 0..TRIES {
             budget.new_turn(now);
             budget.waited(wait(1, Some(200), true, TIMEOUT / 2), TIMEOUT, now);
-            let limit = budget.limit(question(2), Some(question(200)), TIMEOUT, now);
+            let limit = budget.limit(question(2), of(Some(200)), TIMEOUT, now);
             assert_eq!(limit, TIMEOUT / 2);
             budget.waited(wait(2, Some(200), false, limit), TIMEOUT, now);
         }
-        assert_eq!(budget.limit(question(2), Some(question(200)), TIMEOUT, now), Duration::ZERO);
-        assert_eq!(budget.limit(question(2), Some(question(201)), TIMEOUT, now), TIMEOUT);
+        assert_eq!(budget.limit(question(2), of(Some(200)), TIMEOUT, now), Duration::ZERO);
+        assert_eq!(budget.limit(question(2), of(Some(201)), TIMEOUT, now), TIMEOUT);
     }
 
     #[test]
@@ -249,7 +359,7 @@ mod tests {
         for n in 0..3 * CLIENTS.get() {
             let client = Fingerprinter::with_key(&[9; 16]).fields(Domain::Client, [&n.to_le_bytes()]);
             budget.waited(
-                Wait { question: client, client: Some(client), spent: TIMEOUT, answered: true },
+                Wait { question: client, payer: Payer::Client(client), spent: TIMEOUT, answered: true },
                 TIMEOUT,
                 now,
             );
@@ -263,14 +373,14 @@ mod tests {
         let mut budget = WaitBudget::new(now);
         let mut spent = Duration::ZERO;
         for n in 0..100 {
-            let limit = budget.limit(question(n), None, TIMEOUT, now);
+            let limit = budget.limit(question(n), of(None), TIMEOUT, now);
             let answered = n % 3 == 0;
             budget.waited(wait(n, None, answered, limit), TIMEOUT, now);
             spent += if answered { Duration::ZERO } else { limit };
         }
         assert_eq!(spent, TIMEOUT + TIMEOUT / GRACE);
         budget.new_turn(now);
-        assert_eq!(budget.limit(question(200), None, TIMEOUT, now), TIMEOUT);
+        assert_eq!(budget.limit(question(200), of(None), TIMEOUT, now), TIMEOUT);
     }
 
     #[test]
@@ -279,8 +389,8 @@ mod tests {
         let mut budget = WaitBudget::new(now);
         budget.waited(wait(1, None, false, TIMEOUT), TIMEOUT, now);
         budget.waited(wait(2, None, false, TIMEOUT / GRACE), TIMEOUT, now);
-        assert_eq!(budget.limit(question(3), None, TIMEOUT, now), Duration::ZERO);
-        assert_eq!(budget.limit(question(3), None, TIMEOUT, now + TICKLESS + 2 * TIMEOUT), TIMEOUT);
+        assert_eq!(budget.limit(question(3), of(None), TIMEOUT, now), Duration::ZERO);
+        assert_eq!(budget.limit(question(3), of(None), TIMEOUT, now + TICKLESS + 2 * TIMEOUT), TIMEOUT);
     }
 
     #[test]
@@ -290,7 +400,7 @@ mod tests {
         for _ in 0..10 {
             budget.waited(wait(1, None, false, Duration::from_millis(1)), TIMEOUT, now);
         }
-        assert_eq!(budget.limit(question(1), None, TIMEOUT, now), TIMEOUT - Duration::from_millis(10));
+        assert_eq!(budget.limit(question(1), of(None), TIMEOUT, now), TIMEOUT - Duration::from_millis(10));
     }
 
     #[test]
@@ -299,12 +409,12 @@ mod tests {
         let mut budget = WaitBudget::new(now);
         for _ in 0..TRIES {
             budget.new_turn(now);
-            assert_eq!(budget.limit(question(1), None, TIMEOUT, now), TIMEOUT);
+            assert_eq!(budget.limit(question(1), of(None), TIMEOUT, now), TIMEOUT);
             budget.waited(wait(1, None, false, TIMEOUT), TIMEOUT, now);
         }
         budget.new_turn(now);
-        assert_eq!(budget.limit(question(1), None, TIMEOUT, now), Duration::ZERO);
-        assert_eq!(budget.limit(question(2), None, TIMEOUT, now), TIMEOUT);
-        assert_eq!(budget.limit(question(1), None, TIMEOUT, now + REMEMBERED), TIMEOUT);
+        assert_eq!(budget.limit(question(1), of(None), TIMEOUT, now), Duration::ZERO);
+        assert_eq!(budget.limit(question(2), of(None), TIMEOUT, now), TIMEOUT);
+        assert_eq!(budget.limit(question(1), of(None), TIMEOUT, now + REMEMBERED), TIMEOUT);
     }
 }

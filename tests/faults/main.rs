@@ -8,6 +8,7 @@ use std::time::Duration;
 
 mod breaker;
 mod fail_over;
+mod fleets;
 mod lifetime;
 mod names;
 mod recovery;
