@@ -285,15 +285,6 @@ impl Inbox for Inner {
         true
     }
 
-    fn learn(&self, subject: Subject, reply: Reply, from: &Arc<Target>) {
-        let mut state = self.state();
-        // A question that was sent later may have been answered sooner: if that was a refusal, it stays.
-        let is_outdated = state.cache.peek(subject.key, reply.sent) == Some(Verdict::Deny);
-        if self.target.load().asks_like(from) && !is_outdated {
-            self.remember(&mut state, subject, &reply, false);
-        }
-    }
-
     fn overdue(&self, key: Fingerprint, limit: Duration) {
         let waiting = self.state().in_flight.get_mut(&key).map(InFlight::take_in_time);
         if let Some(waiting) = waiting {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use reqwest::Response;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -41,8 +40,6 @@ pub trait Inbox: Send + Sync {
     /// Takes a reply, remembers its verdict and tells all who wait. Returns `false` if the API that it came `from` is
     /// no longer the one to ask: then nothing was taken, and the question has to be asked again.
     fn file(&self, subject: Subject, reply: Reply, from: &Arc<Target>) -> bool;
-    /// Takes a reply that nothing waits for, to remember its verdict.
-    fn learn(&self, subject: Subject, reply: Reply, from: &Arc<Target>);
     /// Tells all who wait that the question's time, `limit`, is up. The question goes on, so that a late answer is
     /// remembered for the next try.
     fn overdue(&self, key: Fingerprint, limit: Duration);
@@ -89,28 +86,11 @@ impl Job {
             let asked = target.ask(&request, overdue).await;
             if self.inbox.file(self.subject, asked.reply, &target) {
                 self.filed = true;
-                self.finish(&request, &target, asked.response, asked.probes).await;
+                // Nothing waits for the rest.
+                if let Some(response) = asked.response {
+                    drain(response, DRAIN_LIMIT).await;
+                }
                 return;
-            }
-        }
-    }
-
-    /// Does what nothing waits for: reads the rest of the response, and asks endpoints that may be back.
-    async fn finish(
-        &self,
-        request: &Request,
-        target: &Arc<Target>,
-        response: Option<Response>,
-        probes: Vec<usize>,
-    ) {
-        if let Some(response) = response {
-            drain(response, DRAIN_LIMIT).await;
-        }
-        for index in probes {
-            let Some(asked) = target.probe(request, index).await else { continue };
-            self.inbox.learn(self.subject, asked.reply, target);
-            if let Some(response) = asked.response {
-                drain(response, DRAIN_LIMIT).await;
             }
         }
     }

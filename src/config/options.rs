@@ -303,13 +303,13 @@ throttle: ThrottleLimits {
 breaker: BreakerLimits {
     "breaker_after" => after: usize = one(|text| count(text, 0..=20)) or "5",
         "a whole number from 0 to 20; 0 = never",
-        "Time-outs and transport errors among the last 20 questions to a URL within a minute after which it \
-         is left alone: questions are refused at once, and copies of them find out in the background when the \
-         API is back. No status that an API answers counts. 0: never.";
+        "Time-outs, transport errors and gateway failures (502, 503, 504) among the last 20 questions to a URL within a \
+         minute after which it is left alone: nobody waits for it, and questions that had no answer find out in the \
+         background when it is back. No other status counts. 0: never.";
     "breaker_percent" => percent: usize = one(|text| count(text, 1..=100)) or "25",
         "a whole number from 1 to 100",
-        "The share of the last 20 questions to a URL within a minute that time-outs and transport errors must \
-         make up before it is left alone, in percent.";
+        "The share of the last 20 questions to a URL within a minute that those must make up before it is left \
+         alone, in percent.";
     "breaker_pause" => pause: Duration = one(|text| time(text, SHORTEST..=HOUR)) or "1s",
         "a time from 10ms to 1h, such as 1s",
         "The pause before an API that was left alone is first asked again. Each further time without an \

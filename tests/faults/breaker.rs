@@ -1,6 +1,7 @@
 //! The circuit breaker: an API that gives no answers is not asked for a while, and the log says so once. Neither a
 //! single client nor any answer can open the breaker.
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -209,14 +210,14 @@ fn one_client_takes_no_time_from_others_of_its_name() {
     });
 }
 
-/// Whatever an API answers, it is there; and what the answer is, clients can decide.
+/// An API that answers is there; and what the answer is, clients can decide.
 #[test]
-fn no_status_opens_it() {
+fn no_status_of_the_api_itself_opens_it() {
     on_both(|version| {
         let api = api("");
         api.answer_with(|request| match request.field("username") {
             "alice" => Reply::status(200),
-            _ => Reply::status([401, 403, 404, 400, 413, 500, 502, 408][number_in(request) % 8]),
+            _ => Reply::status([401, 403, 404, 400, 413, 500, 501, 408][number_in(request) % 8]),
         });
         let broker = broker_for_logins(version, &api).option("throttle_after", 0).start();
         for number in 0..80 {
@@ -225,6 +226,71 @@ fn no_status_opens_it() {
         }
         assert!(is_let_in_at_once(&broker, &login("alice")));
         assert_eq!(count(&broker.log(), OPENED), 0);
+    });
+}
+
+/// A proxy that takes half a second to find nobody behind it does not cost each login that much.
+#[test]
+fn gateway_failures_open_it() {
+    on_both(|version| {
+        for status in [502, 503, 504] {
+            let api = api("");
+            api.answer(Reply::status(status));
+            let broker = broker_for_logins(version, &api).option("breaker_pause", "1h").start();
+            for number in 0..5 {
+                assert_eq!(count(&broker.log(), OPENED), 0, "after {number}");
+                let address = Ipv4Addr::new(127, 0, 0, 2 + number);
+                assert!(login(format!("u-{number}")).coming_from(address).attempt(broker.port()).is_err());
+            }
+            broker.wait_for_log(OPENED, PATIENCE);
+            // (One is kept to probe with.)
+            assert!(login("late-0").attempt(broker.port()).is_err());
+            let asked = api.requests().len();
+            for number in 1..10 {
+                assert!(login(format!("late-{number}")).attempt(broker.port()).is_err());
+            }
+            assert_eq!(api.requests().len(), asked, "the API is asked all the same");
+        }
+    });
+}
+
+/// What a client sends can be the reason: a proxy says so when the API behind it takes too long.
+#[test]
+fn gateway_failures_of_one_address_do_not_take_the_api_from_others() {
+    on_both(|version| {
+        let api = api("");
+        api.answer_with(|request| match request.field("username").starts_with("mallory") {
+            true => Reply::status(504),
+            false => Reply::status(200),
+        });
+        let broker = broker_for_logins(version, &api).option("throttle_after", 0).start();
+        let mallory = |number| {
+            let mallory = login(format!("mallory-{number}")).coming_from(Ipv4Addr::new(127, 0, 0, 9));
+            assert!(mallory.attempt(broker.port()).is_err());
+        };
+        for number in 0..40 {
+            mallory(number);
+            if number % 8 == 0 {
+                assert!(is_let_in_at_once(&broker, &login(format!("alice-{number}"))), "{number}");
+            }
+        }
+    });
+}
+
+/// What is said of the questions is so: with `stale_ttl` not all of them are refused.
+#[test]
+fn the_log_says_what_becomes_of_questions() {
+    on_both(|version| {
+        for (stale, expected) in
+            [("0s", "questions to it are refused at once"), ("7m", "goes on for up to 420s")]
+        {
+            let api = friendly_api();
+            api.stop();
+            let broker = broker_for_logins(version, &api).option("stale_ttl", stale).start();
+            exhaust(&broker);
+            let line = broker.wait_for_log(OPENED, PATIENCE);
+            assert!(line.contains(expected), "{line}");
+        }
     });
 }
 

@@ -10,7 +10,7 @@ use super::{
     AT_ONCE, CLOSED, LOCAL_USER, OPENED, SHORT_TIMEOUT, TIMEOUT, broker_for_logins, broker_with_budget,
     count, exhaust, is_let_in_at_once, login, on_both,
 };
-use crate::support::{PASSWORD, PATIENCE, Reply, api, bystander, eventually, fence, friendly_api};
+use crate::support::{PASSWORD, PATIENCE, Reply, Version, api, bystander, eventually, fence, friendly_api};
 
 /// Whoever had no answer for a while is served again when there are answers, also where nothing is remembered.
 #[test]
@@ -92,7 +92,8 @@ fn nobody_waits_for_a_probe() {
         let probes = api.requests();
         assert!((1..=4).contains(&probes.len()), "{} probes in three time-outs", probes.len());
         let names: HashSet<_> = probes.iter().map(|probe| probe.field("username").to_owned()).collect();
-        assert!(names.iter().all(|name| name.starts_with("late-")), "copies of real questions: {names:?}");
+        let is_real = |name: &String| name.starts_with("late-") || name.starts_with("exhausting-");
+        assert!(names.iter().all(is_real), "copies of real questions: {names:?}");
     });
 }
 
@@ -126,6 +127,57 @@ fn an_api_that_is_back_is_found_and_spared() {
         let log = broker.log();
         assert_eq!((count(&log, OPENED), count(&log, CLOSED)), (1, 1));
     });
+}
+
+/// Whether somebody comes meanwhile or not: the first who comes is let in.
+#[test]
+fn an_api_that_is_back_is_found_though_nobody_comes() {
+    on_both(|version| {
+        for is_gone in [false, true] {
+            let api = api("");
+            let broker = broker_with_budget(version, SHORT_TIMEOUT)
+                .option("auth_url", api.auth_url())
+                .option("breaker_after", 2)
+                .option("breaker_pause", "100ms")
+                .option("breaker_longest", "300ms")
+                .start();
+            if is_gone {
+                api.stop();
+            } else {
+                api.answer(Reply::Hang);
+            }
+            exhaust(&broker);
+            api.answer(Reply::status(200));
+            if is_gone {
+                api.restart().unwrap();
+            }
+            broker.wait_for_log(CLOSED, PATIENCE);
+            assert!(is_let_in_at_once(&broker, &login("alice")), "the first one pays");
+        }
+    });
+}
+
+/// One question makes the API hang: the others that it did not answer show that it is back.
+#[test]
+fn a_question_that_hangs_for_ever_does_not_hide_that_the_api_is_back() {
+    let version = Version::V2_1; // where questions are asked side by side
+    let api = api("");
+    api.answer(Reply::Hang);
+    let broker = broker_with_budget(version, SHORT_TIMEOUT)
+        .option("auth_url", api.auth_url())
+        .option("breaker_pause", "100ms")
+        .option("breaker_longest", "300ms")
+        .start();
+    let mut clients: Vec<_> = (0..8).map(|n| login(format!("u-{n}")).send(broker.port())).collect();
+    broker.wait_for_log(OPENED, PATIENCE);
+    for client in &mut clients {
+        assert!(client.connack(PATIENCE).is_some_and(|code| code != 0));
+    }
+    api.answer_with(|request| match request.field("username") {
+        "u-4" | "u-5" | "u-6" => Reply::Hang,
+        _ => Reply::status(200),
+    });
+    broker.wait_for_log(CLOSED, PATIENCE);
 }
 
 /// A firewall forgot the connections, or the API's machine lost its power: what is open is dead and does not say

@@ -24,8 +24,6 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 /// The breaker of one endpoint.
 pub struct Breaker {
     settings: BreakerLimits,
-    /// The longest time that one question takes.
-    timeout: Duration,
     /// Whether the breaker is closed and no pause was asked for. Spares the lock as long as that is so.
     is_clear: AtomicBool,
     state: Lock<State>,
@@ -61,6 +59,8 @@ struct Open {
     next_probe: Instant,
     /// The pause before that probe, without its random part.
     pause: Duration,
+    /// Whether the probes should not go on with the questions that they have.
+    wants_question: bool,
     /// The network that alone the API was silent to: questions of others are asked nevertheless.
     only_for: Option<u64>,
 }
@@ -78,8 +78,8 @@ pub enum Admission {
     Ask,
     /// Do not ask it.
     Refuse,
-    /// Do not ask it, but probe the API with the same question in the background.
-    RefuseAndProbe,
+    /// Do not ask it, but keep it to probe the API with.
+    RefuseAndKeep,
 }
 
 /// The breaker has opened: questions are refused from now on.
@@ -91,14 +91,16 @@ pub struct Opened {
     pub of: usize,
     /// The pause before the first probe, without its random part.
     pub pause: Duration,
+    /// When that was: the probes are for this opening.
+    pub since: Instant,
 }
 
 impl Breaker {
     /// A closed breaker.
-    pub fn new(settings: BreakerLimits, timeout: Duration) -> Self {
+    pub fn new(settings: BreakerLimits) -> Self {
         let recent = VecDeque::with_capacity(RECENT);
         let state = State { recent, open: None, closed: None, back_off: None };
-        Self { settings, timeout, is_clear: AtomicBool::new(true), state: Lock::new(state) }
+        Self { settings, is_clear: AtomicBool::new(true), state: Lock::new(state) }
     }
 
     /// Whether a question may be asked now.
@@ -108,13 +110,8 @@ impl Breaker {
         }
         let mut state = self.state.lock();
         if let Some(open) = state.open.as_mut().filter(|open| open.is_for(asked_for[0])) {
-            if now < open.next_probe {
-                return Admission::Refuse;
-            }
-            // When the next probe is due if this one fails. The time-out is added so that they hardly overlap.
-            open.pause = (open.pause * 2).min(self.settings.longest);
-            open.next_probe = now + self.timeout + jitter(open.pause);
-            return Admission::RefuseAndProbe;
+            let is_kept = std::mem::take(&mut open.wants_question);
+            return if is_kept { Admission::RefuseAndKeep } else { Admission::Refuse };
         }
         if state.back_off.is_some_and(|until| now < until) {
             return Admission::Refuse;
@@ -124,15 +121,20 @@ impl Breaker {
         Admission::Ask
     }
 
-    /// Whether a question from this network would be refused now, without a probe that were due.
-    pub fn refuses(&self, network: u64, now: Instant) -> bool {
+    /// Whether a question from this network would be refused now, and is not even wanted to probe with.
+    pub fn has_no_use_for(&self, network: u64, now: Instant) -> bool {
+        self.would_refuse(network, now) == Some(Admission::Refuse)
+    }
+
+    fn would_refuse(&self, network: u64, now: Instant) -> Option<Admission> {
         if self.is_clear.load(Ordering::Acquire) {
-            return false;
+            return None;
         }
         let state = self.state.lock();
         match &state.open {
-            Some(open) if open.is_for(network) => now < open.next_probe,
-            _ => state.back_off.is_some_and(|until| now < until),
+            Some(open) if open.is_for(network) && open.wants_question => Some(Admission::RefuseAndKeep),
+            Some(open) if open.is_for(network) => Some(Admission::Refuse),
+            _ => state.back_off.filter(|until| now < *until).map(|_| Admission::Refuse),
         }
     }
 
@@ -152,13 +154,35 @@ impl Breaker {
         Some(now.saturating_duration_since(open.since))
     }
 
-    /// Closes the breaker, since its probes were answered. Returns how long it was open, or `None` if it was not.
-    pub fn recovered(&self, now: Instant) -> Option<Duration> {
+    /// When the next probe is due, unless the breaker that opened at `since` has closed.
+    pub fn next_probe(&self, since: Instant) -> Option<Instant> {
+        let state = self.state.lock();
+        state.open.as_ref().filter(|open| open.since == since).map(|open| open.next_probe)
+    }
+
+    /// A probe had no answer: the next one comes after a longer pause, and with another question if one comes.
+    pub fn probe_failed(&self, since: Instant, now: Instant) {
+        if let Some(open) = self.state.lock().open.as_mut().filter(|open| open.since == since) {
+            open.pause = (open.pause * 2).min(self.settings.longest);
+            open.next_probe = now + jitter(open.pause);
+            open.wants_question = true;
+        }
+    }
+
+    /// Whether it is open.
+    pub fn is_open(&self) -> bool {
+        !self.is_clear.load(Ordering::Acquire) && self.state.lock().open.is_some()
+    }
+
+    /// Closes the breaker that opened at `since`, since its probes were answered. Returns how long it was open, or `None`
+    /// if it was not.
+    pub fn recovered(&self, since: Instant, now: Instant) -> Option<Duration> {
         let mut state = self.state.lock();
-        let open = state.open.take()?;
+        let open = state.open.take_if(|open| open.since == since)?;
         self.is_clear.store(state.back_off.is_none(), Ordering::Release);
         state.recent.clear();
-        state.closed = Some((now, open.pause));
+        // Longer each time, so that an API that answers now and then is not waited for most of the time.
+        state.closed = Some((now, (open.pause * 2).min(self.settings.longest)));
         Some(now.saturating_duration_since(open.since))
     }
 
@@ -183,8 +207,9 @@ impl Breaker {
         };
         self.is_clear.store(false, Ordering::Release);
         let only_for = state.only_network();
-        state.open = Some(Open { since: now, next_probe: now + jitter(pause), pause, only_for });
-        Some(Opened { unanswered, of, pause })
+        let next_probe = now + jitter(pause);
+        state.open = Some(Open { since: now, next_probe, pause, wants_question: true, only_for });
+        Some(Opened { unanswered, of, pause, since: now })
     }
 
     /// Notes that the API wants to be left alone (429), maybe for a certain time. Returns for how long it will be, or
@@ -282,7 +307,7 @@ mod tests {
     }
 
     fn open(now: Instant) -> Breaker {
-        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        let breaker = Breaker::new(SETTINGS);
         for n in 0..5 {
             breaker.unanswered(client(n), now);
         }
@@ -292,30 +317,30 @@ mod tests {
     #[test]
     fn an_api_that_is_silent_to_several_clients_opens_it() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        let breaker = Breaker::new(SETTINGS);
         let opened: Vec<_> = (0..5).map(|n| breaker.unanswered(client(n), now).is_some()).collect();
         assert_eq!(opened, [false, false, false, false, true]);
-        assert_eq!(breaker.admit([9; 3], now), Admission::Refuse);
+        assert_ne!(breaker.admit([9; 3], now), Admission::Ask);
     }
 
     #[test]
     fn an_api_that_is_silent_to_all_of_few_clients_opens_it() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        let breaker = Breaker::new(SETTINGS);
         assert_eq!((0..5).filter(|n| breaker.unanswered(client(n % 2), now).is_some()).count(), 1);
     }
 
     #[test]
     fn an_api_that_cannot_be_reached_opens_it_also_for_one_client() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        let breaker = Breaker::new(SETTINGS);
         assert_eq!((0..5).filter(|_| breaker.unanswered(None, now).is_some()).count(), 1);
     }
 
     #[test]
     fn an_api_that_hangs_on_every_third_question_opens_it() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        let breaker = Breaker::new(SETTINGS);
         let opened = (0..20).any(|n| {
             if n % 3 == 0 {
                 return breaker.unanswered(client(n), now).is_some();
@@ -329,7 +354,7 @@ mod tests {
     #[test]
     fn one_client_that_makes_the_api_hang_does_not() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        let breaker = Breaker::new(SETTINGS);
         for _ in 0..1_000 {
             assert_eq!(breaker.unanswered(client(1), now), None);
         }
@@ -339,15 +364,15 @@ mod tests {
     #[test]
     fn names_that_one_network_makes_up_do_not_open_it_for_others() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        let breaker = Breaker::new(SETTINGS);
         for n in 0..1_000 {
             assert_eq!(breaker.unanswered(Some([1, n, n]), now), None);
             breaker.answered([2, 0, 0], now, now);
         }
         // Nor while nobody else asks: others are asked for, and the first answer closes it.
-        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        let breaker = Breaker::new(SETTINGS);
         assert!((0..5).any(|n| breaker.unanswered(Some([1, n, n]), now).is_some()));
-        assert_eq!(breaker.admit([1, 9, 9], now), Admission::Refuse);
+        assert_ne!(breaker.admit([1, 9, 9], now), Admission::Ask);
         assert_eq!(breaker.admit([2, 9, 9], now), Admission::Ask);
         assert!(breaker.answered([2, 9, 9], now, now).is_some());
         assert_eq!(breaker.admit([1, 9, 9], now), Admission::Ask);
@@ -360,27 +385,27 @@ mod tests {
     #[test]
     fn behind_one_proxy_names_are_counted_and_clients_of_one_name() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        let breaker = Breaker::new(SETTINGS);
         assert!((0..5).any(|n| breaker.unanswered(Some([1, n, n]), now).is_some()));
-        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        let breaker = Breaker::new(SETTINGS);
         assert!((0..5).any(|n| breaker.unanswered(Some([1, 1, n]), now).is_some()));
     }
 
     #[test]
     fn an_api_that_is_silent_to_others_too_is_silent_to_all() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        let breaker = Breaker::new(SETTINGS);
         (0..5).for_each(|n| {
             let _ = breaker.unanswered(Some([1, n, n]), now);
         });
         assert!((2..9).any(|n| breaker.unanswered(Some([n, n, n]), now).is_some()));
-        assert_eq!(breaker.admit([77, 0, 0], now), Admission::Refuse);
+        assert_ne!(breaker.admit([77, 0, 0], now), Admission::Ask);
     }
 
     #[test]
     fn silence_of_long_ago_is_forgotten() {
         let mut now = Instant::now();
-        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        let breaker = Breaker::new(SETTINGS);
         for n in 0..100 {
             assert_eq!(breaker.unanswered(client(n), now), None);
             now += RECENTLY / 2;
@@ -388,49 +413,59 @@ mod tests {
     }
 
     #[test]
-    fn one_probe_at_a_time_with_growing_pauses_until_it_is_back() {
+    fn probes_come_after_growing_pauses_until_it_is_back() {
         let start = Instant::now();
         let mut now = start;
         let breaker = open(now);
         let mut pauses = Vec::new();
         for _ in 0..6 {
-            let before = now;
-            while breaker.admit([9; 3], now) == Admission::Refuse {
-                now += Duration::from_millis(10);
-            }
-            pauses.push((now - before).as_secs_f64());
-            for _ in 0..3 {
-                assert_eq!(breaker.admit([9; 3], now), Admission::Refuse, "a second probe at once");
-            }
-            now += TIMEOUT;
+            let due = breaker.next_probe(start).expect("it is open");
+            pauses.push((due - now).as_secs_f64());
+            now = due + TIMEOUT;
+            breaker.probe_failed(start, now);
         }
         for (pause, expected) in pauses.iter().zip([1.0, 2.0, 4.0, 8.0, 8.0, 8.0]) {
             assert!((0.7 * expected..1.3 * expected).contains(pause), "{pauses:?}");
         }
         // An answer to a question from before it opened changes nothing.
         breaker.answered([0, 0, 0], start - TIMEOUT, now);
-        assert_ne!(breaker.admit([9; 3], now), Admission::Ask);
-        assert_eq!(breaker.recovered(now), Some(now - start));
+        assert_eq!(breaker.admit([9; 3], now), Admission::RefuseAndKeep);
+        assert_eq!(breaker.recovered(start, now), Some(now - start));
         assert_eq!(breaker.admit([9; 3], now), Admission::Ask);
-        // And if it goes again at once, the pauses go on from where they were.
+        assert_eq!(breaker.next_probe(start), None);
+        // And if it goes again at once, the pauses go on from where they were, and the probes of before do not.
         let opened = (0..5).find_map(|n| breaker.unanswered(client(n), now));
         assert_eq!(opened.map(|opened| opened.pause), Some(SETTINGS.longest));
+        assert_eq!(breaker.next_probe(start), None);
+    }
+
+    #[test]
+    fn one_question_is_kept_for_each_probe_and_the_others_are_refused_at_once() {
+        let now = Instant::now();
+        let breaker = open(now);
+        for _ in 0..3 {
+            assert!(!breaker.has_no_use_for(9, now), "a question is wanted");
+            assert_eq!(breaker.admit([9; 3], now), Admission::RefuseAndKeep);
+            assert!(breaker.has_no_use_for(9, now));
+            assert_eq!(breaker.admit([9; 3], now), Admission::Refuse);
+            breaker.probe_failed(now, now);
+        }
     }
 
     #[test]
     fn an_api_that_wants_to_be_left_alone_is_but_not_for_ever() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS, TIMEOUT);
+        let breaker = Breaker::new(SETTINGS);
         assert_eq!(breaker.back_off(Some(Duration::from_secs(100_000)), now), Some(LONGEST_BACK_OFF));
         assert_eq!(breaker.back_off(None, now), None, "it is told once");
-        assert!(breaker.refuses(9, now + BACK_OFF / 2));
+        assert!(breaker.has_no_use_for(9, now + BACK_OFF / 2));
         assert_eq!(breaker.admit([9; 3], now + LONGEST_BACK_OFF), Admission::Ask);
     }
 
     #[test]
     fn after_0_never_opens() {
         let now = Instant::now();
-        let breaker = Breaker::new(BreakerLimits { after: 0, ..SETTINGS }, TIMEOUT);
+        let breaker = Breaker::new(BreakerLimits { after: 0, ..SETTINGS });
         for n in 0..100 {
             assert_eq!(breaker.unanswered(client(n), now), None);
         }

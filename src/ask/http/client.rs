@@ -1,4 +1,5 @@
 //! Asks one question: a POST, fail-over to further URLs within the time-out, and the answer by the HTTP status.
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ const BODY_LIMIT: usize = 64 * 1024;
 const LONGEST_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// A question as it is sent.
+#[derive(Clone)]
 pub(in crate::ask) struct Request {
     /// The network, username and client that it is asked for.
     pub(in crate::ask) party: Party,
@@ -29,10 +31,6 @@ pub(in crate::ask) struct Request {
     /// Shared by all who send it: it may be long.
     pub(in crate::ask) body: Bytes,
 }
-
-/// Answers in a row that a silent API has to give before its breaker closes. With one, an API that is silent to every
-/// third question would often pass.
-const PROBES: usize = 2;
 
 /// An answer and what came with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +49,6 @@ pub(in crate::ask) struct Exchange {
     pub(in crate::ask) reply: Reply,
     /// The response that the answer was in, to be read to its end.
     pub(in crate::ask) response: Option<Response>,
-    /// The numbers of endpoints that have been silent and are due for a probe.
-    pub(in crate::ask) probes: Vec<usize>,
 }
 
 impl Target {
@@ -62,7 +58,7 @@ impl Target {
     /// Each endpoint gets an equal share of what is left of the time-out, so that one that hangs leaves time for the
     /// next. When the time is up, `overdue` is called, and the last endpoint gets the time-out once more: its answer is
     /// remembered for the next try.
-    pub(in crate::ask) async fn ask(&self, request: &Request, overdue: impl FnOnce()) -> Exchange {
+    pub(in crate::ask) async fn ask(self: &Arc<Self>, request: &Request, overdue: impl FnOnce()) -> Exchange {
         let endpoints = self.endpoints(request.kind);
         let count = endpoints.endpoints.len();
         let preferred = endpoints.preferred.load(Ordering::Relaxed);
@@ -70,24 +66,22 @@ impl Target {
         let mut asked = Exchange {
             reply: Reply { answer: Answer::None(NoAnswer::Open), sent, lifetime: None },
             response: None,
-            probes: Vec::new(),
         };
         let mut admitted = Vec::with_capacity(count);
         for index in (0..count).map(|attempt| (preferred + attempt) % count) {
             match endpoints.endpoints[index].breaker.admit(request.party, sent) {
                 Admission::Ask => admitted.push(index),
                 Admission::Refuse => {}
-                Admission::RefuseAndProbe => asked.probes.push(index),
+                Admission::RefuseAndKeep => endpoints.endpoints[index].samples.keep(request),
             }
         }
         let mut overdue = Some(overdue);
         for (attempt, &index) in admitted.iter().enumerate() {
-            let endpoint = &endpoints.endpoints[index];
             let left = self.config.timeout.saturating_sub(sent.elapsed());
             let others = u32::try_from(admitted.len() - attempt).unwrap_or(u32::MAX);
             let overtime = if others == 1 { self.config.timeout } else { Duration::ZERO };
             let overdue = || overdue.take().into_iter().for_each(|overdue| overdue());
-            let (answer, response) = self.attempt(endpoint, request, left / others, overtime, overdue).await;
+            let (answer, response) = self.attempt(index, request, left / others, overtime, overdue).await;
             asked.reply.answer = answer;
             asked.reply.lifetime =
                 response.as_ref().filter(|_| self.config.api_cache_control).and_then(lifetime);
@@ -100,41 +94,25 @@ impl Target {
         asked
     }
 
-    /// Finds out whether an endpoint with an open breaker is back: it is if it answers [`PROBES`] times in a row on new
-    /// connections. Returns the last answer, or `None` if it is not back.
-    pub(in crate::ask) async fn probe(&self, request: &Request, index: usize) -> Option<Exchange> {
-        let endpoint = &self.endpoints(request.kind).endpoints[index];
-        for good in 1..=PROBES {
-            let sent = Instant::now();
-            let sending = post(&self.fresh_client, endpoint, request);
-            let Ok(Ok(response)) = timeout(self.config.timeout, sending).await else { return None };
-            if good == PROBES {
-                self.note_recovery(endpoint);
-                let lifetime = Some(&response).filter(|_| self.config.api_cache_control).and_then(lifetime);
-                let reply = Reply { answer: answer(response.status()), sent, lifetime };
-                return Some(Exchange { reply, response: Some(response), probes: Vec::new() });
-            }
-        }
-        None
-    }
-
     /// Asks one endpoint for at most `limit`, and tells its breaker what came of it. If `overtime` is not zero,
     /// `overdue` is called after `limit`, and the endpoint gets that much longer; an answer that comes by then is used,
     /// but counts as silence.
     async fn attempt(
-        &self,
-        endpoint: &Endpoint,
+        self: &Arc<Self>,
+        index: usize,
         request: &Request,
         limit: Duration,
         overtime: Duration,
         overdue: impl FnOnce(),
     ) -> (Answer, Option<Response>) {
+        let endpoint = &self.endpoints(request.kind).endpoints[index];
         let sent = Instant::now();
         let progress = Progress::default();
         let mut sending = std::pin::pin!(self.send(endpoint, request, &progress));
         let silence = |reason: &NoAnswer| {
             // Until there is a connection, nothing that a client says can be the cause.
-            self.note_silence(endpoint, progress.is_connected().then_some(request.party), reason);
+            let asked_for = progress.is_connected().then_some(request.party);
+            self.note_silence(index, request, asked_for, reason);
         };
         let (result, in_time) = match timeout(limit, &mut sending).await {
             Ok(result) => (Some(result), true),
@@ -162,10 +140,14 @@ impl Target {
                 (Answer::None(reason), None)
             }
             Some(Ok(response)) => {
+                let answer = answer(response.status());
                 if in_time {
-                    self.note_answer(endpoint, request.party, sent, &response);
+                    match &answer {
+                        Answer::None(reason) if is_gateway_failure(&answer) => silence(reason),
+                        _ => self.note_answer(endpoint, request.party, sent, &response),
+                    }
                 }
-                (answer(response.status()), Some(response))
+                (answer, Some(response))
             }
         }
     }
@@ -191,7 +173,7 @@ impl Target {
     fn note_answer(&self, endpoint: &Endpoint, party: Party, sent: Instant, response: &Response) {
         let now = Instant::now();
         if let Some(after) = endpoint.breaker.answered(party, sent, now) {
-            self.log_recovery(endpoint, after);
+            self.note_recovery(endpoint, after);
         }
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
             let seconds =
@@ -206,50 +188,63 @@ impl Target {
         }
     }
 
-    /// Tells the breaker that an endpoint has not answered. If that opens it, says so in the log.
-    fn note_silence(&self, endpoint: &Endpoint, asked_for: Option<Party>, reason: &NoAnswer) {
-        if let Some(Opened { unanswered, of, pause }) = endpoint.breaker.unanswered(asked_for, Instant::now())
-        {
-            // Kept connections may be dead without a sign of it, for example if a firewall has forgotten them.
-            self.renew_connections();
-            let line = format!(
-                "The API at {} gave no answer to {unanswered} of the last {of} questions ({reason}). It is left \
-                 alone now: questions to it are refused at once, and it is asked in the background, after {pause:?} \
-                 at first and every {:?} later, until it answers. Is it running, and can this machine reach it?",
-                endpoint.shown, self.config.breaker.longest,
-            );
-            self.log.write(Level::Warning, line);
+    /// Tells the breaker that an endpoint has not answered. If that opens it, says so in the log, and finds out in the
+    /// background when it is back.
+    fn note_silence(
+        self: &Arc<Self>,
+        index: usize,
+        request: &Request,
+        asked_for: Option<Party>,
+        reason: &NoAnswer,
+    ) {
+        let endpoint = &self.endpoints(request.kind).endpoints[index];
+        let opened = endpoint.breaker.unanswered(asked_for, Instant::now());
+        if endpoint.breaker.is_open() {
+            endpoint.samples.keep(request);
         }
-    }
-
-    /// Closes the breaker of an endpoint that has answered its probes, and says so in the log.
-    fn note_recovery(&self, endpoint: &Endpoint) {
-        if let Some(after) = endpoint.breaker.recovered(Instant::now()) {
-            self.log_recovery(endpoint, after);
-        }
-    }
-
-    fn log_recovery(&self, endpoint: &Endpoint, after: Duration) {
+        let Some(Opened { unanswered, of, pause, since }) = opened else { return };
+        self.start_probing(request.kind, index, since);
+        // Kept connections may be dead without a sign of it, for example if a firewall has forgotten them.
+        self.renew_connections();
+        let stale = self.config.stale_ttl;
+        let meanwhile = match self.endpoints(request.kind).endpoints.len() {
+            1 if stale.is_zero() => "questions to it are refused at once".to_owned(),
+            1 => {
+                format!("what it allowed before goes on for up to {stale:?}, and all else is refused at once")
+            }
+            _ => "questions go to the other URLs".to_owned(),
+        };
         let line = format!(
-            "The API at {} answers again, after {} s: it is asked as before.",
-            endpoint.shown,
-            after.as_secs()
+            "The API at {} gave no answer to {unanswered} of the last {of} questions ({reason}). It is left alone now: \
+             {meanwhile}. It is asked in the background, after {pause:?} at first and every {:?} later, until it \
+             answers. Is it running, and can this machine reach it?",
+            endpoint.shown, self.config.breaker.longest,
         );
-        self.log.write(Level::Notice, line);
+        self.log.write(Level::Warning, line);
     }
 }
 
-async fn post(client: &Client, endpoint: &Endpoint, request: &Request) -> reqwest::Result<Response> {
+pub(super) async fn post(
+    client: &Client,
+    endpoint: &Endpoint,
+    request: &Request,
+) -> reqwest::Result<Response> {
     client.post(endpoint.url.clone()).body(request.body.clone()).send().await
 }
 
 /// What a status means (the contract): 200 allows; 408, 429 and 5xx are no answer; all others deny.
-fn answer(status: StatusCode) -> Answer {
+pub(super) fn answer(status: StatusCode) -> Answer {
     match status.as_u16() {
         200 => Answer::Verdict { verdict: Verdict::Allow, status: 200 },
         no_answer @ (408 | 429 | 500..=599) => Answer::None(NoAnswer::Status(no_answer)),
         status => Answer::Verdict { verdict: Verdict::Deny, status },
     }
+}
+
+/// Whether the answer is that of a proxy in front of an API that cannot be reached. Any other failure may be one that a
+/// client's input has caused.
+pub(super) fn is_gateway_failure(answer: &Answer) -> bool {
+    matches!(answer, Answer::None(NoAnswer::Status(502..=504)))
 }
 
 /// The lifetime that a response sets by `Cache-Control: max-age` or `no-store`, if it does.

@@ -3,6 +3,7 @@ pub mod breaker;
 mod cause;
 mod client;
 mod connections;
+mod probing;
 mod resolver;
 mod target;
 mod tls;

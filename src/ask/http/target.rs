@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 
 use super::breaker::Breaker;
 use super::connections::Watch;
+use super::probing::Samples;
 use super::resolver::Resolver;
 use super::tls::{self, TlsFiles};
 use crate::config::{Config, header_conflict, header_lines, shown_url};
@@ -57,6 +58,8 @@ pub(in crate::ask) struct Endpoint {
     /// Its name in the log: the URL without credentials, and what it is asked about.
     pub(in crate::ask) shown: String,
     pub(in crate::ask) breaker: Breaker,
+    /// What it is probed with while the breaker is open.
+    pub(in crate::ask) samples: Samples,
 }
 
 impl Endpoints {
@@ -64,7 +67,8 @@ impl Endpoints {
         let endpoint = |url: &Url| Endpoint {
             url: url.clone(),
             shown: format!("{} ({about})", shown_url(url)),
-            breaker: Breaker::new(config.breaker, config.timeout),
+            breaker: Breaker::new(config.breaker),
+            samples: Samples::default(),
         };
         Self { endpoints: urls.iter().map(endpoint).collect(), preferred: AtomicUsize::new(0) }
     }
@@ -177,9 +181,9 @@ impl Target {
             && self.config.tls_insecure == other.config.tls_insecure
     }
 
-    /// Whether every URL for such a question is open, so that asking is in vain.
+    /// Whether asking such a question is in vain: every URL is left alone, and is not even probed with it.
     pub fn is_open(&self, kind: Kind, source: Source, now: Instant) -> bool {
-        self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(source[0], now))
+        self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.has_no_use_for(source[0], now))
     }
 
     /// Drops kept connections and known addresses: an API that is silent on them may be back on others.
