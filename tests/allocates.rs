@@ -44,8 +44,14 @@ fn what_is_remembered_is_looked_up_without_allocating() {
     };
     assert_eq!(allocations(|| plugin.authenticate(&login, &caller, Instant::now()).ruling), 0, "a login");
     for (access, topic) in [(Access::Write, "sensors/1"), (Access::Read, "commands/1")] {
-        let check =
-            TopicCheck { client: CLIENT, username: Some("sensor"), topic, access, retain: Retain::No };
+        let check = TopicCheck {
+            client: CLIENT,
+            username: Some("sensor"),
+            topic,
+            access,
+            qos: 1,
+            retain: Retain::No,
+        };
         assert_eq!(
             allocations(|| plugin.authorise(&check, &caller, Instant::now()).ruling),
             0,

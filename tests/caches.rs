@@ -138,7 +138,7 @@ fn with_a_time_of_zero_nothing_is_remembered() {
 fn what_was_no_answer_is_not_remembered() {
     on_every_broker(|version| {
         let api = friendly_api();
-        let broker = broker_asking(version, &api).start();
+        let broker = broker_asking(version, &api).option("acl_no_answer", "deny").start();
         let mut alice = alice(&broker);
         api.answer(Reply::status(500));
         assert_eq!(alice.publish_acknowledged("t", "x"), reason::NOT_AUTHORIZED);

@@ -92,6 +92,7 @@ fn values(option: &str) -> Vec<String> {
         "max_requests" | "cache_size" => &["77"],
         "tls_insecure" | "api_cache_control" => &["true"],
         "lookahead" | "reload_checks" => &["false"],
+        "acl_no_answer" => &["deny"],
         "acl_prefetch" => &["subscribe a/%c/#", "read b/%u"],
         "acl_checks" => &["write"],
         "special_chars" | "anonymous" => &["allow"],

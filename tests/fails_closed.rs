@@ -23,7 +23,10 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(3);
 
 fn broker_with_limit(version: Version, api: &MockApi) -> Setup {
-    broker_asking(version, api).option("timeout", format!("{}ms", TIMEOUT.as_millis()))
+    // Who publishes in vain stays, and can be asked what else she may.
+    broker_asking(version, api)
+        .option("timeout", format!("{}ms", TIMEOUT.as_millis()))
+        .option("acl_no_answer", "deny")
 }
 
 fn log_in(broker: &Broker, username: &str) -> Client {

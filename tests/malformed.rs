@@ -202,7 +202,10 @@ fn answers() -> Vec<Vec<u8>> {
 
 /// A broker that never leaves its API alone, so that every answer is heard.
 fn broker(version: Version, api: &MockApi) -> Broker {
-    let setup = broker_asking(version, api).option("breaker_after", 0).option("timeout", "10s");
+    let setup = broker_asking(version, api)
+        .option("breaker_after", 0)
+        .option("timeout", "10s")
+        .option("acl_no_answer", "deny");
     // The default log would hold thousands of lines.
     setup.global("log_type none").start()
 }

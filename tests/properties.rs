@@ -293,7 +293,7 @@ impl Subject {
         match self
             .plugin
             .authorise(
-                &TopicCheck { client, username: Some(username), topic, access, retain: Retain::No },
+                &TopicCheck { client, username: Some(username), topic, access, qos: 0, retain: Retain::No },
                 &self.host.caller(),
                 now,
             )

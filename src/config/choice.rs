@@ -11,6 +11,15 @@ pub enum AuthMode {
     Delayed,
 }
 
+/// What becomes of a QoS 1 or 2 publish whose question gets no answer (`acl_no_answer`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutAnswer {
+    /// Its connection ends, so that the client keeps the message and sends it again.
+    Disconnect,
+    /// It is acknowledged and dropped, as the broker does with what is denied.
+    Deny,
+}
+
 /// Which wrong passwords are counted together (`throttle_by`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CountBy {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use crate::question::{Kind, Verdict};
-pub use choice::{AuthMode, CountBy};
+pub use choice::{AuthMode, CountBy, WithoutAnswer};
 pub use error::ConfigError;
 use error::Unexpected;
 pub use header::{header_conflict, header_lines};

@@ -19,7 +19,7 @@ use std::time::Duration;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 
-use super::choice::{AuthMode, CountBy};
+use super::choice::{AuthMode, CountBy, WithoutAnswer};
 use super::header::header_line;
 use super::reading::{Texts, Written};
 use super::url::urls;
@@ -233,10 +233,17 @@ options! {
     "cache_size" => cache_size: usize = one(|text| count(text, 0..=100_000_000)) or "100000",
         "a whole number from 0 to 100000000",
         "Allows that are kept, and as many denies beside them; least recently used go first.";
-    "stale_ttl" => stale_ttl: Duration = one(|text| time(text, Duration::ZERO..=MONTH)) or "0s",
+    "stale_ttl" => stale_ttl: Duration = one(|text| time(text, Duration::ZERO..=MONTH)) or "10m",
         "a time up to 30 days, such as 10m; 0 = not at all",
         "How long past its time an allow may still serve while the API gives no answer. A refusal by the API \
          ends it at once; denies are never stretched.";
+    "acl_no_answer" => acl_no_answer: WithoutAnswer = one(|text| choice(text, &[
+            ("disconnect", WithoutAnswer::Disconnect), ("deny", WithoutAnswer::Deny),
+        ])) or "disconnect",
+        "disconnect or deny",
+        "What becomes of a QoS 1 or 2 publish that the API gives no answer about. `disconnect`: its connection ends \
+         without an acknowledgement, so that the client keeps the message and sends it again. `deny`: it is \
+         acknowledged and dropped, as the broker does with every publish that is denied.";
     "api_cache_control" => api_cache_control: bool = one(boolean) or "false",
         "true or false",
         "Let `max-age` and `no-store` in an answer's `Cache-Control` override `auth_cache_ttl`, `acl_cache_ttl` \

@@ -20,8 +20,10 @@ impl Code {
 
     /// Since 2.1: the client waits until its login is completed.
     const DELAYED: Self = Self(sys::MHA_ERR_AUTH_DELAYED);
-    /// Since 2.1: MQTT 5 clients are told "server unavailable" or "server busy", and older ones "not authorised".
+    /// At a login, since 2.1: MQTT 5 clients are told "server unavailable", older ones "not authorised". At a topic check
+    /// nothing is sent for it: the connection just ends. 2.1 has words for it in its log, 2.0 calls it unknown.
     const UNAVAILABLE: Self = Self(sys::MHA_ERR_SERVER_UNAVAILABLE.cast_signed());
+    /// Since 2.1: MQTT 5 clients are told "server busy", older ones "not authorised".
     const BUSY: Self = Self(sys::MHA_ERR_SERVER_BUSY.cast_signed());
     /// At this, as at every code of a login that a broker does not know, it ends the connection without a CONNACK.
     const UNKNOWN: Self = Self(mosq_err_t::MOSQ_ERR_UNKNOWN);
@@ -32,7 +34,7 @@ impl Code {
             (Ruling::Allow, _) => Self::SUCCESS,
             (Ruling::Defer, _) => Self::DEFER,
             (Ruling::Later, _) => Self::DELAYED,
-            (Ruling::Deny | Ruling::Disconnect, Refusal::NotAuthorised) => Self::AUTH,
+            (Ruling::Deny | Ruling::Disconnect | Ruling::Unavailable, Refusal::NotAuthorised) => Self::AUTH,
             // There is no code for the others that would not tell the client that it is not authorised.
             _ if !(speaks_mqtt_5 && is_2_1) => Self::UNKNOWN,
             (_, Refusal::Unavailable) => Self::UNAVAILABLE,
@@ -46,6 +48,7 @@ impl Code {
             Ruling::Allow => Self::SUCCESS,
             Ruling::Defer => Self::DEFER,
             Ruling::Disconnect => Self::AUTH,
+            Ruling::Unavailable => Self::UNAVAILABLE,
             // No broker lets a topic check wait.
             Ruling::Deny | Ruling::Later => Self::ACL_DENIED,
         }
@@ -74,7 +77,9 @@ mod tests {
             })
         };
         for by in [By::Bug, By::Busy, By::NoAnswer(NoAnswer::Open), By::LocalPassword, By::Parked] {
-            for ruling in [Ruling::Deny, Ruling::Defer, Ruling::Later, Ruling::Disconnect] {
+            for ruling in
+                [Ruling::Deny, Ruling::Defer, Ruling::Later, Ruling::Disconnect, Ruling::Unavailable]
+            {
                 assert_eq!(login(ruling, by.clone()), [false; 4], "{ruling:?} by {by:?}");
                 assert_ne!(Code::of_topic_check(ruling), Code::SUCCESS);
             }

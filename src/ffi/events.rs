@@ -95,6 +95,7 @@ pub(super) unsafe fn check<'a>(
             username: username(process, event.client)?,
             topic: text(event.topic)?.ok_or(Malformed("there is no topic"))?,
             access,
+            qos: event.qos,
             retain: match (event.retain, event.payloadlen) {
                 (false, _) => Retain::No,
                 (true, 0) => Retain::Ended,

@@ -21,6 +21,8 @@ pub enum Ruling {
     Later,
     /// No, and the client is to be disconnected.
     Disconnect,
+    /// Nobody can tell just now, and the connection is to end: the client keeps its message and sends it again.
+    Unavailable,
 }
 
 /// What a client hears that is not let in.

@@ -56,6 +56,8 @@ pub struct TopicCheck<'a> {
     pub topic: &'a str,
     /// What the client wants to do with it.
     pub access: Access,
+    /// The quality of service of the message.
+    pub qos: u8,
     /// What the check says of the topic's retained message.
     pub retain: Retain,
 }

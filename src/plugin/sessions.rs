@@ -300,6 +300,14 @@ impl Sessions {
         })
     }
 
+    /// Whether a connection is that of a session that was let in, and was closed.
+    pub fn has_ended(&self, client: Client<'_>, username: &str) -> bool {
+        let connection = client.connection;
+        self.is(client, username, |session| {
+            session.current != Some(connection) && session.ended.is_some_and(|it| it.connection == connection)
+        })
+    }
+
     /// Whether a session was let in with these credentials.
     pub fn has_credentials(&self, client: Client<'_>, username: &str, credentials: Fingerprint) -> bool {
         self.is(client, username, |session| session.credentials == credentials)

@@ -8,6 +8,7 @@ use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::event::{Event, TopicCheck};
 use super::sessions::Sessions;
 use crate::broker::{Broker, Client, Retain};
+use crate::config::WithoutAnswer;
 use crate::fingerprint::Fingerprint;
 use crate::log::{Log, quoted};
 use crate::prefetch::retained::Whose;
@@ -29,11 +30,14 @@ impl Topics {
 
     /// Decides a topic check, and logs a refusal.
     pub fn authorise(&self, check: &TopicCheck<'_>, event: &Event<'_>) -> Decision {
-        let decision = self.decide(check, event);
+        let mut decision = self.decide(check, event);
+        if decision.ruling == Ruling::Deny && decision.is_no_answer() && self.keeps_message(check, event) {
+            decision.ruling = Ruling::Unavailable;
+        }
         if check.retain != Retain::No && check.access == Access::Write && decision.is_allow() {
             self.note_retained(check, event);
         }
-        if decision.ruling == Ruling::Deny {
+        if matches!(decision.ruling, Ruling::Deny | Ruling::Unavailable) {
             self.log_refusal(check, &decision, event.now);
         }
         decision
@@ -145,8 +149,27 @@ impl Topics {
         if !check.topic.starts_with("$SYS/broker/log") {
             self.log.refusal(now, || {
                 let who = LoggedClient(check.client, check.username);
-                format!("Refused {} of {} to {who}: {}.", check.access, quoted(check.topic), decision.by)
+                let and = match decision.ruling {
+                    Ruling::Unavailable => "; it is disconnected, so that it keeps the message",
+                    _ => "",
+                };
+                format!("Refused {} of {} to {who}: {}{and}.", check.access, quoted(check.topic), decision.by)
             });
         }
+    }
+
+    /// Whether a client that is about to be refused for want of an answer keeps its message if its connection ends: that
+    /// is so for what it publishes with QoS 1 or 2. Its will is none of that.
+    ///
+    /// What the broker asks about when it hands out a retained message (`check_retain_source`) concerns somebody else's
+    /// subscription, and comes without an address.
+    fn keeps_message(&self, check: &TopicCheck<'_>, event: &Event<'_>) -> bool {
+        let TopicCheck { client, username, .. } = *check;
+        check.access == Access::Write
+            && check.qos > 0
+            && event.settings.config.acl_no_answer == WithoutAnswer::Disconnect
+            && client.address.is_some()
+            && event.broker_thread().is_some()
+            && !self.sessions.has_ended(client, username.unwrap_or_default())
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 mod breaker;
 mod fail_over;
 mod fleets;
+mod kept;
 mod lifetime;
 mod names;
 mod recovery;
@@ -45,7 +46,13 @@ fn on_both(test: impl Fn(Version) + Sync) {
 }
 
 /// A broker with a local user whom no API can harm.
+///
+/// A client that publishes without an answer hears of it and stays, so that a test can go on with it.
 fn broker_with_budget(version: Version, timeout: Duration) -> Setup {
+    bare_broker(version, timeout).option("acl_no_answer", "deny")
+}
+
+fn bare_broker(version: Version, timeout: Duration) -> Setup {
     Broker::with(version)
         .option("timeout", format!("{}ms", timeout.as_millis()))
         .file("passwords", PASSWD_2_1)

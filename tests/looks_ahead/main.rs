@@ -97,8 +97,11 @@ impl Stage {
             }
             by_name(request)
         });
-        let setup =
-            broker_asking(version, &api).option("timeout", LONG).option("user", local_user("knocker"));
+        let setup = broker_asking(version, &api)
+            .option("timeout", LONG)
+            .option("user", local_user("knocker"))
+            // The fence stays, also where it publishes without an answer.
+            .option("acl_no_answer", "deny");
         let broker = configure(setup).start();
         let client = |id: &str| Connect::v3(id).login("keeper", "right").accepted(broker.port());
         let (mut keeper, fence) = (client("keeper"), client("fence"));
