@@ -128,6 +128,11 @@ pub trait Broker: Send + Sync {
     /// handled is not yet. Always `false` before 2.1.
     fn is_session(&self, thread: &BrokerThread, client_id: &str, connection: Connection) -> bool;
 
+    /// Whether there is a session of this client id, connected or not. `None`: that cannot be told, as before 2.1.
+    fn has_session(&self, _: &BrokerThread, _client_id: &str) -> Option<bool> {
+        None
+    }
+
     /// Lets a client in that is parked under this id, or refuses it. May call back into the plugin before
     /// it returns.
     fn complete_login(&self, thread: &BrokerThread, client_id: &str, allow: bool);

@@ -188,6 +188,9 @@ pub enum NoAnswer {
     LoginWaitSpent,
     /// The circuit breaker is open, or the API asked for a pause itself (429).
     Open,
+    /// Messages wait for the client that cannot be asked about now, since the breaker of `acl_url` is open: they would be
+    /// lost if it were let in.
+    WouldLose,
     /// The broker is stopping, or the worker could not be started.
     NotAsked(String),
 }
@@ -209,6 +212,9 @@ impl fmt::Display for NoAnswer {
             NoAnswer::Open => {
                 f.write_str("it was silent, or wants to be left alone, and is not asked for a while")
             }
+            NoAnswer::WouldLose => f.write_str(
+                "what waits for it in its session would be lost, since topics cannot be asked about for a while",
+            ),
             NoAnswer::NotAsked(cause) => write!(f, "it could not be asked ({cause})"),
         }
     }

@@ -424,6 +424,8 @@ fn setup(version: Version, api: &MockApi) -> Setup {
         .option("acl_cache_ttl", seconds(ALLOW_TTL))
         .option("deny_cache_ttl", seconds(DENY_TTL))
         .option("stale_ttl", seconds(STALE_TTL))
+        // No connection ends but for a refusal.
+        .option("acl_no_answer", "deny")
         .option("breaker_pause", "200ms")
         .option("breaker_longest", seconds(LONGEST_PAUSE))
         .option("throttle_after", 0)

@@ -108,6 +108,11 @@ impl Asker {
         self.inner.target.load().is_open(kind, source, now)
     }
 
+    /// Whether such a question would get no answer now, since all URLs for it are left alone.
+    pub fn refuses(&self, kind: Kind, source: Source, now: Instant) -> bool {
+        self.inner.target.load().refuses(kind, source, now)
+    }
+
     /// Has the API asked. A question that is on its way already is not sent again: its answer is shared, and it moves
     /// up to `priority` if that is higher. `waiter` is told of the answer.
     ///

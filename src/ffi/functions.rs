@@ -208,6 +208,15 @@ impl Process {
             && !self.is_session(thread, client.id, client.connection)
     }
 
+    /// The connection of a client id's session, 0 if there is none. `None` where the broker does not tell. For the
+    /// broker's own thread.
+    fn session_of(&self, client_id: &str) -> Option<Connection> {
+        let client = self.functions.client?;
+        let client_id = CString::new(client_id).ok()?;
+        // SAFETY: a terminated string, on the broker's thread. The pointer that comes back is compared, not followed.
+        Some(unsafe { client(client_id.as_ptr()) }.addr())
+    }
+
     /// The client's username.
     ///
     /// # Safety
@@ -283,10 +292,11 @@ impl Broker for Process {
     }
 
     fn is_session(&self, _: &BrokerThread, client_id: &str, connection: Connection) -> bool {
-        let Some(client) = self.functions.client else { return false };
-        let Ok(client_id) = CString::new(client_id) else { return false };
-        // SAFETY: a terminated string, on the broker's thread. The pointer that comes back is compared, not followed.
-        unsafe { client(client_id.as_ptr()) }.addr() == connection
+        self.session_of(client_id) == Some(connection)
+    }
+
+    fn has_session(&self, _: &BrokerThread, client_id: &str) -> Option<bool> {
+        self.session_of(client_id).map(|connection| connection != 0)
     }
 
     fn complete_login(&self, _: &BrokerThread, client_id: &str, allow: bool) {

@@ -159,6 +159,11 @@ impl Logins {
             self.refuse(ticket, &attempt, Decision::deny(By::Reload), thread, event);
             return;
         }
+        let decision = self.unless_it_loses(&attempt, Decision::allow(By::Parked), event);
+        if !decision.is_allow() {
+            self.refuse(ticket, &attempt, decision, thread, event);
+            return;
+        }
         self.delayed.end(ticket);
         // Before the broker hears of it: it may ask about topics before it returns.
         let before = self.admit(&attempt, event);

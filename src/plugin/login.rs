@@ -118,7 +118,7 @@ impl Logins {
             return self.refused(client, Some(username), decision, event.now);
         }
         self.recheck.revoke_without_ticks(&attempt, event);
-        let decision = self.decide(&attempt, event);
+        let decision = self.unless_it_loses(&attempt, self.decide(&attempt, event), event);
         if decision.is_allow() {
             self.admit(&attempt, event);
         }

@@ -6,6 +6,7 @@ mod decision;
 mod delayed;
 mod event;
 mod hasher;
+mod left_behind;
 mod login;
 mod recheck;
 mod refusals;

@@ -7,7 +7,7 @@ mod rights;
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
@@ -298,6 +298,16 @@ impl Sessions {
         self.is(client, username, |session| {
             session.current == Some(connection) || session.ended.is_some_and(|it| it.connection == connection)
         })
+    }
+
+    /// For how long a session has been without its client: not at all while that is connected. `None` if nobody of this
+    /// id and name was let in here.
+    pub fn asleep(&self, client: Client<'_>, username: &str, now: Instant) -> Option<Duration> {
+        let key = self.key(client, username);
+        let mut tables = self.tables.lock();
+        let session = tables.get(key)?;
+        let since = session.ended.filter(|_| session.current.is_none());
+        Some(since.map_or(Duration::ZERO, |ended| now.saturating_duration_since(ended.at)))
     }
 
     /// Whether a connection is that of a session that was let in, and was closed.

@@ -1,10 +1,10 @@
 //! Nothing that a client was told to be delivered is lost because the API is away: what it publishes with QoS 1 or 2
-//! ends its connection instead, so that it sends it again.
+//! ends its connection instead, so that it sends it again, and what waits for it stays where it is.
 
 use std::thread;
 use std::time::Duration;
 
-use super::{LOCAL_USER, TIMEOUT, bare_broker};
+use super::{CLOSED, LOCAL_USER, OPENED, TIMEOUT, bare_broker};
 use crate::support::{
     Broker, Client, Connect, MockApi, PASSWORD, PATIENCE, Protocol, Reply, Setup, Version, Will, api,
     eventually, fence, friendly_api, on_every_broker, reason,
@@ -35,6 +35,19 @@ fn local(broker: &Broker) -> Client {
 fn payloads(client: &mut Client) -> Vec<String> {
     let text = |payload| String::from_utf8(payload).unwrap();
     fence::received(client).into_iter().map(|message| text(message.payload)).collect()
+}
+
+/// Makes the plugin leave the API for topics alone, which cannot be reached.
+fn exhaust_topics(broker: &Broker) {
+    let mut client = Connect::v3("exhausting").login("exhausting", "secret").accepted(broker.port());
+    for number in 0.. {
+        assert!(number < 20, "the API is not left alone");
+        client.publish(format!("t/{number}"), "x");
+        client.ping();
+        if broker.log().contains(OPENED) {
+            return;
+        }
+    }
 }
 
 #[test]
@@ -138,5 +151,58 @@ fn nothing_else_ends_a_connection() {
             local.may_subscribe("news/#");
             payloads(&mut local).contains(&"kept".to_owned())
         }));
+    });
+}
+
+/// The broker would drop each message about which it gets no yes.
+#[test]
+fn what_waits_for_a_client_that_cannot_be_asked_about_stays() {
+    on_every_broker(|version| {
+        let (logins, topics) = (friendly_api(), friendly_api());
+        let broker = with_two_apis(version, &logins, &topics).option("acl_cache_ttl", "1s").start();
+        let sleeper = of(Protocol::V3_1_1, "sleeper").durable();
+        let mut client = sleeper.accepted(broker.port());
+        assert!(client.may_subscribe("news/#"));
+        client.disconnect();
+        let mut local = local(&broker);
+        assert_eq!(local.publish_acknowledged("news/1", "first") & 0x80, 0);
+        topics.stop();
+        thread::sleep(SHORT_TTL);
+        exhaust_topics(&broker);
+        for _ in 0..3 {
+            assert!(sleeper.attempt(broker.port()).is_err(), "it is let in, and what waits for it is lost");
+        }
+        broker.wait_for_log("what waits for it in its session would be lost", PATIENCE);
+        // Whoever begins anew has nothing to lose.
+        of(Protocol::V3_1_1, "beginner").accepted(broker.port());
+        topics.restart().unwrap();
+        broker.wait_for_log(CLOSED, PATIENCE);
+        let mut client = sleeper.accepted(broker.port());
+        assert_eq!(client.receive(PATIENCE).expect("what waited").payload, b"first");
+    });
+}
+
+/// By default the allows still serve, so nobody has to wait outside.
+#[test]
+fn who_has_slept_for_less_than_stale_ttl_gets_what_waits_for_it() {
+    on_every_broker(|version| {
+        let (logins, topics) = (friendly_api(), friendly_api());
+        let broker = bare_broker(version, TIMEOUT)
+            .option("auth_url", logins.auth_url())
+            .option("acl_url", topics.acl_url())
+            .option("acl_cache_ttl", "1s")
+            .option("breaker_pause", "1h")
+            .start();
+        let sleeper = of(Protocol::V3_1_1, "sleeper").durable();
+        let mut client = sleeper.accepted(broker.port());
+        assert!(client.may_subscribe("news/#"));
+        client.disconnect();
+        let mut local = local(&broker);
+        assert_eq!(local.publish_acknowledged("news/1", "first") & 0x80, 0);
+        topics.stop();
+        thread::sleep(SHORT_TTL);
+        exhaust_topics(&broker);
+        let mut client = sleeper.accepted(broker.port());
+        assert_eq!(client.receive(PATIENCE).expect("what waited").payload, b"first");
     });
 }

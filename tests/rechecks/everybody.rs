@@ -1,7 +1,8 @@
 //! An API that refuses everybody is not believed, since it may be the broker that it refuses; and `reload_checks false`
 //! has it asked about nobody.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::Way::Plain;
 use super::{assert_all_stay, leaves, on_every_way_to_every_broker, reload};
@@ -18,13 +19,22 @@ fn nobody_goes_where_everybody_is_refused() {
         let log_in = |n| Plain.login(&format!("u{n}"), "secret").accepted(broker.port());
         let mut clients: Vec<_> = (0..40).map(log_in).collect();
         for (round, status) in [401, 403].into_iter().enumerate() {
-            // Slow enough for the broker's loop to come round before all were asked about.
-            api.answer(Reply::status(status).after(Duration::from_millis(50)));
+            let (answered, is_said) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
+            let may_go_on = Arc::clone(&is_said);
+            // No more is answered than it takes, until the broker's loop has come round.
+            api.answer_with(move |_| {
+                if answered.fetch_add(1, Ordering::Relaxed) >= 20 {
+                    eventually(PATIENCE, || may_go_on.load(Ordering::Relaxed));
+                }
+                Reply::status(status)
+            });
             api.forget_requests();
             reload(&broker);
             let said = || broker.log().matches(NOT_BELIEVED).count() == round + 1;
             assert!(eventually(PATIENCE, said), "the log does not say so");
-            api.wait_until_answered(PATIENCE);
+            is_said.store(true, Ordering::Relaxed);
+            // No question of this round is on its way any more, to be joined by the next.
+            fence::later_logins(broker.port(), &api);
             assert_all_stay(&mut clients, "everybody is refused");
             let asked = api.logins().len();
             assert!(asked < 40, "all {asked} were asked about");
@@ -40,18 +50,27 @@ fn nobody_goes_where_everybody_is_refused() {
 /// One who is allowed shows that the API is sane.
 #[test]
 fn many_go_where_somebody_is_allowed() {
+    const FIRST: usize = 10;
     on_every_broker(|version| {
         let api = friendly_api();
         let broker = Plain.to(version, &api).start();
         let log_in = |name: &str| Plain.login(name, "secret").accepted(broker.port());
         let mut many: Vec<_> = (0..30).map(|n| log_in(&format!("u{n}"))).collect();
         let mut other = log_in("other");
-        // Its answer comes first.
-        api.answer_with(|request| match request.field("username") {
-            "other" => Reply::status(200),
-            _ => Reply::status(403).after(Duration::from_millis(300)),
+        // Its answer is among the first.
+        let others_go_on = Arc::new(AtomicBool::new(false));
+        let may_go_on = Arc::clone(&others_go_on);
+        api.answer_with(move |request| match request.field("username").strip_prefix('u') {
+            None => Reply::status(200),
+            Some(number) => {
+                let is_first = number.parse::<usize>().is_ok_and(|number| number < FIRST);
+                eventually(PATIENCE, || is_first || may_go_on.load(Ordering::Relaxed));
+                Reply::status(403)
+            }
         });
         reload(&broker);
+        assert!(many[..FIRST].iter_mut().all(|client| client.wait_until_closed(PATIENCE)));
+        others_go_on.store(true, Ordering::Relaxed);
         assert!(many.iter_mut().all(|client| client.wait_until_closed(PATIENCE)));
         assert_all_stay([&mut other], "it is allowed");
         assert!(

@@ -121,6 +121,11 @@ impl Breaker {
         Admission::Ask
     }
 
+    /// Whether a question from this network would be refused now.
+    pub fn refuses(&self, network: u64, now: Instant) -> bool {
+        self.would_refuse(network, now).is_some()
+    }
+
     /// Whether a question from this network would be refused now, and is not even wanted to probe with.
     pub fn has_no_use_for(&self, network: u64, now: Instant) -> bool {
         self.would_refuse(network, now) == Some(Admission::Refuse)
@@ -444,7 +449,7 @@ mod tests {
         let now = Instant::now();
         let breaker = open(now);
         for _ in 0..3 {
-            assert!(!breaker.has_no_use_for(9, now), "a question is wanted");
+            assert!(breaker.refuses(9, now) && !breaker.has_no_use_for(9, now), "a question is wanted");
             assert_eq!(breaker.admit([9; 3], now), Admission::RefuseAndKeep);
             assert!(breaker.has_no_use_for(9, now));
             assert_eq!(breaker.admit([9; 3], now), Admission::Refuse);
@@ -458,7 +463,7 @@ mod tests {
         let breaker = Breaker::new(SETTINGS);
         assert_eq!(breaker.back_off(Some(Duration::from_secs(100_000)), now), Some(LONGEST_BACK_OFF));
         assert_eq!(breaker.back_off(None, now), None, "it is told once");
-        assert!(breaker.has_no_use_for(9, now + BACK_OFF / 2));
+        assert!(breaker.refuses(9, now + BACK_OFF / 2));
         assert_eq!(breaker.admit([9; 3], now + LONGEST_BACK_OFF), Admission::Ask);
     }
 

@@ -186,6 +186,11 @@ impl Target {
         self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.has_no_use_for(source[0], now))
     }
 
+    /// Whether such a question would get no answer now, since every URL is left alone.
+    pub fn refuses(&self, kind: Kind, source: Source, now: Instant) -> bool {
+        self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(source[0], now))
+    }
+
     /// Drops kept connections and known addresses: an API that is silent on them may be back on others.
     pub(in crate::ask) fn renew_connections(&self) {
         self.resolver.forget();
