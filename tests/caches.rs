@@ -301,6 +301,10 @@ fn an_answer_may_set_its_own_time() {
         assert_eq!(questions("private, Max-Age=60"), 1);
         assert_eq!(questions("max-age=0"), 2);
         assert_eq!(questions("no-store"), 2);
+        assert_eq!(questions("no-cache"), 2);
+        assert_eq!(questions("max-age=60, no-cache"), 2);
+        assert_eq!(questions("max-age=99999999999999999999999"), 1, "a day");
+        assert_eq!(questions("max-age=-1"), 2);
         assert_eq!(questions("max-age=60, no-store"), 2);
         assert_eq!(questions("public"), 2, "the option's time");
     });

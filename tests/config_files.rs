@@ -101,6 +101,8 @@ fn values(option: &str) -> Vec<String> {
         "throttle_pause" | "throttle_longest" | "breaker_pause" | "breaker_longest" => &["17s"],
         "throttle_by" => &["address"],
         "breaker_percent" => &["50"],
+        "defer_status" => &["404,410"],
+        "username_missing" => &["ask"],
         other => panic!("a new option, {other}: add a value for it here"),
     };
     values.iter().map(|value| (*value).to_owned()).collect()

@@ -99,12 +99,19 @@ impl Answer {
                 .collect();
             let age = |directive: &String| {
                 let (name, age) = directive.split_once('=')?;
-                (name.trim() == "max-age").then(|| age.trim().trim_matches('"').parse::<u64>().unwrap_or(0))
+                let age = age.trim().trim_matches('"');
+                let is_number = !age.is_empty() && age.bytes().all(|byte| byte.is_ascii_digit());
+                // A number that is too large is large.
+                let age = age.parse::<u64>().unwrap_or(if is_number { u64::MAX } else { 0 });
+                (name.trim() == "max-age").then_some(age)
             };
             // The last header counts; one that is not text forbids remembering.
             let age = directives.iter().filter_map(age).next_back().unwrap_or(0);
             let forbids = |directive: &String| {
-                directive.split('=').next().is_some_and(|name| name.trim() == "no-store")
+                directive
+                    .split('=')
+                    .next()
+                    .is_some_and(|name| ["no-store", "no-cache"].contains(&name.trim()))
                     || !directive.is_ascii()
             };
             return Self {

@@ -35,7 +35,9 @@ fuzz_target!(|text: &str| {
             let messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
             let is_told = |message: &String| message.contains(SECRET);
             let is_public = |(name, value): &(String, String)| {
-                name.contains(SECRET) || !is_secret(name) && value.contains(SECRET)
+                let is_shown = !is_secret(name) && value.contains(SECRET);
+                let is_host = name.ends_with("_url") && value.split_ascii_whitespace().any(has_it_in_host);
+                name.contains(SECRET) || is_shown || is_host || value.contains(&format!("${{{SECRET}"))
             };
             assert!(
                 options.iter().any(is_public) || !messages.iter().any(is_told),
@@ -56,6 +58,14 @@ fuzz_target!(|text: &str| {
         }
     }
 });
+
+/// Whether the text stands in what is shown of a URL: scheme, host and port, behind all credentials.
+fn has_it_in_host(url: &str) -> bool {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let rest = rest.rsplit('@').next().unwrap_or(rest);
+    scheme.contains(SECRET)
+        || rest.split(['/', '?', '#', '\\']).next().is_some_and(|host| host.contains(SECRET))
+}
 
 /// The same options in TOML; `None` where TOML cannot express them, such as an option that is given twice by mistake.
 fn as_toml(options: &BrokerOptions) -> Option<String> {

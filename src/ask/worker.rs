@@ -12,7 +12,7 @@ use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
-use super::http::{Reply, Request, Target, drain};
+use super::http::{Reply, Request, Target};
 use super::queue::{Priority, Queue, Queued};
 use super::wire::body;
 use crate::fingerprint::{Fingerprint, Source};
@@ -88,7 +88,7 @@ impl Job {
                 self.filed = true;
                 // Nothing waits for the rest.
                 if let Some(response) = asked.response {
-                    drain(response, DRAIN_LIMIT).await;
+                    target.drain(request.kind, response, DRAIN_LIMIT).await;
                 }
                 return;
             }

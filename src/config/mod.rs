@@ -4,6 +4,7 @@
 //! and the README's list are made from the rows, so a new option is a new row. Reading has two stages (`reading`): the
 //! first collects all texts with their locations, the second parses them and checks them as a whole.
 
+mod broker_conf;
 mod choice;
 mod error;
 mod file;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use crate::question::{Kind, Verdict};
+pub use broker_conf::password_file_of_broker;
 pub use choice::{AuthMode, CountBy, WithoutAnswer};
 pub use error::ConfigError;
 use error::Unexpected;
@@ -51,6 +53,13 @@ impl Config {
     /// All URLs.
     pub fn urls(&self) -> impl Iterator<Item = &Url> {
         self.auth_urls.iter().chain(&self.acl_urls)
+    }
+
+    /// The options that mean something else than their defaults, and their values, without secrets.
+    pub fn not_at_default(&self) -> Vec<String> {
+        let defaults = Self::default_values();
+        let names = defaults.iter().flat_map(|defaults| self.differing(defaults));
+        names.map(|name| self.written.value(name)).collect()
     }
 
     /// Whether the plugin decides about topics at all.

@@ -23,7 +23,9 @@ use super::choice::{AuthMode, CountBy, WithoutAnswer};
 use super::header::header_line;
 use super::reading::{Texts, Written};
 use super::url::urls;
-use super::value::{Prefetch, accesses, boolean, choice, count, path, path_or_none, prefetch, text, time};
+use super::value::{
+    Prefetch, accesses, boolean, choice, count, path, path_or_none, prefetch, statuses, text, time,
+};
 use crate::question::{Access, Verdict};
 
 /// One option: a row of the table.
@@ -184,12 +186,13 @@ options! {
          it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
     "timeout" => timeout: Duration = one(|text| time(text, SHORTEST..=60 * SECOND)) or "2s",
         "a time from 10ms to 60s, such as 500ms or 2s",
-        "The longest one question may take: name look-up, connection, TLS and fail-over included. Counted \
-         from asking where the broker waits, from sending where a client is parked.";
+        "The longest one question may take: name look-up, connection, TLS and fail-over included. Where the broker waits \
+         (2.0, and topics) it counts from the question, queueing included; where a client waits beside the broker (logins \
+         on 2.1), from the moment that the question is sent.";
     "max_wait" => max_wait: Duration = one(|text| time(text, SHORTEST..=5 * MINUTE)) or "30s",
         "a time from 10ms to 5m, such as 30s",
-        "The longest a parked client may queue before its question is sent. Beyond that, and when the queue \
-         is full, it is turned away as by a server that is busy.";
+        "The longest a client that waits beside the broker may queue before its question is sent. Beyond that, and when the \
+         queue is full, it is turned away as by a server that is busy.";
     "login_wait" => login_wait: Duration = one(|text| time(text, Duration::ZERO..=60 * SECOND)) or "500ms",
         "a time up to 60s, such as 500ms; 0 = no bound",
         "Where logins hold up the broker (2.0, `auth_mode blocking`): the longest that they may in one turn of its \
@@ -246,8 +249,12 @@ options! {
          acknowledged and dropped, as the broker does with every publish that is denied.";
     "api_cache_control" => api_cache_control: bool = one(boolean) or "false",
         "true or false",
-        "Let `max-age` and `no-store` in an answer's `Cache-Control` override `auth_cache_ttl`, `acl_cache_ttl` \
+        "Let `max-age`, `no-cache` and `no-store` in an answer's `Cache-Control` override `auth_cache_ttl`, `acl_cache_ttl` \
          and `deny_cache_ttl` for that answer, up to a day.";
+    "defer_status" { separator: Some(",") } => defer_status: Vec<u16> = optional(statuses),
+        "statuses from 201 to 499, separated by commas; not 401, 403, 408 and 429",
+        "Answers that mean \"not mine\", such as `404`: the next plugin decides, or the broker by its own files. Remembered \
+         like denies. Other plugins cannot decide about clients that wait beside the broker, so logins block it then.";
     "acl_prefetch" { comments: false } => acl_prefetch: Vec<Prefetch> = each(prefetch),
         "read, write or subscribe, then a topic",
         "`read|write|subscribe TOPIC`, with `%c` for the client id and `%u` for the username: asked side by \
@@ -270,6 +277,12 @@ options! {
         "allow or deny",
         "What topic checks of anonymous clients get. Whether such clients may connect is the broker's \
          `allow_anonymous`.";
+    "username_missing" => asks_without_username: bool = one(|text| choice(text, &[
+            ("ask", true), ("refuse", false),
+        ])) or "refuse",
+        "refuse or ask",
+        "Logins with a password and without a username, which MQTT 5 allows. `ask`: the API is asked with the username \
+         `\"\"`, also about their topics. The password may be a token.";
     "auth_mode" => auth_mode: AuthMode = one(|text| choice(text, &[
             ("auto", AuthMode::Auto), ("blocking", AuthMode::Blocking), ("delayed", AuthMode::Delayed),
         ])) or "auto",

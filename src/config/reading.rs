@@ -6,7 +6,8 @@ use std::fmt;
 use super::error::{Wrong, called_in_broker};
 use super::header::header_conflict;
 use super::options::{self, Config, OPTIONS, OptionSpec};
-use super::value::slip;
+use super::url::{shown_url, urls};
+use super::value::{NONE, slip};
 use super::{ConfigError, file, foreign};
 use crate::log::quoted;
 use crate::util::Location;
@@ -31,6 +32,11 @@ impl Config {
             }
             _ => Err(errors),
         }
+    }
+
+    /// The values of all options that are not given. (`None` would be a default that its own option does not take.)
+    pub(super) fn default_values() -> Option<Self> {
+        Self::understand(&mut Texts::collect(&Vec::new()).0)
     }
 
     /// Mistakes in the combination of options that are valid one by one.
@@ -198,8 +204,15 @@ pub(super) struct Written(HashMap<&'static str, WrittenOption>);
 struct WrittenOption {
     /// The line of the configuration file that sets the option; `None` if mosquitto.conf or the default does.
     line: Option<Location>,
-    /// The values as they were written; `None` if they may be secrets.
+    /// The values as they were written, of URLs as far as they are no secret; `None` if all of them may be secrets.
     shown: Option<String>,
+}
+
+/// What can be shown of an option that holds URLs, and of no other.
+fn shown_urls(given: &Given) -> Option<String> {
+    let (_, text) = given.texts.first().filter(|_| given.spec.separator == Some(" "))?;
+    let urls: Vec<_> = urls(text.trim()).ok()?.iter().map(shown_url).collect();
+    Some(if urls.is_empty() { quoted(NONE).to_string() } else { urls.join(" then ") })
 }
 
 impl Written {
@@ -209,10 +222,12 @@ impl Written {
                 Some((location @ Location::Line { .. }, _)) => Some(location.clone()),
                 _ => None,
             },
-            shown: (!given.spec.secret).then(|| {
+            shown: if given.spec.secret {
+                shown_urls(given)
+            } else {
                 let values: Vec<_> = given.texts.iter().map(|(_, text)| text.trim()).collect();
-                quoted(&values.join(", ")).to_string()
-            }),
+                Some(quoted(&values.join(", ")).to_string())
+            },
         };
         Some(Self(texts.given.iter().map(|(name, given)| (*name, written(given))).collect()))
     }
@@ -233,8 +248,19 @@ impl Written {
     /// The change of an option since `before`, for a log: its old and its new values, unless they may be secrets.
     pub(super) fn change(&self, before: &Self, option: &str) -> String {
         match (before.shown(option), self.shown(option)) {
+            (Some(old), Some(new)) if old == new => {
+                format!("{option} {new} (in what is not shown, it may be a secret)")
+            }
             (Some(old), Some(new)) => format!("{option} {old} -> {new}"),
             _ => format!("{option} (not shown, it may be a secret)"),
+        }
+    }
+
+    /// An option and its value for a log, unless that may be a secret.
+    pub(super) fn value(&self, option: &str) -> String {
+        match self.shown(option) {
+            Some(value) => format!("{option} {value}"),
+            None => format!("{option} (not shown)"),
         }
     }
 

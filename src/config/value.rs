@@ -90,6 +90,16 @@ pub(super) fn accesses(text: &str) -> Result<Vec<Access>, Unexpected> {
     Ok(checks)
 }
 
+/// Parses a list of statuses, separated by commas, that the contract gives no other meaning than a deny.
+pub(super) fn statuses(text: &str) -> Result<Vec<u16>, Unexpected> {
+    let status = |word: &str| match word.trim().parse() {
+        Ok(401 | 403 | 408 | 429) => Err(Unexpected),
+        Ok(status @ 201..=499) => Ok(status),
+        _ => Err(Unexpected),
+    };
+    text.split(',').map(status).collect()
+}
+
 fn access(word: &str) -> Result<Access, Unexpected> {
     choice(word, &[("read", Access::Read), ("write", Access::Write), ("subscribe", Access::Subscribe)])
 }

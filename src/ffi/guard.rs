@@ -10,7 +10,7 @@ use super::events::Malformed;
 use super::functions::{Callback, Identifier, Process};
 use super::sys::mosquitto_plugin_event as event;
 use crate::broker::{Broker, Caller};
-use crate::log::Level;
+use crate::log::{Level, Refused};
 use crate::plugin::Plugin;
 use crate::util::panics;
 
@@ -62,7 +62,8 @@ impl Instance {
     /// Says in the log that an event is refused because it breaks a promise of the plugin interface.
     pub(super) fn refuse_malformed(&self, malformed: Malformed) {
         let line = || format!("Refused a request of the broker: {}.", malformed.0);
-        self.plugin.log().refusal(Instant::now(), line);
+        let refused = Refused { client: None, reason: "a request that makes no sense" };
+        self.plugin.log().refusal(Instant::now(), &refused, line);
     }
 
     /// Writes the queued lines to the broker's log. Does nothing on another thread. No lock may be held.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::broker::Client;
 use crate::cache::Hit;
-use crate::log::quoted;
+use crate::log::{Refused, quoted};
 use crate::question::{Answer, NoAnswer, Verdict};
 
 /// What the broker is told.
@@ -84,6 +84,18 @@ impl Decision {
         let status = hit.status;
         let by = if hit.is_first_use { By::Api { status } } else { By::Remembered { status } };
         Self::of(hit.verdict, by)
+    }
+
+    /// The same, but a denial by a status that means "not mine" (`defer_status`) is left to others.
+    pub fn or_deferred(self, defer_status: &[u16]) -> Self {
+        match (self.ruling, &self.by) {
+            (Ruling::Deny, By::Api { status } | By::Remembered { status })
+                if defer_status.contains(status) =>
+            {
+                Self::defer(self.by)
+            }
+            _ => self,
+        }
     }
 
     /// Whether it allows.
@@ -166,6 +178,25 @@ impl By {
             self,
             By::LocalPassword | By::Api { status: 401 | 403 } | By::Remembered { status: 401 | 403 }
         )
+    }
+
+    /// The refusal of a client for this reason, as the log counts it.
+    pub fn refused<'a>(&self, client: Client<'a>) -> Refused<'a> {
+        let reason = match self {
+            By::LocalPassword => "wrong password for a local user",
+            By::LocalRules => "a local user's topic rules",
+            By::Option(_) | By::NotOurs => "as an option says",
+            By::SpecialCharacters => "+ or # in a name",
+            By::NoUsername | By::PasswordIsNoText => "a login that cannot be asked about",
+            By::Session | By::Reload | By::Recheck => "a SIGHUP",
+            By::Api { .. } | By::Remembered { .. } | By::Stale => "the API said no",
+            By::Throttle(_) | By::Turn => "too many wrong passwords",
+            By::NoAnswer(NoAnswer::Open) => "the API gave no answer before and was left alone",
+            By::NoAnswer(_) => "the API gave no answer",
+            By::Parked | By::Busy => "too many clients wait",
+            By::Bug => "a bug",
+        };
+        Refused { client: Some((client.id, client.address.unwrap_or_default())), reason }
     }
 }
 

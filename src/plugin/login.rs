@@ -20,7 +20,7 @@ use crate::ask::{Priority, Waiter};
 use crate::broker::{Broker, Client};
 use crate::fingerprint::{Fingerprint, Fingerprinter, network};
 use crate::local::PasswordHash;
-use crate::log::Log;
+use crate::log::{Log, sentence};
 use crate::prefetch::Scope;
 use crate::question::{Answer, NoAnswer, Question, Verdict};
 
@@ -105,8 +105,10 @@ impl Logins {
     /// Decides a login, logs a refusal, and notes a client that is let in.
     pub fn authenticate(&self, login: &Login<'_>, event: &Event<'_>) -> Decision {
         let Login { client, username, password, starts_clean, level } = *login;
+        let config = &event.settings.config;
         let username = match (username, password) {
             (None, None) => return Decision::defer(By::NotOurs),
+            (None, Some(_)) if config.asks_without_username => NO_USERNAME,
             (None, Some(_)) => return self.refused(client, None, Decision::deny(By::NoUsername), event.now),
             (Some(username), _) => username,
         };
@@ -118,7 +120,8 @@ impl Logins {
             return self.refused(client, Some(username), decision, event.now);
         }
         self.recheck.revoke_without_ticks(&attempt, event);
-        let decision = self.unless_it_loses(&attempt, self.decide(&attempt, event), event);
+        let decision = self.decide(&attempt, event).or_deferred(&config.defer_status);
+        let decision = self.unless_it_loses(&attempt, decision, event);
         if decision.is_allow() {
             self.admit(&attempt, event);
         }
@@ -375,11 +378,16 @@ impl Logins {
     ) -> Decision {
         if decision.ruling == Ruling::Deny {
             let who = || LoggedClient(client, username);
-            self.log.refusal(now, || format!("Refused to let {} in: {}.", who(), decision.by));
+            let refused = decision.by.refused(client);
+            self.log
+                .refusal(now, &refused, || sentence(format!("Refused to let {} in: {}", who(), decision.by)));
         }
         decision
     }
 }
+
+/// The username by which the API is asked about a client without one (`username_missing`).
+pub const NO_USERNAME: &str = "";
 
 /// The client waits beside the broker's loop.
 const PARKED: Decision = Decision { ruling: Ruling::Later, by: By::Parked };

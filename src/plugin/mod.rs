@@ -96,7 +96,7 @@ impl Plugin {
     ) -> Result<Self, Vec<StartError>> {
         let log = Arc::new(Log::new(now));
         let (settings, target) = Settings::read(&options, broker.is_2_1(), &log)?;
-        let mode = Mode::choose(settings.config.auth_mode, &*broker, thread).map_err(settings::one)?;
+        let mode = Mode::choose(&settings.config, &*broker, thread).map_err(settings::one)?;
         let key = random::key().ok_or_else(|| settings::one(StartError::NoRandomness))?;
         let keys = Fingerprinter::with_key(&key);
         settings::introduce(&settings, mode, broker.is_2_1(), &log);

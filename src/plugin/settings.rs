@@ -9,7 +9,7 @@ use arc_swap::{ArcSwap, Guard};
 use super::reload;
 use crate::ask::http::{Target, TargetError};
 use crate::broker::{Broker, BrokerThread};
-use crate::config::{AuthMode, BrokerOptions, Config, ConfigError, shown_url};
+use crate::config::{AuthMode, BrokerOptions, Config, ConfigError, password_file_of_broker, shown_url};
 use crate::local::{self, AclFile, LocalError, Placeholders, Users};
 use crate::log::{Level, Log};
 use crate::question::Verdict;
@@ -28,6 +28,8 @@ pub enum StartError {
     CannotDelay,
     /// `auth_mode delayed` beside another copy of the plugin's file, which may park clients under the same ids.
     NotOnlyCopy,
+    /// `auth_mode delayed` with `defer_status`: nobody else can decide about a client that waits.
+    CannotDefer,
     /// The system gives no random numbers, so there is no key for the cache.
     NoRandomness,
     /// A reload, by a slip maybe, would end a check that is made now. Holds the whole message.
@@ -47,6 +49,10 @@ impl fmt::Display for StartError {
             StartError::NotOnlyCopy => f.write_str(
                 "plugin_opt_auth_mode: found \"delayed\", but another copy of the plugin's file is loaded, and neither \
                  knows whom the other lets wait; expected one file for all listeners, or auto or blocking",
+            ),
+            StartError::CannotDefer => f.write_str(
+                "plugin_opt_auth_mode: found \"delayed\", but defer_status leaves logins to other plugins, which cannot \
+                 decide about clients that wait; expected auto or blocking",
             ),
             StartError::UnsaidEnd(what) => f.write_str(what),
             StartError::NoRandomness => f.write_str("the system gives no random numbers for the cache's key"),
@@ -78,6 +84,8 @@ pub enum Mode {
     /// The broker, since another copy of the plugin may park clients under the same ids: its answers would let in
     /// clients that wait here.
     BlockingBesideCopy,
+    /// The broker, since `defer_status` leaves some logins to other plugins, which decide while the broker waits.
+    BlockingForOthers,
     /// The client, beside the broker's loop.
     Delayed {
         /// Whether the loop can be woken when the answer has come.
@@ -86,15 +94,18 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Chooses the mode that the option `wanted` allows on this broker.
+    /// Chooses the mode that the options allow on this broker.
     ///
     /// # Errors
-    /// [`StartError::CannotDelay`] or [`StartError::NotOnlyCopy`] if delayed mode is wanted and impossible.
-    pub fn choose(wanted: AuthMode, broker: &dyn Broker, thread: &BrokerThread) -> Result<Self, StartError> {
-        match (wanted, broker.is_2_1()) {
+    /// The reason if delayed mode is wanted and impossible.
+    pub fn choose(config: &Config, broker: &dyn Broker, thread: &BrokerThread) -> Result<Self, StartError> {
+        let may_defer = !config.defer_status.is_empty() && !config.auth_urls.is_empty();
+        match (config.auth_mode, broker.is_2_1()) {
             (AuthMode::Delayed, false) => Err(StartError::CannotDelay),
             (AuthMode::Auto, false) => Ok(Mode::BlockingBroker),
             (AuthMode::Blocking, _) => Ok(Mode::BlockingByOption),
+            (AuthMode::Delayed, true) if may_defer => Err(StartError::CannotDefer),
+            (AuthMode::Auto, true) if may_defer => Ok(Mode::BlockingForOthers),
             (AuthMode::Delayed, true) if !broker.is_only_copy() => Err(StartError::NotOnlyCopy),
             (AuthMode::Auto, true) if !broker.is_only_copy() => Ok(Mode::BlockingBesideCopy),
             (AuthMode::Auto | AuthMode::Delayed, true) => {
@@ -119,6 +130,10 @@ impl Mode {
                 "Logins in blocking mode, since another copy of the plugin's file is loaded, and neither knows whom the \
                  other lets wait (load one file for all listeners): the broker waits for each login that must be asked, \
                  at most {timeout:?}."
+            ),
+            Mode::BlockingForOthers => format!(
+                "Logins in blocking mode, since plugin_opt_defer_status leaves some to other plugins, which cannot decide \
+                 about clients that wait: the broker waits for each login that must be asked, at most {timeout:?}."
             ),
             Mode::Delayed { wakes: true } => format!(
                 "Logins in delayed mode: clients wait beside the broker's loop while up to {requests} logins are asked at \
@@ -191,12 +206,19 @@ impl Current {
         if settings.config.auth_mode != before.config.auth_mode {
             log.warn("A new auth_mode counts from the broker's next start on.");
         }
+        if is_2_1 && before.config.defer_status.is_empty() && !settings.config.defer_status.is_empty() {
+            log.warn(
+                "A first defer_status counts for logins of clients that wait beside the broker from its next start on: \
+                 until then such an answer refuses them.",
+            );
+        }
         let changes = reload::what_has_changed(&before, &settings);
         log.write(
             Level::Notice,
             format!(
-                "Files are re-read: {}. {changes}. Lines plugin_opt_ in mosquitto.conf are not: the broker reads \
+                "Files are re-read ({}): {}. {changes}. Lines plugin_opt_ in mosquitto.conf are not: the broker reads \
                  them once, at its start.",
+                files(&settings.config),
                 what_is_asked(&settings)
             ),
         );
@@ -299,6 +321,32 @@ pub fn introduce(settings: &Settings, mode: Mode, is_2_1: bool, log: &Log) {
             shown(config.deny_cache_ttl)
         ),
     );
+    if !config.auth_urls.is_empty()
+        && config.defer_status.is_empty()
+        && let Some(file) = password_file_of_broker()
+    {
+        log.warn(&format!(
+            "password_file {file} in mosquitto.conf lets nobody in any more: the API is asked about those in it, too. For \
+             local users, name it in plugin_opt_password_file."
+        ));
+    }
+    let options = config.not_at_default();
+    log.write(Level::Notice, format!("Options that are not at their defaults: {}.", options.join("; ")));
+}
+
+/// The files that options name.
+fn files(config: &Config) -> String {
+    let files = [
+        &config.config_file,
+        &config.password_file,
+        &config.acl_file,
+        &config.header_file,
+        &config.tls_ca_file,
+        &config.tls_cert_file,
+        &config.tls_key_file,
+    ];
+    let named: Vec<_> = files.into_iter().flatten().map(|path| path.display().to_string()).collect();
+    if named.is_empty() { "no option names any".to_owned() } else { named.join(", ") }
 }
 
 /// Says what decides about logins and topics.

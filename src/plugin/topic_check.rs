@@ -6,11 +6,12 @@ use std::time::Instant;
 use super::api::{Account, Api, Inquiry};
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::event::{Event, TopicCheck};
+use super::login::NO_USERNAME;
 use super::sessions::Sessions;
 use crate::broker::{Broker, Client, Retain};
 use crate::config::WithoutAnswer;
 use crate::fingerprint::Fingerprint;
-use crate::log::{Log, quoted};
+use crate::log::{Log, quoted, sentence};
 use crate::prefetch::retained::Whose;
 use crate::prefetch::{Scope, asks_reads};
 use crate::question::{Access, Question};
@@ -30,7 +31,7 @@ impl Topics {
 
     /// Decides a topic check, and logs a refusal.
     pub fn authorise(&self, check: &TopicCheck<'_>, event: &Event<'_>) -> Decision {
-        let mut decision = self.decide(check, event);
+        let mut decision = self.decide(check, event).or_deferred(&event.settings.config.defer_status);
         if decision.ruling == Ruling::Deny && decision.is_no_answer() && self.keeps_message(check, event) {
             decision.ruling = Ruling::Unavailable;
         }
@@ -48,7 +49,9 @@ impl Topics {
         let TopicCheck { client, username, topic, access, .. } = *check;
         let settings = event.settings;
         let config = &*settings.config;
-        let Some(username) = username else {
+        // One without a username is anonymous, unless its password was asked about.
+        let is_let_in = || config.asks_without_username && self.sessions.is_known(client, NO_USERNAME);
+        let Some(username) = username.or_else(|| is_let_in().then_some(NO_USERNAME)) else {
             return Decision::of(config.anonymous, By::Option("anonymous"));
         };
         if settings.is_wildcard_in_disguise(username, client.id) {
@@ -147,13 +150,15 @@ impl Topics {
         // Under `log_dest topic` each line is a message, and each message causes a READ check for each client that
         // reads the log. A line about a refusal there would cause the next refusal.
         if !check.topic.starts_with("$SYS/broker/log") {
-            self.log.refusal(now, || {
+            let refused = decision.by.refused(check.client);
+            self.log.refusal(now, &refused, || {
                 let who = LoggedClient(check.client, check.username);
                 let and = match decision.ruling {
                     Ruling::Unavailable => "; it is disconnected, so that it keeps the message",
                     _ => "",
                 };
-                format!("Refused {} of {} to {who}: {}{and}.", check.access, quoted(check.topic), decision.by)
+                let topic = quoted(check.topic);
+                sentence(format!("Refused {} of {topic} to {who}: {}{and}", check.access, decision.by))
             });
         }
     }

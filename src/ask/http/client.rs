@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::breaker::{Admission, Opened, Party};
 use super::cause::cause;
 use super::connections::Progress;
+use super::hints::{LOOKED_AT, meaning, says_otherwise};
 use super::target::{Endpoint, Target};
 use crate::log::Level;
 use crate::question::{Answer, Kind, NoAnswer, Verdict};
@@ -47,8 +48,8 @@ pub struct Reply {
 pub(in crate::ask) struct Exchange {
     /// The answer.
     pub(in crate::ask) reply: Reply,
-    /// The response that the answer was in, to be read to its end.
-    pub(in crate::ask) response: Option<Response>,
+    /// The response that the answer was in, to be read to its end, and the number of the endpoint that it came from.
+    pub(in crate::ask) response: Option<(Response, usize)>,
 }
 
 impl Target {
@@ -85,7 +86,7 @@ impl Target {
             asked.reply.answer = answer;
             asked.reply.lifetime =
                 response.as_ref().filter(|_| self.config.api_cache_control).and_then(lifetime);
-            asked.response = response;
+            asked.response = response.map(|response| (response, index));
             if matches!(asked.reply.answer, Answer::Verdict { .. }) {
                 endpoints.preferred.store(index, Ordering::Relaxed);
                 break;
@@ -147,6 +148,7 @@ impl Target {
                         _ => self.note_answer(endpoint, request.party, sent, &response),
                     }
                 }
+                self.note_status(endpoint, response.status());
                 (answer, Some(response))
             }
         }
@@ -185,6 +187,50 @@ impl Target {
                 );
                 self.log.write(Level::Warning, line);
             }
+        }
+    }
+
+    /// Says in the log, once a minute, what a status usually means that is about the URL and not about the client.
+    pub(super) fn note_status(&self, endpoint: &Endpoint, status: StatusCode) {
+        let status = status.as_u16();
+        let Some(meaning) = meaning(status) else { return };
+        if !self.config.defer_status.contains(&status) && endpoint.status_hint.is_due(Instant::now()) {
+            let url = &endpoint.shown;
+            self.log
+                .warn(&format!("The API at {url} answered {status}, {meaning}. See the README's contract."));
+        }
+    }
+
+    /// Reads the body of a response and drops it, so that its connection can carry the next question. A body that is too
+    /// long or too slow costs the connection, and nothing else. If it says no although the status said yes, the log says
+    /// so, once a minute.
+    pub(in crate::ask) async fn drain(&self, kind: Kind, response: (Response, usize), limit: Duration) {
+        let (mut response, index) = response;
+        let says_yes = response.status() == StatusCode::OK;
+        let (mut length, mut beginning) = (0, Vec::new());
+        let read_all = async {
+            while let Ok(Some(chunk)) = response.chunk().await {
+                if says_yes && beginning.len() < LOOKED_AT {
+                    beginning.extend_from_slice(&chunk[..chunk.len().min(LOOKED_AT - beginning.len())]);
+                }
+                length += chunk.len();
+                if length > BODY_LIMIT {
+                    return;
+                }
+            }
+        };
+        // A failure is fine, too: the verdict was in the status.
+        let _ = timeout(limit, read_all).await;
+        let endpoint = &self.endpoints(kind).endpoints[index];
+        if let Some(otherwise) = says_otherwise(&beginning)
+            && endpoint.body_hint.is_due(Instant::now())
+        {
+            let line = format!(
+                "The API at {} answered 200, which lets everybody in, but {otherwise}: the status alone is its answer, \
+                 and 403 says no.",
+                endpoint.shown
+            );
+            self.log.warn(&line);
         }
     }
 
@@ -247,17 +293,21 @@ pub(super) fn is_gateway_failure(answer: &Answer) -> bool {
     matches!(answer, Answer::None(NoAnswer::Status(502..=504)))
 }
 
-/// The lifetime that a response sets by `Cache-Control: max-age` or `no-store`, if it does.
+/// The lifetime that a response sets by `Cache-Control: max-age`, `no-cache` or `no-store`, if it does.
 fn lifetime(response: &Response) -> Option<Duration> {
     let mut lifetime = None;
     for value in response.headers().get_all(CACHE_CONTROL) {
         for directive in value.to_str().unwrap_or("no-store").split(',') {
             let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
             match name.trim().to_ascii_lowercase().as_str() {
-                "no-store" => return Some(Duration::ZERO),
+                "no-store" | "no-cache" => return Some(Duration::ZERO),
                 "max-age" => {
-                    // What is no number is read as "do not remember", as RFC 9111, section 4.2.1 recommends.
-                    let seconds = argument.trim().trim_matches('"').parse().unwrap_or(0);
+                    let argument = argument.trim().trim_matches('"');
+                    let is_number =
+                        !argument.is_empty() && argument.bytes().all(|byte| byte.is_ascii_digit());
+                    // A number that is too large counts as the largest. What is no number is read as "do not remember",
+                    // as RFC 9111, section 4.2.1 recommends.
+                    let seconds = argument.parse().unwrap_or(if is_number { u64::MAX } else { 0 });
                     lifetime = Some(Duration::from_secs(seconds).min(LONGEST_MAX_AGE));
                 }
                 _ => {}
@@ -265,22 +315,6 @@ fn lifetime(response: &Response) -> Option<Duration> {
         }
     }
     lifetime
-}
-
-/// Reads a body and drops it, so that its connection can carry the next question. A body that is too long or too slow
-/// costs the connection, and nothing else.
-pub(in crate::ask) async fn drain(mut response: Response, limit: Duration) {
-    let mut length = 0;
-    let read_all = async {
-        while let Ok(Some(chunk)) = response.chunk().await {
-            length += chunk.len();
-            if length > BODY_LIMIT {
-                return;
-            }
-        }
-    };
-    // A failure is fine, too: the verdict was in the status.
-    let _ = timeout(limit, read_all).await;
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@ pub mod breaker;
 mod cause;
 mod client;
 mod connections;
+mod hints;
 mod probing;
 mod resolver;
 mod target;
 mod tls;
 
 pub use client::Reply;
-pub(super) use client::{Request, drain};
+pub(super) use client::Request;
 pub use target::{Target, TargetError};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep_until, timeout};
 
-use super::client::{Request, answer, drain, is_gateway_failure, post};
+use super::client::{Request, answer, is_gateway_failure, post};
 use super::target::{Endpoint, Target};
 use crate::log::Level;
 use crate::question::Kind;
@@ -68,7 +68,8 @@ impl Target {
     }
 
     /// Whether an endpoint answers [`PROBES`] times in a row, on new connections.
-    async fn is_back(&self, endpoint: &Endpoint) -> bool {
+    async fn is_back(&self, kind: Kind, index: usize) -> bool {
+        let endpoint = &self.endpoints(kind).endpoints[index];
         for _ in 0..PROBES {
             let Some(request) = endpoint.samples.next() else { return false };
             let sending = post(&self.fresh_client, endpoint, &request);
@@ -77,7 +78,8 @@ impl Target {
                 return false;
             };
             let is_failure = is_gateway_failure(&answer(response.status()));
-            drain(response, DRAIN_LIMIT).await;
+            self.note_status(endpoint, response.status());
+            self.drain(kind, (response, index), DRAIN_LIMIT).await;
             if is_failure {
                 endpoint.samples.drop_last();
                 return false;
@@ -109,7 +111,7 @@ async fn probe_until_it_is_back(target: Weak<Target>, kind: Kind, index: usize, 
         if endpoint.breaker.next_probe(since).is_none() {
             return;
         }
-        if !target.is_back(endpoint).await {
+        if !target.is_back(kind, index).await {
             endpoint.breaker.probe_failed(since, Instant::now());
         } else if let Some(after) = endpoint.breaker.recovered(since, Instant::now()) {
             target.note_recovery(endpoint, after);

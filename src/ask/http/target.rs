@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 
 use super::breaker::Breaker;
 use super::connections::Watch;
+use super::hints::Hint;
 use super::probing::Samples;
 use super::resolver::Resolver;
 use super::tls::{self, TlsFiles};
@@ -60,6 +61,10 @@ pub(in crate::ask) struct Endpoint {
     pub(in crate::ask) breaker: Breaker,
     /// What it is probed with while the breaker is open.
     pub(in crate::ask) samples: Samples,
+    /// About statuses that say nothing about a client.
+    pub(super) status_hint: Hint,
+    /// About bodies that say no although the status says yes.
+    pub(super) body_hint: Hint,
 }
 
 impl Endpoints {
@@ -69,6 +74,8 @@ impl Endpoints {
             shown: format!("{} ({about})", shown_url(url)),
             breaker: Breaker::new(config.breaker),
             samples: Samples::default(),
+            status_hint: Hint::default(),
+            body_hint: Hint::default(),
         };
         Self { endpoints: urls.iter().map(endpoint).collect(), preferred: AtomicUsize::new(0) }
     }
