@@ -118,7 +118,7 @@ distclean: clean ## remove the unpacked brokers, too
 	rm -rf .brokers
 
 .PHONY: bench
-bench: build brokers ## measure it in real brokers, about 10 minutes, for docs/benchmark.md (ARGS='storm --rounds 3': a part)
+bench: build brokers ## measure it in real brokers, about 15 minutes, for docs/benchmark.md (ARGS='storm --rounds 3': a part)
 	@MHA_PLUGIN="$(target)/release/$(plugin)" $(CARGO) bench --target-dir "$(target)/bench" --bench broker -- $(ARGS)
 
 .PHONY: bench-quick

@@ -13,6 +13,7 @@ mod fleet;
 mod load;
 mod logins;
 mod memory;
+mod outage;
 mod report;
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -23,7 +24,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -46,7 +47,7 @@ struct Part {
     chart: Option<&'static Chart>,
 }
 
-static PARTS: [Part; 9] = [
+static PARTS: [Part; 10] = [
     Part { name: "storm", measure: logins::storm, chart: Some(&logins::STORM_CHART) },
     Part { name: "fan-out", measure: topics::fan_out, chart: Some(&topics::FAN_OUT_CHART) },
     Part { name: "fleet", measure: fleet::reconnects, chart: Some(&fleet::CHART) },
@@ -56,6 +57,7 @@ static PARTS: [Part; 9] = [
     Part { name: "login", measure: logins::on_idle_broker, chart: None },
     Part { name: "sighup", measure: logins::sighup, chart: None },
     Part { name: "hang", measure: logins::while_api_hangs, chart: None },
+    Part { name: "outage", measure: outage::outage, chart: None },
 ];
 
 /// The oldest broker and the newest.
@@ -66,6 +68,8 @@ struct Bench {
     versions: Vec<Version>,
     rounds: usize,
     quick: bool,
+    /// How long the API is away, in the part about that.
+    outage: Duration,
     /// How many files a process may have open.
     descriptors: u64,
     /// The plugin, and one that allows everything.
@@ -153,7 +157,7 @@ fn main() -> ExitCode {
             let parts = PARTS.each_ref().map(|part| part.name).join("|");
             let brokers = VERSIONS.map(|version| version.to_string()).join("|");
             eprintln!(
-                "{problem}\nusage: make bench ARGS='[{parts}]... [{brokers}]... [--rounds N] [--quick]'"
+                "{problem}\nusage: make bench ARGS='[{parts}]... [{brokers}]... [--rounds N] [--outage SECONDS] [--quick]'"
             );
             return ExitCode::from(2);
         }
@@ -163,6 +167,7 @@ fn main() -> ExitCode {
         versions: chosen.versions,
         rounds: chosen.rounds.unwrap_or(if chosen.quick { 1 } else { 5 }),
         quick: chosen.quick,
+        outage: Duration::from_secs(chosen.outage.unwrap_or(if chosen.quick { 10 } else { 60 })),
         descriptors: raise_descriptor_limit(),
         ours: plugin().canonicalize().unwrap(),
         null: compile(built.path(), "null_plugin.c", &["-shared", "-fPIC"]),
@@ -205,6 +210,7 @@ struct Chosen {
     parts: Vec<&'static Part>,
     versions: Vec<Version>,
     rounds: Option<usize>,
+    outage: Option<u64>,
     quick: bool,
     is_everything: bool,
 }
@@ -224,11 +230,16 @@ fn arguments() -> Result<Chosen, String> {
                 let count = words.next().and_then(|count| count.parse().ok()).filter(|count| *count > 0);
                 chosen.rounds = Some(count.ok_or("--rounds wants a number")?);
             }
+            ("--outage", ..) => {
+                let seconds =
+                    words.next().and_then(|seconds| seconds.parse().ok()).filter(|it| (5..=60).contains(it));
+                chosen.outage = Some(seconds.ok_or("--outage wants a number of seconds, from 5 to 60")?);
+            }
             _ => return Err(format!("what is {word:?}?")),
         }
     }
     let is_part = !chosen.parts.is_empty() || !chosen.versions.is_empty();
-    chosen.is_everything = !(is_part || chosen.quick || chosen.rounds.is_some());
+    chosen.is_everything = !(is_part || chosen.quick || chosen.rounds.is_some() || chosen.outage.is_some());
     if chosen.parts.is_empty() {
         chosen.parts.extend(&PARTS);
     }
