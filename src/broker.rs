@@ -161,4 +161,9 @@ pub trait Broker: Send + Sync {
     fn has_socket(&self, thread: &BrokerThread, connection: Connection) -> Option<bool> {
         self.connections(thread).map(|connections| connections.binary_search(&connection).is_ok())
     }
+
+    /// The same, as it was at `since` or later: what is told otherwise may be some milliseconds old.
+    fn has_socket_since(&self, thread: &BrokerThread, connection: Connection, _: Instant) -> Option<bool> {
+        self.has_socket(thread, connection)
+    }
 }

@@ -341,4 +341,14 @@ impl Broker for Process {
         let mut sockets = self.sockets.lock();
         sockets.connections().map(|connections| connections.binary_search(&connection).is_ok())
     }
+
+    fn has_socket_since(
+        &self,
+        thread: &BrokerThread,
+        connection: Connection,
+        since: Instant,
+    ) -> Option<bool> {
+        self.sockets.lock().forget_before(since);
+        self.has_socket(thread, connection)
+    }
 }

@@ -154,6 +154,8 @@ pub enum By {
     },
     /// An earlier allow of the API that has ended, while the API gives no answer (`stale_ttl`).
     Stale,
+    /// The API gives no answer and the reader is not there: the broker asks about the message when it comes back.
+    Asleep,
     /// The API refused the session when it was asked again after a SIGHUP.
     Recheck,
     /// Too many wrong passwords, and how long it takes until the next try is looked at.
@@ -192,7 +194,7 @@ impl By {
             By::Api { .. } | By::Remembered { .. } | By::Stale => "the API said no",
             By::Throttle(_) | By::Turn => "too many wrong passwords",
             By::NoAnswer(NoAnswer::Open) => "the API gave no answer before and was left alone",
-            By::NoAnswer(_) => "the API gave no answer",
+            By::NoAnswer(_) | By::Asleep => "the API gave no answer",
             By::Parked | By::Busy => "too many clients wait",
             By::Bug => "a bug",
         };
@@ -223,6 +225,9 @@ impl fmt::Display for By {
             By::Api { status } => write!(f, "the API answered {status}"),
             By::Remembered { status } => write!(f, "the API answered {status} a moment ago"),
             By::Stale => f.write_str("the API gives no answer, and its last one still serves"),
+            By::Asleep => {
+                f.write_str("the API gives no answer, and the message waits for its reader to come back")
+            }
             By::Recheck => f.write_str("the API refused it when asked again"),
             By::Throttle(pause) => write!(
                 f,

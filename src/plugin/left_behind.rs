@@ -33,7 +33,7 @@ impl Logins {
             return false;
         }
         let asleep = self.sessions.asleep(client, username, event.now);
-        // Each message was allowed when it came, so that allow still serves. And where reads are not asked about, the
+        // If each message was allowed when it came, that allow still serves. And where reads are not asked about, the
         // session's own subscriptions decide.
         let serves = if config.acl_cache_ttl.is_zero() { config.acl_cache_ttl } else { config.stale_ttl };
         let may_read = asleep.is_some_and(|asleep| asleep < serves || !asks_reads(config));

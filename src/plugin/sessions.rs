@@ -7,7 +7,7 @@ mod rights;
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lru::LruCache;
 
@@ -60,6 +60,8 @@ pub struct Session {
     ended: Option<Ended>,
     /// The round of rechecks in which it was last recognised.
     last_round: Option<u32>,
+    /// Whether messages wait for it that the API could not be asked about.
+    has_unasked: bool,
 }
 
 /// A connection that was closed. Its will may still be written, and what it subscribed to may still be queued.
@@ -192,6 +194,7 @@ impl Sessions {
             current: Some(client.connection),
             ended: ended.filter(|ended| ended.connection != client.connection),
             last_round: before.as_ref().and_then(|before| before.last_round),
+            has_unasked: false,
         };
         tables.put(key, session);
         before
@@ -297,24 +300,6 @@ impl Sessions {
         let connection = client.connection;
         self.is(client, username, |session| {
             session.current == Some(connection) || session.ended.is_some_and(|it| it.connection == connection)
-        })
-    }
-
-    /// For how long a session has been without its client: not at all while that is connected. `None` if nobody of this
-    /// id and name was let in here.
-    pub fn asleep(&self, client: Client<'_>, username: &str, now: Instant) -> Option<Duration> {
-        let key = self.key(client, username);
-        let mut tables = self.tables.lock();
-        let session = tables.get(key)?;
-        let since = session.ended.filter(|_| session.current.is_none());
-        Some(since.map_or(Duration::ZERO, |ended| now.saturating_duration_since(ended.at)))
-    }
-
-    /// Whether a connection is that of a session that was let in, and was closed.
-    pub fn has_ended(&self, client: Client<'_>, username: &str) -> bool {
-        let connection = client.connection;
-        self.is(client, username, |session| {
-            session.current != Some(connection) && session.ended.is_some_and(|it| it.connection == connection)
         })
     }
 

@@ -32,8 +32,12 @@ impl Topics {
     /// Decides a topic check, and logs a refusal.
     pub fn authorise(&self, check: &TopicCheck<'_>, event: &Event<'_>) -> Decision {
         let mut decision = self.decide(check, event).or_deferred(&event.settings.config.defer_status);
-        if decision.ruling == Ruling::Deny && decision.is_no_answer() && self.keeps_message(check, event) {
-            decision.ruling = Ruling::Unavailable;
+        if decision.ruling == Ruling::Deny && decision.is_no_answer() {
+            if self.keeps_message(check, event) {
+                decision.ruling = Ruling::Unavailable;
+            } else if self.may_wait(check, event) {
+                decision = Decision::allow(By::Asleep);
+            }
         }
         if check.retain != Retain::No && check.access == Access::Write && decision.is_allow() {
             self.note_retained(check, event);
@@ -161,6 +165,21 @@ impl Topics {
                 sentence(format!("Refused {} of {topic} to {who}: {}{and}", check.access, decision.by))
             });
         }
+    }
+
+    /// Whether a message waits for a client that is not there: the broker only puts it into the session's queue, and asks
+    /// again about all that is there before it sends any of it (`connection_check_acl` in 2.0,
+    /// `db__check_acl_of_all_messages` in 2.1).
+    fn may_wait(&self, check: &TopicCheck<'_>, event: &Event<'_>) -> bool {
+        let TopicCheck { client, username, access, qos, .. } = *check;
+        let Some(thread) = event.broker_thread() else { return false };
+        let has_socket = |since| match since {
+            Some(since) => self.broker.has_socket_since(thread, client.connection, since),
+            None => self.broker.has_socket(thread, client.connection),
+        };
+        access == Access::Read
+            && qos > 0
+            && self.sessions.may_wait_unasked(client, username.unwrap_or_default(), has_socket)
     }
 
     /// Whether a client that is about to be refused for want of an answer keeps its message if its connection ends: that

@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
-use super::{CLOSED, LOCAL_USER, OPENED, TIMEOUT, bare_broker};
+use super::{CLOSED, LOCAL_USER, OPENED, bare_broker};
 use crate::support::{
     Broker, Client, Connect, MockApi, PASSWORD, PATIENCE, Protocol, Reply, Setup, Version, Will, api,
     eventually, fence, friendly_api, on_every_broker, reason,
@@ -13,11 +13,18 @@ use crate::support::{
 /// The time of an allow, where it is to be over.
 const SHORT_TTL: Duration = Duration::from_secs(1);
 
-/// A broker that has an API for logins and one for topics, and lets no allow serve for longer than its time.
-fn with_two_apis(version: Version, logins: &MockApi, topics: &MockApi) -> Setup {
-    bare_broker(version, TIMEOUT)
+/// A broker that has an API for logins and one for topics. An API that is gone refuses connections at once, so the times
+/// are for one that is there, on a busy machine.
+fn asking_two_apis(version: Version, logins: &MockApi, topics: &MockApi) -> Setup {
+    bare_broker(version, Duration::from_secs(10))
+        .option("connect_timeout", "10s")
         .option("auth_url", logins.auth_url())
         .option("acl_url", topics.acl_url())
+}
+
+/// The same, where no allow serves for longer than its time, and an API that is back is found soon.
+fn with_two_apis(version: Version, logins: &MockApi, topics: &MockApi) -> Setup {
+    asking_two_apis(version, logins, topics)
         .option("stale_ttl", 0)
         .option("breaker_pause", "100ms")
         .option("breaker_longest", "300ms")
@@ -187,9 +194,7 @@ fn what_waits_for_a_client_that_cannot_be_asked_about_stays() {
 fn who_has_slept_for_less_than_stale_ttl_gets_what_waits_for_it() {
     on_every_broker(|version| {
         let (logins, topics) = (friendly_api(), friendly_api());
-        let broker = bare_broker(version, TIMEOUT)
-            .option("auth_url", logins.auth_url())
-            .option("acl_url", topics.acl_url())
+        let broker = asking_two_apis(version, &logins, &topics)
             .option("acl_cache_ttl", "1s")
             .option("breaker_pause", "1h")
             .start();
@@ -204,5 +209,53 @@ fn who_has_slept_for_less_than_stale_ttl_gets_what_waits_for_it() {
         exhaust_topics(&broker);
         let mut client = sleeper.accepted(broker.port());
         assert_eq!(client.receive(PATIENCE).expect("what waited").payload, b"first");
+    });
+}
+
+/// Nobody can say whether the reader may have it: it waits, and is asked about when the reader comes back.
+#[test]
+fn what_comes_for_a_sleeping_reader_waits_until_it_can_be_asked_about() {
+    on_every_broker(|version| {
+        for may_read in [true, false] {
+            let (logins, topics) = (friendly_api(), friendly_api());
+            let mut broker = asking_two_apis(version, &logins, &topics)
+                .option("breaker_pause", "100ms")
+                .option("breaker_longest", "300ms")
+                .global("persistence true")
+                .global("persistence_location ./")
+                .start();
+            let (sleeper, restored) =
+                (of(Protocol::V3_1_1, "sleeper").durable(), of(Protocol::V5, "restored").durable());
+            for connect in [&sleeper, &restored] {
+                let mut client = connect.accepted(broker.port());
+                assert!(client.may_subscribe("news/#"));
+                client.disconnect();
+            }
+            // Of one of them the plugin knows nothing but what the broker has from its disk.
+            broker.restart();
+            sleeper.accepted(broker.port()).disconnect();
+            let mut there = of(Protocol::V5, "there").durable().accepted(broker.port());
+            assert!(there.may_subscribe("news/#"));
+            topics.stop();
+            exhaust_topics(&broker);
+            assert_eq!(local(&broker).publish_acknowledged("news/1", "x") & 0x80, 0);
+            assert_eq!(payloads(&mut there), [""; 0], "who is there gets what nobody allowed");
+            for connect in [&sleeper, &restored] {
+                assert!(
+                    connect.attempt(broker.port()).is_err(),
+                    "{connect:?} is let in and loses its message"
+                );
+            }
+            topics.answer_with(move |request| {
+                Reply::status(if may_read || request.acc() != 1 { 200 } else { 403 })
+            });
+            topics.restart().unwrap();
+            broker.wait_for_log(CLOSED, PATIENCE);
+            for connect in [&sleeper, &restored] {
+                let mut client = connect.accepted(broker.port());
+                client.ping();
+                assert_eq!(payloads(&mut client).len(), usize::from(may_read), "{connect:?}");
+            }
+        }
     });
 }

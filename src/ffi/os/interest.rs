@@ -193,6 +193,11 @@ impl Interest {
         line.map_or(Whereabouts::Unknown, |line| Whereabouts::At(line.descriptor))
     }
 
+    /// What was read before this counts no more.
+    pub(in crate::ffi) fn forget_before(&mut self, since: Instant) {
+        self.read = self.read.filter(|read| *read >= since);
+    }
+
     /// All connections that have a socket.
     pub(in crate::ffi) fn connections(&mut self) -> Option<&[Connection]> {
         let epoll = self.epoll?;

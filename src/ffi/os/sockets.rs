@@ -53,6 +53,11 @@ impl Sockets {
         self.interest.meet(client, now)
     }
 
+    /// What was read of the broker's list before this counts no more.
+    pub(in crate::ffi) fn forget_before(&mut self, since: Instant) {
+        self.interest.forget_before(since);
+    }
+
     /// All clients that have a socket, in order, if that can be told.
     pub(in crate::ffi) fn connections(&mut self) -> Option<&[Connection]> {
         self.interest.connections()

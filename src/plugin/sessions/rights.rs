@@ -52,6 +52,48 @@ impl Sessions {
         }
     }
 
+    /// For how long a session has been without its client, not at all while that is connected, if whatever waits for it
+    /// was allowed when it came. `None` if that is not so, or if nobody of this id and name was let in here.
+    pub fn asleep(&self, client: Client<'_>, username: &str, now: Instant) -> Option<Duration> {
+        let key = self.key(client, username);
+        let mut tables = self.tables.lock();
+        let session = tables.get(key).filter(|session| !session.has_unasked)?;
+        let since = session.ended.filter(|_| session.current.is_none());
+        Some(since.map_or(Duration::ZERO, |ended| now.saturating_duration_since(ended.at)))
+    }
+
+    /// Whether a connection is that of a session that was let in, and was closed.
+    pub fn has_ended(&self, client: Client<'_>, username: &str) -> bool {
+        let connection = client.connection;
+        self.is(client, username, |session| {
+            session.current != Some(connection) && session.ended.is_some_and(|it| it.connection == connection)
+        })
+    }
+
+    /// Whether a message that nobody could be asked about may wait for a client until that comes back, and is asked about
+    /// then: that is so if the session sleeps. It is one that was let in here and closed, or was restored from disk, and
+    /// nobody has its number now.
+    pub fn may_wait_unasked(
+        &self,
+        client: Client<'_>,
+        username: &str,
+        has_socket_since: impl FnOnce(Option<Instant>) -> Option<bool>,
+    ) -> bool {
+        let key = self.key(client, username);
+        let closed = self.tables.lock().get(key).and_then(|session| {
+            let ended = session.ended.filter(|_| session.current != Some(client.connection))?;
+            (ended.connection == client.connection).then_some(ended.at)
+        });
+        let was_restored = client.address.is_none();
+        if !(was_restored || closed.is_some()) || has_socket_since(closed) != Some(false) {
+            return false;
+        }
+        if let Some(session) = self.tables.lock().get(key) {
+            session.has_unasked = true;
+        }
+        true
+    }
+
     fn local_rights(
         &self,
         client: Client<'_>,

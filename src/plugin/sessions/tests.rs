@@ -269,3 +269,26 @@ fn sessions_that_sleep_push_out_neither_connected_ones_nor_those_of_local_users(
     assert!(sessions.is_connected(named("idle", 1), "alice"));
     assert!(sessions.is_known(named("sleeper", 2), "alice"));
 }
+
+#[test]
+fn a_message_waits_unasked_only_for_a_session_that_sleeps_for_sure() {
+    let (sessions, now) = (sessions(), Instant::now());
+    let restored = Client { address: None, ..client(1) };
+    let waits = |client, has_socket| sessions.may_wait_unasked(client, "alice", |_| has_socket);
+    assert!(!waits(client(1), Some(false)), "it was not let in here");
+    assert!(waits(restored, Some(false)));
+    assert!(!waits(restored, None));
+    admit(&sessions, 1, now);
+    assert!(!waits(client(1), Some(false)), "it is connected");
+    sessions.close(client(1), "alice", SessionStays::Unknown, now);
+    assert!(!waits(client(2), Some(false)), "it is somebody else");
+    assert!(!waits(client(1), Some(true)) && !waits(client(1), None), "somebody may have its number");
+    assert!(sessions.asleep(client(2), "alice", now).is_some(), "all that waits for it was allowed");
+    assert!(sessions.may_wait_unasked(client(1), "alice", |since| {
+        assert_eq!(since, Some(now), "an older list may have it");
+        Some(false)
+    }));
+    assert_eq!(sessions.asleep(client(2), "alice", now), None);
+    admit(&sessions, 2, now);
+    assert!(sessions.asleep(client(2), "alice", now).is_some(), "that is over");
+}
