@@ -137,6 +137,17 @@ pub trait Broker: Send + Sync {
     /// it returns.
     fn complete_login(&self, thread: &BrokerThread, client_id: &str, allow: bool);
 
+    /// Whether a client whose CONNECT is being handled has sent more already. `length` says how long that CONNECT is,
+    /// where bytes begin with it.
+    fn has_sent_more(
+        &self,
+        _: &BrokerThread,
+        _client: Connection,
+        _length: &dyn Fn(&[u8]) -> Option<usize>,
+    ) -> bool {
+        false
+    }
+
     /// Shuts the socket of a parked client down, so that it gets no CONNACK when it is refused. The broker keeps the
     /// socket and closes it. With `insists` it may take more of the broker's time.
     fn hang_up(&self, _: &BrokerThread, _client: Client<'_>, _insists: bool) -> HangUp {

@@ -51,6 +51,8 @@ pub enum Domain {
     NoClientId,
     /// A message on its way to its readers: topic.
     Message,
+    /// A client that may send before its CONNACK: client id, username, network.
+    EarlySender,
 }
 
 impl From<Access> for Domain {

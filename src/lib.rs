@@ -8,7 +8,8 @@
 //!   into a refusal (`guard`); event structs to typed requests (`events`); the broker's functions (`functions`); the
 //!   process's sockets, signals and clock (`os`).
 //! - `plugin`: who may do what, one method for each event. `login` and `topic_check` are the README's two lists;
-//!   `api` is the API's part in them, `completion` what the tick does for those who waited (`delayed`). On SIGHUP
+//!   `api` is the API's part in them, `completion` what the tick does for those who waited (`delayed`), and
+//!   `early` knows who cannot wait. On SIGHUP
 //!   `settings` reads options and files whole, then swaps them, unless `reload` finds that a check would end by a slip;
 //!   then `recheck` answers for the sessions that exist. `sessions`, `throttle`, `wait_budget` keep count; `hasher` is a
 //!   thread for slow hashes. Every answer is a `decision` with its reason.
@@ -52,7 +53,7 @@
 //!
 //! One type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds one takes only those to the
 //! right: `recheck.round` or `prefetch.state`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets,
-//! `delayed` and its newest tickets; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot,
+//! `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot,
 //! `breaker`, `hasher`, `recheck.refusals`, `main_queue`, `log`. Most are held alone, and nobody waits at a slot while
 //! holding anything.
 //!

@@ -12,6 +12,7 @@ use super::code::Code;
 use super::os::clock::Clock;
 use super::os::copies;
 use super::os::interest::Whereabouts;
+use super::os::read_ahead::ReadAhead;
 use super::os::sockets::{self, Sockets};
 use super::os::waker::Waker;
 use super::sys;
@@ -31,6 +32,7 @@ pub(super) struct Process {
     /// Prepared at its first use; `None` inside if it cannot work in this process.
     waker: OnceCell<Option<Waker>>,
     sockets: Lock<Sockets>,
+    read_ahead: Lock<ReadAhead>,
 }
 
 /// The broker's name for this plugin, which most of its functions want.
@@ -52,6 +54,7 @@ impl Process {
             clock: Clock::start(),
             waker: OnceCell::new(),
             sockets: Lock::default(),
+            read_ahead: Lock::default(),
         }
     }
 
@@ -305,6 +308,20 @@ impl Broker for Process {
         let code = if allow { Code::SUCCESS } else { Code::AUTH };
         // SAFETY: a terminated string, on the broker's thread; ids that are not parked are ignored.
         unsafe { complete(client_id.as_ptr(), code.0) };
+    }
+
+    fn has_sent_more(
+        &self,
+        _: &BrokerThread,
+        connection: Connection,
+        length: &dyn Fn(&[u8]) -> Option<usize>,
+    ) -> bool {
+        let now = Instant::now();
+        if self.read_ahead.lock().has_more(connection, length, now) {
+            return true;
+        }
+        let socket = self.sockets.lock().interest().socket_of_newcomer(connection, now);
+        socket.is_some_and(sockets::has_unread)
     }
 
     fn hang_up(&self, thread: &BrokerThread, client: Client<'_>, insists: bool) -> HangUp {

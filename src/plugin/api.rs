@@ -38,6 +38,8 @@ pub enum Account {
     Nobody,
     /// A client that is not known yet, by its login.
     Login,
+    /// The same, where the broker is not to wait for it.
+    NoLogin,
     /// This client, by a message or a subscription of its own.
     Client(Fingerprint),
     /// This client, by a subscription whose retained messages the broker goes through.
@@ -48,7 +50,7 @@ impl Account {
     fn payer(self, login_wait: Duration) -> Payer {
         match self {
             Account::Nobody => Payer::Nobody,
-            Account::Login => Payer::Logins(login_wait),
+            Account::Login | Account::NoLogin => Payer::Logins(login_wait),
             Account::Client(client) | Account::Replay(client) => Payer::Client(client),
         }
     }
@@ -133,13 +135,17 @@ impl Api {
             Some(_) => (&self.budget, account.payer(event.settings.config.login_wait)),
             None => (&self.http_budget, Payer::Nobody),
         };
-        let limit = budget.lock().limit(key, payer, timeout, began);
+        let is_login = matches!(account, Account::Login | Account::NoLogin);
+        let limit = match account {
+            Account::NoLogin => Duration::ZERO,
+            _ => budget.lock().limit(key, payer, timeout, began),
+        };
         if limit.is_zero() {
             // Refused without waiting, but the answer will be there when the client comes again. That of a login counts
             // for the throttle only then.
-            let (priority, spent) = match account {
-                Account::Login => (Priority::Speculative, NoAnswer::LoginWaitSpent),
-                _ => (Priority::Refresh, NoAnswer::BudgetSpent),
+            let (priority, spent) = match is_login {
+                true => (Priority::Speculative, NoAnswer::LoginWaitSpent),
+                false => (Priority::Refresh, NoAnswer::BudgetSpent),
             };
             let decision = match self.asker.ask(key, &question, source, priority, None, now) {
                 Ok(asked) => {
@@ -161,7 +167,10 @@ impl Api {
         let is_replay = matches!(account, Account::Replay(_));
         let mut readers = None;
         if let Some(thread) = event.broker_thread() {
-            let (gate, config) = (self.gate(event), &*event.settings.config);
+            // While it waits for a login, no other login is parked.
+            let waits = is_login || !self.delays_logins;
+            let gate = SettingsGate { guesses_logins: waits, ..self.gate(event) };
+            let config = &*event.settings.config;
             let scope = Scope { config, gate: &gate, source, now: began };
             if is_replay {
                 self.prefetch.replay_goes_on(&scope);
@@ -175,7 +184,7 @@ impl Api {
         let answered_at = Instant::now();
         let wait = Wait { question: key, payer, spent: answered_at.duration_since(began), answered };
         budget.lock().waited(wait, timeout, answered_at);
-        let answer = answer.unwrap_or_else(|| match matches!(account, Account::Login) {
+        let answer = answer.unwrap_or_else(|| match is_login {
             true => {
                 // The client leaves before it is known whether it has guessed right: that counts when it comes again.
                 self.asker.nobody_waits(key);
@@ -217,7 +226,13 @@ impl Api {
 
     /// What prefetching has to check before it asks the API.
     pub fn gate<'a>(&'a self, event: &Event<'a>) -> SettingsGate<'a> {
-        SettingsGate { api: self, settings: event.settings, now: event.now }
+        SettingsGate {
+            api: self,
+            settings: event.settings,
+            now: event.now,
+            // Delayed logins are asked side by side anyway.
+            guesses_logins: !self.delays_logins,
+        }
     }
 }
 
@@ -231,12 +246,12 @@ pub struct SettingsGate<'a> {
     api: &'a Api,
     settings: &'a Settings,
     now: Instant,
+    guesses_logins: bool,
 }
 
 impl Gate for SettingsGate<'_> {
-    /// Delayed logins are asked side by side anyway.
     fn guesses_logins(&self) -> bool {
-        !self.api.delays_logins
+        self.guesses_logins
     }
 
     /// The peer may be a proxy, so the throttle also goes by the strictest count for this username from any address.

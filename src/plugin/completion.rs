@@ -60,6 +60,9 @@ impl Logins {
                 self.close(open, &decision, event);
             }
             if !is_newest {
+                if decision.is_allow() {
+                    self.note_early(&parked, event.now);
+                }
                 return;
             }
             if decision.ruling != Ruling::Allow {
@@ -169,8 +172,9 @@ impl Logins {
         let before = self.admit(&attempt, event);
         let client = attempt.client;
         self.broker.complete_login(thread, client.id, true);
-        // It may be gone, or refused by the broker itself.
+        // It may be gone, because it sent something or by itself, or refused by the broker.
         if !self.broker.is_session(thread, client.id, client.connection) {
+            self.note_early(parked, event.now);
             let is_there = |session: &Session| {
                 session.connection().is_none_or(|it| self.broker.is_session(thread, client.id, it))
             };

@@ -4,16 +4,18 @@
 //! same id, the answer to the first must never let the second in: so every parking has a ticket, and an
 //! answer counts only for the ticket that it was asked for.
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use super::decision::By;
 use super::throttle::{Group, Open};
-use crate::broker::{Client, Connection};
+use crate::broker::Connection;
 use crate::fingerprint::{AlreadyHashed, Fingerprint, network};
-use crate::local::PasswordHash;
 use crate::util::{Held, Lock};
+pub use client::{Parked, Turn};
+
+mod client;
 
 /// Names one parking, among all instances of the plugin in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,44 +33,6 @@ impl Ticket {
 static NEWEST: LazyLock<Lock<HashMap<String, Ticket>>> = LazyLock::new(Lock::default);
 
 static NEXT_TICKET: AtomicU64 = AtomicU64::new(0);
-
-/// What there is to know about a parked client when its answer comes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parked {
-    /// Its connection.
-    pub connection: Connection,
-    /// Its client id.
-    pub client_id: String,
-    /// Its address.
-    pub address: Option<String>,
-    /// Its username.
-    pub username: String,
-    /// Whether it starts without the session it had before.
-    pub starts_clean: bool,
-    /// The protocol's level that it speaks.
-    pub level: u8,
-    /// Its username and password.
-    pub credentials: Fingerprint,
-    /// The hash of a local user that its password is compared with, if it is not the API that decides.
-    pub hash: Option<Arc<PasswordHash>>,
-    /// Its open try, once it has its turn and until the outcome is known.
-    pub open: Option<Open>,
-    /// How many answers it waits for still.
-    pub awaits: usize,
-    /// It may come in, and only waits for topic questions that were asked ahead for it.
-    pub may_enter: bool,
-    /// When it has waited long enough for something else than the API.
-    pub until: Option<Instant>,
-    /// It is refused for this reason, once it can leave without a CONNACK.
-    pub leaves: Option<By>,
-}
-
-impl Parked {
-    /// The client, as events show it.
-    pub fn client(&self) -> Client<'_> {
-        Client { connection: self.connection, id: &self.client_id, address: self.address.as_deref() }
-    }
-}
 
 /// What the texts of all parked clients may take, in bytes, each with [`OVERHEAD`]: some 100,000 clients with short
 /// names, which is what 64 requests of 20 ms each can serve in 30 s, or 500 with the longest ones.
@@ -111,22 +75,6 @@ struct State {
     next_look: Option<Instant>,
     bytes: usize,
     bytes_by_network: HashMap<String, usize>,
-}
-
-/// A client that waits for its turn to be looked at: the only one whose password is kept.
-pub struct Turn {
-    /// Its parking.
-    pub ticket: Ticket,
-    /// Its password.
-    pub password: Option<Vec<u8>>,
-    /// The network that its password is charged to.
-    pub network: String,
-}
-
-impl Turn {
-    fn bytes(&self) -> usize {
-        self.password.as_ref().map_or(0, Vec::len)
-    }
 }
 
 impl State {
@@ -316,6 +264,19 @@ impl Delayed {
         }
     }
 
+    /// Whether somebody is parked under this client id with these credentials, although the broker asks about the id: that
+    /// one is gone, and it comes again. From now on its old parking lets nobody in.
+    pub fn is_back(&self, client_id: &str, credentials: Fingerprint) -> bool {
+        let state = self.0.lock();
+        let mut newest = newest();
+        let parked = newest.get(client_id).and_then(|ticket| state.parked.get(ticket));
+        let is_back = parked.is_some_and(|client| client.credentials == credentials);
+        if is_back {
+            newest.remove(client_id);
+        }
+        is_back
+    }
+
     /// Whether so many are parked that it is time to look who has hung up.
     pub fn wants_look(&self, now: Instant) -> bool {
         let state = self.0.lock();
@@ -420,6 +381,7 @@ mod tests {
             until: None,
             leaves: None,
             credentials: Fingerprinter::with_key(&[0; 16]).fields(Domain::Credentials, []),
+            sender: Fingerprinter::with_key(&[0; 16]).fields(Domain::EarlySender, []),
         }
     }
 

@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use once_cell::sync::OnceCell;
 
-use super::api::{Account, Api, Inquiry, no_answer};
+use super::api::{Api, Inquiry, no_answer};
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::delayed::{Delayed, Parked, Ticket, Turn};
+use super::early::{EarlySenders, Place};
 use super::event::{Event, Login};
 use super::hasher::{Check, Hasher};
 use super::recheck::Recheck;
@@ -87,6 +88,8 @@ pub struct Logins {
     pub recheck: Recheck,
     /// The parked clients.
     pub delayed: Delayed,
+    /// Those who are not to be parked.
+    pub early: EarlySenders,
     /// Whether clients wait beside the broker's loop for their logins.
     pub delays: bool,
     /// Makes fingerprints.
@@ -194,9 +197,17 @@ impl Logins {
     ) -> Decision {
         // A client that sends no password is refused even if the hash is that of an empty one, as the broker does.
         let Some(password) = attempt.password else { return Decision::deny(By::LocalPassword) };
-        if !(hash.is_slow() && self.may_park(event)) {
-            let matches = if hash.verify(password) { Verdict::Allow } else { Verdict::Deny };
-            return Decision::of(matches, By::LocalPassword);
+        match if hash.is_slow() { self.place(attempt, parked, event) } else { Place::Here } {
+            Place::Here | Place::RatherHere => {
+                let began = Instant::now();
+                let matches = if hash.verify(password) { Verdict::Allow } else { Verdict::Deny };
+                if hash.is_slow() {
+                    self.has_waited(attempt, began, matches == Verdict::Allow, event);
+                }
+                return Decision::of(matches, By::LocalPassword);
+            }
+            Place::Nowhere => return Decision::deny(By::Busy),
+            Place::Beside => {}
         }
         let hasher = match self.hasher.get_or_try_init(|| self.start_hasher()) {
             Ok(hasher) => hasher,
@@ -224,8 +235,10 @@ impl Logins {
     fn ask(&self, attempt: &Attempt<'_>, open: Open, parked: Option<Ticket>, event: &Event<'_>) -> Decision {
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
         let Inquiry { key, question, .. } = inquiry;
-        if !self.may_park(event) {
-            let decision = self.api.wait_for(&inquiry, Account::Login, event);
+        let place = self.place(attempt, parked, event);
+        if place != Place::Beside
+            && let Some(decision) = self.ask_here(attempt, &inquiry, place, event)
+        {
             if decision.is_allow() {
                 self.prefetch(attempt, None, event);
             }
@@ -253,7 +266,7 @@ impl Logins {
     /// Parks a client until it is its turn: its group, others with its username or client id from its network, has as
     /// many open tries as it may have. One of them has to end first.
     fn park_for_turn(&self, attempt: &Attempt<'_>, group: Group, event: &Event<'_>) -> Decision {
-        if !self.may_park(event) {
+        if !self.may_park(event) || matches!(self.place(attempt, None, event), Place::Here | Place::Nowhere) {
             return Decision::deny(By::Busy);
         }
         let Some(ticket) = self.park(attempt) else { return Decision::deny(By::Busy) };
@@ -289,7 +302,8 @@ impl Logins {
         if config.acl_prefetch.is_empty() {
             return allow;
         }
-        let ticket = if self.may_park(event) { self.park(attempt) } else { None };
+        let waits = self.may_park(event) && self.place(attempt, None, event) == Place::Beside;
+        let ticket = if waits { self.park(attempt) } else { None };
         let answers = self.prefetch(attempt, ticket, event);
         match ticket {
             Some(ticket) if answers > 0 => {
@@ -343,6 +357,7 @@ impl Logins {
             starts_clean: attempt.starts_clean,
             level: attempt.level,
             credentials: attempt.credentials,
+            sender: self.sender(attempt),
             hash: attempt.hash.clone(),
             open: None,
             awaits: 1,

@@ -4,6 +4,7 @@ mod api;
 mod completion;
 mod decision;
 mod delayed;
+mod early;
 mod event;
 mod hasher;
 mod left_behind;
@@ -34,6 +35,7 @@ use crate::util::random;
 use api::Api;
 pub use decision::{By, Decision, Refusal, Ruling};
 use delayed::{Delayed, Ticket};
+use early::EarlySenders;
 use event::Event;
 pub use event::{Login, TopicCheck};
 use login::Logins;
@@ -122,6 +124,7 @@ impl Plugin {
             throttle,
             recheck,
             delayed: Delayed::default(),
+            early: EarlySenders::new(now),
             delays,
             keys,
             hasher: OnceCell::new(),

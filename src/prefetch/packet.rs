@@ -45,6 +45,20 @@ pub fn packets(bytes: &[u8], mut level: Option<u8>) -> Vec<Packet<'_>> {
     packets
 }
 
+/// How long the CONNECT is with which these bytes begin, if that has this username and password. A password may have been
+/// cut at its first NUL.
+pub fn length_of_connect(bytes: &[u8], username: &str, password: Option<&[u8]>) -> Option<usize> {
+    let mut rest = Reader(bytes);
+    let (first, body) = rest.packet()?;
+    let Packet::Connect { username: its_name, password: its_password, .. } = connect(body)? else {
+        return None;
+    };
+    let is_its = first == 1 << 4
+        && its_name == Some(username)
+        && its_password.unwrap_or_default().starts_with(password.unwrap_or_default());
+    is_its.then(|| bytes.len() - rest.0.len())
+}
+
 fn connect(mut body: Reader<'_>) -> Option<Packet<'_>> {
     let level = match (body.text()?, body.byte()?) {
         ("MQIsdp", 3) => 3,
@@ -181,6 +195,21 @@ mod tests {
     const SUBSCRIBE_4: &[u8] = b"\x82\x0e\x00\x01\x00\x03a/#\x00\x00\x03b/+\x01";
     const SUBSCRIBE_5: &[u8] = b"\x82\x0b\x00\x01\x02\x0b\x01\x00\x03a/#\x00";
     const PUBLISH: &[u8] = b"\x32\x0a\x00\x03a/b\x00\x07xyz";
+
+    #[test]
+    fn the_end_of_a_connect_is_found() {
+        const CONNECT: &[u8] = b"\x10\x18\x00\x04MQTT\x04\xc2\x00\x3c\x00\x02id\x00\x03joe\x00\x03pw\x00";
+        let behind = [CONNECT, b"\xe0\x00\x00"].concat();
+        for password in [&b"pw\0"[..], b"pw", b""] {
+            assert_eq!(length_of_connect(&behind, "joe", Some(password)), Some(CONNECT.len()));
+        }
+        assert_eq!(length_of_connect(&behind, "joe", None), Some(CONNECT.len()));
+        assert_eq!(length_of_connect(CONNECT, "joe", Some(b"pw")), Some(CONNECT.len()));
+        assert_eq!(length_of_connect(&behind, "joe", Some(b"other")), None);
+        assert_eq!(length_of_connect(&behind, "jo", Some(b"pw")), None);
+        assert_eq!(length_of_connect(&CONNECT[..20], "joe", Some(b"pw")), None, "not whole");
+        assert_eq!(length_of_connect(&behind[26..], "joe", Some(b"pw")), None);
+    }
 
     #[test]
     fn packets_of_every_version_are_read() {

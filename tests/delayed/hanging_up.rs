@@ -80,22 +80,23 @@ fn come_and_go(connect: &Connect, broker: &Broker) {
 
 #[test]
 fn who_hangs_up_while_parked_takes_no_rights_from_the_session_under_its_id() {
-    let api = api("");
-    let broker = broker_asking(Version::V2_1, &api)
-        .file("passwords", PASSWD_ARGON2ID)
-        .option("password_file", "passwords")
-        .start();
-    let connect = Connect::v5("x").login("argon2id", PASSWORD);
-    let mut client = connect.accepted(broker.port());
+    // Who hangs up while it waits is not let wait the next time: a broker for each try.
     for _ in 0..3 {
+        let api = api("");
+        let broker = broker_asking(Version::V2_1, &api)
+            .file("passwords", PASSWD_ARGON2ID)
+            .option("password_file", "passwords")
+            .start();
+        let connect = Connect::v5("x").login("argon2id", PASSWORD);
+        let mut client = connect.accepted(broker.port());
         drop(connect.send(broker.port()));
         // Passwords are checked one after the other.
         Connect::v5("y").login("argon2id", "wrong").refused(broker.port());
         client.ping();
         assert_eq!(client.publish_acknowledged("news", "x") & 0x80, 0, "a local user may do everything");
         assert!(client.may_subscribe("news"));
+        assert!(api.requests().is_empty());
     }
-    assert!(api.requests().is_empty());
 }
 
 #[test]

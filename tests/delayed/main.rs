@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+mod early;
 mod hanging_up;
 mod late_answers;
 mod letting_in;

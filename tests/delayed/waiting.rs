@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::{RULES, SLOW, broker};
 use crate::support::scene::{PASSWD_2_1, PASSWD_ARGON2ID};
 use crate::support::{
-    Client, Connect, PASSWORD, PATIENCE, Protocol, Refusal, Reply, api, assert_unnoticed, bystander,
-    eventually, friendly_api, local_user, reason, timed,
+    Connect, PASSWORD, PATIENCE, Refusal, Reply, api, assert_unnoticed, bystander, friendly_api, local_user,
+    reason, timed,
 };
 
 #[test]
@@ -154,24 +154,4 @@ fn the_queue_is_bounded_in_time() {
     assert_eq!(codes.iter().filter(|code| code.is_none()).count(), 10 - accepted, "{codes:x?}");
     assert!(waited < Duration::from_secs(4), "the last waited {waited:?}");
     assert_eq!(api.logins().len(), accepted, "nobody is asked about who is gone");
-}
-
-/// 2.1 disconnects a parked client that does not wait for its CONNACK. It heals with the next try.
-#[test]
-fn packets_in_front_of_the_connack_work_once_the_verdict_is_known() {
-    let api = friendly_api();
-    // The verdict is to come later than the SUBSCRIBE, however busy the machine is.
-    api.answer(Reply::status(200).after(SLOW));
-    let broker = broker(&api).start();
-    let connect = Connect::v3("eager").login("alice", "secret");
-    let eager = || {
-        let mut client = Client::open(broker.port(), Protocol::V3_1_1);
-        let subscribe = client.subscribe_packet(&[("news", 0)]);
-        client.send(&[connect.packet(), subscribe].concat());
-        client.connack(PATIENCE).map(|_| client)
-    };
-    assert!(eager().is_none(), "the broker has changed: say so in the README");
-    api.wait_for_requests(1, PATIENCE);
-    assert!(eventually(PATIENCE, || eager().is_some_and(|mut client| client.suback() == [0])));
-    assert_eq!(api.logins().len(), 1);
 }

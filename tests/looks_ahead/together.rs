@@ -78,6 +78,7 @@ fn time_of_logins(version: Version, lookahead: bool, latency: Duration) -> Durat
     let broker = broker_asking(version, &api)
         .option("timeout", LONG)
         .option("auth_mode", "blocking")
+        .option("login_wait", 0)
         .option("lookahead", lookahead)
         .start();
     let mut clients: Vec<_> = (0..CROWD).map(|_| Client::open(broker.port(), Protocol::V5)).collect();

@@ -2,11 +2,13 @@
 //! side by side and measure times.
 
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::broker::is_absent;
-use super::{Broker, Client, Connect, MockApi, Reply, api};
+use super::{Broker, Client, Connect, MockApi, PATIENCE, Reply, api, eventually};
 
 /// A password file of `mosquitto_passwd` 2.0.11. All users but `with space` have the password [`PASSWORD`].
 pub const PASSWD_2_0_11: &str = include_str!("../fixtures/passwd-2.0.11");
@@ -37,6 +39,28 @@ pub fn friendly_api() -> MockApi {
     let api = api("");
     api.answer(Reply::status(200));
     api
+}
+
+/// Holds back the answers of an API until it is dropped.
+pub struct Gate(Arc<AtomicBool>);
+
+impl Gate {
+    /// From now on the API gives this answer, but not yet.
+    pub fn in_front_of(api: &MockApi, reply: Reply) -> Self {
+        let is_open = Arc::new(AtomicBool::new(false));
+        let gate = Self(Arc::clone(&is_open));
+        api.answer_with(move |_| {
+            eventually(3 * PATIENCE, || is_open.load(Ordering::Relaxed));
+            reply.clone()
+        });
+        gate
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A client whose pings show how long the broker stands still.

@@ -198,6 +198,30 @@ impl Interest {
         self.read = self.read.filter(|read| *read >= since);
     }
 
+    /// The socket of a client that is just logging in, if the list is new enough to have it or may be read again by now.
+    pub(in crate::ffi) fn socket_of_newcomer(
+        &mut self,
+        connection: Connection,
+        now: Instant,
+    ) -> Option<c_int> {
+        let epoll = self.epoll?;
+        // A line holds as long as its socket is open, whoever had the connection's number before.
+        let known = |interest: &Self| {
+            let mut lines = interest.sockets.iter().filter(|line| line.connection == connection);
+            lines
+                .find(|line| line.inode.is_some() && inode(line.descriptor) == line.inode)
+                .map(|it| it.descriptor)
+        };
+        if let Some(socket) = known(self) {
+            return Some(socket);
+        }
+        if self.read.is_some_and(|read| now < read + self.took * REST) {
+            return None;
+        }
+        self.read_again(epoll)?;
+        known(self)
+    }
+
     /// All connections that have a socket.
     pub(in crate::ffi) fn connections(&mut self) -> Option<&[Connection]> {
         let epoll = self.epoll?;

@@ -3,5 +3,6 @@
 pub(super) mod clock;
 pub(super) mod copies;
 pub(super) mod interest;
+pub(super) mod read_ahead;
 pub(super) mod sockets;
 pub(super) mod waker;

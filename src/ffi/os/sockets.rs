@@ -154,6 +154,16 @@ pub(in crate::ffi) fn shut_down(socket: c_int) -> HangUp {
     if result == 0 { HangUp::Done } else { HangUp::Impossible }
 }
 
+/// Whether something waits unread in a client's socket, besides what says nothing: TLS's alerts, and the frames in which
+/// websockets ping and close.
+pub(in crate::ffi) fn has_unread(socket: c_int) -> bool {
+    let mut first = 0u8;
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: writes one byte on this stack; the flags keep it in the socket and never wait.
+    let length = unsafe { libc::recv(socket, (&raw mut first).cast(), 1, flags) };
+    length == 1 && !matches!(first, 0x15 | 0x88..=0x8A)
+}
+
 fn descriptor_limit() -> c_int {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: writes to a struct on this stack.

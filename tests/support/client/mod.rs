@@ -18,7 +18,24 @@ mod connect;
 mod wire;
 
 pub use connect::{Connect, Protocol, Refusal, Will, reason};
+pub use wire::frame;
 use wire::*;
+
+/// The request that makes a connection a WebSocket, but for its last line end.
+pub const UPGRADE: &str = "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                           Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\
+                           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// Reads the head of an HTTP answer.
+pub fn read_head(stream: &mut impl Read) -> Vec<u8> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("answer to the upgrade");
+        head.extend(byte);
+    }
+    head
+}
 
 /// A message as a subscriber gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,16 +93,8 @@ impl Client {
     /// A bare WebSocket connection, opened with these further header lines.
     pub fn open_websocket(port: u16, protocol: Protocol, headers: &[u8]) -> Self {
         let mut client = Self::open(port, protocol);
-        let request = "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                       Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\
-                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-        client.send(&[request.as_bytes(), headers, b"\r\n"].concat());
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            client.stream.read_exact(&mut byte).expect("answer to the upgrade");
-            head.extend(byte);
-        }
+        client.send(&[UPGRADE.as_bytes(), headers, b"\r\n"].concat());
+        let head = read_head(&mut client.stream);
         assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
         client.frames = Some(Vec::new());
         client
@@ -95,6 +104,13 @@ impl Client {
     pub fn send(&mut self, bytes: &[u8]) {
         let framed = self.frames.as_ref().map(|_| frame(bytes));
         let _ = self.stream.write_all(framed.as_deref().unwrap_or(bytes));
+    }
+
+    /// Sends several packets at once, each in a WebSocket frame of its own.
+    pub fn send_in_frames(&mut self, packets: &[Vec<u8>]) {
+        assert!(self.frames.is_some(), "a WebSocket");
+        let frames: Vec<u8> = packets.iter().flat_map(|packet| frame(packet)).collect();
+        let _ = self.stream.write_all(&frames);
     }
 
     /// The code of the CONNACK, or `None` if none comes in time or the connection ends.

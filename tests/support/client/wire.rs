@@ -42,7 +42,7 @@ pub(super) fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// A WebSocket frame of a client with these bytes. Its mask is zero, which leaves them unchanged.
-pub(super) fn frame(payload: &[u8]) -> Vec<u8> {
+pub fn frame(payload: &[u8]) -> Vec<u8> {
     const BINARY: u8 = 0x82;
     const MASKED: u8 = 0x80;
     let mut frame = vec![BINARY];

@@ -29,6 +29,7 @@ pub const NOT_FOUND: c_int = 6;
 pub const NOT_SUPPORTED: c_int = 10;
 pub const AUTH: c_int = 11;
 pub const ACL_DENIED: c_int = 12;
+pub const UNKNOWN: c_int = 13;
 pub const DEFER: c_int = 17;
 pub const ALREADY_EXISTS: c_int = 31;
 /// Since 2.1.

@@ -139,6 +139,60 @@ fn reading_takes_a_part_of_the_time() {
     assert_eq!(client_of(&mut interest, &other), Some(2));
 }
 
+/// Whoever is hung up on by its number must be the one who is meant.
+#[test]
+fn a_socket_is_told_beyond_doubt_only_by_a_list_of_this_turn() {
+    let epoll = Epoll::new();
+    let [(one, _end), (other, _other_end), (third, _third_end)] = sockets();
+    epoll.add(&one, 1);
+    let mut interest = Interest::default();
+    assert_eq!(interest.socket_of(1, true), Whereabouts::Unknown, "no list is known");
+    interest.meet(1, now());
+    let at = |socket: &UnixStream| Whereabouts::At(socket.as_raw_fd());
+    assert_eq!(interest.socket_of(1, false), at(&one));
+    assert_eq!(interest.socket_of(2, false), Whereabouts::Unknown);
+    // In the next turn the number may be somebody else's.
+    interest.new_turn();
+    // SAFETY: both are open; the first becomes the third, and is closed once.
+    assert!(unsafe { libc::dup2(third.as_raw_fd(), one.as_raw_fd()) } >= 0);
+    epoll.add(&other, 1);
+    interest.took = Duration::from_secs(3600);
+    assert!(matches!(interest.socket_of(1, false), Whereabouts::From(time) if time > now()));
+    assert_eq!(interest.socket_of(1, true), at(&other));
+    interest.new_turn();
+    interest.took = Duration::ZERO;
+    assert_eq!(interest.socket_of(1, false), at(&other));
+    // The descriptor has become another socket since the list was read.
+    // SAFETY: as above.
+    assert!(unsafe { libc::dup2(third.as_raw_fd(), other.as_raw_fd()) } >= 0);
+    assert_eq!(interest.socket_of(1, false), Whereabouts::Unknown);
+}
+
+#[test]
+fn of_two_sockets_with_one_pointer_nobody_is_hung_up_on() {
+    let epoll = Epoll::new();
+    let pairs = sockets::<2>();
+    pairs.iter().for_each(|(socket, _)| epoll.add(socket, 7));
+    let mut interest = Interest::default();
+    interest.meet(7, now());
+    assert_eq!(interest.socket_of(7, true), Whereabouts::Unknown);
+}
+
+#[test]
+fn the_socket_of_a_newcomer_takes_a_part_of_the_time() {
+    let epoll = Epoll::new();
+    let [(one, _end), (other, _other_end)] = sockets();
+    epoll.add(&one, 1);
+    let mut interest = Interest::default();
+    interest.meet(1, now());
+    epoll.add(&other, 2);
+    interest.took = Duration::from_secs(3600);
+    assert_eq!(interest.socket_of_newcomer(1, now()), Some(one.as_raw_fd()));
+    assert_eq!(interest.socket_of_newcomer(2, now()), None, "there is no time");
+    interest.took = Duration::ZERO;
+    assert_eq!(interest.socket_of_newcomer(2, now()), Some(other.as_raw_fd()));
+}
+
 const LINE: &str = "tfd:       12 events:       19 data:     55d0c8a4f2b0  pos:0 ino:5a3f sdev:8";
 
 #[test]

@@ -1,0 +1,68 @@
+//! What is kept of a client that waits beside the broker's loop.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Ticket;
+use crate::broker::{Client, Connection};
+use crate::fingerprint::Fingerprint;
+use crate::local::PasswordHash;
+use crate::plugin::decision::By;
+use crate::plugin::throttle::Open;
+
+/// What there is to know about a parked client when its answer comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parked {
+    /// Its connection.
+    pub connection: Connection,
+    /// Its client id.
+    pub client_id: String,
+    /// Its address.
+    pub address: Option<String>,
+    /// Its username.
+    pub username: String,
+    /// Whether it starts without the session it had before.
+    pub starts_clean: bool,
+    /// The protocol's level that it speaks.
+    pub level: u8,
+    /// Its username and password.
+    pub credentials: Fingerprint,
+    /// By what it is known again if it sends more before it is let in.
+    pub sender: Fingerprint,
+    /// The hash of a local user that its password is compared with, if it is not the API that decides.
+    pub hash: Option<Arc<PasswordHash>>,
+    /// Its open try, once it has its turn and until the outcome is known.
+    pub open: Option<Open>,
+    /// How many answers it waits for still.
+    pub awaits: usize,
+    /// It may come in, and only waits for topic questions that were asked ahead for it.
+    pub may_enter: bool,
+    /// When it has waited long enough for something else than the API.
+    pub until: Option<Instant>,
+    /// It is refused for this reason, once it can leave without a CONNACK.
+    pub leaves: Option<By>,
+}
+
+impl Parked {
+    /// The client, as events show it.
+    pub fn client(&self) -> Client<'_> {
+        Client { connection: self.connection, id: &self.client_id, address: self.address.as_deref() }
+    }
+}
+
+/// A client that waits for its turn to be looked at: the only one whose password is kept.
+pub struct Turn {
+    /// Its parking.
+    pub ticket: Ticket,
+    /// Its password.
+    pub password: Option<Vec<u8>>,
+    /// The network that its password is charged to.
+    pub network: String,
+}
+
+impl Turn {
+    /// What the password is charged as.
+    pub(super) fn bytes(&self) -> usize {
+        self.password.as_ref().map_or(0, Vec::len)
+    }
+}

@@ -1,0 +1,298 @@
+//! Clients that do not wait for their CONNACK before they send more.
+//!
+//! MQTT allows that, and Mosquitto 2.0 takes it. 2.1 ends the connection of a parked client that sends anything, so such a
+//! client is not parked: the broker waits for its login, as 2.0 does. Who has sent more already shows it. Who sends it a
+//! little later is known by the outcome, and remembered: its login was allowed, and it was not there any more.
+//!
+//! Others wait with it. So what is waited in vain is counted, for each network and for all together; and only who has come
+//! with a right password is remembered.
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use lru::LruCache;
+
+use super::api::{Account, Inquiry};
+use super::decision::{By, Decision};
+use super::delayed::{Parked, Ticket};
+use super::event::Event;
+use super::login::{Attempt, Logins};
+use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Source, network};
+use crate::prefetch::packet;
+use crate::question::NoAnswer;
+use crate::util::fair::{FairQueue, Handle};
+use crate::util::{Lock, bounded};
+
+/// Clients that are remembered, some 16 MB of them if each has an address of its own. Where there is no room, the network
+/// that has most gives up its newest, unless somebody has not come for [`LONG`].
+const CLIENTS: usize = 10_000;
+
+/// Who has not come for so long makes room for others.
+const LONG: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Networks whose waiting is counted; those that waited longest ago have all of their time again.
+const NETWORKS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
+
+/// What was waited in vain is forgotten in so many times as long: for one network, and for all together.
+const REST: u32 = 9;
+const REST_OF_ALL: u32 = 1;
+
+/// Who sends early, and how long the broker has waited for such clients.
+pub struct EarlySenders(Lock<State>);
+
+struct State {
+    known: HashMap<Fingerprint, Handle, AlreadyHashed>,
+    order: FairQueue<u64, (Fingerprint, Source)>,
+    waited: LruCache<u64, Debt>,
+    waited_for_all: Debt,
+}
+
+/// Time that was waited, as far as it is not forgotten yet.
+#[derive(Debug, Clone, Copy)]
+struct Debt {
+    owed: Duration,
+    at: Instant,
+}
+
+impl Debt {
+    fn none(now: Instant) -> Self {
+        Self { owed: Duration::ZERO, at: now }
+    }
+
+    fn left(self, rest: u32, now: Instant) -> Duration {
+        self.owed.saturating_sub(now.saturating_duration_since(self.at) / rest)
+    }
+
+    /// Nothing is forgotten while the broker waits.
+    fn add(&mut self, spent: Duration, rest: u32, now: Instant) {
+        let began = now.checked_sub(spent).unwrap_or(now);
+        *self = Self { owed: self.left(rest, began) + spent, at: now };
+    }
+}
+
+/// Where a client waits for its login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Beside the broker's loop.
+    Beside,
+    /// In the broker's loop: everybody waits with it.
+    Here,
+    /// The same, as long as there is time for that in this turn, and beside the loop then: it may send something.
+    RatherHere,
+    /// Not at all: its network has had the broker wait for long enough. It is turned away.
+    Nowhere,
+}
+
+impl Logins {
+    /// Where a client is to wait that is not `parked` yet. Requests to the broker's HTTP listener wait where they are:
+    /// they come on a thread of their own.
+    pub fn place(&self, attempt: &Attempt<'_>, parked: Option<Ticket>, event: &Event<'_>) -> Place {
+        let Some(thread) = event.broker_thread().filter(|_| self.delays) else { return Place::Here };
+        if parked.is_some() {
+            return Place::Beside;
+        }
+        let Attempt { client, username, password, credentials, .. } = *attempt;
+        let length = |bytes: &[u8]| packet::length_of_connect(bytes, username, password);
+        let has_sent_more = self.broker.has_sent_more(thread, client.connection, &length);
+        // The broker asks about an id that is parked only when that client is gone.
+        let is_back = self.delayed.is_back(client.id, credentials);
+        if !(has_sent_more || is_back || self.early.knows(self.sender(attempt), event.now)) {
+            return Place::Beside;
+        }
+        let longest = event.settings.config.login_wait;
+        match (has_sent_more, self.early.may_wait(self.source(attempt)[0], longest, event.now)) {
+            (true, true) => Place::Here,
+            (true, false) => Place::Nowhere,
+            (false, true) => Place::RatherHere,
+            (false, false) => Place::Beside,
+        }
+    }
+
+    /// Has the API decide while the broker waits, or, if it may not wait, when the client comes again. `None` if it can
+    /// still wait beside the loop.
+    pub fn ask_here(
+        &self,
+        attempt: &Attempt<'_>,
+        inquiry: &Inquiry<'_>,
+        place: Place,
+        event: &Event<'_>,
+    ) -> Option<Decision> {
+        let account = if place == Place::Nowhere { Account::NoLogin } else { Account::Login };
+        let began = Instant::now();
+        let decision = self.api.wait_for(inquiry, account, event);
+        self.has_waited(attempt, began, decision.is_allow(), event);
+        let is_cut = decision.by == By::NoAnswer(NoAnswer::LoginWaitSpent);
+        (place != Place::RatherHere || !is_cut).then_some(decision)
+    }
+
+    /// Counts how long the broker has waited for a client that would be parked if it waited for its CONNACK. Who is let
+    /// in costs its network nothing: 2.0 would have waited for it as well.
+    pub fn has_waited(&self, attempt: &Attempt<'_>, began: Instant, is_allowed: bool, event: &Event<'_>) {
+        if self.delays && !is_allowed && event.broker_thread().is_some() {
+            let now = Instant::now();
+            self.early.waited_in_vain(self.source(attempt)[0], now - began, now);
+        }
+    }
+
+    /// A parked client was allowed in and is not there any more.
+    pub fn note_early(&self, parked: &Parked, now: Instant) {
+        let source = self.keys.source(parked.address.as_deref(), &parked.username);
+        self.early.note(parked.sender, source, now);
+    }
+
+    /// By what a client is known again: its client id, its username and its network.
+    pub fn sender(&self, attempt: &Attempt<'_>) -> Fingerprint {
+        let network = network(attempt.client.address.unwrap_or_default());
+        let fields = [attempt.client.id.as_bytes(), attempt.username.as_bytes(), network.as_bytes()];
+        self.keys.fields(Domain::EarlySender, fields)
+    }
+
+    fn source(&self, attempt: &Attempt<'_>) -> Source {
+        self.keys.source(attempt.client.address, attempt.username)
+    }
+}
+
+impl EarlySenders {
+    /// Nobody yet.
+    pub fn new(now: Instant) -> Self {
+        Self(Lock::new(State {
+            known: HashMap::default(),
+            order: FairQueue::new(CLIENTS),
+            waited: bounded(NETWORKS),
+            waited_for_all: Debt::none(now),
+        }))
+    }
+
+    /// A client that was allowed in was not there any more: it may have sent something.
+    pub fn note(&self, client: Fingerprint, source: Source, now: Instant) {
+        let state = &mut *self.0.lock();
+        state.remove(client);
+        let is_full = state.known.len() >= CLIENTS;
+        if is_full
+            && let Some((oldest, since)) = state.order.oldest()
+            && now.saturating_duration_since(since) >= LONG
+            && let Some((client, _)) = state.order.remove(oldest)
+        {
+            state.known.remove(&client);
+        }
+        let (handle, gone) = state.order.push(source, 1, (client, source), now);
+        state.known.insert(client, handle);
+        for (client, _) in gone {
+            state.known.remove(&client);
+        }
+    }
+
+    /// Whether a client was noted before, whenever that was.
+    pub fn knows(&self, client: Fingerprint, now: Instant) -> bool {
+        let state = &mut *self.0.lock();
+        let Some((client, source)) = state.remove(client) else { return false };
+        let (handle, _) = state.order.push(source, 1, (client, source), now);
+        state.known.insert(client, handle);
+        true
+    }
+
+    /// Whether the broker may wait for a client of this network. `longest` is what all of them may have it wait for in
+    /// vain at once; zero: any time.
+    pub fn may_wait(&self, network: u64, longest: Duration, now: Instant) -> bool {
+        let state = self.0.lock();
+        let of_network = state.waited.peek(&network).map_or(Duration::ZERO, |debt| debt.left(REST, now));
+        let of_all = state.waited_for_all.left(REST_OF_ALL, now);
+        longest.is_zero() || (of_network < longest && of_all < 2 * longest)
+    }
+
+    /// The broker has waited for a client of this network that was not let in.
+    pub fn waited_in_vain(&self, network: u64, spent: Duration, now: Instant) {
+        let state = &mut *self.0.lock();
+        state.waited.get_or_insert_mut(network, || Debt::none(now)).add(spent, REST, now);
+        state.waited_for_all.add(spent, REST_OF_ALL, now);
+    }
+}
+
+impl State {
+    fn remove(&mut self, client: Fingerprint) -> Option<(Fingerprint, Source)> {
+        let handle = self.known.remove(&client)?;
+        self.order.remove(handle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint::{Domain, Fingerprinter};
+
+    fn client(n: usize) -> Fingerprint {
+        Fingerprinter::with_key(&[3; 16]).fields(Domain::Session, [&n.to_le_bytes()])
+    }
+
+    #[test]
+    fn one_network_pushes_nobody_else_out() {
+        let now = Instant::now();
+        let early = EarlySenders::new(now);
+        early.note(client(0), [1, 1], now);
+        for n in 1..2 * CLIENTS {
+            early.note(client(n), [2, n as u64], now);
+        }
+        assert!(early.knows(client(0), now) && early.knows(client(1), now));
+        assert!(!early.knows(client(2 * CLIENTS - 1), now));
+        assert_eq!(early.0.lock().known.len(), CLIENTS);
+        assert_eq!(early.0.lock().order.bytes(), CLIENTS);
+        // Who has not come for long makes room.
+        early.knows(client(0), now + LONG);
+        early.note(client(3 * CLIENTS), [2, 0], now + LONG);
+        assert!(early.knows(client(3 * CLIENTS), now + LONG) && early.knows(client(0), now + LONG));
+        assert!(!early.knows(client(2), now + LONG) && early.knows(client(1), now + LONG));
+    }
+
+    #[test]
+    fn a_client_is_remembered_once() {
+        let now = Instant::now();
+        let early = EarlySenders::new(now);
+        for _ in 0..3 {
+            early.note(client(1), [1, 1], now);
+            assert!(early.knows(client(1), now));
+        }
+        assert!(!early.knows(client(2), now));
+        assert_eq!(early.0.lock().order.bytes(), 1);
+    }
+
+    #[test]
+    fn a_network_has_its_time_and_then_a_tenth_of_all_time() {
+        let (now, longest) = (Instant::now(), Duration::from_millis(500));
+        let early = EarlySenders::new(now);
+        assert!(early.may_wait(1, longest, now));
+        early.waited_in_vain(1, longest, now);
+        assert!(!early.may_wait(1, longest, now));
+        assert!(early.may_wait(2, longest, now), "others have theirs");
+        assert!(early.may_wait(1, Duration::ZERO, now), "no bound");
+        let mut waited = Duration::ZERO;
+        let mut later = now;
+        while later < now + Duration::from_secs(60) {
+            later += Duration::from_millis(10);
+            if early.may_wait(1, longest, later) {
+                waited += Duration::from_millis(20);
+                later += Duration::from_millis(20);
+                early.waited_in_vain(1, Duration::from_millis(20), later);
+            }
+        }
+        assert!(waited > Duration::from_secs(5) && waited < Duration::from_secs(7), "{waited:?}");
+    }
+
+    #[test]
+    fn all_networks_together_leave_the_broker_half_of_its_time() {
+        let (now, longest) = (Instant::now(), Duration::from_millis(500));
+        let early = EarlySenders::new(now);
+        let (mut waited, mut later) = (Duration::ZERO, now);
+        for network in 0..20_000 {
+            if early.may_wait(network, longest, later) {
+                waited += Duration::from_millis(100);
+                later += Duration::from_millis(100);
+                early.waited_in_vain(network, Duration::from_millis(100), later);
+            } else {
+                later += Duration::from_millis(10);
+            }
+        }
+        let all = later - now;
+        assert!(waited < all * 6 / 10, "{waited:?} of {all:?}");
+        assert_eq!(early.0.lock().waited.len(), NETWORKS.get());
+    }
+}
