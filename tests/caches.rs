@@ -142,7 +142,7 @@ fn what_was_no_answer_is_not_remembered() {
         let mut alice = alice(&broker);
         api.answer(Reply::status(500));
         assert_eq!(alice.publish_acknowledged("t", "x"), reason::NOT_AUTHORIZED);
-        Connect::v3("client").login("bob", "secret").refused(broker.port());
+        Connect::v3("client").login("bob", "secret").unanswered(broker.port());
         api.answer(Reply::status(200));
         assert_eq!(alice.publish_acknowledged("t", "x") & 0x80, 0);
         Connect::v3("client").login("bob", "secret").accepted(broker.port());
@@ -173,7 +173,7 @@ fn an_answer_that_is_late_is_remembered() {
         api.answer(Reply::status(200).after(Duration::from_millis(1300)));
         let broker = broker_asking(version, &api).option("timeout", "1s").start();
         let login = Connect::v3("client").login("alice", "secret");
-        login.refused(broker.port());
+        login.unanswered(broker.port());
         thread::sleep(Duration::from_millis(800));
         login.accepted(broker.port());
         assert_eq!(api.requests().len(), 1);

@@ -113,6 +113,11 @@ impl Asker {
         self.inner.target.load().refuses(kind, source, now)
     }
 
+    /// Whether a question is on its way.
+    pub fn is_under_way(&self, key: Fingerprint) -> bool {
+        self.inner.state().in_flight.contains_key(&key)
+    }
+
     /// Has the API asked. A question that is on its way already is not sent again: its answer is shared, and it moves
     /// up to `priority` if that is higher. `waiter` is told of the answer.
     ///

@@ -196,8 +196,8 @@ options! {
     "login_wait" => login_wait: Duration = one(|text| time(text, Duration::ZERO..=60 * SECOND)) or "500ms",
         "a time up to 60s, such as 500ms; 0 = no bound",
         "Where logins hold up the broker (2.0, `auth_mode blocking`, and clients on 2.1 that send more than their \
-         CONNECT): the longest that they may in one turn of its loop. The first one of a turn is waited for to its end. \
-         Who comes later and is not known is asked about beside and turned away without a CONNACK; it gets in when it \
+         CONNECT): the longest that they may in one turn of its loop, besides the first question of the turn, \
+         which is waited for to its end. Who comes later and is not known is asked about beside and turned away without a CONNACK; it gets in when it \
          comes again.";
     "connect_timeout" => connect_timeout: Duration = one(|text| time(text, SHORTEST..=60 * SECOND)) or "500ms",
         "a time from 10ms to 60s, such as 500ms",

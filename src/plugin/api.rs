@@ -47,10 +47,10 @@ pub enum Account {
 }
 
 impl Account {
-    fn payer(self, login_wait: Duration) -> Payer {
+    fn payer(self, longest: Duration, is_under_way: impl FnOnce() -> bool) -> Payer {
         match self {
             Account::Nobody => Payer::Nobody,
-            Account::Login | Account::NoLogin => Payer::Logins(login_wait),
+            Account::Login | Account::NoLogin => Payer::Logins { longest, is_under_way: is_under_way() },
             Account::Client(client) | Account::Replay(client) => Payer::Client(client),
         }
     }
@@ -132,7 +132,10 @@ impl Api {
         let timeout = event.settings.config.timeout;
         // The broker's HTTP listener has a thread of its own: only requests to it wait there.
         let (budget, payer) = match event.broker_thread() {
-            Some(_) => (&self.budget, account.payer(event.settings.config.login_wait)),
+            Some(_) => {
+                let is_under_way = || self.asker.is_under_way(key);
+                (&self.budget, account.payer(event.settings.config.login_wait, is_under_way))
+            }
             None => (&self.http_budget, Payer::Nobody),
         };
         let is_login = matches!(account, Account::Login | Account::NoLogin);

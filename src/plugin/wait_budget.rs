@@ -36,8 +36,9 @@ const TRIES: u32 = 3;
 
 /// Four bounds on waiting, of which the first three count within one turn of the broker's loop:
 ///
-/// - All waits for logins together, answered or not: `login_wait`. The first one of a turn is waited for to its end all
-///   the same, so that a slow API does not shut out those who come once an hour. Who comes later is asked about beside.
+/// - All waits for logins together, answered or not: `login_wait`, besides the first question of a turn. That one is waited
+///   for to its end, so that a slow API does not shut out those who come once an hour. What was asked ahead with it comes in
+///   right behind it. Who comes later, and would take longer than there is time, is asked about beside.
 /// - All waits without an answer together: the time-out, and the grace for one more try. After that the broker does not
 ///   wait, refuses the clients that are left, and comes to its other work, a SIGTERM included.
 /// - All waits for one client together, answered or not: the time-out. Other clients are not concerned.
@@ -52,8 +53,9 @@ pub(super) struct WaitBudget {
     started: Instant,
     /// Whether the broker has ticked.
     ticks: bool,
-    /// How long the broker waited for logins in this turn, and when it did so last.
+    /// How long the broker waited for logins in this turn, for the first of them, and when it did so last.
     logins: Duration,
+    first_login: Duration,
     last_login: Instant,
     /// How long the broker waited in this turn, by the client that made it wait.
     waited_for: LruCache<Fingerprint, Duration, AlreadyHashed>,
@@ -68,8 +70,13 @@ pub(super) enum Payer {
     Nobody,
     /// This client's.
     Client(Fingerprint),
-    /// That of all who log in, who may have it wait for so long in one turn; zero: for any time.
-    Logins(Duration),
+    /// That of all who log in.
+    Logins {
+        /// For so long they may have it wait in one turn; zero: for any time.
+        longest: Duration,
+        /// The question is on its way already.
+        is_under_way: bool,
+    },
 }
 
 /// One wait that is over.
@@ -114,6 +121,7 @@ impl WaitBudget {
             started: now,
             ticks: false,
             logins: Duration::ZERO,
+            first_login: Duration::ZERO,
             last_login: now,
             waited_for: bounded(CLIENTS),
             silent: bounded(QUESTIONS),
@@ -169,7 +177,7 @@ impl WaitBudget {
         let least = timeout / GRACE;
         let own = self.left_to(payer, timeout);
         // A shorter wait would not tell whether the API answers. (Where it answers logins, it is told already.)
-        if own < least && !(matches!(payer, Payer::Logins(_)) && self.unanswered.is_zero()) {
+        if own < least && !(matches!(payer, Payer::Logins { .. }) && self.unanswered.is_zero()) {
             return Duration::ZERO;
         }
         let left = match timeout.saturating_sub(self.unanswered) {
@@ -187,10 +195,13 @@ impl WaitBudget {
                 let waited = self.waited_for.peek(&client);
                 timeout.saturating_sub(waited.copied().unwrap_or_default())
             }
-            Payer::Logins(longest) if !longest.is_zero() && !self.logins.is_zero() => {
-                timeout.min(longest.saturating_sub(self.logins))
+            Payer::Logins { longest, is_under_way } if !longest.is_zero() && !self.logins.is_zero() => {
+                let left = longest.saturating_sub(self.logins.saturating_sub(self.first_login));
+                // It will take as long as the first one did.
+                let fits = is_under_way || left >= self.first_login;
+                if fits { timeout.min(left) } else { Duration::ZERO }
             }
-            Payer::Logins(_) | Payer::Nobody => timeout,
+            Payer::Logins { .. } | Payer::Nobody => timeout,
         }
     }
 
@@ -210,7 +221,10 @@ impl WaitBudget {
             Payer::Client(client) => {
                 *self.waited_for.get_or_insert_mut(client, || Duration::ZERO) += spent;
             }
-            Payer::Logins(_) => {
+            Payer::Logins { .. } => {
+                if self.logins.is_zero() {
+                    self.first_login = spent;
+                }
                 self.logins += spent;
                 self.last_login = now;
             }
@@ -254,10 +268,14 @@ mod tests {
         Wait { question: question(n), payer: of(client), spent, answered }
     }
 
-    /// Logs in `crowd` clients in one turn, one after the other, at an API that takes `latency`. Returns how many were
+    fn logins(longest: Duration, is_under_way: bool) -> Payer {
+        Payer::Logins { longest, is_under_way }
+    }
+
+    /// Logs in 100 clients in one turn, one after the other, at an API that takes `latency`. Returns how many were
     /// waited for to their end, and how long the broker waited for all.
     fn log_in(budget: &mut WaitBudget, latency: Duration, longest: Duration) -> (usize, Duration) {
-        let (payer, mut now) = (Payer::Logins(longest), Instant::now());
+        let (payer, mut now) = (logins(longest, false), Instant::now());
         let (mut answered, mut stalled) = (0, Duration::ZERO);
         for n in 0..100 {
             let limit = budget.limit(question(n), payer, TIMEOUT, now);
@@ -275,12 +293,12 @@ mod tests {
     }
 
     #[test]
-    fn logins_hold_up_a_turn_for_their_time_or_for_one_question() {
+    fn logins_hold_up_a_turn_for_one_question_and_their_time() {
         let milliseconds = Duration::from_millis;
         let longest = milliseconds(500);
         for (latency, let_in, stalled) in [
-            (milliseconds(20), 25, longest),
-            (milliseconds(300), 1, longest),
+            (milliseconds(20), 26, milliseconds(520)),
+            (milliseconds(300), 2, milliseconds(600)),
             (milliseconds(1000), 1, milliseconds(1000)),
             (TIMEOUT * 2, 0, TIMEOUT),
         ] {
@@ -300,10 +318,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_asked_with_the_first_login_is_waited_for() {
+        let (now, longest) = (Instant::now(), Duration::from_millis(500));
+        let mut budget = WaitBudget::new(now);
+        let second = Duration::from_secs(1);
+        let first =
+            Wait { question: question(0), payer: logins(longest, false), spent: second, answered: true };
+        budget.waited(first, TIMEOUT, now);
+        assert_eq!(budget.limit(question(1), logins(longest, false), TIMEOUT, now), Duration::ZERO);
+        assert_eq!(budget.limit(question(2), logins(longest, true), TIMEOUT, now), longest);
+        let short = Duration::from_millis(3);
+        let next = Wait { question: question(2), payer: logins(longest, true), spent: short, answered: true };
+        budget.waited(next, TIMEOUT, now);
+        assert_eq!(budget.limit(question(3), logins(longest, true), TIMEOUT, now), longest - short);
+    }
+
+    #[test]
     fn where_the_broker_never_ticks_logins_have_nine_tenths_of_the_time() {
         let (start, longest) = (Instant::now(), Duration::from_millis(500));
         let mut budget = WaitBudget::new(start);
-        let (payer, mut now) = (Payer::Logins(longest), start + TICKLESS);
+        let (payer, mut now) = (logins(longest, false), start + TICKLESS);
         let mut stalled = Duration::ZERO;
         for n in 0..200 {
             let spent = budget.limit(question(n), payer, TIMEOUT, now).min(Duration::from_millis(20));

@@ -128,3 +128,30 @@ fn who_hangs_up_while_parked_does_not_save_the_session_under_its_id() {
     broker.sighup();
     assert!(revoked.wait_until_closed(PATIENCE), "the API refuses it by now");
 }
+
+/// Nobody hears "not authorised" for want of an answer: the sockets of such clients are shut down first. Whoever has the
+/// place in memory of one that has gone by then is not meant.
+#[test]
+fn who_gets_the_place_of_one_that_had_no_answer_stays() {
+    const ROUNDS: usize = 20;
+    let api = api("");
+    api.answer_with(|request| match request.field("username").starts_with("gone") {
+        true => Reply::Hang,
+        false => Reply::status(200),
+    });
+    let broker = broker(&api).option("timeout", "2s").option("breaker_after", 0).start();
+    let mut others = Vec::new();
+    for round in 0..ROUNDS {
+        let gone = format!("gone-{round}");
+        drop(Connect::v5(&gone).login(&gone, "x").send(broker.port()));
+        let other = format!("other-{round}");
+        others.push(Connect::v5(&other).login(&other, "x").accepted(broker.port()));
+    }
+    for round in 0..ROUNDS {
+        broker.wait_for_log(&format!("Refused to let \"gone-{round}\""), PATIENCE);
+    }
+    assert!(
+        others.iter_mut().all(|other| other.try_ping(PATIENCE).is_some()),
+        "somebody else was hung up on"
+    );
+}

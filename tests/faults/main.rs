@@ -8,7 +8,6 @@ use std::time::Duration;
 
 mod breaker;
 mod fail_over;
-mod fleets;
 mod kept;
 mod lifetime;
 mod names;
