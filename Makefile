@@ -53,7 +53,7 @@ memcheck-host: ## run the host tests under valgrind: no error, and nothing that 
 	@scripts/brokers.sh 2.0.11
 	$(CARGO) build --lib
 	@# The C library's own tidying up would forget what belongs to a library that is still open, and valgrind call it lost.
-	MHA_LAUNCHER='valgrind -q --run-libc-freeres=no --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite' \
+	MHA_LAUNCHER='valgrind -q --suppressions=$(CURDIR)/scripts/memcheck.supp --run-libc-freeres=no --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite' \
 		$(CARGO) test --test host $(ARGS)
 
 .PHONY: soak

@@ -38,9 +38,10 @@ impl Way {
         if self == WebSockets { 5 } else { 20 }
     }
 
-    /// A broker that remembers no login, so that it has to ask.
+    /// A broker that remembers no login, so that it has to ask, and turns nobody away for the time that it takes.
     fn to(self, version: Version, api: &MockApi) -> Setup {
-        let setup = Broker::with(version).option("auth_url", api.auth_url()).option("auth_cache_ttl", 0);
+        let setup = Broker::with(version).option("auth_url", api.auth_url());
+        let setup = setup.option("auth_cache_ttl", 0).option("login_wait", 0);
         match self {
             Plain => setup,
             // 2.0.11 does not start with nothing but such a listener.
