@@ -96,6 +96,19 @@ pub enum HangUp {
     From(Instant),
 }
 
+/// Which addresses of a name are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// All.
+    Any,
+    /// Those of IPv4.
+    V4,
+}
+
+/// Looks a name up as the system does, in its files and at its name servers, and waits for as long as that takes:
+/// minutes, if it must be. Returns its addresses, or why there are none in words for the operator.
+pub type LookUp = fn(&str, Family) -> Result<Vec<IpAddr>, String>;
+
 /// The broker's process.
 pub trait Broker: Send + Sync {
     /// Starts a thread that takes no signals, since those are for the broker's own thread.
@@ -103,6 +116,12 @@ pub trait Broker: Send + Sync {
     /// # Errors
     /// Those of the system.
     fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
+
+    /// What looks names up here. A function, since a thread that is at it may outlive the broker's plugins, and must use
+    /// nothing of theirs.
+    fn look_up(&self) -> LookUp {
+        |name, _| Err(format!("the name {name} cannot be looked up here"))
+    }
 
     /// Which thread this is called on.
     fn caller(&self) -> Caller;

@@ -18,7 +18,8 @@
 //!   (`acl_prefetch`). It decides nothing; but where READs are not asked about (`acl_checks`), what `subscriptions` knows
 //!   of this username's own ones decides in `topic_check`.
 //! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that
-//!   asks, by priority; `http` asks one question within its time; `wire` is the JSON.
+//!   asks, by priority; `http` asks one question within its time, and looks names up on threads that may outlive the
+//!   plugin (its `names`); `wire` is the JSON.
 //! - `cache`: verdicts with their times. `local`: password files, how a password is compared with its hash, ACL files.
 //! - `config` (one row an option), `main_queue` (tasks for the broker's thread, and the thread that wakes it).
 //! - `topic` (filters, rules, templates), `fingerprint` (what tables know things by), `broker` (the broker as a trait,
@@ -54,8 +55,8 @@
 //! One type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds one takes only those to the
 //! right: `recheck.round` or `prefetch.state`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets,
 //! `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot,
-//! `breaker`, `hasher`, `recheck.refusals`, `main_queue`, `log`. Most are held alone, and nobody waits at a slot while
-//! holding anything.
+//! `breaker`, names and then one of them, `hasher`, `recheck.refusals`, `main_queue`, `log`. Most are held alone, and
+//! nobody waits at a slot while holding anything.
 //!
 //! # Words
 //!

@@ -11,6 +11,7 @@
 
 use std::ffi::c_int;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,9 @@ use fake_broker::step::{
     empty, log_in, mislabel, reload, tick,
 };
 use fake_broker::{CallsBack, Instance, Version};
+use support::dns::Lookup;
+use support::eventually;
+
 use process::{Host, Resources, Stage, in_brokers, paced, seconds, texts};
 
 use Version::{V2_0, V2_1};
@@ -285,6 +289,30 @@ fn it_stops_with_questions_in_flight_and_is_silent_then() {
         assert_eq!(Resources::now(), before);
         stage.broker.end();
         thread::sleep(paced(Duration::from_millis(1500)));
+    });
+}
+
+/// A look-up of the system cannot be ended. What comes of it finds the code still there, though the library is closed,
+/// and disturbs nobody.
+#[test]
+fn it_stops_and_is_unloaded_while_a_name_is_looked_up() {
+    let answering_late = Lookup::After(paced(seconds(3)), Ipv4Addr::LOCALHOST);
+    let prepare = |host: Host| {
+        let host = host.asking("http://api.example/auth", "http://api.example/acl");
+        host.asking_for_names(answering_late)
+    };
+    in_brokers(EVERY_VERSION, prepare, |stage| {
+        let before = Resources::now();
+        let instance = stage.start();
+        instance.play([connect("x", "x", "x"), check("x", WRITE, "news").gives(ACL_DENIED)]);
+        let begin = Instant::now();
+        stage.broker.stop(instance);
+        assert!(begin.elapsed() < paced(seconds(1)), "{:?}", begin.elapsed());
+        stage.reload_library();
+        // Where there is no name server, there is nothing to wait for.
+        let ended = || Resources::now() == before;
+        assert!(!ended() || fs::read_to_string("hosts").is_err(), "nothing is looked up any more");
+        assert!(eventually(paced(seconds(15)), ended), "{:?}", Resources::now());
     });
 }
 

@@ -190,7 +190,7 @@ fn work(runtime: Runtime, mut commands: UnboundedReceiver<Command>, inbox: &Arc<
     while let Err(place) = caught(|| runtime.block_on(serve(&mut commands, inbox))) {
         inbox.worker_panicked(&place);
     }
-    // Name look-ups and requests are futures, so dropping the runtime leaves nothing running.
+    // Requests are futures, so dropping the runtime leaves none running, nor anybody who waits for a name.
     drop(runtime);
 }
 

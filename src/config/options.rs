@@ -201,7 +201,7 @@ options! {
          comes again.";
     "connect_timeout" => connect_timeout: Duration = one(|text| time(text, SHORTEST..=60 * SECOND)) or "500ms",
         "a time from 10ms to 60s, such as 500ms",
-        "The longest a connection to the API may take to come about.";
+        "The longest a connection to the API may take to come about, with the look-up of its name.";
     "max_requests" => max_requests: usize = one(|text| count(text, 1..=10_000)) or "64",
         "a whole number from 1 to 10000",
         "Requests in flight at once. Questions that the broker itself waits for may go over it by a quarter.";

@@ -126,7 +126,8 @@ fn start(
     Ok(address)
 }
 
-/// Stops the plugin: no thread of it is left when this returns.
+/// Stops the plugin. When this returns, no thread of it is left but those that are looking up names, which cannot be
+/// stopped and use nothing of what ends here.
 ///
 /// # Safety
 /// `user_data` must be the value that init set, and no callback may run now or later.

@@ -12,11 +12,12 @@ use super::code::Code;
 use super::os::clock::Clock;
 use super::os::copies;
 use super::os::interest::Whereabouts;
+use super::os::names;
 use super::os::read_ahead::ReadAhead;
 use super::os::sockets::{self, Sockets};
 use super::os::waker::Waker;
 use super::sys;
-use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, HangUp, Unread};
+use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, HangUp, LookUp, Unread};
 use crate::log::Level;
 use crate::util::Lock;
 
@@ -270,6 +271,10 @@ impl Broker for Process {
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
             spawned
         }
+    }
+
+    fn look_up(&self) -> LookUp {
+        names::look_up
     }
 
     fn caller(&self) -> Caller {

@@ -24,6 +24,7 @@ use std::time::Instant;
 use once_cell::sync::OnceCell;
 
 use crate::ask::Asker;
+use crate::ask::http::Names;
 use crate::broker::{Broker, BrokerThread, Caller, Client};
 use crate::config::BrokerOptions;
 use crate::fingerprint::Fingerprinter;
@@ -81,6 +82,7 @@ pub struct Plugin {
     topics: Topics,
     api: Arc<Api>,
     sessions: Arc<Sessions>,
+    names: Names,
     broker: Arc<dyn Broker>,
     log: Arc<Log>,
 }
@@ -97,7 +99,9 @@ impl Plugin {
         now: Instant,
     ) -> Result<Self, Vec<StartError>> {
         let log = Arc::new(Log::new(now));
-        let (settings, target) = Settings::read(&options, broker.is_2_1(), &log)?;
+        let spawner = Arc::clone(&broker);
+        let names = Names::new(move |body| spawner.spawn(body), broker.look_up());
+        let (settings, target) = Settings::read(&options, broker.is_2_1(), &names, &log)?;
         let mode = Mode::choose(&settings.config, &*broker, thread).map_err(settings::one)?;
         let key = random::key().ok_or_else(|| settings::one(StartError::NoRandomness))?;
         let keys = Fingerprinter::with_key(&key);
@@ -135,7 +139,7 @@ impl Plugin {
         let topics =
             Topics::new(Arc::clone(&api), Arc::clone(&sessions), Arc::clone(&broker), Arc::clone(&log));
         let settings = Current::new(options, settings);
-        Ok(Self { settings, logins, topics, api, sessions, broker, log })
+        Ok(Self { settings, logins, topics, api, sessions, names, broker, log })
     }
 
     /// The log, where lines wait until the broker's thread holds no lock and writes them.
@@ -211,7 +215,7 @@ impl Plugin {
     /// Reads all files again (`MOSQ_EVT_RELOAD`, SIGHUP), and takes over what they say only if all of them are fine.
     /// Either way, a recheck of all sessions begins.
     pub fn reload(&self, now: Instant) {
-        match self.settings.reload(self.broker.is_2_1(), &self.log) {
+        match self.settings.reload(self.broker.is_2_1(), &self.names, &self.log) {
             Ok(target) => self.api.asker.set_target(Arc::new(target)),
             Err(errors) => {
                 for error in errors {

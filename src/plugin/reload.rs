@@ -91,11 +91,12 @@ pub fn what_has_changed(before: &Settings, after: &Settings) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::sync::Arc;
     use std::time::Instant;
+    use std::{fs, io};
 
     use super::*;
+    use crate::ask::http::Names;
     use crate::log::Log;
 
     const LOCAL: &str = include_str!("../../tests/fixtures/passwd-2.1");
@@ -107,7 +108,8 @@ mod tests {
         let mut all = vec![("config_file".to_owned(), path("options.toml"))];
         all.extend(options.iter().map(|(name, value)| ((*name).to_owned(), path(value))));
         let log = Arc::new(Log::new(Instant::now()));
-        Settings::read(&all, true, &log).expect("good options").0
+        let names = Names::new(|_| Err(io::ErrorKind::Unsupported.into()), |_, _| Ok(Vec::new()));
+        Settings::read(&all, true, &names, &log).expect("good options").0
     }
 
     #[test]

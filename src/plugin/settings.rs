@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use super::reload;
-use crate::ask::http::{Target, TargetError};
+use crate::ask::http::{Names, Target, TargetError};
 use crate::broker::{Broker, BrokerThread};
 use crate::config::{AuthMode, BrokerOptions, Config, ConfigError, password_file_of_broker, shown_url};
 use crate::local::{self, AclFile, LocalError, Placeholders, Users};
@@ -196,9 +196,9 @@ impl Current {
     ///
     /// # Errors
     /// All mistakes that were found, or all checks that would end by a slip ([`StartError::UnsaidEnd`]).
-    pub fn reload(&self, is_2_1: bool, log: &Arc<Log>) -> Result<Target, Vec<StartError>> {
+    pub fn reload(&self, is_2_1: bool, names: &Names, log: &Arc<Log>) -> Result<Target, Vec<StartError>> {
         let before = self.now();
-        let (settings, target) = Settings::read(&self.options, is_2_1, log)?;
+        let (settings, target) = Settings::read(&self.options, is_2_1, names, log)?;
         let unsaid = reload::unsaid_ends(&before, &settings);
         if !unsaid.is_empty() {
             return Err(unsaid);
@@ -235,12 +235,13 @@ impl Settings {
     pub fn read(
         options: &BrokerOptions,
         is_2_1: bool,
+        names: &Names,
         log: &Arc<Log>,
     ) -> Result<(Self, Target), Vec<StartError>> {
         let (config, in_both) = Config::read(options).map_err(each)?;
         let config = Arc::new(config);
         let (users, acl, target) =
-            match (read_users(&config), read_acl(&config, is_2_1), Target::new(&config, log)) {
+            match (read_users(&config), read_acl(&config, is_2_1), Target::new(&config, names, log)) {
                 (Ok(users), Ok(acl), Ok(target)) => (users, acl, target),
                 (users, acl, target) => {
                     let target = target.err().map(StartError::from);

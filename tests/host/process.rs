@@ -16,6 +16,7 @@ use super::fake_broker::step::Text;
 use super::fake_broker::{FakeBroker, Instance, Version};
 use super::library::{self, Library};
 use super::support::broker::plugin;
+use super::support::dns::{Lookup, NameServer, OWN_FILES};
 use super::support::{MockApi, Reply, api};
 
 use Version::{V2_0, V2_1};
@@ -52,6 +53,8 @@ pub struct Host {
     pub version: Version,
     pub folder: TempDir,
     pub api: MockApi,
+    /// The one that it asks for names, if it has one of its own.
+    pub name_server: Option<NameServer>,
     /// The functions that this broker lacks.
     pub lacks: Vec<&'static str>,
     pub options: Vec<String>,
@@ -81,6 +84,7 @@ impl Host {
             folder: TempDir::with_prefix("mha-host-").unwrap(),
             lacks: if version == V2_0 { OF_2_1.to_vec() } else { Vec::new() },
             options: Vec::new(),
+            name_server: None,
             api,
         };
         let (auth_url, acl_url) = (host.api.auth_url(), host.api.acl_url());
@@ -101,6 +105,16 @@ impl Host {
 
     pub fn lacking(mut self, function: &'static str) -> Self {
         self.lacks.push(function);
+        self
+    }
+
+    /// Has it look names up at a server that answers like this. Needs root.
+    pub fn asking_for_names(mut self, lookup: Lookup) -> Self {
+        self.name_server = NameServer::start(lookup);
+        if let Some(server) = &self.name_server {
+            fs::write(self.folder.path().join("resolv.conf"), server.resolv_conf()).unwrap();
+            fs::write(self.folder.path().join("hosts"), "").unwrap();
+        }
         self
     }
 
@@ -137,7 +151,9 @@ impl Host {
             [version.to_owned(), self.lacks.join(",")].into_iter().chain(self.options).collect::<Vec<_>>();
         let program = env::current_exe().unwrap();
         let launcher = launcher();
-        let mut words = launcher.split_whitespace().map(Path::new).chain([program.as_path()]);
+        let own_files = self.name_server.iter().flat_map(|_| OWN_FILES);
+        let mut words =
+            own_files.chain(launcher.split_whitespace()).map(Path::new).chain([program.as_path()]);
         let mut command = Command::new(words.next().unwrap());
         command.args(words).args(["--exact", &test, "--nocapture"]).env(GIVEN, given.join("\n"));
         let output = command.current_dir(self.folder.path()).output().unwrap();

@@ -17,6 +17,10 @@ pub enum Lookup {
     Address(Ipv4Addr),
     /// With this address, after some time.
     After(Duration, Ipv4Addr),
+    /// With this address, if the name is this one; there is no other.
+    Only(&'static str, Ipv4Addr),
+    /// With this address, whatever the name, and never to questions about IPv6.
+    NothingAboutIpv6(Ipv4Addr),
     /// That there is no such name.
     NoSuchName,
     /// Never.
@@ -24,6 +28,16 @@ pub enum Lookup {
     /// With bytes that are not a DNS answer.
     Garbage,
 }
+
+/// Starts a program for which `resolv.conf` and `hosts` in its folder are those of the system.
+pub const OWN_FILES: [&str; 6] = [
+    "unshare",
+    "-m",
+    "sh",
+    "-c",
+    "mount --bind resolv.conf /etc/resolv.conf && mount --bind hosts /etc/hosts && exec \"$@\"",
+    "sh",
+];
 
 /// A running name server. It speaks UDP only, and its answers may not be cached.
 pub struct NameServer {
@@ -79,10 +93,7 @@ impl NameServer {
     /// Has a broker ask this server for all names but those in `hosts`, by the files `resolv.conf` and `hosts` in its
     /// folder.
     pub fn serves_with_hosts(&self, setup: Setup, hosts: &str) -> Setup {
-        let mount =
-            "mount --bind resolv.conf /etc/resolv.conf && mount --bind hosts /etc/hosts && exec \"$@\"";
-        let launcher = ["unshare", "-m", "sh", "-c", mount, "sh"];
-        setup.file("resolv.conf", self.resolv_conf()).file("hosts", hosts).launched_by(&launcher)
+        setup.file("resolv.conf", self.resolv_conf()).file("hosts", hosts).launched_by(&OWN_FILES)
     }
 }
 
@@ -122,6 +133,11 @@ fn serve(socket: &UdpSocket, lookup: &Mutex<Lookup>, stopping: &AtomicBool) {
                     let _ = answer.map(|answer| socket.send_to(&answer, from));
                 });
             }
+            Lookup::Only(name, address) => {
+                send(socket, reply(&question, (name_in(&question) == name).then_some(address)));
+            }
+            Lookup::NothingAboutIpv6(_) if question.ends_with(&AAAA_IN) => {}
+            Lookup::NothingAboutIpv6(address) => send(socket, reply(&question, Some(address))),
             Lookup::NoSuchName => send(socket, reply(&question, None)),
             Lookup::Silence => {}
             Lookup::Garbage => send(socket, Some(b"\xff\xff this is no answer \x00".to_vec())),
@@ -129,9 +145,26 @@ fn serve(socket: &UdpSocket, lookup: &Mutex<Lookup>, stopping: &AtomicBool) {
     }
 }
 
+/// The end of a question about IPv6: type AAAA, class IN.
+const AAAA_IN: [u8; 4] = [0, 28, 0, 1];
+
+/// The length of what comes before the question itself.
+const HEADER: usize = 12;
+
+/// The name that is asked about, with dots.
+fn name_in(question: &[u8]) -> String {
+    let mut rest = question.get(HEADER..).unwrap_or_default();
+    let mut labels = Vec::new();
+    while let Some((length @ 1..=63, after)) = rest.split_first() {
+        let Some((label, after)) = after.split_at_checked(usize::from(*length)) else { break };
+        labels.push(String::from_utf8_lossy(label));
+        rest = after;
+    }
+    labels.join(".")
+}
+
 /// The answer to a question of one name (RFC 1035, section 4): an IPv4 address, no IPv6 address, or no such name.
 fn reply(question: &[u8], address: Option<Ipv4Addr>) -> Option<Vec<u8>> {
-    const HEADER: usize = 12;
     const A: [u8; 2] = [0, 1];
     let name_length = question.get(HEADER..)?.iter().position(|byte| *byte == 0)? + 1;
     let asked = question.get(HEADER..HEADER + name_length + 4)?;

@@ -131,10 +131,14 @@ impl Target {
             None => (Answer::None(NoAnswer::TimedOut(limit)), None),
             Some(Err(error)) => {
                 if error.is_connect() {
-                    // The API may have moved to another address.
-                    self.resolver.forget();
+                    self.distrust(&endpoint.url);
                 }
-                let reason = NoAnswer::Transport(cause(&error));
+                let reason = NoAnswer::Transport(match endpoint.url.domain() {
+                    Some(name) if error.is_timeout() && progress.is_looking_up() => {
+                        format!("the name {name} was not looked up in time")
+                    }
+                    _ => cause(&error),
+                });
                 if in_time {
                     silence(&reason);
                 }

@@ -20,8 +20,15 @@ pub(super) struct Progress(Arc<AtomicU8>);
 impl Progress {
     /// No new connection was needed so far.
     const KEPT: u8 = 0;
-    const CONNECTING: u8 = 1;
-    const CONNECTED: u8 = 2;
+    const LOOKING_UP: u8 = 1;
+    const CONNECTING: u8 = 2;
+    const CONNECTED: u8 = 3;
+
+    /// That of the request on whose behalf this is called. Outside of a request, the client makes a connection in the
+    /// background, and nothing asks about its progress.
+    pub(super) fn of_this_request() -> Self {
+        PROGRESS.try_with(Self::clone).unwrap_or_default()
+    }
 
     /// Runs a request, and notes here how its connection comes about.
     pub(super) async fn watch<F: Future>(&self, request: F) -> F::Output {
@@ -36,7 +43,22 @@ impl Progress {
 
     /// Whether there is a connection, kept or new.
     pub(super) fn is_connected(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != Self::CONNECTING
+        matches!(self.0.load(Ordering::Relaxed), Self::KEPT | Self::CONNECTED)
+    }
+
+    /// Whether the name of the server is being looked up.
+    pub(super) fn is_looking_up(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::LOOKING_UP
+    }
+
+    /// From now on the name of the server is looked up.
+    pub(super) fn looks_up(&self) {
+        self.set(Self::LOOKING_UP);
+    }
+
+    /// From now on the server is connected to.
+    pub(super) fn connects(&self) {
+        self.set(Self::CONNECTING);
     }
 
     fn set(&self, progress: u8) {
@@ -74,9 +96,8 @@ where
     }
 
     fn call(&mut self, to: To) -> Self::Future {
-        // Outside of a request, the client makes a connection in the background, and nothing asks about its progress.
-        let progress = PROGRESS.try_with(Progress::clone).unwrap_or_default();
-        progress.set(Progress::CONNECTING);
+        let progress = Progress::of_this_request();
+        progress.connects();
         let connecting = self.0.call(to);
         Box::pin(async move {
             let connection = connecting.await?;

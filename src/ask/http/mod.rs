@@ -4,11 +4,12 @@ mod cause;
 mod client;
 mod connections;
 mod hints;
+mod names;
 mod probing;
-mod resolver;
 mod target;
 mod tls;
 
 pub use client::Reply;
 pub(super) use client::Request;
+pub use names::Names;
 pub use target::{Target, TargetError};

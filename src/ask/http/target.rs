@@ -14,8 +14,8 @@ use rustls::ClientConfig;
 use super::breaker::Breaker;
 use super::connections::Watch;
 use super::hints::Hint;
+use super::names::Names;
 use super::probing::Samples;
-use super::resolver::Resolver;
 use super::tls::{self, TlsFiles};
 use crate::config::{Config, header_conflict, header_lines, shown_url};
 use crate::fingerprint::Source;
@@ -39,7 +39,7 @@ pub struct Target {
     pub(in crate::ask) fresh_client: Client,
     connect: Endpoints,
     access: Endpoints,
-    pub(super) resolver: Resolver,
+    names: Names,
     headers: HeaderMap,
     tls: ClientConfig,
     tls_files: TlsFiles,
@@ -138,7 +138,7 @@ impl Target {
     ///
     /// # Errors
     /// The first file that cannot be used, or the reason why TLS cannot be set up.
-    pub fn new(config: &Arc<Config>, log: &Arc<Log>) -> Result<Self, TargetError> {
+    pub fn new(config: &Arc<Config>, names: &Names, log: &Arc<Log>) -> Result<Self, TargetError> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let mut configured = config.headers.clone();
@@ -162,13 +162,12 @@ impl Target {
             read_if_set(config.called("tls_cert_file"), config.tls_cert_file.as_deref())?,
             read_if_set(config.called("tls_key_file"), config.tls_key_file.as_deref())?,
         ];
-        let resolver = Resolver::default();
         let tls = tls::client_config(config, &tls_files)?;
-        let build = |idle_connections| build_client(config, &headers, &tls, &resolver, idle_connections);
+        let build = |idle_connections| build_client(config, &headers, &tls, names, idle_connections);
         Ok(Self {
             client: ArcSwap::from_pointee(build(config.max_requests)?),
             fresh_client: build(0)?,
-            resolver,
+            names: names.clone(),
             connect: Endpoints::new(&config.auth_urls, "logins", config),
             access: Endpoints::new(&config.acl_urls, "topics", config),
             config: Arc::clone(config),
@@ -200,12 +199,17 @@ impl Target {
 
     /// Drops kept connections and known addresses: an API that is silent on them may be back on others.
     pub(in crate::ask) fn renew_connections(&self) {
-        self.resolver.forget();
+        self.config.urls().for_each(|url| self.distrust(url));
         let idle = self.config.max_requests;
         // This worked before with the same files. Should it fail, the old client goes on.
-        if let Ok(client) = build_client(&self.config, &self.headers, &self.tls, &self.resolver, idle) {
+        if let Ok(client) = build_client(&self.config, &self.headers, &self.tls, &self.names, idle) {
             self.client.store(Arc::new(client));
         }
+    }
+
+    /// Has the name in a URL looked up again: the API may have moved to another address.
+    pub(super) fn distrust(&self, url: &Url) {
+        url.domain().into_iter().for_each(|name| self.names.distrust(name));
     }
 
     /// The URLs for a kind of question.
@@ -221,7 +225,7 @@ fn build_client(
     config: &Config,
     headers: &HeaderMap,
     tls: &ClientConfig,
-    resolver: &Resolver,
+    names: &Names,
     idle_connections: usize,
 ) -> Result<Client, TargetError> {
     Client::builder()
@@ -234,7 +238,7 @@ fn build_client(
         .connect_timeout(config.connect_timeout)
         .pool_idle_timeout(IDLE_CONNECTION)
         .pool_max_idle_per_host(idle_connections)
-        .dns_resolver(resolver.clone())
+        .dns_resolver(names.clone())
         .connector_layer(Watch)
         .tls_backend_preconfigured(tls.clone())
         .build()

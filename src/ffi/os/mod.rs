@@ -1,8 +1,9 @@
-//! The operating system: the process's clock, sockets, signals and loaded libraries.
+//! The operating system: the process's clock, names, sockets, signals and loaded libraries.
 
 pub(super) mod clock;
 pub(super) mod copies;
 pub(super) mod interest;
+pub(super) mod names;
 pub(super) mod read_ahead;
 pub(super) mod sockets;
 pub(super) mod waker;
