@@ -55,12 +55,13 @@
 //! One type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds one takes only those to the
 //! right: `recheck.round` or `prefetch.state`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets,
 //! `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot,
-//! `breaker`, names and then one of them, `hasher`, `recheck.refusals`, `main_queue`, `log`. Most are held alone, and
-//! nobody waits at a slot while holding anything.
+//! `breaker`, a server's idle lanes, its second tries, names and then one of them, `hasher`, `recheck.refusals`,
+//! `main_queue`, `log`. Most are held alone, and nobody waits at a slot while holding anything.
 //!
 //! # Words
 //!
 //! - *question*: may this client log in, or touch this topic; *answer*: what came back; *verdict*: a yes or no in it.
+//! - *lane*: an HTTP client that carries one question at a time, over at most one connection.
 //! - *decision*: what the plugin tells the broker, and by what it was decided.
 //! - *local user*: one from a password file or `plugin_opt_user`; the API is not asked.
 //! - *parked*: waiting beside the broker's loop for a login (the broker calls it delayed); a *ticket* names one parking.

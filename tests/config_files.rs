@@ -552,7 +552,8 @@ fn questions_in_flight_go_to_the_new_url() {
 fn questions_in_flight_are_not_disturbed_by_other_changes() {
     let version = Version::V2_1;
     let api = friendly_api();
-    let url = format!("auth_url = '{}'\n", api.auth_url());
+    // So long that a question of a second is not sent once more.
+    let url = format!("auth_url = '{}'\ntimeout = '10s'\n", api.auth_url());
     let broker = broker(version, &url).start();
     login("bob").accepted(broker.port());
     api.answer(Reply::status(200).after(Duration::from_secs(1)));

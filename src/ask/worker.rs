@@ -201,7 +201,7 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
         let target = inbox.target();
         let config = &target.config;
         turn_away(queue.expired(Instant::now(), config.max_wait));
-        while let Some(job) = queue.pop(in_flight.len(), config.max_requests) {
+        while let Some(job) = queue.pop(in_flight.len() + target.second_tries(), config.max_requests) {
             in_flight.spawn(job.run());
         }
         let next_refusal = queue.next_expiry(config.max_wait);

@@ -2,7 +2,6 @@
 //! single client nor any answer can open the breaker.
 
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,8 +42,7 @@ fn a_dead_api_is_left_alone() {
 fn an_api_that_answers_two_of_three_questions_is_left_alone() {
     on_both(|version| {
         let api = api("");
-        let arrived = AtomicUsize::new(0);
-        api.answer_with(move |_| match arrived.fetch_add(1, Ordering::Relaxed) % 3 {
+        api.answer_with(|request| match number_in(request) % 3 {
             0 => Reply::Hang,
             _ => Reply::status(200),
         });
@@ -65,8 +63,7 @@ fn an_api_that_answers_two_of_three_questions_is_left_alone() {
 fn an_api_that_answers_two_of_three_questions_costs_a_part_of_the_time() {
     const WATCHED: Duration = Duration::from_secs(7);
     let api = api("");
-    let arrived = AtomicUsize::new(0);
-    api.answer_with(move |_| match arrived.fetch_add(1, Ordering::Relaxed) % 3 {
+    api.answer_with(|request| match number_in(request) % 3 {
         0 => Reply::Hang,
         _ => Reply::status(200),
     });

@@ -55,7 +55,12 @@ impl Server {
     /// An API that answers 200, but refuses requests whose body is longer than `limit` as soon as it has read their
     /// head, and hangs up.
     pub fn picky_api(limit: usize) -> Self {
-        Self::start(move |stream| serve_what_is_short(stream, limit))
+        Self::start(move |stream| serve_what_is_short(stream, limit, None))
+    }
+
+    /// An API that answers 200, and closes connections over which nothing more has come for this long.
+    pub fn impatient_api(patience: Duration) -> Self {
+        Self::start(move |stream| serve_what_is_short(stream, usize::MAX, Some(patience)))
     }
 }
 
@@ -69,7 +74,7 @@ impl Drop for Server {
     }
 }
 
-fn serve_what_is_short(mut stream: TcpStream, limit: usize) {
+fn serve_what_is_short(mut stream: TcpStream, limit: usize, patience: Option<Duration>) {
     let mut received = Vec::new();
     let mut chunk = [0; 1024];
     loop {
@@ -85,6 +90,7 @@ fn serve_what_is_short(mut stream: TcpStream, limit: usize) {
             if body.len() >= length {
                 received.clear();
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+                stream.set_read_timeout(patience).unwrap();
             }
         }
         match stream.read(&mut chunk) {

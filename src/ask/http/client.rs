@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{CACHE_CONTROL, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Response, StatusCode};
 use tokio::time::timeout;
 
 use super::breaker::{Admission, Opened, Party};
 use super::cause::cause;
 use super::connections::Progress;
 use super::hints::{LOOKED_AT, meaning, says_otherwise};
+use super::lanes::Answered;
 use super::target::{Endpoint, Target};
 use crate::log::Level;
 use crate::question::{Answer, Kind, NoAnswer, Verdict};
@@ -49,7 +50,7 @@ pub(in crate::ask) struct Exchange {
     /// The answer.
     pub(in crate::ask) reply: Reply,
     /// The response that the answer was in, to be read to its end, and the number of the endpoint that it came from.
-    pub(in crate::ask) response: Option<(Response, usize)>,
+    pub(in crate::ask) response: Option<(Answered, usize)>,
 }
 
 impl Target {
@@ -84,8 +85,10 @@ impl Target {
             let overdue = || overdue.take().into_iter().for_each(|overdue| overdue());
             let (answer, response) = self.attempt(index, request, left / others, overtime, overdue).await;
             asked.reply.answer = answer;
-            asked.reply.lifetime =
-                response.as_ref().filter(|_| self.config.api_cache_control).and_then(lifetime);
+            asked.reply.lifetime = response
+                .as_ref()
+                .filter(|_| self.config.api_cache_control)
+                .and_then(|answered| lifetime(&answered.response));
             asked.response = response.map(|response| (response, index));
             if matches!(asked.reply.answer, Answer::Verdict { .. }) {
                 endpoints.preferred.store(index, Ordering::Relaxed);
@@ -105,11 +108,11 @@ impl Target {
         limit: Duration,
         overtime: Duration,
         overdue: impl FnOnce(),
-    ) -> (Answer, Option<Response>) {
+    ) -> (Answer, Option<Answered>) {
         let endpoint = &self.endpoints(request.kind).endpoints[index];
         let sent = Instant::now();
         let progress = Progress::default();
-        let mut sending = std::pin::pin!(self.send(endpoint, request, &progress));
+        let mut sending = std::pin::pin!(endpoint.send(request, limit, &progress));
         let silence = |reason: &NoAnswer| {
             // Until there is a connection, nothing that a client says can be the cause.
             let asked_for = progress.is_connected().then_some(request.party);
@@ -119,6 +122,7 @@ impl Target {
             Ok(result) => (Some(result), true),
             Err(_) => {
                 silence(&NoAnswer::TimedOut(limit));
+                endpoint.server.close_unused_since(sent);
                 if overtime.is_zero() {
                     (None, false)
                 } else {
@@ -131,7 +135,7 @@ impl Target {
             None => (Answer::None(NoAnswer::TimedOut(limit)), None),
             Some(Err(error)) => {
                 if error.is_connect() {
-                    self.distrust(&endpoint.url);
+                    endpoint.server.distrust();
                 }
                 let reason = NoAnswer::Transport(match endpoint.url.domain() {
                     Some(name) if error.is_timeout() && progress.is_looking_up() => {
@@ -144,34 +148,18 @@ impl Target {
                 }
                 (Answer::None(reason), None)
             }
-            Some(Ok(response)) => {
+            Some(Ok(answered)) => {
+                let response = &answered.response;
                 let answer = answer(response.status());
                 if in_time {
                     match &answer {
                         Answer::None(reason) if is_gateway_failure(&answer) => silence(reason),
-                        _ => self.note_answer(endpoint, request.party, sent, &response),
+                        _ => self.note_answer(endpoint, request.party, sent, response),
                     }
                 }
                 self.note_status(endpoint, response.status());
-                (answer, Some(response))
+                (answer, Some(answered))
             }
-        }
-    }
-
-    /// Sends a request. If it fails on a connection that was kept from before, the connection may have been dead, so
-    /// the request is sent once more on a new one.
-    async fn send(
-        &self,
-        endpoint: &Endpoint,
-        request: &Request,
-        progress: &Progress,
-    ) -> reqwest::Result<Response> {
-        let client = self.client.load_full();
-        match progress.watch(post(&client, endpoint, request)).await {
-            Err(_) if progress.uses_kept_connection() => {
-                progress.watch(post(&self.fresh_client, endpoint, request)).await
-            }
-            result => result,
         }
     }
 
@@ -180,6 +168,15 @@ impl Target {
         let now = Instant::now();
         if let Some(after) = endpoint.breaker.answered(party, sent, now) {
             self.note_recovery(endpoint, after);
+        }
+        if endpoint.server.second_tries.must_tell_of_no_room() {
+            let line = format!(
+                "The API at {} leaves new connections waiting while it answers over kept ones, as servers do that \
+                 serve few connections at once: questions wait there for a third of their time. Let it serve as many \
+                 as plugin_opt_max_requests says ({}), or lower that.",
+                endpoint.shown, self.config.max_requests,
+            );
+            self.log.write(Level::Warning, line);
         }
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
             let seconds =
@@ -208,24 +205,27 @@ impl Target {
     /// Reads the body of a response and drops it, so that its connection can carry the next question. A body that is too
     /// long or too slow costs the connection, and nothing else. If it says no although the status said yes, the log says
     /// so, once a minute.
-    pub(in crate::ask) async fn drain(&self, kind: Kind, response: (Response, usize), limit: Duration) {
-        let (mut response, index) = response;
+    pub(in crate::ask) async fn drain(&self, kind: Kind, answered: (Answered, usize), limit: Duration) {
+        let (Answered { mut response, lane }, index) = answered;
         let says_yes = response.status() == StatusCode::OK;
         let (mut length, mut beginning) = (0, Vec::new());
         let read_all = async {
-            while let Ok(Some(chunk)) = response.chunk().await {
+            while let Some(chunk) = response.chunk().await? {
                 if says_yes && beginning.len() < LOOKED_AT {
                     beginning.extend_from_slice(&chunk[..chunk.len().min(LOOKED_AT - beginning.len())]);
                 }
                 length += chunk.len();
                 if length > BODY_LIMIT {
-                    return;
+                    return Ok(false);
                 }
             }
+            reqwest::Result::Ok(true)
         };
-        // A failure is fine, too: the verdict was in the status.
-        let _ = timeout(limit, read_all).await;
         let endpoint = &self.endpoints(kind).endpoints[index];
+        // A failure is fine, too: the verdict was in the status.
+        if let Ok(Ok(true)) = timeout(limit, read_all).await {
+            endpoint.server.give_back(lane).await;
+        }
         if let Some(otherwise) = says_otherwise(&beginning)
             && endpoint.body_hint.is_due(Instant::now())
         {
@@ -272,14 +272,6 @@ impl Target {
         );
         self.log.write(Level::Warning, line);
     }
-}
-
-pub(super) async fn post(
-    client: &Client,
-    endpoint: &Endpoint,
-    request: &Request,
-) -> reqwest::Result<Response> {
-    client.post(endpoint.url.clone()).body(request.body.clone()).send().await
 }
 
 /// What a status means (the contract): 200 allows; 408, 429 and 5xx are no answer; all others deny.

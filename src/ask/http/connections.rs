@@ -36,9 +36,15 @@ impl Progress {
         PROGRESS.scope(self.clone(), request).await
     }
 
-    /// Whether the request went over a connection that was kept from before.
+    /// Whether the request goes over a connection that was kept from before.
     pub(super) fn uses_kept_connection(&self) -> bool {
         self.0.load(Ordering::Relaxed) == Self::KEPT
+    }
+
+    /// Whether the request went over a connection that was kept from before, and failed there with this error. That
+    /// connection may have come back to the client while a new one was under way.
+    pub(super) fn used_kept_connection(&self, error: &reqwest::Error) -> bool {
+        self.0.load(Ordering::Relaxed) != Self::CONNECTED && !error.is_connect()
     }
 
     /// Whether there is a connection, kept or new.
@@ -101,7 +107,10 @@ where
         let connecting = self.0.call(to);
         Box::pin(async move {
             let connection = connecting.await?;
-            progress.set(Progress::CONNECTED);
+            // In the background it is finished for a later request: this one has another.
+            if Arc::ptr_eq(&progress.0, &Progress::of_this_request().0) {
+                progress.set(Progress::CONNECTED);
+            }
             Ok(connection)
         })
     }

@@ -4,8 +4,10 @@ mod cause;
 mod client;
 mod connections;
 mod hints;
+mod lanes;
 mod names;
 mod probing;
+mod second_try;
 mod target;
 mod tls;
 

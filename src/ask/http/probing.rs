@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep_until, timeout};
 
-use super::client::{Request, answer, is_gateway_failure, post};
+use super::client::{Request, answer, is_gateway_failure};
+use super::connections::Progress;
 use super::target::{Endpoint, Target};
 use crate::log::Level;
 use crate::question::Kind;
@@ -72,14 +73,16 @@ impl Target {
         let endpoint = &self.endpoints(kind).endpoints[index];
         for _ in 0..PROBES {
             let Some(request) = endpoint.samples.next() else { return false };
-            let sending = post(&self.fresh_client, endpoint, &request);
-            let Ok(Ok(response)) = timeout(self.config.timeout, sending).await else {
+            let progress = Progress::default();
+            let sending = endpoint.send_afresh(&request, &progress);
+            let Ok(Ok(answered)) = timeout(self.config.timeout, sending).await else {
                 endpoint.samples.drop_last();
                 return false;
             };
-            let is_failure = is_gateway_failure(&answer(response.status()));
-            self.note_status(endpoint, response.status());
-            self.drain(kind, (response, index), DRAIN_LIMIT).await;
+            let status = answered.response.status();
+            let is_failure = is_gateway_failure(&answer(status));
+            self.note_status(endpoint, status);
+            self.drain(kind, (answered, index), DRAIN_LIMIT).await;
             if is_failure {
                 endpoint.samples.drop_last();
                 return false;

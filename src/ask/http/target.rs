@@ -4,16 +4,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, Url, redirect};
-use rustls::ClientConfig;
 
 use super::breaker::Breaker;
-use super::connections::Watch;
+use super::cause::cause;
 use super::hints::Hint;
+use super::lanes::{Server, Way};
 use super::names::Names;
 use super::probing::Samples;
 use super::tls::{self, TlsFiles};
@@ -24,24 +23,15 @@ use crate::question::Kind;
 use crate::util::files;
 use crate::util::location::{Location, file_name};
 
-/// How long an unused connection is kept. Many servers close theirs after a minute or more; a connection that was
-/// closed meanwhile is noticed and replaced.
-const IDLE_CONNECTION: Duration = Duration::from_secs(60);
-
 /// An API and the way to it.
 pub struct Target {
     /// The options that it was made from.
     pub config: Arc<Config>,
     pub(in crate::ask) log: Arc<Log>,
-    /// The client that keeps connections. Replaced when those may be dead.
-    pub(super) client: ArcSwap<Client>,
-    /// The client that opens a connection for each request.
-    pub(in crate::ask) fresh_client: Client,
+    way: Arc<Way>,
+    servers: Vec<Arc<Server>>,
     connect: Endpoints,
     access: Endpoints,
-    names: Names,
-    headers: HeaderMap,
-    tls: ClientConfig,
     tls_files: TlsFiles,
 }
 
@@ -59,6 +49,7 @@ pub(in crate::ask) struct Endpoint {
     /// Its name in the log: the URL without credentials, and what it is asked about.
     pub(in crate::ask) shown: String,
     pub(in crate::ask) breaker: Breaker,
+    pub(super) server: Arc<Server>,
     /// What it is probed with while the breaker is open.
     pub(in crate::ask) samples: Samples,
     /// About statuses that say nothing about a client.
@@ -68,16 +59,25 @@ pub(in crate::ask) struct Endpoint {
 }
 
 impl Endpoints {
-    fn new(urls: &[Url], about: &str, config: &Config) -> Self {
-        let endpoint = |url: &Url| Endpoint {
-            url: url.clone(),
-            shown: format!("{} ({about})", shown_url(url)),
-            breaker: Breaker::new(config.breaker),
-            samples: Samples::default(),
-            status_hint: Hint::default(),
-            body_hint: Hint::default(),
+    fn new(
+        urls: &[Url],
+        about: &str,
+        way: &Arc<Way>,
+        servers: &mut Vec<Arc<Server>>,
+    ) -> Result<Self, TargetError> {
+        let endpoint = |url: &Url| {
+            Ok(Endpoint {
+                url: url.clone(),
+                shown: format!("{} ({about})", shown_url(url)),
+                breaker: Breaker::new(way.config.breaker),
+                server: Server::of(url, way, servers).map_err(|error| TargetError::Tls(cause(&error)))?,
+                samples: Samples::default(),
+                status_hint: Hint::default(),
+                body_hint: Hint::default(),
+            })
         };
-        Self { endpoints: urls.iter().map(endpoint).collect(), preferred: AtomicUsize::new(0) }
+        let endpoints = urls.iter().map(endpoint).collect::<Result<_, _>>()?;
+        Ok(Self { endpoints, preferred: AtomicUsize::new(0) })
     }
 }
 
@@ -163,24 +163,22 @@ impl Target {
             read_if_set(config.called("tls_key_file"), config.tls_key_file.as_deref())?,
         ];
         let tls = tls::client_config(config, &tls_files)?;
-        let build = |idle_connections| build_client(config, &headers, &tls, names, idle_connections);
+        let way = Arc::new(Way { config: Arc::clone(config), headers, tls, names: names.clone() });
+        let mut servers = Vec::new();
         Ok(Self {
-            client: ArcSwap::from_pointee(build(config.max_requests)?),
-            fresh_client: build(0)?,
-            names: names.clone(),
-            connect: Endpoints::new(&config.auth_urls, "logins", config),
-            access: Endpoints::new(&config.acl_urls, "topics", config),
+            connect: Endpoints::new(&config.auth_urls, "logins", &way, &mut servers)?,
+            access: Endpoints::new(&config.acl_urls, "topics", &way, &mut servers)?,
             config: Arc::clone(config),
             log: Arc::clone(log),
-            headers,
-            tls,
+            way,
+            servers,
             tls_files,
         })
     }
 
     /// Whether both ask the same API in the same way, so that the verdicts of one hold for the other.
     pub fn asks_like(&self, other: &Self) -> bool {
-        self.headers == other.headers
+        self.way.headers == other.way.headers
             && self.tls_files == other.tls_files
             && self.config.auth_urls == other.config.auth_urls
             && self.config.acl_urls == other.config.acl_urls
@@ -197,19 +195,14 @@ impl Target {
         self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(source[0], now))
     }
 
-    /// Drops kept connections and known addresses: an API that is silent on them may be back on others.
+    /// Drops kept connections and has names looked up again: an API that is silent on them may be back on others.
     pub(in crate::ask) fn renew_connections(&self) {
-        self.config.urls().for_each(|url| self.distrust(url));
-        let idle = self.config.max_requests;
-        // This worked before with the same files. Should it fail, the old client goes on.
-        if let Ok(client) = build_client(&self.config, &self.headers, &self.tls, &self.names, idle) {
-            self.client.store(Arc::new(client));
-        }
+        self.servers.iter().for_each(|server| server.start_anew());
     }
 
-    /// Has the name in a URL looked up again: the API may have moved to another address.
-    pub(super) fn distrust(&self, url: &Url) {
-        url.domain().into_iter().for_each(|name| self.names.distrust(name));
+    /// How many requests are under way beside those that questions began with.
+    pub(in crate::ask) fn second_tries(&self) -> usize {
+        self.servers.iter().map(|server| server.second_tries.count()).sum()
     }
 
     /// The URLs for a kind of question.
@@ -219,30 +212,6 @@ impl Target {
             Kind::Access => &self.access,
         }
     }
-}
-
-fn build_client(
-    config: &Config,
-    headers: &HeaderMap,
-    tls: &ClientConfig,
-    names: &Names,
-    idle_connections: usize,
-) -> Result<Client, TargetError> {
-    Client::builder()
-        .user_agent(concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION")))
-        .default_headers(headers.clone())
-        .redirect(redirect::Policy::none())
-        // Proxy variables in the broker's environment are not meant for the plugin.
-        .no_proxy()
-        .http1_only()
-        .connect_timeout(config.connect_timeout)
-        .pool_idle_timeout(IDLE_CONNECTION)
-        .pool_max_idle_per_host(idle_connections)
-        .dns_resolver(names.clone())
-        .connector_layer(Watch)
-        .tls_backend_preconfigured(tls.clone())
-        .build()
-        .map_err(|error| TargetError::Tls(super::cause::cause(&error)))
 }
 
 fn read_if_set(option: String, path: Option<&Path>) -> Result<Vec<u8>, TargetError> {

@@ -1,0 +1,154 @@
+//! The connections to one server. The HTTP client says neither which connection a request goes over nor whether that one
+//! has carried others, so each connection has a client of its own, which carries one question at a time: a lane.
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Response, Url, redirect};
+use rustls::ClientConfig;
+
+use super::client::Request;
+use super::connections::{Progress, Watch};
+use super::names::Names;
+use super::second_try::SecondTries;
+use super::target::Endpoint;
+use crate::config::{Config, shown_url};
+use crate::util::Lock;
+
+/// How long an unused connection is kept. Many servers close theirs after a minute or more; a connection that was
+/// closed meanwhile is noticed and replaced.
+const LONGEST_IDLE: Duration = Duration::from_secs(60);
+
+/// How every request is sent.
+pub(super) struct Way {
+    pub(super) config: Arc<Config>,
+    pub(super) headers: HeaderMap,
+    pub(super) tls: ClientConfig,
+    pub(super) names: Names,
+}
+
+/// What carries one question at a time, over at most one connection.
+pub(super) struct Lane {
+    client: Client,
+    /// When the last answer over it had been read; never if it is new.
+    last_used: Option<Instant>,
+}
+
+impl Lane {
+    pub(super) fn last_used(&self) -> Option<Instant> {
+        self.last_used
+    }
+
+    /// Sends a question, and notes how its connection comes about. If it fails or is dropped, so is the lane.
+    pub(super) async fn carry(
+        self,
+        endpoint: &Endpoint,
+        request: &Request,
+        progress: &Progress,
+    ) -> reqwest::Result<Answered> {
+        let post = self.client.post(endpoint.url.clone()).body(request.body.clone());
+        let response = progress.watch(post.send()).await?;
+        Ok(Answered { response, lane: self })
+    }
+}
+
+/// A response, and the lane that its body comes over.
+pub(in crate::ask) struct Answered {
+    pub(super) response: Response,
+    pub(super) lane: Lane,
+}
+
+/// A server, and the lanes to it that wait for a question.
+pub(super) struct Server {
+    url: Url,
+    way: Arc<Way>,
+    /// The last has been used last, and is used first.
+    idle: Lock<Vec<Lane>>,
+    pub(super) second_tries: SecondTries,
+}
+
+impl Server {
+    /// The server that a URL leads to: one that is `known` already, or a new one, if a lane to it can be made.
+    pub(super) fn of(url: &Url, way: &Arc<Way>, known: &mut Vec<Arc<Self>>) -> reqwest::Result<Arc<Self>> {
+        if let Some(server) = known.iter().find(|server| shown_url(&server.url) == shown_url(url)) {
+            return Ok(Arc::clone(server));
+        }
+        let server = Arc::new(Self {
+            url: url.clone(),
+            way: Arc::clone(way),
+            idle: Lock::default(),
+            second_tries: SecondTries::default(),
+        });
+        server.new_lane()?;
+        known.push(Arc::clone(&server));
+        Ok(server)
+    }
+
+    /// The lane that was used last, or a new one.
+    pub(super) fn lane(&self) -> reqwest::Result<Lane> {
+        self.kept_lane().map_or_else(|| self.new_lane(), Ok)
+    }
+
+    /// The lane that was used last, if there is one.
+    pub(super) fn kept_lane(&self) -> Option<Lane> {
+        let mut idle = self.idle.lock();
+        let newest = idle.pop()?;
+        if newest.last_used.is_some_and(|at| at.elapsed() < LONGEST_IDLE) {
+            return Some(newest);
+        }
+        idle.clear();
+        None
+    }
+
+    /// A lane without a connection.
+    pub(super) fn new_lane(&self) -> reqwest::Result<Lane> {
+        let config = &self.way.config;
+        let client = Client::builder()
+            .user_agent(concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION")))
+            .default_headers(self.way.headers.clone())
+            .redirect(redirect::Policy::none())
+            // Proxy variables in the broker's environment are not meant for the plugin.
+            .no_proxy()
+            .http1_only()
+            .connect_timeout(config.connect_timeout)
+            .pool_idle_timeout(LONGEST_IDLE)
+            .pool_max_idle_per_host(1)
+            .dns_resolver(self.way.names.clone())
+            .connector_layer(Watch)
+            .tls_backend_preconfigured(self.way.tls.clone())
+            .build()?;
+        Ok(Lane { client, last_used: None })
+    }
+
+    /// Takes a lane back whose answer has been read to its end.
+    pub(super) async fn give_back(&self, mut lane: Lane) {
+        // The client has its connection back when its own tasks have noticed that, too.
+        tokio::task::yield_now().await;
+        let now = Instant::now();
+        lane.last_used = Some(now);
+        let mut idle = self.idle.lock();
+        let young = |lane: &Lane| lane.last_used.is_some_and(|at| now.duration_since(at) < LONGEST_IDLE);
+        let old = idle.partition_point(|lane| !young(lane));
+        idle.drain(..old);
+        if idle.len() < self.way.config.max_requests {
+            idle.push(lane);
+        }
+    }
+
+    /// Closes the lanes that wait and have not been used since then.
+    pub(super) fn close_unused_since(&self, then: Instant) {
+        self.idle.lock().retain(|lane| lane.last_used > Some(then));
+    }
+
+    /// Closes the lanes that wait, and has the server's name looked up again: what is silent there may be well
+    /// elsewhere.
+    pub(super) fn start_anew(&self) {
+        self.idle.lock().clear();
+        self.distrust();
+    }
+
+    /// The server may have moved to another address.
+    pub(super) fn distrust(&self) {
+        self.url.domain().into_iter().for_each(|name| self.way.names.distrust(name));
+    }
+}
