@@ -205,6 +205,10 @@ options! {
     "max_requests" => max_requests: usize = one(|text| count(text, 1..=10_000)) or "64",
         "a whole number from 1 to 10000",
         "Requests in flight at once. Questions that the broker itself waits for may go over it by a quarter.";
+    "keep_alive" => keep_alive: bool = one(boolean) or "true",
+        "true or false",
+        "Keep connections to the API for further questions. `false` opens one for each: for servers that serve few \
+         connections at once, and each until it ends.";
     "header" { secret: true } => headers: Vec<(HeaderName, HeaderValue)> = each(header_line),
         "Name: value",
         "A header of every request, `Name: value`.";

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod closing;
+mod keeping;
 mod mute;
 #[path = "../support/mod.rs"]
 mod support;

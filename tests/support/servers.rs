@@ -3,8 +3,8 @@
 use std::any::Any;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -36,6 +36,15 @@ impl Server {
             }
         });
         Self { address, stopping, acceptor: Some(acceptor) }
+    }
+
+    /// An API that answers 200, and serves one connection until it ends before it takes the next.
+    pub fn one_at_a_time() -> Self {
+        let at_work = Arc::new(Mutex::new(()));
+        Self::start(move |stream| {
+            let _at_work = at_work.lock();
+            serve_what_is_short(stream, usize::MAX, None);
+        })
     }
 
     /// A server that sends `start` on each connection, then `again` and `again`, and reads nothing meanwhile.

@@ -173,7 +173,7 @@ impl Target {
             let line = format!(
                 "The API at {} leaves new connections waiting while it answers over kept ones, as servers do that \
                  serve few connections at once: questions wait there for a third of their time. Let it serve as many \
-                 as plugin_opt_max_requests says ({}), or lower that.",
+                 as plugin_opt_max_requests says ({}), or lower that, or set plugin_opt_keep_alive to false.",
                 endpoint.shown, self.config.max_requests,
             );
             self.log.write(Level::Warning, line);

@@ -84,6 +84,11 @@ impl Server {
         Ok(server)
     }
 
+    /// Whether a lane has a connection while it waits.
+    pub(super) fn keeps_connections(&self) -> bool {
+        self.way.config.keep_alive
+    }
+
     /// The lane that was used last, or a new one.
     pub(super) fn lane(&self) -> reqwest::Result<Lane> {
         self.kept_lane().map_or_else(|| self.new_lane(), Ok)
@@ -112,7 +117,7 @@ impl Server {
             .http1_only()
             .connect_timeout(config.connect_timeout)
             .pool_idle_timeout(LONGEST_IDLE)
-            .pool_max_idle_per_host(1)
+            .pool_max_idle_per_host(usize::from(config.keep_alive))
             .dns_resolver(self.way.names.clone())
             .connector_layer(Watch)
             .tls_backend_preconfigured(self.way.tls.clone())

@@ -156,7 +156,8 @@ impl Endpoint {
             Err(_) if progress.uses_kept_connection() => {
                 self.doubt_kept(first, (sent, last_used), request, progress).await
             }
-            Err(_) => self.doubt_new(first, request, time).await,
+            Err(_) if self.server.keeps_connections() => self.doubt_new(first, request, time).await,
+            Err(_) => first.await,
         }
     }
 

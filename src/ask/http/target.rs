@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use reqwest::Url;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::breaker::Breaker;
 use super::cause::cause;
@@ -156,6 +156,9 @@ impl Target {
         }
         for (name, value) in configured {
             headers.append(name, value);
+        }
+        if !config.keep_alive {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let tls_files = [
             read_if_set(config.called("tls_ca_file"), config.tls_ca_file.as_deref())?,
