@@ -27,7 +27,7 @@ use error::Unexpected;
 pub use header::{header_conflict, header_lines};
 pub use options::{BreakerLimits, Config, OPTIONS, ThrottleLimits, options_as_markdown};
 pub use reading::BrokerOptions;
-pub use url::shown_url;
+pub use url::{ApiUrl, shown_url};
 
 impl Config {
     /// The name by which messages call an option: `plugin_opt_NAME`, or the file, line and name where a file sets it.
@@ -52,7 +52,7 @@ impl Config {
 
     /// All URLs.
     pub fn urls(&self) -> impl Iterator<Item = &Url> {
-        self.auth_urls.iter().chain(&self.acl_urls)
+        self.auth_urls.iter().chain(&self.acl_urls).map(|api| &api.url)
     }
 
     /// The options that mean something else than their defaults, and their values, without secrets.

@@ -16,13 +16,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 
 use super::choice::{AuthMode, CountBy, WithoutAnswer};
 use super::header::header_line;
 use super::reading::{Texts, Written};
-use super::url::urls;
+use super::url::{ApiUrl, urls};
 use super::value::{
     Prefetch, accesses, boolean, choice, count, path, path_or_none, prefetch, statuses, text, time,
 };
@@ -163,13 +162,13 @@ const ALLOW_OR_DENY: &[(&str, Verdict)] = &[("allow", Verdict::Allow), ("deny", 
 
 options! {
 {
-    "auth_url" { secret: true, separator: Some(" ") } => auth_urls: Vec<Url> = optional(urls),
-        "http:// or https:// URLs, separated by spaces, or none",
+    "auth_url" { secret: true, separator: Some(" ") } => auth_urls: Vec<ApiUrl> = optional(urls),
+        "http:// or https:// URLs, also http://unix:/SOCKET:/PATH, separated by spaces, or none",
         "Where to ask about logins. Several URLs are tried in order when one gives no answer. Without it, \
          only local users are decided; all others are left to the broker's own files and other plugins. `none`: as if \
          it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
-    "acl_url" { secret: true, separator: Some(" ") } => acl_urls: Vec<Url> = optional(urls),
-        "http:// or https:// URLs, separated by spaces, or none",
+    "acl_url" { secret: true, separator: Some(" ") } => acl_urls: Vec<ApiUrl> = optional(urls),
+        "http:// or https:// URLs, also http://unix:/SOCKET:/PATH, separated by spaces, or none",
         "Where to ask about topics. Without it the plugin has no say in topics, unless `acl_file` is set. `none`: as if \
          it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
     "password_file" => password_file: Option<PathBuf> = optional(path_or_none),

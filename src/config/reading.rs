@@ -6,7 +6,7 @@ use std::fmt;
 use super::error::{Wrong, called_in_broker};
 use super::header::header_conflict;
 use super::options::{self, Config, OPTIONS, OptionSpec};
-use super::url::{shown_url, urls};
+use super::url::{ApiUrl, urls};
 use super::value::{NONE, slip};
 use super::{ConfigError, file, foreign};
 use crate::log::quoted;
@@ -211,7 +211,7 @@ struct WrittenOption {
 /// What can be shown of an option that holds URLs, and of no other.
 fn shown_urls(given: &Given) -> Option<String> {
     let (_, text) = given.texts.first().filter(|_| given.spec.separator == Some(" "))?;
-    let urls: Vec<_> = urls(text.trim()).ok()?.iter().map(shown_url).collect();
+    let urls: Vec<_> = urls(text.trim()).ok()?.iter().map(ApiUrl::shown).collect();
     Some(if urls.is_empty() { quoted(NONE).to_string() } else { urls.join(" then ") })
 }
 

@@ -1,13 +1,43 @@
 //! URLs in options, and what is wrong with one, shown as far as it can hold no secret.
 
+use std::path::PathBuf;
+
 use reqwest::Url;
 
 use super::error::Wrong;
 use super::value::NONE;
 use crate::log::quoted;
 
+/// The longest path of a socket, in bytes: what the system has room for (`sun_path`), without the end.
+const LONGEST_SOCKET: usize = 107;
+
+/// Where to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiUrl {
+    /// The URL. Where it leads through a Unix socket, its host is `localhost`.
+    pub url: Url,
+    /// The socket that it leads through.
+    pub socket: Option<PathBuf>,
+}
+
+impl ApiUrl {
+    /// The URL as it may stand in a log: scheme, and host and port or socket. Credentials, path and query are left out,
+    /// since each may hold a token.
+    pub fn shown(&self) -> String {
+        match &self.socket {
+            Some(socket) => format!("http://unix:{}", socket.display()),
+            None => shown_url(&self.url),
+        }
+    }
+
+    /// The name that has to be looked up, if any.
+    pub fn name(&self) -> Option<&str> {
+        self.url.domain().filter(|_| self.socket.is_none())
+    }
+}
+
 /// Parses one or more URLs with the scheme http or https, separated by white space, or `none`.
-pub(super) fn urls(text: &str) -> Result<Vec<Url>, Wrong> {
+pub(super) fn urls(text: &str) -> Result<Vec<ApiUrl>, Wrong> {
     if text == NONE {
         return Ok(Vec::new());
     }
@@ -27,27 +57,36 @@ pub(super) fn urls(text: &str) -> Result<Vec<Url>, Wrong> {
     texts.iter().enumerate().map(parse).collect()
 }
 
-fn url(text: &str) -> Result<Url, &'static str> {
+fn url(text: &str) -> Result<ApiUrl, &'static str> {
     if text.ends_with(',') || text.contains(",http://") || text.contains(",https://") {
         return Err("found a comma, expected spaces between URLs");
     }
     let Some((scheme, rest)) = text.split_once(':') else { return Err(NO_SCHEME) };
+    if scheme.eq_ignore_ascii_case("unix") {
+        return Err(SOCKET);
+    }
     let is_http = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
     if !is_http {
         return Err(if rest.starts_with("//") { "expected http:// or https://" } else { NO_SCHEME });
     }
     // The parser of URLs would take a slash more or less as it comes, and the path for the host.
-    match rest.strip_prefix("//") {
+    let rest = match rest.strip_prefix("//") {
         None => return Err("expected // behind the colon"),
         Some(rest) if rest.is_empty() || rest.starts_with(['/', '\\', '?', '#']) => {
             return Err("there is no host in it");
         }
-        Some(_) => {}
-    }
+        Some(rest) => rest,
+    };
     if text.contains('#') {
         return Err(
             "found a #; comments cannot stand behind a value, and no server is told what follows a # in a URL",
         );
+    }
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if let Some(credentials) = authority.strip_suffix("unix:")
+        && (credentials.is_empty() || credentials.ends_with('@'))
+    {
+        return through_socket(scheme, credentials, path);
     }
     let url = Url::parse(text).map_err(|_| "this is no URL")?;
     let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
@@ -62,8 +101,25 @@ fn url(text: &str) -> Result<Url, &'static str> {
     if url.domain().is_some_and(|name| !can_be_looked_up(name)) {
         return Err("no machine can have this host name");
     }
-    Ok(url)
+    Ok(ApiUrl { url, socket: None })
 }
+
+/// The URL of a socket, by what stands in front of `unix:/` and behind it.
+fn through_socket(scheme: &str, credentials: &str, rest: &str) -> Result<ApiUrl, &'static str> {
+    let (socket, path) = rest.split_once(':').unwrap_or((rest, ""));
+    let socket = format!("/{socket}");
+    let is_path = path.is_empty() || path.starts_with('/');
+    if !scheme.eq_ignore_ascii_case("http") || !is_path || socket.ends_with('/') {
+        return Err(SOCKET);
+    }
+    if socket.len() > LONGEST_SOCKET {
+        return Err("the path of its socket is longer than 107 bytes, which no system takes");
+    }
+    let url = Url::parse(&format!("http://{credentials}localhost{path}")).map_err(|_| "this is no URL")?;
+    Ok(ApiUrl { url, socket: Some(PathBuf::from(socket)) })
+}
+
+const SOCKET: &str = "expected http://unix:/SOCKET:/PATH, with http and two absolute paths";
 
 const NO_SCHEME: &str = "expected http:// or https:// in front of it";
 
@@ -112,8 +168,46 @@ mod tests {
 
     #[test]
     fn a_shown_url_has_no_secret() {
-        let url = Url::parse("https://u:pw@api.example:8443/mqtt?token=t#f").unwrap();
-        assert_eq!(shown_url(&url), "https://api.example:8443");
+        for (text, shown) in [
+            ("https://u:pw@api.example:8443/mqtt?token=t", "https://api.example:8443"),
+            ("http://u:pw@unix:/run/api.sock:/mqtt?token=t", "http://unix:/run/api.sock"),
+        ] {
+            assert_eq!(url(text).unwrap().shown(), shown);
+        }
+    }
+
+    #[test]
+    fn a_url_may_lead_through_a_socket() {
+        for (text, socket, leads_to) in [
+            ("http://unix:/run/api.sock:/auth?a=b", "/run/api.sock", "http://localhost/auth?a=b"),
+            ("http://unix:/run/api.sock:/", "/run/api.sock", "http://localhost/"),
+            ("http://unix:/run/api.sock:", "/run/api.sock", "http://localhost/"),
+            ("http://unix:/run/api.sock", "/run/api.sock", "http://localhost/"),
+            ("http://u:p@unix:/s:/a", "/s", "http://u:p@localhost/a"),
+            ("http://unix:/run/a_b@c:/x:y", "/run/a_b@c", "http://localhost/x:y"),
+        ] {
+            let parsed = url(text).unwrap();
+            assert_eq!(
+                (parsed.socket, parsed.url.as_str()),
+                (Some(PathBuf::from(socket)), leads_to),
+                "{text}"
+            );
+        }
+        // A machine may be called so.
+        assert_eq!(url("http://unix/run/api.sock").unwrap().socket, None);
+        assert_eq!(url("http://unix:80/run/api.sock").unwrap().socket, None);
+        let too_long = format!("http://unix:/{}:/auth", "x".repeat(LONGEST_SOCKET));
+        for text in [
+            "unix:/run/api.sock",
+            "https://unix:/run/api.sock:/auth",
+            "http://unix:",
+            "http://unix:/",
+            "http://unix:/run/:/auth",
+            "http://unix:/run/api.sock:auth",
+            too_long.as_str(),
+        ] {
+            assert!(url(text).is_err_and(|what| what == SOCKET || what.contains("107 bytes")), "{text}");
+        }
     }
 
     #[test]

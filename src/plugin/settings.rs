@@ -9,7 +9,7 @@ use arc_swap::{ArcSwap, Guard};
 use super::reload;
 use crate::ask::http::{Names, Target, TargetError};
 use crate::broker::{Broker, BrokerThread};
-use crate::config::{AuthMode, BrokerOptions, Config, ConfigError, password_file_of_broker, shown_url};
+use crate::config::{ApiUrl, AuthMode, BrokerOptions, Config, ConfigError, password_file_of_broker};
 use crate::local::{self, AclFile, LocalError, Placeholders, Users};
 use crate::log::{Level, Log};
 use crate::question::Verdict;
@@ -352,9 +352,9 @@ fn files(config: &Config) -> String {
 
 /// Says what decides about logins and topics.
 pub fn what_is_asked(settings: &Settings) -> String {
-    let asked = |urls: &[reqwest::Url], otherwise: &str| match urls {
+    let asked = |urls: &[ApiUrl], otherwise: &str| match urls {
         [] => otherwise.to_owned(),
-        urls => urls.iter().map(shown_url).collect::<Vec<_>>().join(" then "),
+        urls => urls.iter().map(ApiUrl::shown).collect::<Vec<_>>().join(" then "),
     };
     let only_local = "only local users are decided";
     let topics_otherwise = if settings.acl.is_some() { only_local } else { "not checked" };

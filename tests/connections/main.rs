@@ -7,6 +7,7 @@ mod keeping;
 mod mute;
 #[path = "../support/mod.rs"]
 mod support;
+mod unix;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;

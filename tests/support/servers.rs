@@ -2,7 +2,10 @@
 
 use std::any::Any;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -12,7 +15,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::dns::{Lookup, NameServer};
 use super::scene::friendly_api;
-use super::{Reply, Setup, api, free_port};
+use super::{MockApi, Reply, Setup, api, free_port};
 
 /// A server with a thread for each connection. It accepts no further connection once it is dropped.
 pub struct Server {
@@ -77,6 +80,57 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Relaxed);
         let _ = TcpStream::connect(self.address); // wakes `accept`
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
+        }
+    }
+}
+
+/// A Unix socket through which an API is reached. It is closed when this is dropped; the file stays.
+pub struct UnixFront {
+    path: PathBuf,
+    stopping: Arc<AtomicBool>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl UnixFront {
+    /// Listens there, with room for so many connections that wait to be accepted.
+    pub fn start(path: &Path, api: &MockApi, queue: i32) -> Self {
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listener.bind(&SockAddr::unix(path).unwrap()).unwrap();
+        listener.listen(queue).unwrap();
+        let (stopping, address) = (Arc::new(AtomicBool::new(false)), api.address());
+        let stop = Arc::clone(&stopping);
+        let acceptor = thread::spawn(move || {
+            let mut open = Vec::new();
+            while let Ok((stream, _)) = listener.accept() {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                let stream = UnixStream::from(OwnedFd::from(stream));
+                let Ok(api) = TcpStream::connect(address) else { continue };
+                let (mut there, mut back) = (stream.try_clone().unwrap(), stream.try_clone().unwrap());
+                let (mut to_api, mut from_api) = (api.try_clone().unwrap(), api);
+                thread::spawn(move || {
+                    let _ = io::copy(&mut there, &mut to_api);
+                    let _ = to_api.shutdown(Shutdown::Write);
+                });
+                thread::spawn(move || {
+                    let _ = io::copy(&mut from_api, &mut back);
+                    let _ = back.shutdown(Shutdown::Both);
+                });
+                open.push(stream);
+            }
+            open.iter().for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
+        });
+        Self { path: path.to_owned(), stopping, acceptor: Some(acceptor) }
+    }
+}
+
+impl Drop for UnixFront {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let _ = UnixStream::connect(&self.path); // wakes `accept`
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
         }

@@ -27,8 +27,11 @@ pub fn check(config: &Config) {
     assert!((least..=seconds(24 * 3600)).contains(&config.throttle.longest));
     assert!((least..=seconds(3600)).contains(&config.breaker.pause));
     assert!((least..=seconds(3600)).contains(&config.breaker.longest));
-    for url in config.auth_urls.iter().chain(&config.acl_urls) {
-        assert!(["http", "https"].contains(&url.scheme()) && url.has_host(), "{url}");
+    for api in config.auth_urls.iter().chain(&config.acl_urls) {
+        assert!(["http", "https"].contains(&api.url.scheme()) && api.url.has_host(), "{api:?}");
+        let is_absolute =
+            |socket: &std::path::PathBuf| socket.is_absolute() && socket.as_os_str().len() < 108;
+        assert!(api.socket.as_ref().is_none_or(is_absolute), "{api:?}");
     }
     for (_, value) in &config.headers {
         assert!(!value.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));

@@ -137,9 +137,12 @@ impl Target {
                 if error.is_connect() {
                     endpoint.server.distrust();
                 }
-                let reason = NoAnswer::Transport(match endpoint.url.domain() {
-                    Some(name) if error.is_timeout() && progress.is_looking_up() => {
+                let reason = NoAnswer::Transport(match (endpoint.api.name(), &endpoint.api.socket) {
+                    (Some(name), _) if error.is_timeout() && progress.is_looking_up() => {
                         format!("the name {name} was not looked up in time")
+                    }
+                    (_, Some(socket)) if error.is_connect() => {
+                        format!("the socket {}: {}", socket.display(), cause(&error))
                     }
                     _ => cause(&error),
                 });

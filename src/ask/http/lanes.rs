@@ -1,23 +1,29 @@
 //! The connections to one server. The HTTP client says neither which connection a request goes over nor whether that one
 //! has carried others, so each connection has a client of its own, which carries one question at a time: a lane.
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
-use reqwest::{Client, Response, Url, redirect};
+use reqwest::{Client, Response, redirect};
 use rustls::ClientConfig;
+use tokio::time::sleep;
 
 use super::client::Request;
 use super::connections::{Progress, Watch};
 use super::names::Names;
 use super::second_try::SecondTries;
 use super::target::Endpoint;
-use crate::config::{Config, shown_url};
+use crate::config::{ApiUrl, Config};
 use crate::util::Lock;
 
 /// How long an unused connection is kept. Many servers close theirs after a minute or more; a connection that was
 /// closed meanwhile is noticed and replaced.
 const LONGEST_IDLE: Duration = Duration::from_secs(60);
+
+/// How long a Unix socket whose queue is full is left alone.
+const FULL_QUEUE: Duration = Duration::from_millis(5);
 
 /// How every request is sent.
 pub(super) struct Way {
@@ -46,9 +52,19 @@ impl Lane {
         request: &Request,
         progress: &Progress,
     ) -> reqwest::Result<Answered> {
-        let post = self.client.post(endpoint.url.clone()).body(request.body.clone());
-        let response = progress.watch(post.send()).await?;
-        Ok(Answered { response, lane: self })
+        let began = Instant::now();
+        loop {
+            let post = self.client.post(endpoint.api.url.clone()).body(request.body.clone());
+            match progress.watch(post.send()).await {
+                Ok(response) => return Ok(Answered { response, lane: self }),
+                Err(error)
+                    if has_full_queue(&error) && began.elapsed() < endpoint.server.connect_timeout() =>
+                {
+                    sleep(FULL_QUEUE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
@@ -60,7 +76,7 @@ pub(in crate::ask) struct Answered {
 
 /// A server, and the lanes to it that wait for a question.
 pub(super) struct Server {
-    url: Url,
+    api: ApiUrl,
     way: Arc<Way>,
     /// The last has been used last, and is used first.
     idle: Lock<Vec<Lane>>,
@@ -68,13 +84,13 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// The server that a URL leads to: one that is `known` already, or a new one, if a lane to it can be made.
-    pub(super) fn of(url: &Url, way: &Arc<Way>, known: &mut Vec<Arc<Self>>) -> reqwest::Result<Arc<Self>> {
-        if let Some(server) = known.iter().find(|server| shown_url(&server.url) == shown_url(url)) {
+    /// The server that this leads to: one that is `known` already, or a new one, if a lane to it can be made.
+    pub(super) fn of(api: &ApiUrl, way: &Arc<Way>, known: &mut Vec<Arc<Self>>) -> reqwest::Result<Arc<Self>> {
+        if let Some(server) = known.iter().find(|server| server.api.shown() == api.shown()) {
             return Ok(Arc::clone(server));
         }
         let server = Arc::new(Self {
-            url: url.clone(),
+            api: api.clone(),
             way: Arc::clone(way),
             idle: Lock::default(),
             second_tries: SecondTries::default(),
@@ -82,6 +98,10 @@ impl Server {
         server.new_lane()?;
         known.push(Arc::clone(&server));
         Ok(server)
+    }
+
+    fn connect_timeout(&self) -> Duration {
+        self.way.config.connect_timeout
     }
 
     /// Whether a lane has a connection while it waits.
@@ -108,7 +128,7 @@ impl Server {
     /// A lane without a connection.
     pub(super) fn new_lane(&self) -> reqwest::Result<Lane> {
         let config = &self.way.config;
-        let client = Client::builder()
+        let mut builder = Client::builder()
             .user_agent(concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION")))
             .default_headers(self.way.headers.clone())
             .redirect(redirect::Policy::none())
@@ -120,9 +140,11 @@ impl Server {
             .pool_max_idle_per_host(usize::from(config.keep_alive))
             .dns_resolver(self.way.names.clone())
             .connector_layer(Watch)
-            .tls_backend_preconfigured(self.way.tls.clone())
-            .build()?;
-        Ok(Lane { client, last_used: None })
+            .tls_backend_preconfigured(self.way.tls.clone());
+        if let Some(socket) = &self.api.socket {
+            builder = builder.unix_socket(socket.as_path());
+        }
+        Ok(Lane { client: builder.build()?, last_used: None })
     }
 
     /// Takes a lane back whose answer has been read to its end.
@@ -154,6 +176,18 @@ impl Server {
 
     /// The server may have moved to another address.
     pub(super) fn distrust(&self) {
-        self.url.domain().into_iter().for_each(|name| self.way.names.distrust(name));
+        self.api.name().into_iter().for_each(|name| self.way.names.distrust(name));
     }
+}
+
+/// Whether a connection failed since the queue of a Unix socket is full. With TCP the system waits for room.
+fn has_full_queue(error: &reqwest::Error) -> bool {
+    let mut cause = error.source().filter(|_| error.is_connect());
+    while let Some(error) = cause {
+        if error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::WouldBlock) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
-use reqwest::Url;
 use reqwest::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::breaker::Breaker;
@@ -16,7 +15,7 @@ use super::lanes::{Server, Way};
 use super::names::Names;
 use super::probing::Samples;
 use super::tls::{self, TlsFiles};
-use crate::config::{Config, header_conflict, header_lines, shown_url};
+use crate::config::{ApiUrl, Config, header_conflict, header_lines};
 use crate::fingerprint::Source;
 use crate::log::Log;
 use crate::question::Kind;
@@ -45,7 +44,7 @@ pub(in crate::ask) struct Endpoints {
 
 /// One URL.
 pub(in crate::ask) struct Endpoint {
-    pub(in crate::ask) url: Url,
+    pub(super) api: ApiUrl,
     /// Its name in the log: the URL without credentials, and what it is asked about.
     pub(in crate::ask) shown: String,
     pub(in crate::ask) breaker: Breaker,
@@ -60,17 +59,17 @@ pub(in crate::ask) struct Endpoint {
 
 impl Endpoints {
     fn new(
-        urls: &[Url],
+        urls: &[ApiUrl],
         about: &str,
         way: &Arc<Way>,
         servers: &mut Vec<Arc<Server>>,
     ) -> Result<Self, TargetError> {
-        let endpoint = |url: &Url| {
+        let endpoint = |api: &ApiUrl| {
             Ok(Endpoint {
-                url: url.clone(),
-                shown: format!("{} ({about})", shown_url(url)),
+                api: api.clone(),
+                shown: format!("{} ({about})", api.shown()),
                 breaker: Breaker::new(way.config.breaker),
-                server: Server::of(url, way, servers).map_err(|error| TargetError::Tls(cause(&error)))?,
+                server: Server::of(api, way, servers).map_err(|error| TargetError::Tls(cause(&error)))?,
                 samples: Samples::default(),
                 status_hint: Hint::default(),
                 body_hint: Hint::default(),
