@@ -15,6 +15,11 @@ set -eu
 # ca-certificates   for cargo to trust its registry
 packages="libclang-dev gcc libc6-dev make ca-certificates"
 
+# What the tests call beside them. These servers are Debian's, since they belong to its own Python.
+case ${1:-} in
+    tests) packages="$packages uwsgi-core uwsgi-plugin-python3 gunicorn uvicorn python3-fastapi" ;;
+esac
+
 # Programs that the tests call, and their packages: certificates, the symbols of
 # the plugin, and the two API servers of the README. Any version will do, from
 # wherever it was installed.
@@ -76,6 +81,23 @@ install() {
     fi
 }
 
+# Installing nginx would start a service, so it is unpacked beside the brokers. Without it, its test is skipped.
+unpack_nginx() {
+    unpacked=$here/.brokers/nginx
+    if [ -x "$unpacked/usr/sbin/nginx" ] || command -v nginx >/dev/null; then return; fi
+    say "unpacking nginx"
+    mkdir -p "$here/.brokers"
+    temp=$(mktemp -d "$here/.brokers/.nginx.XXXXXX")
+    if { (cd "$temp" && apt-get -q download nginx) || { apt-get -q update && (cd "$temp" && apt-get -q download nginx); }; } \
+        >"$temp/log" 2>&1 && dpkg-deb --extract "$temp"/nginx_*.deb "$temp/unpacked"; then
+        rm -rf "$unpacked"
+        mv -T "$temp/unpacked" "$unpacked"
+    else
+        say "nginx cannot be had here, and its test will be skipped"
+    fi
+    rm -rf "$temp"
+}
+
 check_rust
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     # Without dpkg nothing tells what is missing here. The build will.
@@ -91,6 +113,7 @@ if [ -n "$lacking" ]; then
     lacking=$(missing)
     [ -z "$lacking" ] || die "still missing after the installation: $lacking"
 fi
+if [ "${1:-}" = tests ]; then unpack_nginx; fi
 # Installed headers come first (see build.rs), but mosquitto-dev has not all of them.
 for header in mosquitto_plugin.h mosquitto.h; do
     [ -e "/usr/include/$header" ] || { "$here/scripts/brokers.sh" 2.0.11 || "$here/scripts/brokers.sh" all; break; }

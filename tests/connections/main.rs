@@ -5,6 +5,7 @@
 mod closing;
 mod keeping;
 mod mute;
+mod real;
 #[path = "../support/mod.rs"]
 mod support;
 mod unix;
