@@ -30,7 +30,7 @@ fn alice() -> Connect {
 
 /// Alice is refused, and a line of the log has all of these words.
 fn assert_refused(broker: &Broker, what: &str, words: &[&str]) {
-    alice().refused(broker.port());
+    alice().unanswered(broker.port());
     broker.wait_for_log("gave no answer", PATIENCE);
     let log = broker.log();
     let told = |line: &str| words.iter().all(|word| line.contains(word));

@@ -332,7 +332,7 @@ fn the_log_says_once_what_an_operator_must_know_and_no_secret() {
         let url = format!("http://someone:pa55word@{}/auth?token=t0ken", api.address());
         let broker = broker_with_budget(version, SHORT_TIMEOUT)
             .option("auth_url", url)
-            .option("header", "Authorization: Bearer b3arer")
+            .option("header", "X-Key: b3arer")
             .option("breaker_pause", "100ms")
             .option("breaker_longest", "300ms")
             .start();
