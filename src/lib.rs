@@ -18,8 +18,8 @@
 //!   (`acl_prefetch`). It decides nothing; but where READs are not asked about (`acl_checks`), what `subscriptions` knows
 //!   of this username's own ones decides in `topic_check`.
 //! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that
-//!   asks, by priority; `http` asks one question within its time, and looks names up on threads that may outlive the
-//!   plugin (its `names`); `wire` is the JSON.
+//!   asks, by priority; `http` asks one question within its time, knows how many at once its API can take (`limit`), and
+//!   looks names up on threads that may outlive the plugin (its `names`); `wire` is the JSON.
 //! - `cache`: verdicts with their times. `local`: password files, how a password is compared with its hash, ACL files.
 //! - `config` (one row an option), `main_queue` (tasks for the broker's thread, and the thread that wakes it).
 //! - `topic` (filters, rules, templates), `fingerprint` (what tables know things by), `broker` (the broker as a trait,
@@ -55,7 +55,7 @@
 //! One type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds one takes only those to the
 //! right: `recheck.round` or `prefetch.state`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets,
 //! `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot,
-//! `breaker`, a server's idle lanes, its second tries, names and then one of them, `hasher`, `recheck.refusals`,
+//! `breaker`, `gauge`, a server's idle lanes, its second tries, names and then one of them, `hasher`, `recheck.refusals`,
 //! `main_queue`, `log`. Most are held alone, and nobody waits at a slot while holding anything.
 //!
 //! # Words
@@ -69,6 +69,7 @@
 //! - *prefetch*: ask early; a *speculative* question has nobody waiting yet; *peek*: read what waits in sockets.
 //! - *fan-out*: one message, many readers, a READ question for each.
 //! - *replay*: the broker goes through the retained messages that a new subscription matches, a READ question for each.
+//! - *limit*: how many questions may be on their way to a URL at once; *alone* is what an answer takes without others.
 //! - *throttle*: slow down those who try wrong passwords. *breaker*: leave an API alone that gives no answers; it is
 //!   *open* then.
 //! - *stale*: past its time, but good enough while there is no answer.

@@ -157,6 +157,11 @@ pub enum Kind {
     Access,
 }
 
+impl Kind {
+    /// Both, in the order of their numbers.
+    pub const BOTH: [Self; 2] = [Self::Connect, Self::Access];
+}
+
 /// The outcome of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {

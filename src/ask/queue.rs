@@ -4,6 +4,7 @@ use std::iter;
 use std::time::{Duration, Instant};
 
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Source};
+use crate::question::Kind;
 use crate::util::fair::{FairQueue, Handle};
 
 #[cfg(test)]
@@ -60,6 +61,8 @@ pub trait Queued {
     fn key(&self) -> Fingerprint;
     /// The bytes that it takes, including what it holds on the heap.
     fn bytes(&self) -> usize;
+    /// Whether it is about a login or a topic.
+    fn kind(&self) -> Kind;
     /// The network and username that it is asked for. Networks take turns, and the names within one.
     fn source(&self) -> Source;
     /// Has it asked for somebody else.
@@ -70,13 +73,48 @@ pub trait Queued {
 ///
 /// Every operation takes constant time for each question that it moves, or the logarithm of the number of sources.
 pub struct Queue<J> {
-    /// One queue for each priority, by its number.
-    lanes: [FairQueue<u64, J>; 6],
-    /// The priority and the handle of each question.
-    places: HashMap<Fingerprint, (Priority, Handle), AlreadyHashed>,
+    /// One queue for each priority and kind, by their numbers: what waits for one API must not hold up what the other
+    /// could answer.
+    lanes: [[FairQueue<u64, J>; 2]; 6],
+    /// Where each question waits.
+    places: HashMap<Fingerprint, (Lane, Handle), AlreadyHashed>,
     rest_bound: usize,
     /// For each priority in [`RESERVED`], how many others were sent while such a question waited, since the last one.
     passed_over: [usize; 2],
+}
+
+/// A priority and a kind.
+type Lane = (Priority, Kind);
+
+/// Where logins of parked clients wait.
+const LOGINS: Lane = (Priority::Login, Kind::Connect);
+
+/// How much may be sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// How many questions are being asked in all, and how many may be.
+    pub in_flight: (usize, usize),
+    /// How many questions of each kind are being asked.
+    pub asked: [usize; 2],
+    /// How many of each kind may be, by what is known of the API.
+    pub limits: [usize; 2],
+}
+
+impl Room {
+    /// Whether one more of this kind may be asked, if so many may be at a time.
+    fn has_room(&self, kind: Kind, limit: impl Fn(usize) -> usize) -> bool {
+        self.asked[kind as usize] < limit(self.limits[kind as usize])
+    }
+}
+
+/// The part of the room that refreshes take beyond their reserved share: three quarters are for questions that a client
+/// may need soon.
+fn quarter(of: usize) -> usize {
+    of.div_ceil(4)
+}
+
+fn all(of: usize) -> usize {
+    of
 }
 
 /// The priorities that have a reserved share, in the order of [`Queue::passed_over`].
@@ -92,9 +130,11 @@ impl<J: Queued> Queue<J> {
     /// An empty queue for `logins_bound` bytes of logins, and `rest_bound` bytes of the priorities in
     /// [`Priority::REST`].
     fn new(logins_bound: usize, rest_bound: usize) -> Self {
-        let lane =
-            |index| FairQueue::new(if index == Priority::Login as usize { logins_bound } else { usize::MAX });
-        Self { lanes: std::array::from_fn(lane), places: HashMap::default(), rest_bound, passed_over: [0; 2] }
+        let lanes = std::array::from_fn(|priority| {
+            let bound = if priority == Priority::Login as usize { logins_bound } else { usize::MAX };
+            Kind::BOTH.map(|_| FairQueue::new(bound))
+        });
+        Self { lanes, places: HashMap::default(), rest_bound, passed_over: [0; 2] }
     }
 
     /// Puts a question in, and returns those that have no room any more, which may include the new one. If it waits
@@ -109,8 +149,9 @@ impl<J: Queued> Queue<J> {
         let (key, bytes) = (job.key(), job.bytes() + OVERHEAD);
         // What the broker is stopped for is asked in the order in which it came.
         let source = if priority == Priority::Broker { [0; 2] } else { job.source() };
-        let (handle, mut gone) = self.lanes[priority as usize].push(source, bytes, job, now);
-        self.places.insert(key, (priority, handle));
+        let lane = (priority, job.kind());
+        let (handle, mut gone) = self.lane_mut(lane).push(source, bytes, job, now);
+        self.places.insert(key, (lane, handle));
         while self.rest_bytes() > self.rest_bound
             && let Some(job) = self.shed()
         {
@@ -126,7 +167,7 @@ impl<J: Queued> Queue<J> {
     #[must_use = "somebody may wait for what has no room"]
     pub fn raise(&mut self, key: Fingerprint, priority: Priority, now: Instant) -> Vec<J> {
         match self.places.get(&key) {
-            Some((old, _)) if *old < priority => {}
+            Some(((old, _), _)) if *old < priority => {}
             _ => return Vec::new(),
         }
         self.remove(key).map_or_else(Vec::new, |job| self.push(job, priority, now))
@@ -142,8 +183,8 @@ impl<J: Queued> Queue<J> {
     /// those that there is no room for then.
     #[must_use = "somebody may wait for what has no room"]
     pub fn join(&mut self, key: Fingerprint, priority: Priority, source: Source, now: Instant) -> Vec<J> {
-        let Some(&(old, handle)) = self.places.get(&key) else { return Vec::new() };
-        let has_less = || priority != Priority::Broker && self.lane(old).has_less(source[0], handle);
+        let Some(&(lane @ (old, _), handle)) = self.places.get(&key) else { return Vec::new() };
+        let has_less = || priority != Priority::Broker && self.lane(lane).has_less(source[0], handle);
         if old > priority || (old == priority && !has_less()) {
             return Vec::new();
         }
@@ -154,14 +195,14 @@ impl<J: Queued> Queue<J> {
 
     /// Takes a question out that nobody needs any more.
     pub fn remove(&mut self, key: Fingerprint) -> Option<J> {
-        let (priority, handle) = self.places.remove(&key)?;
-        self.lanes[priority as usize].remove(handle)
+        let (lane, handle) = self.places.remove(&key)?;
+        self.lane_mut(lane).remove(handle)
     }
 
     /// Takes out the logins that have waited for `max_wait` or longer, the oldest first.
     pub fn expired(&mut self, now: Instant, max_wait: Duration) -> impl Iterator<Item = J> {
         iter::from_fn(move || {
-            let logins = &mut self.lanes[Priority::Login as usize];
+            let logins = self.lane_mut(LOGINS);
             let (handle, since) = logins.oldest()?;
             let job = (now.saturating_duration_since(since) >= max_wait).then(|| logins.remove(handle))??;
             self.places.remove(&job.key());
@@ -171,42 +212,54 @@ impl<J: Queued> Queue<J> {
 
     /// When the oldest login will have waited for `max_wait`.
     pub fn next_expiry(&self, max_wait: Duration) -> Option<Instant> {
-        self.lanes[Priority::Login as usize].oldest().map(|(_, since)| since + max_wait)
+        self.lane(LOGINS).oldest().map(|(_, since)| since + max_wait)
     }
 
-    /// Takes the next question to send while `in_flight` others are being asked and `bound` may be. Questions that the
-    /// broker waits for may exceed the bound by a quarter, so that they never wait for others to end.
-    pub fn pop(&mut self, in_flight: usize, bound: usize) -> Option<J> {
-        let quarter = bound.div_ceil(4);
-        if in_flight < bound.saturating_add(quarter)
-            && let Some(job) = self.take(Priority::Broker)
+    /// Takes the next question to send. Questions that the broker waits for heed no limit of their API, and may exceed
+    /// the bound of all by a quarter, so that they never wait for others to end.
+    pub fn pop(&mut self, room: &Room) -> Option<J> {
+        let (in_flight, bound) = room.in_flight;
+        if in_flight < bound.saturating_add(quarter(bound))
+            && let Some(lane) = self.oldest(Priority::Broker, |_| true)
         {
-            return Some(job);
+            return self.take(lane);
         }
         if in_flight >= bound {
             return None;
         }
-        // Beyond their reserved share, refreshes leave three quarters of the bound to questions that a client may need
-        // soon.
-        let may_go = |priority| priority != Priority::Refresh || in_flight < quarter;
-        let lanes = Priority::ALL.into_iter().filter(|priority| !self.lane(*priority).is_empty());
-        let priority = self.due().or_else(|| lanes.into_iter().find(|priority| may_go(*priority)))?;
-        for (reserved, passed_over) in iter::zip(RESERVED, &mut self.passed_over) {
-            let waits = reserved != priority && !self.lanes[reserved as usize].is_empty();
-            *passed_over = if waits { *passed_over + 1 } else { 0 };
+        let may_go = |priority, kind| match priority {
+            Priority::Refresh => in_flight < quarter(bound) && room.has_room(kind, quarter),
+            _ => room.has_room(kind, all),
+        };
+        let lane @ (priority, _) = self.due(room).or_else(|| {
+            Priority::ALL
+                .into_iter()
+                .find_map(|priority| self.oldest(priority, |kind| may_go(priority, kind)))
+        })?;
+        for (index, reserved) in RESERVED.into_iter().enumerate() {
+            let waits = reserved != priority && !self.is_lane_empty(reserved);
+            self.passed_over[index] = if waits { self.passed_over[index] + 1 } else { 0 };
         }
-        self.take(priority)
+        self.take(lane)
     }
 
-    /// The priority whose reserved share is due, if one is. It is due one question early, as both may be due at once.
-    fn due(&self) -> Option<Priority> {
-        let is_due = |(reserved, passed_over): &(Priority, usize)| {
-            *passed_over + RESERVED.len() >= RESERVED_EVERY && !self.lane(*reserved).is_empty()
-        };
+    /// Where a reserved share is due, if one is and there is room. It is due one question early, as both may be due at
+    /// once.
+    fn due(&self, room: &Room) -> Option<Lane> {
         iter::zip(RESERVED, self.passed_over)
-            .filter(is_due)
-            .max_by_key(|(_, passed_over)| *passed_over)
-            .map(|due| due.0)
+            .filter(|(_, passed_over)| *passed_over + RESERVED.len() >= RESERVED_EVERY)
+            .filter_map(|(reserved, passed_over)| {
+                Some((passed_over, self.oldest(reserved, |kind| room.has_room(kind, all))?))
+            })
+            .max_by_key(|(passed_over, _)| *passed_over)
+            .map(|(_, lane)| lane)
+    }
+
+    /// Of the kinds that may go with this priority, the one whose oldest question has waited longest.
+    fn oldest(&self, priority: Priority, may_go: impl Fn(Kind) -> bool) -> Option<Lane> {
+        let since = |kind| Some((self.lane((priority, kind)).oldest()?.1, kind));
+        let waiting = Kind::BOTH.into_iter().filter(|kind| may_go(*kind)).filter_map(since);
+        waiting.min_by_key(|(since, _)| *since).map(|(_, kind)| (priority, kind))
     }
 
     /// How many questions wait.
@@ -221,18 +274,30 @@ impl<J: Queued> Queue<J> {
         self.places.is_empty()
     }
 
-    fn lane(&self, priority: Priority) -> &FairQueue<u64, J> {
-        &self.lanes[priority as usize]
+    fn lane(&self, (priority, kind): Lane) -> &FairQueue<u64, J> {
+        &self.lanes[priority as usize][kind as usize]
     }
 
-    fn take(&mut self, priority: Priority) -> Option<J> {
-        let job = self.lanes[priority as usize].pop()?;
+    fn lane_mut(&mut self, (priority, kind): Lane) -> &mut FairQueue<u64, J> {
+        &mut self.lanes[priority as usize][kind as usize]
+    }
+
+    fn is_lane_empty(&self, priority: Priority) -> bool {
+        self.lanes[priority as usize].iter().all(FairQueue::is_empty)
+    }
+
+    fn take(&mut self, lane: Lane) -> Option<J> {
+        let job = self.lane_mut(lane).pop()?;
         self.places.remove(&job.key());
         Some(job)
     }
 
+    fn bytes(&self, priority: Priority) -> usize {
+        self.lanes[priority as usize].iter().map(FairQueue::bytes).sum()
+    }
+
     fn rest_bytes(&self) -> usize {
-        Priority::REST.iter().map(|priority| self.lane(*priority).bytes()).sum()
+        Priority::REST.iter().map(|priority| self.bytes(*priority)).sum()
     }
 
     /// Takes out the question that makes room within [`REST_BOUND`]: one of the priority that holds most bytes.
@@ -240,7 +305,8 @@ impl<J: Queued> Queue<J> {
         // Of two that hold as much, the lower one.
         let heaviest = Priority::REST
             .into_iter()
-            .max_by_key(|priority| (self.lane(*priority).bytes(), std::cmp::Reverse(*priority)));
-        self.lanes[heaviest? as usize].shed()
+            .max_by_key(|priority| (self.bytes(*priority), std::cmp::Reverse(*priority)))?;
+        let kind = Kind::BOTH.into_iter().max_by_key(|kind| self.lane((heaviest, *kind)).bytes())?;
+        self.lane_mut((heaviest, kind)).shed()
     }
 }

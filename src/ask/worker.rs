@@ -4,16 +4,18 @@
 use std::io;
 use std::iter;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::http::{Reply, Request, Target};
-use super::queue::{Priority, Queue, Queued};
+use super::queue::{Priority, Queue, Queued, Room};
 use super::wire::body;
 use crate::fingerprint::{Fingerprint, Source};
 use crate::question::{Kind, NoAnswer, OwnedQuestion};
@@ -74,15 +76,19 @@ impl Job {
         self.inbox.abandon(self.subject.key, reason);
     }
 
-    async fn run(mut self) {
+    async fn run(mut self, place: Place) {
         let question = self.question.as_question();
         // The body is made now: a queue of bodies would take several times the bytes.
         let [network, name] = self.source;
         let party = [network, name, self.subject.client.words()[0]];
         let request = Request { party, kind: self.subject.kind, body: body(&question).into() };
+        let mut place = Some(place);
         loop {
             let target = self.inbox.target();
-            let overdue = || self.inbox.overdue(self.subject.key, target.config.timeout);
+            let overdue = || {
+                self.inbox.overdue(self.subject.key, target.config.timeout);
+                place.take().into_iter().for_each(Place::leave);
+            };
             let asked = target.ask(&request, overdue).await;
             if self.inbox.file(self.subject, asked.reply, &target) {
                 self.filed = true;
@@ -96,6 +102,43 @@ impl Job {
     }
 }
 
+/// How many questions of each kind hold a place among those that are being asked.
+#[derive(Default)]
+struct Places {
+    taken: [AtomicUsize; 2],
+    /// Somebody has left before the question has ended.
+    left: Notify,
+}
+
+/// A question's place among those of its kind. It is given up when the question's time is over: one that hangs holds up
+/// others for no longer.
+struct Place {
+    of: Arc<Places>,
+    kind: Kind,
+}
+
+impl Places {
+    fn take(self: &Arc<Self>, kind: Kind) -> Place {
+        self.taken[kind as usize].fetch_add(1, Ordering::Relaxed);
+        Place { of: Arc::clone(self), kind }
+    }
+}
+
+impl Place {
+    /// Gives it up while the question goes on.
+    fn leave(self) {
+        let places = Arc::clone(&self.of);
+        drop(self);
+        places.left.notify_one();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.of.taken[self.kind as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Queued for Job {
     fn key(&self) -> Fingerprint {
         self.subject.key
@@ -103,6 +146,10 @@ impl Queued for Job {
 
     fn bytes(&self) -> usize {
         size_of::<Self>() + self.question.bytes()
+    }
+
+    fn kind(&self) -> Kind {
+        self.subject.kind
     }
 
     fn source(&self) -> Source {
@@ -197,12 +244,20 @@ fn work(runtime: Runtime, mut commands: UnboundedReceiver<Command>, inbox: &Arc<
 async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>) {
     let mut queue = Queue::default();
     let mut in_flight = JoinSet::new();
+    let places = Arc::new(Places::default());
     loop {
         let target = inbox.target();
         let config = &target.config;
         turn_away(queue.expired(Instant::now(), config.max_wait));
-        while let Some(job) = queue.pop(in_flight.len() + target.second_tries(), config.max_requests) {
-            in_flight.spawn(job.run());
+        let limits = target.at_a_time(Instant::now());
+        let room = |in_flight: &JoinSet<()>| Room {
+            in_flight: (in_flight.len() + target.second_tries(), config.max_requests),
+            asked: places.taken.each_ref().map(|taken| taken.load(Ordering::Relaxed)),
+            limits,
+        };
+        while let Some(job) = queue.pop(&room(&in_flight)) {
+            let place = places.take(job.subject.kind);
+            in_flight.spawn(job.run(place));
         }
         let next_refusal = queue.next_expiry(config.max_wait);
         let until_refusal = async {
@@ -238,6 +293,7 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
                     }
                 }
             }
+            () = places.left.notified() => {}
             () = until_refusal => {}
         }
     }

@@ -203,7 +203,9 @@ options! {
         "The longest a connection to the API may take to come about, with the look-up of its name.";
     "max_requests" => max_requests: usize = one(|text| count(text, 1..=10_000)) or "64",
         "a whole number from 1 to 10000",
-        "Requests in flight at once. Questions that the broker itself waits for may go over it by a quarter.";
+        "The most requests in flight at once. How many of them there are is found out from how long the API takes: as \
+         many as it can work on, see \"How many at once\". Questions that the broker itself waits for may go over it by \
+         a quarter.";
     "keep_alive" => keep_alive: bool = one(boolean) or "true",
         "true or false",
         "Keep connections to the API for further questions. `false` opens one for each: for servers that serve few \

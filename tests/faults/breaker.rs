@@ -90,11 +90,15 @@ fn an_api_that_answers_two_of_three_questions_costs_a_part_of_the_time() {
 fn an_answer_to_an_old_question_does_not_close_it() {
     let version = Version::V2_1; // where questions are asked side by side
     let api = api("");
+    let broker = broker_for_logins(version, &api).option("breaker_pause", "1h").start();
+    // An API that has answered is asked as many questions at once as may be.
+    api.answer(Reply::status(200));
+    login("first").accepted(broker.port());
+    api.forget_requests();
     api.answer_with(|request| match request.field("username").starts_with("slow") {
         true => Reply::status(200).after(TIMEOUT * 3 / 4),
         false => Reply::Hang,
     });
-    let broker = broker_for_logins(version, &api).option("breaker_pause", "1h").start();
     let mut hanging: Vec<_> =
         (0..10).map(|number| login(format!("hang-{number}")).send(broker.port())).collect();
     api.wait_for_requests(10, PATIENCE);

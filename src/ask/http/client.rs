@@ -112,6 +112,7 @@ impl Target {
         let endpoint = &self.endpoints(request.kind).endpoints[index];
         let sent = Instant::now();
         let progress = Progress::default();
+        let mut underway = endpoint.gauge.sent(sent);
         let mut sending = std::pin::pin!(endpoint.send(request, limit, &progress));
         let silence = |reason: &NoAnswer| {
             // Until there is a connection, nothing that a client says can be the cause.
@@ -121,8 +122,12 @@ impl Target {
         let (result, in_time) = match timeout(limit, &mut sending).await {
             Ok(result) => (Some(result), true),
             Err(_) => {
-                silence(&NoAnswer::TimedOut(limit));
-                endpoint.server.close_unused_since(sent);
+                // An API that was asked too much at once is asked less, and not left alone.
+                let is_overloaded = progress.is_connected() && underway.timed_out(Instant::now());
+                if !is_overloaded {
+                    silence(&NoAnswer::TimedOut(limit));
+                    endpoint.server.close_unused_since(sent);
+                }
                 if overtime.is_zero() {
                     (None, false)
                 } else {
@@ -155,6 +160,11 @@ impl Target {
                 let response = &answered.response;
                 let answer = answer(response.status());
                 if in_time {
+                    let (now, sent) = (Instant::now(), progress.sent(sent));
+                    // How fast it fails says nothing about how fast it decides.
+                    let has_decided = matches!(answer, Answer::Verdict { .. });
+                    underway.answered(has_decided.then(|| now.saturating_duration_since(sent)), now);
+                    self.note_limit(endpoint, now);
                     match &answer {
                         Answer::None(reason) if is_gateway_failure(&answer) => silence(reason),
                         _ => self.note_answer(endpoint, request.party, sent, response),
@@ -192,6 +202,21 @@ impl Target {
                 self.log.write(Level::Warning, line);
             }
         }
+    }
+
+    /// Says in the log how many questions are on their way to an endpoint at a time, if that has changed much.
+    fn note_limit(&self, endpoint: &Endpoint, now: Instant) {
+        let Some(limit) = endpoint.gauge.news(now) else { return };
+        let (url, most) = (&endpoint.shown, self.config.max_requests);
+        let line = if limit < most {
+            format!(
+                "The API at {url} takes longer for each answer the more it is asked at once: no more than {limit} \
+                 questions are on their way to it at a time now (max_requests is {most}), and the others wait here."
+            )
+        } else {
+            format!("The API at {url} takes {most} questions at a time again (max_requests).")
+        };
+        self.log.write(Level::Notice, line);
     }
 
     /// Says in the log, once a minute, what a status usually means that is about the URL and not about the client.

@@ -5,9 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use tower_layer::Layer;
 use tower_service::Service;
+
+use crate::util::Lock;
 
 tokio::task_local! {
     static PROGRESS: Progress;
@@ -15,7 +18,14 @@ tokio::task_local! {
 
 /// How far the connection for one request has come.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Progress(Arc<AtomicU8>);
+pub(super) struct Progress(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    step: AtomicU8,
+    /// When there was a new connection.
+    connected: Lock<Option<Instant>>,
+}
 
 impl Progress {
     /// No new connection was needed so far.
@@ -38,23 +48,23 @@ impl Progress {
 
     /// Whether the request goes over a connection that was kept from before.
     pub(super) fn uses_kept_connection(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Self::KEPT
+        self.0.step.load(Ordering::Relaxed) == Self::KEPT
     }
 
     /// Whether the request went over a connection that was kept from before, and failed there with this error. That
     /// connection may have come back to the client while a new one was under way.
     pub(super) fn used_kept_connection(&self, error: &reqwest::Error) -> bool {
-        self.0.load(Ordering::Relaxed) != Self::CONNECTED && !error.is_connect()
+        self.0.step.load(Ordering::Relaxed) != Self::CONNECTED && !error.is_connect()
     }
 
     /// Whether there is a connection, kept or new.
     pub(super) fn is_connected(&self) -> bool {
-        matches!(self.0.load(Ordering::Relaxed), Self::KEPT | Self::CONNECTED)
+        matches!(self.0.step.load(Ordering::Relaxed), Self::KEPT | Self::CONNECTED)
     }
 
     /// Whether the name of the server is being looked up.
     pub(super) fn is_looking_up(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Self::LOOKING_UP
+        self.0.step.load(Ordering::Relaxed) == Self::LOOKING_UP
     }
 
     /// From now on the name of the server is looked up.
@@ -67,8 +77,16 @@ impl Progress {
         self.set(Self::CONNECTING);
     }
 
-    fn set(&self, progress: u8) {
-        self.0.store(progress, Ordering::Relaxed);
+    /// When the request could be sent that was to go out at this time: once there was a connection.
+    pub(super) fn sent(&self, meant: Instant) -> Instant {
+        self.0.connected.lock().map_or(meant, |connected| connected.max(meant))
+    }
+
+    fn set(&self, step: u8) {
+        self.0.step.store(step, Ordering::Relaxed);
+        if step == Self::CONNECTED {
+            *self.0.connected.lock() = Some(Instant::now());
+        }
     }
 }
 

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use reqwest::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::breaker::Breaker;
 use super::cause::cause;
+use super::gauge::Gauge;
 use super::hints::Hint;
 use super::lanes::{Server, Way};
 use super::names::Names;
@@ -21,6 +22,9 @@ use crate::log::Log;
 use crate::question::Kind;
 use crate::util::files;
 use crate::util::location::{Location, file_name};
+
+/// The hash of no network: a breaker that is open for it is open for all.
+const NO_NETWORK: u64 = 0;
 
 /// An API and the way to it.
 pub struct Target {
@@ -55,6 +59,8 @@ pub(in crate::ask) struct Endpoint {
     pub(super) status_hint: Hint,
     /// About bodies that say no although the status says yes.
     pub(super) body_hint: Hint,
+    /// How many questions may be on their way to it.
+    pub(in crate::ask) gauge: Gauge,
 }
 
 impl Endpoints {
@@ -73,6 +79,7 @@ impl Endpoints {
                 samples: Samples::default(),
                 status_hint: Hint::default(),
                 body_hint: Hint::default(),
+                gauge: Gauge::new(way.config.max_requests, way.config.timeout),
             })
         };
         let endpoints = urls.iter().map(endpoint).collect::<Result<_, _>>()?;
@@ -195,6 +202,19 @@ impl Target {
     /// Whether such a question would get no answer now, since every URL is left alone.
     pub fn refuses(&self, kind: Kind, source: Source, now: Instant) -> bool {
         self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(source[0], now))
+    }
+
+    /// How many questions about logins and about topics may be on their way at a time: as many as the URL can take that
+    /// is asked first.
+    pub(in crate::ask) fn at_a_time(&self, now: Instant) -> [usize; 2] {
+        Kind::BOTH.map(|kind| {
+            let endpoints = &self.endpoints(kind).endpoints;
+            let preferred = self.endpoints(kind).preferred.load(Ordering::Relaxed);
+            let mut in_order = endpoints[preferred.min(endpoints.len())..].iter().chain(endpoints);
+            let asked_first = in_order.find(|endpoint| !endpoint.breaker.refuses(NO_NETWORK, now));
+            // Where all are left alone, nothing is sent: questions end at once, and need not wait for that.
+            asked_first.map_or(self.config.max_requests, |endpoint| endpoint.gauge.at_a_time())
+        })
     }
 
     /// Drops kept connections and has names looked up again: an API that is silent on them may be back on others.

@@ -11,6 +11,7 @@ const EACH: usize = 2_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Job {
     number: u32,
+    kind: Kind,
     source: [u64; 2],
     bytes: usize,
 }
@@ -26,6 +27,9 @@ impl Queued for Job {
     fn bytes(&self) -> usize {
         self.bytes - OVERHEAD
     }
+    fn kind(&self) -> Kind {
+        self.kind
+    }
     fn source(&self) -> [u64; 2] {
         self.source
     }
@@ -35,7 +39,12 @@ impl Queued for Job {
 }
 
 fn job(number: u32, address: u64, name: u64) -> Job {
-    Job { number, source: [address, name], bytes: EACH }
+    Job { number, kind: Kind::Connect, source: [address, name], bytes: EACH }
+}
+
+/// So many are being asked, all of them logins, and so many may be.
+fn within(in_flight: usize, bound: usize) -> Room {
+    Room { in_flight: (in_flight, bound), asked: [in_flight, 0], limits: [bound; 2] }
 }
 
 /// Room for ten logins and twenty others.
@@ -48,7 +57,7 @@ fn numbers(jobs: impl IntoIterator<Item = Job>) -> Vec<u32> {
 }
 
 fn taken(queue: &mut Queue<Job>) -> Vec<u32> {
-    numbers(iter::from_fn(|| queue.pop(0, 8)))
+    numbers(iter::from_fn(|| queue.pop(&within(0, 8))))
 }
 
 #[test]
@@ -73,12 +82,52 @@ fn what_the_broker_is_stopped_for_waits_for_nobody() {
     for (number, address) in [(20, 1), (21, 1), (22, 2)] {
         assert!(queue.push(job(number, address, 1), Priority::Broker, now).is_empty());
     }
-    assert_eq!(queue.pop(8, 8).map(|job| job.number), Some(20));
-    assert_eq!(queue.pop(9, 8).map(|job| job.number), Some(21));
-    assert_eq!(queue.pop(10, 8), None, "a quarter more than the bound, and no more");
-    assert_eq!(queue.pop(9, 8).map(|job| job.number), Some(22));
-    assert_eq!(queue.pop(8, 8), None, "others keep the bound");
-    assert_eq!(queue.pop(7, 8).map(|job| job.number), Some(0));
+    assert_eq!(queue.pop(&within(8, 8)).map(|job| job.number), Some(20));
+    assert_eq!(queue.pop(&within(9, 8)).map(|job| job.number), Some(21));
+    assert_eq!(queue.pop(&within(10, 8)), None, "a quarter more than the bound, and no more");
+    assert_eq!(queue.pop(&within(9, 8)).map(|job| job.number), Some(22));
+    assert_eq!(queue.pop(&within(8, 8)), None, "others keep the bound");
+    assert_eq!(queue.pop(&within(7, 8)).map(|job| job.number), Some(0));
+}
+
+/// What may be sent while so many are asked of an API for logins and one for topics that take so many.
+fn of_each(asked: [usize; 2], limits: [usize; 2]) -> Room {
+    Room { in_flight: (asked[0] + asked[1], 64), asked, limits }
+}
+
+#[test]
+fn what_waits_for_one_api_does_not_hold_up_the_other() {
+    let now = Instant::now();
+    let topic = |number| Job { kind: Kind::Access, ..job(number, 1, 1) };
+    for priority in [Priority::Speculative, Priority::Refresh] {
+        let mut queue = small();
+        for number in 0..4 {
+            assert!(queue.push(job(number, 1, 1), priority, now).is_empty());
+            assert!(queue.push(topic(10 + number), priority, now).is_empty());
+        }
+        let mut pop = |asked| queue.pop(&of_each(asked, [4, 64])).map(|job| job.number);
+        assert_eq!(pop([4, 0]), Some(10), "{priority:?}");
+        assert_eq!(pop([4, 1]), Some(11), "{priority:?}");
+        assert_eq!(pop([4, 64]), None, "{priority:?}");
+        // The one that has waited longest goes first, where there is room for both.
+        assert_eq!(pop([0, 2]), Some(0), "{priority:?}");
+    }
+}
+
+#[test]
+fn what_the_broker_is_stopped_for_heeds_no_limit_of_an_api() {
+    let now = Instant::now();
+    let mut queue = small();
+    assert!(queue.push(job(1, 1, 1), Priority::Login, now).is_empty());
+    for number in 10..20 {
+        assert!(queue.push(job(number, 1, 1), Priority::Broker, now).is_empty());
+    }
+    for asked in 4..14 {
+        let sent = queue.pop(&of_each([asked, 0], [4, 64])).map(|job| job.number);
+        assert_eq!(sent, Some(asked as u32 + 6));
+    }
+    assert_eq!(queue.pop(&of_each([4, 0], [4, 64])), None);
+    assert_eq!(queue.pop(&of_each([3, 0], [4, 64])).map(|job| job.number), Some(1));
 }
 
 #[test]
@@ -103,7 +152,7 @@ fn revocations_and_refreshes_do_not_starve() {
         assert!(queue.push(job(number, 1, 1), priority[number as usize % 4], now).is_empty());
     }
     // Also while most of the bound is in flight.
-    let taken: Vec<u32> = iter::from_fn(|| queue.pop(63, 64)).map(|job| job.number % 4).collect();
+    let taken: Vec<u32> = iter::from_fn(|| queue.pop(&within(63, 64))).map(|job| job.number % 4).collect();
     let waiting = |kind| taken.iter().rposition(|other| *other == kind).unwrap();
     for kind in [2, 3] {
         assert!(taken[..waiting(kind)].windows(RESERVED_EVERY).all(|turn| turn.contains(&kind)), "{taken:?}");
@@ -227,7 +276,12 @@ const BOUND: usize = 8;
 fn step() -> impl Strategy<Value = Step> {
     let priority = || prop::sample::select(&Priority::ALL[..]);
     let job = (0..60u32, 1..4u64, 0..3u64, OVERHEAD..2 * EACH);
-    let job = job.prop_map(|(number, address, name, bytes)| Job { number, source: [address, name], bytes });
+    let job = job.prop_map(|(number, address, name, bytes)| Job {
+        number,
+        kind: Kind::Connect,
+        source: [address, name],
+        bytes,
+    });
     prop_oneof![
         8 => (job, priority()).prop_map(|(job, priority)| Step::Push(job, priority)),
         2 => (0..60u32, priority()).prop_map(|(number, priority)| Step::Raise(number, priority)),
@@ -410,7 +464,7 @@ proptest! {
                     prop_assert_eq!(queue.remove(key(number)), model.remove(number).map(|item| item.job));
                 }
                 Step::Pop(in_flight) => {
-                    let job = queue.pop(in_flight, BOUND);
+                    let job = queue.pop(&within(in_flight, BOUND));
                     let kind = job.map(|job| model.items.iter().find(|item| item.job == job).unwrap().priority);
                     model.check(kind, in_flight);
                     prop_assert_eq!(kind.and_then(|kind| model.take(kind)), job);
@@ -462,7 +516,7 @@ fn oneoff_memory() {
         }
         println!("raised in {:?}", start.elapsed());
         let start = Instant::now();
-        while queue.pop(0, 64).is_some() {}
+        while queue.pop(&within(0, 64)).is_some() {}
         println!("popped in {:?}", start.elapsed());
     }
 }
