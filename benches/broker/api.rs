@@ -38,6 +38,8 @@ pub struct Api {
 #[derive(Default)]
 struct Shared {
     latency_us: AtomicU64,
+    /// How many questions it works on at a time; 0: any number.
+    workers: AtomicUsize,
     asked: AtomicUsize,
 }
 
@@ -52,7 +54,7 @@ impl Api {
         let stop = Waker::new(poll.registry(), STOP).unwrap();
         let (address, shared) = (listener.local_addr().unwrap(), Arc::<Shared>::default());
         let (later, due) = channel::<(Instant, Arc<TcpStream>)>();
-        let reader = Reader { poll, listener, shared: Arc::clone(&shared), later };
+        let reader = Reader { poll, listener, shared: Arc::clone(&shared), later, busy_until: Vec::new() };
         let answerer = move || {
             for (at, connection) in due {
                 thread::sleep(at.saturating_duration_since(Instant::now()));
@@ -70,6 +72,12 @@ impl Api {
     /// Sets the time after which questions are answered from now on.
     pub fn answer_after(&self, latency: Duration) {
         self.shared.latency_us.store(latency.as_micros().try_into().unwrap(), Ordering::Relaxed);
+    }
+
+    /// Has it work on so many questions at a time from now on, each for the time after which it answers. The others
+    /// queue.
+    pub fn work_on(&self, at_a_time: usize) {
+        self.shared.workers.store(at_a_time, Ordering::Relaxed);
     }
 
     /// Stops answering from now on.
@@ -91,35 +99,40 @@ impl Api {
 
     /// The time that `questions` take over `connections` new connections, without a broker and a plugin.
     pub fn storm(&self, questions: usize, connections: usize) -> Duration {
-        let mut poll = Poll::new().unwrap();
-        let begun = Instant::now();
-        let connect = |number| {
-            let mut stream = TcpStream::connect(self.address).unwrap();
-            stream.set_nodelay(true).unwrap();
-            let interests = Interest::READABLE | Interest::WRITABLE;
-            poll.registry().register(&mut stream, Token(number), interests).unwrap();
-            (stream, false)
-        };
-        let mut connections: Vec<_> = (0..connections.min(questions)).map(connect).collect();
-        let mut events = Events::with_capacity(1024);
-        let (question, mut asked, mut answered) = (question(), 0, 0);
-        while answered < questions {
-            poll.poll(&mut events, Some(PATIENCE)).unwrap();
-            for event in &events {
-                let (stream, waits) = &mut connections[event.token().0];
-                if *waits && matches!(stream.read(&mut [0; 2 * ANSWER.len()]), Ok(length) if length > 0) {
-                    *waits = false;
-                    answered += 1;
-                }
-                if !*waits && asked < questions {
-                    stream.write_all(&question).unwrap();
-                    *waits = true;
-                    asked += 1;
-                }
+        storm(self.address, questions, connections)
+    }
+}
+
+/// The time that so many questions take over so many new connections to an API, without a broker and a plugin.
+pub fn storm(address: SocketAddr, questions: usize, connections: usize) -> Duration {
+    let mut poll = Poll::new().unwrap();
+    let begun = Instant::now();
+    let connect = |number| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut stream, Token(number), interests).unwrap();
+        (stream, false)
+    };
+    let mut connections: Vec<_> = (0..connections.min(questions)).map(connect).collect();
+    let mut events = Events::with_capacity(1024);
+    let (question, mut asked, mut answered) = (question(), 0, 0);
+    while answered < questions {
+        poll.poll(&mut events, Some(PATIENCE)).unwrap();
+        for event in &events {
+            let (stream, waits) = &mut connections[event.token().0];
+            if *waits && matches!(stream.read(&mut [0; 2 * ANSWER.len()]), Ok(length) if length > 0) {
+                *waits = false;
+                answered += 1;
+            }
+            if !*waits && asked < questions {
+                stream.write_all(&question).unwrap();
+                *waits = true;
+                asked += 1;
             }
         }
-        begun.elapsed()
     }
+    begun.elapsed()
 }
 
 impl Drop for Api {
@@ -157,6 +170,8 @@ struct Reader {
     shared: Arc<Shared>,
     /// Answers with the times at which they are due, in that order, since all take equally long.
     later: Sender<(Instant, Arc<TcpStream>)>,
+    /// When each worker will have done what it was given.
+    busy_until: Vec<Instant>,
 }
 
 #[derive(Default)]
@@ -205,7 +220,7 @@ impl Reader {
     }
 
     /// Reads the bytes that have come. `false` if the other side has gone.
-    fn read(&self, connection: &mut Connection) -> bool {
+    fn read(&mut self, connection: &mut Connection) -> bool {
         let mut chunk = [0; 4096];
         loop {
             match (&*connection.stream).read(&mut chunk) {
@@ -221,16 +236,28 @@ impl Reader {
         }
     }
 
-    fn take(&self, stream: &Arc<TcpStream>) {
+    fn take(&mut self, stream: &Arc<TcpStream>) {
         self.shared.asked.fetch_add(1, Ordering::Relaxed);
         match self.shared.latency_us.load(Ordering::Relaxed) {
             NEVER => {}
             0 => answer(stream),
             latency => {
-                let due = Instant::now() + Duration::from_micros(latency);
+                let due = self.begin() + Duration::from_micros(latency);
+                if let Some(worker) = self.busy_until.iter_mut().min() {
+                    *worker = due;
+                }
                 self.later.send((due, Arc::clone(stream))).unwrap();
             }
         }
+    }
+}
+
+impl Reader {
+    /// When work on a question that has just come begins: now, or when the first worker is free.
+    fn begin(&mut self) -> Instant {
+        let now = Instant::now();
+        self.busy_until.resize(self.shared.workers.load(Ordering::Relaxed), now);
+        self.busy_until.iter().min().map_or(now, |free| now.max(*free))
     }
 }
 

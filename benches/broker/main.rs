@@ -9,6 +9,7 @@
 mod api;
 mod callbacks;
 mod chart;
+mod computing;
 mod fleet;
 mod load;
 mod logins;
@@ -47,7 +48,7 @@ struct Part {
     chart: Option<&'static Chart>,
 }
 
-static PARTS: [Part; 10] = [
+static PARTS: [Part; 11] = [
     Part { name: "storm", measure: logins::storm, chart: Some(&logins::STORM_CHART) },
     Part { name: "fan-out", measure: topics::fan_out, chart: Some(&topics::FAN_OUT_CHART) },
     Part { name: "fleet", measure: fleet::reconnects, chart: Some(&fleet::CHART) },
@@ -56,6 +57,7 @@ static PARTS: [Part; 10] = [
     Part { name: "memory", measure: memory::per_verdict, chart: None },
     Part { name: "login", measure: logins::on_idle_broker, chart: None },
     Part { name: "sighup", measure: logins::sighup, chart: None },
+    Part { name: "computing", measure: computing::crowds, chart: None },
     Part { name: "hang", measure: logins::while_api_hangs, chart: None },
     Part { name: "outage", measure: outage::outage, chart: None },
 ];
@@ -94,8 +96,12 @@ impl Bench {
 
     /// A broker with this plugin. It turns nobody away: what is measured is how long all of them take.
     fn ours(&self, version: Version, api: &Api) -> Setup {
-        let broker = as_operated(version).plugin(&self.ours).option("login_wait", "0");
-        broker.option("auth_url", api.url("auth")).option("acl_url", api.url("acl"))
+        self.asking(version, &api.url("auth")).option("acl_url", api.url("acl"))
+    }
+
+    /// A broker with this plugin, which asks about logins there and leaves topics to the broker.
+    fn asking(&self, version: Version, auth_url: &str) -> Setup {
+        as_operated(version).plugin(&self.ours).option("login_wait", "0").option("auth_url", auth_url)
     }
 
     /// A broker that decides by its own files: these users, and companions, may do everything below some topics.
