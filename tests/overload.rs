@@ -10,7 +10,7 @@ use std::time::Duration;
 mod support;
 use support::{
     Broker, Client, Connect, MockApi, PATIENCE, Reply, Request, Version, api, broker_asking, eventually,
-    friendly_api, reason,
+    friendly_api, on_every_broker, reason,
 };
 
 /// The default of `max_requests`.
@@ -163,6 +163,29 @@ fn time_outs_of_an_overloaded_api_do_not_open_the_breaker() {
     let mut third = crowd(&broker, "third", 20);
     assert_eq!(refused(&mut third), 0, "of 20 afterwards");
     assert!(!broker.log().contains(OPENED), "{}", broker.log());
+}
+
+/// An operator need not guess why everything is slow. (It takes a minute to be sure.)
+#[test]
+fn a_slow_api_is_named_with_what_it_costs() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let broker =
+            broker_asking(version, &api).option("timeout", "400ms").option("acl_cache_ttl", 0).start();
+        let mut client = Connect::v5("client").login("client", "secret").accepted(broker.port());
+        api.answer(Reply::status(200).after(Duration::from_millis(150)));
+        let is_named = eventually(Duration::from_secs(60) + PATIENCE, || {
+            client.publish_acknowledged("news", "x");
+            thread::sleep(Duration::from_millis(300));
+            broker.log().contains(" is slow: ")
+        });
+        let log = broker.log();
+        assert!(is_named, "{log}");
+        let line = log.lines().find(|line| line.contains(" is slow: ")).unwrap();
+        assert!(line.contains("(topics)") && line.contains("longer than 100ms"), "{line}");
+        assert!(line.contains("The broker, and with it every client, waited "), "{line}");
+        assert_eq!(log.matches(" is slow: ").count(), 1, "{log}");
+    });
 }
 
 /// Its memory collector, a nightly job or a neighbour: all answers take longer for a while, however few are asked.

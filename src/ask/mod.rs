@@ -118,6 +118,17 @@ impl Asker {
         self.inner.state().in_flight.contains_key(&key)
     }
 
+    /// The broker, and with it every client, has waited so long for a question of this kind.
+    pub fn held_up(&self, kind: Kind, spent: Duration) {
+        self.inner.target.load().held_up(kind, spent);
+    }
+
+    /// Begins a turn of the broker's loop: what the log should say of the last minute is said now.
+    pub fn new_turn(&self, now: Instant) {
+        let target = self.inner.target.load();
+        Kind::BOTH.into_iter().for_each(|kind| target.note_pace(kind, now));
+    }
+
     /// Has the API asked. A question that is on its way already is not sent again: its answer is shared, and it moves
     /// up to `priority` if that is higher. `waiter` is told of the answer.
     ///

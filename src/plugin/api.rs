@@ -98,6 +98,7 @@ impl Api {
     pub fn new_turn(&self, now: Instant) {
         self.budget.lock().new_turn(now);
         self.prefetch.new_turn();
+        self.asker.new_turn(now);
     }
 
     /// Whether this broker seems not to tick.
@@ -186,6 +187,9 @@ impl Api {
         let answered = matches!(answer, Some(Answer::Verdict { .. }));
         let answered_at = Instant::now();
         let wait = Wait { question: key, payer, spent: answered_at.duration_since(began), answered };
+        if event.broker_thread().is_some() {
+            self.asker.held_up(question.kind(), wait.spent);
+        }
         budget.lock().waited(wait, timeout, answered_at);
         let answer = answer.unwrap_or_else(|| match is_login {
             true => {

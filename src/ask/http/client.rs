@@ -158,12 +158,15 @@ impl Target {
             }
             Some(Ok(answered)) => {
                 let response = &answered.response;
-                let answer = answer(response.status());
+                let (answer, now) = (answer(response.status()), Instant::now());
+                let took = now.saturating_duration_since(progress.sent(sent));
+                // Also of one that comes too late: the API is there, and slow.
+                self.endpoints(request.kind).pace.lock().answered(took, now);
+                self.note_pace(request.kind, now);
                 if in_time {
-                    let (now, sent) = (Instant::now(), progress.sent(sent));
                     // How fast it fails says nothing about how fast it decides.
                     let has_decided = matches!(answer, Answer::Verdict { .. });
-                    underway.answered(has_decided.then(|| now.saturating_duration_since(sent)), now);
+                    underway.answered(has_decided.then_some(took), now);
                     self.note_limit(endpoint, now);
                     match &answer {
                         Answer::None(reason) if is_gateway_failure(&answer) => silence(reason),

@@ -8,6 +8,7 @@ mod hints;
 mod lanes;
 mod limit;
 mod names;
+mod pace;
 mod probing;
 mod second_try;
 mod target;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
 
@@ -14,14 +14,15 @@ use super::gauge::Gauge;
 use super::hints::Hint;
 use super::lanes::{Server, Way};
 use super::names::Names;
+use super::pace::{News, Pace};
 use super::probing::Samples;
 use super::tls::{self, TlsFiles};
 use crate::config::{ApiUrl, Config, header_conflict, header_lines};
 use crate::fingerprint::Source;
-use crate::log::Log;
+use crate::log::{Level, Log};
 use crate::question::Kind;
-use crate::util::files;
 use crate::util::location::{Location, file_name};
+use crate::util::{Lock, files};
 
 /// The hash of no network: a breaker that is open for it is open for all.
 const NO_NETWORK: u64 = 0;
@@ -44,6 +45,8 @@ pub(in crate::ask) struct Endpoints {
     pub(in crate::ask) endpoints: Vec<Endpoint>,
     /// The number of the one that gave the last verdict: it is asked first.
     pub(in crate::ask) preferred: AtomicUsize,
+    /// Whether answers take long.
+    pub(super) pace: Lock<Pace>,
 }
 
 /// One URL.
@@ -83,7 +86,7 @@ impl Endpoints {
             })
         };
         let endpoints = urls.iter().map(endpoint).collect::<Result<_, _>>()?;
-        Ok(Self { endpoints, preferred: AtomicUsize::new(0) })
+        Ok(Self { endpoints, preferred: AtomicUsize::new(0), pace: Lock::new(Pace::new(way.config.timeout)) })
     }
 }
 
@@ -215,6 +218,20 @@ impl Target {
             // Where all are left alone, nothing is sent: questions end at once, and need not wait for that.
             asked_first.map_or(self.config.max_requests, |endpoint| endpoint.gauge.at_a_time())
         })
+    }
+
+    /// The broker has waited so long for a question of this kind.
+    pub fn held_up(&self, kind: Kind, spent: Duration) {
+        self.endpoints(kind).pace.lock().held_up(spent);
+    }
+
+    /// Says in the log if the API has become slow, or is so no longer.
+    pub fn note_pace(&self, kind: Kind, now: Instant) {
+        let endpoints = self.endpoints(kind);
+        let Some(news) = endpoints.pace.lock().turn(now) else { return };
+        let preferred = endpoints.endpoints.get(endpoints.preferred.load(Ordering::Relaxed));
+        let level = if matches!(news, News::Slow { .. }) { Level::Warning } else { Level::Notice };
+        self.log.write(level, news.line(preferred.map_or("", |endpoint| &endpoint.shown)));
     }
 
     /// Drops kept connections and has names looked up again: an API that is silent on them may be back on others.
