@@ -13,12 +13,14 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::http::{Reply, Request, Target};
 use super::queue::{Priority, Queue, Queued, Room};
 use super::wire::body;
 use crate::fingerprint::{Fingerprint, Source};
 use crate::question::{Kind, NoAnswer, OwnedQuestion};
+use crate::util::Lock;
 use crate::util::panics::caught;
 
 /// How long a connection may take to deliver the rest of an answer that nobody waits for.
@@ -82,14 +84,22 @@ impl Job {
         let [network, name] = self.source;
         let party = [network, name, self.subject.client.words()[0]];
         let request = Request { party, kind: self.subject.kind, body: body(&question).into() };
-        let mut place = Some(place);
+        let place = Lock::new(Some(place));
+        let leave = || place.lock().take().into_iter().for_each(Place::leave);
         loop {
             let target = self.inbox.target();
             let overdue = || {
                 self.inbox.overdue(self.subject.key, target.config.timeout);
-                place.take().into_iter().for_each(Place::leave);
+                leave();
             };
-            let asked = target.ask(&request, overdue).await;
+            let mut asking = std::pin::pin!(target.ask(&request, overdue));
+            let asked = tokio::select! {
+                asked = &mut asking => asked,
+                () = sleep(target.hangs_after(request.kind)) => {
+                    leave();
+                    asking.await
+                }
+            };
             if self.inbox.file(self.subject, asked.reply, &target) {
                 self.filed = true;
                 // Nothing waits for the rest.
@@ -110,8 +120,8 @@ struct Places {
     left: Notify,
 }
 
-/// A question's place among those of its kind. It is given up when the question's time is over: one that hangs holds up
-/// others for no longer.
+/// A question's place among those of its kind. It is given up when the question takes much longer than others do, and at
+/// the latest when its time is over: one that hangs holds up nobody else.
 struct Place {
     of: Arc<Places>,
     kind: Kind,

@@ -24,6 +24,11 @@ impl Gauge {
         self.limit().at_a_time()
     }
 
+    /// How long a question that is on its way takes up room, see [`Limit::hangs_after`].
+    pub fn hangs_after(&self) -> Duration {
+        self.limit().hangs_after()
+    }
+
     /// A question is sent.
     pub fn sent(&self, now: Instant) -> Underway<'_> {
         Underway { gauge: self, flight: Some(self.limit().sent(now)) }

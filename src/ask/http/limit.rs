@@ -36,6 +36,11 @@ const TOLERANCE: f64 = 0.2;
 /// The same where answers are late.
 const TOLERANCE_WHEN_LATE: f64 = 0.8;
 
+/// A question that takes so many times as long as others do of late, and at least this part of the time-out, hangs: it
+/// keeps nobody else from being asked.
+const HANGS: f64 = 4.0;
+const HANGS_PART: f64 = 0.25;
+
 /// A trial is given up when it takes so many times as long as an answer: there is no crowd any more.
 const TRIAL: f64 = 10.0;
 
@@ -149,6 +154,13 @@ impl Limit {
     /// How many may be on their way at a time now: at least one, and no more than the ceiling.
     pub fn at_a_time(&self) -> usize {
         self.limit as usize
+    }
+
+    /// How long a question that is on its way counts as one that the API works on.
+    pub fn hangs_after(&self) -> Duration {
+        let usual = self.alone.map_or(0.0, |alone| alone.max(self.recent));
+        let hangs = (HANGS * usual).max(HANGS_PART * self.timeout).min(self.timeout);
+        Duration::from_secs_f64(hangs)
     }
 
     /// A question is sent.

@@ -220,6 +220,13 @@ impl Target {
         })
     }
 
+    /// How long a question of this kind that is on its way keeps others waiting: one that hangs does not.
+    pub(in crate::ask) fn hangs_after(&self, kind: Kind) -> Duration {
+        let endpoints = self.endpoints(kind);
+        let preferred = endpoints.endpoints.get(endpoints.preferred.load(Ordering::Relaxed));
+        preferred.map_or(self.config.timeout, |endpoint| endpoint.gauge.hangs_after())
+    }
+
     /// The broker has waited so long for a question of this kind.
     pub fn held_up(&self, kind: Kind, spent: Duration) {
         self.endpoints(kind).pace.lock().held_up(spent);
