@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
+use super::attempt::Attempt;
 use super::decision::{By, Decision, Refusal};
 use super::delayed::{Parked, Ticket};
 use super::event::Event;
-use super::login::{Attempt, Logins};
+use super::login::Logins;
 use super::sessions::Session;
 use super::throttle::{Admission, Group};
 use super::{Ruling, Task};

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 
 use super::api::{Account, Inquiry};
+use super::attempt::Attempt;
 use super::decision::{By, Decision};
 use super::delayed::{Parked, Ticket};
 use super::event::Event;
-use super::login::{Attempt, Logins};
+use super::login::Logins;
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Source, network};
 use crate::prefetch::packet;
 use crate::question::NoAnswer;

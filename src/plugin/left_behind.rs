@@ -5,9 +5,10 @@
 //! whose messages cannot be asked about is not let in yet, and they stay.
 
 use super::api::no_answer;
+use super::attempt::Attempt;
 use super::decision::Decision;
 use super::event::Event;
-use super::login::{Attempt, Logins};
+use super::login::Logins;
 use crate::prefetch::asks_reads;
 use crate::question::{Kind, NoAnswer};
 

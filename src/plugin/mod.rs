@@ -1,6 +1,7 @@
 //! Who may do what: one method for each event of the broker, and the parts that decide.
 
 mod api;
+mod attempt;
 mod completion;
 mod decision;
 mod delayed;

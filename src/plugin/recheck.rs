@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::api::{Api, Inquiry};
+use super::attempt::Attempt;
 use super::decision::{By, Decision, LoggedClient};
 use super::event::{Event, TopicCheck};
-use super::login::Attempt;
 use super::refusals::{Change, PAUSE, Refusals, SessionName};
 use super::sessions::{LetInBy, Sessions};
 use super::{Task, Tasks};

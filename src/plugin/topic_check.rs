@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::api::{Account, Api, Inquiry};
+use super::attempt::NO_USERNAME;
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::event::{Event, TopicCheck};
-use super::login::NO_USERNAME;
 use super::sessions::Sessions;
 use crate::broker::{Broker, Client, Retain};
 use crate::config::WithoutAnswer;

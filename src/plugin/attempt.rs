@@ -1,0 +1,65 @@
+//! A login, as it is decided about: at once, or when its client has waited beside the broker's loop.
+
+use std::sync::Arc;
+
+use super::api::Inquiry;
+use super::delayed::Parked;
+use super::throttle::Try;
+use crate::broker::Client;
+use crate::fingerprint::Fingerprint;
+use crate::local::PasswordHash;
+use crate::question::Question;
+
+/// The username by which the API is asked about a client without one (`username_missing`).
+pub const NO_USERNAME: &str = "";
+
+/// A login that has a username, and so can be decided here.
+pub struct Attempt<'a> {
+    /// The client.
+    pub client: Client<'a>,
+    /// Its username.
+    pub username: &'a str,
+    /// Its password: any bytes. `None` if it sent none, or if it is parked and its password was not kept.
+    pub password: Option<&'a [u8]>,
+    /// Whether it starts without the session that it had before.
+    pub starts_clean: bool,
+    /// The protocol's level, as in [`super::event::Login`].
+    pub level: u8,
+    /// The hash of a local user that decides about it, if one does.
+    pub hash: Option<Arc<PasswordHash>>,
+    /// The fingerprint of username and password, by which the API's verdict is remembered.
+    pub credentials: Fingerprint,
+}
+
+impl<'a> Attempt<'a> {
+    /// The login of a parked client. Its password is kept only while it waits for its turn.
+    pub fn of(parked: &'a Parked, password: Option<&'a [u8]>) -> Self {
+        Self {
+            client: parked.client(),
+            username: &parked.username,
+            password,
+            starts_clean: parked.starts_clean,
+            level: parked.level,
+            hash: parked.hash.clone(),
+            credentials: parked.credentials,
+        }
+    }
+
+    /// The password as text, if it can be written in JSON. No password is an empty text.
+    pub fn password_as_text(&self) -> Option<&str> {
+        std::str::from_utf8(self.password.unwrap_or_default()).ok()
+    }
+
+    /// The question about it, if its password can be written in JSON.
+    pub fn inquiry(&self) -> Option<Inquiry<'_>> {
+        let question = Question::Connect { username: self.username, password: self.password_as_text()? };
+        Some(Inquiry { key: self.credentials, question, client: self.client })
+    }
+
+    /// The login as the throttle counts it.
+    pub fn as_try(&self) -> Try<'_> {
+        let Self { client, username, credentials, .. } = *self;
+        let is_shared = self.hash.is_none();
+        Try { address: client.address, username, client_id: client.id, credentials, is_shared }
+    }
+}
