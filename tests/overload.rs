@@ -103,7 +103,9 @@ fn an_api_that_computes_lets_everybody_in_who_comes_at_once() {
     assert_eq!(refused(&mut second), 0, "of 60 more");
     let most = workers.most();
     assert!(most <= MOST / 2, "{most} at a time, once it was found out what the API can do");
-    assert_eq!(api.logins().len(), 120, "everybody is asked about once");
+    // An answer that takes long makes one connection suspect: that question is asked over another as well.
+    let asked = api.logins().len();
+    assert!((120..=121).contains(&asked), "everybody is asked about once, but for one maybe: {asked}");
     let log = broker.log();
     assert!(log.contains(ASKED_LESS) && !log.contains(OPENED), "{log}");
 }
@@ -113,7 +115,8 @@ fn an_api_that_computes_lets_everybody_in_who_comes_at_once() {
 fn so_it_does_where_the_broker_waits() {
     let api = api("");
     let workers = Workers::of(&api, Duration::from_millis(20));
-    let broker = broker_asking(Version::V2_0_21, &api).start();
+    // All of them in one turn.
+    let broker = broker_asking(Version::V2_0_21, &api).option("login_wait", 0).start();
     let mut first = crowd(&broker, "first", 60);
     assert_eq!(refused(&mut first), 0, "of 60");
     let most = workers.most();
