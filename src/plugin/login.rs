@@ -232,6 +232,10 @@ impl Logins {
 
     /// Ends an open try, and has the next clients of its groups looked at.
     pub fn close(&self, open: Open, decision: &Decision, event: &Event<'_>) {
+        if decision.by == By::NoAnswer(NoAnswer::LoginWaitSpent) {
+            // What is asked about beside may take its time-out twice: whatever comes then is remembered.
+            return self.throttle.leave(&open, 2 * event.settings.config.timeout, event.now);
+        }
         let outcome = match decision.ruling {
             Ruling::Allow => Outcome::LetIn,
             Ruling::Deny if decision.by.is_about_the_password() => Outcome::Refused,

@@ -222,6 +222,16 @@ impl Throttle {
         open.groups
     }
 
+    /// A client is turned away while its question goes on, for `at_most` this long: until then its try stays open. Whether
+    /// it was a wrong one counts when the same credentials come again.
+    pub fn leave(&self, open: &Open, at_most: Duration, now: Instant) {
+        if open.known != Known::Good {
+            for (kind, group) in self.state.lock().kinds.iter_mut().zip(open.groups) {
+                kind.leave(group, open, now + at_most);
+            }
+        }
+    }
+
     /// Counts a try that begins to wait for its turn. Meanwhile nobody else can come under its client id, and its client
     /// may be gone before it is looked at: so for the id it counts as a refusal does.
     pub fn waits(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) {

@@ -137,6 +137,14 @@ impl Groups {
         is_for_nobody || is_answered
     }
 
+    /// Nobody waits for a try any more, and its question ends by this time.
+    pub fn leave(&mut self, group: Group, open: &Open, until: Instant) {
+        let tries = self.open.peek_mut(&group).into_iter().flatten();
+        for its in tries.filter(|other| other.credentials == open.credentials) {
+            its.until = its.until.min(until);
+        }
+    }
+
     /// Counts a refusal, and returns the end of the pause. In a pause, only the refusal of its one try counts.
     pub fn refused(&mut self, group: Group, known: Known, limits: &ThrottleLimits, now: Instant) -> Instant {
         let mut count = self.count(group, limits, now);
