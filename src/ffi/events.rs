@@ -105,7 +105,7 @@ pub(super) unsafe fn check<'a>(
     }
 }
 
-/// The client that a MOSQ_EVT_CONNECT is about, and its username. `None` for a client without one.
+/// The client that a MOSQ_EVT_CONNECT is about, and its username; an empty one for a client without.
 ///
 /// # Safety
 /// `event` must be the data of a MOSQ_EVT_CONNECT that is being handled; the client must not outlive it.
@@ -116,12 +116,12 @@ pub(super) unsafe fn connected<'a>(
     // SAFETY: the caller vouches for the event and, through it, for client and strings.
     unsafe {
         let event = event.as_ref()?;
-        Some((client(process, event.client).ok()?, username(process, event.client).ok()??))
+        Some((client(process, event.client).ok()?, username(process, event.client).ok()?.unwrap_or_default()))
     }
 }
 
-/// The client that has disconnected, its username, and whether its session stays. `None` if it never had an id and a
-/// username: 2.0 reports bare TCP connections, too.
+/// The client that has disconnected, its username (an empty one if it has none), and whether its session stays. `None`
+/// if it never had an id: 2.0 reports bare TCP connections, too.
 ///
 /// # Safety
 /// `event` must be the data of a MOSQ_EVT_DISCONNECT or, if `is_offline`, a MOSQ_EVT_CLIENT_OFFLINE that is
@@ -145,7 +145,7 @@ pub(super) unsafe fn disconnected<'a>(
         } else {
             SessionStays::No
         };
-        Some((client, username(process, event.client).ok()??, stays))
+        Some((client, username(process, event.client).ok()?.unwrap_or_default(), stays))
     }
 }
 

@@ -339,9 +339,9 @@ impl Broker for Process {
     }
 
     fn kick(&self, _: &BrokerThread, client_id: &str, username: &str) {
-        // 2.0 would also kick a session that sleeps, and read freed memory when it expires; by username it
-        // visits connected clients only.
-        let (kick, name) = if self.is_2_1() {
+        // By client id 2.0 would also kick a session that sleeps, and read freed memory when it expires; by username it
+        // visits connected clients only. Those without one it finds by client id alone.
+        let (kick, name) = if self.is_2_1() || username.is_empty() {
             (self.functions.kick_client_by_clientid, client_id)
         } else {
             (self.functions.kick_client_by_username, username)

@@ -16,15 +16,15 @@ use super::event::{Event, Login};
 use super::hasher::{Check, Hasher};
 use super::recheck::Recheck;
 use super::sessions::{LetInBy, Session, Sessions};
-use super::throttle::{Admission, Group, Open, Outcome, Throttle, Try};
+use super::throttle::{Admission, Group, Open, Outcome, Throttle};
 use super::{Task, Tasks};
 use crate::ask::{Priority, Waiter};
 use crate::broker::{Broker, Client};
-use crate::fingerprint::{Fingerprint, Fingerprinter, network};
+use crate::fingerprint::{Fingerprinter, network};
 use crate::local::PasswordHash;
 use crate::log::{Log, sentence};
 use crate::prefetch::Scope;
-use crate::question::{Answer, NoAnswer, Question, Verdict};
+use crate::question::{Answer, NoAnswer, Verdict};
 
 /// Decides about logins.
 pub struct Logins {
@@ -61,8 +61,7 @@ impl Logins {
         let config = &event.settings.config;
         let username = match (username, password) {
             (None, None) => return Decision::defer(By::NotOurs),
-            (None, Some(_)) if config.asks_without_username => NO_USERNAME,
-            (None, Some(_)) => return self.refused(client, None, Decision::deny(By::NoUsername), event.now),
+            (None, Some(_)) => NO_USERNAME,
             (Some(username), _) => username,
         };
         let credentials = self.keys.credentials(username, password.unwrap_or_default());
@@ -71,6 +70,9 @@ impl Logins {
         if self.recheck.recognises(&attempt, event) {
             let decision = self.recheck.decide(&attempt, event);
             return self.refused(client, Some(username), decision, event.now);
+        }
+        if username == NO_USERNAME && !config.asks_without_username {
+            return self.refused(client, None, Decision::deny(By::NoUsername), event.now);
         }
         self.recheck.revoke_without_ticks(&attempt, event);
         let decision = self.decide(&attempt, event).or_deferred(&config.defer_status);

@@ -213,7 +213,11 @@ impl Recheck {
         let client = session.client();
         let is_there = self.sessions.is_connected(client, username)
             && self.sessions.has_credentials(client, username, *credentials)
-            && (!self.broker.is_2_1() || self.broker.is_session(thread, client_id, *connection));
+            && (!self.broker.is_2_1() || self.broker.is_session(thread, client_id, *connection))
+            // 2.0 finds one without a username by its id alone, and must not find one that sleeps.
+            && (!username.is_empty()
+                || self.broker.is_2_1()
+                || self.broker.has_socket(thread, *connection) == Some(true));
         if is_there {
             let who = LoggedClient(client, Some(username));
             self.log.write(Level::Notice, revoked(&who, status));

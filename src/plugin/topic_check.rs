@@ -53,15 +53,20 @@ impl Topics {
         let TopicCheck { client, username, topic, access, .. } = *check;
         let settings = event.settings;
         let config = &*settings.config;
-        // One without a username is anonymous, unless its password was asked about.
-        let is_let_in = || config.asks_without_username && self.sessions.is_known(client, NO_USERNAME);
+        let has_socket = || self.broker.has_socket(event.broker_thread()?, client.connection);
+        // One without a username is anonymous, unless its password was asked about: that of this very connection, or of
+        // one that is closed, and whose number nobody else has by now.
+        let is_let_in = || {
+            config.asks_without_username
+                && (self.sessions.is_connected(client, NO_USERNAME)
+                    || self.sessions.is_known(client, NO_USERNAME) && has_socket() == Some(false))
+        };
         let Some(username) = username.or_else(|| is_let_in().then_some(NO_USERNAME)) else {
             return Decision::of(config.anonymous, By::Option("anonymous"));
         };
         if settings.is_wildcard_in_disguise(username, client.id) {
             return Decision::deny(By::SpecialCharacters);
         }
-        let has_socket = || self.broker.has_socket(event.broker_thread()?, client.connection);
         if let Some(hash) = settings.users.get(username)
             && self.sessions.has_local_rights(client, username, hash, access, event.now, has_socket)
         {
