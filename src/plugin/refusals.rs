@@ -4,16 +4,18 @@
 //! nobody has to go before somebody was allowed, or before everybody was asked about and few were refused. From
 //! [`TOO_MANY`] refusals in a row on the API is not believed, and not asked any further.
 
+use std::collections::HashSet;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::broker::{Client, Connection};
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::question::{Answer, Verdict};
 use crate::util::Lock;
 
-/// Refusals of a round, before anybody was allowed, from which on it is not believed.
+/// Credentials that are refused in a round, before anybody was allowed, from which on it is not believed. Those that many
+/// sessions share count once: they have one answer.
 const TOO_MANY: usize = 20;
 
 /// The longest time between two sessions of one round: the broker goes through them without waiting for anything.
@@ -83,11 +85,21 @@ struct Round {
     awaited: usize,
     /// All questions.
     asked: Vec<(Fingerprint, u64)>,
+    /// The credentials that were refused while it was not known whether to believe that.
+    refused: HashSet<Fingerprint, AlreadyHashed>,
 }
 
 impl Round {
     fn new(number: u32, now: Instant) -> Self {
-        Self { number, is_believed: None, goes_on: true, last: now, awaited: 0, asked: Vec::new() }
+        Self {
+            number,
+            is_believed: None,
+            goes_on: true,
+            last: now,
+            awaited: 0,
+            asked: Vec::new(),
+            refused: HashSet::default(),
+        }
     }
 }
 
@@ -152,8 +164,9 @@ impl Refusals {
                 state.due.push((session, status));
             }
             Answer::Verdict { status: status @ (401 | 403), .. } => {
+                state.round.refused.insert(session.credentials);
                 state.held.push((session, status));
-                if state.held.len() >= TOO_MANY {
+                if state.round.refused.len() >= TOO_MANY {
                     state.round.is_believed = Some(false);
                     state.held.clear();
                     self.note(state);
@@ -216,13 +229,17 @@ mod tests {
     const REFUSED: Answer = Answer::Verdict { verdict: Verdict::Deny, status: 403 };
     const ALLOWED: Answer = Answer::Verdict { verdict: Verdict::Allow, status: 200 };
 
+    fn key_of(username: &str) -> Fingerprint {
+        Fingerprinter::with_key(&[0; 16]).credentials(username, b"p")
+    }
+
     fn key() -> Fingerprint {
-        Fingerprinter::with_key(&[0; 16]).credentials("u", b"p")
+        key_of("u")
     }
 
     fn session(n: usize) -> SessionName {
         let (client_id, username) = (n.to_string(), n.to_string());
-        SessionName { connection: n, client_id, username, address: None, credentials: key() }
+        SessionName { connection: n, client_id, credentials: key_of(&username), username, address: None }
     }
 
     /// Asks about so many sessions, and then gives these answers about the first ones.
@@ -267,6 +284,17 @@ mod tests {
         assert_eq!(changes[TOO_MANY - 1], Change::Disbelieved);
         assert_eq!((gone(&refusals), refusals.in_vain().len()), (0, 100));
         assert!(refusals.ask(key(), Instant::now()).is_none());
+    }
+
+    #[test]
+    fn sessions_that_share_credentials_are_one_refusal() {
+        let now = Instant::now();
+        let (refusals, _) = round(2 * TOO_MANY, &[]);
+        for n in 0..2 * TOO_MANY {
+            let session = SessionName { credentials: key(), ..session(n) };
+            assert_ne!(refusals.answered(1, session, &REFUSED, now), Change::Disbelieved);
+        }
+        assert_eq!(gone(&refusals), 2 * TOO_MANY);
     }
 
     #[test]
