@@ -225,7 +225,7 @@ impl Api {
     /// The decision itself, or an allow if it says that the API gave no answer and an allow is remembered that may
     /// still serve (`stale_ttl`).
     pub fn or_stale(&self, key: Fingerprint, decision: Decision, now: Instant) -> Decision {
-        if decision.is_no_answer() && self.asker.has_stale_allow(key, now) {
+        if decision.is_no_answer_of_the_api() && self.asker.has_stale_allow(key, now) {
             return Decision::allow(By::Stale);
         }
         decision

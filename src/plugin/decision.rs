@@ -108,6 +108,12 @@ impl Decision {
         matches!(self.by, By::NoAnswer(_))
     }
 
+    /// The same, and it is the API that is to blame. Who is turned away for want of room or time here has no claim to what
+    /// it was once allowed: the API may have taken that back, and is there to be asked.
+    pub fn is_no_answer_of_the_api(&self) -> bool {
+        self.is_no_answer() && !matches!(self.by, By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::Busy))
+    }
+
     /// What a client is to hear that is refused by this. Only a no is called a no: an outage must not look like a wrong
     /// password, at which some devices give up for good.
     pub fn refusal(&self) -> Refusal {

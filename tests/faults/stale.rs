@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::{broker_for_logins, exhaust, is_let_in_at_once, login, on_both};
 use crate::support::{
-    MockApi, PATIENCE, Reply, Setup, Version, api, fence, friendly_api, reason, side_by_side,
+    Client, Connect, MockApi, PATIENCE, Protocol, Reply, Setup, Version, api, eventually, fence,
+    friendly_api, reason, side_by_side,
 };
 
 /// A broker whose allows end soon, and serve for a while longer.
@@ -40,6 +41,35 @@ fn an_allow_serves_past_its_time_while_there_is_no_answer_and_no_longer() {
         thread::sleep(Duration::from_millis(5100).saturating_sub(answered.elapsed()));
         assert!(login("alice").attempt(broker.port()).is_err(), "stale for ever");
     });
+}
+
+/// Who is turned away for want of time has no answer, but the API has not failed: it may have taken the right back.
+#[test]
+fn it_does_not_serve_who_is_turned_away_while_the_api_is_well() {
+    for version in [Version::V2_0_11, Version::V2_0_21] {
+        let api = friendly_api();
+        let broker = broker_with_stale(version, &api, "1h")
+            .option("login_wait", "1ms")
+            .option("lookahead", false)
+            .start();
+        login("alice").accepted(broker.port());
+        api.answer(Reply::status(403).after(Duration::from_millis(200)));
+        thread::sleep(SHORT_TTL);
+        // Both in one turn: the first is waited for.
+        let connections = || broker.log().matches("New connection from").count();
+        let before = connections();
+        let mut clients = ["bob", "alice"].map(|_| Client::open(broker.port(), Protocol::V5));
+        assert!(eventually(PATIENCE, || connections() >= before + 2));
+        broker.signal(libc::SIGSTOP);
+        for (client, name) in clients.iter_mut().zip(["bob", "alice"]) {
+            client.send(&Connect::v5(name).login(name, "secret").packet());
+        }
+        broker.signal(libc::SIGCONT);
+        let [bob, alice] = clients.map(|mut client| client.connack(PATIENCE));
+        assert_eq!((bob, alice), (Some(reason::NOT_AUTHORIZED), None), "{}", broker.log());
+        assert!(eventually(PATIENCE, || api.logins().len() == 3));
+        login("alice").refused(broker.port());
+    }
 }
 
 #[test]
