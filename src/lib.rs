@@ -56,7 +56,8 @@
 //! right: `recheck.round` or `prefetch.state`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets,
 //! `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot,
 //! `breaker`, `gauge`, a server's idle lanes, its second tries, names and then one of them, `hasher`, `recheck.refusals`,
-//! `main_queue`, `log`. Most are held alone, and nobody waits at a slot while holding anything.
+//! `main_queue`, `log`. All others (an endpoint's pace, samples and hints, a request's progress) are held alone, as are most
+//! of these, and nobody waits at a slot while holding anything.
 //!
 //! # Words
 //!

@@ -128,7 +128,8 @@ fn so_it_does_where_the_broker_waits() {
 #[test]
 fn an_api_that_takes_any_number_is_asked_as_many_at_once_as_may_be() {
     let api = friendly_api();
-    let broker = broker_asking(Version::V2_1, &api).start();
+    // No question takes so long that its connection is suspect.
+    let broker = broker_asking(Version::V2_1, &api).option("timeout", "60s").start();
     Connect::v5("first").login("first", "secret").accepted(broker.port());
     let is_open = Arc::new((Mutex::new(false), Condvar::new()));
     let gate = Arc::clone(&is_open);

@@ -102,6 +102,7 @@ impl Job {
             };
             if self.inbox.file(self.subject, asked.reply, &target) {
                 self.filed = true;
+                leave();
                 // Nothing waits for the rest.
                 if let Some(response) = asked.response {
                     target.drain(request.kind, response, DRAIN_LIMIT).await;

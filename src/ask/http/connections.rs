@@ -82,6 +82,13 @@ impl Progress {
         self.0.connected.lock().map_or(meant, |connected| connected.max(meant))
     }
 
+    /// Another request for the same question has taken this one's place.
+    pub(super) fn become_that_of(&self, other: &Self) {
+        let connected = *other.0.connected.lock();
+        *self.0.connected.lock() = connected;
+        self.0.step.store(other.0.step.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     fn set(&self, step: u8) {
         self.0.step.store(step, Ordering::Relaxed);
         if step == Self::CONNECTED {

@@ -206,8 +206,9 @@ impl Limit {
             return false;
         }
         let too_many = flight.load as f64 > self.floor();
-        // Those that were sent before the limit was lowered say nothing new.
-        if flight.events > self.lowered {
+        // Those that were sent before the limit was lowered say nothing new, and a question that was about alone nothing of
+        // load.
+        if flight.events > self.lowered && too_many {
             self.trial = None;
             self.set_limit(self.limit / 2.0, now);
         }

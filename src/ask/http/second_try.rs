@@ -189,14 +189,20 @@ impl Endpoint {
             drop(first);
             return self.send_afresh(request, progress).await;
         }
-        let mut second = std::pin::pin!(self.send_afresh(request, progress));
+        let progress_of_second = Progress::default();
+        let mut second = std::pin::pin!(self.send_afresh(request, &progress_of_second));
         tokio::select! {
             answered = &mut first => match answered {
-                Err(_) => second.await,
+                Err(_) => {
+                    let answered = second.await;
+                    progress.become_that_of(&progress_of_second);
+                    answered
+                }
                 answered => answered,
             },
             answered = &mut second => match answered {
                 Ok(answered) => {
+                    progress.become_that_of(&progress_of_second);
                     permit.end_with_proof(sent);
                     self.server.close_unused_since(sent);
                     Ok(answered)
