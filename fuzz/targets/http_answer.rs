@@ -25,6 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
         ("api_cache_control", "true".to_owned()),
         ("throttle_after", "0".to_owned()),
         ("breaker_after", "0".to_owned()),
+        ("login_wait", "0".to_owned()),
         ("timeout", "10s".to_owned()),
     ];
     let options = options.map(|(name, value)| (name.to_owned(), value)).to_vec();

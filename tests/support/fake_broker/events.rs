@@ -96,6 +96,7 @@ fn call(registered: Option<(c_int, Registered)>, data: *mut c_void) -> c_int {
 
 /// Asks the plugin about a login, and acts on the answer as a broker does.
 fn ask(client: *mut Client, password: &Password<'_>) -> c_int {
+    forget_who_has_gone(client);
     let code = ask_login(registered(abi::BASIC_AUTH), client, password);
     if client.is_null() {
         return code;
@@ -113,6 +114,19 @@ fn ask(client: *mut Client, password: &Password<'_>) -> c_int {
         _ => {}
     });
     code
+}
+
+/// A broker of 2.1 asks about somebody new under the id of one that is parked only when that one has gone, of which it
+/// says nothing. (What it asks about its sessions is no login.)
+fn forget_who_has_gone(client: *mut Client) {
+    // SAFETY: NULL or a client of this broker.
+    let Some(id) = unsafe { client.as_ref() }.map(Client::id) else { return };
+    table(|table| {
+        let is_session = table.sessions.values().any(|session| *session == client);
+        if !is_session && table.parked.remove(&id).is_some() {
+            table.gone_while_parked.insert(id);
+        }
+    });
 }
 
 fn ask_login(registered: Option<(c_int, Registered)>, client: *mut Client, password: &Password<'_>) -> c_int {

@@ -223,7 +223,10 @@ pub unsafe extern "C" fn complete_basic_auth(id: *const c_char, result: c_int) {
     // SAFETY: the caller vouches for it.
     let id = unsafe { read(id) };
     let client = table(|table| {
-        let Some(client) = table.parked.remove(&id) else { panic!("{id:?} is not parked") };
+        let Some(client) = table.parked.remove(&id) else {
+            assert!(table.gone_while_parked.contains(&id), "{id:?} is not parked");
+            return ptr::null_mut();
+        };
         table.completions += 1;
         table.completed.push((id.clone(), client, result));
         if result == abi::SUCCESS && !client.is_null() {

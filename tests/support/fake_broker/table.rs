@@ -1,7 +1,7 @@
 //! The state of a thread's broker: its callbacks, clients, sessions and log.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr;
 use std::rc::Rc;
@@ -69,6 +69,8 @@ pub(super) struct Table {
     pub(super) sessions: HashMap<Vec<u8>, *mut Client>,
     /// Parked clients by their ids; NULL for one that has gone since.
     pub(super) parked: HashMap<Vec<u8>, *mut Client>,
+    /// Ids whose clients went while they were parked: completing them means nothing.
+    pub(super) gone_while_parked: HashSet<Vec<u8>>,
     /// Completions in their order: client id, client, result.
     pub(super) completed: Vec<(Vec<u8>, *mut Client, c_int)>,
     pub(super) completions: usize,
@@ -108,6 +110,7 @@ impl Table {
             clients: HashMap::new(),
             sessions: HashMap::new(),
             parked: HashMap::new(),
+            gone_while_parked: HashSet::new(),
             completed: Vec::new(),
             completions: 0,
             kicks: 0,
