@@ -95,7 +95,7 @@ impl Job {
             let mut asking = std::pin::pin!(target.ask(&request, overdue));
             let asked = tokio::select! {
                 asked = &mut asking => asked,
-                () = sleep(target.hangs_after(request.kind)) => {
+                () = sleep(target.hangs_after(request.kind, Instant::now())) => {
                     leave();
                     asking.await
                 }

@@ -210,21 +210,22 @@ impl Target {
     /// How many questions about logins and about topics may be on their way at a time: as many as the URL can take that
     /// is asked first.
     pub(in crate::ask) fn at_a_time(&self, now: Instant) -> [usize; 2] {
-        Kind::BOTH.map(|kind| {
-            let endpoints = &self.endpoints(kind).endpoints;
-            let preferred = self.endpoints(kind).preferred.load(Ordering::Relaxed);
-            let mut in_order = endpoints[preferred.min(endpoints.len())..].iter().chain(endpoints);
-            let asked_first = in_order.find(|endpoint| !endpoint.breaker.refuses(NO_NETWORK, now));
-            // Where all are left alone, nothing is sent: questions end at once, and need not wait for that.
-            asked_first.map_or(self.config.max_requests, |endpoint| endpoint.gauge.at_a_time())
-        })
+        // Where all are left alone, nothing is sent: questions end at once, and need not wait for that.
+        let most = self.config.max_requests;
+        Kind::BOTH.map(|kind| self.asked_first(kind, now).map_or(most, |first| first.gauge.at_a_time()))
     }
 
     /// How long a question of this kind that is on its way keeps others waiting: one that hangs does not.
-    pub(in crate::ask) fn hangs_after(&self, kind: Kind) -> Duration {
-        let endpoints = self.endpoints(kind);
-        let preferred = endpoints.endpoints.get(endpoints.preferred.load(Ordering::Relaxed));
-        preferred.map_or(self.config.timeout, |endpoint| endpoint.gauge.hangs_after())
+    pub(in crate::ask) fn hangs_after(&self, kind: Kind, now: Instant) -> Duration {
+        self.asked_first(kind, now).map_or(self.config.timeout, |first| first.gauge.hangs_after())
+    }
+
+    /// The URL that is asked first now, unless all are left alone.
+    fn asked_first(&self, kind: Kind, now: Instant) -> Option<&Endpoint> {
+        let Endpoints { endpoints, preferred, .. } = self.endpoints(kind);
+        let preferred = preferred.load(Ordering::Relaxed).min(endpoints.len());
+        let mut in_order = endpoints[preferred..].iter().chain(endpoints);
+        in_order.find(|endpoint| !endpoint.breaker.refuses(NO_NETWORK, now))
     }
 
     /// The broker has waited so long for a question of this kind.

@@ -304,6 +304,22 @@ fn the_log_hears_of_what_lasts_and_at_most_once_a_minute() {
     }
 }
 
+#[test]
+fn what_hangs_is_told_from_what_is_usual() {
+    let quarter = TIMEOUT.mul_f64(HANGS_PART);
+    let mut fast = World::any_number();
+    assert_eq!(fast.limit.hangs_after(), quarter, "nothing is known yet");
+    fast.ask(100, |_| 0.020);
+    assert_eq!(fast.limit.hangs_after(), quarter);
+    let mut slow = World::any_number();
+    slow.ask(100, |_| 0.4);
+    let usual = slow.limit.hangs_after().as_secs_f64();
+    assert!((1.5..=1.7).contains(&usual), "four times 0.4 s: {usual}");
+    let mut very_slow = World::any_number();
+    very_slow.ask(100, |_| 1.5);
+    assert_eq!(very_slow.limit.hangs_after(), TIMEOUT);
+}
+
 fn discipline() -> impl Strategy<Value = Discipline> {
     prop_oneof![Just(Discipline::Queue), Just(Discipline::Share)]
 }
