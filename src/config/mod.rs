@@ -12,6 +12,7 @@ mod foreign;
 mod header;
 mod options;
 mod reading;
+mod table;
 mod url;
 mod value;
 
@@ -25,8 +26,9 @@ pub use choice::{AuthMode, CountBy, WithoutAnswer};
 pub use error::ConfigError;
 use error::Unexpected;
 pub use header::{header_conflict, header_lines};
-pub use options::{BreakerLimits, Config, OPTIONS, ThrottleLimits, options_as_markdown};
+pub use options::{BreakerLimits, Config, OPTIONS, ThrottleLimits};
 pub use reading::BrokerOptions;
+pub use table::options_as_markdown;
 pub use url::{ApiUrl, shown_url};
 
 impl Config {

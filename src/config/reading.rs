@@ -5,7 +5,8 @@ use std::fmt;
 
 use super::error::{Wrong, called_in_broker};
 use super::header::header_conflict;
-use super::options::{self, Config, OPTIONS, OptionSpec};
+use super::options::{Config, OPTIONS};
+use super::table::{self, OptionSpec};
 use super::url::{ApiUrl, urls};
 use super::value::{NONE, slip};
 use super::{ConfigError, file, foreign};
@@ -127,13 +128,13 @@ impl Texts {
     }
 
     fn add(&mut self, location: Location, name: &str, value: String) {
-        let Some(spec) = options::find(name) else {
+        let Some(spec) = table::find(name) else {
             let name = name.to_owned();
-            self.errors.push(match options::find_by_old_name(&name) {
+            self.errors.push(match table::find_by_old_name(&name) {
                 Some(spec) => ConfigError::Renamed { location, name, now: spec.name },
                 None => match foreign::ours(&name) {
                     Some(ours) => ConfigError::Foreign { location, name, ours },
-                    None => ConfigError::UnknownOption { location, nearest: options::nearest(&name), name },
+                    None => ConfigError::UnknownOption { location, nearest: table::nearest(&name), name },
                 },
             });
             return;

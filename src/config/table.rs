@@ -1,0 +1,182 @@
+//! What a row of the table of options is, and the macros that make code from the rows.
+//!
+//! A row is
+//!
+//! ```text
+//! "name" { flag: value, .. } => field: Type = how(parser) or "default",
+//!     "what a value looks like",
+//!     "what the option is for, in Markdown";
+//! ```
+//!
+//! with the flags of [`OptionSpec`]. `how` is one of
+//! - `one`: one value; the row has a default in the notation of mosquitto.conf;
+//! - `optional`: one value, or `Type::default()` where the option is not given;
+//! - `each`: any number of values, in a `Vec`.
+
+use super::options::OPTIONS;
+
+/// One option: a row of the table.
+#[derive(Debug)]
+pub struct OptionSpec {
+    /// The name that follows `plugin_opt_`.
+    pub name: &'static str,
+    /// The default in the notation of mosquitto.conf; empty if there is none.
+    pub default: &'static str,
+    /// A description of the values that the option takes.
+    pub expected: &'static str,
+    /// The purpose of the option, in Markdown.
+    pub meaning: &'static str,
+    /// Whether the option may be given more than once.
+    pub(super) repeatable: bool,
+    /// Whether a wrong value may be a secret that must not stand in a log.
+    pub(super) secret: bool,
+    /// The separator of an option whose value is itself a list; TOML may write such a value as a list.
+    pub(super) separator: Option<&'static str>,
+    /// Whether the value names a file with more options.
+    pub(super) includes: bool,
+    /// Whether a ` #` in a value can only be a comment that does not belong there.
+    pub(super) comments: bool,
+    /// The former name of the option.
+    pub(super) old_name: Option<&'static str>,
+}
+
+impl OptionSpec {
+    /// The flags of a row that names none.
+    pub(super) const PLAIN: Self = Self {
+        name: "",
+        default: "",
+        expected: "",
+        meaning: "",
+        repeatable: false,
+        secret: false,
+        separator: None,
+        includes: false,
+        comments: true,
+        old_name: None,
+    };
+}
+
+/// Makes an array of [`OptionSpec`]s from rows.
+macro_rules! specs {
+    ($(
+        $name:literal $({ $($flag:ident: $set:expr),+ })? => $field:ident: $type:ty =
+            $how:ident($parse:expr) $(or $default:literal)?, $expected:literal, $meaning:literal;
+    )+) => {
+        [$(OptionSpec {
+            name: $name,
+            default: concat!($($default)?),
+            expected: $expected,
+            meaning: $meaning,
+            repeatable: specs!(@repeatable $how),
+            $($($flag: $set,)+)?
+            ..OptionSpec::PLAIN
+        }),+]
+    };
+    (@repeatable each) => { true };
+    (@repeatable $how:ident) => { false };
+}
+
+/// Makes a struct with a field for each row, and a field for each further part with an `understand` of its own.
+macro_rules! fields {
+    (
+        $(#[$about:meta])* $struct:ident {$(
+            $name:literal $({ $($flag:tt)+ })? => $field:ident: $type:ty =
+                $how:ident($parse:expr) $(or $default:literal)?, $expected:literal, $meaning:literal;
+        )+}
+        $($(#[$about_part:meta])* $vis:vis $part:ident: $part_type:ident)*
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $struct {
+            $(#[doc = $meaning] pub $field: $type,)+
+            $($(#[$about_part])* $vis $part: $part_type,)*
+        }
+
+        impl $struct {
+            /// Stage two of reading: parses the texts. `None` if any of them is wrong; each wrong text adds a mistake,
+            /// and hides no other.
+            pub(super) fn understand(texts: &mut Texts) -> Option<Self> {
+                $(let $field = texts.$how($name, $parse);)+
+                $(let $part = $part_type::understand(texts);)*
+                Some(Self { $($field: $field?,)+ $($part: $part?,)* })
+            }
+
+            /// The names of the options that have another meaning in `other`.
+            pub(super) fn differing(&self, other: &Self) -> Vec<&'static str> {
+                let mut names = Vec::new();
+                $(if self.$field != other.$field {
+                    names.push($name);
+                })+
+                $(names.extend(self.$part.differing(&other.$part));)*
+                names
+            }
+        }
+    };
+}
+
+/// Makes the whole table: rows that are fields of [`Config`] itself, groups of rows that become a struct for one part
+/// of the plugin, and then further rows that are fields of [`Config`].
+macro_rules! options {
+    (
+        { $($first:tt)+ }
+        $($(#[$about:meta])* $group:ident: $group_type:ident { $($grouped:tt)+ })+
+        { $($last:tt)+ }
+    ) => {
+        /// All options, in the order of the README.
+        pub const OPTIONS: &[OptionSpec] = &specs!($($first)+ $($($grouped)+)+ $($last)+);
+
+        $(fields! { $(#[$about])* #[derive(Copy, Eq)] $group_type { $($grouped)+ } })+
+
+        fields! {
+            /// The values of all options, checked. Files that options name are read elsewhere, except `config_file`.
+            Config { $($first)+ $($last)+ }
+            $($(#[$about])* pub $group: $group_type)+
+            /// The locations and texts of the options, for messages.
+            pub(super) written: Written
+        }
+    };
+}
+
+pub(super) use {fields, options, specs};
+
+/// The option of this name.
+pub(super) fn find(name: &str) -> Option<&'static OptionSpec> {
+    OPTIONS.iter().find(|spec| spec.name == name)
+}
+
+/// The option whose former name this is, whatever its case.
+pub(super) fn find_by_old_name(name: &str) -> Option<&'static OptionSpec> {
+    OPTIONS.iter().find(|spec| spec.old_name.is_some_and(|old_name| old_name.eq_ignore_ascii_case(name)))
+}
+
+/// The option that a wrong name was probably meant for, whatever its case: at most a third of the letters differ.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    let is_near = |distance: usize, known: &str| distance * 3 <= known.len().max(name.len());
+    OPTIONS
+        .iter()
+        .map(|spec| spec.name)
+        // Lengths are compared first, since comparing the letters of a very long name takes memory in proportion.
+        .filter(|known| is_near(known.len().abs_diff(name.len()), known))
+        .map(|known| (strsim::damerau_levenshtein(known, &name), known))
+        .filter(|(distance, known)| is_near(*distance, known))
+        .min()
+        .map(|(_, known)| known)
+}
+
+/// The list of options in the README, which `tests/readme.rs` writes and checks.
+pub fn options_as_markdown() -> String {
+    let mut text = String::new();
+    for spec in OPTIONS {
+        let default = match spec.default {
+            "" => "not set".to_owned(),
+            default => format!("`{default}`"),
+        };
+        let repeatable = if spec.repeatable { " May be given several times." } else { "" };
+        text += &format!(
+            "#### `{}`\n{}{repeatable}\n\nValue: {}. Default: {default}.\n\n",
+            spec.name, spec.meaning, spec.expected
+        );
+    }
+    text
+}
