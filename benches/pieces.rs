@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 use mosquitto_http_auth::internals::{
-    Access, Cache, Domain, Fingerprint, Fingerprinter, Fresh, Question, Subscriptions, Verdict, body,
+    About, Access, Cache, Domain, Fingerprint, Fingerprinter, Fresh, Question, Subscriptions, Verdict, body,
     matches, packets,
 };
 
@@ -41,7 +41,11 @@ fn cache(criterion: &mut Criterion) {
             (0..size).map(|n| keys.fields(Domain::Client, [&n.to_le_bytes()])).collect();
         for key in &known {
             let lifetime = Duration::from_secs(3600);
-            cache.insert(*key, *key, Fresh { verdict: Verdict::Allow, status: 200, since: now, lifetime });
+            cache.insert(
+                *key,
+                *key,
+                Fresh { verdict: Verdict::Allow, status: 200, since: now, lifetime, about: About::default() },
+            );
         }
         // Taken with a stride, so that none is near the one before it in memory.
         let mut number = 0;

@@ -3,7 +3,9 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
+use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -96,6 +98,15 @@ pub enum HangUp {
     From(Instant),
 }
 
+/// Where a socket may listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// At an address and port.
+    Tcp(SocketAddr),
+    /// At a path.
+    Unix(&'a Path),
+}
+
 /// Which addresses of a name are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
@@ -175,6 +186,30 @@ pub trait Broker: Send + Sync {
 
     /// Disconnects a client. May call back into the plugin before it returns. Not for a callback about that client.
     fn kick(&self, thread: &BrokerThread, client_id: &str, username: &str);
+
+    /// Disconnects all who are connected under a username, which is not empty, and no session that sleeps. May call back
+    /// into the plugin before it returns. Not for a callback about any of them.
+    fn kick_username(&self, _: &BrokerThread, _username: &str) {}
+
+    /// Disconnects the client of this id, which must be connected: 2.0 would read freed memory later. The same holds as
+    /// for [`Self::kick`].
+    fn kick_client_id(&self, _: &BrokerThread, _client_id: &str) {}
+
+    /// The connection of the session of a client id. `None`: that cannot be told, as before 2.1, or there is none.
+    fn connection_of(&self, _: &BrokerThread, _client_id: &str) -> Option<Connection> {
+        None
+    }
+
+    /// Has the broker read its files again and check its sessions, as a SIGHUP does, once the event at hand is over.
+    fn reload(&self, _: &BrokerThread) {}
+
+    /// Whether this process itself listens there.
+    fn listens(&self, _: Place<'_>) -> bool {
+        false
+    }
+
+    /// Notes that a socket listens for the plugin, or no longer does: who connects there is no client of the broker.
+    fn listens_for_plugin(&self, _socket: RawFd, _listens: bool) {}
 
     /// Shows what clients have sent and the broker has not read, until `deadline` at most. Takes nothing and
     /// never waits.

@@ -2,14 +2,18 @@
 //! verdicts that are used once pushes out the verdicts that other clients use.
 use std::time::{Duration, Instant};
 
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{About, Fingerprint};
 use crate::question::Verdict;
 
+mod forgotten;
+mod look;
 mod part;
 mod store;
 #[cfg(test)]
 mod tests;
 
+use forgotten::Forgotten;
+pub use look::{Counts, Look};
 use part::{CLIENTS, Part, share};
 use store::{Id, Links, Place, Slot, Store};
 
@@ -66,6 +70,8 @@ pub struct Fresh {
     pub since: Instant,
     /// How long the verdict holds from then on.
     pub lifetime: Duration,
+    /// Whom it is about.
+    pub about: About,
 }
 
 /// Verdicts by fingerprint, each for its own time.
@@ -99,6 +105,12 @@ pub struct Cache {
     hand: usize,
     /// The tick at which the last sweep had looked at all slots.
     swept: Option<u32>,
+    /// Whose verdicts were forgotten, and when. Those in slots are removed as they are met.
+    forgotten: Forgotten,
+    /// The most ticks that a verdict may serve which was put in, past its end included.
+    longest: u32,
+    /// How many verdicts that still held were removed to make room.
+    evicted: u64,
 }
 
 impl Cache {
@@ -120,6 +132,9 @@ impl Cache {
             unused: Part::new(),
             hand: 0,
             swept: None,
+            forgotten: Forgotten::default(),
+            longest: 0,
+            evicted: 0,
         }
     }
 
@@ -191,7 +206,7 @@ impl Cache {
 
     /// A slot for a verdict that is in use, or `None` if it is not to be remembered.
     fn slot(&self, key: Fingerprint, client: Fingerprint, fresh: Fresh) -> Option<Slot> {
-        let Fresh { verdict, status, since, lifetime } = fresh;
+        let Fresh { verdict, status, since, lifetime, about } = fresh;
         let ticks = in_ticks(lifetime);
         let since = self.tick(since);
         let (place, refresh_margin) = match verdict {
@@ -207,6 +222,7 @@ impl Cache {
             refresh_margin,
             status,
             client: (client.words()[0] % CLIENTS as u64) as u16,
+            about,
             verdict,
             place,
             is_proven: false,
@@ -227,6 +243,7 @@ impl Cache {
     /// Puts a verdict in whose fingerprint is not there.
     fn put(&mut self, slot: Slot) {
         let share = self.share;
+        self.longest = self.longest.max(self.useless_from(&slot).saturating_sub(slot.since));
         let id = self.store.add(slot);
         let (part, store) = self.part(slot.place);
         part.add(store, id, share);
@@ -250,6 +267,7 @@ impl Cache {
             }
             let Some(id) = part.first_to_go(newcomer, bound, share) else { return };
             self.remove(id);
+            self.evicted += 1;
         }
     }
 
@@ -263,6 +281,7 @@ impl Cache {
             }
             let oldest = self.unused.oldest().filter(|id| is_useless(self.store.at(*id)));
             let Some(id) = oldest.or_else(|| self.unused.last_to_come(newcomer, self.share)) else { return };
+            self.evicted += u64::from(oldest.is_none());
             self.remove(id);
         }
     }
@@ -305,7 +324,7 @@ impl Cache {
         let tick = self.tick(now);
         let id = self.store.find(key)?;
         let slot = self.store.at(id);
-        if tick >= self.useless_from(slot) {
+        if tick >= self.useless_from(slot) || self.is_forgotten(slot) {
             self.remove(id);
             return None;
         }
@@ -343,47 +362,6 @@ impl Cache {
         self.make_room(place, Some(client));
         self.make_room_unused(None, tick);
         (tick < ends).then_some(Hit { verdict, status, refresh: false, is_first_use: true })
-    }
-
-    /// The verdict for a fingerprint, if it still holds. Does not count as a use of it.
-    pub fn peek(&self, key: Fingerprint, now: Instant) -> Option<Verdict> {
-        let slot = self.store.at(self.store.find(key)?);
-        (self.tick(now) < slot.ends).then_some(slot.verdict)
-    }
-
-    /// Whether there is an allow that may serve while the API gives no answer, even if it has ended.
-    pub fn has_stale_allow(&self, key: Fingerprint, now: Instant) -> bool {
-        let slot = self.store.find(key).map(|id| self.store.at(id));
-        slot.is_some_and(|slot| slot.place == Place::Allows && self.tick(now) < self.useless_from(slot))
-    }
-
-    /// Forgets the verdict for a fingerprint.
-    pub fn forget(&mut self, key: Fingerprint) {
-        if let Some(id) = self.store.find(key) {
-            self.remove(id);
-        }
-    }
-
-    /// Forgets all verdicts.
-    pub fn clear(&mut self) {
-        drop(self.take());
-    }
-
-    /// Forgets all verdicts at once, and returns what was held. Freeing its memory takes a while, and need not happen
-    /// under the cache's lock.
-    #[must_use = "dropped here, it is freed here"]
-    pub fn take(&mut self) -> Self {
-        std::mem::replace(self, Self::empty(self.bound, self.stale_ticks, self.started))
-    }
-
-    /// How many verdicts are held, including those that have ended and were not removed yet.
-    pub fn len(&self) -> usize {
-        self.store.len()
-    }
-
-    /// Whether no verdict is held.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The tick of a moment.

@@ -53,6 +53,8 @@ pub enum Domain {
     Message,
     /// A client that may send before its CONNACK: client id, username, network.
     EarlySender,
+    /// A client id, from whatever network it comes.
+    ClientName,
 }
 
 impl From<Access> for Domain {
@@ -104,6 +106,27 @@ impl Hasher for PassThrough {
 /// networks, and the room of one network between its usernames.
 pub type Source = [u64; 2];
 
+/// Whom a question is about, as far as is needed to forget its verdict: keyed hashes, cut to what a slot of the cache has
+/// room for. Where two names happen to share one, a verdict is forgotten that need not be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct About {
+    /// The username.
+    pub username: u32,
+    /// The client id; that of an empty one for a login, whose verdict goes by username and password.
+    pub client_id: u32,
+}
+
+/// Whose verdicts are forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Those about a username.
+    Username(u32),
+    /// Those about the topics of a client id.
+    ClientId(u32),
+    /// All.
+    Everybody,
+}
+
 /// Makes fingerprints with a key that is drawn at start and never leaves the process.
 ///
 /// SipHash-1-3 with 128 bits of output. It is a keyed function, so that nobody without the key can search for two
@@ -141,6 +164,25 @@ impl Fingerprinter {
     /// the question about them.
     pub fn credentials(&self, username: &str, password: &[u8]) -> Fingerprint {
         self.fields(Domain::Credentials, [username.as_bytes(), password])
+    }
+
+    /// Whom a question is about.
+    pub fn about(&self, question: &Question<'_>) -> About {
+        let client_id = match *question {
+            Question::Connect { .. } => "",
+            Question::Access { client_id, .. } => client_id,
+        };
+        About { username: self.username(question.username()), client_id: self.client_id(client_id) }
+    }
+
+    /// A username, as [`About`] has it.
+    pub fn username(&self, username: &str) -> u32 {
+        self.fields(Domain::AccountName, [username.as_bytes()]).1 as u32
+    }
+
+    /// A client id, as [`About`] has it.
+    pub fn client_id(&self, client_id: &str) -> u32 {
+        self.fields(Domain::ClientName, [client_id.as_bytes()]).1 as u32
     }
 
     /// The source of a request. Without an address, each username counts as a network of its own.

@@ -7,12 +7,15 @@
 //! - `ffi`: the only unsafe code. Exported functions and callbacks (`entry`), each inside a guard that turns a panic
 //!   into a refusal (`guard`); event structs to typed requests (`events`); the broker's functions (`functions`); the
 //!   process's sockets, signals and clock (`os`).
+//! - `steer`: shows and steers a running plugin. `commands` are written once (`docs/commands.md`); `http` answers those who
+//!   come to the admin listener (`listeners`, `connections`), with the status `page` and its `history`.
 //! - `plugin`: who may do what, one method for each event. `login` and `topic_check` are the README's two lists;
 //!   `api` is the API's part in them, `completion` what the tick does for those who waited (`delayed`), and
 //!   `early` knows who cannot wait. On SIGHUP
 //!   `settings` reads options and files whole, then swaps them, unless `reload` finds that a check would end by a slip;
 //!   then `recheck` answers for the sessions that exist. `sessions`, `throttle`, `wait_budget` keep count; `hasher` is a
-//!   thread for slow hashes. Every answer is a `decision` with its reason.
+//!   thread for slow hashes. Every answer is a `decision` with its reason. `steering` is what commands see and do of it:
+//!   `explain` decides without changing anything, by the same `unasked` as topic checks, and `orders` wait for the tick.
 //! - `prefetch`: asks before the broker asks. `peek` and `packet` (what waits unread in sockets), `fan_out` and
 //!   `subscriptions` (who will read a message), `replay` and `retained` (what a new subscriber gets), `configured`
 //!   (`acl_prefetch`). It decides nothing; but where READs are not asked about (`acl_checks`), what `subscriptions` knows
@@ -20,7 +23,8 @@
 //! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that
 //!   asks, by priority; `http` asks one question within its time, knows how many at once its API can take (`limit`), and
 //!   looks names up on threads that may outlive the plugin (its `names`); `wire` is the JSON.
-//! - `cache`: verdicts with their times. `local`: password files, how a password is compared with its hash, ACL files.
+//! - `metrics`: what is counted, and how Prometheus reads it.
+//! - `cache`: verdicts with their times, and whose were `forgotten`. `local`: password files, how a password is compared with its hash, ACL files.
 //! - `config` (one row an option), `main_queue` (tasks for the broker's thread, and the thread that wakes it).
 //! - `topic` (filters, rules, templates), `fingerprint` (what tables know things by), `broker` (the broker as a trait,
 //!   and whose thread this is), `log`.
@@ -47,8 +51,9 @@
 //! - Asking ahead decides nothing: a verdict counts for the exact question that the broker asks.
 //! - Everything that clients can make grow has a bound, and the bound says where its number comes from.
 //! - Time comes in as `now`. No password, token or header reaches a log.
-//! - No mutable state outside the instance, but for what belongs to the process: the signal's handler, and the newest
-//!   ticket of each client id, which all instances share as they share the broker's table.
+//! - No mutable state outside the instance, but for what belongs to the process: the signal's handler, the sockets that
+//!   listen for the plugin, and the newest ticket of each client id, which all instances share as they share the broker's
+//!   table.
 //!
 //! # Locks
 //!
@@ -56,7 +61,7 @@
 //! right: `recheck.round` or `prefetch.state`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets,
 //! `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot,
 //! `breaker`, `gauge`, a server's idle lanes, its second tries, names and then one of them, `hasher`, `recheck.refusals`,
-//! `main_queue`, `log`. All others (an endpoint's pace, samples and hints, a request's progress) are held alone, as are most
+//! `recheck.command`, `main_queue`, `log`. All others (an endpoint's pace, samples and hints, a request's progress) are held alone, as are most
 //! of these, and nobody waits at a slot while holding anything.
 //!
 //! # Words
@@ -74,6 +79,7 @@
 //! - *throttle*: slow down those who try wrong passwords. *breaker*: leave an API alone that gives no answers; it is
 //!   *open* then.
 //! - *stale*: past its time, but good enough while there is no answer.
+//! - *command*: what an operator or an API has the plugin do; an *order* is its part for the broker's thread.
 //! - *turn*: one round of the broker's loop; the *tick* is the plugin's part in it. (A client's turn to be looked at,
 //!   while it is throttled, is always *its turn*.)
 #![deny(unsafe_code)]
@@ -90,8 +96,10 @@ pub mod internals;
 mod local;
 mod log;
 mod main_queue;
+mod metrics;
 mod plugin;
 mod prefetch;
 mod question;
+mod steer;
 mod topic;
 mod util;

@@ -6,7 +6,7 @@ use std::fmt::{self, Display};
 use std::hash::BuildHasher;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use lru::LruCache;
 
@@ -50,6 +50,9 @@ const CLIENTS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// How often the number of suppressed refusals is logged.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
 
+/// Lines about refusals that are kept to be shown, some 50 KiB at most.
+const SHOWN_REFUSALS: usize = 50;
+
 /// The queue of lines, and the limit on refusals.
 pub struct Log {
     waiting: AtomicBool,
@@ -68,6 +71,8 @@ struct State {
     /// What was not logged since `suppressed_since`, by its reason.
     suppressed: Vec<(&'static str, u64)>,
     suppressed_since: Instant,
+    /// The latest lines about refusals, and when they were queued.
+    refusals: VecDeque<(SystemTime, String)>,
 }
 
 /// Whom a line about a refusal is about.
@@ -137,6 +142,7 @@ impl Log {
                 hasher: RandomState::new(),
                 suppressed: Vec::new(),
                 suppressed_since: now,
+                refusals: VecDeque::new(),
             }),
         }
     }
@@ -158,7 +164,12 @@ impl Log {
         let mut state = self.state.lock();
         if state.any.take(now) || (state.is_first_of_minute(refused, now) && state.firsts.take(now)) {
             state.note_line(refused, now);
-            self.push(&mut state, Level::Notice, line());
+            let line = line();
+            if state.refusals.len() >= SHOWN_REFUSALS {
+                state.refusals.pop_front();
+            }
+            state.refusals.push_back((SystemTime::now(), line.clone()));
+            self.push(&mut state, Level::Notice, line);
         } else {
             if state.suppressed.is_empty() {
                 state.suppressed_since = now;
@@ -169,6 +180,11 @@ impl Log {
             }
         }
         self.summarise(&mut state, now);
+    }
+
+    /// The latest lines about refusals, the newest last. They name clients.
+    pub fn latest_refusals(&self) -> Vec<(SystemTime, String)> {
+        self.state.lock().refusals.iter().cloned().collect()
     }
 
     /// Queues a line with the number of suppressed refusals when one is due.

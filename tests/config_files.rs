@@ -85,6 +85,8 @@ fn values(option: &str) -> Vec<String> {
         "acl_url" => &["http://127.0.0.1:1/acl"],
         "password_file" | "acl_file" | "header_file" => &["/some/file"],
         "tls_ca_file" | "tls_cert_file" | "tls_key_file" => &["/some/file.pem"],
+        "admin_listen" => &["127.0.0.1:9465", "unix:/some/socket"],
+        "admin_token_file" => &["/some/file"],
         "user" => &["carol:$7$1$a$b", "dave:$7$1$c$d"],
         "header" => &["X-One: 1", "X-Two: a \"quoted\" \\ value"],
         "timeout" | "max_wait" | "login_wait" | "connect_timeout" => &["1234ms"],

@@ -5,11 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules in layers, the highest first. A module imports from lower layers only, and not from its own.
-const FLOORS: [&[&str]; 8] = [
+const FLOORS: [&[&str]; 10] = [
     &["ffi"],
+    &["steer"],
     &["plugin"],
     &["prefetch"],
     &["ask"],
+    &["metrics"],
     &["cache", "local"],
     &["config", "main_queue"],
     &["topic", "fingerprint", "broker", "log"],

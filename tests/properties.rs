@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use mosquitto_http_auth::internals::{
-    Access, Broker, BrokerThread, Cache, Caller, Client, Connection, Domain, Fingerprint, Fingerprinter,
-    Fresh, Login, Plugin, Question, Retain, Ruling, TopicCheck, Unread, Verdict,
+    About, Access, Broker, BrokerThread, Cache, Caller, Client, Connection, Domain, Fingerprint,
+    Fingerprinter, Fresh, Login, Plugin, Question, Retain, Ruling, TopicCheck, Unread, Verdict,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -77,7 +77,13 @@ fn the_cache_gives_nothing_past_its_time_and_keeps_its_bound() {
                     Step::Insert { key, allow, sent_before, lifetime, unused } => {
                         let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
                         let since = now - sent_before;
-                        let fresh = Fresh { verdict, status: if allow { 200 } else { 403 }, since, lifetime };
+                        let fresh = Fresh {
+                            verdict,
+                            status: if allow { 200 } else { 403 },
+                            since,
+                            lifetime,
+                            about: About::default(),
+                        };
                         let fingerprint = keys.fields(Domain::Client, [&[key]]);
                         let client = keys.fields(Domain::Session, [&[key / 2]]);
                         if unused {

@@ -9,7 +9,9 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use mosquitto_http_auth::internals::{Config, ConfigError, OPTIONS, options_as_markdown};
+use mosquitto_http_auth::internals::{
+    Config, ConfigError, OPTIONS, metrics_as_markdown, options_as_markdown,
+};
 use support::broker::{Setup, plugin};
 use support::{Broker, Connect, PATIENCE, Reply, Version, api, broker_asking, on_every_broker, reason};
 
@@ -65,6 +67,19 @@ fn readme_lists_the_options_as_they_are() {
     if std::env::var_os("UPDATE_README").is_some() {
         let updated = [&text[..start], &expected, &text[start + found.len()..]].concat();
         fs::write(in_checkout("README.md"), updated).unwrap();
+        return;
+    }
+    assert!(found == expected, "run: UPDATE_README=1 cargo test --test readme");
+}
+
+#[test]
+fn the_page_of_metrics_lists_them_as_they_are() {
+    let text = read("docs/metrics.md");
+    let expected = metrics_as_markdown();
+    let (start, found) = marked(&text, "metrics");
+    if std::env::var_os("UPDATE_README").is_some() {
+        let updated = [&text[..start], &expected, &text[start + found.len()..]].concat();
+        fs::write(in_checkout("docs/metrics.md"), updated).unwrap();
         return;
     }
     assert!(found == expected, "run: UPDATE_README=1 cargo test --test readme");

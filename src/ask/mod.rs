@@ -3,6 +3,7 @@
 pub mod http;
 mod inflight;
 mod queue;
+mod steered;
 pub mod wire;
 pub mod worker;
 
@@ -17,6 +18,7 @@ use crate::broker::Broker;
 use crate::cache::{Cache, Fresh, Hit};
 use crate::fingerprint::{Fingerprint, Fingerprinter, Source};
 use crate::log::{Level, Log};
+use crate::metrics::Metrics;
 use crate::question::{Answer, Kind, NoAnswer, OwnedQuestion, Question, Verdict};
 use crate::util::{Held, Lock, panics, random};
 use http::{Reply, Target};
@@ -38,6 +40,7 @@ pub struct Asker {
 /// What the worker's thread shares with the threads that ask.
 struct Inner {
     log: Arc<Log>,
+    metrics: Arc<Metrics>,
     /// The API to ask. Swapped under the lock of `state`, so that no verdict of the old API is remembered after the
     /// swap.
     target: ArcSwap<Target>,
@@ -65,11 +68,12 @@ impl Asker {
         broker: Arc<dyn Broker>,
         keys: Fingerprinter,
         target: Arc<Target>,
+        metrics: Arc<Metrics>,
         now: Instant,
     ) -> Self {
         let cache = Cache::new(target.config.cache_size, target.config.stale_ttl, now);
         let state = Lock::new(State { cache, in_flight: Questions::default() });
-        let inner = Arc::new(Inner { log, target: ArcSwap::new(target), state });
+        let inner = Arc::new(Inner { log, metrics, target: ArcSwap::new(target), state });
         Self { broker, keys, worker: OnceCell::new(), inner }
     }
 
@@ -120,6 +124,7 @@ impl Asker {
 
     /// The broker, and with it every client, has waited so long for a question of this kind.
     pub fn held_up(&self, kind: Kind, spent: Duration) {
+        self.inner.metrics.held_up(kind, spent);
         self.inner.target.load().held_up(kind, spent);
     }
 
@@ -248,7 +253,8 @@ impl Asker {
     /// A question for the worker. From now on it ends for all who wait, since dropping it tells them, too.
     fn job(&self, key: Fingerprint, source: Source, question: OwnedQuestion) -> Job {
         let shown = question.as_question();
-        let subject = Subject { key, client: self.keys.client(&shown), kind: shown.kind() };
+        let (client, about) = (self.keys.client(&shown), self.keys.about(&shown));
+        let subject = Subject { key, client, about, kind: shown.kind() };
         Job::new(subject, source, question, self.inbox())
     }
 
@@ -271,7 +277,7 @@ impl Inner {
 
     /// Puts the verdict of a reply into the cache, if it is one. `is_unused`: the broker has not come for it yet.
     fn remember(&self, state: &mut State, subject: Subject, reply: &Reply, is_unused: bool) {
-        let Subject { key, client, kind } = subject;
+        let Subject { key, client, about, kind } = subject;
         let Answer::Verdict { verdict, status } = reply.answer else { return };
         // Only a refusal that is about the client ends an allow that is still good. A 404 of a deployment
         // gone wrong denies no more than the question asked.
@@ -279,7 +285,7 @@ impl Inner {
         if about_the_client || state.cache.peek(key, reply.sent) != Some(Verdict::Allow) {
             let configured = || self.target.load().config.lifetime(kind, verdict);
             let lifetime = spread(reply.lifetime.unwrap_or_else(configured));
-            let fresh = Fresh { verdict, status, since: reply.sent, lifetime };
+            let fresh = Fresh { verdict, status, since: reply.sent, lifetime, about };
             if is_unused {
                 state.cache.insert_unused(key, client, fresh);
             } else {
@@ -296,9 +302,13 @@ impl Inbox for Inner {
 
     fn file(&self, subject: Subject, reply: Reply, from: &Arc<Target>) -> bool {
         let mut state = self.state();
-        if !self.target.load().asks_like(from) {
+        let is_verdict = matches!(reply.answer, Answer::Verdict { .. });
+        if !self.target.load().asks_like(from)
+            || is_verdict && state.cache.has_forgotten(subject.about, reply.sent)
+        {
             return false;
         }
+        self.metrics.answered(subject.kind, &reply.answer, reply.sent.elapsed());
         let Some(in_flight) = state.in_flight.remove(&subject.key) else { return true };
         self.remember(&mut state, subject, &reply, in_flight.is_unused());
         drop(state);

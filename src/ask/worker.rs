@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use super::http::{Reply, Request, Target};
 use super::queue::{Priority, Queue, Queued, Room};
 use super::wire::body;
-use crate::fingerprint::{Fingerprint, Source};
+use crate::fingerprint::{About, Fingerprint, Source};
 use crate::question::{Kind, NoAnswer, OwnedQuestion};
 use crate::util::Lock;
 use crate::util::panics::caught;
@@ -33,6 +33,8 @@ pub struct Subject {
     pub key: Fingerprint,
     /// The fingerprint of the client that the question is about.
     pub client: Fingerprint,
+    /// Whom the question is about, to be forgotten by.
+    pub about: About,
     /// Whether the question is about a login or a topic.
     pub kind: Kind,
 }
@@ -42,7 +44,8 @@ pub trait Inbox: Send + Sync {
     /// The API to ask now.
     fn target(&self) -> Arc<Target>;
     /// Takes a reply, remembers its verdict and tells all who wait. Returns `false` if the API that it came `from` is
-    /// no longer the one to ask: then nothing was taken, and the question has to be asked again.
+    /// no longer the one to ask, or if whatever it has said of that client was forgotten since the question was sent: then
+    /// nothing was taken, and the question has to be asked again.
     fn file(&self, subject: Subject, reply: Reply, from: &Arc<Target>) -> bool;
     /// Tells all who wait that the question's time, `limit`, is up. The question goes on, so that a late answer is
     /// remembered for the next try.
@@ -192,10 +195,11 @@ enum Command {
     Stop,
 }
 
-/// The running thread. Dropping it abandons all questions and waits for the thread's end.
+/// The running thread. Stopping or dropping it abandons all questions and waits for the thread's end.
 pub struct Worker {
     commands: UnboundedSender<Command>,
-    thread: Option<JoinHandle<()>>,
+    runtime: Handle,
+    thread: Lock<Option<JoinHandle<()>>>,
 }
 
 /// A function that starts a thread which takes none of the signals that are meant for the broker.
@@ -208,9 +212,24 @@ impl Worker {
     /// The system's error if it gives no thread or no event queue.
     pub fn start(inbox: Arc<dyn Inbox>, spawn: Spawn<'_>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
         let (commands, receiver) = unbounded_channel();
         let thread = spawn(Box::new(move || work(runtime, receiver, &inbox)))?;
-        Ok(Self { commands, thread: Some(thread) })
+        Ok(Self { commands, runtime: handle, thread: Lock::new(Some(thread)) })
+    }
+
+    /// Runs something else on the thread, beside the questions, until it ends or the worker is stopped.
+    pub fn run_beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+        drop(self.runtime.spawn(task));
+    }
+
+    /// Ends the thread, and with it all that runs on it. Not to be called on it.
+    pub fn stop(&self) {
+        let _ = self.commands.send(Command::Stop);
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
     }
 
     /// Takes a question over, or gives it back if the thread has stopped.
@@ -235,10 +254,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let _ = self.commands.send(Command::Stop);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.stop();
     }
 }
 

@@ -7,7 +7,7 @@ use std::array;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{About, Fingerprint};
 use crate::question::Verdict;
 
 /// A slot's number.
@@ -66,6 +66,8 @@ pub struct Slot {
     pub status: u16,
     /// The client that it is about: its fingerprint, folded to the few bits that counting takes.
     pub client: u16,
+    /// Whom it is about, to be forgotten by.
+    pub about: About,
     /// What the API decided.
     pub verdict: Verdict,
     /// The part of the cache that it belongs to.

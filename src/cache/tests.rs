@@ -8,7 +8,7 @@ fn key(n: u32) -> Fingerprint {
 
 fn fresh(verdict: Verdict, since: Instant, lifetime: Duration) -> Fresh {
     let status = if verdict == Verdict::Allow { 200 } else { 403 };
-    Fresh { verdict, status, since, lifetime }
+    Fresh { verdict, status, since, lifetime, about: About::default() }
 }
 
 fn seconds(n: u64) -> Duration {

@@ -1,4 +1,8 @@
-//! Options whose value is one of a few words.
+//! Options whose value is one of a few words or forms.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Whether the client or the whole broker waits while the API decides about a login (`auth_mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +22,24 @@ pub enum WithoutAnswer {
     Disconnect,
     /// It is acknowledged and dropped, as the broker does with what is denied.
     Deny,
+}
+
+/// Where the admin listener listens (`admin_listen`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAt {
+    /// At an address and port.
+    Tcp(SocketAddr),
+    /// At a Unix socket with this path.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAt::Tcp(address) => write!(f, "{address}"),
+            ListenAt::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Which wrong passwords are counted together (`throttle_by`).

@@ -22,7 +22,7 @@ use reqwest::Url;
 
 use crate::question::{Kind, Verdict};
 pub use broker_conf::password_file_of_broker;
-pub use choice::{AuthMode, CountBy, WithoutAnswer};
+pub use choice::{AuthMode, CountBy, ListenAt, WithoutAnswer};
 pub use error::ConfigError;
 use error::Unexpected;
 pub use header::{header_conflict, header_lines};
@@ -62,6 +62,11 @@ impl Config {
         let defaults = Self::default_values();
         let names = defaults.iter().flat_map(|defaults| self.differing(defaults));
         names.map(|name| self.written.value(name)).collect()
+    }
+
+    /// Whether commands may come from anywhere.
+    pub fn is_steered(&self) -> bool {
+        !self.admin_listen.is_empty()
     }
 
     /// Whether the plugin decides about topics at all.

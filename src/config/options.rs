@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderName, HeaderValue};
 
-use super::choice::{AuthMode, CountBy, WithoutAnswer};
+use super::choice::{AuthMode, CountBy, ListenAt, WithoutAnswer};
 use super::header::header_line;
 use super::reading::{Texts, Written};
 use super::table::{OptionSpec, fields, options, specs};
 use super::url::{ApiUrl, urls};
 use super::value::{
-    Prefetch, accesses, boolean, choice, count, path, path_or_none, prefetch, statuses, text, time,
+    Prefetch, accesses, boolean, choice, count, listen_at, path, path_or_none, prefetch, statuses, text, time,
 };
 use crate::question::{Access, Verdict};
 
@@ -212,6 +212,15 @@ breaker: BreakerLimits {
 }
 
 {
+    "admin_listen" => admin_listen: Vec<ListenAt> = each(listen_at),
+        "an address and port, such as 127.0.0.1:9465 or [::1]:9465, or unix: and the path of a socket",
+        "Where metrics, the status page and the commands of `docs/commands.md` are served over HTTP, without TLS. Over a \
+         Unix socket whoever may open it may steer; over TCP commands want the token in `admin_token_file`. Counts from \
+         the broker's next start on.";
+    "admin_token_file" => admin_token_file: Option<PathBuf> = optional(path),
+        "the path of a readable file",
+        "The token that commands over TCP want (`Authorization: Bearer TOKEN`): one line of 16 characters or more, without \
+         blanks. Without it only a Unix socket may steer. Re-read on SIGHUP.";
     "config_file" { includes: true } => config_file: Option<PathBuf> = optional(path),
         "the path of a readable TOML file",
         "A TOML file with any of these options, such as `timeout = \"2s\"`; options that may be given several \

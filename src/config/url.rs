@@ -9,7 +9,7 @@ use super::value::NONE;
 use crate::log::quoted;
 
 /// The longest path of a socket, in bytes: what the system has room for (`sun_path`), without the end.
-const LONGEST_SOCKET: usize = 107;
+pub(super) const LONGEST_SOCKET: usize = 107;
 
 /// Where to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,13 @@
 //! Parsers of option values.
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Unexpected;
+use super::choice::ListenAt;
 use super::error::Wrong;
+use super::url::LONGEST_SOCKET;
 use crate::log::quoted;
 use crate::question::Access;
 use crate::topic::{Names, Placeholders, Template, has_wildcard, is_valid_filter};
@@ -49,6 +52,26 @@ pub(super) fn text(text: &str) -> Result<String, Unexpected> {
 /// Takes any path but an empty one. Whether there is a file turns out when it is read.
 pub(super) fn path(text: &str) -> Result<Option<PathBuf>, Unexpected> {
     if text.is_empty() { Err(Unexpected) } else { Ok(Some(PathBuf::from(text))) }
+}
+
+/// Parses an address with its port, or `unix:` and an absolute path.
+pub(super) fn listen_at(text: &str) -> Result<ListenAt, Wrong> {
+    match text.strip_prefix("unix:") {
+        Some(path) if !path.starts_with('/') => {
+            Err(Wrong::Because(format!("found the path {}, expected one that begins with /", quoted(path))))
+        }
+        Some(path) if path.len() > LONGEST_SOCKET => Err(Wrong::Because(format!(
+            "the path is longer than the {LONGEST_SOCKET} bytes that a socket takes"
+        ))),
+        Some(path) => Ok(ListenAt::Unix(PathBuf::from(path))),
+        None => match text.parse::<SocketAddr>() {
+            Ok(address) if address.port() == 0 => {
+                Err(Wrong::Because("found port 0, expected the number of a port".to_owned()))
+            }
+            Ok(address) => Ok(ListenAt::Tcp(address)),
+            Err(_) => Err(Wrong::Value),
+        },
+    }
 }
 
 /// The value that switches an option off that takes part in decisions, such as `acl_url`. It means the same as leaving

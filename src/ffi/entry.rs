@@ -14,6 +14,7 @@ use crate::broker::{Broker, Caller};
 use crate::config::BrokerOptions;
 use crate::log::Level;
 use crate::plugin::{Plugin, Ruling};
+use crate::steer::Doors;
 use crate::util::panics;
 
 /// The version of the plugin interface that all Mosquitto 2.x brokers offer.
@@ -110,14 +111,21 @@ fn start(
         }
         Code::INVALID
     })?;
+    let doors = Doors::open(&plugin).map_err(|line| {
+        process.write_log(Level::Error, &line);
+        Code::INVALID
+    })?;
     let callbacks = callbacks(process.is_2_1());
     // The instance must not move any more: callbacks are registered with its address.
-    let instance = Instance::new(process, identifier, plugin, callbacks, TOPIC_CHECKS);
+    let instance = Instance::new(process, identifier, doors, plugin, callbacks, TOPIC_CHECKS);
     let address = Box::into_raw(Box::new(instance));
     // SAFETY: made above, and no other reference exists.
     let instance = unsafe { &*address };
     instance.process.introduce(identifier);
-    if let Err(code) = instance.register_all() {
+    // The thread comes last, since a 2.0 broker whose plugin fails to start calls no cleanup.
+    if let Err(code) =
+        instance.register_all().and_then(|()| instance.serve().inspect_err(|_| instance.unregister_all()))
+    {
         // SAFETY: made above, and the broker has no callback with it any more.
         drop(unsafe { Box::from_raw(address) });
         return Err(code);

@@ -2,8 +2,9 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
+use std::os::fd::RawFd;
 use std::ptr;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use once_cell::sync::OnceCell;
@@ -15,9 +16,10 @@ use super::os::interest::Whereabouts;
 use super::os::names;
 use super::os::read_ahead::ReadAhead;
 use super::os::sockets::{self, Sockets};
+use super::os::threads;
 use super::os::waker::Waker;
 use super::sys;
-use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, HangUp, LookUp, Unread};
+use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, HangUp, LookUp, Place, Unread};
 use crate::log::Level;
 use crate::util::Lock;
 
@@ -51,7 +53,7 @@ impl Process {
     pub(super) fn with(functions: sys::mha_broker) -> Self {
         Self {
             functions,
-            thread: own_thread(),
+            thread: threads::own(),
             clock: Clock::start(),
             waker: OnceCell::new(),
             sockets: Lock::default(),
@@ -73,7 +75,7 @@ impl Process {
 
     /// Whether this is called on the broker's own thread.
     pub(super) fn is_own_thread(&self) -> bool {
-        own_thread() == self.thread
+        threads::own() == self.thread
     }
 
     /// The time for a topic check: cheap to get, and up to 25 ms ahead (see [`Clock`]).
@@ -231,12 +233,6 @@ impl Process {
     }
 }
 
-/// The calling thread. (`std::thread::current` costs two locked instructions, which every topic check would pay.)
-fn own_thread() -> libc::pthread_t {
-    // SAFETY: has no conditions.
-    unsafe { libc::pthread_self() }
-}
-
 /// A string that a function of the broker gives for a client.
 ///
 /// # Safety
@@ -255,22 +251,19 @@ unsafe fn string_of<'a>(
     (!string.is_null()).then(|| unsafe { CStr::from_ptr(string) })
 }
 
+/// Disconnects whom one of the broker's functions for that finds by a name.
+///
+/// # Safety
+/// On the broker's thread, and not in a callback about one of these clients.
+unsafe fn kick_by(kick: Option<unsafe extern "C" fn(*const c_char, bool) -> c_int>, name: &str) {
+    let (Some(kick), Ok(name)) = (kick, CString::new(name)) else { return };
+    // SAFETY: a terminated string; the caller vouches for the rest.
+    unsafe { kick(name.as_ptr(), true) };
+}
+
 impl Broker for Process {
     fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
-        // The new thread inherits this mask, so it never takes a signal: one that it took would not wake the
-        // broker's loop.
-        let builder = thread::Builder::new().name("mosq-http-auth".to_owned());
-        // SAFETY: all zeroes is a valid sigset_t, and sigfillset and pthread_sigmask write to sets on this stack. This
-        // thread's own mask is restored at once.
-        unsafe {
-            let mut all: libc::sigset_t = std::mem::zeroed();
-            let mut before: libc::sigset_t = std::mem::zeroed();
-            libc::sigfillset(&raw mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-            let spawned = builder.spawn(body);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
-            spawned
-        }
+        threads::spawn(body)
     }
 
     fn look_up(&self) -> LookUp {
@@ -346,9 +339,35 @@ impl Broker for Process {
         } else {
             (self.functions.kick_client_by_username, username)
         };
-        let (Some(kick), Ok(name)) = (kick, CString::new(name)) else { return };
-        // SAFETY: a terminated string, on the broker's thread, and not in a callback about this client.
-        unsafe { kick(name.as_ptr(), true) };
+        // SAFETY: on the broker's thread, and not in a callback about this client.
+        unsafe { kick_by(kick, name) };
+    }
+
+    fn kick_username(&self, _: &BrokerThread, username: &str) {
+        // SAFETY: on the broker's thread, and not in a callback about one of these clients.
+        unsafe { kick_by(self.functions.kick_client_by_username, username) };
+    }
+
+    fn kick_client_id(&self, _: &BrokerThread, client_id: &str) {
+        // SAFETY: as in `kick_username`. The caller knows that the client is connected.
+        unsafe { kick_by(self.functions.kick_client_by_clientid, client_id) };
+    }
+
+    fn connection_of(&self, _: &BrokerThread, client_id: &str) -> Option<Connection> {
+        self.session_of(client_id).filter(|connection| *connection != 0)
+    }
+
+    fn reload(&self, _: &BrokerThread) {
+        // SAFETY: plain numbers. The broker handles this signal when its loop comes round.
+        unsafe { libc::kill(libc::getpid(), libc::SIGHUP) };
+    }
+
+    fn listens(&self, place: Place<'_>) -> bool {
+        sockets::listens(place)
+    }
+
+    fn listens_for_plugin(&self, socket: RawFd, listens: bool) {
+        sockets::listens_for_plugin(socket, listens);
     }
 
     fn peek(&self, _: &BrokerThread, deadline: Instant, see: &mut dyn FnMut(Unread<'_>)) {

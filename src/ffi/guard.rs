@@ -12,12 +12,15 @@ use super::sys::mosquitto_plugin_event as event;
 use crate::broker::{Broker, Caller};
 use crate::log::{Level, Refused};
 use crate::plugin::Plugin;
-use crate::util::panics;
+use crate::steer::Doors;
+use crate::util::{Lock, panics};
 
 /// One loaded plugin. The broker keeps its address and passes it to every callback.
 pub(super) struct Instance {
     pub(super) process: Arc<Process>,
     identifier: Identifier,
+    /// Declared before the plugin, since what it holds belongs to that.
+    doors: Lock<Doors>,
     plugin: Plugin,
     /// The callbacks that the plugin always needs. It does not start without all of them.
     callbacks: Vec<(event::Type, Callback)>,
@@ -33,6 +36,7 @@ impl Instance {
     pub(super) fn new(
         process: Arc<Process>,
         identifier: Identifier,
+        doors: Doors,
         plugin: Plugin,
         callbacks: Vec<(event::Type, Callback)>,
         topic_checks: (event::Type, Callback),
@@ -40,12 +44,21 @@ impl Instance {
         Self {
             process,
             identifier,
+            doors: Lock::new(doors),
             plugin,
             callbacks,
             topic_checks,
             checks_topics: AtomicBool::new(false),
             writing: AtomicBool::new(false),
         }
+    }
+
+    /// Serves those who come to see or steer the plugin.
+    pub(super) fn serve(&self) -> Result<(), Code> {
+        self.doors.lock().serve().map_err(|line| {
+            self.process.write_log(Level::Error, &line);
+            Code::INVALID
+        })
     }
 
     /// Runs the body of a callback, then writes the log. A panic in the body becomes `on_panic` and a line in the log.

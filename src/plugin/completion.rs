@@ -12,6 +12,7 @@ use super::throttle::{Admission, Group};
 use super::{Ruling, Task};
 use crate::broker::{BrokerThread, HangUp};
 use crate::log::Level;
+use crate::metrics::Question;
 use crate::util::panics;
 
 /// Clients that one task has looked at: those that are refused unseen come by the hundred.
@@ -40,6 +41,7 @@ impl Logins {
                 self.complete(ticket, decision, thread, event);
             }
             Task::NextTurn(group) => self.next_turns(group, thread, event),
+            Task::Order(order) => self.carry_out(order, thread, event),
             Task::Revoked => self.recheck.revoke_all(thread, event.now),
             Task::Disbelieved => self.recheck.stop(),
         }
@@ -49,6 +51,7 @@ impl Logins {
     /// else.
     fn complete(&self, ticket: Ticket, decision: Decision, thread: &BrokerThread, event: &Event<'_>) {
         let Some((parked, is_newest)) = self.delayed.answered(ticket) else { return };
+        let mut by = parked.by();
         if !parked.may_enter {
             let attempt = Attempt::of(&parked, None);
             // What the API once said of a name serves nobody whom a local hash is to decide about.
@@ -70,6 +73,7 @@ impl Logins {
                 self.refuse(ticket, &attempt, decision, thread, event);
                 return;
             }
+            by = decision.by;
             let answers = self.prefetch(&attempt, Some(ticket), event);
             if answers > 0 {
                 self.delayed.await_more(ticket, answers, event.now + event.settings.config.timeout);
@@ -77,7 +81,7 @@ impl Logins {
             }
         }
         if is_newest {
-            self.let_in(ticket, &parked, thread, event);
+            self.let_in(ticket, &parked, by, thread, event);
         }
     }
 
@@ -100,7 +104,7 @@ impl Logins {
             };
             match decision.ruling {
                 Ruling::Later => {}
-                Ruling::Allow => self.let_in(turn.ticket, &parked, thread, event),
+                Ruling::Allow => self.let_in(turn.ticket, &parked, decision.by, thread, event),
                 _ => self.refuse(turn.ticket, &attempt, decision, thread, event),
             }
         }
@@ -117,7 +121,7 @@ impl Logins {
                 if let Some(by) = parked.leaves.clone() {
                     self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
                 } else if parked.may_enter {
-                    self.let_in(ticket, &parked, thread, event);
+                    self.let_in(ticket, &parked, parked.by(), thread, event);
                 } else {
                     let by = if parked.open.is_some() { By::Busy } else { By::Turn };
                     self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
@@ -154,7 +158,7 @@ impl Logins {
         self.delayed.has_looked(begun.elapsed(), Instant::now());
     }
 
-    fn let_in(&self, ticket: Ticket, parked: &Parked, thread: &BrokerThread, event: &Event<'_>) {
+    fn let_in(&self, ticket: Ticket, parked: &Parked, by: By, thread: &BrokerThread, event: &Event<'_>) {
         let attempt = Attempt::of(parked, None);
         // What decided counts no more if files were read again: the name has become that of a local user, or its hash
         // is another one.
@@ -169,6 +173,7 @@ impl Logins {
             return;
         }
         self.delayed.end(ticket);
+        self.count(&Decision::allow(by));
         // Before the broker hears of it: it may ask about topics before it returns.
         let before = self.admit(&attempt, event);
         let client = attempt.client;
@@ -183,7 +188,15 @@ impl Logins {
         }
     }
 
-    fn refuse(
+    /// Counts the decision about a client that was parked.
+    fn count(&self, decision: &Decision) {
+        if let Some((outcome, by)) = decision.counts_as() {
+            self.metrics.decided(Question::Login, outcome, by, true);
+        }
+    }
+
+    /// Refuses a parked client.
+    pub fn refuse(
         &self,
         ticket: Ticket,
         attempt: &Attempt<'_>,
@@ -201,6 +214,7 @@ impl Logins {
             }
         }
         self.delayed.end(ticket);
+        self.count(&decision);
         let _ = self.refused(attempt.client, Some(attempt.username), decision, event.now);
         self.broker.complete_login(thread, attempt.client.id, false);
     }

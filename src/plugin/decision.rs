@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::broker::Client;
 use crate::cache::Hit;
 use crate::log::{Refused, quoted};
+use crate::metrics::{DecidedBy, Outcome};
 use crate::question::{Answer, NoAnswer, Verdict};
 
 /// What the broker is told.
@@ -114,6 +115,23 @@ impl Decision {
         self.is_no_answer() && !matches!(self.by, By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::Busy))
     }
 
+    /// How it is counted, if it is the last word about something that was to be decided.
+    pub fn counts_as(&self) -> Option<(Outcome, DecidedBy)> {
+        let outcome = match self.ruling {
+            Ruling::Later => return None,
+            // The broker's check of a session after a SIGHUP is no login.
+            _ if self.by == By::Session => return None,
+            Ruling::Allow => Outcome::Allow,
+            Ruling::Defer => Outcome::Defer,
+            Ruling::Unavailable => Outcome::NoAnswer,
+            Ruling::Deny | Ruling::Disconnect if self.refusal() != Refusal::NotAuthorised => {
+                Outcome::NoAnswer
+            }
+            Ruling::Deny | Ruling::Disconnect => Outcome::Deny,
+        };
+        Some((outcome, self.by.source()))
+    }
+
     /// What a client is to hear that is refused by this. Only a no is called a no: an outage must not look like a wrong
     /// password, at which some devices give up for good.
     pub fn refusal(&self) -> Refusal {
@@ -176,6 +194,8 @@ pub enum By {
     Bug,
     /// Others of the same name or client id were looked at for as long as it could wait.
     Turn,
+    /// A command disconnected whoever has its name or client id.
+    Kick,
 }
 
 impl By {
@@ -186,6 +206,18 @@ impl By {
             self,
             By::LocalPassword | By::Api { status: 401 | 403 } | By::Remembered { status: 401 | 403 }
         )
+    }
+
+    /// The same, in the words of metrics and commands.
+    pub fn source(&self) -> DecidedBy {
+        match self {
+            By::LocalPassword | By::LocalRules => DecidedBy::Local,
+            By::Api { .. } => DecidedBy::Api,
+            By::Remembered { .. } => DecidedBy::Cache,
+            By::Stale | By::Asleep => DecidedBy::Stale,
+            By::Throttle(_) | By::Turn => DecidedBy::Throttle,
+            _ => DecidedBy::Unasked,
+        }
     }
 
     /// The refusal of a client for this reason, as the log counts it.
@@ -203,6 +235,7 @@ impl By {
             By::NoAnswer(_) | By::Asleep => "the API gave no answer",
             By::Parked | By::Busy => "too many clients wait",
             By::Bug => "a bug",
+            By::Kick => "a command",
         };
         Refused { client: Some((client.id, client.address.unwrap_or_default())), reason }
     }
@@ -247,6 +280,7 @@ impl fmt::Display for By {
             By::Turn => {
                 f.write_str("its turn has not come: others with its name or client id tried passwords")
             }
+            By::Kick => f.write_str("a command disconnected its username or client id (kick)"),
         }
     }
 }

@@ -256,6 +256,17 @@ impl Delayed {
         is_newest(client, ticket).then(|| client.clone())
     }
 
+    /// Those who are parked and of whom this is true.
+    pub fn those(&self, is_meant: impl Fn(&Parked) -> bool) -> Vec<Ticket> {
+        let parked = &self.0.lock().parked;
+        parked.iter().filter(|(_, client)| is_meant(client)).map(|(ticket, _)| *ticket).collect()
+    }
+
+    /// How many are parked.
+    pub fn len(&self) -> usize {
+        self.0.lock().parked.len()
+    }
+
     /// Ends a parking.
     pub fn end(&self, ticket: Ticket) {
         let ended = self.0.lock().remove(ticket);

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use once_cell::sync::OnceCell;
@@ -16,6 +17,7 @@ use super::event::{Event, Login};
 use super::hasher::{Check, Hasher};
 use super::recheck::Recheck;
 use super::sessions::{LetInBy, Session, Sessions};
+use super::settings::Settings;
 use super::throttle::{Admission, Group, Open, Outcome, Throttle};
 use super::{Task, Tasks};
 use crate::ask::{Priority, Waiter};
@@ -23,6 +25,7 @@ use crate::broker::{Broker, Client};
 use crate::fingerprint::{Fingerprinter, network};
 use crate::local::PasswordHash;
 use crate::log::{Log, sentence};
+use crate::metrics::Metrics;
 use crate::prefetch::Scope;
 use crate::question::{Answer, NoAnswer, Verdict};
 
@@ -52,6 +55,10 @@ pub struct Logins {
     pub broker: Arc<dyn Broker>,
     /// The log.
     pub log: Arc<Log>,
+    /// Counts what is decided.
+    pub metrics: Arc<Metrics>,
+    /// Connections that have ended, whoever let them in.
+    pub closings: AtomicUsize,
 }
 
 impl Logins {
@@ -85,16 +92,13 @@ impl Logins {
 
     /// Decides in the order of the README's list.
     fn decide(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Decision {
-        if attempt.hash.is_none() {
-            if event.settings.config.auth_urls.is_empty() {
-                return Decision::defer(By::NotOurs);
-            }
-            if attempt.password_as_text().is_none() {
-                return Decision::deny(By::PasswordIsNoText);
-            }
-            if let Some(decision) = self.remembered(attempt, event) {
-                return decision;
-            }
+        if let Some(decision) = unasked(attempt, event.settings) {
+            return decision;
+        }
+        if attempt.hash.is_none()
+            && let Some(decision) = self.remembered(attempt, event)
+        {
+            return decision;
         }
         let limits = &event.settings.config.throttle;
         match self.throttle.admit(&attempt.as_try(), limits, event.now) {
@@ -355,6 +359,20 @@ impl Logins {
         }
         decision
     }
+}
+
+/// The decision where neither a local user's hash nor the API is to decide.
+pub fn unasked(attempt: &Attempt<'_>, settings: &Settings) -> Option<Decision> {
+    if attempt.username == NO_USERNAME && !settings.config.asks_without_username {
+        return Some(Decision::deny(By::NoUsername));
+    }
+    if attempt.hash.is_some() {
+        return None;
+    }
+    if settings.config.auth_urls.is_empty() {
+        return Some(Decision::defer(By::NotOurs));
+    }
+    attempt.password_as_text().is_none().then(|| Decision::deny(By::PasswordIsNoText))
 }
 
 /// The client waits beside the broker's loop.

@@ -7,19 +7,25 @@ mod decision;
 mod delayed;
 mod early;
 mod event;
+mod explain;
 mod hasher;
 mod left_behind;
 mod login;
+mod orders;
 mod recheck;
 mod refusals;
 mod reload;
 mod sessions;
 mod settings;
+mod steering;
 mod throttle;
+mod token;
 mod topic_check;
+mod unasked;
 mod wait_budget;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use once_cell::sync::OnceCell;
@@ -31,6 +37,7 @@ use crate::config::BrokerOptions;
 use crate::fingerprint::Fingerprinter;
 use crate::log::{Level, Log};
 use crate::main_queue::MainQueue;
+use crate::metrics::{Metrics, Question};
 use crate::prefetch::Prefetch;
 use crate::question::{Access, Answer};
 use crate::util::random;
@@ -40,18 +47,21 @@ use delayed::{Delayed, Ticket};
 use early::EarlySenders;
 use event::Event;
 pub use event::{Login, TopicCheck};
+pub use explain::{Explain, Explanation};
 use login::Logins;
+pub use orders::{Order, Reply, Whom};
 use recheck::Recheck;
 pub use sessions::SessionStays;
 use sessions::Sessions;
 pub use settings::StartError;
 use settings::{Current, Mode, Settings};
+pub use steering::Steering;
 use throttle::{Group, Throttle};
 use topic_check::Topics;
 
 /// A task that another thread, or an earlier event, leaves for the broker's thread.
 #[derive(Debug)]
-enum Task {
+pub enum Task {
     /// A parked client's question has been answered.
     Answered(Ticket, Answer),
     /// A parked client's password has been compared with a local hash.
@@ -62,6 +72,8 @@ enum Task {
     Revoked,
     /// The API was asked again about connected clients and refused all of them, so it is not believed.
     Disbelieved,
+    /// A command wants something done.
+    Order(Order),
 }
 
 impl Task {
@@ -69,7 +81,7 @@ impl Task {
     fn ticket(&self) -> Option<Ticket> {
         match self {
             Task::Answered(ticket, _) | Task::PasswordChecked(ticket, _) => Some(*ticket),
-            Task::NextTurn(_) | Task::Revoked | Task::Disbelieved => None,
+            Task::NextTurn(_) | Task::Revoked | Task::Disbelieved | Task::Order(_) => None,
         }
     }
 }
@@ -78,14 +90,23 @@ type Tasks = MainQueue<Task>;
 
 /// One loaded plugin. Nothing of it is shared with another instance in the same broker.
 pub struct Plugin {
-    settings: Current,
-    logins: Logins,
+    settings: Arc<Current>,
+    logins: Arc<Logins>,
     topics: Topics,
     api: Arc<Api>,
     sessions: Arc<Sessions>,
     names: Names,
     broker: Arc<dyn Broker>,
     log: Arc<Log>,
+    metrics: Arc<Metrics>,
+    steering: Arc<Steering>,
+}
+
+/// What runs on the worker's thread may hold the parts of the plugin, that thread's own handle included: it ends first.
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        self.api.asker.stop();
+    }
 }
 
 impl Plugin {
@@ -108,7 +129,9 @@ impl Plugin {
         let keys = Fingerprinter::with_key(&key);
         settings::introduce(&settings, mode, broker.is_2_1(), &log);
         let tasks = Arc::new(Tasks::new(Arc::clone(&broker)));
-        let asker = Arc::new(Asker::new(Arc::clone(&log), Arc::clone(&broker), keys, Arc::new(target), now));
+        let metrics = Arc::new(Metrics::new());
+        let (target, counts) = (Arc::new(target), Arc::clone(&metrics));
+        let asker = Arc::new(Asker::new(Arc::clone(&log), Arc::clone(&broker), keys, target, counts, now));
         let prefetch = Arc::new(Prefetch::new(Arc::clone(&asker), Arc::clone(&broker), keys));
         let sessions = Arc::new(Sessions::new(keys, broker.is_2_1()));
         let throttle = Arc::new(Throttle::new(keys));
@@ -121,9 +144,17 @@ impl Plugin {
             Arc::clone(&tasks),
             Arc::clone(&broker),
             Arc::clone(&log),
+            Arc::clone(&metrics),
             now,
         );
-        let logins = Logins {
+        if settings.config.is_steered() {
+            // Where the loop cannot be woken it comes round by itself, after up to 100 ms.
+            broker.can_wake(thread);
+            if !broker.is_2_1() {
+                sessions.know_client_ids();
+            }
+        }
+        let logins = Arc::new(Logins {
             api: Arc::clone(&api),
             sessions: Arc::clone(&sessions),
             throttle,
@@ -136,11 +167,28 @@ impl Plugin {
             tasks: Arc::clone(&tasks),
             broker: Arc::clone(&broker),
             log: Arc::clone(&log),
-        };
+            metrics: Arc::clone(&metrics),
+            closings: AtomicUsize::new(0),
+        });
         let topics =
             Topics::new(Arc::clone(&api), Arc::clone(&sessions), Arc::clone(&broker), Arc::clone(&log));
-        let settings = Current::new(options, settings);
-        Ok(Self { settings, logins, topics, api, sessions, names, broker, log })
+        let settings = Arc::new(Current::new(options, settings));
+        let (steered, counts) = (Arc::clone(&settings), Arc::clone(&metrics));
+        let steering = Arc::new(Steering::new(steered, &logins, counts, Arc::clone(&log), delays));
+        Ok(Self { settings, logins, topics, api, sessions, names, broker, log, metrics, steering })
+    }
+
+    /// What commands see and do. To be let go of before the plugin is dropped, unless it runs on the plugin's own thread.
+    pub fn steering(&self) -> &Arc<Steering> {
+        &self.steering
+    }
+
+    /// Counts a decision.
+    #[inline]
+    fn count(&self, question: Question, decision: &Decision, caller: &Caller) {
+        if let Some((outcome, by)) = decision.counts_as() {
+            self.metrics.decided(question, outcome, by, caller.broker_thread().is_some());
+        }
     }
 
     /// The log, where lines wait until the broker's thread holds no lock and writes them.
@@ -156,7 +204,9 @@ impl Plugin {
     /// Decides a login (`MOSQ_EVT_BASIC_AUTH`).
     pub fn authenticate(&self, login: &Login<'_>, caller: &Caller, now: Instant) -> Decision {
         let settings = self.settings.now();
-        self.logins.authenticate(login, &Event { now, caller, settings: &settings })
+        let decision = self.logins.authenticate(login, &Event { now, caller, settings: &settings });
+        self.count(Question::Login, &decision, caller);
+        decision
     }
 
     /// Decides a topic check (`MOSQ_EVT_ACL_CHECK`). `now` may be some milliseconds in the future.
@@ -166,7 +216,9 @@ impl Plugin {
             return Decision { ruling: Ruling::Disconnect, by: By::Recheck };
         }
         let settings = self.settings.now();
-        self.topics.authorise(check, &Event { now, caller, settings: &settings })
+        let decision = self.topics.authorise(check, &Event { now, caller, settings: &settings });
+        self.count(Question::Topic(check.access), &decision, caller);
+        decision
     }
 
     /// Notes an UNSUBSCRIBE. It needs no permission.
@@ -177,6 +229,7 @@ impl Plugin {
     /// Notes that a connection has ended (`MOSQ_EVT_DISCONNECT`, and `MOSQ_EVT_CLIENT_OFFLINE` where the broker has
     /// it), and whether its session stays.
     pub fn disconnected(&self, client: Client<'_>, username: &str, stays: SessionStays, now: Instant) {
+        self.logins.closings.fetch_add(1, Ordering::Relaxed);
         // A client that another plugin or a certificate let in has no session here: its id is all there is to go by.
         let is_gone =
             self.sessions.close(client, username, stays, now) || !self.sessions.has(client, username);
@@ -217,8 +270,12 @@ impl Plugin {
     /// Either way, a recheck of all sessions begins.
     pub fn reload(&self, now: Instant) {
         match self.settings.reload(self.broker.is_2_1(), &self.names, &self.log) {
-            Ok(target) => self.api.asker.set_target(Arc::new(target)),
+            Ok(target) => {
+                self.metrics.reloaded(true);
+                self.api.asker.set_target(Arc::new(target));
+            }
             Err(errors) => {
+                self.metrics.reloaded(false);
                 for error in errors {
                     let line = format!("{error}. Nothing was taken over: what was loaded before stays.");
                     self.log.write(Level::Error, line);

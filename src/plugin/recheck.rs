@@ -11,6 +11,7 @@ use super::api::{Api, Inquiry};
 use super::attempt::Attempt;
 use super::decision::{By, Decision, LoggedClient};
 use super::event::{Event, TopicCheck};
+use super::orders::Reply;
 use super::refusals::{Change, PAUSE, Refusals, SessionName};
 use super::sessions::{LetInBy, Sessions};
 use super::{Task, Tasks};
@@ -18,6 +19,7 @@ use crate::ask::{Priority, Waiter};
 use crate::broker::{Broker, BrokerThread};
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::log::{Level, Log};
+use crate::metrics::Metrics;
 use crate::util::Lock;
 
 /// Recognises sessions that the broker checks again, asks the API about them, and disconnects those that it refuses.
@@ -33,6 +35,20 @@ pub struct Recheck {
     ticks: AtomicBool,
     round: Lock<Round>,
     refusals: Arc<Refusals>,
+    /// The command that has asked for the next round, or for the one that is going on.
+    command: Lock<Option<Command>>,
+    metrics: Arc<Metrics>,
+}
+
+/// A command that has the API asked again.
+struct Command {
+    /// About whom; about everybody if there is none.
+    username: Option<String>,
+    reply: Reply,
+    /// Whether the broker has read its files again since.
+    has_begun: bool,
+    /// About how many sessions the API was asked.
+    asked: usize,
 }
 
 /// One walk of the broker over all of its sessions.
@@ -54,6 +70,7 @@ impl Recheck {
         tasks: Arc<Tasks>,
         broker: Arc<dyn Broker>,
         log: Arc<Log>,
+        metrics: Arc<Metrics>,
         now: Instant,
     ) -> Self {
         let round = Lock::new(Round { number: 0, last: now, compared: HashMap::default() });
@@ -67,6 +84,30 @@ impl Recheck {
             is_going_on: AtomicBool::new(false),
             ticks: AtomicBool::new(false),
             round,
+            command: Lock::default(),
+            metrics,
+        }
+    }
+
+    /// Has the API asked again about the sessions of a username, or about all, as after a SIGHUP: only the broker has the
+    /// passwords, and it shows them only then. A SIGHUP that somebody else sends at that very moment is one with this.
+    /// `reply` hears about how many.
+    pub fn ask_about(&self, username: Option<String>, reply: Reply, thread: &BrokerThread) {
+        let mut command = self.command.lock();
+        if command.is_some() {
+            drop(command);
+            return reply(Err("another recheck is just being carried out; try again in a moment".to_owned()));
+        }
+        *command = Some(Command { username, reply, has_begun: false, asked: 0 });
+        drop(command);
+        self.broker.reload(thread);
+    }
+
+    /// Whether the API is asked again about a username in this round.
+    fn asks_about(&self, username: &str, by_option: bool) -> bool {
+        match &*self.command.lock() {
+            Some(command) if command.has_begun => command.username.as_deref().is_none_or(|it| it == username),
+            _ => by_option,
         }
     }
 
@@ -78,13 +119,23 @@ impl Recheck {
         round.last = now;
         round.compared.clear();
         self.refusals.begin(round.number, now);
+        if let Some(command) = &mut *self.command.lock() {
+            command.has_begun = true;
+        }
         self.is_going_on.store(true, Ordering::Relaxed);
     }
 
     /// Ends the round, since the broker's loop has come round.
     pub fn new_turn(&self, now: Instant) {
         self.ticks.store(true, Ordering::Relaxed);
-        if self.is_going_on.swap(false, Ordering::Relaxed) && self.refusals.all_were_asked(now) {
+        if !self.is_going_on.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let command = self.command.lock().take_if(|command| command.has_begun);
+        if let Some(Command { reply, asked, .. }) = command {
+            reply(Ok(asked));
+        }
+        if self.refusals.all_were_asked(now) {
             self.tasks.push(Task::Revoked);
         }
     }
@@ -152,7 +203,7 @@ impl Recheck {
         }
         // Only a local user, which it is no more, can have got in with such a password.
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
-        if event.settings.config.reload_checks {
+        if self.asks_about(username, event.settings.config.reload_checks) {
             self.ask_again(attempt, &inquiry, event.now);
         }
         Decision::allow(By::Session)
@@ -166,6 +217,11 @@ impl Recheck {
             let _ = self.tasks.start_waking();
         }
         let Some((round, number)) = self.refusals.ask(attempt.credentials, now) else { return };
+        if let Some(command) = &mut *self.command.lock()
+            && command.has_begun
+        {
+            command.asked += 1;
+        }
         let session = SessionName {
             connection: attempt.client.connection,
             client_id: attempt.client.id.to_owned(),
@@ -221,6 +277,7 @@ impl Recheck {
         if is_there {
             let who = LoggedClient(client, Some(username));
             self.log.write(Level::Notice, revoked(&who, status));
+            self.metrics.kicked(1);
             self.broker.kick(thread, client_id, username);
         }
     }

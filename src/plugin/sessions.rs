@@ -3,8 +3,9 @@
 
 mod named;
 mod rights;
+mod steered;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -101,6 +102,8 @@ struct Tables {
     gone_looked_through: Option<Instant>,
     /// Counts the turns of the broker's loop.
     turn: u64,
+    /// The connections of those that are connected, by client id alone, where commands name them by it.
+    by_client_id: Option<HashMap<Fingerprint, Connection, AlreadyHashed>>,
 }
 
 impl Tables {
@@ -153,6 +156,7 @@ impl Sessions {
             gone: HashSet::default(),
             gone_looked_through: None,
             turn: 0,
+            by_client_id: None,
         };
         Self { keys, hears_of_connections, tables: Lock::new(tables) }
     }
@@ -171,6 +175,7 @@ impl Sessions {
         let key = self.key(client, username);
         let mut tables = self.tables.lock();
         tables.named.put(client, username, credentials, level);
+        tables.note_client_id(&self.keys, client);
         if let Some(session) = tables.connected.get_mut(&key)
             && session.current == Some(client.connection)
         {
@@ -207,6 +212,7 @@ impl Sessions {
         let key = self.key(client, username);
         let tables = &mut *self.tables.lock();
         tables.named.remove(client.connection);
+        tables.forget_client_id(&self.keys, client);
         if tables.connected.peek(&key).is_none_or(|session| session.current != Some(client.connection)) {
             return false;
         }

@@ -1,12 +1,13 @@
 //! The settings: options and files, read as a whole and swapped as a whole, and the lines that the log says about them.
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
 use super::reload;
+use super::token::Token;
 use crate::ask::http::{Names, Target, TargetError};
 use crate::broker::{Broker, BrokerThread};
 use crate::config::{ApiUrl, AuthMode, BrokerOptions, Config, ConfigError, password_file_of_broker};
@@ -24,6 +25,8 @@ pub enum StartError {
     Local(String, LocalError),
     /// The way to the API cannot be set up.
     Target(TargetError),
+    /// The file of the admin token cannot be used: the option that names it, its path, and why.
+    Token(String, PathBuf, String),
     /// `auth_mode delayed` on a broker that cannot let clients wait.
     CannotDelay,
     /// `auth_mode delayed` beside another copy of the plugin's file, which may park clients under the same ids.
@@ -42,6 +45,7 @@ impl fmt::Display for StartError {
             StartError::Config(error) => write!(f, "{error}"),
             StartError::Local(option, error) => write!(f, "{option}: {error}"),
             StartError::Target(error) => write!(f, "{error}"),
+            StartError::Token(option, path, what) => write!(f, "{option}: {} {what}", path.display()),
             StartError::CannotDelay => f.write_str(
                 "plugin_opt_auth_mode: found \"delayed\", but clients cannot wait beside the loop of this \
                  broker; expected Mosquitto 2.1 or later, or auto or blocking",
@@ -171,6 +175,8 @@ pub struct Settings {
     pub users: Users,
     /// The topic rules of local users. `None`: local users may do everything.
     pub acl: Option<AclFile>,
+    /// The token that commands over TCP want.
+    pub admin_token: Option<Token>,
 }
 
 /// The settings that count now.
@@ -205,6 +211,9 @@ impl Current {
         }
         if settings.config.auth_mode != before.config.auth_mode {
             log.warn("A new auth_mode counts from the broker's next start on.");
+        }
+        if settings.config.admin_listen != before.config.admin_listen {
+            log.warn("A new admin_listen counts from the broker's next start on.");
         }
         if is_2_1 && before.config.defer_status.is_empty() && !settings.config.defer_status.is_empty() {
             log.warn(
@@ -248,19 +257,26 @@ impl Settings {
                     return Err([users.err(), acl.err(), target].into_iter().flatten().collect());
                 }
             };
+        let admin_token = Token::read(&config).map_err(one)?;
         for name in in_both {
             log.warn(&format!(
                 "{name} is set in mosquitto.conf and in the configuration file: the one in mosquitto.conf counts."
             ));
         }
-        let secrets = [&config.password_file, &config.header_file, &config.tls_key_file, &config.config_file];
+        let secrets = [
+            &config.password_file,
+            &config.header_file,
+            &config.tls_key_file,
+            &config.admin_token_file,
+            &config.config_file,
+        ];
         for path in secrets.into_iter().flatten().filter(|path| local::is_world_readable(path)) {
             log.warn(&format!("{} can be read by everybody on this machine; chmod 640 it.", path.display()));
         }
         if config.tls_insecure {
             log.warn("tls_insecure is true: anybody on the way can pose as the API and let clients in.");
         }
-        Ok((Self { config, users, acl }, target))
+        Ok((Self { config, users, acl, admin_token }, target))
     }
 
     /// Whether the username or client id holds `+` or `#` and the option `special_chars` refuses that: put into a
@@ -342,6 +358,7 @@ fn files(config: &Config) -> String {
         &config.password_file,
         &config.acl_file,
         &config.header_file,
+        &config.admin_token_file,
         &config.tls_ca_file,
         &config.tls_cert_file,
         &config.tls_key_file,

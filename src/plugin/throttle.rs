@@ -262,6 +262,19 @@ impl Throttle {
         true
     }
 
+    /// For how long a try would be refused without a look at its password, if it would. Changes nothing.
+    pub fn look(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> Option<Duration> {
+        let mut open = self.identify(attempt, limits, now);
+        let state = self.state.lock();
+        let (good, wrong) = (state.good.peek(&open.credentials), state.wrong.peek(&open.credentials));
+        open.known = known(&open, limits, good.copied(), wrong.copied());
+        if open.known == Known::Good {
+            return None;
+        }
+        let left = |(kind, group): (&Groups, Group)| kind.pause(group, &open, limits, now);
+        state.kinds.iter().zip(open.groups).filter_map(left).max()
+    }
+
     /// The groups and fingerprints of a try. [`State::begin`] adds the rest.
     fn identify(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> Open {
         let Try { address, username, client_id, credentials, is_shared } = *attempt;
@@ -282,20 +295,26 @@ impl Throttle {
     }
 }
 
+/// What is known of a try's credentials, which were let in or refused last at these times.
+fn known(open: &Open, limits: &ThrottleLimits, good: Option<Instant>, wrong: Option<Instant>) -> Known {
+    let age = |since: Instant| open.since.saturating_duration_since(since);
+    if limits.after == 0 || good.is_some_and(|since| age(since) < GOOD_FOR) {
+        Known::Good
+    } else if wrong.is_some_and(|since| age(since) < WRONG_FOR_PAUSES * limits.longest) {
+        Known::Wrong
+    } else {
+        Known::Nothing
+    }
+}
+
 impl State {
     /// Gives a try its number, and looks up what is known of its credentials. If the throttle is off (`after` 0), all
     /// count as good.
     fn begin(&mut self, open: &mut Open, limits: &ThrottleLimits) {
         self.number += 1;
         open.number = self.number;
-        let age = |since: &Instant| open.since.saturating_duration_since(*since);
-        let is_good = self.good.get(&open.credentials).is_some_and(|since| age(since) < GOOD_FOR);
-        let wrong_for = WRONG_FOR_PAUSES * limits.longest;
-        if limits.after == 0 || is_good {
-            open.known = Known::Good;
-        } else if self.wrong.get(&open.credentials).is_some_and(|since| age(since) < wrong_for) {
-            open.known = Known::Wrong;
-        }
+        let (good, wrong) = (self.good.get(&open.credentials), self.wrong.get(&open.credentials));
+        open.known = known(open, limits, good.copied(), wrong.copied());
     }
 
     /// Notes refused credentials, and counts the refusal in each kind of group where it has `ended` an open try: tries

@@ -8,9 +8,11 @@ use super::attempt::NO_USERNAME;
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::event::{Event, TopicCheck};
 use super::sessions::Sessions;
+use super::unasked::{Asked, Facts, Unasked, unasked};
 use crate::broker::{Broker, Client, Retain};
 use crate::config::WithoutAnswer;
 use crate::fingerprint::Fingerprint;
+use crate::local::PasswordHash;
 use crate::log::{Log, quoted, sentence};
 use crate::prefetch::retained::Whose;
 use crate::prefetch::{Scope, asks_reads};
@@ -22,6 +24,41 @@ pub struct Topics {
     sessions: Arc<Sessions>,
     broker: Arc<dyn Broker>,
     log: Arc<Log>,
+}
+
+/// What is so about the client of a topic check.
+struct Live<'a> {
+    topics: &'a Topics,
+    check: &'a TopicCheck<'a>,
+    event: &'a Event<'a>,
+}
+
+impl Live<'_> {
+    fn has_socket(&self) -> Option<bool> {
+        self.topics.broker.has_socket(self.event.broker_thread()?, self.check.client.connection)
+    }
+}
+
+impl Facts for Live<'_> {
+    fn is_let_in_without_username(&self) -> bool {
+        let (sessions, client) = (&self.topics.sessions, self.check.client);
+        // Its password was asked about: that of this very connection, or of one that is closed, and whose number nobody
+        // else has by now.
+        sessions.is_connected(client, NO_USERNAME)
+            || sessions.is_known(client, NO_USERNAME) && self.has_socket() == Some(false)
+    }
+
+    fn has_local_rights(&self, username: &str, hash: &Arc<PasswordHash>) -> bool {
+        let TopicCheck { client, access, .. } = *self.check;
+        let (sessions, now) = (&self.topics.sessions, self.event.now);
+        sessions.has_local_rights(client, username, hash, access, now, || self.has_socket())
+    }
+
+    fn has_subscribed(&self, username: &str) -> bool {
+        // Requests to the broker's HTTP listener have subscribed to nothing, and a client may have their id.
+        self.event.broker_thread().is_some()
+            && self.topics.api.prefetch.covers(self.check.client.id, username, self.check.topic)
+    }
 }
 
 impl Topics {
@@ -51,43 +88,16 @@ impl Topics {
     /// Decides in the order of the README's list.
     fn decide(&self, check: &TopicCheck<'_>, event: &Event<'_>) -> Decision {
         let TopicCheck { client, username, topic, access, .. } = *check;
-        let settings = event.settings;
-        let config = &*settings.config;
-        let has_socket = || self.broker.has_socket(event.broker_thread()?, client.connection);
-        // One without a username is anonymous, unless its password was asked about: that of this very connection, or of
-        // one that is closed, and whose number nobody else has by now.
-        let is_let_in = || {
-            config.asks_without_username
-                && (self.sessions.is_connected(client, NO_USERNAME)
-                    || self.sessions.is_known(client, NO_USERNAME) && has_socket() == Some(false))
-        };
-        let Some(username) = username.or_else(|| is_let_in().then_some(NO_USERNAME)) else {
-            return Decision::of(config.anonymous, By::Option("anonymous"));
-        };
-        if settings.is_wildcard_in_disguise(username, client.id) {
-            return Decision::deny(By::SpecialCharacters);
-        }
-        if let Some(hash) = settings.users.get(username)
-            && self.sessions.has_local_rights(client, username, hash, access, event.now, has_socket)
-        {
-            let allows =
-                settings.acl.as_ref().is_none_or(|acl| acl.allows(access, username, client.id, topic));
-            return if allows { Decision::allow(By::LocalRules) } else { Decision::deny(By::LocalRules) };
-        }
-        if config.acl_urls.is_empty() {
-            return Decision::defer(By::NotOurs);
-        }
-        // A READ that is not asked about is implied by a subscription of this very username. Nobody else's is: a client
-        // that comes under another's id finds its subscriptions, and what is queued for them. Nor is it for requests to
-        // the broker's HTTP listener, whose id a client may have.
-        let has_subscribed =
-            || event.broker_thread().is_some() && self.api.prefetch.covers(client.id, username, topic);
-        let is_implied = || access != Access::Read || has_subscribed();
-        let decision = if !config.acl_checks.contains(&access) && is_implied() {
-            Decision::allow(By::Option("acl_checks"))
-        } else {
-            let question = Question::Access { username, client_id: client.id, topic, access };
-            self.by_api(&Inquiry { key: self.api.asker.key(&question), question, client }, check, event)
+        let facts = Live { topics: self, check, event };
+        let asked = Asked { username, client_id: client.id, topic, access };
+        let (decision, username) = match unasked(&asked, event.settings, &facts) {
+            Unasked::Decided(decision) => return decision,
+            Unasked::Unchecked(username) => (Decision::allow(By::Option("acl_checks")), username),
+            Unasked::ToBeAsked(username) => {
+                let question = Question::Access { username, client_id: client.id, topic, access };
+                let inquiry = Inquiry { key: self.api.asker.key(&question), question, client };
+                (self.by_api(&inquiry, check, event), username)
+            }
         };
         if decision.is_allow() && access == Access::Subscribe {
             self.subscribed(client, username, topic, event);

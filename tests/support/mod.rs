@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports)] // every test file uses its own part of this
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+pub mod admin;
 pub mod allocator;
 pub mod broker;
 pub mod client;
@@ -20,6 +21,7 @@ use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use admin::{Admin, TOKEN};
 pub use broker::{Broker, Setup, Usage, Version, on_every_broker};
 pub use client::{Client, Connect, Message, Protocol, Refusal, Will, reason};
 pub use mock_api::{MockApi, Reply, Request, Rules};

@@ -179,6 +179,11 @@ impl Breaker {
         !self.is_clear.load(Ordering::Acquire) && self.state.lock().open.is_some()
     }
 
+    /// Whether the API has asked to be left alone for a while that is not over.
+    pub fn is_paused(&self, now: Instant) -> bool {
+        !self.is_clear.load(Ordering::Acquire) && self.state.lock().back_off.is_some_and(|until| now < until)
+    }
+
     /// Closes the breaker that opened at `since`, since its probes were answered. Returns how long it was open, or `None`
     /// if it was not.
     pub fn recovered(&self, since: Instant, now: Instant) -> Option<Duration> {

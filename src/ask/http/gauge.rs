@@ -24,6 +24,11 @@ impl Gauge {
         self.limit().at_a_time()
     }
 
+    /// How many are on their way.
+    pub fn in_flight(&self) -> usize {
+        self.limit().in_flight
+    }
+
     /// How long a question that is on its way takes up room, see [`Limit::hangs_after`].
     pub fn hangs_after(&self) -> Duration {
         self.limit().hangs_after()

@@ -66,7 +66,7 @@ pub struct Limit {
     recent: f64,
     /// Whether the limit was never too high yet.
     is_opening: bool,
-    in_flight: usize,
+    pub(super) in_flight: usize,
     /// About how many were on their way at most of late.
     peak: f64,
     /// How many questions were sent, and how many have ended.

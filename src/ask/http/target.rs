@@ -20,6 +20,7 @@ use super::tls::{self, TlsFiles};
 use crate::config::{ApiUrl, Config, header_conflict, header_lines};
 use crate::fingerprint::Source;
 use crate::log::{Level, Log};
+use crate::metrics;
 use crate::question::Kind;
 use crate::util::location::{Location, file_name};
 use crate::util::{Lock, files};
@@ -213,6 +214,23 @@ impl Target {
         // Where all are left alone, nothing is sent: questions end at once, and need not wait for that.
         let most = self.config.max_requests;
         Kind::BOTH.map(|kind| self.asked_first(kind, now).map_or(most, |first| first.gauge.at_a_time()))
+    }
+
+    /// All URLs as they are now, in the order of the options.
+    pub fn figures(&self, now: Instant) -> Vec<metrics::Endpoint> {
+        let of = |kind: Kind| {
+            let first = self.asked_first(kind, now).map(|endpoint| &raw const *endpoint);
+            self.endpoints(kind).endpoints.iter().map(move |endpoint| metrics::Endpoint {
+                url: endpoint.api.shown(),
+                kind,
+                is_open: endpoint.breaker.is_open(),
+                is_paused: endpoint.breaker.is_paused(now),
+                is_first: first == Some(&raw const *endpoint),
+                in_flight: endpoint.gauge.in_flight(),
+                at_a_time: endpoint.gauge.at_a_time(),
+            })
+        };
+        Kind::BOTH.into_iter().flat_map(of).collect()
     }
 
     /// How long a question of this kind that is on its way keeps others waiting: one that hangs does not.

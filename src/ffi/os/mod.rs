@@ -6,4 +6,5 @@ pub(super) mod interest;
 pub(super) mod names;
 pub(super) mod read_ahead;
 pub(super) mod sockets;
+pub(super) mod threads;
 pub(super) mod waker;

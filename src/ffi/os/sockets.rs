@@ -3,17 +3,48 @@
 
 use std::ffi::c_int;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::RawFd;
 use std::slice;
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use super::interest::Interest;
-use crate::broker::{Connection, HangUp, PEEKED_BYTES, Unread};
+use crate::broker::{Connection, HangUp, PEEKED_BYTES, Place, Unread};
+use crate::util::Lock;
 
 /// Descriptors that are polled at once: a fraction of a millisecond.
 const CHUNK: c_int = 1024;
 
 /// A broker's listeners are among its first descriptors.
 const FIRST: c_int = 256;
+
+/// Descriptors among which a listener is looked for at the start: a few milliseconds.
+const MOST: c_int = 4096;
+
+/// Sockets that listen for this plugin, which is nothing for the broker: who connects there is no client. They belong to the
+/// process, since each instance sees all of its sockets.
+static OWN: LazyLock<Lock<Vec<RawFd>>> = LazyLock::new(Lock::default);
+
+/// From now on, or until it is closed, this socket listens for the plugin.
+pub(in crate::ffi) fn listens_for_plugin(socket: RawFd, listens: bool) {
+    let mut own = OWN.lock();
+    own.retain(|other| *other != socket);
+    if listens {
+        own.push(socket);
+    }
+}
+
+/// Whether this process listens there.
+pub(in crate::ffi) fn listens(place: Place<'_>) -> bool {
+    let is_it = |end: End| match (place, end) {
+        (Place::Tcp(address), End::Inet(own)) => own == address,
+        (Place::Unix(path), End::Unix(own)) => {
+            own.strip_suffix(b"\0").unwrap_or(&own) == path.as_os_str().as_encoded_bytes()
+        }
+        _ => false,
+    };
+    (0..descriptor_limit().min(MOST)).any(|fd| is_listening(fd) && own_end(fd).is_some_and(is_it))
+}
 
 /// Where the last look into the sockets stopped, and what belongs to the broker.
 #[derive(Default)]
@@ -78,7 +109,9 @@ impl Sockets {
     pub(in crate::ffi) fn look(&mut self, deadline: Instant, mut see: impl FnMut(Unread<'_>)) {
         if self.listeners.is_empty() {
             self.limit = descriptor_limit();
-            self.listeners = (0..FIRST).filter(|fd| is_listening(*fd)).filter_map(own_end).collect();
+            let own = OWN.lock().clone();
+            let is_brokers = |fd: &c_int| is_listening(*fd) && !own.contains(fd);
+            self.listeners = (0..FIRST).filter(is_brokers).filter_map(own_end).collect();
         }
         self.interest.new_look();
         let start = self.next;

@@ -44,6 +44,11 @@ pub struct Parked {
 }
 
 impl Parked {
+    /// By what it is decided about, as far as can be told from here.
+    pub fn by(&self) -> By {
+        if self.hash.is_some() { By::LocalPassword } else { By::Api { status: 200 } }
+    }
+
     /// The client, as events show it.
     pub fn client(&self) -> Client<'_> {
         Client { connection: self.connection, id: &self.client_id, address: self.address.as_deref() }

@@ -90,6 +90,13 @@ impl Groups {
         }
     }
 
+    /// For how long a new try would be refused unseen if it were the only one, if it would.
+    pub fn pause(&self, group: Group, new: &Open, limits: &ThrottleLimits, now: Instant) -> Option<Duration> {
+        let count = self.count(group, limits, now);
+        let until = if new.known == Known::Wrong { count.until } else { count.next_look };
+        (now < until).then(|| until - now)
+    }
+
     /// Whether a group has room for a login that is asked about early: if all of them were refused, no pause would
     /// begin.
     pub fn has_speculative_room(

@@ -1,0 +1,96 @@
+//! Looks into the cache that change nothing in it.
+use std::time::{Duration, Instant};
+
+use super::{Cache, Place, TICKS_PER_SECOND};
+use crate::fingerprint::Fingerprint;
+use crate::question::Verdict;
+
+/// A remembered verdict as it is explained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// What the API decided.
+    pub verdict: Verdict,
+    /// The HTTP status it decided with.
+    pub status: u16,
+    /// How long ago it was asked.
+    pub age: Duration,
+    /// How long the verdict holds. Zero if it has ended and serves only while the API gives no answer.
+    pub holds: Duration,
+    /// How long an allow may serve while the API gives no answer.
+    pub serves_stale: Duration,
+    /// Whether it was asked for early and not used yet.
+    pub is_unused: bool,
+}
+
+/// How much is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Allows.
+    pub allows: usize,
+    /// Denies.
+    pub denies: usize,
+    /// Verdicts that were asked for early and not used yet.
+    pub early: usize,
+    /// How many allows may be held, and as many denies.
+    pub bound: usize,
+    /// How many verdicts were removed to make room, since the start.
+    pub evicted: u64,
+}
+
+impl Cache {
+    /// The verdict for a fingerprint, if it still holds. Does not count as a use of it.
+    pub fn peek(&self, key: Fingerprint, now: Instant) -> Option<Verdict> {
+        let slot = self.store.at(self.store.find(key)?);
+        (self.tick(now) < slot.ends && !self.is_forgotten(slot)).then_some(slot.verdict)
+    }
+
+    /// Whether there is an allow that may serve while the API gives no answer, even if it has ended.
+    pub fn has_stale_allow(&self, key: Fingerprint, now: Instant) -> bool {
+        let slot = self.store.find(key).map(|id| self.store.at(id));
+        slot.is_some_and(|slot| {
+            slot.place == Place::Allows
+                && self.tick(now) < self.useless_from(slot)
+                && !self.is_forgotten(slot)
+        })
+    }
+
+    /// How many verdicts are held, including those that have ended and were not removed yet.
+    pub fn len(&self) -> usize {
+        self.store.len()
+    }
+
+    /// Whether no verdict is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The verdict for a fingerprint, if it may still serve. No use of it, and nothing else changes.
+    pub fn look(&self, key: Fingerprint, now: Instant) -> Option<Look> {
+        let slot = self.store.at(self.store.find(key)?);
+        let (tick, end) = (self.tick(now), self.useless_from(slot));
+        if tick >= end || self.is_forgotten(slot) {
+            return None;
+        }
+        let time = |ticks: u32| Duration::from_millis(u64::from(ticks) * 1000 / TICKS_PER_SECOND);
+        Some(Look {
+            verdict: slot.verdict,
+            status: slot.status,
+            age: time(tick.saturating_sub(slot.since)),
+            holds: time(slot.ends.saturating_sub(tick)),
+            serves_stale: if slot.place == Place::Allows { time(end - tick) } else { Duration::ZERO },
+            is_unused: slot.is_unused,
+        })
+    }
+
+    /// How much is held, what has ended and was not removed yet included.
+    pub fn counts(&self) -> Counts {
+        let Self { bound, evicted, .. } = *self;
+        Counts {
+            allows: self.allows.len(),
+            denies: self.denies.len(),
+            early: self.unused.len(),
+            bound,
+            evicted,
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Tells what would be decided now, by which step, and why. It asks nobody, counts nothing and changes nothing.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::api::no_answer;
+use super::attempt::{Attempt, NO_USERNAME};
+use super::decision::{By, Decision, Ruling};
+use super::login;
+use super::sessions::LetInBy;
+use super::settings::Settings;
+use super::steering::Steering;
+use super::unasked::{Asked, Facts, Unasked, unasked};
+use crate::broker::{Client, Connection};
+use crate::cache::Look;
+use crate::fingerprint::Fingerprint;
+use crate::local::PasswordHash;
+use crate::question::{Access, Kind, NoAnswer, Question, Verdict};
+
+/// What is to be explained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explain {
+    /// The username; empty for a client without one.
+    pub username: String,
+    /// The password, if it is known.
+    pub password: Option<String>,
+    /// The client id, if it is known.
+    pub client_id: String,
+    /// The address, if it is known.
+    pub address: Option<String>,
+    /// A topic and what is wanted of it; a login otherwise.
+    pub topic: Option<(String, Access)>,
+}
+
+/// What would be decided.
+#[derive(Debug)]
+pub enum Would {
+    /// This.
+    Decide(Decision),
+    /// The API would be asked.
+    Ask,
+    /// It cannot be told, for this reason.
+    Unknown(&'static str),
+}
+
+/// A step of the decision, and what was found there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Its name.
+    pub step: &'static str,
+    /// What was found, as the end of a sentence.
+    pub found: String,
+}
+
+/// The whole explanation.
+#[derive(Debug)]
+pub struct Explanation {
+    /// What would be decided.
+    pub would: Would,
+    /// From when on the remembered answer holds that decides, and until when.
+    pub holds: Option<(SystemTime, SystemTime)>,
+    /// How it came to that.
+    pub steps: Vec<Step>,
+}
+
+/// The steps that were taken.
+#[derive(Default)]
+struct Steps(RefCell<Vec<Step>>);
+
+impl Steps {
+    fn note(&self, step: &'static str, found: impl Into<String>) {
+        self.0.borrow_mut().push(Step { step, found: found.into() });
+    }
+}
+
+/// What is so about a client as far as it is known without an event: of its session, if one is connected.
+struct Known<'a> {
+    steering: &'a Steering,
+    asked: Asked<'a>,
+    session: Option<(Connection, LetInBy)>,
+    steps: &'a Steps,
+}
+
+impl Facts for Known<'_> {
+    fn is_let_in_without_username(&self) -> bool {
+        self.session.is_some()
+    }
+
+    fn has_local_rights(&self, _: &str, hash: &Arc<PasswordHash>) -> bool {
+        match &self.session {
+            Some((_, LetInBy::Local(by))) => by == hash,
+            Some((_, LetInBy::Api)) => false,
+            // As it would be once it had logged in.
+            None => true,
+        }
+    }
+
+    fn has_subscribed(&self, username: &str) -> bool {
+        self.steering.api.prefetch.covers(self.asked.client_id, username, self.asked.topic)
+    }
+
+    fn note(&self, step: &'static str, found: impl FnOnce() -> String) {
+        self.steps.note(step, found());
+    }
+}
+
+impl Steering {
+    /// Explains what would be decided. Comparing a password with a local user's hash may take some 50 ms.
+    pub fn explain(&self, explain: &Explain, now: Instant) -> Explanation {
+        let (settings, steps) = (self.settings.now(), Steps::default());
+        let (would, look) = match &explain.topic {
+            Some((topic, access)) => self.explain_topic(explain, topic, *access, &settings, &steps, now),
+            None => self.explain_login(explain, &settings, &steps, now),
+        };
+        let would = match would {
+            Would::Decide(decision) => {
+                let deferred = decision.clone().or_deferred(&settings.config.defer_status);
+                if deferred.ruling != decision.ruling {
+                    steps.note("defer_status", "such an answer means that others decide");
+                }
+                Would::Decide(deferred)
+            }
+            other => other,
+        };
+        let at = SystemTime::now();
+        let holds = look.map(|look| (at - look.age, at + look.holds));
+        Explanation { would, holds, steps: steps.0.into_inner() }
+    }
+
+    fn explain_topic(
+        &self,
+        explain: &Explain,
+        topic: &str,
+        access: Access,
+        settings: &Settings,
+        steps: &Steps,
+        now: Instant,
+    ) -> (Would, Option<Look>) {
+        let Explain { username, client_id, .. } = explain;
+        let session = self.sessions.look(client_id, username);
+        steps.note(
+            "session",
+            match &session {
+                Some((_, LetInBy::Api)) => "it is connected, and the API let it in",
+                Some((_, LetInBy::Local(_))) => "it is connected, and the password of a local user let it in",
+                None => "nobody is connected under this client id and username whom this plugin let in",
+            },
+        );
+        let name = (!username.is_empty()).then_some(&**username);
+        let asked = Asked { username: name, client_id, topic, access };
+        let facts = Known { steering: self, asked, session, steps };
+        match unasked(&asked, settings, &facts) {
+            Unasked::Decided(decision) => (Would::Decide(decision), None),
+            Unasked::Unchecked(_) => (Would::Decide(Decision::allow(By::Option("acl_checks"))), None),
+            Unasked::ToBeAsked(username) => {
+                let question = Question::Access { username, client_id, topic, access };
+                self.by_api(self.api.asker.key(&question), Kind::Access, explain, steps, now)
+            }
+        }
+    }
+
+    fn explain_login(
+        &self,
+        explain: &Explain,
+        settings: &Settings,
+        steps: &Steps,
+        now: Instant,
+    ) -> (Would, Option<Look>) {
+        let Explain { username, password, client_id, address, .. } = explain;
+        if username == NO_USERNAME && password.is_none() {
+            steps.note(
+                "anonymous",
+                "it has no username and no password: the broker's allow_anonymous decides",
+            );
+            return (Would::Decide(Decision::defer(By::NotOurs)), None);
+        }
+        let bytes = password.as_deref().map(str::as_bytes);
+        let attempt = Attempt {
+            client: Client { connection: 0, id: client_id, address: address.as_deref() },
+            username,
+            password: bytes,
+            starts_clean: true,
+            level: 0,
+            hash: settings.users.get(username).cloned(),
+            credentials: self.logins.keys.credentials(username, bytes.unwrap_or_default()),
+        };
+        steps.note(
+            "local user",
+            if attempt.hash.is_some() { "a local user has this name" } else { "no local user has this name" },
+        );
+        if let Some(decision) = login::unasked(&attempt, settings) {
+            steps.note("options", decision.by.to_string());
+            return (Would::Decide(decision), None);
+        }
+        if password.is_some()
+            && attempt.hash.is_none()
+            && let Some(look) = self.remembered(attempt.credentials, steps, now)
+            && !look.holds.is_zero()
+            && !look.is_unused
+        {
+            return (Would::Decide(by_memory(&look)), Some(look));
+        }
+        if let Some(pause) = self.logins.throttle.look(&attempt.as_try(), &settings.config.throttle, now) {
+            steps
+                .note("throttle", format!("too many wrong passwords; another {} s of pause", seconds(pause)));
+            return (Would::Decide(Decision::deny(By::Throttle(pause))), None);
+        }
+        steps.note("throttle", "not in a pause");
+        match (&attempt.hash, bytes) {
+            (Some(_), None) => (Would::Unknown("its password decides, which was not given"), None),
+            (Some(hash), Some(password)) => {
+                let matches = if hash.verify(password) { Verdict::Allow } else { Verdict::Deny };
+                let found =
+                    if matches == Verdict::Allow { "it fits its hash" } else { "it does not fit its hash" };
+                steps.note("password", found);
+                (Would::Decide(Decision::of(matches, By::LocalPassword)), None)
+            }
+            (None, None) => {
+                steps.note("memory", "what is remembered goes by the password, which was not given");
+                (self.by_breaker(Kind::Connect, explain, steps, now).map_or(Would::Ask, Would::Decide), None)
+            }
+            (None, Some(_)) => self.by_api(attempt.credentials, Kind::Connect, explain, steps, now),
+        }
+    }
+
+    /// The API's part: a remembered answer, or whether it would be asked.
+    fn by_api(
+        &self,
+        key: Fingerprint,
+        kind: Kind,
+        explain: &Explain,
+        steps: &Steps,
+        now: Instant,
+    ) -> (Would, Option<Look>) {
+        // For a login it was told before.
+        let silent = Steps::default();
+        let steps_here = if kind == Kind::Access { steps } else { &silent };
+        let look = self.remembered(key, steps_here, now);
+        if let Some(look) = look.filter(|look| !look.holds.is_zero()) {
+            return (Would::Decide(by_memory(&look)), Some(look));
+        }
+        let Some(decision) = self.by_breaker(kind, explain, steps, now) else { return (Would::Ask, None) };
+        if look.is_some_and(|look| !look.serves_stale.is_zero()) {
+            return (Would::Decide(Decision::allow(By::Stale)), look);
+        }
+        (Would::Decide(decision), None)
+    }
+
+    fn remembered(&self, key: Fingerprint, steps: &Steps, now: Instant) -> Option<Look> {
+        let look = self.api.asker.look(key, now);
+        steps.note(
+            "memory",
+            match &look {
+                None => "no answer is remembered".to_owned(),
+                Some(look) if look.holds.is_zero() => format!(
+                    "the API answered {} {} s ago; that has ended, and serves for another {} s while the API gives no \
+                     answer (stale_ttl)",
+                    look.status,
+                    seconds(look.age),
+                    seconds(look.serves_stale)
+                ),
+                Some(look) => format!(
+                    "the API answered {} {} s ago{}; that holds for another {} s",
+                    look.status,
+                    seconds(look.age),
+                    if look.is_unused { " (asked for early)" } else { "" },
+                    seconds(look.holds)
+                ),
+            },
+        );
+        look
+    }
+
+    /// The decision if asking is in vain.
+    fn by_breaker(&self, kind: Kind, explain: &Explain, steps: &Steps, now: Instant) -> Option<Decision> {
+        let source = self.api.asker.source(explain.address.as_deref(), &explain.username);
+        let is_open = self.api.asker.is_open(kind, source, now);
+        let found = if is_open { "it is left alone for now" } else { "it would be asked" };
+        steps.note("API", found);
+        is_open.then(|| no_answer(NoAnswer::Open))
+    }
+}
+
+fn by_memory(look: &Look) -> Decision {
+    Decision::of(look.verdict, By::Remembered { status: look.status })
+}
+
+fn seconds(time: Duration) -> u64 {
+    time.as_secs()
+}
+
+impl Would {
+    /// Its name in answers.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Would::Ask => "ask",
+            Would::Unknown(_) => "unknown",
+            Would::Decide(decision) => match decision.ruling {
+                Ruling::Allow => "allow",
+                Ruling::Defer => "defer",
+                Ruling::Deny | Ruling::Later | Ruling::Disconnect | Ruling::Unavailable => "deny",
+            },
+        }
+    }
+
+    /// Why, in words.
+    pub fn why(&self) -> String {
+        match self {
+            Would::Ask => "no answer is remembered, and the API can be asked".to_owned(),
+            Would::Unknown(why) => (*why).to_owned(),
+            Would::Decide(Decision { ruling: Ruling::Allow, by: By::LocalPassword }) => {
+                "right password for a local user".to_owned()
+            }
+            Would::Decide(Decision { ruling: Ruling::Allow, by: By::LocalRules }) => {
+                "the local user's topic rules allow it".to_owned()
+            }
+            Would::Decide(decision) => decision.by.to_string(),
+        }
+    }
+
+    /// By what, in the words of metrics.
+    pub fn source(&self) -> &'static str {
+        match self {
+            Would::Decide(decision) => decision.by.source().name(),
+            Would::Ask => "api",
+            Would::Unknown(_) => "unasked",
+        }
+    }
+}

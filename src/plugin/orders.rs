@@ -1,0 +1,98 @@
+//! What commands have the broker's thread do, at the tick.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+
+use super::attempt::Attempt;
+use super::decision::{By, Decision};
+use super::delayed::Parked;
+use super::event::Event;
+use super::login::Logins;
+use crate::broker::BrokerThread;
+
+/// Hears how many clients an order was about, or why it was not carried out.
+pub type Reply = Box<dyn FnOnce(Result<usize, String>) + Send>;
+
+/// Who is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whom {
+    /// All of a username, which is not empty.
+    Username(String),
+    /// The one of a client id, which is not empty.
+    ClientId(String),
+    /// All.
+    Everybody,
+}
+
+/// Something that only the broker's thread can do.
+pub enum Order {
+    /// Disconnect who is connected or parked. Not for everybody.
+    Kick(Whom, Reply),
+    /// Have the API asked again about the sessions of a username, or about all.
+    Recheck(Option<String>, Reply),
+}
+
+impl fmt::Debug for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Order::Kick(..) => "Kick",
+            Order::Recheck(..) => "Recheck",
+        })
+    }
+}
+
+impl Logins {
+    /// Carries an order out.
+    pub fn carry_out(&self, order: Order, thread: &BrokerThread, event: &Event<'_>) {
+        match order {
+            Order::Kick(whom, reply) => {
+                let kicked = self.kick(&whom, thread, event);
+                self.metrics.kicked(*kicked.as_ref().unwrap_or(&0));
+                reply(kicked);
+            }
+            Order::Recheck(username, reply) => self.recheck.ask_about(username, reply, thread),
+        }
+    }
+
+    /// Disconnects those who are connected, and refuses those who are parked: what lets them in may be an answer from
+    /// before. Returns how many there were.
+    fn kick(&self, whom: &Whom, thread: &BrokerThread, event: &Event<'_>) -> Result<usize, String> {
+        let is_meant = |client: &Parked| match whom {
+            Whom::Username(username) => client.username == *username,
+            Whom::ClientId(client_id) => client.client_id == *client_id,
+            Whom::Everybody => false,
+        };
+        let mut kicked = 0;
+        for ticket in self.delayed.those(is_meant) {
+            if let Some(parked) = self.delayed.get(ticket) {
+                self.refuse(ticket, &Attempt::of(&parked, None), Decision::deny(By::Kick), thread, event);
+                kicked += 1;
+            }
+        }
+        let before = self.closings.load(Ordering::Relaxed);
+        match whom {
+            Whom::Username(username) => self.broker.kick_username(thread, username),
+            Whom::ClientId(client_id) => self.kick_client_id(client_id, thread)?,
+            Whom::Everybody => {}
+        }
+        Ok(kicked + self.closings.load(Ordering::Relaxed).wrapping_sub(before))
+    }
+
+    fn kick_client_id(&self, client_id: &str, thread: &BrokerThread) -> Result<(), String> {
+        // 2.0 has no function that finds a client, and must not be told to disconnect one that is not connected: this
+        // plugin knows whom it has let in.
+        let connection = if self.broker.is_2_1() {
+            self.broker.connection_of(thread, client_id)
+        } else {
+            self.sessions.connection_of(client_id)
+        };
+        let has_socket = connection.and_then(|connection| self.broker.has_socket(thread, connection));
+        match (connection, has_socket) {
+            (Some(_), Some(true)) => self.broker.kick_client_id(thread, client_id),
+            // It cannot be told. The session table says that it is connected, or this is 2.1, where it does no harm.
+            (Some(_), None) => self.broker.kick_client_id(thread, client_id),
+            (Some(_), Some(false)) | (None, _) => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,51 @@
+//! What commands ask of the sessions.
+
+use super::{BOUND, LetInBy, Sessions, Tables};
+use crate::broker::{Client, Connection};
+use crate::fingerprint::{Domain, Fingerprint, Fingerprinter};
+
+impl Tables {
+    /// A client was let in.
+    pub(super) fn note_client_id(&mut self, keys: &Fingerprinter, client: Client<'_>) {
+        if let Some(by_client_id) = &mut self.by_client_id
+            && by_client_id.len() < BOUND.get()
+        {
+            by_client_id.insert(name(keys, client.id), client.connection);
+        }
+    }
+
+    /// A connection is closed.
+    pub(super) fn forget_client_id(&mut self, keys: &Fingerprinter, client: Client<'_>) {
+        if let Some(by_client_id) = &mut self.by_client_id {
+            let name = name(keys, client.id);
+            if by_client_id.get(&name) == Some(&client.connection) {
+                by_client_id.remove(&name);
+            }
+        }
+    }
+}
+
+fn name(keys: &Fingerprinter, client_id: &str) -> Fingerprint {
+    keys.fields(Domain::ClientName, [client_id.as_bytes()])
+}
+
+impl Sessions {
+    /// From now on connections are known by their client ids, too: for a broker that has no function for that.
+    pub fn know_client_ids(&self) {
+        self.tables.lock().by_client_id.get_or_insert_default();
+    }
+
+    /// The connection of a client that is connected and was let in here, if client ids are known.
+    pub fn connection_of(&self, client_id: &str) -> Option<Connection> {
+        let key = name(&self.keys, client_id);
+        self.tables.lock().by_client_id.as_ref()?.get(&key).copied()
+    }
+
+    /// The connection of a session that is connected, and what it was let in by. Changes nothing.
+    pub fn look(&self, client_id: &str, username: &str) -> Option<(Connection, LetInBy)> {
+        let key = self.keys.fields(Domain::Session, [client_id.as_bytes(), username.as_bytes()]);
+        let tables = self.tables.lock();
+        let session = tables.connected.peek(&key)?;
+        Some((session.current?, session.by.clone()))
+    }
+}

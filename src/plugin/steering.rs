@@ -1,0 +1,179 @@
+//! What commands and metrics see and do of a plugin: from any thread, while the broker waits or not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Instant, SystemTime};
+
+use super::api::Api;
+use super::login::Logins;
+use super::orders::{Order, Whom};
+use super::sessions::Sessions;
+use super::settings::{Current, what_is_asked};
+use super::token::Token;
+use super::{Task, Tasks};
+use crate::broker::Broker;
+use crate::config::Config;
+use crate::fingerprint::Whose;
+use crate::log::Log;
+use crate::metrics::{Gauges, Metrics};
+use crate::question::{Kind, NoAnswer};
+
+/// Orders that may wait for the broker's thread: a few would do, since there is one operator.
+const ORDERS: usize = 64;
+
+/// A handle to a plugin's parts. Whoever holds one must be gone before the plugin ends.
+pub struct Steering {
+    pub(super) settings: Arc<Current>,
+    pub(super) logins: Arc<Logins>,
+    pub(super) api: Arc<Api>,
+    pub(super) sessions: Arc<Sessions>,
+    tasks: Arc<Tasks>,
+    broker: Arc<dyn Broker>,
+    metrics: Arc<Metrics>,
+    log: Arc<Log>,
+    delays: bool,
+    /// Orders that wait.
+    orders: Arc<AtomicUsize>,
+}
+
+impl Steering {
+    /// A handle to these parts.
+    pub fn new(
+        settings: Arc<Current>,
+        logins: &Arc<Logins>,
+        metrics: Arc<Metrics>,
+        log: Arc<Log>,
+        delays: bool,
+    ) -> Self {
+        Self {
+            settings,
+            api: Arc::clone(&logins.api),
+            sessions: Arc::clone(&logins.sessions),
+            tasks: Arc::clone(&logins.tasks),
+            broker: Arc::clone(&logins.broker),
+            logins: Arc::clone(logins),
+            metrics,
+            log,
+            delays,
+            orders: Arc::default(),
+        }
+    }
+
+    /// The options that count now.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.settings.now().config)
+    }
+
+    /// The token that commands over TCP want, if one is set.
+    pub fn token(&self) -> Option<Token> {
+        self.settings.now().admin_token.clone()
+    }
+
+    /// The log.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// What was counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Whether clients wait beside the broker's loop.
+    pub fn delays(&self) -> bool {
+        self.delays
+    }
+
+    /// Whether the broker is 2.1 or later.
+    pub fn is_2_1(&self) -> bool {
+        self.broker.is_2_1()
+    }
+
+    /// Who is asked about what, in the words of the log.
+    pub fn asked(&self) -> String {
+        what_is_asked(&self.settings.now())
+    }
+
+    /// The latest refusals in the log, and when they were written. They name clients.
+    pub fn refusals(&self) -> Vec<(SystemTime, String)> {
+        self.log.latest_refusals()
+    }
+
+    /// Why logins or topics cannot be decided now, if that is so.
+    pub fn trouble(&self, now: Instant) -> Option<&'static str> {
+        let config = self.config();
+        // That of nobody in particular: a breaker that is open for one network alone does not count.
+        let refuses = |kind| self.api.asker.refuses(kind, [0; 2], now);
+        if !config.auth_urls.is_empty() && refuses(Kind::Connect) {
+            Some("all URLs of auth_url are left alone, since they gave no answers")
+        } else if !config.acl_urls.is_empty() && refuses(Kind::Access) {
+            Some("all URLs of acl_url are left alone, since they gave no answers")
+        } else {
+            None
+        }
+    }
+
+    /// What is so at this moment.
+    pub fn gauges(&self, now: Instant) -> Gauges {
+        let endpoints = self.api.asker.target().figures(now);
+        let (cache, unanswered) = self.api.asker.counts();
+        let in_flight: usize = endpoints.iter().map(|endpoint| endpoint.in_flight).sum();
+        Gauges {
+            queued: unanswered.saturating_sub(in_flight),
+            endpoints,
+            cache,
+            parked: self.logins.delayed.len(),
+            is_ready: self.trouble(now).is_none(),
+        }
+    }
+
+    /// Forgets what the API has said of somebody, what is on its way included.
+    pub fn forget(&self, whom: &Whom, now: Instant) {
+        let keys = &self.logins.keys;
+        let whose = match whom {
+            Whom::Username(username) => Whose::Username(keys.username(username)),
+            Whom::ClientId(client_id) => Whose::ClientId(keys.client_id(client_id)),
+            Whom::Everybody => Whose::Everybody,
+        };
+        self.api.asker.forget(whose, now);
+    }
+
+    /// Has the broker's thread carry an order out, at its next tick.
+    ///
+    /// # Errors
+    /// Words for the operator, if too many orders wait.
+    pub fn order(&self, order: Order) -> Result<(), &'static str> {
+        if self.orders.fetch_add(1, Ordering::Relaxed) >= ORDERS {
+            self.orders.fetch_sub(1, Ordering::Relaxed);
+            return Err("too many commands wait for the broker's thread");
+        }
+        let orders = Arc::clone(&self.orders);
+        let counted = move |reply: super::orders::Reply| -> super::orders::Reply {
+            Box::new(move |result| {
+                orders.fetch_sub(1, Ordering::Relaxed);
+                reply(result);
+            })
+        };
+        let order = match order {
+            Order::Kick(whom, reply) => Order::Kick(whom, counted(reply)),
+            Order::Recheck(username, reply) => Order::Recheck(username, counted(reply)),
+        };
+        // Without the thread it waits until the loop comes round by itself.
+        let _ = self.tasks.start_waking();
+        self.tasks.push(Task::Order(order));
+        Ok(())
+    }
+
+    /// Runs something on the plugin's own thread, until it ends or the plugin does.
+    ///
+    /// # Errors
+    /// Why there is no such thread.
+    pub fn run(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<(), NoAnswer> {
+        self.api.asker.run_beside(task)
+    }
+
+    /// The broker's process.
+    pub fn broker(&self) -> &dyn Broker {
+        &*self.broker
+    }
+}

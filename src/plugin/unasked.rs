@@ -1,0 +1,96 @@
+//! The part of a topic check's decision for which nobody is asked. Checks and explanations share it.
+
+use std::sync::Arc;
+
+use super::attempt::NO_USERNAME;
+use super::decision::{By, Decision};
+use super::settings::Settings;
+use crate::local::PasswordHash;
+use crate::question::Access;
+
+/// What is to be decided.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// The username; `None` for a client without one.
+    pub username: Option<&'a str>,
+    /// The client id.
+    pub client_id: &'a str,
+    /// The topic or filter.
+    pub topic: &'a str,
+    /// What the client wants to do with it.
+    pub access: Access,
+}
+
+/// What is so about the client.
+pub trait Facts {
+    /// Whether the password of a client without a username was asked about (`username_missing ask`).
+    fn is_let_in_without_username(&self) -> bool;
+
+    /// Whether the client has the rights of the local user of this name, whose hash this is.
+    fn has_local_rights(&self, username: &str, hash: &Arc<PasswordHash>) -> bool;
+
+    /// Whether the client has subscribed, under this name, to a filter that covers the topic.
+    fn has_subscribed(&self, username: &str) -> bool;
+
+    /// A step was taken, with this outcome. For explanations.
+    #[inline]
+    fn note(&self, _step: &'static str, _found: impl FnOnce() -> String) {}
+}
+
+/// What comes of it.
+pub enum Unasked<'a> {
+    /// This.
+    Decided(Decision),
+    /// The API is not asked about such accesses of this username (`acl_checks`): they are allowed.
+    Unchecked(&'a str),
+    /// The API decides, about this username.
+    ToBeAsked(&'a str),
+}
+
+/// Decides in the order of the README's list, as far as nobody has to be asked.
+pub fn unasked<'a>(asked: &Asked<'a>, settings: &Settings, facts: &impl Facts) -> Unasked<'a> {
+    let Asked { username, client_id, topic, access } = *asked;
+    let config = &*settings.config;
+    // One without a username is anonymous, unless its password was asked about.
+    let is_let_in = || config.asks_without_username && facts.is_let_in_without_username();
+    let Some(username) = username.or_else(|| is_let_in().then_some(NO_USERNAME)) else {
+        facts.note("anonymous", || "it has no username, so plugin_opt_anonymous decides".to_owned());
+        return Unasked::Decided(Decision::of(config.anonymous, By::Option("anonymous")));
+    };
+    if settings.is_wildcard_in_disguise(username, client_id) {
+        facts.note("special characters", || "there is + or # in its username or client id".to_owned());
+        return Unasked::Decided(Decision::deny(By::SpecialCharacters));
+    }
+    match settings.users.get(username) {
+        Some(hash) if facts.has_local_rights(username, hash) => {
+            let allows =
+                settings.acl.as_ref().is_none_or(|acl| acl.allows(access, username, client_id, topic));
+            facts.note("local user", || match (&settings.acl, allows) {
+                (None, _) => "it is a local user, and there is no acl_file: it may do everything".to_owned(),
+                (Some(_), true) => "it is a local user, and a rule of acl_file allows it".to_owned(),
+                (Some(_), false) => "it is a local user, and no rule of acl_file allows it".to_owned(),
+            });
+            return Unasked::Decided(if allows {
+                Decision::allow(By::LocalRules)
+            } else {
+                Decision::deny(By::LocalRules)
+            });
+        }
+        Some(_) => facts.note("local user", || {
+            "a local user has this name, but the session was not let in by its password".to_owned()
+        }),
+        None => facts.note("local user", || "no local user has this name".to_owned()),
+    }
+    if config.acl_urls.is_empty() {
+        facts.note("API", || "there is no acl_url: the broker and other plugins decide".to_owned());
+        return Unasked::Decided(Decision::defer(By::NotOurs));
+    }
+    // A READ that is not asked about is implied by a subscription of this very username. Nobody else's is: a client
+    // that comes under another's id finds its subscriptions, and what is queued for them.
+    let is_implied = || access != Access::Read || facts.has_subscribed(username);
+    if !config.acl_checks.contains(&access) && is_implied() {
+        facts.note("acl_checks", || "the API is not asked about such accesses".to_owned());
+        return Unasked::Unchecked(username);
+    }
+    Unasked::ToBeAsked(username)
+}

@@ -1,0 +1,46 @@
+//! Who has given a command, and the line that the log has about it.
+
+use std::fmt;
+
+use crate::log::{Level, quoted};
+use crate::plugin::{Steering, Whom};
+
+/// Who gives a command, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Giver {
+    /// Somebody with the token, from this address.
+    Token(String),
+    /// A user of this system, by number, over the Unix socket with this path.
+    User(Option<u32>, String),
+}
+
+impl fmt::Display for Giver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Giver::Token(address) => write!(f, "somebody with the token at {address}"),
+            Giver::User(Some(uid), path) => write!(f, "user number {uid} over {path}"),
+            Giver::User(None, path) => write!(f, "somebody over {path}"),
+        }
+    }
+}
+
+/// Who is meant, in words.
+pub struct Meant<'a>(pub &'a Whom);
+
+impl fmt::Display for Meant<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Whom::Username(username) => write!(f, "username {}", quoted(username)),
+            Whom::ClientId(client_id) => write!(f, "client id {}", quoted(client_id)),
+            Whom::Everybody => f.write_str("everybody"),
+        }
+    }
+}
+
+/// Writes the line.
+pub fn note(steering: &Steering, command: &str, whom: &Whom, giver: &Giver, outcome: &str) {
+    let line = format!("Command {command} for {}, by {giver}: {outcome}.", Meant(whom));
+    steering.log().write(Level::Notice, line);
+    // The broker's thread writes it, and may sleep for long.
+    steering.broker().wake();
+}

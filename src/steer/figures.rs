@@ -1,0 +1,110 @@
+//! How the plugin is, as `status` and the status page have it.
+
+use std::time::{Instant, SystemTime};
+
+use serde_json::{Map, Value, json};
+
+use super::commands::time;
+use super::history::History;
+use crate::metrics::{Endpoint, Metrics, unix};
+use crate::plugin::Steering;
+use crate::question::Kind;
+
+/// All that names nobody.
+fn nameless(steering: &Steering) -> Map<String, Value> {
+    let (now, metrics) = (Instant::now(), steering.metrics());
+    let gauges = steering.gauges(now);
+    let trouble = steering.trouble(now);
+    let endpoints: Vec<_> = gauges.endpoints.iter().map(endpoint).collect();
+    let in_flight: usize = gauges.endpoints.iter().map(|endpoint| endpoint.in_flight).sum();
+    let decisions: Vec<_> = metrics
+        .decisions()
+        .filter(|decisions| decisions.count > 0)
+        .map(|decisions| {
+            json!({
+                "question": decisions.question.name(),
+                "result": decisions.outcome.name(),
+                "source": decisions.by.name(),
+                "count": decisions.count,
+            })
+        })
+        .collect();
+    let held_up =
+        Kind::BOTH.map(|kind| (metrics.held_up_by(kind).count(), metrics.held_up_by(kind).seconds()));
+    let cache = gauges.cache;
+    let reload = metrics.last_reload().last;
+    let uptime = (unix(SystemTime::now()) - unix(metrics.started())).max(0.0);
+    let figures = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "broker": if steering.is_2_1() { "2.1" } else { "2.0" },
+        "mode": if steering.delays() { "delayed" } else { "blocking" },
+        "started": time(metrics.started()),
+        "uptime": (uptime * 1000.0).round() / 1000.0,
+        "ready": trouble.is_none(),
+        "trouble": trouble,
+        "asked": steering.asked(),
+        "endpoints": endpoints,
+        "in_flight": in_flight,
+        "queued": gauges.queued,
+        "parked": gauges.parked,
+        "cache": {
+            "allows": cache.allows,
+            "denies": cache.denies,
+            "early": cache.early,
+            "size": cache.bound,
+            "evicted": cache.evicted,
+        },
+        "answers": decisions,
+        "api": {"login": latency(metrics, Kind::Connect), "topic": latency(metrics, Kind::Access)},
+        "held_up": {"times": held_up[0].0 + held_up[1].0, "seconds": held_up[0].1 + held_up[1].1},
+        "kicked": metrics.kicks(),
+        "reload": reload.map(|(at, ok)| json!({"at": time(at), "ok": ok})),
+    });
+    match figures {
+        Value::Object(figures) => figures,
+        _ => Map::new(),
+    }
+}
+
+fn endpoint(endpoint: &Endpoint) -> Value {
+    json!({
+        "url": endpoint.url,
+        "about": match endpoint.kind {
+            Kind::Connect => "logins",
+            Kind::Access => "topics",
+        },
+        "breaker": match (endpoint.is_open, endpoint.is_paused) {
+            (true, _) => "open",
+            (false, true) => "paused",
+            (false, false) => "closed",
+        },
+        "first": endpoint.is_first,
+        "in_flight": endpoint.in_flight,
+        "at_a_time": endpoint.at_a_time,
+    })
+}
+
+fn latency(metrics: &Metrics, kind: Kind) -> Value {
+    let latency = metrics.latency_of(kind);
+    json!({
+        "answers": latency.count(),
+        "seconds": latency.seconds(),
+        "no_answer": metrics.answers_to(kind)[2],
+    })
+}
+
+/// The answer to `status`.
+pub fn status(steering: &Steering) -> Map<String, Value> {
+    let mut status = nameless(steering);
+    let refused: Vec<_> =
+        steering.refusals().into_iter().map(|(at, line)| json!({"at": time(at), "line": line})).collect();
+    status.insert("refused".to_owned(), refused.into());
+    status
+}
+
+/// What the status page draws for those who have not shown the token.
+pub fn figures(steering: &Steering, history: &History) -> Map<String, Value> {
+    let mut figures = nameless(steering);
+    figures.insert("minutes".to_owned(), history.minutes(steering.metrics()).into());
+    figures
+}

@@ -1,0 +1,240 @@
+//! `forget`, `kick`, `recheck` and `status`, on every broker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{
+    Admin, Broker, Connect, Gate, MockApi, PATIENCE, Reply, Version, broker_asking, eventually, fence,
+    friendly_api, on_every_broker,
+};
+
+fn steered(version: Version, api: &MockApi) -> (Broker, Admin) {
+    let admin = Admin::somewhere();
+    let broker = admin.of(broker_asking(version, api)).option("login_wait", 0).start();
+    (broker, admin)
+}
+
+fn login(name: &str) -> Connect {
+    Connect::v5(name).login(name, "secret")
+}
+
+/// An API that refuses this name from the moment on that the flag is set.
+fn refuse_once(api: &MockApi, name: &'static str) -> Arc<AtomicBool> {
+    let is_revoked = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_revoked);
+    api.answer_with(move |request| {
+        let is_refused = flag.load(Ordering::Relaxed) && request.field("username") == name;
+        Reply::status(if is_refused { 403 } else { 200 })
+    });
+    is_revoked
+}
+
+/// What an API does the moment that it takes a right back.
+#[test]
+fn a_revoked_device_is_off_the_broker_and_stays_out() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let is_revoked = refuse_once(&api, "revoked");
+        let (broker, admin) = steered(version, &api);
+        let mut revoked = login("revoked").accepted(broker.port());
+        let mut other = login("other").accepted(broker.port());
+        revoked.publish_acknowledged("t", "x");
+        other.publish_acknowledged("t", "x");
+        is_revoked.store(true, Ordering::Relaxed);
+        assert_eq!(
+            admin.carries_out("forget", &json!({"username": "revoked"})),
+            json!({"username": "revoked"})
+        );
+        assert_eq!(admin.carries_out("kick", &json!({"username": "revoked"})), json!({"kicked": 1}));
+        assert!(revoked.wait_until_closed(PATIENCE), "mosquitto {version}");
+        login("revoked").refused(broker.port());
+        assert!(other.try_ping(PATIENCE).is_some());
+        broker
+            .wait_for_log("Command forget for username \"revoked\", by somebody with the token at", PATIENCE);
+        broker.wait_for_log("Command kick for username \"revoked\"", PATIENCE);
+        // Who is gone is gone.
+        assert_eq!(admin.carries_out("kick", &json!({"username": "revoked"})), json!({"kicked": 0}));
+    });
+}
+
+#[test]
+fn what_is_forgotten_is_asked_again_and_nothing_else() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let (broker, admin) = steered(version, &api);
+        let mut clients = ["a", "b"].map(|name| login(name).accepted(broker.port()));
+        let mut publish = || {
+            for client in &mut clients {
+                client.publish_acknowledged("t", "x");
+            }
+            api.topic_checks().len()
+        };
+        assert_eq!((publish(), publish()), (2, 2), "remembered");
+        admin.carries_out("forget", &json!({"username": "a"}));
+        // What is asked in the moment of forgetting is asked once more.
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!((publish(), publish()), (3, 3), "mosquitto {version}");
+        admin.carries_out("forget", &json!({"clientid": "b"}));
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!((publish(), publish()), (4, 4), "mosquitto {version}");
+        admin.carries_out("forget", &json!({"everything": true}));
+        assert_eq!((publish(), publish()), (6, 6), "mosquitto {version}");
+        admin.carries_out("forget", &json!({"username": "nobody"}));
+        assert_eq!(publish(), 6);
+    });
+}
+
+/// Also where the broker stands still for the answer.
+#[test]
+fn an_answer_that_is_on_its_way_is_forgotten_too() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let (broker, admin) = steered(version, &api);
+        let gate = Gate::in_front_of(&api, Reply::status(200));
+        let mut client = login("revoked").send(broker.port());
+        api.wait_for_requests(1, PATIENCE);
+        // The first answer is an allow, and is sent after this.
+        api.answer(Reply::status(403));
+        admin.carries_out("forget", &json!({"username": "revoked"}));
+        drop(gate);
+        assert_ne!(client.connack(PATIENCE), Some(0), "mosquitto {version}");
+        assert_eq!(api.logins().len(), 2);
+    });
+}
+
+#[test]
+fn a_client_is_kicked_by_its_id() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let (broker, admin) = steered(version, &api);
+        // They share a username.
+        let mut clients =
+            ["a", "b"].map(|id| Connect::v3(id).login("shared", "secret").durable().accepted(broker.port()));
+        assert_eq!(admin.carries_out("kick", &json!({"clientid": "a"})), json!({"kicked": 1}), "{version}");
+        assert!(clients[0].wait_until_closed(PATIENCE));
+        assert!(clients[1].try_ping(PATIENCE).is_some(), "mosquitto {version}");
+        // Its session sleeps now, and is nothing to kick.
+        assert_eq!(admin.carries_out("kick", &json!({"clientid": "a"})), json!({"kicked": 0}));
+        assert_eq!(admin.carries_out("kick", &json!({"clientid": "nobody"})), json!({"kicked": 0}));
+        let _back = Connect::v3("a").login("shared", "secret").durable().accepted(broker.port());
+        assert_eq!(admin.carries_out("kick", &json!({"username": "shared"})), json!({"kicked": 2}));
+        assert!(clients[1].wait_until_closed(PATIENCE));
+    });
+}
+
+/// What lets it in may be an answer from before.
+#[test]
+fn who_is_parked_is_kicked_too() {
+    let api = friendly_api();
+    let (broker, admin) = steered(Version::V2_1, &api);
+    let gate = Gate::in_front_of(&api, Reply::status(200));
+    let mut client = login("revoked").send(broker.port());
+    api.wait_for_requests(1, PATIENCE);
+    assert_eq!(admin.carries_out("kick", &json!({"username": "revoked"})), json!({"kicked": 1}));
+    drop(gate);
+    assert_ne!(client.connack(PATIENCE), Some(0));
+    let _in = login("revoked").accepted(broker.port());
+}
+
+#[test]
+fn a_recheck_asks_about_those_who_are_meant() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let is_revoked = refuse_once(&api, "revoked");
+        // A command is no SIGHUP: it asks although that would not.
+        let admin = Admin::somewhere();
+        let broker = admin.of(broker_asking(version, &api)).option("reload_checks", "false").start();
+        let mut revoked = login("revoked").accepted(broker.port());
+        let mut others = ["a", "b"].map(|name| login(name).accepted(broker.port()));
+        api.forget_requests();
+        is_revoked.store(true, Ordering::Relaxed);
+        assert_eq!(admin.carries_out("recheck", &json!({"username": "a"})), json!({"sessions": 1}));
+        assert_eq!(api.wait_for_requests(1, PATIENCE)[0].field("username"), "a");
+        assert!(revoked.try_ping(PATIENCE).is_some());
+        assert_eq!(admin.carries_out("recheck", &json!({"username": "revoked"})), json!({"sessions": 1}));
+        assert!(revoked.wait_until_closed(PATIENCE), "mosquitto {version}");
+        assert_eq!(admin.carries_out("recheck", &json!({"everything": true})), json!({"sessions": 2}));
+        for other in &mut others {
+            assert!(other.try_ping(PATIENCE).is_some(), "mosquitto {version}");
+        }
+        fence::later_logins(broker.port(), &api);
+        let asked = api.logins().iter().filter(|request| request.field("username") == "a").count();
+        assert_eq!(asked, 2, "mosquitto {version}");
+        // A SIGHUP of somebody else asks about nobody, as the option says.
+        api.forget_requests();
+        broker.sighup();
+        broker.wait_for_log("Reloading config", PATIENCE);
+        fence::later_logins(broker.port(), &api);
+        assert!(api.logins().is_empty(), "mosquitto {version}: {:?}", api.logins());
+    });
+}
+
+#[test]
+fn commands_are_answered_while_the_broker_waits() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let admin = Admin::somewhere();
+        let broker = admin.of(broker_asking(version, &api)).option("timeout", "10s").start();
+        let mut client = login("u").accepted(broker.port());
+        let gate = Gate::in_front_of(&api, Reply::status(200));
+        api.forget_requests();
+        client.publish("t", "x");
+        api.wait_for_requests(1, PATIENCE);
+        for path in ["/healthz", "/readyz", "/metrics", "/figures", "/"] {
+            assert_eq!(admin.get(path).status, 200, "mosquitto {version}: {path}");
+        }
+        let status = admin.carries_out("status", &json!({}));
+        assert_eq!(status["in_flight"], 1, "mosquitto {version}: {status}");
+        admin.carries_out("forget", &json!({"username": "somebody"}));
+        // Only what needs the broker's thread waits for it, and is carried out when it comes round.
+        let answer = admin.command("kick", &json!({"username": "u"}));
+        assert_eq!(answer.status, 503, "mosquitto {version}: {answer:?}");
+        drop(gate);
+        assert!(client.wait_until_closed(PATIENCE), "mosquitto {version}");
+    });
+}
+
+#[test]
+fn status_tells_what_was_decided_and_who_was_refused() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let is_revoked = refuse_once(&api, "refused");
+        is_revoked.store(true, Ordering::Relaxed);
+        let (broker, admin) = steered(version, &api);
+        let mut client = login("u").accepted(broker.port());
+        client.publish_acknowledged("t", "x");
+        client.publish_acknowledged("t", "x");
+        login("refused").refused(broker.port());
+        let count = |status: &serde_json::Value, question: &str, result: &str, source: &str| {
+            let answers = status["answers"].as_array().unwrap();
+            let is_it = |it: &&serde_json::Value| {
+                it["question"] == question && it["result"] == result && it["source"] == source
+            };
+            answers.iter().find(is_it).map_or(0, |it| it["count"].as_u64().unwrap())
+        };
+        let mut status = json!({});
+        let has_counted = eventually(PATIENCE, || {
+            status = admin.carries_out("status", &json!({}));
+            count(&status, "login", "deny", "api") == 1
+        });
+        assert!(has_counted, "mosquitto {version}: {status}");
+        assert_eq!(count(&status, "login", "allow", "api"), 1, "mosquitto {version}: {status}");
+        assert_eq!(count(&status, "write", "allow", "api"), 1, "mosquitto {version}: {status}");
+        assert_eq!(count(&status, "write", "allow", "cache"), 1, "mosquitto {version}: {status}");
+        assert_eq!(status["mode"], if version.is_2_1() { "delayed" } else { "blocking" });
+        assert_eq!(status["broker"], if version.is_2_1() { "2.1" } else { "2.0" });
+        assert_eq!(status["ready"], true);
+        assert_eq!(status["endpoints"][0]["about"], "logins");
+        assert_eq!(status["endpoints"][1]["breaker"], "closed");
+        let line = status["refused"][0]["line"].as_str().unwrap();
+        assert!(line.contains("\"refused\"") && line.contains("403"), "{line}");
+        // Who has no token sees figures, and no names.
+        let figures = admin.get("/figures").json();
+        assert!(figures.get("refused").is_none());
+        assert_eq!(figures["minutes"][0]["logins"], json!([1, 1, 0]));
+        assert!(!figures.to_string().contains("\\\"refused\\\""), "{figures}");
+    });
+}

@@ -1,0 +1,10 @@
+//! The plugin is seen and steered from outside, by those who may, and nobody else notices.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod commands;
+mod doors;
+mod explaining;
+mod hostile;
+mod metrics;
+#[path = "../support/mod.rs"]
+mod support;
