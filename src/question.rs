@@ -176,6 +176,17 @@ pub enum Answer {
     None(NoAnswer),
 }
 
+impl Answer {
+    /// What a status means (the contract): 200 allows; 408, 429 and 5xx are no answer; all others deny.
+    pub fn of_status(status: u16) -> Self {
+        match status {
+            200 => Answer::Verdict { verdict: Verdict::Allow, status },
+            408 | 429 | 500..=599 => Answer::None(NoAnswer::Status(status)),
+            _ => Answer::Verdict { verdict: Verdict::Deny, status },
+        }
+    }
+}
+
 /// Why there is no verdict, in words for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoAnswer {
@@ -221,6 +232,23 @@ impl fmt::Display for NoAnswer {
                 "what waits for it in its session would be lost, since topics cannot be asked about for a while",
             ),
             NoAnswer::NotAsked(cause) => write!(f, "it could not be asked ({cause})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_200_allows_and_trouble_is_no_answer() {
+        for status in 100..1000 {
+            let expected = match status {
+                200 => Answer::Verdict { verdict: Verdict::Allow, status },
+                408 | 429 | 500..=599 => Answer::None(NoAnswer::Status(status)),
+                _ => Answer::Verdict { verdict: Verdict::Deny, status },
+            };
+            assert_eq!(Answer::of_status(status), expected);
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
 }
 
 /// What went wrong with TLS, if this error is about it. `at` is whom it was to reach.
-fn tls_cause(error: &(dyn Error + 'static), at: &str) -> Option<String> {
+pub(super) fn tls_cause(error: &(dyn Error + 'static), at: &str) -> Option<String> {
     let mut error = error;
     // Errors of TLS come wrapped as those of a stream, more than once, and such a wrapper is not its source.
     while let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref()) {

@@ -15,7 +15,7 @@ use super::hints::{LOOKED_AT, meaning, says_otherwise};
 use super::lanes::Answered;
 use super::target::{Endpoint, Target};
 use crate::log::Level;
-use crate::question::{Answer, Kind, NoAnswer, Verdict};
+use crate::question::{Answer, Kind, NoAnswer};
 
 /// The largest response body, in bytes, that is read to its end so that its connection can be used again.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -158,7 +158,7 @@ impl Target {
             }
             Some(Ok(answered)) => {
                 let response = &answered.response;
-                let (answer, now) = (answer(response.status()), Instant::now());
+                let (answer, now) = (Answer::of_status(response.status().as_u16()), Instant::now());
                 let took = now.saturating_duration_since(progress.sent(sent));
                 // Also of one that comes too late: the API is there, and slow.
                 self.endpoints(request.kind).pace.lock().answered(took, now);
@@ -305,15 +305,6 @@ impl Target {
     }
 }
 
-/// What a status means (the contract): 200 allows; 408, 429 and 5xx are no answer; all others deny.
-pub(super) fn answer(status: StatusCode) -> Answer {
-    match status.as_u16() {
-        200 => Answer::Verdict { verdict: Verdict::Allow, status: 200 },
-        no_answer @ (408 | 429 | 500..=599) => Answer::None(NoAnswer::Status(no_answer)),
-        status => Answer::Verdict { verdict: Verdict::Deny, status },
-    }
-}
-
 /// Whether the answer is that of a proxy in front of an API that cannot be reached. Any other failure may be one that a
 /// client's input has caused.
 pub(super) fn is_gateway_failure(answer: &Answer) -> bool {
@@ -342,21 +333,4 @@ fn lifetime(response: &Response) -> Option<Duration> {
         }
     }
     lifetime
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_200_allows_and_trouble_is_no_answer() {
-        for status in 100..1000 {
-            let expected = match status {
-                200 => Answer::Verdict { verdict: Verdict::Allow, status },
-                408 | 429 | 500..=599 => Answer::None(NoAnswer::Status(status)),
-                _ => Answer::Verdict { verdict: Verdict::Deny, status },
-            };
-            assert_eq!(answer(StatusCode::from_u16(status).unwrap()), expected);
-        }
-    }
 }

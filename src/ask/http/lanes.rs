@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
-use reqwest::{Client, Response, redirect};
+use reqwest::{Client, Response};
 use rustls::ClientConfig;
 use tokio::time::sleep;
 
 use super::client::Request;
 use super::connections::{Progress, Watch};
 use super::names::Names;
+use super::prepare::client;
 use super::second_try::SecondTries;
 use super::target::Endpoint;
 use crate::config::{ApiUrl, Config};
@@ -127,23 +128,12 @@ impl Server {
 
     /// A lane without a connection.
     pub(super) fn new_lane(&self) -> reqwest::Result<Lane> {
-        let config = &self.way.config;
-        let mut builder = Client::builder()
-            .user_agent(concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION")))
-            .default_headers(self.way.headers.clone())
-            .redirect(redirect::Policy::none())
-            // Proxy variables in the broker's environment are not meant for the plugin.
-            .no_proxy()
-            .http1_only()
-            .connect_timeout(config.connect_timeout)
+        let Way { config, headers, tls, names } = &*self.way;
+        let builder = client(config, headers, tls, &self.api)
             .pool_idle_timeout(LONGEST_IDLE)
             .pool_max_idle_per_host(usize::from(config.keep_alive))
-            .dns_resolver(self.way.names.clone())
-            .connector_layer(Watch)
-            .tls_backend_preconfigured(self.way.tls.clone());
-        if let Some(socket) = &self.api.socket {
-            builder = builder.unix_socket(socket.as_path());
-        }
+            .dns_resolver(names.clone())
+            .connector_layer(Watch);
         Ok(Lane { client: builder.build()?, last_used: None })
     }
 

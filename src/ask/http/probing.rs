@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep_until, timeout};
 
-use super::client::{Request, answer, is_gateway_failure};
+use super::client::{Request, is_gateway_failure};
 use super::connections::Progress;
 use super::target::{Endpoint, Target};
 use crate::log::Level;
-use crate::question::Kind;
+use crate::question::{Answer, Kind};
 use crate::util::Lock;
 
 /// Answers in a row that an API has to give before its breaker closes. With one, an API that is silent to every third
@@ -80,7 +80,7 @@ impl Target {
                 return false;
             };
             let status = answered.response.status();
-            let is_failure = is_gateway_failure(&answer(status));
+            let is_failure = is_gateway_failure(&Answer::of_status(status.as_u16()));
             self.note_status(endpoint, status);
             self.drain(kind, (answered, index), DRAIN_LIMIT).await;
             if is_failure {
