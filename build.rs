@@ -3,6 +3,7 @@
 
 use std::env;
 use std::error::Error;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,7 +15,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let brokers = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join(".brokers");
     let brokers = brokers.to_str().ok_or("the path of the checkout is no UTF-8")?;
     let folders = ["2.0.11", "2.0.21", "2.1"].map(|version| format!("{brokers}/{version}/include"));
-    let unpacked: Vec<&str> = folders.iter().flat_map(|folder| ["-idirafter", folder]).collect();
+    let mut unpacked: Vec<&str> = folders.iter().flat_map(|folder| ["-idirafter", folder]).collect();
+    // Where Debian has musl's own headers, which libclang does not know, and behind them those that musl-gcc does not.
+    let of_musl = format!("/usr/include/{}-linux-musl", env::var("CARGO_CFG_TARGET_ARCH")?);
+    if is_for_musl() {
+        unpacked.extend(["-isystem", &of_musl, "-idirafter", "/usr/include"]);
+    }
     let bindings = bindgen::Builder::default()
         .header("wrapper.h")
         .clang_args(&unpacked)
@@ -51,9 +57,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Links the compiler's code that unwinds panics in, where the C compiler has it as an archive (gcc does): minimal
-/// images lack the library that it is otherwise taken from, libgcc_s. Before that one in the linker's line it wins.
+fn is_for_musl() -> bool {
+    env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|libc| libc == "musl")
+}
+
+/// Links the code that unwinds panics in: minimal images lack the library that it is otherwise taken from, libgcc_s.
 fn link_unwinder_in() -> Result<(), Box<dyn Error>> {
+    if is_for_musl()
+        && let Some(unwinder) = unwinder_of_rust()?
+    {
+        // Whoever asks for libgcc_s gets this file, which says where to look instead.
+        let folder = PathBuf::from(env::var("OUT_DIR")?);
+        fs::write(folder.join("libgcc_s.so"), format!("INPUT({})\n", unwinder.display()))?;
+        println!("cargo::rustc-link-search=native={}", folder.display());
+        return Ok(());
+    }
+    // Where the C compiler has it as an archive (gcc does). Before libgcc_s in the linker's line it wins.
     let compiler = cc::Build::new().get_compiler();
     let asked = Command::new(compiler.path()).arg("-print-file-name=libgcc_eh.a").output()?;
     let answer = String::from_utf8(asked.stdout)?;
@@ -63,4 +82,14 @@ fn link_unwinder_in() -> Result<(), Box<dyn Error>> {
         println!("cargo::rustc-link-lib=static:-bundle=gcc_eh");
     }
     Ok(())
+}
+
+/// The unwinder that comes with Rust for musl (with rustup's; distributions leave it out). A gcc of glibc's has one, too,
+/// which wants functions of glibc.
+fn unwinder_of_rust() -> Result<Option<PathBuf>, Box<dyn Error>> {
+    let asked = Command::new(env::var("RUSTC")?)
+        .args(["--print", "target-libdir", "--target", &env::var("TARGET")?])
+        .output()?;
+    let path = Path::new(String::from_utf8(asked.stdout)?.trim()).join("self-contained/libunwind.a");
+    Ok(path.exists().then_some(path))
 }

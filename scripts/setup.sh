@@ -2,7 +2,7 @@
 # Installs the packages that building and the demo need on a Debian machine, and no
 # others. If none is missing, it changes nothing.
 #
-#   scripts/setup.sh [tests | fuzz | memcheck | asan]      with the packages for these
+#   scripts/setup.sh [tests | fuzz | memcheck | asan | musl]      with the packages for these
 #
 # Mosquitto's own packages are left out on purpose. Even mosquitto-dev, which has
 # the headers, depends on the broker, and installing that starts a service on
@@ -18,6 +18,8 @@ packages="libclang-dev gcc libc6-dev make ca-certificates"
 # What the tests call beside them. These servers are Debian's, since they belong to its own Python.
 case ${1:-} in
     tests) packages="$packages uwsgi-core uwsgi-plugin-python3 gunicorn uvicorn python3-fastapi" ;;
+    # A C compiler and a C library for musl beside the machine's own; dpkg-dev unpacks the brokers' sources.
+    musl) packages="$packages musl-tools dpkg-dev xz-utils" ;;
 esac
 
 # Programs that the tests call, and their packages: certificates, the symbols of
@@ -29,7 +31,8 @@ case ${1:-} in
     fuzz) tools='g++:g++' ;;
     memcheck) tools='valgrind:valgrind' ;;
     asan) tools='ar:binutils' ;;
-    *) echo "usage: $0 [tests | fuzz | memcheck | asan]" >&2; exit 2 ;;
+    musl) tools='readelf:binutils' ;;
+    *) echo "usage: $0 [tests | fuzz | memcheck | asan | musl]" >&2; exit 2 ;;
 esac
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -98,7 +101,18 @@ unpack_nginx() {
     rm -rf "$temp"
 }
 
+# Rust's library for musl. Rust from elsewhere than rustup has it or has not.
+bring_musl() {
+    target=$(uname -m)-unknown-linux-musl
+    libraries=$(cd "$here" && rustc --print target-libdir --target "$target") || die "rustc does not know $target."
+    [ ! -d "$libraries" ] || return 0
+    command -v rustup >/dev/null || die "Rust's library for $target is missing: install Rust with rustup, or that library."
+    say "adding Rust's library for $target"
+    (cd "$here" && rustup -q target add "$target") || die "rustup could not add $target. Is there a network?"
+}
+
 check_rust
+if [ "${1:-}" = musl ]; then bring_musl; fi
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     # Without dpkg nothing tells what is missing here. The build will.
     say "this is not Debian, so please see to it yourself that these are installed:"

@@ -4,7 +4,7 @@
 # then is unsteady, and the run fails nevertheless, unless tests/unsteady.txt names the
 # test. target/unsteady.txt lists the unsteady tests of the run afterwards.
 #
-# Brokers that scripts/brokers.sh could not bring are left out. The end says which, and
+# The brokers are those of MHA_BROKERS, if that is set. Ones that scripts/brokers.sh could not bring are left out. The end says which, and
 # how many tests could not run at all without them.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -24,7 +24,7 @@ flag() { if [ "$1" = lib ]; then echo --lib; else echo "--test=$1"; fi; }
 
 absent=()
 for version in 2.0.11 2.0.21 2.1; do
-    [ -e ".brokers/$version/version" ] || absent+=("$version")
+    [ -e "${MHA_BROKERS:-.brokers}/$version/version" ] || absent+=("$version")
 done
 export MHA_ABSENT="${absent[*]}"
 

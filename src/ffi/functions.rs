@@ -30,7 +30,7 @@ pub(super) type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void)
 /// this.
 pub(super) struct Process {
     functions: sys::mha_broker,
-    thread: libc::pthread_t,
+    thread: usize,
     clock: Clock,
     /// Prepared at its first use; `None` inside if it cannot work in this process.
     waker: OnceCell<Option<Waker>>,

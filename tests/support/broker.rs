@@ -30,8 +30,7 @@ impl Version {
 
     /// The path of `mosquitto`, `mosquitto_passwd`, `mosquitto_pub` or `mosquitto_sub` of this version.
     pub fn program(self, name: &str) -> PathBuf {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".brokers");
-        let path = folder.join(self.to_string()).join("bin").join(name);
+        let path = folder().join(self.to_string()).join("bin").join(name);
         // scripts/test.sh counts what says so by itself.
         assert!(!is_absent(&format!("{self:?}")), "not run: {self:?} is missing");
         assert!(
@@ -57,6 +56,19 @@ impl fmt::Display for Version {
             Self::V2_1 => "2.1",
         })
     }
+}
+
+/// The folder of all brokers: `MHA_BROKERS`, such as those for musl, or those that scripts/brokers.sh unpacked.
+fn folder() -> PathBuf {
+    // The program's tests have a folder of their own in it.
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let checkout = own.ancestors().find(|folder| folder.join("wrapper.h").exists()).unwrap_or(own);
+    checkout.join(std::env::var_os("MHA_BROKERS").unwrap_or_else(|| ".brokers".into()))
+}
+
+/// Whether the brokers are for musl. Those have neither TLS nor websockets.
+pub fn are_for_musl() -> bool {
+    folder().ends_with("musl")
 }
 
 /// Whether a case is one of a broker that scripts/test.sh says is not here (`MHA_ABSENT`, such as `2.1`).

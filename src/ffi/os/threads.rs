@@ -23,9 +23,10 @@ pub(in crate::ffi) fn spawn(body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHa
     }
 }
 
-/// The calling thread. (`std::thread::current` costs two locked instructions, which every topic check would pay.)
+/// The calling thread, as a number that is compared only: musl's are pointers. (`std::thread::current` costs two locked
+/// instructions, which every topic check would pay.)
 #[inline]
-pub(in crate::ffi) fn own() -> libc::pthread_t {
+pub(in crate::ffi) fn own() -> usize {
     // SAFETY: has no conditions.
-    unsafe { libc::pthread_self() }
+    unsafe { libc::pthread_self() as usize }
 }

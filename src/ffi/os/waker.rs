@@ -20,8 +20,8 @@ pub(in crate::ffi) struct Waker {
     thread: libc::pthread_t,
 }
 
-// SAFETY: a pthread_t is a number that names a thread, and the thread named is the broker's main thread,
-// which outlives everything here.
+// SAFETY: a pthread_t names a thread, by a number or in musl by a pointer, and the thread named is the broker's main
+// thread, which outlives everything here.
 unsafe impl Send for Waker {}
 // SAFETY: as for `Send`, and pthread_kill may be called from any thread.
 unsafe impl Sync for Waker {}
