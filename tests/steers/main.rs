@@ -1,10 +1,11 @@
 //! The plugin is seen and steered from outside, by those who may, and nobody else notices.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod commands;
 mod doors;
 mod explaining;
 mod hostile;
 mod metrics;
+mod page;
 #[path = "../support/mod.rs"]
 mod support;
