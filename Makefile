@@ -31,8 +31,12 @@ brokers: ## unpack Mosquitto 2.0.11, 2.0.21 and 2.1 into .brokers/, or what can 
 
 .PHONY: build
 build: setup ## build the plugin: target/release/libmosquitto_http_auth.so
-	$(CARGO) rustc --release --lib --crate-type cdylib
+	$(CARGO) rustc -p mosquitto-http-auth --release --lib --crate-type cdylib
 	@ls -l "$(target)/release/$(plugin)"
+
+.PHONY: program
+program: ## build the program beside it, without libclang and headers: target/release/mosquitto-http-auth
+	$(CARGO) build -p mosquitto-http-auth-cli --release
 
 # Where Rust's library for musl is added, and the C compiler that links against it.
 musl := $(shell uname -m)-unknown-linux-musl
@@ -44,7 +48,8 @@ musl_environment := RUSTFLAGS='-C target-feature=-crt-static' $(musl_compiler)
 .PHONY: musl
 musl: ## build the plugin for Alpine Linux and its containers: target/*-musl/release/libmosquitto_http_auth.so
 	@scripts/setup.sh musl
-	$(musl_environment) $(CARGO) rustc --release --lib --crate-type cdylib --target $(musl)
+	$(musl_environment) $(CARGO) rustc -p mosquitto-http-auth --release --lib --crate-type cdylib --target $(musl)
+	$(musl_compiler) $(CARGO) build -p mosquitto-http-auth-cli --release --target $(musl)
 	@ls -l "$(target)/$(musl)/release/$(plugin)"
 
 .PHONY: test-musl
@@ -52,9 +57,9 @@ test-musl: ## run the main tests with brokers 2.0.11 and 2.1 for musl (ARGS='--t
 	@scripts/setup.sh tests
 	@scripts/setup.sh musl
 	@scripts/musl-brokers.sh
-	$(musl_environment) $(CARGO) rustc --lib --crate-type cdylib --target $(musl)
+	$(musl_environment) $(CARGO) rustc -p mosquitto-http-auth --lib --crate-type cdylib --target $(musl)
 	@# A panic is caught there, too: the boundary to the broker, built for musl.
-	$(musl_environment) $(CARGO) test --target $(musl) --lib --test panics -- ffi:: panic
+	$(musl_environment) $(CARGO) test -p mosquitto-http-auth --target $(musl) --lib --test panics -- ffi:: panic
 	@MHA_BROKERS=.brokers/musl MHA_PLUGIN="$(target)/$(musl)/debug/$(plugin)" scripts/test.sh \
 		$(or $(ARGS),$(addprefix --test=,$(musl_tests))) -- $(addprefix --skip=,$(musl_skipped))
 
@@ -123,7 +128,7 @@ loom: ## run what threads leave for each other in every order in which threads c
 
 .PHONY: check
 check: ## check formatting and lints
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) fmt --check --manifest-path loom/Cargo.toml
 	$(CARGO) clippy --all-targets -- -D warnings
@@ -133,9 +138,11 @@ deny: ## check licences, sources and known holes of the dependencies (builds car
 	@scripts/deny.sh
 
 .PHONY: install
-install: ## install the built plugin below PREFIX (/usr/local)
+install: ## install the built plugin, and the program if it is built, below PREFIX (/usr/local)
 	@test -e "$(target)/release/$(plugin)" || { echo "There is nothing to install yet: run 'make build' first." >&2; exit 1; }
 	install -D -m 644 "$(target)/release/$(plugin)" "$(DESTDIR)$(plugindir)/$(plugin)"
+	@test ! -e "$(target)/release/mosquitto-http-auth" || \
+		install -D -m 755 "$(target)/release/mosquitto-http-auth" "$(DESTDIR)$(PREFIX)/bin/mosquitto-http-auth"
 	@echo "Now tell the broker, in mosquitto.conf:    plugin $(plugindir)/$(plugin)"
 
 .PHONY: clean

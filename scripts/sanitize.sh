@@ -38,7 +38,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 # Symbols, but no line numbers: then every frame of a report names its library.
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_STRIP=none
 export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true
-build() { cargo rustc --release --lib --crate-type cdylib --target "$host" --target-dir "$work"; }
+build() { cargo rustc -p mosquitto-http-auth --release --lib --crate-type cdylib --target "$host" --target-dir "$work"; }
 
 case $tool in
 memcheck)

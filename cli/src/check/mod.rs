@@ -1,0 +1,128 @@
+//! `check`: goes through what a newcomer, or an upgrade, gets wrong. Each finding says what to do.
+
+mod api;
+mod broker;
+mod library;
+mod options;
+
+pub use api::shown;
+
+use std::path::Path;
+
+use crate::Outcome;
+use crate::arguments::Check;
+use crate::broker_conf::{BrokerConf, Plugin};
+use crate::broker_user::{Now, become_user};
+use crate::output::Report;
+use crate::plugin_conf::is_ours;
+
+/// Goes through all of it.
+///
+/// # Errors
+/// Why nothing could be checked.
+pub fn run(how: &Check, json: bool) -> Result<Outcome, String> {
+    let mut report = Report::new(json);
+    report.about(how.config.display());
+    let conf = match BrokerConf::read(&how.config) {
+        Ok(conf) => conf,
+        Err(what) => {
+            report
+                .error(what, "name the file that the broker is started with: mosquitto-http-auth check FILE");
+            return Ok(report.close(how.strict));
+        }
+    };
+    let broker = broker::find(how.broker.as_deref(), &mut report);
+    let ours: Vec<&Plugin> = conf.plugins.iter().filter(|plugin| is_ours(&plugin.path)).collect();
+    if ours.is_empty() {
+        no_plugin(&conf, &how.config, &mut report);
+        return Ok(report.close(how.strict));
+    }
+    listeners(&conf, &ours, &mut report);
+    for plugin in &ours {
+        library::check(plugin, broker.as_ref(), &mut report);
+    }
+    // From here on this sees what the plugin will see: the broker loads plugins when it has given up root.
+    match become_user(&conf.user) {
+        Ok(Now::BrokersUser | Now::Root) => {}
+        Ok(Now::Whoever) => report.note(format!(
+            "Files are looked at as the user who runs this, and not as {}: as root (sudo) this sees what the broker will see.",
+            conf.user
+        )),
+        Err(what) => report.error(
+            format!("user {}: {what}", conf.user),
+            "name an existing user in the broker's line `user`; packages make one called mosquitto",
+        ),
+    }
+    for plugin in &ours {
+        if ours.len() > 1 || !plugin.listeners.is_empty() {
+            report.about(format!("The plugin {}", plugin.shown_listeners()));
+        }
+        if let Some(config) = options::check(plugin, &conf, broker.as_ref(), &mut report) {
+            api::check(&config, how.offline, broker.as_ref(), &mut report);
+        }
+    }
+    Ok(report.close(how.strict))
+}
+
+fn no_plugin(conf: &BrokerConf, file: &Path, report: &mut Report) {
+    let others: Vec<_> = conf.plugins.iter().map(|plugin| plugin.path.display().to_string()).collect();
+    let found = match others.as_slice() {
+        [] => "no plugin".to_owned(),
+        others => format!("only {}", others.join(", ")),
+    };
+    report.error(
+        format!("{} loads {found}, and mosquitto-http-auth was expected.", file.display()),
+        "add two lines: plugin /PATH/mosquitto_http_auth.so and plugin_opt_auth_url http://HOST:PORT/PATH (on Debian in \
+         /etc/mosquitto/conf.d/http-auth.conf), and restart the broker",
+    );
+    for plugin in &conf.plugins {
+        if !plugin.path.exists() {
+            report.error(
+                format!("{}: there is no file {}.", plugin.at, plugin.path.display()),
+                "correct the path",
+            );
+        }
+    }
+}
+
+/// What stands beside the plugin and takes part in what is decided.
+fn listeners(conf: &BrokerConf, ours: &[&Plugin], report: &mut Report) {
+    for plugin in ours {
+        report.ok(format!("{}: the plugin is loaded {}.", plugin.at, plugin.shown_listeners()));
+    }
+    let is_open = |listener: &&String| {
+        conf.per_listener
+            && !ours.iter().any(|plugin| plugin.listeners.is_empty() || plugin.listeners.contains(listener))
+    };
+    for listener in conf.listeners.iter().filter(is_open) {
+        report.warning(
+            format!("Listener {listener} has no mosquitto-http-auth (per_listener_settings is true)."),
+            "repeat the plugin's lines below that listener, if its clients are to be checked",
+        );
+    }
+    if let Some((at, "true")) = conf.beside("allow_anonymous") {
+        report.warning(
+            format!("{at}: allow_anonymous true lets in whoever gives neither username nor password, without the API."),
+            "write allow_anonymous false, unless that is meant",
+        );
+    }
+    let asks = ours
+        .iter()
+        .any(|plugin| plugin.line_of("auth_url").is_some() || plugin.line_of("config_file").is_some());
+    if let Some((at, file)) = conf.beside("password_file").filter(|_| asks) {
+        report.warning(
+            format!(
+                "{at}: password_file {file} lets nobody in any more: the API is asked about those in it, too."
+            ),
+            format!("write plugin_opt_password_file {file} below the plugin's line"),
+        );
+    }
+    let before = conf.plugins.iter().position(|plugin| is_ours(&plugin.path)).unwrap_or(0);
+    for other in &conf.plugins[..before] {
+        report.note(format!(
+            "{}: {} is asked first, and this plugin about what it leaves open.",
+            other.at,
+            other.path.display()
+        ));
+    }
+}

@@ -1,0 +1,131 @@
+//! Options and the files that they name, read by the plugin's own code.
+
+use std::path::Path;
+
+use super::broker::Broker;
+use crate::broker_conf::{BrokerConf, Plugin};
+use crate::config::{Config, ConfigError};
+use crate::local;
+use crate::output::Report;
+use crate::plugin_conf::{acl, users};
+use crate::util::Location;
+
+/// Reads options and files. `None` if the plugin would not start with them.
+pub fn check(
+    plugin: &Plugin,
+    conf: &BrokerConf,
+    broker: Option<&Broker>,
+    report: &mut Report,
+) -> Option<Config> {
+    let config = match Config::read(&plugin.broker_options()) {
+        Ok((config, in_both)) => {
+            for name in in_both {
+                report.warning(
+                    format!(
+                        "{name} is set in mosquitto.conf and in the configuration file: the former counts."
+                    ),
+                    "take one of the two lines out",
+                );
+            }
+            config
+        }
+        Err(errors) => {
+            for error in &errors {
+                let (text, cure) = (located(error, plugin), cure(&error.to_string(), &conf.user));
+                report.error(text, cure);
+            }
+            return None;
+        }
+    };
+    let shown = config.not_at_default();
+    report.ok(format!(
+        "Options: {}.",
+        if shown.is_empty() { "all at their defaults".to_owned() } else { shown.join("; ") }
+    ));
+    let known = users(&config).map_err(|what| files_error(&what, conf, report)).ok();
+    let rules =
+        acl(&config, Broker::placeholders(broker)).map_err(|what| files_error(&what, conf, report)).ok();
+    if let Some(users) = known.as_ref().filter(|users| !users.is_empty()) {
+        report.ok(format!("{} local users, decided without the API.", users.len()));
+    }
+    let secrets = [&config.password_file, &config.header_file, &config.tls_key_file, &config.config_file];
+    for path in secrets.into_iter().flatten().filter(|path| local::is_world_readable(path)) {
+        let path = path.display();
+        report.warning(
+            format!("{path} can be read by everybody on this machine."),
+            format!("sudo chown root:{0} {path} && sudo chmod 640 {path}", conf.user),
+        );
+    }
+    for (option, path) in relative(&config) {
+        report.warning(
+            format!(
+                "{option}: {} is found only from the folder in which the broker is started.",
+                path.display()
+            ),
+            "write the whole path, from / on",
+        );
+    }
+    if config.tls_insecure {
+        report.warning(
+            "tls_insecure is true: anybody on the way can pose as the API and let clients in.",
+            "name the API's authority, or its very certificate, in tls_ca_file",
+        );
+    }
+    if config.acl_urls.is_empty() && config.acl_file.is_none() {
+        report.note("No acl_url: this plugin checks no topics, and whoever is let in may do what the broker's acl_file allows (without one: everything).");
+    }
+    (known.is_some() && rules.is_some()).then_some(config)
+}
+
+/// A mistake in an option, with its line in the broker's configuration where it stands there.
+fn located(error: &ConfigError, plugin: &Plugin) -> String {
+    let text = error.to_string();
+    let by_name = |(at, name, _): &(Location, String, String)| {
+        text.starts_with(&format!("plugin_opt_{name}:")).then(|| at.to_string())
+    };
+    match plugin.options.iter().find_map(by_name) {
+        Some(at) => format!("{at}: {text}."),
+        None => format!("{text}."),
+    }
+}
+
+/// What to do about a mistake. Its own text says what was expected.
+fn cure(text: &str, user: &str) -> String {
+    if text.contains("Permission denied") || text.contains("cannot be read") {
+        return readable(user);
+    }
+    "correct the line, and restart the broker (a reload does not read it)".to_owned()
+}
+
+fn readable(user: &str) -> String {
+    format!(
+        "let the broker's user read it: sudo chown root:{user} FILE && sudo chmod 640 FILE, and sudo chmod a+x the folders \
+         above it"
+    )
+}
+
+pub fn files_error(what: &str, conf: &BrokerConf, report: &mut Report) {
+    let cure = if what.contains("Permission denied") {
+        readable(&conf.user)
+    } else if what.contains("No such file") {
+        "correct the path, or make the file".to_owned()
+    } else {
+        "correct the file; the broker does not start with it".to_owned()
+    };
+    report.error(format!("{what}."), cure);
+}
+
+/// Files that are not named from `/` on.
+fn relative(config: &Config) -> Vec<(&'static str, &Path)> {
+    let files = [
+        ("password_file", &config.password_file),
+        ("acl_file", &config.acl_file),
+        ("header_file", &config.header_file),
+        ("tls_ca_file", &config.tls_ca_file),
+        ("tls_cert_file", &config.tls_cert_file),
+        ("tls_key_file", &config.tls_key_file),
+        ("config_file", &config.config_file),
+    ];
+    let named = files.into_iter().filter_map(|(option, path)| Some((option, path.as_deref()?)));
+    named.filter(|(_, path)| !path.is_absolute()).collect()
+}

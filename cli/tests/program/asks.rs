@@ -1,0 +1,111 @@
+//! `login` and `topic`.
+
+use std::fs;
+
+use serde_json::json as value;
+use tempfile::TempDir;
+
+use crate::support::{MockApi, PASSWORD, Reply, api, broker::plugin, free_port, local_user};
+use crate::{json, run, run_with, stdout};
+
+/// A configuration with these lines behind the plugin's, in a folder of its own.
+fn conf(lines: &str) -> (TempDir, String) {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("mosquitto.conf");
+    fs::write(&file, format!("user root\nplugin {}\n{lines}", plugin().display())).unwrap();
+    let file = file.to_str().unwrap().to_owned();
+    (folder, file)
+}
+
+fn urls(api: &MockApi) -> String {
+    format!("plugin_opt_auth_url {}\nplugin_opt_acl_url {}\n", api.auth_url(), api.acl_url())
+}
+
+#[test]
+fn a_login_shows_what_goes_over_the_wire_and_ends_as_it_was_decided() {
+    let api = api("user alice secret\n");
+    let (_folder, file) = conf(&(urls(&api) + "plugin_opt_header Authorization: Bearer hunter2\n"));
+    let login = |password: &str, more: &[&str]| {
+        run_with(password, &[&["login", "alice", "--password-stdin", "--config", &file], more].concat())
+    };
+    let output = login("secret\n", &[]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("  > POST /auth HTTP/1.1") && text.contains("allow: the API said 200"), "{text}");
+    assert!(
+        text.contains("\"password\":\"...\"") && !text.contains("secret") && !text.contains("hunter2"),
+        "{text}"
+    );
+    let asked = api.logins();
+    assert_eq!(
+        (asked[0].field("password"), asked[0].header("authorization")),
+        ("secret", Some("Bearer hunter2"))
+    );
+
+    let shown = stdout(&login("secret", &["--show-secrets"]));
+    assert!(shown.contains("\"password\":\"secret\"") && shown.contains("hunter2"), "{shown}");
+
+    let output = login("wrong", &["--json"]);
+    assert_eq!((output.status.code(), &json(&output)["decision"]), (Some(1), &value!("deny")));
+    api.answer(Reply::status(503));
+    let output = login("secret", &["--json"]);
+    let answer = json(&output);
+    assert_eq!((output.status.code(), &answer["decision"]), (Some(3), &value!("no answer")));
+    assert_eq!(answer["requests"][0]["status"], value!(503));
+}
+
+#[test]
+fn the_next_url_is_asked_where_one_gives_no_answer() {
+    let api = api("user alice secret\n");
+    let gone = format!("http://127.0.0.1:{}/auth", free_port());
+    let (_folder, file) = conf(&format!("plugin_opt_auth_url {gone} {}\n", api.auth_url()));
+    let output = run_with("secret\n", &["login", "alice", "--password-stdin", "--config", &file, "--json"]);
+    let answer = json(&output);
+    assert_eq!(output.status.code(), Some(0), "{answer:#}");
+    assert!(
+        answer["requests"][0]["error"].is_string() && answer["requests"][1]["status"] == 200,
+        "{answer:#}"
+    );
+}
+
+#[test]
+fn local_users_are_decided_without_the_api() {
+    let api = api("");
+    let (folder, file) = conf(&format!("{}plugin_opt_user {}\n", urls(&api), local_user("local")));
+    let login = |password: &str| {
+        run_with(password, &["login", "local", "--password-stdin", "--config", &file]).status.code()
+    };
+    assert_eq!((login(PASSWORD), login("wrong")), (Some(0), Some(1)));
+    let topic = |file: &str| run(&["topic", "local", "write", "a/b", "--config", file]).status.code();
+    assert_eq!(topic(&file), Some(0));
+    let rules = folder.path().join("acl");
+    fs::write(&rules, "user local\ntopic read a/#\n").unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}plugin_opt_acl_file {}\n", rules.display())).unwrap();
+    assert_eq!(topic(&file), Some(1));
+    assert!(api.requests().is_empty());
+}
+
+#[test]
+fn a_topic_is_asked_about_with_all_of_its_fields() {
+    let api = api("user alice secret\nallow write sensors/%c\n");
+    let (_folder, file) = conf(&urls(&api));
+    let topic = |client: &str| {
+        run(&["topic", "alice", "write", "sensors/c1", "--client-id", client, "--config", &file, "--json"])
+    };
+    assert_eq!(topic("c1").status.code(), Some(0));
+    assert_eq!(topic("c2").status.code(), Some(1));
+    let asked = api.topic_checks();
+    let fields = ["username", "clientid", "topic"].map(|name| asked[0].field(name).to_owned());
+    assert_eq!((fields, asked[0].acc()), (["alice", "c1", "sensors/c1"].map(str::to_owned), 2));
+}
+
+#[test]
+fn what_the_plugin_has_no_say_in_is_left_open() {
+    let api = api("");
+    let (_folder, file) = conf(&format!("plugin_opt_auth_url {}\n", api.auth_url()));
+    let output = run(&["topic", "alice", "read", "t", "--config", &file, "--json"]);
+    assert_eq!((output.status.code(), &json(&output)["decision"]), (Some(3), &value!("defer")));
+    let output = run(&["topic", "alice", "read", "t", "--config", "/nowhere"]);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""));
+}

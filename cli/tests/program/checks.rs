@@ -1,0 +1,265 @@
+//! `check`.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::tls::{Authority, TlsFront, Validity};
+use crate::support::{
+    Broker, Gate, MockApi, Reply, Version, api, broker_asking, free_port, friendly_api, local_user,
+    on_every_broker,
+};
+use crate::support::{broker::plugin, servers};
+use crate::{json, run};
+
+/// A configuration that loads the plugin with these lines behind it.
+fn conf(folder: &Path, lines: &str) -> String {
+    let path = folder.join("mosquitto.conf");
+    fs::write(&path, format!("user root\nlistener 1883\nplugin {}\n{lines}", plugin().display())).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// The findings about a configuration with these lines, as `level: text -> cure`.
+fn findings(lines: &str) -> Vec<String> {
+    let folder = TempDir::new().unwrap();
+    found(&json(&run(&["check", &conf(folder.path(), lines), "--json"])))
+}
+
+fn found(report: &Value) -> Vec<String> {
+    let findings = report["findings"].as_array().unwrap().iter();
+    let shown = |finding: &Value| {
+        let [level, text, cure] =
+            ["level", "text", "cure"].map(|name| finding[name].as_str().unwrap_or_default());
+        format!("{level}: {text} -> {cure}")
+    };
+    findings.map(shown).collect()
+}
+
+fn has(findings: &[String], level: &str, text: &str) -> bool {
+    findings.iter().any(|finding| finding.starts_with(level) && finding.contains(text))
+}
+
+#[track_caller]
+fn assert_finds(lines: &str, level: &str, text: &str) {
+    let findings = findings(lines);
+    assert!(has(&findings, level, text), "{lines}: {findings:#?}");
+}
+
+fn urls(api: &MockApi) -> String {
+    format!("plugin_opt_auth_url {}\nplugin_opt_acl_url {}\n", api.auth_url(), api.acl_url())
+}
+
+#[test]
+fn what_works_is_well_and_asks_about_nobody_who_exists() {
+    on_every_broker(|version| {
+        let api = api("user sensor-1 secret-1\nallow all #\n");
+        let broker = broker_asking(version, &api).start();
+        let file = broker.folder().join("mosquitto.conf");
+        let program = version.program("mosquitto");
+        let output = run(&[
+            "check",
+            file.to_str().unwrap(),
+            "--broker",
+            program.to_str().unwrap(),
+            "--json",
+            "--strict",
+        ]);
+        let report = json(&output);
+        assert_eq!((output.status.code(), &report["ok"]), (Some(0), &Value::Bool(true)), "{report:#}");
+        let findings = found(&report);
+        assert!(has(&findings, "ok", &format!("mosquitto {version}")), "{findings:#?}");
+        assert!(has(&findings, "ok", "A made-up user gets 403, a no"), "{findings:#?}");
+        assert!(has(&findings, "ok", "Answers took"), "{findings:#?}");
+        let asked = api.requests();
+        assert!(asked.len() == 6 && asked.iter().all(|request| request.field("username").contains("check")));
+    });
+}
+
+#[test]
+fn people_read_words_and_no_colours_where_there_is_no_terminal() {
+    let folder = TempDir::new().unwrap();
+    let api = api("");
+    let output = run(&["check", &conf(folder.path(), &urls(&api))]);
+    let text = crate::stdout(&output);
+    assert!(text.contains("  ok ") && text.contains("no mistake, ") && !text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn a_mistake_in_an_option_is_found_with_its_line_as_the_broker_says_it() {
+    let folder = TempDir::new().unwrap();
+    let file = conf(folder.path(), "plugin_opt_acl_uri http://127.0.0.1/\nplugin_opt_timeout 2 sec\n");
+    let output = run(&["check", &file, "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let findings = found(&json(&output));
+    assert!(
+        has(&findings, "error", "mosquitto.conf, line 4: plugin_opt_acl_uri: there is no option"),
+        "{findings:#?}"
+    );
+    assert!(has(&findings, "error", "line 5: plugin_opt_timeout: found \"2 sec\""), "{findings:#?}");
+    let failure =
+        Broker::with(Version::V2_0_21).line("plugin_opt_acl_uri http://127.0.0.1/").start_expecting_failure();
+    assert!(failure.log.contains("plugin_opt_acl_uri: there is no option"), "{}", failure.log);
+}
+
+#[test]
+fn an_open_door_is_found() {
+    let open = friendly_api();
+    assert_finds(
+        &urls(&open),
+        "error",
+        "A made-up user with a made-up password gets 200: everybody is let in",
+    );
+    open.answer(Reply::status(200).body(b"{\"result\":\"deny\"}"));
+    assert_finds(&urls(&open), "error", "its body says no, which does not count");
+    assert_finds(&urls(&open), "warning", "A made-up user may read a made-up topic");
+    let api = api("");
+    assert_finds(
+        &urls(&api).replace("/acl\n", "/acl\nallow_anonymous true\n"),
+        "warning",
+        "allow_anonymous true",
+    );
+}
+
+#[test]
+fn what_an_api_says_that_is_no_plain_no_is_explained() {
+    let api = api("");
+    for (status, level, text) in [
+        (404, "warning", "as for a path that it does not have"),
+        (301, "warning", "a redirect, which is not followed"),
+        (405, "warning", "takes no POST"),
+        (503, "error", "which is no answer"),
+        (401, "ok", "a no"),
+    ] {
+        api.answer(Reply::status(status));
+        assert_finds(&urls(&api), level, text);
+    }
+    assert_finds(&format!("{}plugin_opt_defer_status 404\n", urls(&api)), "ok", "401");
+}
+
+#[test]
+fn a_way_that_leads_nowhere_is_found_at_its_step() {
+    let url = |url: &str| format!("plugin_opt_auth_url {url}\n");
+    assert_finds(
+        &url(&format!("http://127.0.0.1:{}/auth", free_port())),
+        "error",
+        "No connection: 127.0.0.1",
+    );
+    assert_finds(&url("http://no-such-host.invalid/auth"), "error", "no-such-host.invalid");
+    assert_finds(&url("http://unix:/nowhere/api.sock:/auth"), "error", "the socket /nowhere/api.sock");
+    let authority = Authority::new("Somebody's authority");
+    let api = api("");
+    let front = TlsFront::start(&api, &authority.issue("IP:127.0.0.1", &Validity::NOW), None);
+    let https = url(&format!("https://127.0.0.1:{}/auth", front.port()));
+    assert_finds(&https, "error", "from an authority that is not trusted here");
+    let folder = TempDir::new().unwrap();
+    let ca = folder.path().join("ca.pem");
+    fs::write(&ca, &authority.certificate).unwrap();
+    assert_finds(&format!("{https}plugin_opt_tls_ca_file {}\n", ca.display()), "ok", "TLS 1.3 in");
+    assert_finds(
+        &url(&format!("https://{}/auth", api.address())),
+        "error",
+        "does it speak TLS on this port? -> write http://",
+    );
+    let talker = servers::Server::talker(b"SSH-2.0-x\r\n", b"");
+    assert_finds(&url(&format!("http://{}/auth", talker.address)), "error", "got no answer");
+}
+
+#[test]
+fn an_api_that_is_slower_than_its_time_is_found() {
+    let api = api("");
+    let gate = Gate::in_front_of(&api, Reply::status(403));
+    let slow = format!("{}plugin_opt_timeout 10ms\n", urls(&api).lines().next().unwrap().to_owned() + "\n");
+    let waiting = std::thread::spawn(move || findings(&slow));
+    api.wait_for_requests(1, crate::support::PATIENCE);
+    // Longer than the plugin would have waited.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    drop(gate);
+    let findings = waiting.join().unwrap();
+    assert!(
+        has(&findings, "error", "the plugin would not have waited. -> make the API faster"),
+        "{findings:#?}"
+    );
+}
+
+#[test]
+fn included_files_and_plugins_of_listeners_are_found() {
+    let (folder, api) = (TempDir::new().unwrap(), api(""));
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir(path("conf.d")).unwrap();
+    fs::write(path("conf.d/b.conf"), format!("plugin {}\n{}", plugin().display(), urls(&api))).unwrap();
+    fs::write(path("conf.d/c.bak"), "plugin /nowhere\n").unwrap();
+    fs::write(path("m.conf"), format!("user root\ninclude_dir {}\n", path("conf.d").display())).unwrap();
+    let findings = found(&json(&run(&["check", path("m.conf").to_str().unwrap(), "--json"])));
+    assert!(
+        has(&findings, "ok", "conf.d/b.conf, line 1: the plugin is loaded for every listener"),
+        "{findings:#?}"
+    );
+
+    let listeners = format!(
+        "user root\nper_listener_settings true\nlistener 1883\nlistener 8883\nplugin_load http {}\n{}plugin_use http\n",
+        plugin().display(),
+        urls(&api)
+    );
+    fs::write(path("m.conf"), listeners).unwrap();
+    let findings = found(&json(&run(&["check", path("m.conf").to_str().unwrap(), "--json"])));
+    assert!(has(&findings, "ok", "the plugin is loaded for listener 8883"), "{findings:#?}");
+    assert!(has(&findings, "warning", "Listener 1883 has no mosquitto-http-auth"), "{findings:#?}");
+}
+
+#[test]
+fn a_configuration_without_the_plugin_is_told_what_to_add() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("m.conf");
+    fs::write(&file, "listener 1883\nplugin /usr/lib/mosquitto_dynamic_security.so\n").unwrap();
+    let output = run(&["check", file.to_str().unwrap(), "--json"]);
+    let findings = found(&json(&output));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(has(&findings, "error", "add two lines: plugin /"), "{findings:#?}");
+    let output = run(&["check", "/nowhere/mosquitto.conf", "--json"]);
+    assert!(has(&found(&json(&output)), "error", "/nowhere/mosquitto.conf cannot be read"));
+}
+
+#[test]
+fn files_are_seen_as_the_brokers_user_sees_them() {
+    // Nobody else can become another user.
+    if std::env::var("USER").is_ok_and(|user| user != "root") || fs::metadata("/root/.").is_err() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let users = folder.path().join("users");
+    fs::write(&users, local_user("alice")).unwrap();
+    fs::set_permissions(&users, Permissions::from_mode(0o600)).unwrap();
+    let file = conf(folder.path(), &format!("plugin_opt_password_file {}\n", users.display()));
+    let text = fs::read_to_string(&file).unwrap().replace("user root", "user nobody");
+    fs::write(&file, text).unwrap();
+    let findings = found(&json(&run(&["check", &file, "--json"])));
+    let refused = findings.iter().find(|finding| finding.contains("Permission denied")).unwrap();
+    assert!(
+        refused.starts_with("error: plugin_opt_password_file") && refused.contains("chown root:nobody"),
+        "{refused}"
+    );
+    fs::set_permissions(&users, Permissions::from_mode(0o644)).unwrap();
+    let findings = found(&json(&run(&["check", &file, "--json"])));
+    assert!(has(&findings, "ok", "1 local users"), "{findings:#?}");
+    assert!(has(&findings, "warning", "can be read by everybody"), "{findings:#?}");
+}
+
+#[test]
+fn what_is_no_library_is_found() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("m.conf");
+    let library = folder.path().join("mosquitto_http_auth.so");
+    fs::write(&file, format!("user root\nplugin {}\n", library.display())).unwrap();
+    let findings = |content: &str| {
+        fs::write(&library, content).unwrap();
+        found(&json(&run(&["check", file.to_str().unwrap(), "--json"])))
+    };
+    assert!(has(&findings("mosquitto-http-auth/0.1.0"), "error", "it is no program or library"));
+    fs::remove_file(&library).unwrap();
+    let gone = found(&json(&run(&["check", file.to_str().unwrap(), "--json"])));
+    assert!(has(&gone, "error", "cannot be loaded (No such file"), "{gone:#?}");
+}
