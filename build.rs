@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bindings = bindgen::Builder::default()
         .header("wrapper.h")
         .clang_args(&unpacked)
-        .allowlist_type("mha_.*|mosquitto_opt|mosquitto_evt_(acl_check|disconnect)")
+        .allowlist_type("mha_.*|mosquitto_opt|mosquitto_evt_(acl_check|control|disconnect)")
         .allowlist_function("mha_broker_find")
         .allowlist_var("MHA_.*|MOSQ_ACL_.*|MOSQ_LOG_(ERR|WARNING|NOTICE|INFO)")
         .allowlist_item("mosquitto_plugin_event|mosq_err_t")

@@ -1,4 +1,4 @@
-/* The broker's interface as the plugin uses it: a table of functions, three events, and what only 2.1 has.
+/* The broker's interface as the plugin uses it: a table of functions, some events, and what only 2.1 has.
  *
  * The plugin is built against the installed headers, of 2.0 or 2.1, and runs in both. Functions of 2.1 alone are
  * declared here (from its include/mosquitto/broker.h and broker_plugin.h; a second declaration is harmless) and may be
@@ -66,6 +66,11 @@ struct mha_broker {
 	const char *(*client_username)(const struct mosquitto *client);
 	int (*kick_client_by_clientid)(const char *clientid, bool with_will);
 	int (*kick_client_by_username)(const char *username, bool with_will);
+	/* Takes over the payload, which must come from `allocate`, unless it fails. */
+	int (*broker_publish)(const char *clientid, const char *topic, int payloadlen, void *payload, int qos,
+			bool retain, mosquitto_property *properties);
+	void *(*allocate)(size_t size);
+	void (*release)(void *memory);
 	/* Since 2.1. */
 	int (*plugin_set_info)(mosquitto_plugin_id_t *identifier, const char *plugin_name,
 			const char *plugin_version);

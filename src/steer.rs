@@ -3,6 +3,7 @@
 mod audit;
 mod commands;
 mod connections;
+mod control;
 mod figures;
 mod history;
 mod http;
@@ -11,7 +12,7 @@ mod page;
 
 use std::sync::Arc;
 
-use crate::plugin::{Plugin, Steering};
+use crate::plugin::{Control, Plugin, Steering};
 use history::History;
 use http::Site;
 use listeners::Bound;
@@ -35,6 +36,11 @@ impl Doors {
             bound.extend(listeners::bind(place, &steering)?);
         }
         Ok(Self { steering, bound })
+    }
+
+    /// Carries out commands that a client has sent and may give. It gets the answer at a tick.
+    pub fn control(&self, control: &Control<'_>) {
+        control::carry_out(control, &self.steering);
     }
 
     /// Serves those who come, on the plugin's own thread.

@@ -66,7 +66,7 @@ impl Config {
 
     /// Whether commands may come from anywhere.
     pub fn is_steered(&self) -> bool {
-        !self.admin_listen.is_empty()
+        !self.admin_listen.is_empty() || self.control
     }
 
     /// Whether the plugin decides about topics at all.

@@ -221,6 +221,10 @@ breaker: BreakerLimits {
         "the path of a readable file",
         "The token that commands over TCP want (`Authorization: Bearer TOKEN`): one line of 16 characters or more, without \
          blanks. Without it only a Unix socket may steer. Re-read on SIGHUP.";
+    "control" => control: bool = one(boolean) or "false",
+        "true or false",
+        "Take the commands of `docs/commands.md` on the topic `$CONTROL/http-auth/v1`, from clients that a rule of `acl_file` or \
+         the API lets write to it. Counts from the broker's next start on.";
     "config_file" { includes: true } => config_file: Option<PathBuf> = optional(path),
         "the path of a readable TOML file",
         "A TOML file with any of these options, such as `timeout = \"2s\"`; options that may be given several \

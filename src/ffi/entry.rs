@@ -21,6 +21,7 @@ use crate::util::panics;
 const INTERFACE_VERSION: c_int = 5;
 
 const TOPIC_CHECKS: (event::Type, Callback) = (event::MOSQ_EVT_ACL_CHECK, on_acl_check);
+const CONTROL: (event::Type, Callback) = (event::MOSQ_EVT_CONTROL, on_control);
 
 /// The callbacks that the plugin needs in any configuration.
 fn callbacks(is_2_1: bool) -> Vec<(event::Type, Callback)> {
@@ -123,8 +124,9 @@ fn start(
     let instance = unsafe { &*address };
     instance.process.introduce(identifier);
     // The thread comes last, since a 2.0 broker whose plugin fails to start calls no cleanup.
-    if let Err(code) =
-        instance.register_all().and_then(|()| instance.serve().inspect_err(|_| instance.unregister_all()))
+    if let Err(code) = instance
+        .register_all(CONTROL)
+        .and_then(|()| instance.serve().inspect_err(|_| instance.unregister_all()))
     {
         // SAFETY: made above, and the broker has no callback with it any more.
         drop(unsafe { Box::from_raw(address) });
@@ -210,6 +212,23 @@ unsafe extern "C" fn on_acl_check(_: c_int, data: *mut c_void, user_data: *mut c
                 Ruling::Deny
             }
         })
+    })
+}
+
+/// Whatever comes of it, the sender stays: any other code would disconnect it.
+unsafe extern "C" fn on_control(_: c_int, data: *mut c_void, user_data: *mut c_void) -> c_int {
+    // SAFETY: the broker calls this with what was registered.
+    let instance = unsafe { instance(user_data) };
+    instance.guarded(Code::SUCCESS, |plugin, caller| {
+        // SAFETY: the broker calls this with the data of this event.
+        match unsafe { events::control(&instance.process, data.cast()) } {
+            Ok(control) if plugin.may_control(&control, caller, Instant::now()) => {
+                instance.doors().control(&control)
+            }
+            Ok(_) => {}
+            Err(malformed) => instance.refuse_malformed(malformed),
+        }
+        Code::SUCCESS
     })
 }
 

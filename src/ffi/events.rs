@@ -7,7 +7,7 @@ use super::functions::Process;
 use super::sys;
 use crate::broker::{Broker, Client, Retain};
 use crate::config::BrokerOptions;
-use crate::plugin::{Login, SessionStays, TopicCheck};
+use crate::plugin::{Control, Login, SessionStays, TopicCheck};
 use crate::question::Access;
 
 /// An event that breaks a promise of the plugin interface, and how. It is refused.
@@ -102,6 +102,28 @@ pub(super) unsafe fn check<'a>(
                 (true, _) => Retain::Kept,
             },
         }))
+    }
+}
+
+/// The commands that a MOSQ_EVT_CONTROL brings.
+///
+/// # Safety
+/// `event` must be the data of a MOSQ_EVT_CONTROL that is being handled; the commands must not outlive it.
+pub(super) unsafe fn control<'a>(
+    process: &Process,
+    event: *const sys::mosquitto_evt_control,
+) -> Result<Control<'a>, Malformed> {
+    // SAFETY: the caller vouches for the event and, through it, for client and payload.
+    unsafe {
+        let event = event.as_ref().ok_or(Malformed("the event has no data"))?;
+        Ok(Control {
+            client: client(process, event.client)?,
+            username: username(process, event.client)?,
+            payload: match event.payload.is_null() {
+                true => &[],
+                false => slice::from_raw_parts(event.payload.cast(), event.payloadlen as usize),
+            },
+        })
     }
 }
 

@@ -20,6 +20,9 @@ _Static_assert(offsetof(struct mha_evt_tick, next_ms) ==
 #pragma weak mosquitto_client_username
 #pragma weak mosquitto_kick_client_by_clientid
 #pragma weak mosquitto_kick_client_by_username
+#pragma weak mosquitto_broker_publish
+#pragma weak mosquitto_malloc
+#pragma weak mosquitto_free
 #pragma weak mosquitto_plugin_set_info
 #pragma weak mosquitto_client
 #pragma weak mosquitto_complete_basic_auth
@@ -37,6 +40,9 @@ struct mha_broker mha_broker_find(void)
 		.client_username = mosquitto_client_username,
 		.kick_client_by_clientid = mosquitto_kick_client_by_clientid,
 		.kick_client_by_username = mosquitto_kick_client_by_username,
+		.broker_publish = mosquitto_broker_publish,
+		.allocate = mosquitto_malloc,
+		.release = mosquitto_free,
 		.plugin_set_info = mosquitto_plugin_set_info,
 		.client = mosquitto_client,
 		.complete_basic_auth = mosquitto_complete_basic_auth,

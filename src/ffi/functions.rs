@@ -18,6 +18,7 @@ use super::os::read_ahead::ReadAhead;
 use super::os::sockets::{self, Sockets};
 use super::os::threads;
 use super::os::waker::Waker;
+use super::publishing::about;
 use super::sys;
 use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, HangUp, LookUp, Place, Unread};
 use crate::log::Level;
@@ -29,7 +30,7 @@ pub(super) type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void)
 /// The broker that this process runs. Its functions may be called only on the broker's own thread, the one that created
 /// this.
 pub(super) struct Process {
-    functions: sys::mha_broker,
+    pub(super) functions: sys::mha_broker,
     thread: usize,
     clock: Clock,
     /// Prepared at its first use; `None` inside if it cannot work in this process.
@@ -121,9 +122,9 @@ impl Process {
         user_data: *mut c_void,
     ) -> Result<(), Code> {
         let register = self.functions.callback_register.ok_or(Code::NOT_SUPPORTED)?;
+        let about = about(event);
         // SAFETY: the identifier is the broker's own; the caller vouches for callback and data.
-        let code =
-            unsafe { register(identifier.0, event.cast_signed(), Some(callback), ptr::null(), user_data) };
+        let code = unsafe { register(identifier.0, event.cast_signed(), Some(callback), about, user_data) };
         if code == Code::SUCCESS.0 { Ok(()) } else { Err(Code(code)) }
     }
 
@@ -136,7 +137,7 @@ impl Process {
     ) {
         let Some(unregister) = self.functions.callback_unregister else { return };
         // SAFETY: the identifier is the broker's own, and the other arguments are only compared.
-        unsafe { unregister(identifier.0, event.cast_signed(), Some(callback), ptr::null()) };
+        unsafe { unregister(identifier.0, event.cast_signed(), Some(callback), about(event)) };
     }
 
     /// The client's id.
@@ -355,6 +356,10 @@ impl Broker for Process {
 
     fn connection_of(&self, _: &BrokerThread, client_id: &str) -> Option<Connection> {
         self.session_of(client_id).filter(|connection| *connection != 0)
+    }
+
+    fn publish(&self, _: &BrokerThread, client_id: &str, topic: &str, payload: &[u8]) {
+        self.publish_to(client_id, topic, payload);
     }
 
     fn reload(&self, _: &BrokerThread) {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use once_cell::sync::OnceCell;
+
 use super::code::Code;
 use super::events::Malformed;
 use super::functions::{Callback, Identifier, Process};
@@ -13,7 +15,7 @@ use crate::broker::{Broker, Caller};
 use crate::log::{Level, Refused};
 use crate::plugin::Plugin;
 use crate::steer::Doors;
-use crate::util::{Lock, panics};
+use crate::util::{Held, Lock, panics};
 
 /// One loaded plugin. The broker keeps its address and passes it to every callback.
 pub(super) struct Instance {
@@ -28,6 +30,8 @@ pub(super) struct Instance {
     topic_checks: (event::Type, Callback),
     /// Whether `topic_checks` is registered.
     checks_topics: AtomicBool,
+    /// The callback for commands, if it is registered.
+    control: OnceCell<(event::Type, Callback)>,
     /// Whether lines are being written. The broker may call back into the plugin for each line.
     writing: AtomicBool,
 }
@@ -49,8 +53,14 @@ impl Instance {
             callbacks,
             topic_checks,
             checks_topics: AtomicBool::new(false),
+            control: OnceCell::new(),
             writing: AtomicBool::new(false),
         }
+    }
+
+    /// The ways in from outside.
+    pub(super) fn doors(&self) -> Held<'_, Doors> {
+        self.doors.lock()
     }
 
     /// Serves those who come to see or steer the plugin.
@@ -93,16 +103,39 @@ impl Instance {
 
     /// Registers all callbacks, or none. If one is refused, only those registered before it are unregistered: the
     /// others may belong to another instance.
-    pub(super) fn register_all(&self) -> Result<(), Code> {
+    pub(super) fn register_all(&self, control: (event::Type, Callback)) -> Result<(), Code> {
         for (registered, callback) in self.callbacks.iter().enumerate() {
             self.register(*callback).inspect_err(|_| self.unregister(&self.callbacks[..registered]))?;
         }
-        self.follow_topic_checks().inspect_err(|_| self.unregister(&self.callbacks))
+        self.follow_topic_checks().inspect_err(|_| self.unregister(&self.callbacks))?;
+        self.register_control(control).inspect_err(|_| self.unregister_all())
+    }
+
+    /// Registers the callback for commands, if an option wants it. 2.1 has one for all of its listeners, so another copy
+    /// of the plugin may have it.
+    fn register_control(&self, control: (event::Type, Callback)) -> Result<(), Code> {
+        if !self.plugin.steering().config().control {
+            return Ok(());
+        }
+        let user_data = (&raw const *self).cast_mut().cast();
+        // SAFETY: as in `register`.
+        match unsafe { self.process.register(self.identifier, control.0, control.1, user_data) } {
+            Ok(()) => drop(self.control.set(control)),
+            Err(Code::ALREADY_EXISTS) => self.plugin.log().warn(
+                "control: another copy of the plugin gets the commands on $CONTROL/http-auth/v1 already, for all listeners.",
+            ),
+            Err(code) => {
+                self.process.write_log(Level::Error, &cannot_register(control.0, code));
+                return Err(code);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn unregister_all(&self) {
         self.unregister(&self.callbacks);
         self.unregister(&[self.topic_checks]);
+        self.control.get().into_iter().for_each(|control| self.unregister(&[*control]));
     }
 
     /// Registers or unregisters the callback for topic checks, as the settings want it. A broker whose plugins all

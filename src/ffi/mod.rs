@@ -6,6 +6,7 @@ mod events;
 mod functions;
 mod guard;
 mod os;
+mod publishing;
 #[allow(
     dead_code,
     missing_docs,

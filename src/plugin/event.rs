@@ -45,6 +45,17 @@ pub struct Login<'a> {
     pub level: u8,
 }
 
+/// Commands that a client has sent to `$CONTROL/http-auth/v1`.
+#[derive(Debug, Clone, Copy)]
+pub struct Control<'a> {
+    /// The client.
+    pub client: Client<'a>,
+    /// Its username, never empty.
+    pub username: Option<&'a str>,
+    /// Whatever it has sent.
+    pub payload: &'a [u8],
+}
+
 /// A topic check.
 #[derive(Debug, Clone, Copy)]
 pub struct TopicCheck<'a> {

@@ -272,13 +272,13 @@ impl Steering {
         look
     }
 
-    /// The decision if asking is in vain.
+    /// The decision if there would be no answer now.
     fn by_breaker(&self, kind: Kind, explain: &Explain, steps: &Steps, now: Instant) -> Option<Decision> {
         let source = self.api.asker.source(explain.address.as_deref(), &explain.username);
-        let is_open = self.api.asker.is_open(kind, source, now);
-        let found = if is_open { "it is left alone for now" } else { "it would be asked" };
+        let is_refused = self.api.asker.refuses(kind, source, now);
+        let found = if is_refused { "it is left alone for now" } else { "it would be asked" };
         steps.note("API", found);
-        is_open.then(|| no_answer(NoAnswer::Open))
+        is_refused.then(|| no_answer(NoAnswer::Open))
     }
 }
 

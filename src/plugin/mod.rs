@@ -32,7 +32,7 @@ use once_cell::sync::OnceCell;
 
 use crate::ask::Asker;
 use crate::ask::http::Names;
-use crate::broker::{Broker, BrokerThread, Caller, Client};
+use crate::broker::{Broker, BrokerThread, Caller, Client, Retain};
 use crate::config::BrokerOptions;
 use crate::fingerprint::Fingerprinter;
 use crate::log::{Level, Log};
@@ -42,11 +42,12 @@ use crate::prefetch::Prefetch;
 use crate::question::{Access, Answer};
 use crate::util::random;
 use api::Api;
+use decision::LoggedClient;
 pub use decision::{By, Decision, Refusal, Ruling};
 use delayed::{Delayed, Ticket};
 use early::EarlySenders;
 use event::Event;
-pub use event::{Login, TopicCheck};
+pub use event::{Control, Login, TopicCheck};
 pub use explain::{Explain, Explanation};
 use login::Logins;
 pub use orders::{Order, Reply, Whom};
@@ -58,6 +59,9 @@ use settings::{Current, Mode, Settings};
 pub use steering::Steering;
 use throttle::{Group, Throttle};
 use topic_check::Topics;
+
+/// The topic that commands come by.
+pub const CONTROL_TOPIC: &str = "$CONTROL/http-auth/v1";
 
 /// A task that another thread, or an earlier event, leaves for the broker's thread.
 #[derive(Debug)]
@@ -219,6 +223,31 @@ impl Plugin {
         let decision = self.topics.authorise(check, &Event { now, caller, settings: &settings });
         self.count(Question::Topic(check.access), &decision, caller);
         decision
+    }
+
+    /// Whether a client may give commands: by a rule of `acl_file` that lets it write to their topic, or by the API's answer
+    /// about that, and by nothing else that may have let its message through.
+    pub fn may_control(&self, control: &Control<'_>, caller: &Caller, now: Instant) -> bool {
+        let Control { client, username, .. } = *control;
+        let settings = self.settings.now();
+        let (access, retain) = (Access::Write, Retain::No);
+        let check = TopicCheck { client, username, topic: CONTROL_TOPIC, access, qos: 0, retain };
+        let decision = self.topics.authorise(&check, &Event { now, caller, settings: &settings });
+        let may = decision.is_allow()
+            && match decision.by {
+                By::LocalRules => settings.acl.is_some(),
+                By::Api { .. } | By::Remembered { .. } => true,
+                _ => false,
+            };
+        if !may {
+            let who = LoggedClient(client, username);
+            let line = format!(
+                "Refused a command of {who}: neither a rule of plugin_opt_acl_file nor the API lets it write to \
+                 {CONTROL_TOPIC}."
+            );
+            self.log.refusal(now, &decision.by.refused(client), || line);
+        }
+        may
     }
 
     /// Notes an UNSUBSCRIBE. It needs no permission.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::Ordering;
 
+use super::CONTROL_TOPIC;
 use super::attempt::Attempt;
 use super::decision::{By, Decision};
 use super::delayed::Parked;
@@ -30,6 +31,8 @@ pub enum Order {
     Kick(Whom, Reply),
     /// Have the API asked again about the sessions of a username, or about all.
     Recheck(Option<String>, Reply),
+    /// Send a client these bytes as the answer to its commands.
+    Answer(String, Vec<u8>),
 }
 
 impl fmt::Debug for Order {
@@ -37,6 +40,7 @@ impl fmt::Debug for Order {
         f.write_str(match self {
             Order::Kick(..) => "Kick",
             Order::Recheck(..) => "Recheck",
+            Order::Answer(..) => "Answer",
         })
     }
 }
@@ -51,6 +55,9 @@ impl Logins {
                 reply(kicked);
             }
             Order::Recheck(username, reply) => self.recheck.ask_about(username, reply, thread),
+            Order::Answer(client_id, payload) => {
+                self.broker.publish(thread, &client_id, &format!("{CONTROL_TOPIC}/response"), &payload);
+            }
         }
     }
 

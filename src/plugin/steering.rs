@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
 use super::api::Api;
 use super::login::Logins;
 use super::orders::{Order, Whom};
@@ -34,6 +37,8 @@ pub struct Steering {
     delays: bool,
     /// Orders that wait.
     orders: Arc<AtomicUsize>,
+    /// Explanations may compare slow hashes, which take 46 MiB each: one at a time.
+    explaining: Arc<Semaphore>,
 }
 
 impl Steering {
@@ -56,6 +61,7 @@ impl Steering {
             log,
             delays,
             orders: Arc::default(),
+            explaining: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -157,6 +163,10 @@ impl Steering {
         let order = match order {
             Order::Kick(whom, reply) => Order::Kick(whom, counted(reply)),
             Order::Recheck(username, reply) => Order::Recheck(username, counted(reply)),
+            Order::Answer(..) => {
+                self.orders.fetch_sub(1, Ordering::Relaxed);
+                order
+            }
         };
         // Without the thread it waits until the loop comes round by itself.
         let _ = self.tasks.start_waking();
@@ -170,6 +180,21 @@ impl Steering {
     /// Why there is no such thread.
     pub fn run(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<(), NoAnswer> {
         self.api.asker.run_beside(task)
+    }
+
+    /// Runs something that may take long, such as comparing a slow hash, on a thread of its own, one after the other.
+    ///
+    /// # Errors
+    /// Why there is no such thread.
+    pub fn run_slowly(&self, task: impl FnOnce() + Send + 'static) -> Result<(), NoAnswer> {
+        let one_at_a_time = Arc::clone(&self.explaining);
+        self.run(async move {
+            if let Ok(turn) = one_at_a_time.acquire_owned().await {
+                // The thread takes no signals, as the one that it is started by.
+                let _ = spawn_blocking(task).await;
+                drop(turn);
+            }
+        })
     }
 
     /// The broker's process.

@@ -10,6 +10,8 @@ use crate::plugin::{Steering, Whom};
 pub enum Giver {
     /// Somebody with the token, from this address.
     Token(String),
+    /// A client of the broker, by its username and client id.
+    Client(String, String),
     /// A user of this system, by number, over the Unix socket with this path.
     User(Option<u32>, String),
 }
@@ -18,6 +20,9 @@ impl fmt::Display for Giver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Giver::Token(address) => write!(f, "somebody with the token at {address}"),
+            Giver::Client(username, client_id) => {
+                write!(f, "{} (client id {}) over $CONTROL", quoted(username), quoted(client_id))
+            }
             Giver::User(Some(uid), path) => write!(f, "user number {uid} over {path}"),
             Giver::User(None, path) => write!(f, "somebody over {path}"),
         }

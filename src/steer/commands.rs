@@ -143,7 +143,14 @@ impl Command {
     pub fn carry_out(self, giver: &Giver, steering: &Arc<Steering>, told: Told) {
         match self {
             Command::Status => told(Ok(Value::Object(figures::status(steering)))),
-            Command::Explain(explain) => told(Ok(shown(&steering.explain(&explain, Instant::now())))),
+            Command::Explain(explain) => {
+                let (told, refused) = twice(told);
+                let explaining = Arc::clone(steering);
+                let run = move || told(Ok(shown(&explaining.explain(&explain, Instant::now()))));
+                if let Err(why) = steering.run_slowly(run) {
+                    refused(Err(Failed::Busy(why.to_string())));
+                }
+            }
             Command::Forget(whom) => {
                 steering.forget(&whom, Instant::now());
                 audit::note(steering, "forget", &whom, giver, "done");

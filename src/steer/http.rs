@@ -15,8 +15,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
-use tokio::sync::{Semaphore, oneshot};
-use tokio::task::spawn_blocking;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::audit::Giver;
@@ -72,19 +71,12 @@ pub struct Site {
     steering: Arc<Steering>,
     history: History,
     connections: Connections,
-    /// Explanations may compare slow hashes, which take 46 MiB each: one at a time.
-    explaining: Arc<Semaphore>,
 }
 
 impl Site {
     /// The site of this plugin.
     pub fn new(steering: Arc<Steering>, history: History) -> Self {
-        Self {
-            steering,
-            history,
-            connections: Connections::default(),
-            explaining: Arc::new(Semaphore::new(1)),
-        }
+        Self { steering, history, connections: Connections::default() }
     }
 
     /// The plugin.
@@ -281,16 +273,7 @@ async fn command(
     let (told, answer) = oneshot::channel();
     let told = Box::new(move |result| drop(told.send(result)));
     let giver = door.giver();
-    if matches!(command, Command::Explain(_)) {
-        let one_at_a_time = Arc::clone(&site.explaining).acquire_owned().await;
-        let steering = Arc::clone(&site.steering);
-        spawn_blocking(move || {
-            command.carry_out(&giver, &steering, told);
-            drop(one_at_a_time);
-        });
-    } else {
-        command.carry_out(&giver, &site.steering, told);
-    }
+    command.carry_out(&giver, &site.steering, told);
     match timeout(BROKER_WITHIN, answer).await {
         Ok(Ok(Ok(value))) => Ok(Said::json(StatusCode::OK, &value)),
         Ok(Ok(Err(failed))) => Err(refused(&failed)),

@@ -34,6 +34,9 @@ fn table(is_2_1: bool) -> mha_broker {
         client_username: Some(functions::client_username),
         kick_client_by_clientid: None,
         kick_client_by_username: None,
+        broker_publish: None,
+        allocate: None,
+        release: None,
         plugin_set_info: None,
         client: is_2_1.then_some(functions::client as unsafe extern "C" fn(*const c_char) -> *mut mosquitto),
         complete_basic_auth: is_2_1

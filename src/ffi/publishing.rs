@@ -1,0 +1,48 @@
+//! The topic that commands come by, and messages from the plugin to one client.
+
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::ptr;
+
+use super::code::Code;
+use super::functions::Process;
+use super::sys::mosquitto_plugin_event as event;
+
+/// The topic that commands come by.
+const CONTROL_TOPIC: &CStr = c"$CONTROL/http-auth/v1";
+
+/// What an event is about, as the broker wants it: of commands, the topic that they come by.
+pub(super) fn about(kind: event::Type) -> *const c_void {
+    match kind {
+        event::MOSQ_EVT_CONTROL => CONTROL_TOPIC.as_ptr().cast(),
+        _ => ptr::null(),
+    }
+}
+
+impl Process {
+    /// Sends a message to one client, with QoS 0 and whatever it has subscribed to. For the broker's own thread.
+    pub(super) fn publish_to(&self, client_id: &str, topic: &str, payload: &[u8]) {
+        let functions = &self.functions;
+        let (Some(publish), Some(allocate), Some(release)) =
+            (functions.broker_publish, functions.allocate, functions.release)
+        else {
+            return;
+        };
+        let (Ok(client_id), Ok(topic)) = (CString::new(client_id), CString::new(topic)) else { return };
+        let Ok(length) = c_int::try_from(payload.len()) else { return };
+        // SAFETY: plain numbers. One byte more, since the broker may be asked for none otherwise.
+        let memory = unsafe { allocate(payload.len() + 1) };
+        if memory.is_null() {
+            return;
+        }
+        // SAFETY: the memory is as long as that, and nobody else's.
+        unsafe { ptr::copy_nonoverlapping(payload.as_ptr(), memory.cast::<u8>(), payload.len()) };
+        // SAFETY: terminated strings, and memory of the broker's own that it takes over, on the broker's thread. It only
+        // queues the message. A client that it does not know gets none.
+        let code =
+            unsafe { publish(client_id.as_ptr(), topic.as_ptr(), length, memory, 0, false, ptr::null_mut()) };
+        if code != Code::SUCCESS.0 {
+            // SAFETY: what was not taken over is still this function's.
+            unsafe { release(memory) };
+        }
+    }
+}
