@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod commands;
+mod control;
 mod doors;
 mod explaining;
 mod hostile;
 mod metrics;
 mod page;
+mod prometheus;
 #[path = "../support/mod.rs"]
 mod support;
