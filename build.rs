@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .allowlist_type("mha_.*|mosquitto_opt|mosquitto_evt_(acl_check|control|disconnect)")
         .allowlist_function("mha_broker_find")
         .allowlist_var("MHA_.*|MOSQ_ACL_.*|MOSQ_LOG_(ERR|WARNING|NOTICE|INFO)")
-        .allowlist_item("mosquitto_plugin_event|mosq_err_t")
+        .allowlist_item("mosquitto_plugin_event|mosquitto_protocol|mosq_err_t")
         .default_enum_style(bindgen::EnumVariation::ModuleConsts)
         .prepend_enum_name(false)
         .generate()

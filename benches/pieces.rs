@@ -13,13 +13,15 @@ use mosquitto_http_auth::internals::{
     matches, packets,
 };
 
-const LOGIN: Question<'_> = Question::Connect { username: "sensor-4711", password: "correct horse battery" };
+const LOGIN: Question<'_> =
+    Question::Connect { username: "sensor-4711", password: "correct horse battery", more: "" };
 
 const MESSAGE: Question<'_> = Question::Access {
     username: "sensor-4711",
     client_id: "sensor-4711",
     topic: "sensors/4711/temperature",
     access: Access::Write,
+    more: "",
 };
 
 fn fingerprints(criterion: &mut Criterion) {

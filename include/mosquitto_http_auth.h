@@ -15,7 +15,12 @@
 int mosquitto_plugin_set_info(mosquitto_plugin_id_t *identifier, const char *plugin_name,
 		const char *plugin_version);
 struct mosquitto *mosquitto_client(const char *clientid);
+int mosquitto_client_port(const struct mosquitto *client);
 void mosquitto_complete_basic_auth(const char *clientid, int result);
+
+/* Of OpenSSL (openssl/x509.h), whose headers are not needed for this. */
+int i2d_X509(const void *certificate, unsigned char **out);
+void X509_free(void *certificate);
 
 /* MOSQ_ERR_AUTH_DELAYED, MOSQ_ERR_SERVER_UNAVAILABLE and MOSQ_ERR_SERVER_BUSY of 2.1 (include/mosquitto/defs.h). */
 #define MHA_ERR_AUTH_DELAYED (-5)
@@ -62,6 +67,10 @@ struct mha_broker {
 	const char *(*client_address)(const struct mosquitto *client);
 	bool (*client_clean_session)(const struct mosquitto *client);
 	const char *(*client_id)(const struct mosquitto *client);
+	int (*client_keepalive)(const struct mosquitto *client);
+	/* The peer's certificate, an X509 of the broker's OpenSSL that the caller has to free. */
+	void *(*client_certificate)(const struct mosquitto *client);
+	int (*client_protocol)(const struct mosquitto *client);
 	int (*client_protocol_version)(const struct mosquitto *client);
 	const char *(*client_username)(const struct mosquitto *client);
 	int (*kick_client_by_clientid)(const char *clientid, bool with_will);
@@ -75,7 +84,12 @@ struct mha_broker {
 	int (*plugin_set_info)(mosquitto_plugin_id_t *identifier, const char *plugin_name,
 			const char *plugin_version);
 	struct mosquitto *(*client)(const char *clientid);
+	int (*client_port)(const struct mosquitto *client);
 	void (*complete_basic_auth)(const char *clientid, int result);
+	/* Of the OpenSSL that the broker is linked with: writes a certificate in DER where *out points to, or, if out is
+	 * NULL, nothing, and returns its length; and frees one. */
+	int (*certificate_to_der)(const void *certificate, unsigned char **out);
+	void (*certificate_free)(void *certificate);
 };
 
 /* Returns the table, filled with the functions that this process has. */

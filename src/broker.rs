@@ -1,6 +1,7 @@
 //! The broker as the plugin sees it: the words for its clients, and what the plugin needs of its process. `ffi` has the
 //! real one.
 
+use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +24,52 @@ pub struct Client<'a> {
     /// The peer's address; none for sessions that were restored from disk and have not connected since,
     /// and where the broker asks on behalf of a stored message or of its HTTP listener.
     pub address: Option<&'a str>,
+}
+
+/// What else the broker tells of a client while an event about it is handled.
+pub trait Details: fmt::Debug {
+    /// Whether it speaks MQTT over websockets.
+    fn uses_websockets(&self) -> bool;
+
+    /// The protocol's level: 3, 4 or 5, or 0 where the broker does not say.
+    fn level(&self) -> u8;
+
+    /// Whether it starts, or started, without the session that it had before.
+    fn starts_clean(&self) -> bool;
+
+    /// Its keep alive in seconds, 0 for none.
+    fn keepalive(&self) -> Option<u16>;
+
+    /// The port of its listener, where the broker tells it (2.1).
+    fn listener_port(&self) -> Option<u16>;
+
+    /// The certificate that it has shown, in DER.
+    fn certificate(&self) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// Nothing is known.
+impl Details for () {
+    fn uses_websockets(&self) -> bool {
+        false
+    }
+
+    fn level(&self) -> u8 {
+        0
+    }
+
+    fn starts_clean(&self) -> bool {
+        true
+    }
+
+    fn keepalive(&self) -> Option<u16> {
+        None
+    }
+
+    fn listener_port(&self) -> Option<u16> {
+        None
+    }
 }
 
 /// What a topic check says of the retained message of its topic.

@@ -33,6 +33,8 @@ pub enum Domain {
     Subscribe = Access::Subscribe as u8,
     /// A login: username, password.
     Credentials,
+    /// A question with further fields: the two halves of the fingerprint without them, the JSON of them.
+    MoreFields,
     /// The client that a question is about: username, client id.
     Client,
     /// A session: client id, username.
@@ -143,11 +145,24 @@ impl Fingerprinter {
     /// The fingerprint of a question: of its kind of access and of every field of the request.
     pub fn question(&self, question: &Question<'_>) -> Fingerprint {
         match *question {
-            Question::Connect { username, password } => self.credentials(username, password.as_bytes()),
-            Question::Access { username, client_id, topic, access } => {
-                self.fields(access.into(), [username.as_bytes(), client_id.as_bytes(), topic.as_bytes()])
+            Question::Connect { username, password, more } => {
+                self.with(self.credentials(username, password.as_bytes()), more)
             }
+            Question::Access { username, client_id, topic, access, more } => self.with(
+                self.fields(access.into(), [username.as_bytes(), client_id.as_bytes(), topic.as_bytes()]),
+                more,
+            ),
         }
+    }
+
+    /// The fingerprint of a question with further fields, by that of the question without them.
+    #[inline]
+    pub fn with(&self, contract: Fingerprint, more: &str) -> Fingerprint {
+        if more.is_empty() {
+            return contract;
+        }
+        let [first, second] = contract.words().map(u64::to_le_bytes);
+        self.fields(Domain::MoreFields, [&first, &second, more.as_bytes()])
     }
 
     /// The fingerprint of the client that a question is about: of its username and, for a topic, its client id, which
@@ -161,7 +176,7 @@ impl Fingerprinter {
     }
 
     /// The fingerprint of a username and a password of any bytes. For a password that is text, it is the fingerprint of
-    /// the question about them.
+    /// the question about them, if that has no further fields.
     pub fn credentials(&self, username: &str, password: &[u8]) -> Fingerprint {
         self.fields(Domain::Credentials, [username.as_bytes(), password])
     }
@@ -244,19 +259,29 @@ mod tests {
         };
         for i in 0..=text.len() {
             let (username, password) = text.split_at(i);
-            note(keys.question(&Question::Connect { username, password }), format!("{username}|{password}"));
+            note(
+                keys.question(&Question::Connect { username, password, more: "" }),
+                format!("{username}|{password}"),
+            );
             for j in 0..=password.len() {
                 let (client_id, topic) = password.split_at(j);
                 for access in [Access::Read, Access::Write, Access::Subscribe] {
                     note(
-                        keys.question(&Question::Access { username, client_id, topic, access }),
+                        keys.question(&Question::Access { username, client_id, topic, access, more: "" }),
                         format!("{username}|{client_id}|{topic}|{access}"),
                     );
                 }
             }
         }
+        for i in 0..=text.len() {
+            let (password, more) = text.split_at(i);
+            if !more.is_empty() {
+                let question = Question::Connect { username: "u", password, more };
+                note(keys.question(&question), format!("u|{password}, {more}"));
+            }
+        }
         // A key that joins fields with a dash would take `a-b` with `c` for `a` with `b-c`.
-        let connect = |username, password| keys.question(&Question::Connect { username, password });
+        let connect = |username, password| keys.question(&Question::Connect { username, password, more: "" });
         assert!(connect("a-b", "c") != connect("a", "b-c"));
     }
 
@@ -276,7 +301,7 @@ mod tests {
 
     #[test]
     fn another_key_gives_other_fingerprints() {
-        let question = Question::Connect { username: "u", password: "p" };
+        let question = Question::Connect { username: "u", password: "p", more: "" };
         let other = Fingerprinter::with_key(b"fedcba9876543210");
         assert!(Fingerprinter::with_key(&KEY).question(&question) != other.question(&question));
     }

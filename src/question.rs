@@ -46,6 +46,8 @@ pub enum Question<'a> {
         username: &'a str,
         /// The password of the CONNECT packet; empty where the client sent none.
         password: &'a str,
+        /// What `auth_fields` adds to the request: JSON that goes behind the other fields, such as `,"clientid":"c"`.
+        more: &'a str,
     },
     /// May this client access this topic?
     Access {
@@ -57,6 +59,8 @@ pub enum Question<'a> {
         topic: &'a str,
         /// What the client wants to do with the topic.
         access: Access,
+        /// What `acl_fields` adds to the request, as above.
+        more: &'a str,
     },
 }
 
@@ -70,6 +74,8 @@ pub enum OwnedQuestion {
         username: Box<str>,
         /// The password of the CONNECT packet; empty where the client sent none.
         password: Box<str>,
+        /// What `auth_fields` adds to the request.
+        more: Box<str>,
     },
     /// [`Question::Access`], owned.
     Access {
@@ -81,6 +87,8 @@ pub enum OwnedQuestion {
         topic: Arc<str>,
         /// What the client wants to do with the topic.
         access: Access,
+        /// What `acl_fields` adds to the request.
+        more: Box<str>,
     },
 }
 
@@ -89,9 +97,11 @@ impl OwnedQuestion {
     /// asked about one message takes the room of many questions.
     pub fn bytes(&self) -> usize {
         match self {
-            OwnedQuestion::Connect { username, password } => username.len() + password.len(),
-            OwnedQuestion::Access { username, client_id, topic, .. } => {
-                username.len() + client_id.len() + topic.len()
+            OwnedQuestion::Connect { username, password, more } => {
+                username.len() + password.len() + more.len()
+            }
+            OwnedQuestion::Access { username, client_id, topic, more, .. } => {
+                username.len() + client_id.len() + topic.len() + more.len()
             }
         }
     }
@@ -99,9 +109,11 @@ impl OwnedQuestion {
     /// The same question, borrowed.
     pub fn as_question(&self) -> Question<'_> {
         match self {
-            OwnedQuestion::Connect { username, password } => Question::Connect { username, password },
-            OwnedQuestion::Access { username, client_id, topic, access } => {
-                Question::Access { username, client_id, topic, access: *access }
+            OwnedQuestion::Connect { username, password, more } => {
+                Question::Connect { username, password, more }
+            }
+            OwnedQuestion::Access { username, client_id, topic, access, more } => {
+                Question::Access { username, client_id, topic, access: *access, more }
             }
         }
     }
@@ -111,9 +123,11 @@ impl Question<'_> {
     /// A copy of the question that outlives the event.
     pub fn to_owned(&self) -> OwnedQuestion {
         match *self {
-            Question::Connect { username, password } => {
-                OwnedQuestion::Connect { username: username.into(), password: password.into() }
-            }
+            Question::Connect { username, password, more } => OwnedQuestion::Connect {
+                username: username.into(),
+                password: password.into(),
+                more: more.into(),
+            },
             Question::Access { topic, .. } => self.to_owned_about(&topic.into()),
         }
     }
@@ -123,11 +137,12 @@ impl Question<'_> {
     pub fn to_owned_about(&self, shared: &Arc<str>) -> OwnedQuestion {
         match *self {
             Question::Connect { .. } => self.to_owned(),
-            Question::Access { username, client_id, access, .. } => OwnedQuestion::Access {
+            Question::Access { username, client_id, access, more, .. } => OwnedQuestion::Access {
                 username: username.into(),
                 client_id: client_id.into(),
                 topic: Arc::clone(shared),
                 access,
+                more: more.into(),
             },
         }
     }

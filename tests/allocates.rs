@@ -41,6 +41,7 @@ fn what_is_remembered_is_looked_up_without_allocating() {
         password: Some(b"secret"),
         starts_clean: true,
         level: 5,
+        details: &(),
     };
     assert_eq!(allocations(|| plugin.authenticate(&login, &caller, Instant::now()).ruling), 0, "a login");
     for (access, topic) in [(Access::Write, "sensors/1"), (Access::Read, "commands/1")] {
@@ -51,6 +52,7 @@ fn what_is_remembered_is_looked_up_without_allocating() {
             access,
             qos: 1,
             retain: Retain::No,
+            details: &(),
         };
         assert_eq!(
             allocations(|| plugin.authorise(&check, &caller, Instant::now()).ruling),

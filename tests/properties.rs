@@ -137,9 +137,9 @@ enum Asked {
 impl Asked {
     fn question(&self) -> Question<'_> {
         match self {
-            Self::Connect { username, password } => Question::Connect { username, password },
+            Self::Connect { username, password } => Question::Connect { username, password, more: "" },
             Self::Access { username, client_id, topic, access } => {
-                Question::Access { username, client_id, topic, access: access_of(*access) }
+                Question::Access { username, client_id, topic, access: access_of(*access), more: "" }
             }
         }
     }
@@ -270,6 +270,7 @@ impl Subject {
             password,
             starts_clean: true,
             level: 4,
+            details: &(),
         };
         self.plugin.tick(&self.host.caller(), Instant::now());
         let allowed = match self.plugin.authenticate(&login, &self.host.caller(), Instant::now()).ruling {
@@ -299,7 +300,15 @@ impl Subject {
         match self
             .plugin
             .authorise(
-                &TopicCheck { client, username: Some(username), topic, access, qos: 0, retain: Retain::No },
+                &TopicCheck {
+                    client,
+                    username: Some(username),
+                    topic,
+                    access,
+                    qos: 0,
+                    retain: Retain::No,
+                    details: &(),
+                },
                 &self.host.caller(),
                 now,
             )

@@ -36,7 +36,7 @@ fn filled(size: usize) -> Cache {
     for number in 0..size {
         let (client_id, topic) = (format!("client-{number}"), format!("sensors/{number}/value"));
         let (username, client_id, topic) = ("device", &*client_id, &*topic);
-        let question = Question::Access { username, client_id, topic, access: Access::Read };
+        let question = Question::Access { username, client_id, topic, access: Access::Read, more: "" };
         let lifetime = Duration::from_secs(3600);
         let fresh =
             Fresh { verdict: Verdict::Allow, status: 200, since: now, lifetime, about: About::default() };

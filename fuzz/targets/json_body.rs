@@ -18,9 +18,9 @@ struct Names {
 fuzz_target!(|names: Names| {
     let Names { username, password, client_id, topic, access } = &names;
     let access = [Access::Read, Access::Write, Access::Subscribe][usize::from(access % 3)];
-    let login = body(&Question::Connect { username, password });
+    let login = body(&Question::Connect { username, password, more: "" });
     check(&login, &["username", "password"], &json!({ "username": username, "password": password }));
-    let check_of_topic = body(&Question::Access { username, client_id, topic, access });
+    let check_of_topic = body(&Question::Access { username, client_id, topic, access, more: "" });
     let expected =
         json!({ "username": username, "clientid": client_id, "topic": topic, "acc": access as u8 });
     check(&check_of_topic, &["username", "clientid", "topic", "acc"], &expected);

@@ -2,6 +2,7 @@
 
 pub mod http;
 mod inflight;
+pub mod more_fields;
 mod queue;
 mod steered;
 pub mod wire;

@@ -7,6 +7,7 @@
 mod broker_conf;
 mod choice;
 mod error;
+mod fields;
 mod file;
 mod foreign;
 mod header;
@@ -25,6 +26,7 @@ pub use broker_conf::password_file_of_broker;
 pub use choice::{AuthMode, CountBy, ListenAt, WithoutAnswer};
 pub use error::ConfigError;
 use error::Unexpected;
+pub use fields::Field;
 pub use header::{header_conflict, header_lines};
 pub use options::{BreakerLimits, Config, OPTIONS, ThrottleLimits};
 pub use reading::BrokerOptions;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderName, HeaderValue};
 
 use super::choice::{AuthMode, CountBy, ListenAt, WithoutAnswer};
+use super::fields::{Field, acl_fields, auth_fields};
 use super::header::header_line;
 use super::reading::{Texts, Written};
 use super::table::{OptionSpec, fields, options, specs};
@@ -140,6 +141,16 @@ options! {
         "Which accesses the API is asked about; the others are allowed. `write,subscribe` takes a filter for the right \
          to read its topics, if this very username subscribed to it in this session and was allowed to; every other \
          `read` is asked about.";
+    "auth_fields" { separator: Some(",") } => auth_fields: Vec<Field> = optional(auth_fields),
+        "a list, separated by commas, of clientid, address, protocol, protocol_version, clean_start, keepalive, \
+         listener_port, tls_common_name, tls_subject, tls_serial and tls_fingerprint",
+        "What the request about a login has behind `username` and `password`, see docs/more-fields.md. Verdicts are \
+         remembered for the whole request, so the same password under another `clientid` is another question.";
+    "acl_fields" { separator: Some(",") } => acl_fields: Vec<Field> = optional(acl_fields),
+        "a list, separated by commas, of address, protocol, protocol_version, clean_start, keepalive, listener_port, \
+         tls_common_name, tls_subject, tls_serial, tls_fingerprint, qos and retain",
+        "What the request about a topic has behind `acc`, see docs/more-fields.md. With any of them no topic is asked \
+         about ahead, since nobody can know them before the broker asks.";
     "special_chars" => special_chars: Verdict = one(|text| choice(text, ALLOW_OR_DENY)) or "deny",
         "allow or deny",
         "Topic checks of clients whose username or client id holds `+` or `#` are refused, as such names turn \

@@ -51,6 +51,13 @@ impl Config {
         if let Some(what) = header_conflict(&self.headers, self.urls()) {
             errors.push(ConfigError::Combination(format!("{}: {what}", self.called("header"))));
         }
+        if !self.acl_fields.is_empty() && !self.acl_prefetch.is_empty() {
+            let what = format!(
+                "{}: found it beside acl_fields, which are not known before the broker asks; expected one of the two",
+                self.called("acl_prefetch")
+            );
+            errors.push(ConfigError::Combination(what));
+        }
         let has_local_users = self.password_file.is_some() || !self.users.is_empty();
         let asks = !self.auth_urls.is_empty() || !self.acl_urls.is_empty();
         if !has_local_users && !asks {

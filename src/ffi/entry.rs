@@ -175,7 +175,9 @@ unsafe extern "C" fn on_basic_auth(_: c_int, data: *mut c_void, user_data: *mut 
     let instance = unsafe { instance(user_data) };
     instance.guarded(Code::AUTH, |plugin, caller| {
         // SAFETY: the broker calls this with the data of this event.
-        let login = unsafe { events::login(&instance.process, data.cast()) };
+        let details = unsafe { events::client_of_login(&instance.process, data.cast()) };
+        // SAFETY: the same.
+        let login = unsafe { events::login(&instance.process, data.cast(), &details) };
         match login {
             Ok(login) => {
                 let now = Instant::now();
@@ -198,7 +200,9 @@ unsafe extern "C" fn on_acl_check(_: c_int, data: *mut c_void, user_data: *mut c
     let instance = unsafe { instance(user_data) };
     instance.guarded(Code::ACL_DENIED, |plugin, caller| {
         // SAFETY: the broker calls this with the data of this event.
-        let check = unsafe { events::check(&instance.process, data.cast()) };
+        let details = unsafe { events::client_of_check(&instance.process, data.cast()) };
+        // SAFETY: the same.
+        let check = unsafe { events::check(&instance.process, data.cast(), &details) };
         Code::of_topic_check(match check {
             Ok(Check::Access(check)) => {
                 plugin.authorise(&check, caller, instance.process.coarse_now()).ruling

@@ -1,8 +1,10 @@
 //! The broker's event structs, read as typed requests that borrow from them.
 
 use std::ffi::{CStr, c_char, c_int};
+use std::ptr;
 use std::slice;
 
+use super::details::EventClient;
 use super::functions::Process;
 use super::sys;
 use crate::broker::{Broker, Client, Retain};
@@ -48,13 +50,38 @@ pub(super) unsafe fn options(
         .collect()
 }
 
-/// The login that a MOSQ_EVT_BASIC_AUTH is about.
+/// The client that a MOSQ_EVT_BASIC_AUTH is about.
+///
+/// # Safety
+/// `event` must be the data of a MOSQ_EVT_BASIC_AUTH that is being handled; the client must not outlive it.
+pub(super) unsafe fn client_of_login<'a>(
+    process: &'a Process,
+    event: *const sys::mha_evt_basic_auth,
+) -> EventClient<'a> {
+    // SAFETY: the caller vouches for the event and, through it, for the client.
+    unsafe { EventClient::new(process, event.as_ref().map_or(ptr::null(), |event| event.client)) }
+}
+
+/// The client that a MOSQ_EVT_ACL_CHECK is about.
+///
+/// # Safety
+/// `event` must be the data of a MOSQ_EVT_ACL_CHECK that is being handled; the client must not outlive it.
+pub(super) unsafe fn client_of_check<'a>(
+    process: &'a Process,
+    event: *const sys::mosquitto_evt_acl_check,
+) -> EventClient<'a> {
+    // SAFETY: the caller vouches for the event and, through it, for the client.
+    unsafe { EventClient::new(process, event.as_ref().map_or(ptr::null(), |event| event.client)) }
+}
+
+/// The login that a MOSQ_EVT_BASIC_AUTH is about, whose client has these `details`.
 ///
 /// # Safety
 /// `event` must be the data of a MOSQ_EVT_BASIC_AUTH that is being handled; the login must not outlive it.
 pub(super) unsafe fn login<'a>(
     process: &Process,
     event: *const sys::mha_evt_basic_auth,
+    details: &'a EventClient<'a>,
 ) -> Result<Login<'a>, Malformed> {
     // SAFETY: the caller vouches for the event and, through it, for client and strings.
     unsafe {
@@ -65,17 +92,19 @@ pub(super) unsafe fn login<'a>(
             password: password(event),
             starts_clean: process.client_starts_clean(event.client),
             level: process.client_level(event.client),
+            details,
         })
     }
 }
 
-/// The request that a MOSQ_EVT_ACL_CHECK is about.
+/// The request that a MOSQ_EVT_ACL_CHECK is about, whose client has these `details`.
 ///
 /// # Safety
 /// `event` must be the data of a MOSQ_EVT_ACL_CHECK that is being handled; the check must not outlive it.
 pub(super) unsafe fn check<'a>(
     process: &Process,
     event: *const sys::mosquitto_evt_acl_check,
+    details: &'a EventClient<'a>,
 ) -> Result<Check<'a>, Malformed> {
     // SAFETY: the caller vouches for the event and, through it, for client and strings.
     unsafe {
@@ -101,6 +130,7 @@ pub(super) unsafe fn check<'a>(
                 (true, 0) => Retain::Ended,
                 (true, _) => Retain::Kept,
             },
+            details,
         }))
     }
 }

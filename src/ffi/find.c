@@ -16,6 +16,9 @@ _Static_assert(offsetof(struct mha_evt_tick, next_ms) ==
 #pragma weak mosquitto_client_address
 #pragma weak mosquitto_client_clean_session
 #pragma weak mosquitto_client_id
+#pragma weak mosquitto_client_keepalive
+#pragma weak mosquitto_client_certificate
+#pragma weak mosquitto_client_protocol
 #pragma weak mosquitto_client_protocol_version
 #pragma weak mosquitto_client_username
 #pragma weak mosquitto_kick_client_by_clientid
@@ -25,7 +28,10 @@ _Static_assert(offsetof(struct mha_evt_tick, next_ms) ==
 #pragma weak mosquitto_free
 #pragma weak mosquitto_plugin_set_info
 #pragma weak mosquitto_client
+#pragma weak mosquitto_client_port
 #pragma weak mosquitto_complete_basic_auth
+#pragma weak i2d_X509
+#pragma weak X509_free
 
 struct mha_broker mha_broker_find(void)
 {
@@ -36,6 +42,9 @@ struct mha_broker mha_broker_find(void)
 		.client_address = mosquitto_client_address,
 		.client_clean_session = mosquitto_client_clean_session,
 		.client_id = mosquitto_client_id,
+		.client_keepalive = mosquitto_client_keepalive,
+		.client_certificate = mosquitto_client_certificate,
+		.client_protocol = mosquitto_client_protocol,
 		.client_protocol_version = mosquitto_client_protocol_version,
 		.client_username = mosquitto_client_username,
 		.kick_client_by_clientid = mosquitto_kick_client_by_clientid,
@@ -45,7 +54,10 @@ struct mha_broker mha_broker_find(void)
 		.release = mosquitto_free,
 		.plugin_set_info = mosquitto_plugin_set_info,
 		.client = mosquitto_client,
+		.client_port = mosquitto_client_port,
 		.complete_basic_auth = mosquitto_complete_basic_auth,
+		.certificate_to_der = i2d_X509,
+		.certificate_free = X509_free,
 	};
 	return broker;
 }

@@ -62,6 +62,11 @@ impl Process {
         }
     }
 
+    /// The broker's functions.
+    pub(super) fn functions(&self) -> &sys::mha_broker {
+        &self.functions
+    }
+
     /// Whether this process has all functions that every supported broker has.
     pub(super) fn is_a_broker(&self) -> bool {
         let functions = &self.functions;

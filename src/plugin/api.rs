@@ -10,9 +10,11 @@ use super::sessions::Sessions;
 use super::settings::Settings;
 use super::throttle::{Throttle, Try};
 use super::wait_budget::{Payer, Wait, WaitBudget};
+use crate::ask::more_fields::{self, Certificates, Known};
 use crate::ask::{Asker, Priority};
-use crate::broker::{Client, Connection};
+use crate::broker::{Client, Connection, Details};
 use crate::cache::Hit;
+use crate::config::Field;
 use crate::fingerprint::{Fingerprint, Source};
 use crate::prefetch::peek::Identity;
 use crate::prefetch::subscriptions::Expected;
@@ -64,6 +66,7 @@ pub struct Api {
     pub prefetch: Arc<Prefetch>,
     sessions: Arc<Sessions>,
     throttle: Arc<Throttle>,
+    certificates: Certificates,
     /// Whether clients wait beside the broker's loop for their logins.
     delays_logins: bool,
     /// How long the broker's thread may wait.
@@ -88,10 +91,24 @@ impl Api {
             prefetch,
             sessions,
             throttle,
+            certificates: Certificates::default(),
             delays_logins,
             budget: Lock::new(WaitBudget::new(now)),
             http_budget: Lock::new(WaitBudget::new(now)),
         }
+    }
+
+    /// What an option adds to a question about a client, and about a message of which quality of service and retain flag:
+    /// see [`more_fields::json`].
+    pub fn more(
+        &self,
+        fields: &[Field],
+        client: Client<'_>,
+        details: &dyn Details,
+        message: Option<(u8, bool)>,
+    ) -> String {
+        let known = Known { client_id: client.id, address: client.address, details, message };
+        more_fields::json(fields, &known, Some(&self.certificates))
     }
 
     /// Begins a turn of the broker's loop.
@@ -262,16 +279,18 @@ impl Gate for SettingsGate<'_> {
     }
 
     /// The peer may be a proxy, so the throttle also goes by the strictest count for this username from any address.
-    fn asks_login(&self, peer: Option<IpAddr>, username: &str, credentials: Fingerprint) -> bool {
+    fn asks_login(&self, peer: Option<IpAddr>, username: &str, question: Fingerprint) -> bool {
         let address = peer.map(|peer| peer.to_string());
         let address = address.as_deref();
-        let attempt = Try { address, username, client_id: "", credentials, is_shared: true };
+        let attempt = Try { address, username, client_id: "", credentials: question, is_shared: true };
         let (throttle, limits) = (&self.api.throttle, &self.settings.config.throttle);
         self.settings.users.get(username).is_none() && throttle.admit_speculative(&attempt, limits, self.now)
     }
 
     fn asks_topics(&self, username: &str, client_id: &str) -> bool {
         self.settings.users.get(username).is_none()
+            // What is asked ahead has no further fields, so its answer would serve nobody.
+            && self.settings.config.acl_fields.is_empty()
             && !self.settings.is_wildcard_in_disguise(username, client_id)
     }
 

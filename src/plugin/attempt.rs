@@ -27,8 +27,13 @@ pub struct Attempt<'a> {
     pub level: u8,
     /// The hash of a local user that decides about it, if one does.
     pub hash: Option<Arc<PasswordHash>>,
-    /// The fingerprint of username and password, by which the API's verdict is remembered.
+    /// The fingerprint of username and password.
     pub credentials: Fingerprint,
+    /// What `auth_fields` adds to the question.
+    pub more: &'a str,
+    /// The fingerprint of the question, by which the API's verdict is remembered: that of username and password, unless
+    /// there is more.
+    pub key: Fingerprint,
 }
 
 impl<'a> Attempt<'a> {
@@ -42,6 +47,8 @@ impl<'a> Attempt<'a> {
             level: parked.level,
             hash: parked.hash.clone(),
             credentials: parked.credentials,
+            more: &parked.more,
+            key: parked.key,
         }
     }
 
@@ -52,14 +59,15 @@ impl<'a> Attempt<'a> {
 
     /// The question about it, if its password can be written in JSON.
     pub fn inquiry(&self) -> Option<Inquiry<'_>> {
-        let question = Question::Connect { username: self.username, password: self.password_as_text()? };
-        Some(Inquiry { key: self.credentials, question, client: self.client })
+        let Self { username, more, .. } = *self;
+        let question = Question::Connect { username, password: self.password_as_text()?, more };
+        Some(Inquiry { key: self.key, question, client: self.client })
     }
 
-    /// The login as the throttle counts it.
+    /// The login as the throttle counts it: a password that is wrong with some fields may be right with others.
     pub fn as_try(&self) -> Try<'_> {
-        let Self { client, username, credentials, .. } = *self;
+        let Self { client, username, key, .. } = *self;
         let is_shared = self.hash.is_none();
-        Try { address: client.address, username, client_id: client.id, credentials, is_shared }
+        Try { address: client.address, username, client_id: client.id, credentials: key, is_shared }
     }
 }

@@ -56,7 +56,7 @@ impl Logins {
             let attempt = Attempt::of(&parked, None);
             // What the API once said of a name serves nobody whom a local hash is to decide about.
             let decision = match parked.hash {
-                None => self.api.or_stale(parked.credentials, decision, event.now),
+                None => self.api.or_stale(parked.key, decision, event.now),
                 Some(_) => decision,
             };
             // Also of a client that has gone: its guess was right or wrong all the same.

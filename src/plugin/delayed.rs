@@ -131,7 +131,7 @@ impl State {
 /// What a parked client is charged. Its names are kept here, in the table of newest tickets and in the question.
 fn bytes(client: &Parked) -> usize {
     let address = client.address.as_ref().map_or(0, String::len);
-    OVERHEAD + 2 * client.client_id.len() + 2 * client.username.len() + 2 * address
+    OVERHEAD + 2 * (client.client_id.len() + client.username.len() + client.more.len() + address)
 }
 
 impl Delayed {
@@ -320,7 +320,7 @@ impl Delayed {
             let Some(client) = state.remove(*ticket) else { continue };
             forget(&client, *ticket);
             if client.open.is_some() && !client.may_enter {
-                asked.push((*ticket, client.credentials));
+                asked.push((*ticket, client.key));
                 let rest =
                     Parked { client_id: String::new(), username: String::new(), until: None, ..client };
                 state.insert(*ticket, rest);
@@ -392,6 +392,8 @@ mod tests {
             until: None,
             leaves: None,
             credentials: Fingerprinter::with_key(&[0; 16]).fields(Domain::Credentials, []),
+            more: "".into(),
+            key: Fingerprinter::with_key(&[0; 16]).fields(Domain::Credentials, []),
             sender: Fingerprinter::with_key(&[0; 16]).fields(Domain::EarlySender, []),
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::settings::Settings;
-use crate::broker::{BrokerThread, Caller, Client, Retain};
+use crate::broker::{BrokerThread, Caller, Client, Details, Retain};
 use crate::question::Access;
 
 /// One event of the broker: when it came, on which thread, and the settings that it is decided under. Those are taken
@@ -43,6 +43,8 @@ pub struct Login<'a> {
     pub starts_clean: bool,
     /// The protocol's level that it speaks: 3, 4 or 5, or 0 where that is not known.
     pub level: u8,
+    /// What else the broker tells of it.
+    pub details: &'a dyn Details,
 }
 
 /// Commands that a client has sent to `$CONTROL/http-auth/v1`.
@@ -71,4 +73,6 @@ pub struct TopicCheck<'a> {
     pub qos: u8,
     /// What the check says of the topic's retained message.
     pub retain: Retain,
+    /// What else the broker tells of the client.
+    pub details: &'a dyn Details,
 }

@@ -14,6 +14,7 @@ use super::steering::Steering;
 use super::unasked::{Asked, Facts, Unasked, unasked};
 use crate::broker::{Client, Connection};
 use crate::cache::Look;
+use crate::config::Field;
 use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
 use crate::question::{Access, Kind, NoAnswer, Question, Verdict};
@@ -154,7 +155,8 @@ impl Steering {
             Unasked::Decided(decision) => (Would::Decide(decision), None),
             Unasked::Unchecked(_) => (Would::Decide(Decision::allow(By::Option("acl_checks"))), None),
             Unasked::ToBeAsked(username) => {
-                let question = Question::Access { username, client_id, topic, access };
+                let more = self.more(("acl_fields", &settings.config.acl_fields), explain, steps);
+                let question = Question::Access { username, client_id, topic, access, more: &more };
                 self.by_api(self.api.asker.key(&question), Kind::Access, explain, steps, now)
             }
         }
@@ -176,14 +178,20 @@ impl Steering {
             return (Would::Decide(Decision::defer(By::NotOurs)), None);
         }
         let bytes = password.as_deref().map(str::as_bytes);
+        let credentials = self.logins.keys.credentials(username, bytes.unwrap_or_default());
+        let hash = settings.users.get(username).cloned();
+        let fields: &[_] = if hash.is_none() { &settings.config.auth_fields } else { &[] };
+        let more = self.more(("auth_fields", fields), explain, steps);
         let attempt = Attempt {
             client: Client { connection: 0, id: client_id, address: address.as_deref() },
             username,
             password: bytes,
             starts_clean: true,
             level: 0,
-            hash: settings.users.get(username).cloned(),
-            credentials: self.logins.keys.credentials(username, bytes.unwrap_or_default()),
+            hash,
+            credentials,
+            more: &more,
+            key: self.logins.keys.with(credentials, &more),
         };
         steps.note(
             "local user",
@@ -195,7 +203,7 @@ impl Steering {
         }
         if password.is_some()
             && attempt.hash.is_none()
-            && let Some(look) = self.remembered(attempt.credentials, steps, now)
+            && let Some(look) = self.remembered(attempt.key, steps, now)
             && !look.holds.is_zero()
             && !look.is_unused
         {
@@ -220,8 +228,25 @@ impl Steering {
                 steps.note("memory", "what is remembered goes by the password, which was not given");
                 (self.by_breaker(Kind::Connect, explain, steps, now).map_or(Would::Ask, Would::Decide), None)
             }
-            (None, Some(_)) => self.by_api(attempt.credentials, Kind::Connect, explain, steps, now),
+            (None, Some(_)) => self.by_api(attempt.key, Kind::Connect, explain, steps, now),
         }
+    }
+
+    /// What an option adds to the question, as far as that is known here.
+    fn more(&self, (option, fields): (&'static str, &[Field]), explain: &Explain, steps: &Steps) -> String {
+        let is_unknown = |field: &&Field| match field {
+            Field::ClientId => explain.client_id.is_empty(),
+            Field::Address => explain.address.is_none(),
+            _ => true,
+        };
+        let unknown = fields.iter().filter(is_unknown);
+        let unknown: Vec<_> = unknown.map(|field| field.name()).collect();
+        if !unknown.is_empty() {
+            let unknown = unknown.join(", ");
+            steps.note(option, format!("not known here, so that nothing remembered is found: {unknown}"));
+        }
+        let client = Client { connection: 0, id: &explain.client_id, address: explain.address.as_deref() };
+        self.api.more(fields, client, &(), None)
     }
 
     /// The API's part: a remembered answer, or whether it would be asked.

@@ -64,7 +64,7 @@ pub struct Logins {
 impl Logins {
     /// Decides a login, logs a refusal, and notes a client that is let in.
     pub fn authenticate(&self, login: &Login<'_>, event: &Event<'_>) -> Decision {
-        let Login { client, username, password, starts_clean, level } = *login;
+        let Login { client, username, password, starts_clean, level, details } = *login;
         let config = &event.settings.config;
         let username = match (username, password) {
             (None, None) => return Decision::defer(By::NotOurs),
@@ -73,7 +73,11 @@ impl Logins {
         };
         let credentials = self.keys.credentials(username, password.unwrap_or_default());
         let hash = event.settings.users.get(username).cloned();
-        let attempt = Attempt { client, username, password, starts_clean, level, hash, credentials };
+        let fields: &[_] = if hash.is_none() { &config.auth_fields } else { &[] };
+        let more = self.api.more(fields, client, details, None);
+        let key = self.keys.with(credentials, &more);
+        let attempt =
+            Attempt { client, username, password, starts_clean, level, hash, credentials, more: &more, key };
         if self.recheck.recognises(&attempt, event) {
             let decision = self.recheck.decide(&attempt, event);
             return self.refused(client, Some(username), decision, event.now);
@@ -317,6 +321,8 @@ impl Logins {
             starts_clean: attempt.starts_clean,
             level: attempt.level,
             credentials: attempt.credentials,
+            more: attempt.more.into(),
+            key: attempt.key,
             sender: self.sender(attempt),
             hash: attempt.hash.clone(),
             open: None,

@@ -216,7 +216,7 @@ impl Recheck {
         if self.broker.is_2_1() {
             let _ = self.tasks.start_waking();
         }
-        let Some((round, number)) = self.refusals.ask(attempt.credentials, now) else { return };
+        let Some((round, number)) = self.refusals.ask(inquiry.key, now) else { return };
         if let Some(command) = &mut *self.command.lock()
             && command.has_begun
         {
@@ -240,8 +240,7 @@ impl Recheck {
         .who_may_leave(number);
         let source = self.api.asker.source(attempt.client.address, attempt.username);
         // If there is no thread to ask with, the next login says so.
-        let _ =
-            self.api.asker.ask(attempt.credentials, &question, source, Priority::Revoke, Some(waiter), now);
+        let _ = self.api.asker.ask(inquiry.key, &question, source, Priority::Revoke, Some(waiter), now);
     }
 
     /// Disconnects all that the API refuses by now.

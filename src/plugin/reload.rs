@@ -1,6 +1,7 @@
 //! What SIGHUP takes over: not what looks like a file that is half written. And what is said about it.
 
-use super::settings::{Settings, StartError};
+use super::settings::Settings;
+use super::start_error::StartError;
 use crate::util::location::file_name;
 
 /// What a reload would end without saying so: whatever decides now about logins or topics, or about all local users. A

@@ -1,82 +1,20 @@
 //! The settings: options and files, read as a whole and swapped as a whole, and the lines that the log says about them.
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
 use super::reload;
+use super::start_error::{StartError, each, one};
 use super::token::Token;
-use crate::ask::http::{Names, Target, TargetError};
+use crate::ask::http::{Names, Target};
 use crate::broker::{Broker, BrokerThread};
-use crate::config::{ApiUrl, AuthMode, BrokerOptions, Config, ConfigError, password_file_of_broker};
-use crate::local::{self, AclFile, LocalError, Placeholders, Users};
+use crate::config::{ApiUrl, AuthMode, BrokerOptions, Config, Field, password_file_of_broker};
+use crate::local::{self, AclFile, Placeholders, Users};
 use crate::log::{Level, Log};
 use crate::question::Verdict;
 use crate::topic;
-
-/// Why the plugin cannot start.
-#[derive(Debug)]
-pub enum StartError {
-    /// An option is wrong.
-    Config(ConfigError),
-    /// The local users or their rules cannot be read: the option that names them, and what is wrong.
-    Local(String, LocalError),
-    /// The way to the API cannot be set up.
-    Target(TargetError),
-    /// The file of the admin token cannot be used: the option that names it, its path, and why.
-    Token(String, PathBuf, String),
-    /// `auth_mode delayed` on a broker that cannot let clients wait.
-    CannotDelay,
-    /// `auth_mode delayed` beside another copy of the plugin's file, which may park clients under the same ids.
-    NotOnlyCopy,
-    /// `auth_mode delayed` with `defer_status`: nobody else can decide about a client that waits.
-    CannotDefer,
-    /// The system gives no random numbers, so there is no key for the cache.
-    NoRandomness,
-    /// A reload, by a slip maybe, would end a check that is made now. Holds the whole message.
-    UnsaidEnd(String),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StartError::Config(error) => write!(f, "{error}"),
-            StartError::Local(option, error) => write!(f, "{option}: {error}"),
-            StartError::Target(error) => write!(f, "{error}"),
-            StartError::Token(option, path, what) => write!(f, "{option}: {} {what}", path.display()),
-            StartError::CannotDelay => f.write_str(
-                "plugin_opt_auth_mode: found \"delayed\", but clients cannot wait beside the loop of this \
-                 broker; expected Mosquitto 2.1 or later, or auto or blocking",
-            ),
-            StartError::NotOnlyCopy => f.write_str(
-                "plugin_opt_auth_mode: found \"delayed\", but another copy of the plugin's file is loaded, and neither \
-                 knows whom the other lets wait; expected one file for all listeners, or auto or blocking",
-            ),
-            StartError::CannotDefer => f.write_str(
-                "plugin_opt_auth_mode: found \"delayed\", but defer_status leaves logins to other plugins, which cannot \
-                 decide about clients that wait; expected auto or blocking",
-            ),
-            StartError::UnsaidEnd(what) => f.write_str(what),
-            StartError::NoRandomness => f.write_str("the system gives no random numbers for the cache's key"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
-impl From<ConfigError> for StartError {
-    fn from(error: ConfigError) -> Self {
-        StartError::Config(error)
-    }
-}
-
-impl From<TargetError> for StartError {
-    fn from(error: TargetError) -> Self {
-        StartError::Target(error)
-    }
-}
 
 /// Whether the broker or the client waits while the API decides about a login, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,16 +93,6 @@ impl Mode {
     pub fn delays(self) -> bool {
         matches!(self, Mode::Delayed { .. })
     }
-}
-
-/// A list of one error.
-pub fn one(error: impl Into<StartError>) -> Vec<StartError> {
-    vec![error.into()]
-}
-
-/// The mistakes in options, as errors of a start.
-pub fn each(errors: Vec<ConfigError>) -> Vec<StartError> {
-    errors.into_iter().map(StartError::from).collect()
 }
 
 /// Everything that a reload swaps as a whole.
@@ -249,6 +177,12 @@ impl Settings {
     ) -> Result<(Self, Target), Vec<StartError>> {
         let (config, in_both) = Config::read(options).map_err(each)?;
         let config = Arc::new(config);
+        let fields = [("auth_fields", &config.auth_fields), ("acl_fields", &config.acl_fields)];
+        let untold = fields.iter().filter(|(_, fields)| !is_2_1 && fields.contains(&Field::ListenerPort));
+        let untold: Vec<_> = untold.map(|(name, _)| StartError::Untold(config.called(name))).collect();
+        if !untold.is_empty() {
+            return Err(untold);
+        }
         let (users, acl, target) =
             match (read_users(&config), read_acl(&config, is_2_1), Target::new(&config, names, log)) {
                 (Ok(users), Ok(acl), Ok(target)) => (users, acl, target),

@@ -69,7 +69,7 @@ pub struct Try<'a> {
     pub username: &'a str,
     /// The client id; empty: none, or not known.
     pub client_id: &'a str,
-    /// The fingerprint of username and password.
+    /// The fingerprint of username and password, and of what `auth_fields` adds: what is right or wrong as a whole.
     pub credentials: Fingerprint,
     /// Whether those who try the same credentials at once share one answer. Each try of a local user is looked at by
     /// itself.

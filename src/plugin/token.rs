@@ -5,7 +5,7 @@ use std::fmt;
 use ring::digest::{Digest, SHA256, digest};
 use subtle::ConstantTimeEq;
 
-use super::settings::StartError;
+use super::start_error::StartError;
 use crate::config::Config;
 use crate::util::files;
 

@@ -94,7 +94,11 @@ impl Topics {
             Unasked::Decided(decision) => return decision,
             Unasked::Unchecked(username) => (Decision::allow(By::Option("acl_checks")), username),
             Unasked::ToBeAsked(username) => {
-                let question = Question::Access { username, client_id: client.id, topic, access };
+                let message = (check.qos, check.retain != Retain::No);
+                let fields = &event.settings.config.acl_fields;
+                let more = self.api.more(fields, client, check.details, Some(message));
+                let question =
+                    Question::Access { username, client_id: client.id, topic, access, more: &more };
                 let inquiry = Inquiry { key: self.api.asker.key(&question), question, client };
                 (self.by_api(&inquiry, check, event), username)
             }

@@ -29,7 +29,8 @@ impl Prefetch {
         rules
             .filter(|rule| {
                 let topic = rule.topic_for(username, client_id);
-                let question = Question::Access { username, client_id, topic: &topic, access: rule.access };
+                let question =
+                    Question::Access { username, client_id, topic: &topic, access: rule.access, more: "" };
                 match waiter() {
                     Some(waiter) => self.asker.warm_up(&question, source, waiter, now),
                     None => {

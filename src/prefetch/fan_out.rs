@@ -84,7 +84,8 @@ impl Prefetch {
             count += 1;
             let Reader { client_id, username, .. } = reader;
             if gate.asks_topics(username, client_id) {
-                let question = Question::Access { username, client_id, topic, access: Access::Read };
+                let question =
+                    Question::Access { username, client_id, topic, access: Access::Read, more: "" };
                 let key = self.asker.key(&question);
                 let own = || question.to_owned_about(&shared_topic);
                 if self.speculate(&mut state, key, &question, own, scope) {

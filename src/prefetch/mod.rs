@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 
 use crate::ask::Asker;
+use crate::ask::more_fields::{self, Known};
 use crate::broker::{Broker, BrokerThread, Connection, Unread};
-use crate::config::Config;
+use crate::config::{Config, Field};
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Fingerprinter, Source};
 use crate::question::{Access, Kind, OwnedQuestion, Question, Verdict};
 use crate::util::{Lock, bounded};
@@ -52,7 +53,7 @@ pub trait Gate {
     fn guesses_logins(&self) -> bool;
 
     /// Whether this login would be asked about if the broker came to it now.
-    fn asks_login(&self, peer: Option<IpAddr>, username: &str, credentials: Fingerprint) -> bool;
+    fn asks_login(&self, peer: Option<IpAddr>, username: &str, question: Fingerprint) -> bool;
 
     /// Whether topics of this client are asked about.
     fn asks_topics(&self, username: &str, client_id: &str) -> bool;
@@ -158,7 +159,8 @@ impl Prefetch {
                 if Instant::now() > deadline {
                     return;
                 }
-                if let Some(question) = self.question_of(&guess, unread, scope) {
+                let mut more = String::new();
+                if let Some(question) = self.question_of(&guess, &mut more, unread, scope) {
                     self.ask_guess(&mut state, &question, unread, scope);
                 }
             }
@@ -168,24 +170,36 @@ impl Prefetch {
         }
     }
 
-    /// The question that a guess is about, if it may be asked early.
+    /// The question that a guess is about, if it may be asked early. `more` is room for its further fields.
     fn question_of<'g>(
         &self,
         guess: &'g Guess<'_>,
+        more: &'g mut String,
         unread: Unread<'_>,
         scope: &Scope<'_>,
     ) -> Option<Question<'g>> {
         let Scope { config, gate, now, .. } = *scope;
         match guess {
-            Guess::Login { username, password } => {
-                if !gate.guesses_logins() || config.auth_urls.is_empty() {
+            Guess::Login { username, password, seen } => {
+                let is_unknown = seen.client_id.is_empty() && config.auth_fields.contains(&Field::ClientId);
+                if !gate.guesses_logins() || config.auth_urls.is_empty() || is_unknown {
                     return None;
                 }
                 let credentials = self.keys.credentials(username, password);
                 let password = std::str::from_utf8(password).ok()?;
-                let is_news = self.asker.peek(credentials, now).is_none();
-                (is_news && gate.asks_login(unread.peer, username, credentials))
-                    .then_some(Question::Connect { username, password })
+                if !config.auth_fields.is_empty() {
+                    let address = unread.peer.map(|peer| peer.to_string());
+                    let (client_id, address) = (seen.client_id, address.as_deref());
+                    let known = Known { client_id, address, details: seen, message: None };
+                    *more = more_fields::json(&config.auth_fields, &known, None);
+                }
+                let key = self.keys.with(credentials, more);
+                let is_news = self.asker.peek(key, now).is_none();
+                (is_news && gate.asks_login(unread.peer, username, key)).then_some(Question::Connect {
+                    username,
+                    password,
+                    more,
+                })
             }
             Guess::Topic { identity, access, topic } => {
                 let Identity { client_id, username, .. } = &**identity;
@@ -194,7 +208,7 @@ impl Prefetch {
                     && !config.acl_urls.is_empty()
                     && config.acl_checks.contains(access)
                     && gate.asks_topics(username, client_id);
-                may_ask.then_some(Question::Access { username, client_id, topic, access: *access })
+                may_ask.then_some(Question::Access { username, client_id, topic, access: *access, more: "" })
             }
         }
     }

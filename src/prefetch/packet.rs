@@ -9,6 +9,10 @@ pub enum Packet<'a> {
     Connect {
         /// The protocol level: 3, 4 or 5. The format of the client's other packets depends on it.
         level: u8,
+        /// Whether it starts without the session that it had before.
+        starts_clean: bool,
+        /// The keep alive in seconds.
+        keepalive: u16,
         /// The client id. If it is empty, the broker makes one up.
         client_id: &'a str,
         /// The username, if it has one.
@@ -71,7 +75,7 @@ fn connect(mut body: Reader<'_>) -> Option<Packet<'_>> {
     if flags & 1 != 0 {
         return None;
     }
-    body.take(2)?; // keep alive
+    let keepalive = body.take(2)?.try_into().map(u16::from_be_bytes).ok()?;
     if level == 5 && body.properties()?.has_authentication_method()? {
         // Extended authentication is decided by other plugins.
         return None;
@@ -86,7 +90,14 @@ fn connect(mut body: Reader<'_>) -> Option<Packet<'_>> {
     }
     let username = if has_username { Some(body.text()?) } else { None };
     let password = if has_password { Some(body.binary()?) } else { None };
-    body.0.is_empty().then_some(Packet::Connect { level, client_id, username, password })
+    body.0.is_empty().then_some(Packet::Connect {
+        level,
+        starts_clean: flags & 0x02 != 0,
+        keepalive,
+        client_id,
+        username,
+        password,
+    })
 }
 
 fn subscribe(mut body: Reader<'_>, level: u8) -> Option<Packet<'_>> {
@@ -213,7 +224,8 @@ mod tests {
 
     #[test]
     fn packets_of_every_version_are_read() {
-        let Packet::Connect { level, client_id, username, password } = &packets(CONNECT_4, None)[0] else {
+        let Packet::Connect { level, client_id, username, password, .. } = &packets(CONNECT_4, None)[0]
+        else {
             panic!("no CONNECT")
         };
         assert_eq!((*level, *client_id, *username), (4, "id", Some("joe")));

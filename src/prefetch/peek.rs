@@ -9,7 +9,7 @@ use lru::LruCache;
 
 use super::packet::{self, Packet};
 use super::scores::{Origin, Scores};
-use crate::broker::{Connection, Unread};
+use crate::broker::{Connection, Details, Unread};
 use crate::fingerprint::{Domain, Fingerprint, Fingerprinter, network};
 use crate::question::{Access, Kind};
 use crate::topic;
@@ -44,6 +44,8 @@ pub enum Guess<'a> {
         username: &'a str,
         /// The password; none is an empty one.
         password: &'a [u8],
+        /// What else the CONNECT says.
+        seen: Seen<'a>,
     },
     /// About a topic.
     Topic {
@@ -54,6 +56,44 @@ pub enum Guess<'a> {
         /// To what.
         topic: &'a str,
     },
+}
+
+/// What a CONNECT says beside the name and the password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen<'a> {
+    /// The client id, which the broker makes up where it is empty.
+    pub client_id: &'a str,
+    /// The protocol's level.
+    pub level: u8,
+    /// Whether it starts without the session that it had before.
+    pub starts_clean: bool,
+    /// The keep alive in seconds.
+    pub keepalive: u16,
+    /// The port of the listener.
+    pub listener: u16,
+}
+
+/// What is seen comes over plain TCP.
+impl Details for Seen<'_> {
+    fn uses_websockets(&self) -> bool {
+        false
+    }
+
+    fn level(&self) -> u8 {
+        self.level
+    }
+
+    fn starts_clean(&self) -> bool {
+        self.starts_clean
+    }
+
+    fn keepalive(&self) -> Option<u16> {
+        Some(self.keepalive)
+    }
+
+    fn listener_port(&self) -> Option<u16> {
+        Some(self.listener)
+    }
 }
 
 /// What is known of sockets, and of how good guesses are.
@@ -92,7 +132,7 @@ impl Peeked {
         }
         let level = known.as_ref().map(|identity| identity.level);
         let mut packets = packet::packets(unread.bytes, level).into_iter().peekable();
-        if let Some(Packet::Connect { level, client_id, username, password }) =
+        if let Some(Packet::Connect { level, starts_clean, keepalive, client_id, username, password }) =
             packets.next_if(|packet| matches!(packet, Packet::Connect { .. }))
         {
             // Anonymous clients are not the API's business. The broker takes an empty name for none.
@@ -119,7 +159,8 @@ impl Peeked {
                 }
             }
             if logins {
-                guesses.push(Guess::Login { username, password });
+                let seen = Seen { client_id, level, starts_clean, keepalive, listener: unread.listener };
+                guesses.push(Guess::Login { username, password, seen });
             }
         }
         let Some(identity) = known.filter(|_| topics) else { return guesses };

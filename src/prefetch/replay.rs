@@ -121,7 +121,8 @@ impl Prefetch {
             return;
         }
         let behind_group = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
-        let question = Question::Access { username, client_id, topic: filter, access: Access::Subscribe };
+        let question =
+            Question::Access { username, client_id, topic: filter, access: Access::Subscribe, more: "" };
         let mut replay = Replay {
             client: self.keys.client(&question),
             client_id: client_id.into(),
@@ -217,7 +218,8 @@ impl Prefetch {
             |Found { topic, publisher }| {
                 let shared = OnceCell::new();
                 let share = || Arc::clone(shared.get_or_init(|| topic.into()));
-                let question = Question::Access { username, client_id, topic, access: Access::Read };
+                let question =
+                    Question::Access { username, client_id, topic, access: Access::Read, more: "" };
                 let key = self.asker.key(&question);
                 if self.speculate(state, key, &question, || question.to_owned_about(&share()), scope) {
                     awaited.insert(key, share());
@@ -227,7 +229,8 @@ impl Prefetch {
                     && !username.is_empty()
                     && gate.asks_topics(username, client_id)
                 {
-                    let question = Question::Access { username, client_id, topic, access: Access::Write };
+                    let question =
+                        Question::Access { username, client_id, topic, access: Access::Write, more: "" };
                     let key = self.asker.key(&question);
                     are_publishers_asked_about |=
                         self.speculate(state, key, &question, || question.to_owned_about(&share()), scope);

@@ -27,6 +27,10 @@ pub struct Parked {
     pub level: u8,
     /// Its username and password.
     pub credentials: Fingerprint,
+    /// What `auth_fields` adds to the question about it.
+    pub more: Box<str>,
+    /// The fingerprint of that question.
+    pub key: Fingerprint,
     /// By what it is known again if it sends more before it is let in.
     pub sender: Fingerprint,
     /// The hash of a local user that its password is compared with, if it is not the API that decides.
