@@ -73,7 +73,7 @@ pub fn login(login: &Login, json: bool) -> Result<Outcome, String> {
             Decision::defer("there is no auth_url: the broker and its other plugins decide").print(json, &[])
         );
     }
-    let question = Question::Connect { username: &login.username, password: &password };
+    let question = Question::Connect { username: &login.username, password: &password, more: "" };
     decide(&config, &question, &login.which, login.show_secrets, json)
 }
 
@@ -110,6 +110,7 @@ pub fn topic(topic: &Topic, json: bool) -> Result<Outcome, String> {
         client_id: &topic.client_id,
         topic: &topic.topic,
         access,
+        more: "",
     };
     decide(&config, &question, &topic.which, topic.show_secrets, json)
 }

@@ -225,7 +225,9 @@ unsafe extern "C" fn on_control(_: c_int, data: *mut c_void, user_data: *mut c_v
     let instance = unsafe { instance(user_data) };
     instance.guarded(Code::SUCCESS, |plugin, caller| {
         // SAFETY: the broker calls this with the data of this event.
-        match unsafe { events::control(&instance.process, data.cast()) } {
+        let details = unsafe { events::client_of_control(&instance.process, data.cast()) };
+        // SAFETY: the same.
+        match unsafe { events::control(&instance.process, data.cast(), &details) } {
             Ok(control) if plugin.may_control(&control, caller, Instant::now()) => {
                 instance.doors().control(&control)
             }

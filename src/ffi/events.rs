@@ -74,6 +74,18 @@ pub(super) unsafe fn client_of_check<'a>(
     unsafe { EventClient::new(process, event.as_ref().map_or(ptr::null(), |event| event.client)) }
 }
 
+/// The client that a MOSQ_EVT_CONTROL is from.
+///
+/// # Safety
+/// `event` must be the data of a MOSQ_EVT_CONTROL that is being handled; the client must not outlive it.
+pub(super) unsafe fn client_of_control<'a>(
+    process: &'a Process,
+    event: *const sys::mosquitto_evt_control,
+) -> EventClient<'a> {
+    // SAFETY: the caller vouches for the event and, through it, for the client.
+    unsafe { EventClient::new(process, event.as_ref().map_or(ptr::null(), |event| event.client)) }
+}
+
 /// The login that a MOSQ_EVT_BASIC_AUTH is about, whose client has these `details`.
 ///
 /// # Safety
@@ -135,13 +147,14 @@ pub(super) unsafe fn check<'a>(
     }
 }
 
-/// The commands that a MOSQ_EVT_CONTROL brings.
+/// The commands that a MOSQ_EVT_CONTROL brings, whose sender has these `details`.
 ///
 /// # Safety
 /// `event` must be the data of a MOSQ_EVT_CONTROL that is being handled; the commands must not outlive it.
 pub(super) unsafe fn control<'a>(
     process: &Process,
     event: *const sys::mosquitto_evt_control,
+    details: &'a EventClient<'a>,
 ) -> Result<Control<'a>, Malformed> {
     // SAFETY: the caller vouches for the event and, through it, for client and payload.
     unsafe {
@@ -153,6 +166,13 @@ pub(super) unsafe fn control<'a>(
                 true => &[],
                 false => slice::from_raw_parts(event.payload.cast(), event.payloadlen as usize),
             },
+            qos: event.qos,
+            retain: match (event.retain, event.payloadlen) {
+                (false, _) => Retain::No,
+                (true, 0) => Retain::Ended,
+                (true, _) => Retain::Kept,
+            },
+            details,
         })
     }
 }

@@ -18,7 +18,7 @@ use super::os::read_ahead::ReadAhead;
 use super::os::sockets::{self, Sockets};
 use super::os::threads;
 use super::os::waker::Waker;
-use super::publishing::about;
+use super::steered::{about, kick_by};
 use super::sys;
 use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, HangUp, LookUp, Place, Unread};
 use crate::log::Level;
@@ -255,16 +255,6 @@ unsafe fn string_of<'a>(
     let string = unsafe { function(client) };
     // SAFETY: the broker's strings are terminated and live as long as their client.
     (!string.is_null()).then(|| unsafe { CStr::from_ptr(string) })
-}
-
-/// Disconnects whom one of the broker's functions for that finds by a name.
-///
-/// # Safety
-/// On the broker's thread, and not in a callback about one of these clients.
-unsafe fn kick_by(kick: Option<unsafe extern "C" fn(*const c_char, bool) -> c_int>, name: &str) {
-    let (Some(kick), Ok(name)) = (kick, CString::new(name)) else { return };
-    // SAFETY: a terminated string; the caller vouches for the rest.
-    unsafe { kick(name.as_ptr(), true) };
 }
 
 impl Broker for Process {

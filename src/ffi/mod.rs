@@ -7,7 +7,7 @@ mod events;
 mod functions;
 mod guard;
 mod os;
-mod publishing;
+mod steered;
 #[allow(
     dead_code,
     missing_docs,

@@ -56,6 +56,12 @@ pub struct Control<'a> {
     pub username: Option<&'a str>,
     /// Whatever it has sent.
     pub payload: &'a [u8],
+    /// The quality of service of the message.
+    pub qos: u8,
+    /// What the message says of the topic's retained message.
+    pub retain: Retain,
+    /// What else the broker tells of the client.
+    pub details: &'a dyn Details,
 }
 
 /// A topic check.

@@ -33,7 +33,7 @@ use once_cell::sync::OnceCell;
 
 use crate::ask::Asker;
 use crate::ask::http::Names;
-use crate::broker::{Broker, BrokerThread, Caller, Client, Retain};
+use crate::broker::{Broker, BrokerThread, Caller, Client};
 use crate::config::BrokerOptions;
 use crate::fingerprint::Fingerprinter;
 use crate::log::{Level, Log};
@@ -229,10 +229,10 @@ impl Plugin {
     /// Whether a client may give commands: by a rule of `acl_file` that lets it write to their topic, or by the API's answer
     /// about that, and by nothing else that may have let its message through.
     pub fn may_control(&self, control: &Control<'_>, caller: &Caller, now: Instant) -> bool {
-        let Control { client, username, .. } = *control;
+        let Control { client, username, qos, retain, details, .. } = *control;
         let settings = self.settings.now();
-        let (access, retain) = (Access::Write, Retain::No);
-        let check = TopicCheck { client, username, topic: CONTROL_TOPIC, access, qos: 0, retain };
+        let access = Access::Write;
+        let check = TopicCheck { client, username, topic: CONTROL_TOPIC, access, qos, retain, details };
         let decision = self.topics.authorise(&check, &Event { now, caller, settings: &settings });
         let may = decision.is_allow()
             && match decision.by {

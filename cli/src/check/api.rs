@@ -108,10 +108,14 @@ fn answers(
 ) {
     let (name, password) = (made_up(), made_up());
     let question = match kind {
-        Kind::Connect => Question::Connect { username: &name, password: &password },
-        Kind::Access => {
-            Question::Access { username: &name, client_id: &name, topic: &name, access: Access::Read }
-        }
+        Kind::Connect => Question::Connect { username: &name, password: &password, more: "" },
+        Kind::Access => Question::Access {
+            username: &name,
+            client_id: &name,
+            topic: &name,
+            access: Access::Read,
+            more: "",
+        },
     };
     let exchanges = asker.ask(api, &question, QUESTIONS, config.timeout + PATIENCE);
     let mut said = Vec::new();

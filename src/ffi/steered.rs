@@ -1,6 +1,6 @@
-//! The topic that commands come by, and messages from the plugin to one client.
+//! What commands need of the broker: their topic, messages to those who have asked, and disconnecting by a name.
 
-use std::ffi::{CStr, CString, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 
 use super::code::Code;
@@ -45,4 +45,14 @@ impl Process {
             unsafe { release(memory) };
         }
     }
+}
+
+/// Disconnects whom one of the broker's functions for that finds by a name.
+///
+/// # Safety
+/// On the broker's thread, and not in a callback about one of these clients.
+pub(super) unsafe fn kick_by(kick: Option<unsafe extern "C" fn(*const c_char, bool) -> c_int>, name: &str) {
+    let (Some(kick), Ok(name)) = (kick, CString::new(name)) else { return };
+    // SAFETY: a terminated string; the caller vouches for the rest.
+    unsafe { kick(name.as_ptr(), true) };
 }
