@@ -26,6 +26,9 @@ const BUFFER: usize = 4096;
 /// The beginning that tells most words that are no address of a buffer.
 const BEGINNING: usize = 16;
 
+/// The smallest page of any system that this runs on; larger ones are multiples of it.
+const PAGE: usize = 4096;
+
 const CONNECT: u8 = 0x10;
 
 /// After a search that found nothing the next one waits so long, and twice as long each time: such a broker keeps no
@@ -117,6 +120,21 @@ impl Pipe {
 
     /// Copies memory of this process, as far as there is any at this address. Returns how many bytes there were.
     fn read(&self, address: usize, buffer: &mut [u8]) -> usize {
+        let mut copied = 0;
+        while copied < buffer.len() {
+            // Memory begins and ends with a page, and the system copies all of a range or nothing.
+            let Some(from) = address.checked_add(copied) else { break };
+            let piece = (buffer.len() - copied).min(PAGE - from % PAGE);
+            match self.read_within_page(from, &mut buffer[copied..copied + piece]) {
+                0 => break,
+                read => copied += read,
+            }
+        }
+        copied
+    }
+
+    /// Copies memory that is all there or not at all.
+    fn read_within_page(&self, address: usize, buffer: &mut [u8]) -> usize {
         let address: *const u8 = std::ptr::with_exposed_provenance(address);
         // SAFETY: the system reads at the address, and answers EFAULT if there is no memory. (Not by the C library's
         // function, in whose place a sanitizer would read there itself.)
@@ -207,5 +225,39 @@ mod tests {
         assert!(ahead.has_more(address, &length, now + PAUSE));
         // No memory at all.
         assert!(!ahead.has_more(8, &length, now + PAUSE));
+    }
+
+    #[test]
+    fn memory_is_read_to_its_end() {
+        let size = 2 * PAGE.max(usize::try_from(page_size()).unwrap());
+        // SAFETY: new memory, of which the second half is given back at once; nobody else has either.
+        let start = unsafe {
+            let (protection, flags) =
+                (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+            let start = libc::mmap(std::ptr::null_mut(), size, protection, flags, -1, 0);
+            assert_ne!(start, libc::MAP_FAILED);
+            assert_eq!(libc::munmap(start.byte_add(size / 2), size / 2), 0);
+            start
+        };
+        let end = start.expose_provenance() + size / 2;
+        // SAFETY: the last bytes of the half that is still there.
+        unsafe { start.cast::<u8>().add(size / 2 - LONG.len()).copy_from(LONG.as_ptr(), LONG.len()) };
+        let pipe = Pipe::open().unwrap();
+        let mut buffer = [0; BUFFER];
+        assert_eq!(pipe.read(end - LONG.len(), &mut buffer), LONG.len());
+        assert!(buffer.starts_with(LONG));
+        assert_eq!(pipe.read(end, &mut buffer), 0);
+        assert_eq!(pipe.read(usize::MAX, &mut buffer), 0);
+        // What goes over the end of a page is read whole.
+        let text: Vec<u8> = (0..4 * PAGE).map(|n| n as u8).collect();
+        assert_eq!(pipe.read(text.as_ptr().expose_provenance() + 7, &mut buffer), BUFFER);
+        assert_eq!(buffer[..], text[7..7 + BUFFER]);
+        // SAFETY: mapped above, and used no more.
+        unsafe { libc::munmap(start, size / 2) };
+    }
+
+    fn page_size() -> libc::c_long {
+        // SAFETY: has no conditions.
+        unsafe { libc::sysconf(libc::_SC_PAGESIZE) }
     }
 }
