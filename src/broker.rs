@@ -102,6 +102,22 @@ pub struct Unread<'a> {
 /// Bytes of each socket that [`Broker::peek`] shows: enough for a CONNECT with what usually follows.
 pub const PEEKED_BYTES: usize = 4096;
 
+/// How long a look into the broker's sockets goes on.
+#[derive(Clone, Copy)]
+pub struct Until<'a> {
+    /// No longer than until then.
+    pub deadline: Instant,
+    /// Nor when this says that what the broker waits for is there.
+    pub is_answered: &'a dyn Fn() -> bool,
+}
+
+impl Until<'_> {
+    /// Whether it is to end now.
+    pub fn is_over(&self) -> bool {
+        (self.is_answered)() || Instant::now() >= self.deadline
+    }
+}
+
 /// Proof of running on the broker's own thread, which serves all clients. It cannot be sent to another, so whoever
 /// takes one as an argument need not ask where it runs.
 #[derive(Debug)]
@@ -261,9 +277,8 @@ pub trait Broker: Send + Sync {
     /// Notes that a socket listens for the plugin, or no longer does: who connects there is no client of the broker.
     fn listens_for_plugin(&self, _socket: RawFd, _listens: bool) {}
 
-    /// Shows what clients have sent and the broker has not read, until `deadline` at most. Takes nothing and
-    /// never waits.
-    fn peek(&self, thread: &BrokerThread, deadline: Instant, see: &mut dyn FnMut(Unread<'_>));
+    /// Shows what clients have sent and the broker has not read. Takes nothing and never waits.
+    fn peek(&self, thread: &BrokerThread, until: Until<'_>, see: &mut dyn FnMut(Unread<'_>));
 
     /// All connections that have a socket at this moment, in order. `None`: that cannot be told. Reading them takes a
     /// microsecond for each.
@@ -277,7 +292,8 @@ pub trait Broker: Send + Sync {
         self.connections(thread).map(|connections| connections.binary_search(&connection).is_ok())
     }
 
-    /// The same, as it was at `since` or later: what is told otherwise may be some milliseconds old.
+    /// The same, as it was at `since` or later: what is told otherwise may be some milliseconds old. `None` also where
+    /// that would take too much of the broker's time.
     fn has_socket_since(&self, thread: &BrokerThread, connection: Connection, _: Instant) -> Option<bool> {
         self.has_socket(thread, connection)
     }

@@ -1,7 +1,7 @@
 //! What tests, benchmarks and fuzz targets call directly. It is no interface for anybody else, and changes at will.
 
 pub use crate::ask::wire::body;
-pub use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, Retain, Unread};
+pub use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, Retain, Unread, Until};
 pub use crate::cache::{Cache, Fresh};
 pub use crate::config::{BrokerOptions, Config, ConfigError, OPTIONS, options_as_markdown};
 pub use crate::fingerprint::{About, Domain, Fingerprint, Fingerprinter};

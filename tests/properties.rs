@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use mosquitto_http_auth::internals::{
     About, Access, Broker, BrokerThread, Cache, Caller, Client, Connection, Domain, Fingerprint,
-    Fingerprinter, Fresh, Login, Plugin, Question, Retain, Ruling, TopicCheck, Unread, Verdict,
+    Fingerprinter, Fresh, Login, Plugin, Question, Retain, Ruling, TopicCheck, Unread, Until, Verdict,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -227,7 +227,7 @@ impl Broker for NoBroker {
         self.completed.lock().unwrap().insert(client_id.to_owned(), allow);
     }
     fn kick(&self, _: &BrokerThread, _: &str, _: &str) {}
-    fn peek(&self, _: &BrokerThread, _: Instant, _: &mut dyn FnMut(Unread<'_>)) {}
+    fn peek(&self, _: &BrokerThread, _: Until<'_>, _: &mut dyn FnMut(Unread<'_>)) {}
 }
 
 /// A plugin in that broker.

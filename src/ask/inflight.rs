@@ -33,6 +33,11 @@ impl Slot {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether the answer has come.
+    pub fn is_answered(&self) -> bool {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     fn file(&self, answer: Answer) {
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
         self.filed.notify_all();

@@ -20,7 +20,7 @@ use super::os::threads;
 use super::os::waker::Waker;
 use super::steered::{about, kick_by};
 use super::sys;
-use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, HangUp, LookUp, Place, Unread};
+use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, HangUp, LookUp, Place, Unread, Until};
 use crate::log::Level;
 use crate::util::Lock;
 
@@ -370,8 +370,8 @@ impl Broker for Process {
         sockets::listens_for_plugin(socket, listens);
     }
 
-    fn peek(&self, _: &BrokerThread, deadline: Instant, see: &mut dyn FnMut(Unread<'_>)) {
-        self.sockets.lock().look(deadline, see);
+    fn peek(&self, _: &BrokerThread, until: Until<'_>, see: &mut dyn FnMut(Unread<'_>)) {
+        self.sockets.lock().look(until, see);
     }
 
     fn connections(&self, _: &BrokerThread) -> Option<Vec<Connection>> {
@@ -383,13 +383,8 @@ impl Broker for Process {
         sockets.connections().map(|connections| connections.binary_search(&connection).is_ok())
     }
 
-    fn has_socket_since(
-        &self,
-        thread: &BrokerThread,
-        connection: Connection,
-        since: Instant,
-    ) -> Option<bool> {
-        self.sockets.lock().forget_before(since);
-        self.has_socket(thread, connection)
+    fn has_socket_since(&self, _: &BrokerThread, connection: Connection, since: Instant) -> Option<bool> {
+        let mut sockets = self.sockets.lock();
+        sockets.connections_since(since).map(|connections| connections.binary_search(&connection).is_ok())
     }
 }

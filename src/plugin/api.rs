@@ -198,7 +198,7 @@ impl Api {
             } else if self.prefetch.will_be_read(&question, key) {
                 readers = Some(self.fan_out(&question, source, &event.at(began)));
             }
-            self.prefetch.peek(thread, &scope);
+            self.prefetch.peek(thread, &|| asked.slot.is_answered(), &scope);
         }
         let answer = asked.slot.wait(limit.saturating_sub(began.elapsed()));
         let answered = matches!(answer, Some(Answer::Verdict { .. }));

@@ -19,7 +19,7 @@ use lru::LruCache;
 
 use crate::ask::Asker;
 use crate::ask::more_fields::{self, Known};
-use crate::broker::{Broker, BrokerThread, Connection, Unread};
+use crate::broker::{Broker, BrokerThread, Connection, Unread, Until};
 use crate::config::{Config, Field};
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Fingerprinter, Source};
 use crate::question::{Access, Kind, OwnedQuestion, Question, Verdict};
@@ -127,11 +127,17 @@ impl Prefetch {
     }
 
     /// Has the questions asked that wait unread in the sockets of other clients. The broker waits for an
-    /// answer at this moment, so this costs nobody anything.
-    pub fn peek(&self, thread: &BrokerThread, scope: &Scope<'_>) {
-        if scope.config.lookahead {
+    /// answer at this moment, so this costs nobody anything; it ends when the answer is there.
+    pub fn peek(&self, thread: &BrokerThread, is_answered: &dyn Fn() -> bool, scope: &Scope<'_>) {
+        if !scope.config.lookahead {
+            return;
+        }
+        let state = &mut *self.state.lock();
+        if state.peeked.may_look() {
             // Not from when the wait began: on a busy machine the time may be over once the question is on its way.
-            self.peek_until(Instant::now() + PEEK, thread, scope);
+            let until = Until { deadline: Instant::now() + PEEK, is_answered };
+            let is_of_use = self.peek_until(state, until, thread, scope);
+            state.peeked.has_looked(is_of_use, is_answered());
         }
     }
 
@@ -139,35 +145,47 @@ impl Prefetch {
     /// taken it, nothing tells any more; and where logins wait beside the loop, nobody else looks before they are let in.
     pub fn peek_at_logins(&self, thread: &BrokerThread, scope: &Scope<'_>) {
         let Scope { config, now, .. } = *scope;
-        if !config.lookahead || config.acl_urls.is_empty() || !self.state.lock().peeked.is_due(now) {
+        if !config.lookahead || config.acl_urls.is_empty() {
+            return;
+        }
+        let state = &mut *self.state.lock();
+        if !state.peeked.is_due(now) {
             return;
         }
         let begun = Instant::now();
-        self.peek_until(begun + PEEK, thread, &Scope { now: begun, ..*scope });
-        self.state.lock().peeked.has_taken(begun.elapsed(), Instant::now());
+        let until = Until { deadline: begun + PEEK, is_answered: &|| false };
+        self.peek_until(state, until, thread, &Scope { now: begun, ..*scope });
+        state.peeked.has_taken(begun.elapsed(), Instant::now());
     }
 
-    fn peek_until(&self, deadline: Instant, thread: &BrokerThread, scope: &Scope<'_>) {
-        let mut state = self.state.lock();
+    /// Looks, and says whether anything was asked.
+    fn peek_until(
+        &self,
+        state: &mut State,
+        until: Until<'_>,
+        thread: &BrokerThread,
+        scope: &Scope<'_>,
+    ) -> bool {
         let Scope { gate, now, .. } = *scope;
-        let (mut seen, mut told) = (0, 0);
-        self.broker.peek(thread, deadline, &mut |unread| {
+        let (mut seen, mut told, mut is_of_use) = (0, 0, false);
+        self.broker.peek(thread, until, &mut |unread| {
             seen += 1;
             told += u32::from(unread.client.is_some());
             for guess in state.peeked.read(unread, |connection| gate.client_of(connection), now) {
                 // There may be hundreds of packets in one socket.
-                if Instant::now() > deadline {
+                if until.is_over() {
                     return;
                 }
                 let mut more = String::new();
                 if let Some(question) = self.question_of(&guess, &mut more, unread, scope) {
-                    self.ask_guess(&mut state, &question, unread, scope);
+                    is_of_use |= self.ask_guess(state, &question, unread, scope);
                 }
             }
         });
         if seen > 0 {
             state.peeked.is_told(told == seen);
         }
+        is_of_use
     }
 
     /// The question that a guess is about, if it may be asked early. `more` is room for its further fields.
@@ -213,16 +231,25 @@ impl Prefetch {
         }
     }
 
-    fn ask_guess(&self, state: &mut State, question: &Question<'_>, unread: Unread<'_>, scope: &Scope<'_>) {
+    /// Has a guess asked. Returns whether it was sent.
+    fn ask_guess(
+        &self,
+        state: &mut State,
+        question: &Question<'_>,
+        unread: Unread<'_>,
+        scope: &Scope<'_>,
+    ) -> bool {
         let key = self.asker.key(question);
         let peer = unread.peer.map(|peer| peer.to_string());
         let source = self.keys.source(peer.as_deref(), question.username());
         let scope = Scope { source, ..*scope };
-        if self.speculate(state, key, question, || question.to_owned(), &scope) {
+        let is_sent = self.speculate(state, key, question, || question.to_owned(), &scope);
+        if is_sent {
             let origin = state.peeked.origin(unread, question.kind());
             state.peeked.scores().guessed(origin, scope.now);
             state.guesses.put(key, origin);
         }
+        is_sent
     }
 
     /// Has a question asked that nobody waits for, if that makes sense: its answer can be kept, and it was not tried a

@@ -106,12 +106,51 @@ pub struct Peeked {
     due: Option<Instant>,
     /// The last look was told of all sockets whose they are.
     is_told: bool,
+    looks: Looks,
+}
+
+/// How looks do that bridge the wait for an answer. Where the API is faster than a look into all sockets, and nothing waits
+/// in them, looking only makes the wait longer.
+#[derive(Default)]
+struct Looks {
+    /// How many in a row had nothing asked before the answer came.
+    overtaken: u32,
+    /// How many waits are not to be bridged by one.
+    pause: u32,
+}
+
+/// The most waits that are not bridged after a look that was in vain.
+const LONGEST_PAUSE: u32 = 32;
+
+impl Looks {
+    /// Whether this wait is to be bridged by one.
+    fn may_look(&mut self) -> bool {
+        let may = self.pause == 0;
+        self.pause = self.pause.saturating_sub(1);
+        may
+    }
+
+    fn has_looked(&mut self, is_of_use: bool, is_overtaken: bool) {
+        if is_of_use || !is_overtaken {
+            *self = Self::default();
+            return;
+        }
+        self.pause = LONGEST_PAUSE.min(1 << self.overtaken.min(31)) - 1;
+        self.overtaken += 1;
+    }
 }
 
 impl Peeked {
     /// Knows nobody yet.
     pub fn new(keys: Fingerprinter) -> Self {
-        Self { keys, identities: bounded(BOUND), scores: Scores::new(), due: None, is_told: false }
+        Self {
+            keys,
+            identities: bounded(BOUND),
+            scores: Scores::new(),
+            due: None,
+            is_told: false,
+            looks: Looks::default(),
+        }
     }
 
     /// Reads what waits in a socket: the questions that the broker will probably ask about it. `let_in` says who was let
@@ -189,6 +228,16 @@ impl Peeked {
     /// How well guesses do.
     pub fn scores(&mut self) -> &mut Scores {
         &mut self.scores
+    }
+
+    /// Whether the wait for an answer is to be bridged by a look.
+    pub fn may_look(&mut self) -> bool {
+        self.looks.may_look()
+    }
+
+    /// Records whether a look had anything asked, and whether the answer came before it was through.
+    pub fn has_looked(&mut self, is_of_use: bool, is_overtaken: bool) {
+        self.looks.has_looked(is_of_use, is_overtaken);
     }
 
     /// Whether it is time to look although nobody waits: only there is something to learn where the system does not tell
@@ -306,6 +355,29 @@ mod tests {
         assert_eq!(guesses(Some(8), CONNECT), ["joe"]);
         assert_eq!(guesses(Some(8), SUBSCRIBE), ["joe id a/#"]);
         assert_eq!(guesses(Some(7), SUBSCRIBE), ["alice id-a a/#"]);
+    }
+
+    /// What the next waits have, whose looks all go the same way: whether there is one, and how many in all.
+    fn looks(looks: &mut Looks, waits: usize, is_of_use: bool, is_overtaken: bool) -> usize {
+        let mut look = || {
+            let may = looks.may_look();
+            if may {
+                looks.has_looked(is_of_use, is_overtaken);
+            }
+            may
+        };
+        (0..waits).filter(|_| look()).count()
+    }
+
+    #[test]
+    fn what_the_api_is_faster_than_is_not_done_each_time() {
+        let mut it = Looks::default();
+        assert_eq!(looks(&mut it, 1_000, false, false), 1_000, "there is time for a look");
+        assert_eq!(looks(&mut it, 1_000, true, true), 1_000, "it finds something");
+        // 1 + 2 + 4 + 8 + 16 waits, and from then on one in 32.
+        assert_eq!(looks(&mut it, 31 + 32 * 10 + 1, false, true), 5 + 11);
+        assert_eq!(looks(&mut it, 33, true, true), 2, "one that finds something has them made again");
+        assert_eq!(looks(&mut it, 100, true, true), 100);
     }
 
     #[test]

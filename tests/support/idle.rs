@@ -4,7 +4,7 @@ use std::io;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use mosquitto_http_auth::internals::{Broker, BrokerThread, Caller, Connection, Unread};
+use mosquitto_http_auth::internals::{Broker, BrokerThread, Caller, Connection, Unread, Until};
 
 /// The proof that the caller is the broker's thread, which here every thread is.
 #[allow(dead_code)]
@@ -34,5 +34,5 @@ impl Broker for Idle {
     }
     fn complete_login(&self, _: &BrokerThread, _: &str, _: bool) {}
     fn kick(&self, _: &BrokerThread, _: &str, _: &str) {}
-    fn peek(&self, _: &BrokerThread, _: Instant, _: &mut dyn FnMut(Unread<'_>)) {}
+    fn peek(&self, _: &BrokerThread, _: Until<'_>, _: &mut dyn FnMut(Unread<'_>)) {}
 }

@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-use crate::broker::Connection;
+use crate::broker::{Connection, Until};
 
 /// The broker's epoll instance is among its first descriptors: it makes it when it starts.
 const FIRST: c_int = 1024;
@@ -77,6 +77,8 @@ pub(in crate::ffi) struct Interest {
     took: Duration,
     /// The list was read for the look that is going on.
     is_of_this_look: bool,
+    /// While the list was read last for a look, the answer came that the look was to bridge.
+    was_overtaken: bool,
     /// The list was read in this turn of the broker's loop, in which no socket can have come since.
     is_of_this_turn: bool,
 }
@@ -149,8 +151,8 @@ impl Interest {
     }
 
     /// Whose socket this is, if that can be told now: by a list that was read before, or by reading it, if that fits
-    /// into the time until `deadline` or has not been done for long.
-    pub(in crate::ffi) fn client_of(&mut self, socket: c_int, deadline: Instant) -> Option<Connection> {
+    /// into the time that there is or has not been done for long.
+    pub(in crate::ffi) fn client_of(&mut self, socket: c_int, until: Until<'_>) -> Option<Connection> {
         let epoll = self.epoll?;
         let inode = inode(socket)?;
         let now = Instant::now();
@@ -161,11 +163,13 @@ impl Interest {
             return Some(connection);
         }
         let has_rested = self.read.is_none_or(|read| now >= read + self.took * REST);
-        if self.is_of_this_look || !(has_rested || now + self.took <= deadline) {
+        let fits = !self.was_overtaken && now + self.took <= until.deadline;
+        if self.is_of_this_look || !(has_rested || fits) || (until.is_answered)() {
             return None;
         }
         self.is_of_this_look = true;
         self.read_again(epoll)?;
+        self.was_overtaken = (until.is_answered)();
         self.known(socket, inode)
     }
 
@@ -193,9 +197,17 @@ impl Interest {
         line.map_or(Whereabouts::Unknown, |line| Whereabouts::At(line.descriptor))
     }
 
-    /// What was read before this counts no more.
-    pub(in crate::ffi) fn forget_before(&mut self, since: Instant) {
-        self.read = self.read.filter(|read| *read >= since);
+    /// All connections that had a socket at `since` or later. `None` also where the list is older and has just been read:
+    /// whoever closes one connection after the other must not have it read each time.
+    pub(in crate::ffi) fn connections_since(&mut self, since: Instant) -> Option<&[Connection]> {
+        let epoll = self.epoll?;
+        if let Some(read) = self.read.filter(|read| *read < since) {
+            if read.elapsed() < self.took * NEARLY_NEW {
+                return None;
+            }
+            self.read_again(epoll)?;
+        }
+        self.connections()
     }
 
     /// The socket of a client that is just logging in, if the list is new enough to have it or may be read again by now.

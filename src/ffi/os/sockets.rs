@@ -9,11 +9,14 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use super::interest::Interest;
-use crate::broker::{Connection, HangUp, PEEKED_BYTES, Place, Unread};
+use crate::broker::{Connection, HangUp, PEEKED_BYTES, Place, Unread, Until};
 use crate::util::Lock;
 
-/// Descriptors that are polled at once: a fraction of a millisecond.
-const CHUNK: c_int = 1024;
+/// Descriptors that are polled at once: some ten microseconds, in which an answer may come.
+const CHUNK: c_int = 256;
+
+/// Descriptors are given out from the lowest: behind so many that are free there are no more.
+const GAP: c_int = 1024;
 
 /// A broker's listeners are among its first descriptors.
 const FIRST: c_int = 256;
@@ -84,14 +87,14 @@ impl Sockets {
         self.interest.meet(client, now)
     }
 
-    /// What was read of the broker's list before this counts no more.
-    pub(in crate::ffi) fn forget_before(&mut self, since: Instant) {
-        self.interest.forget_before(since);
-    }
-
     /// All clients that have a socket, in order, if that can be told.
     pub(in crate::ffi) fn connections(&mut self) -> Option<&[Connection]> {
         self.interest.connections()
+    }
+
+    /// The same, as it was at `since` or later.
+    pub(in crate::ffi) fn connections_since(&mut self, since: Instant) -> Option<&[Connection]> {
+        self.interest.connections_since(since)
     }
 
     /// A turn of the broker's loop begins.
@@ -104,9 +107,9 @@ impl Sockets {
         &mut self.interest
     }
 
-    /// Shows what waits unread in the sockets of clients, from where the last look stopped once around, but no
-    /// longer than until `deadline`.
-    pub(in crate::ffi) fn look(&mut self, deadline: Instant, mut see: impl FnMut(Unread<'_>)) {
+    /// Shows what waits unread in the sockets of clients, from where the last look stopped once around, but no longer than
+    /// is said.
+    pub(in crate::ffi) fn look(&mut self, until: Until<'_>, mut see: impl FnMut(Unread<'_>)) {
         if self.listeners.is_empty() {
             self.limit = descriptor_limit();
             let own = OWN.lock().clone();
@@ -115,8 +118,8 @@ impl Sockets {
         }
         self.interest.new_look();
         let start = self.next;
-        let mut wrapped = false;
-        while Instant::now() < deadline {
+        let (mut wrapped, mut free) = (false, 0);
+        while !until.is_over() {
             let chunk = CHUNK.min(self.limit);
             let mut polled: Vec<libc::pollfd> = (self.next..self.next.saturating_add(chunk))
                 .map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 })
@@ -125,7 +128,9 @@ impl Sockets {
             // descriptor is reported as such.
             let ready = unsafe { libc::poll(polled.as_mut_ptr(), chunk.cast_unsigned().into(), 0) };
             let all_free = polled.iter().all(|entry| entry.revents & libc::POLLNVAL != 0);
-            if ready < 0 || (all_free && wrapped) {
+            free = if all_free { free + chunk } else { 0 };
+            let is_end = free >= GAP.min(self.limit);
+            if ready < 0 || (is_end && wrapped) {
                 self.next = 0;
                 return;
             }
@@ -134,15 +139,14 @@ impl Sockets {
                 // Reading from a broken connection would take its error away from the broker.
                 .filter(|entry| entry.revents & (libc::POLLIN | libc::POLLERR) == libc::POLLIN)
             {
-                if Instant::now() >= deadline {
+                if until.is_over() {
                     self.next = entry.fd;
                     return;
                 }
-                self.peek(entry.fd, deadline, &mut see);
+                self.peek(entry.fd, until, &mut see);
             }
-            if all_free {
-                // Descriptors are given out from the lowest: behind a gap this long there are no more.
-                self.next = 0;
+            if is_end {
+                (self.next, free) = (0, 0);
                 wrapped = true;
             } else {
                 self.next = self.next.saturating_add(chunk);
@@ -153,7 +157,7 @@ impl Sockets {
         }
     }
 
-    fn peek(&mut self, fd: c_int, deadline: Instant, see: &mut impl FnMut(Unread<'_>)) {
+    fn peek(&mut self, fd: c_int, until: Until<'_>, see: &mut impl FnMut(Unread<'_>)) {
         let Some((listener, peer)) = self.accepted(fd) else { return };
         let mut bytes = [0u8; PEEKED_BYTES];
         // SAFETY: the buffer is as long as said; the flags keep the bytes in the socket and never wait.
@@ -163,7 +167,7 @@ impl Sockets {
         if let Ok(length) = usize::try_from(length)
             && length > 0
         {
-            let client = self.interest.client_of(fd, deadline);
+            let client = self.interest.client_of(fd, until);
             see(Unread { listener, client, socket: cookie(fd), peer, bytes: &bytes[..length] });
         }
     }

@@ -34,9 +34,13 @@ fn now() -> Instant {
     Instant::now()
 }
 
+fn within_a_second(is_answered: &dyn Fn() -> bool) -> Until<'_> {
+    Until { deadline: now() + Duration::from_secs(1), is_answered }
+}
+
 fn client_of(interest: &mut Interest, socket: &impl AsRawFd) -> Option<Connection> {
     interest.new_look();
-    interest.client_of(socket.as_raw_fd(), now() + Duration::from_secs(1))
+    interest.client_of(socket.as_raw_fd(), within_a_second(&|| false))
 }
 
 #[test]
@@ -137,6 +141,54 @@ fn reading_takes_a_part_of_the_time() {
     assert_eq!(interest.connections(), Some(&[1][..]), "nearly new");
     interest.took = Duration::ZERO;
     assert_eq!(client_of(&mut interest, &other), Some(2));
+}
+
+/// Reading takes longer than the API, so it is done when there has been time for it.
+#[test]
+fn what_answers_overtake_is_not_read_for_each_of_them() {
+    let epoll = Epoll::new();
+    let pairs = sockets::<4>();
+    epoll.add(&pairs[0].0, 1);
+    let mut interest = Interest::default();
+    interest.meet(1, now());
+    interest.took = Duration::ZERO;
+    let find = |interest: &mut Interest, number: usize, answered_after: u32| {
+        let left = std::cell::Cell::new(answered_after);
+        let is_answered = || left.replace(left.get().saturating_sub(1)) == 0;
+        interest.new_look();
+        interest.client_of(pairs[number].0.as_raw_fd(), within_a_second(&is_answered))
+    };
+    epoll.add(&pairs[1].0, 2);
+    assert_eq!(find(&mut interest, 1, 0), None, "the answer is there");
+    assert_eq!(find(&mut interest, 1, 1), Some(2), "it comes meanwhile");
+    epoll.add(&pairs[2].0, 3);
+    interest.took = Duration::from_millis(100);
+    assert_eq!(find(&mut interest, 2, 9), None, "it would come meanwhile");
+    interest.took = Duration::ZERO;
+    assert_eq!(find(&mut interest, 2, 9), Some(3), "there has been time");
+    epoll.add(&pairs[3].0, 4);
+    interest.took = Duration::from_millis(100);
+    assert_eq!(find(&mut interest, 3, 9), Some(4), "it was in time the last time");
+}
+
+/// Whoever closes one connection after the other must not have the list read each time.
+#[test]
+fn who_had_a_socket_since_a_moment_is_told_when_it_is_time() {
+    let epoll = Epoll::new();
+    let [(one, _end), (other, _other_end)] = sockets();
+    epoll.add(&one, 1);
+    let mut interest = Interest::default();
+    assert_eq!(interest.connections_since(now()), None, "no list is known");
+    interest.meet(1, now());
+    let read = interest.read.unwrap();
+    assert_eq!(interest.connections_since(read), Some(&[1][..]));
+    epoll.add(&other, 2);
+    interest.took = Duration::from_secs(3600);
+    assert_eq!(interest.connections_since(now()), None, "it is too early to read again");
+    assert_eq!(interest.read, Some(read));
+    assert_eq!(interest.connections_since(read), Some(&[1][..]), "what was read before still tells that");
+    interest.took = Duration::ZERO;
+    assert_eq!(interest.connections_since(now()), Some(&[1, 2][..]));
 }
 
 /// Whoever is hung up on by its number must be the one who is meant.
