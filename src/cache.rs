@@ -8,6 +8,7 @@ use crate::question::Verdict;
 mod forgotten;
 mod look;
 mod part;
+mod room;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -15,35 +16,14 @@ mod tests;
 use forgotten::Forgotten;
 pub use look::{Counts, Look};
 use part::{CLIENTS, Part, share};
-use store::{Id, Links, Place, Slot, Store};
+use room::AWAITED;
+#[cfg(test)]
+use room::UNUSED_SHARE;
+use store::{Id, Links, Place, Remains, Slot, Store};
 
 /// Ticks of the cache's clock per second. A verdict counts time in 32 bits of them, which keeps it small. They last for
 /// eight years of uptime; after that nothing is remembered.
 const TICKS_PER_SECOND: u64 = 16;
-
-/// The part of the bound that unused verdicts may always take: one in this many. They were asked for early, and the
-/// broker has not come for them yet.
-const UNUSED_SHARE: usize = 4;
-
-/// Ticks for which an unused verdict is kept as far as there is room: 30 s. Within this time the broker comes for the
-/// verdicts about all readers of a message, however many they are. After that the guess counts as wrong.
-const WAITS_FOR_BROKER: u32 = 30 * TICKS_PER_SECOND as u32;
-
-/// The most verdicts that are removed as one is put in. More than one has to go only after the bound was lowered: the
-/// others follow with the next verdicts, so that no question waits for all of them.
-const REMOVED_AT_ONCE: usize = 8;
-
-/// Verdicts of each kind that are removed when the bound is lowered, which takes some hundred microseconds.
-const REMOVED_AT_A_RELOAD: usize = 1_000;
-
-/// Ticks between two sweeps of all slots for verdicts that have ended: one second. A sweep begins where room is needed.
-const SWEPT_EVERY: u32 = TICKS_PER_SECOND as u32;
-
-/// The most slots that a sweep looks at in one step, which takes some hundred microseconds.
-const SWEPT_AT_ONCE: usize = 65_536;
-
-/// The most ended verdicts that a sweep removes in one step: removing one takes longer than looking at it.
-const ENDED_AT_ONCE: usize = 4_096;
 
 /// A remembered verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +65,8 @@ pub struct Fresh {
 ///   more than seven eighths of the cache.
 ///
 /// Allows and denies have the same bound each, so that a flood of refused logins cannot push out the verdicts of good
-/// clients. Verdicts that were asked for early have a smaller bound until they are used. A fingerprint has one verdict
-/// at most.
+/// clients. Verdicts that were asked for early have a smaller bound until they are used, and those among them that are
+/// about the readers of a message a fixed one ([`AWAITED`]). A fingerprint has one verdict at most.
 pub struct Cache {
     /// How many allows may be held, and as many denies.
     bound: usize,
@@ -97,10 +77,16 @@ pub struct Cache {
     /// When the ticks began.
     started: Instant,
     store: Store,
+    /// What is left of stores that were cleared.
+    remains: Vec<Remains>,
     allows: Part,
     denies: Part,
     /// Verdicts that were asked for early and not used yet. Held apart, so that they push out none that is in use.
     unused: Part,
+    /// Those of them that are about the readers of a message.
+    awaited: Part,
+    /// How many of these may be held.
+    awaited_bound: usize,
     /// The number of the slot that the sweep looks at next.
     hand: usize,
     /// The tick at which the last sweep had looked at all slots.
@@ -117,19 +103,18 @@ impl Cache {
     /// An empty cache for at most `bound` allows and as many denies. Memory is taken as it fills. Allows are kept for
     /// `stale` longer than they hold.
     pub fn new(bound: usize, stale: Duration, now: Instant) -> Self {
-        Self::empty(bound, in_ticks(stale), now)
-    }
-
-    fn empty(bound: usize, stale_ticks: u32, started: Instant) -> Self {
         Self {
             bound,
             share: share(bound),
-            stale_ticks,
-            started,
+            stale_ticks: in_ticks(stale),
+            started: now,
             store: Store::new(),
+            remains: Vec::new(),
             allows: Part::new(),
             denies: Part::new(),
             unused: Part::new(),
+            awaited: Part::new(),
+            awaited_bound: AWAITED,
             hand: 0,
             swept: None,
             forgotten: Forgotten::default(),
@@ -147,15 +132,11 @@ impl Cache {
         self.bound = bound;
         self.stale_ticks = in_ticks(stale);
         self.share = share(bound);
-        for place in [Place::Allows, Place::Denies, Place::Unused] {
-            let share = self.share;
+        for place in [Place::Allows, Place::Denies, Place::Unused, Place::Awaited] {
+            let share = self.share_of(place);
             self.part(place).0.set_share(share);
         }
-        for _ in 0..REMOVED_AT_A_RELOAD / REMOVED_AT_ONCE {
-            self.make_room(Place::Allows, None);
-            self.make_room(Place::Denies, None);
-            self.make_room_unused(None, 0);
-        }
+        self.make_room_after_reload();
     }
 
     /// Remembers a verdict about this client, in place of the one that was remembered for the fingerprint. A lifetime
@@ -169,7 +150,7 @@ impl Cache {
         if self.part(slot.place).0.len() > self.bound || self.unused.len() > self.unused_bound() {
             self.sweep(slot.since);
             self.make_room(slot.place, Some(slot.client));
-            self.make_room_unused(None, slot.since);
+            self.make_room_early(Place::Unused, None, slot.since);
         }
     }
 
@@ -177,18 +158,28 @@ impl Cache {
     /// renews a verdict that is in use, it takes the place of that one. If not, it is held among the unused ones until
     /// its first use; where they have no room, those stay that the broker comes for first. Returns whether it was kept.
     pub fn insert_unused(&mut self, key: Fingerprint, client: Fingerprint, fresh: Fresh) -> bool {
+        self.insert_early(Place::Unused, key, client, fresh)
+    }
+
+    /// The same for a verdict about a reader of a message, which the broker is on its way to.
+    pub fn insert_awaited(&mut self, key: Fingerprint, client: Fingerprint, fresh: Fresh) -> bool {
+        self.forget_ended_readers(self.tick(fresh.since));
+        self.insert_early(Place::Awaited, key, client, fresh)
+    }
+
+    fn insert_early(&mut self, place: Place, key: Fingerprint, client: Fingerprint, fresh: Fresh) -> bool {
         let known = self.store.find(key).map(|id| *self.store.at(id));
         self.forget(key);
         let Some(mut slot) = self.slot(key, client, fresh) else { return false };
         slot.is_unused = true;
         match known.filter(|known| known.place == slot.place) {
             Some(known) => slot.is_proven = known.is_proven,
-            None => slot.place = Place::Unused,
+            None => slot.place = place,
         }
         self.put(slot);
-        if self.unused.len() > self.unused_bound() {
+        if self.part(place).0.len() > self.early_bound(place) {
             self.sweep(slot.since);
-            self.make_room_unused(Some(slot.client), slot.since);
+            self.make_room_early(place, Some(slot.client), slot.since);
         }
         self.store.find(key).is_some()
     }
@@ -197,11 +188,6 @@ impl Cache {
     #[cfg(test)]
     pub fn room_unused(&self) -> usize {
         self.unused_bound().saturating_sub(self.unused.len())
-    }
-
-    /// How many unused verdicts may be held: their part of the bound, or the room that allows leave if that is more.
-    fn unused_bound(&self) -> usize {
-        (self.bound / UNUSED_SHARE).max(self.bound.saturating_sub(self.allows.len()))
     }
 
     /// A slot for a verdict that is in use, or `None` if it is not to be remembered.
@@ -236,13 +222,15 @@ impl Cache {
             Place::Allows => &mut self.allows,
             Place::Denies => &mut self.denies,
             Place::Unused | Place::Free => &mut self.unused,
+            Place::Awaited => &mut self.awaited,
         };
         (part, &mut self.store)
     }
 
     /// Puts a verdict in whose fingerprint is not there.
     fn put(&mut self, slot: Slot) {
-        let share = self.share;
+        self.give_back();
+        let share = self.share_of(slot.place);
         self.longest = self.longest.max(self.useless_from(&slot).saturating_sub(slot.since));
         let id = self.store.add(slot);
         let (part, store) = self.part(slot.place);
@@ -251,72 +239,11 @@ impl Cache {
 
     /// Removes a verdict.
     fn remove(&mut self, id: Id) {
-        let share = self.share;
-        let (part, store) = self.part(self.store.at(id).place);
+        let place = self.store.at(id).place;
+        let share = self.share_of(place);
+        let (part, store) = self.part(place);
         part.remove(store, id, share);
         self.store.remove(id);
-    }
-
-    /// Removes allows or denies that are above their bound. `newcomer` is the client that has just added one, if any.
-    fn make_room(&mut self, place: Place, newcomer: Option<u16>) {
-        let (bound, share) = (self.bound, self.share);
-        for _ in 0..REMOVED_AT_ONCE {
-            let (part, _) = self.part(place);
-            if part.len() <= bound {
-                return;
-            }
-            let Some(id) = part.first_to_go(newcomer, bound, share) else { return };
-            self.remove(id);
-            self.evicted += 1;
-        }
-    }
-
-    /// Removes unused verdicts that are above their bound: first those that have ended or have waited for
-    /// [`WAITS_FOR_BROKER`], then the newest, since the broker comes for the oldest first.
-    fn make_room_unused(&mut self, newcomer: Option<u16>, tick: u32) {
-        let is_useless = |slot: &Slot| tick >= slot.ends.min(slot.since.saturating_add(WAITS_FOR_BROKER));
-        for _ in 0..REMOVED_AT_ONCE {
-            if self.unused.len() <= self.unused_bound() {
-                return;
-            }
-            let oldest = self.unused.oldest().filter(|id| is_useless(self.store.at(*id)));
-            let Some(id) = oldest.or_else(|| self.unused.last_to_come(newcomer, self.share)) else { return };
-            self.evicted += u64::from(oldest.is_none());
-            self.remove(id);
-        }
-    }
-
-    /// Removes ended verdicts: one step of a sweep, if one is going on or due.
-    fn sweep(&mut self, tick: u32) {
-        if self.swept.is_some_and(|swept| tick < swept.saturating_add(SWEPT_EVERY)) {
-            return;
-        }
-        let mut ended = 0;
-        for _ in 0..SWEPT_AT_ONCE {
-            if self.hand >= self.store.slots() {
-                self.hand = 0;
-                self.swept = Some(tick);
-                return;
-            }
-            let id = self.hand as Id;
-            self.hand += 1;
-            let slot = self.store.at(id);
-            if slot.place != Place::Free && tick >= self.useless_from(slot) {
-                self.remove(id);
-                ended += 1;
-                if ended == ENDED_AT_ONCE {
-                    return;
-                }
-            }
-        }
-    }
-
-    /// The tick from which on a verdict is of no use, not even while the API gives no answer.
-    fn useless_from(&self, slot: &Slot) -> u32 {
-        match slot.verdict {
-            Verdict::Allow => slot.ends.saturating_add(self.stale_ticks),
-            Verdict::Deny => slot.ends,
-        }
     }
 
     /// The verdict for a fingerprint, if it still holds. Counts as a use of it.
@@ -328,7 +255,7 @@ impl Cache {
             self.remove(id);
             return None;
         }
-        if slot.place == Place::Unused {
+        if slot.place.is_early() {
             return self.first_use(id, tick);
         }
         // An allow past its end counts as used, too: it may be the one that serves while the API gives no answer.
@@ -348,8 +275,10 @@ impl Cache {
 
     /// Moves an unused verdict to the allows or denies, since the broker has come for it.
     fn first_use(&mut self, id: Id, tick: u32) -> Option<Hit> {
-        let share = self.share;
-        self.unused.remove(&mut self.store, id, share);
+        let early = self.store.at(id).place;
+        let share = self.share_of(early);
+        let (part, store) = self.part(early);
+        part.remove(store, id, share);
         let slot = self.store.at_mut(id);
         slot.is_unused = false;
         slot.place = match slot.verdict {
@@ -357,10 +286,11 @@ impl Cache {
             Verdict::Deny => Place::Denies,
         };
         let Slot { verdict, status, place, client, ends, .. } = *slot;
+        let share = self.share;
         let (part, store) = self.part(place);
         part.add(store, id, share);
         self.make_room(place, Some(client));
-        self.make_room_unused(None, tick);
+        self.make_room_early(Place::Unused, None, tick);
         (tick < ends).then_some(Hit { verdict, status, refresh: false, is_first_use: true })
     }
 

@@ -74,10 +74,33 @@ impl Waiter {
     }
 }
 
+/// Why a question is asked before the broker asks it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Early {
+    /// The broker may ask it.
+    Guess,
+    /// A message is on its way to a reader: the broker asks it next, or after the other readers.
+    Reader,
+}
+
+impl Early {
+    pub(super) fn priority(self) -> Priority {
+        match self {
+            Early::Guess => Priority::Speculative,
+            Early::Reader => Priority::Reader,
+        }
+    }
+}
+
+/// Counts questions about readers that are on their way: each holds one more of it.
+pub(super) type Readers = Arc<()>;
+
 /// A question on its way, and all who wait for its answer.
 pub(super) struct InFlight {
     /// The highest priority that it was asked with.
     pub(super) priority: Priority,
+    /// Held as long as it is on its way, if it was asked about a reader.
+    reader: Option<Readers>,
     /// Made when the first thread comes to wait.
     slot: Option<Arc<Slot>>,
     waiters: Vec<Waiter>,
@@ -85,7 +108,20 @@ pub(super) struct InFlight {
 
 impl InFlight {
     pub(super) fn new(priority: Priority) -> Self {
-        Self { priority, slot: None, waiters: Vec::new() }
+        Self { priority, reader: None, slot: None, waiters: Vec::new() }
+    }
+
+    /// A question that nobody waits for yet.
+    pub(super) fn early(early: Early, readers: &Readers) -> Self {
+        let reader = (early == Early::Reader).then(|| Arc::clone(readers));
+        Self { reader, ..Self::new(early.priority()) }
+    }
+
+    /// Why it was asked early, if nobody has come for the answer yet.
+    pub(super) fn unused(&self) -> Option<Early> {
+        let early = if self.reader.is_some() { Early::Reader } else { Early::Guess };
+        let is_unused = matches!(self.priority, Priority::Speculative | Priority::Warmup | Priority::Reader);
+        is_unused.then_some(early)
     }
 
     /// The slot where its answer will appear, for a thread that waits.
@@ -119,17 +155,12 @@ impl InFlight {
         }
     }
 
-    /// Whether nobody has come for the answer yet.
-    pub(super) fn is_unused(&self) -> bool {
-        matches!(self.priority, Priority::Speculative | Priority::Warmup)
-    }
-
     /// Takes out all who wait no longer than the question's time-out. The question goes on without them.
     pub(super) fn take_in_time(&mut self) -> Self {
         let (late, in_time) =
             std::mem::take(&mut self.waiters).into_iter().partition(|waiter| waiter.hears_late);
         self.waiters = late;
-        Self { priority: self.priority, slot: self.slot.take(), waiters: in_time }
+        Self { priority: self.priority, reader: None, slot: self.slot.take(), waiters: in_time }
     }
 
     /// Tells all who wait. Must not be called under a lock, since waiters take locks.

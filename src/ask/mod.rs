@@ -23,8 +23,8 @@ use crate::metrics::Metrics;
 use crate::question::{Answer, Kind, NoAnswer, OwnedQuestion, Question, Verdict};
 use crate::util::{Held, Lock, panics, random};
 use http::{Reply, Target};
-use inflight::{InFlight, Questions};
-pub use inflight::{Slot, Waiter};
+pub use inflight::{Early, Slot, Waiter};
+use inflight::{InFlight, Questions, Readers};
 pub use queue::Priority;
 use worker::{Inbox, Job, Subject, Worker};
 
@@ -52,6 +52,8 @@ struct Inner {
 struct State {
     cache: Cache,
     in_flight: Questions,
+    /// Shared by the questions about readers that are on their way.
+    readers: Readers,
 }
 
 /// A question on its way.
@@ -73,7 +75,7 @@ impl Asker {
         now: Instant,
     ) -> Self {
         let cache = Cache::new(target.config.cache_size, target.config.stale_ttl, now);
-        let state = Lock::new(State { cache, in_flight: Questions::default() });
+        let state = Lock::new(State { cache, in_flight: Questions::default(), readers: Readers::default() });
         let inner = Arc::new(Inner { log, metrics, target: ArcSwap::new(target), state });
         Self { broker, keys, worker: OnceCell::new(), inner }
     }
@@ -131,6 +133,7 @@ impl Asker {
 
     /// Begins a turn of the broker's loop: what the log should say of the last minute is said now.
     pub fn new_turn(&self, now: Instant) {
+        self.inner.state().cache.tend();
         let target = self.inner.target.load();
         Kind::BOTH.into_iter().for_each(|kind| target.note_pace(kind, now));
     }
@@ -199,6 +202,11 @@ impl Asker {
         }
     }
 
+    /// How many questions that were asked early about the readers of messages are on their way.
+    pub fn readers_under_way(&self) -> usize {
+        Arc::strong_count(&self.inner.state().readers) - 1
+    }
+
     /// Has a question asked that nobody waits for yet, unless its verdict is known, it is on its way, or asking is in
     /// vain. Returns whether it was sent.
     pub fn speculate(
@@ -206,6 +214,7 @@ impl Asker {
         key: Fingerprint,
         question: &Question<'_>,
         own: impl FnOnce() -> OwnedQuestion,
+        early: Early,
         source: Source,
         now: Instant,
     ) -> bool {
@@ -218,8 +227,9 @@ impl Asker {
         if is_known {
             return false;
         }
-        state.in_flight.insert(key, InFlight::new(Priority::Speculative));
-        let lost = worker.ask(self.job(key, source, own()), Priority::Speculative);
+        let in_flight = InFlight::early(early, &state.readers);
+        state.in_flight.insert(key, in_flight);
+        let lost = worker.ask(self.job(key, source, own()), early.priority());
         drop(state);
         lost.is_none()
     }
@@ -238,17 +248,13 @@ impl Asker {
     pub fn set_target(&self, target: Arc<Target>) {
         let mut state = self.inner.state();
         let before = self.inner.target.load();
-        let mut forgotten = None;
         if !before.asks_like(&target) {
-            forgotten = Some(state.cache.take());
+            state.cache.clear();
         } else if before.config == target.config {
             return;
         }
         state.cache.configure(target.config.cache_size, target.config.stale_ttl);
         self.inner.target.store(target);
-        drop(state);
-        // Giving back the memory of a large cache takes a while: nobody waits for it.
-        drop(forgotten);
     }
 
     /// A question for the worker. From now on it ends for all who wait, since dropping it tells them, too.
@@ -276,8 +282,9 @@ impl Inner {
         self.state.lock_or_mend(|state| state.cache.clear())
     }
 
-    /// Puts the verdict of a reply into the cache, if it is one. `is_unused`: the broker has not come for it yet.
-    fn remember(&self, state: &mut State, subject: Subject, reply: &Reply, is_unused: bool) {
+    /// Puts the verdict of a reply into the cache, if it is one. `unused`: it was asked early, for this reason, and the
+    /// broker has not come for it yet.
+    fn remember(&self, state: &mut State, subject: Subject, reply: &Reply, unused: Option<Early>) {
         let Subject { key, client, about, kind } = subject;
         let Answer::Verdict { verdict, status } = reply.answer else { return };
         // Only a refusal that is about the client ends an allow that is still good. A 404 of a deployment
@@ -287,10 +294,10 @@ impl Inner {
             let configured = || self.target.load().config.lifetime(kind, verdict);
             let lifetime = spread(reply.lifetime.unwrap_or_else(configured));
             let fresh = Fresh { verdict, status, since: reply.sent, lifetime, about };
-            if is_unused {
-                state.cache.insert_unused(key, client, fresh);
-            } else {
-                state.cache.insert(key, client, fresh);
+            match unused {
+                Some(Early::Reader) => drop(state.cache.insert_awaited(key, client, fresh)),
+                Some(Early::Guess) => drop(state.cache.insert_unused(key, client, fresh)),
+                None => state.cache.insert(key, client, fresh),
             }
         }
     }
@@ -311,7 +318,7 @@ impl Inbox for Inner {
         }
         self.metrics.answered(subject.kind, &reply.answer, reply.sent.elapsed());
         let Some(in_flight) = state.in_flight.remove(&subject.key) else { return true };
-        self.remember(&mut state, subject, &reply, in_flight.is_unused());
+        self.remember(&mut state, subject, &reply, in_flight.unused());
         drop(state);
         in_flight.deliver(&reply.answer);
         true

@@ -42,14 +42,23 @@ pub enum Priority {
     Warmup,
     /// A parked client waits to be let in.
     Login,
+    /// The broker is at a message, and comes to this reader of it next or after others: every client waits for that.
+    Reader,
     /// The broker waits, and with it every client.
     Broker,
 }
 
 impl Priority {
     /// All priorities, the highest first.
-    const ALL: [Self; 6] =
-        [Self::Broker, Self::Login, Self::Warmup, Self::Revoke, Self::Speculative, Self::Refresh];
+    const ALL: [Self; 7] = [
+        Self::Broker,
+        Self::Reader,
+        Self::Login,
+        Self::Warmup,
+        Self::Revoke,
+        Self::Speculative,
+        Self::Refresh,
+    ];
 
     /// The priorities that share [`REST_BOUND`].
     const REST: [Self; 4] = [Self::Warmup, Self::Revoke, Self::Speculative, Self::Refresh];
@@ -75,7 +84,7 @@ pub trait Queued {
 pub struct Queue<J> {
     /// One queue for each priority and kind, by their numbers: what waits for one API must not hold up what the other
     /// could answer.
-    lanes: [[FairQueue<u64, J>; 2]; 6],
+    lanes: [[FairQueue<u64, J>; 2]; 7],
     /// Where each question waits.
     places: HashMap<Fingerprint, (Lane, Handle), AlreadyHashed>,
     rest_bound: usize,
@@ -113,6 +122,11 @@ fn quarter(of: usize) -> usize {
     of.div_ceil(4)
 }
 
+/// What questions about readers may exceed a limit by.
+fn eighth(of: usize) -> usize {
+    of / 8
+}
+
 fn all(of: usize) -> usize {
     of
 }
@@ -128,10 +142,14 @@ impl<J: Queued> Default for Queue<J> {
 
 impl<J: Queued> Queue<J> {
     /// An empty queue for `logins_bound` bytes of logins, and `rest_bound` bytes of the priorities in
-    /// [`Priority::REST`].
+    /// [`Priority::REST`]. Those about readers, of which there are only so many at once, have half as much as these.
     fn new(logins_bound: usize, rest_bound: usize) -> Self {
         let lanes = std::array::from_fn(|priority| {
-            let bound = if priority == Priority::Login as usize { logins_bound } else { usize::MAX };
+            let bound = match priority {
+                _ if priority == Priority::Login as usize => logins_bound,
+                _ if priority == Priority::Reader as usize => rest_bound / 2,
+                _ => usize::MAX,
+            };
             Kind::BOTH.map(|_| FairQueue::new(bound))
         });
         Self { lanes, places: HashMap::default(), rest_bound, passed_over: [0; 2] }
@@ -216,7 +234,8 @@ impl<J: Queued> Queue<J> {
     }
 
     /// Takes the next question to send. Questions that the broker waits for heed no limit of their API, and may exceed
-    /// the bound of all by a quarter, so that they never wait for others to end.
+    /// the bound of all by a quarter, so that they never wait for others to end. Those about readers, which it will wait for
+    /// next, may exceed both by half of that.
     pub fn pop(&mut self, room: &Room) -> Option<J> {
         let (in_flight, bound) = room.in_flight;
         if in_flight < bound.saturating_add(quarter(bound))
@@ -225,10 +244,16 @@ impl<J: Queued> Queue<J> {
             return self.take(lane);
         }
         if in_flight >= bound {
-            return None;
+            let may_go = |kind| room.has_room(kind, |limit| limit + eighth(limit));
+            let is_room = in_flight < bound.saturating_add(eighth(bound));
+            return self
+                .oldest(Priority::Reader, may_go)
+                .filter(|_| is_room)
+                .and_then(|lane| self.take(lane));
         }
         let may_go = |priority, kind| match priority {
             Priority::Refresh => in_flight < quarter(bound) && room.has_room(kind, quarter),
+            Priority::Reader => room.has_room(kind, |limit| limit + eighth(limit)),
             _ => room.has_room(kind, all),
         };
         let lane @ (priority, _) = self.due(room).or_else(|| {

@@ -18,8 +18,7 @@ impl Asker {
     /// Forgets whatever the API has said of somebody, what is on its way included.
     pub fn forget(&self, whose: Whose, now: Instant) {
         // Giving back the memory of a large cache takes a while: nobody waits for it.
-        let forgotten = self.inner.state().cache.forget_whatever(whose, now);
-        drop(forgotten);
+        self.inner.state().cache.forget_whatever(whose, now);
     }
 
     /// How much is remembered, and how many questions have no answer yet.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::part::Part;
 use super::{Cache, Slot, TICKS_PER_SECOND};
 use crate::fingerprint::{About, Fingerprint, Whose};
 
@@ -12,6 +13,10 @@ const BOUND: usize = 65_536;
 
 /// No question is on its way for longer, the options' longest time-outs and queueing included.
 const LONGEST_QUESTION: Duration = Duration::from_secs(600);
+
+/// Steps in which the memory of a cleared cache is given back by one call of [`Cache::tend`]: some hundred microseconds,
+/// and 4 MiB.
+const GIVEN_BACK_AT_ONCE: usize = 64;
 
 /// Whose verdicts were forgotten.
 #[derive(Default)]
@@ -72,28 +77,35 @@ impl Cache {
         }
     }
 
-    /// Forgets all verdicts.
+    /// Forgets all verdicts, however many there are, at once. Their memory is given back in steps: some with each verdict
+    /// that is put in, and some with each call of [`Self::tend`].
     pub fn clear(&mut self) {
-        drop(self.take());
+        self.remains.push(self.store.clear());
+        (self.allows, self.denies) = (Part::new(), Part::new());
+        (self.unused, self.awaited) = (Part::new(), Part::new());
+        (self.hand, self.swept, self.longest) = (0, None, 0);
     }
 
-    /// Forgets all verdicts at once, and returns what was held. Freeing its memory takes a while, and need not happen
-    /// under the cache's lock.
-    #[must_use = "dropped here, it is freed here"]
-    pub fn take(&mut self) -> Self {
-        let mut empty = Self::empty(self.bound, self.stale_ticks, self.started);
-        empty.forgotten = std::mem::take(&mut self.forgotten);
-        empty.evicted = self.evicted;
-        std::mem::replace(self, empty)
+    /// Gives some of the memory back that was cleared.
+    pub fn tend(&mut self) {
+        for _ in 0..GIVEN_BACK_AT_ONCE {
+            self.give_back();
+        }
+    }
+
+    pub(super) fn give_back(&mut self) {
+        if self.remains.last_mut().is_some_and(|remains| !remains.give_back()) {
+            self.remains.pop();
+        }
     }
 
     /// Forgets whatever the API was asked about somebody until now, in constant time: it is removed when it is met. Where
-    /// too many were forgotten in too short a time, everything is forgotten. Returns what was held if that is so, as
-    /// [`Self::take`] does.
-    #[must_use = "dropped here, it is freed here"]
-    pub fn forget_whatever(&mut self, whose: Whose, now: Instant) -> Option<Self> {
+    /// too many were forgotten in too short a time, everything is forgotten.
+    pub fn forget_whatever(&mut self, whose: Whose, now: Instant) {
         let longest = Duration::from_secs(u64::from(self.longest) / TICKS_PER_SECOND) + LONGEST_QUESTION;
-        self.forgotten.note(whose, now, longest).then(|| self.take())
+        if self.forgotten.note(whose, now, longest) {
+            self.clear();
+        }
     }
 
     /// Whether what the API was asked at `sent` about somebody has been forgotten since.

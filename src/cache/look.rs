@@ -88,7 +88,7 @@ impl Cache {
         Counts {
             allows: self.allows.len(),
             denies: self.denies.len(),
-            early: self.unused.len(),
+            early: self.unused.len() + self.awaited.len(),
             bound,
             evicted,
         }

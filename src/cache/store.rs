@@ -33,6 +33,15 @@ pub enum Place {
     Denies,
     /// The verdicts that were asked for early and not used yet.
     Unused,
+    /// Those of them that are about the readers of a message, and that the broker is on its way to.
+    Awaited,
+}
+
+impl Place {
+    /// Whether the broker has not come yet for the verdicts that are there.
+    pub fn is_early(self) -> bool {
+        matches!(self, Place::Unused | Place::Awaited)
+    }
 }
 
 /// Neighbours in a list.
@@ -107,6 +116,21 @@ impl Blocks {
     }
 }
 
+/// What a store leaves behind whose verdicts were all forgotten. Its memory is given back in steps, since giving all of a
+/// large one back takes long.
+pub struct Remains {
+    tables: Vec<HashTable<Id>>,
+    blocks: Vec<Box<[Slot; BLOCK]>>,
+}
+
+impl Remains {
+    /// Gives some of it back. Returns whether anything is left.
+    pub fn give_back(&mut self) -> bool {
+        let (table, block) = (self.tables.pop(), self.blocks.pop());
+        table.is_some() || block.is_some()
+    }
+}
+
 /// Slots and their index.
 pub struct Store {
     tables: Box<[HashTable<Id>; TABLES]>,
@@ -131,6 +155,13 @@ impl Store {
     pub fn new() -> Self {
         let tables = Box::new(array::from_fn(|_| HashTable::new()));
         Self { tables, blocks: Blocks::default(), free: NONE, used: 0 }
+    }
+
+    /// Forgets everything at once.
+    pub fn clear(&mut self) -> Remains {
+        let Self { tables, blocks, .. } = std::mem::replace(self, Self::new());
+        let tables: Box<[HashTable<Id>]> = tables;
+        Remains { tables: tables.into_vec(), blocks: blocks.blocks }
     }
 
     /// How many slots are in use.

@@ -258,6 +258,38 @@ fn what_one_client_is_asked_ahead_for_leaves_room_for_others() {
     assert!(!cache.insert_unused(key(1), key(1), fresh(Verdict::Deny, start, seconds(60))));
 }
 
+/// The broker goes through the readers of a message in an order of its own, and the plugin in another.
+#[test]
+fn what_is_asked_about_readers_is_kept_whatever_else_is_remembered() {
+    let start = Instant::now();
+    let mut cache = used_twice(8_000, Duration::ZERO, seconds(3_600), start);
+    let readers = 20_000..38_000;
+    for n in readers.clone() {
+        assert!(cache.insert_awaited(key(n), key(n), fresh(Verdict::Allow, start, seconds(60))));
+    }
+    assert!(readers.clone().rev().all(|n| cache.get(key(n), start).is_some_and(|hit| hit.is_first_use)));
+    assert_eq!(cache.allows.len(), 8_000);
+    assert!((0..7_000).all(|n| cache.peek(key(n), start).is_some()), "what was used twice stays");
+}
+
+#[test]
+fn readers_that_the_broker_did_not_come_for_take_bounded_room() {
+    let start = Instant::now();
+    let mut cache = Cache::new(8, Duration::ZERO, start);
+    cache.awaited_bound = 1_000;
+    for n in 0..5_000 {
+        let is_kept = cache.insert_awaited(key(n), key(n), fresh(Verdict::Allow, start, seconds(60)));
+        assert_eq!(is_kept, n < 1_000, "{n}");
+    }
+    assert_eq!(cache.len(), 1_000);
+    // Those that have ended make room for twice as many as come, without a look at all of them.
+    let later = start + seconds(61);
+    for n in 0..500 {
+        cache.insert_awaited(key(10_000 + n), key(n), fresh(Verdict::Allow, later, seconds(60)));
+    }
+    assert_eq!(cache.len(), 500);
+}
+
 const SMALLEST: usize = 256;
 
 #[test]
@@ -299,16 +331,42 @@ fn a_lower_bound_is_reached_in_steps() {
 }
 
 #[test]
-fn what_was_taken_is_forgotten() {
+fn what_was_cleared_is_forgotten() {
     let start = Instant::now();
     let mut cache = Cache::new(20_000, seconds(1), start);
     cache.insert(key(1), key(1), fresh(Verdict::Allow, start, seconds(10)));
-    assert_eq!(cache.take().len(), 1);
+    assert_eq!(cache.len(), 1);
+    cache.clear();
     assert!(cache.is_empty() && cache.get(key(1), start).is_none());
     cache.insert(key(1), key(1), fresh(Verdict::Allow, start, seconds(10)));
     assert!(cache.get(key(1), start).is_some());
     cache.clear();
     assert!(cache.get(key(1), start).is_none());
+}
+
+/// However much is held, clearing it is one step, and giving its memory back many.
+#[test]
+fn the_memory_of_a_cleared_cache_is_given_back_in_steps() {
+    let start = Instant::now();
+    let mut cache = Cache::new(500_000, Duration::ZERO, start);
+    for n in 0..500_000 {
+        cache.insert(key(n), key(n), fresh(Verdict::Allow, start, seconds(10)));
+    }
+    cache.clear();
+    assert!(cache.is_empty());
+    let steps = (0..).take_while(|_| {
+        cache.tend();
+        !cache.remains.is_empty()
+    });
+    assert!((2..100).contains(&steps.count()));
+    // Where nothing tends it, each verdict that is put in gives something back.
+    cache.insert(key(1), key(1), fresh(Verdict::Allow, start, seconds(10)));
+    cache.clear();
+    for n in 0..300 {
+        cache.insert(key(n), key(n), fresh(Verdict::Allow, start, seconds(10)));
+    }
+    assert!(cache.remains.is_empty());
+    assert_eq!(cache.len(), 300);
 }
 
 /// Measures how long single steps take, and the memory. The figures are to be read, in a release build.
@@ -330,13 +388,30 @@ fn no_step_takes_long() {
         }
         let mean = steps.iter().sum::<Duration>() / steps.len() as u32;
         steps.sort_unstable();
-        let before = Instant::now();
-        let taken = cache.take();
-        let take = before.elapsed();
-        drop(taken);
-        let dropped = before.elapsed();
         let last = &steps[steps.len() - 4..];
-        println!("{size}: insert {mean:?}, longest {last:?}, take {take:?}, drop {dropped:?}");
+        println!("{size}: insert {mean:?}, longest {last:?}");
+        let mut hits: Vec<Duration> = Vec::new();
+        for stride in [7919usize, 104_729, 15_485_863] {
+            let before = Instant::now();
+            let mut number = 0;
+            for _ in 0..1_000_000 {
+                number = (number + stride) % keys.len();
+                std::hint::black_box(cache.get(keys[number], start + seconds(21)));
+            }
+            hits.push(before.elapsed() / 1_000_000);
+        }
+        let before = Instant::now();
+        cache.clear();
+        let clear = before.elapsed();
+        let mut longest = Duration::ZERO;
+        let mut tended = 0;
+        while !cache.remains.is_empty() {
+            let before = Instant::now();
+            cache.tend();
+            longest = longest.max(before.elapsed());
+            tended += 1;
+        }
+        println!("{size}: hit {hits:?}, clear {clear:?}, {tended} steps of at most {longest:?}");
     }
 }
 

@@ -137,7 +137,7 @@ impl Plugin {
         let metrics = Arc::new(Metrics::new());
         let (target, counts) = (Arc::new(target), Arc::clone(&metrics));
         let asker = Arc::new(Asker::new(Arc::clone(&log), Arc::clone(&broker), keys, target, counts, now));
-        let prefetch = Arc::new(Prefetch::new(Arc::clone(&asker), Arc::clone(&broker), keys));
+        let prefetch = Arc::new(Prefetch::new(Arc::clone(&asker), Arc::clone(&broker), keys, now));
         let sessions = Arc::new(Sessions::new(keys, broker.is_2_1()));
         let throttle = Arc::new(Throttle::new(keys));
         let delays = mode.delays();

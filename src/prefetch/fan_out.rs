@@ -6,36 +6,52 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::subscriptions::{Expected, Reader};
+use super::subscriptions::{Expected, Reader, Walk};
 use super::{Prefetch, Scope, keeps_topics};
+use crate::ask::Early;
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint};
 use crate::question::{Access, Question};
 
 /// The longest time to ask about the readers of one message in one go, since the broker waits meanwhile.
 const LONGEST: Duration = Duration::from_millis(10);
 
-/// Stands for all readers of a topic, where they are counted.
-const ALL: usize = usize::MAX;
+/// Questions about readers that are on their way at once: a quarter of what has room where they wait (`ask::queue`), and
+/// hundreds of milliseconds' work for an API. The others follow whenever the broker waits.
+const AT_ONCE: usize = 4_000;
 
-/// Topics whose readers were asked about in this turn of the broker's loop, and about how many of them: [`ALL`], or
-/// fewer if there was no time for all.
-#[derive(Default)]
-pub(super) struct FanOuts(HashMap<Fingerprint, usize, AlreadyHashed>);
+/// Where no ticks tell turns of the broker's loop apart, one is over after so long.
+const TICKLESS: Duration = Duration::from_secs(2);
+
+/// Fan-outs that may go on beyond such a turn. With more, all begin anew.
+const GOING_ON: usize = 100;
+
+/// Topics whose readers were asked about in this turn of the broker's loop. `None`: all were; else the others are asked
+/// about when the broker waits next.
+pub(super) struct FanOuts {
+    topics: HashMap<Fingerprint, Option<Walk>, AlreadyHashed>,
+    turn_began: Instant,
+}
 
 impl FanOuts {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { topics: HashMap::default(), turn_began: now }
+    }
+
     /// Begins a turn of the broker's loop.
     pub(super) fn new_turn(&mut self) {
-        self.0.clear();
+        self.topics.clear();
     }
 
-    /// Returns how many readers of a message were asked about so far, and notes that now all are.
-    fn begin(&mut self, message: Fingerprint) -> usize {
-        self.0.insert(message, ALL).unwrap_or(0)
-    }
-
-    /// Notes that the readers behind the first `count` were not asked about.
-    fn stopped_at(&mut self, message: Fingerprint, count: usize) {
-        self.0.insert(message, count);
+    /// Notes the time, on a broker whose turns nothing tells apart.
+    fn without_ticks(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.turn_began) < TICKLESS {
+            return;
+        }
+        self.turn_began = now;
+        self.topics.retain(|_, walk| walk.is_some());
+        if self.topics.len() > GOING_ON {
+            self.topics.clear();
+        }
     }
 }
 
@@ -44,8 +60,9 @@ impl Prefetch {
     /// subscribers that were asked about.
     ///
     /// Readers of one topic are asked about once in a turn of the broker's loop: otherwise an API that gives no answers
-    /// would be asked about all of them while the broker waits for each. A broker that does not tick (`is_tickless`)
-    /// has no turns, so there they are asked about each time.
+    /// would be asked about all of them while the broker waits for each. Where there are too many for one go, the next call
+    /// goes on with those that were not asked about. On a broker that does not tick (`is_tickless`) a turn is over after
+    /// [`TICKLESS`].
     pub fn fan_out(
         &self,
         question: &Question<'_>,
@@ -62,41 +79,39 @@ impl Prefetch {
         }
         let message = self.keys.fields(Domain::Message, [topic.as_bytes()]);
         let is_tickless = is_tickless();
-        let mut state = self.state.lock();
+        let state = &mut *self.state.lock();
         if is_tickless {
-            state.fan_outs.new_turn();
+            state.fan_outs.without_ticks(now);
         }
-        let done = state.fan_outs.begin(message);
-        if done == ALL {
+        let begun = state.fan_outs.topics.insert(message, None);
+        if matches!(begun, Some(None)) {
             return expected;
         }
-        let shared_topic: Arc<str> = topic.into();
-        let (mut count, mut is_cut_short) = (0, false);
-        self.subscriptions.lock().readers(topic, |reader| {
-            if count < done {
-                count += 1;
-                return ControlFlow::Continue(());
-            }
-            is_cut_short = now.elapsed() > LONGEST;
-            if is_cut_short {
-                return ControlFlow::Break(());
-            }
-            count += 1;
-            let Reader { client_id, username, .. } = reader;
-            if gate.asks_topics(username, client_id) {
-                let question =
-                    Question::Access { username, client_id, topic, access: Access::Read, more: "" };
-                let key = self.asker.key(&question);
-                let own = || question.to_owned_about(&shared_topic);
-                if self.speculate(&mut state, key, &question, own, scope) {
-                    expected.push(reader.expected);
+        let subscriptions = self.subscriptions.lock();
+        let mut walk = begun.flatten().unwrap_or_else(|| subscriptions.walk(topic));
+        let mut left = AT_ONCE.saturating_sub(self.asker.readers_under_way());
+        if left > 0 {
+            let shared_topic: Arc<str> = topic.into();
+            subscriptions.go_on(&mut walk, |Reader { client_id, username, expected: reader }| {
+                if gate.asks_topics(username, client_id) {
+                    let question =
+                        Question::Access { username, client_id, topic, access: Access::Read, more: "" };
+                    let key = self.asker.key(&question);
+                    let own = || question.to_owned_about(&shared_topic);
+                    if self.send_early(state, key, &question, own, Early::Reader, scope) {
+                        expected.push(reader);
+                        left -= 1;
+                    }
                 }
-            }
-            ControlFlow::Continue(())
-        });
-        if is_cut_short {
-            // The others are asked about when the broker waits next.
-            state.fan_outs.stopped_at(message, count);
+                if left == 0 || now.elapsed() > LONGEST {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            });
+        }
+        if !walk.is_over() {
+            state.fan_outs.topics.insert(message, Some(walk));
         }
         expected
     }

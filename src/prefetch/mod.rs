@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
-use crate::ask::Asker;
 use crate::ask::more_fields::{self, Known};
+use crate::ask::{Asker, Early};
 use crate::broker::{Broker, BrokerThread, Connection, Unread, Until};
 use crate::config::{Config, Field};
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Fingerprinter, Source};
@@ -98,10 +98,10 @@ struct State {
 
 impl Prefetch {
     /// Knows nobody yet.
-    pub fn new(asker: Arc<Asker>, broker: Arc<dyn Broker>, keys: Fingerprinter) -> Self {
+    pub fn new(asker: Arc<Asker>, broker: Arc<dyn Broker>, keys: Fingerprinter, now: Instant) -> Self {
         let state = State {
             peeked: Peeked::new(keys),
-            fan_outs: FanOuts::default(),
+            fan_outs: FanOuts::new(now),
             replays: Replays::default(),
             recent: bounded(RECENT),
             guesses: bounded(GUESSES),
@@ -116,6 +116,7 @@ impl Prefetch {
         let state = &mut *self.state.lock();
         state.fan_outs.new_turn();
         self.new_turn_of_replays(state);
+        self.subscriptions.lock().clean_up(subscriptions::REMOVED_AT_ONCE);
     }
 
     /// The broker has come to a question that was asked early: if it was a guess, that was right.
@@ -262,13 +263,26 @@ impl Prefetch {
         own: impl FnOnce() -> OwnedQuestion,
         scope: &Scope<'_>,
     ) -> bool {
+        self.send_early(state, key, question, own, Early::Guess, scope)
+    }
+
+    /// The same, and says why.
+    fn send_early(
+        &self,
+        state: &mut State,
+        key: Fingerprint,
+        question: &Question<'_>,
+        own: impl FnOnce() -> OwnedQuestion,
+        early: Early,
+        scope: &Scope<'_>,
+    ) -> bool {
         let Scope { config, source, now, .. } = *scope;
         let again = AGAIN.min(config.lifetime(question.kind(), Verdict::Allow).mul_f64(0.8));
         let is_fresh = |at: &Instant| now.saturating_duration_since(*at) < again;
         if again.is_zero() || state.recent.peek(&key).is_some_and(is_fresh) {
             return false;
         }
-        let is_sent = self.asker.speculate(key, question, own, source, now);
+        let is_sent = self.asker.speculate(key, question, own, early, source, now);
         if is_sent {
             state.recent.put(key, now);
         }

@@ -2,13 +2,19 @@
 //! asked side by side before the broker asks them one by one. Not every session ends with an event, so a client that
 //! the broker does not ask about, message after message, is taken for gone.
 use std::collections::hash_map::{Entry, RandomState};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::time::{Duration, Instant};
 
 use crate::fingerprint::AlreadyHashed;
 use crate::topic::MAX_SEPARATORS;
+
+mod going;
+mod walk;
+
+pub use going::REMOVED_AT_ONCE;
+pub use walk::Walk;
 
 /// Bytes that all subscriptions may be charged: room for some 700,000. Where more are needed, a client is forgotten;
 /// its READ questions are then asked one by one as the broker comes to them.
@@ -29,9 +35,6 @@ const SUBSCRIBER: usize = 208;
 
 /// The most levels that a filter can have.
 const LEVELS: usize = MAX_SEPARATORS + 1;
-
-/// The most levels that are looked at for one message. Usual filters need few; made-up ones could need millions.
-const VISITS: usize = 10_000;
 
 /// The doubt at which a subscriber is taken for gone: after three messages that it should have got, or 48 that it might
 /// have got, and about which the broker did not ask.
@@ -108,7 +111,13 @@ pub struct Subscriptions {
     by_level: BTreeSet<(Id, Id, bool)>,
     /// Each subscription, the subscriber first: the subscriber, the last level, and whether it is a shared one.
     by_subscriber: BTreeSet<(Id, Id, bool)>,
-    /// Bytes that all subscribers are charged.
+    /// Clients that are gone, and whose subscriptions were not removed yet.
+    gone: VecDeque<Id>,
+    /// The numbers of clients that came back before that, by the ones that they would have.
+    renamed: HashMap<Id, Id, AlreadyHashed>,
+    /// Counts these.
+    names_given: u64,
+    /// Bytes that all subscribers are charged, with what was left behind.
     cost: usize,
 }
 
@@ -128,6 +137,9 @@ impl Subscriptions {
             subscribers: HashMap::default(),
             by_level: BTreeSet::default(),
             by_subscriber: BTreeSet::default(),
+            gone: VecDeque::new(),
+            renamed: HashMap::default(),
+            names_given: 0,
             cost: 0,
         }
     }
@@ -135,16 +147,19 @@ impl Subscriptions {
     /// Notes a subscription, unless its filter is too long or the client has no room left. Subscriptions of the client
     /// id under another username are forgotten.
     pub fn add(&mut self, client_id: &str, username: &str, filter: &str, now: Instant) {
-        let subscriber = self.subscriber(client_id);
+        let mut subscriber = self.subscriber(client_id);
         if self.subscribers.get(&subscriber).is_some_and(|known| &*known.username != username) {
-            self.forget(subscriber);
+            self.let_go(subscriber);
         }
+        // Where nothing tells turns of the loop, this keeps up with what is left behind.
+        self.clean_up(2);
         let (path, is_shared) = self.path(filter);
         let (Some(&last), true) = (path.last(), path.len() <= LEVELS) else { return };
-        if self.by_level.contains(&(last, subscriber, is_shared)) {
+        let is_known = self.subscribers.contains_key(&subscriber);
+        if is_known && self.by_level.contains(&(last, subscriber, is_shared)) {
             return;
         }
-        let names = SUBSCRIBER + client_id.len() + username.len();
+        let mut names = names_of(client_id, username);
         let cost = cost(path.len());
         if self.subscribers.get(&subscriber).map_or(names, |known| known.cost) + cost
             > self.bound / CLIENT_SHARE
@@ -152,7 +167,12 @@ impl Subscriptions {
             return;
         }
         while self.cost + names + cost > self.bound {
-            self.forget_one(last);
+            self.make_room(last);
+        }
+        // The client itself may have gone for it.
+        if !self.subscribers.contains_key(&subscriber) {
+            let (number, more) = self.new_subscriber(client_id);
+            (subscriber, names) = (number, names + more);
         }
         let known = self.subscribers.entry(subscriber).or_insert_with(|| {
             self.cost += names;
@@ -186,7 +206,7 @@ impl Subscriptions {
         let Some(&last) = path.last() else { return };
         self.unsubscribe(subscriber, last, is_shared);
         if self.by_subscriber.range(all_of(subscriber)).next().is_none() {
-            self.forget(subscriber);
+            self.let_go(subscriber);
         }
     }
 
@@ -194,18 +214,13 @@ impl Subscriptions {
     pub fn remove_client_of(&mut self, client_id: &str, username: &str) {
         let subscriber = self.subscriber(client_id);
         if self.subscribers.get(&subscriber).is_some_and(|known| &*known.username == username) {
-            self.forget(subscriber);
+            self.let_go(subscriber);
         }
     }
 
     /// Forgets all subscriptions of a client.
     pub fn remove_client(&mut self, client_id: &str) {
-        self.forget(self.subscriber(client_id));
-    }
-
-    /// Calls `tell` with each subscriber of a topic, until it breaks off. One with two matching filters comes twice.
-    pub fn readers(&self, topic: &str, mut tell: impl FnMut(Reader<'_>) -> ControlFlow<()>) {
-        self.visit_matching(topic, &mut |last| self.tell(last, &mut tell));
+        self.let_go(self.subscriber(client_id));
     }
 
     /// Whether a client has subscribed under this username to a filter that matches the topic. A subscription that was
@@ -236,7 +251,7 @@ impl Subscriptions {
         // The broker asks about one client of a group only.
         subscriber.doubt += if surely && !reader.is_shared { DOUBT_IF_SURE } else { DOUBT_IF_UNSURE };
         if subscriber.doubt >= GONE {
-            self.forget(reader.subscriber);
+            self.let_go(reader.subscriber);
         }
     }
 
@@ -261,59 +276,6 @@ impl Subscriptions {
     /// Whether no subscription is known.
     pub fn is_empty(&self) -> bool {
         self.by_level.is_empty()
-    }
-
-    /// Calls `found` with the last level of each filter that matches a topic, until it breaks off or [`VISITS`] are up.
-    fn visit_matching(&self, topic: &str, found: &mut dyn FnMut(Id) -> ControlFlow<()>) {
-        // One level more than a filter can have is enough to tell that a topic is too long for it.
-        let levels: Vec<&str> = topic.split('/').take(LEVELS + 1).collect();
-        // Wildcards at the start do not match topics that start with $ (MQTT 5.0, section 4.7.2).
-        let _ = self.visit(ROOT, &levels, !topic.starts_with('$'), &mut VISITS.clone(), found);
-    }
-
-    /// Visits a level and those below it, for the rest of a topic. `wildcards`: whether `+` and `#` may come next.
-    fn visit(
-        &self,
-        id: Id,
-        topic: &[&str],
-        wildcards: bool,
-        visits: &mut usize,
-        found: &mut dyn FnMut(Id) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        if *visits == 0 {
-            return ControlFlow::Break(());
-        }
-        *visits -= 1;
-        let below = |level: &str| {
-            let id = self.below(id, level);
-            self.levels.contains_key(&id).then_some(id)
-        };
-        if wildcards && let Some(rest) = below("#") {
-            found(rest)?;
-        }
-        let Some((level, deeper)) = topic.split_first() else { return found(id) };
-        if let Some(exact) = below(level) {
-            self.visit(exact, deeper, true, visits, found)?;
-        }
-        if wildcards && let Some(any) = below("+") {
-            self.visit(any, deeper, true, visits, found)?;
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// Calls `tell` with each subscriber whose filter ends at this level.
-    fn tell(&self, id: Id, tell: &mut dyn FnMut(Reader<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
-        for &(_, subscriber, is_shared) in self.by_level.range(all_of(id)) {
-            if let Some(Subscriber { client_id, username, .. }) = self.subscribers.get(&subscriber) {
-                tell(Reader { client_id, username, expected: Expected { subscriber, is_shared } })?;
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// The id of a client.
-    fn subscriber(&self, client_id: &str) -> Id {
-        self.ids.hash_one(client_id)
     }
 
     /// The id of the level of this name directly below another.
@@ -360,35 +322,32 @@ impl Subscriptions {
         let depth = self.levels.get(&last).map_or(0, |level| usize::from(level.depth));
         if let Some(known) = self.subscribers.get_mut(&subscriber) {
             known.cost -= cost(depth);
-            self.cost -= cost(depth);
         }
+        self.cost -= cost(depth);
         self.release(last);
     }
 
-    /// Removes a subscriber and all of its subscriptions.
-    fn forget(&mut self, subscriber: Id) {
-        let all: Vec<_> = self.by_subscriber.range(all_of(subscriber)).copied().collect();
-        for (_, last, is_shared) in all {
-            self.unsubscribe(subscriber, last, is_shared);
+    /// Makes room: removes what was left behind, or else has the subscriber of the first subscription from this id on go.
+    /// Ids are as good as random, so the client with most subscriptions is the likeliest to be forgotten.
+    fn make_room(&mut self, from: Id) {
+        if self.gone.is_empty() {
+            let mut next = self.by_level.range((from, 0, false)..);
+            if let Some(&(_, subscriber, _)) = next.next().or_else(|| self.by_level.first()) {
+                self.let_go(subscriber);
+            }
         }
-        if let Some(forgotten) = self.subscribers.remove(&subscriber) {
-            self.cost -= forgotten.cost;
-        }
-    }
-
-    /// Makes room: forgets the subscriber of the first subscription from this id on. Ids are as good as random, so the
-    /// client with most subscriptions is the likeliest to be forgotten.
-    fn forget_one(&mut self, from: Id) {
-        let mut next = self.by_level.range((from, 0, false)..);
-        if let Some(&(_, subscriber, _)) = next.next().or_else(|| self.by_level.first()) {
-            self.forget(subscriber);
-        }
+        self.clean_up(1);
     }
 }
 
 /// The range of all subscriptions of one level, or of one subscriber.
 fn all_of(id: Id) -> RangeInclusive<(Id, Id, bool)> {
     (id, Id::MIN, false)..=(id, Id::MAX, true)
+}
+
+/// Bytes that a client is charged without its subscriptions.
+fn names_of(client_id: &str, username: &str) -> usize {
+    SUBSCRIBER + client_id.len() + username.len()
 }
 
 /// Bytes that a subscription is charged, by the number of levels of its filter.
@@ -398,6 +357,7 @@ fn cost(levels: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::walk::VISITS;
     use super::*;
     use crate::topic;
     use proptest::prelude::*;
@@ -432,8 +392,10 @@ mod tests {
         }
     }
 
-    fn assert_nothing_is_left(subscriptions: &Subscriptions) {
+    fn assert_nothing_is_left(subscriptions: &mut Subscriptions) {
+        subscriptions.clean_up(usize::MAX);
         assert!(subscriptions.is_empty());
+        assert_eq!((subscriptions.gone.len(), subscriptions.renamed.len()), (0, 0));
         assert_eq!((subscriptions.levels.len(), subscriptions.subscribers.len()), (0, 0));
         assert_eq!((subscriptions.by_subscriber.len(), subscriptions.cost), (0, 0));
     }
@@ -460,7 +422,7 @@ mod tests {
         subscribe(&mut subscriptions, "a", "$share/g/x/+");
         assert_eq!(listeners(&subscriptions, "x/y"), ["a"]);
         subscriptions.remove("a", "$share/g/x/+");
-        assert_nothing_is_left(&subscriptions);
+        assert_nothing_is_left(&mut subscriptions);
     }
 
     #[test]
@@ -486,7 +448,7 @@ mod tests {
             subscriptions.remove(&format!("c{n}"), "a/#");
             subscriptions.remove(&format!("c{n}"), &format!("a/{n}/+/#"));
         }
-        assert_nothing_is_left(&subscriptions);
+        assert_nothing_is_left(&mut subscriptions);
     }
 
     #[test]
@@ -505,9 +467,10 @@ mod tests {
         // Of a group the broker asks about one, and after a READ maybe about nobody else.
         ask_in_vain(&mut subscriptions, "x", true, GONE.into());
         ask_in_vain(&mut subscriptions, "y", false, 3);
+        subscriptions.clean_up(usize::MAX);
         assert_eq!(subscriptions.len(), 1);
         ask_in_vain(&mut subscriptions, "y", false, GONE.into());
-        assert_nothing_is_left(&subscriptions);
+        assert_nothing_is_left(&mut subscriptions);
     }
 
     #[test]
@@ -540,6 +503,7 @@ mod tests {
         subscribe(&mut subscriptions, "hostile", &"/".repeat(60_000));
         assert!(subscriptions.levels.values().all(|level| usize::from(level.depth) <= LEVELS));
         subscriptions.remove_client("hostile");
+        subscriptions.clean_up(usize::MAX);
         assert_eq!(subscriptions.levels.len(), 1);
     }
 
@@ -588,9 +552,57 @@ mod tests {
         for n in 0..CLIENTS {
             subscriptions.remove_client(&format!("c{n}"));
         }
-        assert_nothing_is_left(&subscriptions);
+        assert_nothing_is_left(&mut subscriptions);
         // A list would take half a minute.
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    }
+
+    /// When all go at once, each step takes as long as for one of them.
+    #[test]
+    fn what_is_left_behind_is_removed_in_steps() {
+        let mut subscriptions = Subscriptions::default();
+        for n in 0..5_000 {
+            subscribe(&mut subscriptions, &format!("c{}", n % 50), &format!("x/{n}"));
+        }
+        let charged = subscriptions.charged();
+        (0..50).for_each(|n| subscriptions.remove_client(&format!("c{n}")));
+        assert_eq!((subscriptions.len(), subscriptions.subscribers.len()), (5_000, 0));
+        assert!(subscriptions.charged() < charged);
+        assert!((0..50).all(|n| listeners(&subscriptions, &format!("x/{n}")).is_empty()));
+        // Who comes back has nothing of before, and its own is left alone.
+        subscribe(&mut subscriptions, "c0", "x/1");
+        assert_eq!(listeners(&subscriptions, "x/1"), ["c0"]);
+        assert!(listeners(&subscriptions, "x/0").is_empty());
+        assert!(subscriptions.covers("c0", "u", "x/1") && !subscriptions.covers("c0", "u", "x/0"));
+        let before = subscriptions.len();
+        subscriptions.clean_up(REMOVED_AT_ONCE);
+        assert!(before - subscriptions.len() > REMOVED_AT_ONCE - 50);
+        subscriptions.clean_up(usize::MAX);
+        assert_eq!((subscriptions.len(), subscriptions.levels.len()), (1, 2));
+        subscriptions.is_there("c0", Instant::now());
+        subscriptions.remove("c0", "x/1");
+        assert_nothing_is_left(&mut subscriptions);
+    }
+
+    #[test]
+    fn a_walk_in_steps_passes_each_reader_once() {
+        let mut subscriptions = Subscriptions::default();
+        for n in 0..100 {
+            subscribe(&mut subscriptions, &format!("c{n:02}"), ["a/b", "a/+", "#"][n % 3]);
+        }
+        let (mut walk, mut found, mut steps) = (subscriptions.walk("a/b"), Vec::new(), 0);
+        while !walk.is_over() {
+            let mut left = 7;
+            subscriptions.go_on(&mut walk, |reader| {
+                found.push(reader.client_id.to_owned());
+                left -= 1;
+                if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            steps += 1;
+        }
+        found.sort();
+        assert_eq!(found, (0..100).map(|n| format!("c{n:02}")).collect::<Vec<_>>());
+        assert_eq!(steps, 100 / 7 + 1);
     }
 
     proptest! {

@@ -5,7 +5,10 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::{LISTENERS, listener, listeners, log_in, reads};
-use crate::support::{PATIENCE, Reply, Setup, Version, api, broker_asking, fence, on_every_broker};
+use crate::support::{
+    Connect, PASSWORD, PATIENCE, Reply, Setup, Version, api, broker_asking, fence, friendly_api,
+    on_every_broker,
+};
 
 /// What the API is asked about one message to so many listeners.
 fn questions_about_a_message(
@@ -62,6 +65,32 @@ fn where_there_is_little_room_the_api_is_not_flooded() {
         let asked =
             questions_about_a_message(version, |setup| setup.option("cache_size", 20), Reply::status(200));
         assert!(asked <= 2 * LISTENERS, "{asked} questions about {LISTENERS} listeners");
+    });
+}
+
+/// The broker and the plugin go through the readers in different orders, so all answers are kept until the broker comes.
+#[test]
+fn where_little_is_remembered_each_reader_of_a_message_is_asked_about_once() {
+    const READERS: usize = 150;
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let broker = broker_asking(version, &api).option("timeout", "60s").option("cache_size", 20).start();
+        for n in 0..READERS {
+            let login = Connect::v3(format!("c{n}")).login("sleeper", PASSWORD).durable();
+            let mut client = login.accepted(broker.port());
+            assert!(client.may_subscribe("t/+"));
+            client.disconnect();
+        }
+        let mut publisher = log_in(&broker, "publisher");
+        for topic in ["t/1", "t/2", "t/3"] {
+            api.forget_requests();
+            assert_eq!(publisher.publish_acknowledged(topic, "x") & 0x80, 0);
+            fence::later_questions(&mut publisher, &api);
+            let mut readers = reads(&api);
+            let questions = readers.len();
+            readers.dedup();
+            assert_eq!((questions, readers.len()), (READERS, READERS), "{topic}");
+        }
     });
 }
 

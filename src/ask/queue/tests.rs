@@ -67,7 +67,7 @@ fn the_higher_priority_goes_first() {
     for (number, priority) in Priority::ALL.into_iter().rev().enumerate() {
         assert!(queue.push(job(number as u32, 1, 1), priority, now).is_empty());
     }
-    assert_eq!(taken(&mut queue), [5, 4, 3, 2, 1, 0]);
+    assert_eq!(taken(&mut queue), [6, 5, 4, 3, 2, 1, 0]);
     assert!(queue.is_empty());
 }
 
@@ -88,6 +88,22 @@ fn what_the_broker_is_stopped_for_waits_for_nobody() {
     assert_eq!(queue.pop(&within(9, 8)).map(|job| job.number), Some(22));
     assert_eq!(queue.pop(&within(8, 8)), None, "others keep the bound");
     assert_eq!(queue.pop(&within(7, 8)).map(|job| job.number), Some(0));
+}
+
+#[test]
+fn what_the_broker_will_be_stopped_for_next_goes_before_those_who_can_wait() {
+    let now = Instant::now();
+    let mut queue = small();
+    for number in 0..4 {
+        assert!(queue.push(job(number, 1, 1), Priority::Login, now).is_empty());
+        assert!(queue.push(job(10 + number, 1, 1), Priority::Reader, now).is_empty());
+    }
+    assert!(queue.push(job(20, 1, 1), Priority::Broker, now).is_empty());
+    let mut pop = |in_flight| queue.pop(&within(in_flight, 16)).map(|job| job.number);
+    assert_eq!(pop(19), Some(20));
+    assert_eq!(pop(17), Some(10), "an eighth more than the bound");
+    assert_eq!(pop(18), None, "the rest of the quarter is for what it is stopped for");
+    assert_eq!([pop(15), pop(15), pop(15), pop(15)], [Some(11), Some(12), Some(13), Some(0)]);
 }
 
 /// What may be sent while so many are asked of an API for logins and one for topics that take so many.
@@ -356,6 +372,8 @@ impl Model {
             let priority = item.priority;
             if priority == Priority::Login {
                 assert!(self.bytes(priority, &[]) > logins_bound);
+            } else if priority == Priority::Reader {
+                assert!(self.bytes(priority, &[]) > rest_bound / 2);
             } else {
                 assert!(self.rest() > rest_bound);
                 let most = Priority::REST.map(|other| self.bytes(other, &[])).into_iter().max();
@@ -396,6 +414,7 @@ impl Model {
         let waits = |priority| self.of(priority, &[]).next().is_some();
         let may_go = |priority| match priority {
             Priority::Broker => in_flight < BOUND + BOUND / 4,
+            Priority::Reader => in_flight < BOUND + BOUND / 8,
             Priority::Refresh => in_flight < BOUND / 4,
             _ => in_flight < BOUND,
         };
@@ -411,7 +430,12 @@ impl Model {
             });
             assert!(before.count() >= RESERVED_EVERY - 2);
         }
-        if let Some(kind) = kind.filter(|kind| *kind != Priority::Broker) {
+        let counts = |kind: &Priority| match kind {
+            Priority::Broker => false,
+            Priority::Reader => in_flight < BOUND,
+            _ => true,
+        };
+        if let Some(kind) = kind.filter(counts) {
             self.history.push((kind, reserved.map(waits)));
         }
         for (index, reserved) in reserved.into_iter().enumerate() {

@@ -24,6 +24,7 @@ struct Model {
     bound: usize,
     share: usize,
     stale: u64,
+    awaited: usize,
     held: Vec<Held>,
     steps: u64,
     swept: Option<u64>,
@@ -61,7 +62,8 @@ impl Model {
     }
 
     fn greediest(&self, place: Place, newcomer: Option<u16>) -> Option<u16> {
-        let is_above = |client: &u16| self.held_by(place, *client) > self.share;
+        let share = if place == Place::Awaited { share(self.awaited) } else { self.share };
+        let is_above = |client: &u16| self.held_by(place, *client) > share;
         let clients = self.held.iter().map(|held| held.client);
         newcomer
             .filter(is_above)
@@ -69,7 +71,11 @@ impl Model {
     }
 
     fn is_over(&self, place: Place) -> bool {
-        let bound = if place == Place::Unused { self.unused_bound() } else { self.bound };
+        let bound = match place {
+            Place::Unused => self.unused_bound(),
+            Place::Awaited => self.awaited,
+            _ => self.bound,
+        };
         self.count(place) > bound
     }
 
@@ -91,14 +97,14 @@ impl Model {
         }
     }
 
-    fn make_room_unused(&mut self, newcomer: Option<u16>, now: u64) {
-        while self.is_over(Place::Unused) {
-            let waiting = || self.held.iter().filter(|held| held.place == Place::Unused);
+    fn make_room_early(&mut self, place: Place, newcomer: Option<u16>, now: u64) {
+        while self.is_over(place) {
+            let waiting = || self.held.iter().filter(|held| held.place == place);
             let oldest = waiting().min_by_key(|held| held.came).unwrap();
             let key = if now >= oldest.ends.min(oldest.since + 30) {
                 oldest.key
             } else {
-                let greedy = self.greediest(Place::Unused, newcomer);
+                let greedy = self.greediest(place, newcomer);
                 let of_client = waiting().filter(|held| greedy.is_none_or(|client| held.client == client));
                 of_client.max_by_key(|held| held.came).unwrap().key
             };
@@ -115,13 +121,37 @@ impl Model {
         }
     }
 
-    fn insert(&mut self, key: u32, client: u16, verdict: Verdict, now: u64, lifetime: u64, is_unused: bool) {
+    /// The two oldest verdicts about readers go if they have ended.
+    fn forget_ended_readers(&mut self, now: u64) {
+        for _ in 0..2 {
+            let awaited = self.held.iter().filter(|held| held.place == Place::Awaited);
+            match awaited.min_by_key(|held| held.came).filter(|oldest| now >= oldest.ends).map(|it| it.key) {
+                Some(key) => drop(self.take(key)),
+                None => return,
+            }
+        }
+    }
+
+    /// `early`: where it waits for its first use, unless it is one.
+    fn insert(
+        &mut self,
+        key: u32,
+        client: u16,
+        verdict: Verdict,
+        now: u64,
+        lifetime: u64,
+        early: Option<Place>,
+    ) {
+        if early == Some(Place::Awaited) {
+            self.forget_ended_readers(now);
+        }
+        let is_unused = early.is_some();
         let known = self.take(key).filter(|known| known.verdict == verdict);
         if lifetime == 0 || self.bound == 0 {
             return;
         }
-        let keeps_place = !is_unused || known.is_some_and(|known| known.place == home(verdict));
-        let place = if keeps_place { home(verdict) } else { Place::Unused };
+        let keeps_place = known.is_some_and(|known| known.place == home(verdict));
+        let place = early.filter(|_| !keeps_place).unwrap_or_else(|| home(verdict));
         let is_proven = known.is_some_and(|known| known.is_proven);
         let step = self.step();
         let (since, ends, is_to_refresh) = (now, now + lifetime, verdict == Verdict::Allow);
@@ -139,13 +169,17 @@ impl Model {
             used: step,
             came: step,
         });
-        if self.is_over(Place::Unused) || self.is_over(home(verdict)) {
+        let is_over = match early {
+            Some(early) => self.is_over(early),
+            None => self.is_over(Place::Unused) || self.is_over(home(verdict)),
+        };
+        if is_over {
             self.sweep(now);
-            if is_unused {
-                self.make_room_unused(Some(client), now);
+            if let Some(early) = early {
+                self.make_room_early(early, Some(client), now);
             } else {
                 self.make_room(place, Some(client));
-                self.make_room_unused(None, now);
+                self.make_room_early(Place::Unused, None, now);
             }
         }
     }
@@ -159,11 +193,11 @@ impl Model {
         held.used = step;
         let status = if held.verdict == Verdict::Allow { 200 } else { 403 };
         let mut hit = Hit { verdict: held.verdict, status, refresh: false, is_first_use: held.is_unused };
-        if held.place == Place::Unused {
+        if held.place.is_early() {
             (held.place, held.is_unused, held.came) = (home(held.verdict), false, step);
             self.held.push(held);
             self.make_room(held.place, Some(held.client));
-            self.make_room_unused(None, now);
+            self.make_room_early(Place::Unused, None, now);
             return (now < held.ends).then_some(hit);
         }
         if !held.is_proven {
@@ -183,7 +217,7 @@ impl Model {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Insert { key: u32, allow: bool, lifetime: u64, is_unused: bool },
+    Insert { key: u32, allow: bool, lifetime: u64, early: Option<Place> },
     Get(u32),
     Forget(u32),
     Wait(u64),
@@ -193,9 +227,10 @@ const KEYS: u32 = 24;
 
 fn step() -> impl Strategy<Value = Step> {
     let allow = prop::bool::weighted(0.7);
-    let insert = (0..KEYS, allow, 0..60u64, any::<bool>());
+    let early = prop::sample::select(vec![None, Some(Place::Unused), Some(Place::Awaited)]);
+    let insert = (0..KEYS, allow, 0..60u64, early);
     prop_oneof![
-        6 => insert.prop_map(|(key, allow, lifetime, is_unused)| Step::Insert { key, allow, lifetime, is_unused }),
+        6 => insert.prop_map(|(key, allow, lifetime, early)| Step::Insert { key, allow, lifetime, early }),
         6 => (0..KEYS).prop_map(Step::Get),
         1 => (0..KEYS).prop_map(Step::Forget),
         2 => (0..20u64).prop_map(Step::Wait),
@@ -210,26 +245,27 @@ proptest! {
         bound in 0..20usize,
         share in 1..8usize,
         stale in prop::sample::select(vec![0u64, 10]),
+        awaited in 1..20usize,
     ) {
         let start = Instant::now();
         let mut now = 0;
         let mut cache = Cache::new(bound, seconds(stale), start);
-        cache.share = share;
-        let mut model = Model { bound, share, stale, held: Vec::new(), steps: 0, swept: None };
+        (cache.share, cache.awaited_bound) = (share, awaited);
+        let mut model = Model { bound, share, stale, awaited, held: Vec::new(), steps: 0, swept: None };
         for step in steps {
             let at = start + seconds(now);
             match step {
-                Step::Insert { key: k, allow, lifetime, is_unused } => {
+                Step::Insert { key: k, allow, lifetime, early } => {
                     let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
                     let client = key(1_000 + k % 5);
                     let fresh = fresh(verdict, at, seconds(lifetime));
-                    if is_unused {
-                        cache.insert_unused(key(k), client, fresh);
-                    } else {
-                        cache.insert(key(k), client, fresh);
+                    match early {
+                        Some(Place::Awaited) => drop(cache.insert_awaited(key(k), client, fresh)),
+                        Some(_) => drop(cache.insert_unused(key(k), client, fresh)),
+                        None => cache.insert(key(k), client, fresh),
                     }
                     let folded = (client.words()[0] % CLIENTS as u64) as u16;
-                    model.insert(k, folded, verdict, now, lifetime, is_unused);
+                    model.insert(k, folded, verdict, now, lifetime, early);
                 }
                 Step::Get(k) => prop_assert_eq!(cache.get(key(k), at), model.get(k, now)),
                 Step::Forget(k) => {
@@ -264,13 +300,15 @@ proptest! {
         let mut map = std::collections::HashMap::new();
         for step in steps {
             match step {
-                Step::Insert { key: k, allow, lifetime, is_unused } => {
+                Step::Insert { key: k, allow, lifetime, early } => {
                     let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
                     let fresh = fresh(verdict, now, seconds(lifetime));
-                    if is_unused {
-                        prop_assert_eq!(cache.insert_unused(key(k), key(0), fresh), lifetime > 0);
-                    } else {
-                        cache.insert(key(k), key(0), fresh);
+                    match early {
+                        Some(Place::Awaited) => {
+                            prop_assert_eq!(cache.insert_awaited(key(k), key(0), fresh), lifetime > 0);
+                        }
+                        Some(_) => prop_assert_eq!(cache.insert_unused(key(k), key(0), fresh), lifetime > 0),
+                        None => cache.insert(key(k), key(0), fresh),
                     }
                     map.insert(k, (verdict, now + seconds(lifetime)));
                 }
