@@ -7,7 +7,7 @@ pub use crate::config::{BrokerOptions, Config, ConfigError, OPTIONS, options_as_
 pub use crate::fingerprint::{About, Domain, Fingerprint, Fingerprinter};
 pub use crate::local::{AclFile, Placeholders, Users};
 pub use crate::metrics::metrics_as_markdown;
-pub use crate::plugin::{By, Decision, Login, Plugin, Ruling, TopicCheck};
+pub use crate::plugin::{By, Decision, Login, Plugin, Ruling, SessionStays, TopicCheck};
 pub use crate::prefetch::packet::{Packet, packets};
 pub use crate::prefetch::peek::{Guess, Identity, Peeked};
 pub use crate::prefetch::retained::{Retained, Whose};

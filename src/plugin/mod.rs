@@ -11,6 +11,7 @@ mod explain;
 mod hasher;
 mod left_behind;
 mod login;
+mod noted;
 mod orders;
 mod recheck;
 mod refusals;
@@ -73,6 +74,8 @@ pub enum Task {
     PasswordChecked(Ticket, bool),
     /// There may be room in a group of tries, for clients that are parked until it is their turn.
     NextTurn(Group),
+    /// The API is to be asked again about connected clients.
+    AskAgain,
     /// The API was asked again about connected clients and refused some.
     Revoked,
     /// The API was asked again about connected clients and refused all of them, so it is not believed.
@@ -86,7 +89,7 @@ impl Task {
     fn ticket(&self) -> Option<Ticket> {
         match self {
             Task::Answered(ticket, _) | Task::PasswordChecked(ticket, _) => Some(*ticket),
-            Task::NextTurn(_) | Task::Revoked | Task::Disbelieved | Task::Order(_) => None,
+            Task::NextTurn(_) | Task::AskAgain | Task::Revoked | Task::Disbelieved | Task::Order(_) => None,
         }
     }
 }

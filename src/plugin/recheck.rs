@@ -11,6 +11,7 @@ use super::api::{Api, Inquiry};
 use super::attempt::Attempt;
 use super::decision::{By, Decision, LoggedClient};
 use super::event::{Event, TopicCheck};
+use super::noted::{Note, Noted};
 use super::orders::Reply;
 use super::refusals::{Change, PAUSE, Refusals, SessionName};
 use super::sessions::{LetInBy, Sessions};
@@ -34,6 +35,7 @@ pub struct Recheck {
     /// Whether this broker has ever ticked: 2.0.11 with `per_listener_settings true` does not.
     ticks: AtomicBool,
     round: Lock<Round>,
+    noted: Lock<Noted>,
     refusals: Arc<Refusals>,
     /// The command that has asked for the next round, or for the one that is going on.
     command: Lock<Option<Command>>,
@@ -84,6 +86,7 @@ impl Recheck {
             is_going_on: AtomicBool::new(false),
             ticks: AtomicBool::new(false),
             round,
+            noted: Lock::default(),
             command: Lock::default(),
             metrics,
         }
@@ -122,6 +125,7 @@ impl Recheck {
         if let Some(command) = &mut *self.command.lock() {
             command.has_begun = true;
         }
+        *self.noted.lock() = Noted::default();
         self.is_going_on.store(true, Ordering::Relaxed);
     }
 
@@ -135,8 +139,30 @@ impl Recheck {
         if let Some(Command { reply, asked, .. }) = command {
             reply(Ok(asked));
         }
+        if self.noted.lock().is_empty() {
+            self.all_were_asked(now);
+        }
+    }
+
+    fn all_were_asked(&self, now: Instant) {
         if self.refusals.all_were_asked(now) {
             self.tasks.push(Task::Revoked);
+        }
+    }
+
+    /// Asks about the next ones of those who were noted.
+    pub fn ask_on(&self, now: Instant) {
+        let (next, is_over) = self.noted.lock().next();
+        for note in next {
+            // Who has gone meanwhile need not be asked about.
+            if self.sessions.is_connected(note.session.client(), &note.session.username) {
+                self.ask_again(note, now);
+            }
+        }
+        if is_over {
+            self.all_were_asked(now);
+        } else {
+            self.tasks.push(Task::AskAgain);
         }
     }
 
@@ -204,19 +230,17 @@ impl Recheck {
         // Only a local user, which it is no more, can have got in with such a password.
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
         if self.asks_about(username, event.settings.config.reload_checks) {
-            self.ask_again(attempt, &inquiry, event.now);
+            self.note(attempt, &inquiry, event.now);
         }
         Decision::allow(By::Session)
     }
 
-    /// Asks about a connected client beside the loop.
-    fn ask_again(&self, attempt: &Attempt<'_>, inquiry: &Inquiry<'_>, now: Instant) {
-        let question = inquiry.question;
+    /// Has a connected client asked about when the broker's loop has come round, or at once where it does not say so.
+    fn note(&self, attempt: &Attempt<'_>, inquiry: &Inquiry<'_>, now: Instant) {
         // 2.1 without websockets comes round by itself once a day. Without a thread for it, it is woken once.
         if self.broker.is_2_1() {
             let _ = self.tasks.start_waking();
         }
-        let Some((round, number)) = self.refusals.ask(inquiry.key, now) else { return };
         if let Some(command) = &mut *self.command.lock()
             && command.has_begun
         {
@@ -229,6 +253,24 @@ impl Recheck {
             address: attempt.client.address.map(str::to_owned),
             credentials: attempt.credentials,
         };
+        let note = Note { session, key: inquiry.key, question: inquiry.question.to_owned() };
+        let is_round = self.ticks.load(Ordering::Relaxed) && self.is_going_on.load(Ordering::Relaxed);
+        let mut noted = self.noted.lock();
+        if !is_round || noted.is_full() {
+            drop(noted);
+            return self.ask_again(note, now);
+        }
+        let is_first = noted.add(note);
+        drop(noted);
+        if is_first {
+            self.tasks.push(Task::AskAgain);
+        }
+    }
+
+    /// Asks about a connected client beside the loop.
+    fn ask_again(&self, Note { session, key, question }: Note, now: Instant) {
+        let Some((round, number)) = self.refusals.ask(key, now) else { return };
+        let source = self.api.asker.source(session.address.as_deref(), &session.username);
         let (refusals, tasks) = (Arc::clone(&self.refusals), Arc::clone(&self.tasks));
         let waiter = Waiter::however_late(move |answer| {
             match refusals.answered(round, session, answer, Instant::now()) {
@@ -238,9 +280,9 @@ impl Recheck {
             }
         })
         .who_may_leave(number);
-        let source = self.api.asker.source(attempt.client.address, attempt.username);
         // If there is no thread to ask with, the next login says so.
-        let _ = self.api.asker.ask(inquiry.key, &question, source, Priority::Revoke, Some(waiter), now);
+        let question = question.as_question();
+        let _ = self.api.asker.ask(key, &question, source, Priority::Revoke, Some(waiter), now);
     }
 
     /// Disconnects all that the API refuses by now.

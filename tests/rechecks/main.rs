@@ -9,6 +9,7 @@ mod everybody;
 mod going;
 mod local;
 mod sleeping;
+mod slices;
 mod staying;
 mod strangers;
 #[path = "../support/mod.rs"]

@@ -1,0 +1,86 @@
+//! The broker goes through all sessions in one turn of its loop. The API is asked about them in the turns after it, some at
+//! a time, so that other clients are not held up by that.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use mosquitto_http_auth::internals::{Caller, Client, Login, Plugin, Ruling, SessionStays};
+
+use crate::support::idle::{Idle, thread};
+use crate::support::{MockApi, PATIENCE, Reply, api, eventually};
+
+const SESSIONS: usize = 2_500;
+/// Sessions that are asked about in one turn.
+const AT_ONCE: usize = 1_000;
+
+struct Fleet {
+    api: MockApi,
+    plugin: Plugin,
+    names: Vec<String>,
+}
+
+impl Fleet {
+    fn new() -> Self {
+        let api = api("");
+        api.answer(Reply::status(200));
+        let options = [
+            ("auth_url", &*api.auth_url()),
+            ("auth_cache_ttl", "0"),
+            ("login_wait", "0"),
+            ("timeout", "60s"),
+        ];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let plugin = Plugin::new(options, Arc::new(Idle), &thread(), Instant::now()).unwrap();
+        let names = (0..SESSIONS).map(|n| format!("device-{n}")).collect();
+        Self { api, plugin, names }
+    }
+
+    fn tick(&self) {
+        self.plugin.tick(&Caller::Broker(thread()), Instant::now());
+    }
+
+    /// Each of them logs in, or is checked again.
+    fn authenticate_all(&self) {
+        let caller = Caller::Broker(thread());
+        for (number, name) in self.names.iter().enumerate() {
+            let client = Client { connection: number + 1, id: name, address: Some("192.0.2.1") };
+            let (username, password) = (Some(&**name), Some(&b"secret"[..]));
+            let login = Login { client, username, password, starts_clean: true, level: 4, details: &() };
+            let decision = self.plugin.authenticate(&login, &caller, Instant::now());
+            assert_eq!(decision.ruling, Ruling::Allow, "{name}");
+        }
+    }
+
+    fn wait_for_questions(&self, count: usize) {
+        assert!(eventually(PATIENCE, || self.api.logins().len() >= count), "{}", self.api.logins().len());
+        assert_eq!(self.api.logins().len(), count);
+    }
+}
+
+#[test]
+fn many_sessions_are_asked_about_in_several_turns() {
+    let fleet = Fleet::new();
+    fleet.authenticate_all();
+    fleet.tick();
+    fleet.api.forget_requests();
+    fleet.plugin.reload(Instant::now());
+    fleet.authenticate_all();
+    assert_eq!(fleet.api.logins().len(), 0, "not before the broker has gone through all of them");
+    fleet.tick();
+    fleet.wait_for_questions(AT_ONCE);
+    // Whoever has gone meanwhile is not asked about.
+    for number in [1_100, 2_400] {
+        let name = &fleet.names[number];
+        let client = Client { connection: number + 1, id: name, address: Some("192.0.2.1") };
+        fleet.plugin.disconnected(client, name, SessionStays::No, Instant::now());
+    }
+    fleet.tick();
+    fleet.wait_for_questions(2 * AT_ONCE - 1);
+    fleet.tick();
+    fleet.wait_for_questions(SESSIONS - 2);
+    fleet.tick();
+    let mut asked: Vec<_> = fleet.api.logins().iter().map(|it| it.field("username").to_owned()).collect();
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked.len(), SESSIONS - 2, "each is asked about once");
+}
