@@ -16,6 +16,7 @@ mod logins;
 mod memory;
 mod outage;
 mod report;
+mod scale;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod table;
@@ -48,7 +49,7 @@ struct Part {
     chart: Option<&'static Chart>,
 }
 
-static PARTS: [Part; 11] = [
+static PARTS: [Part; 12] = [
     Part { name: "storm", measure: logins::storm, chart: Some(&logins::STORM_CHART) },
     Part { name: "fan-out", measure: topics::fan_out, chart: Some(&topics::FAN_OUT_CHART) },
     Part { name: "fleet", measure: fleet::reconnects, chart: Some(&fleet::CHART) },
@@ -59,6 +60,7 @@ static PARTS: [Part; 11] = [
     Part { name: "sighup", measure: logins::sighup, chart: None },
     Part { name: "computing", measure: computing::crowds, chart: None },
     Part { name: "hang", measure: logins::while_api_hangs, chart: None },
+    Part { name: "scale", measure: scale::scale, chart: None },
     Part { name: "outage", measure: outage::outage, chart: None },
 ];
 
@@ -70,6 +72,8 @@ struct Bench {
     versions: Vec<Version>,
     rounds: usize,
     quick: bool,
+    /// Whether the part about scale takes its large sizes.
+    large: bool,
     /// How long the API is away, in the part about that.
     outage: Duration,
     /// How many files a process may have open.
@@ -163,7 +167,7 @@ fn main() -> ExitCode {
             let parts = PARTS.each_ref().map(|part| part.name).join("|");
             let brokers = VERSIONS.map(|version| version.to_string()).join("|");
             eprintln!(
-                "{problem}\nusage: make bench ARGS='[{parts}]... [{brokers}]... [--rounds N] [--outage SECONDS] [--quick]'"
+                "{problem}\nusage: make bench ARGS='[{parts}]... [{brokers}]... [--rounds N] [--outage SECONDS] [--large] [--quick]'"
             );
             return ExitCode::from(2);
         }
@@ -173,6 +177,7 @@ fn main() -> ExitCode {
         versions: chosen.versions,
         rounds: chosen.rounds.unwrap_or(if chosen.quick { 1 } else { 5 }),
         quick: chosen.quick,
+        large: chosen.large,
         outage: Duration::from_secs(chosen.outage.unwrap_or(if chosen.quick { 10 } else { 60 })),
         descriptors: raise_descriptor_limit(),
         ours: plugin().canonicalize().unwrap(),
@@ -218,6 +223,7 @@ struct Chosen {
     rounds: Option<usize>,
     outage: Option<u64>,
     quick: bool,
+    large: bool,
     is_everything: bool,
 }
 
@@ -232,6 +238,7 @@ fn arguments() -> Result<Chosen, String> {
             (_, _, Some(version)) => chosen.versions.push(version),
             ("--bench", ..) => {} // an argument of cargo
             ("--quick", ..) => chosen.quick = true,
+            ("--large", ..) => chosen.large = true,
             ("--rounds", ..) => {
                 let count = words.next().and_then(|count| count.parse().ok()).filter(|count| *count > 0);
                 chosen.rounds = Some(count.ok_or("--rounds wants a number")?);
