@@ -246,13 +246,13 @@ unsafe fn client<'a>(process: &Process, client: *const sys::mosquitto) -> Result
     Ok(Client {
         connection: client.expose_provenance(),
         id: match id {
-            Some(id) => id.to_str().map_err(|_| Malformed("the client id is no UTF-8"))?,
+            Some(id) => utf8(id).ok_or(Malformed("the client id is no UTF-8"))?,
             None => "",
         },
         // An address that is not UTF-8 must not count as none, since no address means a session restored from disk.
         // (Up to 2.0.21 the address of a WebSocket client is whatever its X-Forwarded-For says.)
         address: match address {
-            Some(address) => Some(address.to_str().map_err(|_| Malformed("the address is no UTF-8"))?),
+            Some(address) => Some(utf8(address).ok_or(Malformed("the address is no UTF-8"))?),
             None => None,
         },
     })
@@ -269,9 +269,9 @@ unsafe fn username<'a>(
     // SAFETY: passed on to the caller.
     match unsafe { process.client_username(client) } {
         None => Ok(None),
-        Some(name) => match name.to_str() {
-            Ok(name) => Ok((!name.is_empty()).then_some(name)),
-            Err(_) => Err(Malformed("the username is no UTF-8")),
+        Some(name) => match utf8(name) {
+            Some(name) => Ok((!name.is_empty()).then_some(name)),
+            None => Err(Malformed("the username is no UTF-8")),
         },
     }
 }
@@ -304,5 +304,16 @@ unsafe fn text<'a>(string: *const c_char) -> Result<Option<&'a str>, Malformed> 
     }
     // SAFETY: the caller vouches for the string.
     let string = unsafe { CStr::from_ptr(string) };
-    string.to_str().map(Some).map_err(|_| Malformed("a string is no UTF-8"))
+    utf8(string).map(Some).ok_or(Malformed("a string is no UTF-8"))
+}
+
+/// A string as text, if it is UTF-8. Nearly all of them are ASCII, which is seen a word at a time: the check for UTF-8 goes
+/// by bytes in strings as short as these, and every message has several.
+fn utf8(string: &CStr) -> Option<&str> {
+    let bytes = string.to_bytes();
+    if bytes.is_ascii() {
+        // SAFETY: ASCII is UTF-8.
+        return Some(unsafe { std::str::from_utf8_unchecked(bytes) });
+    }
+    std::str::from_utf8(bytes).ok()
 }

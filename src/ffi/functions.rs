@@ -20,6 +20,7 @@ use super::os::threads;
 use super::os::waker::Waker;
 use super::steered::{about, kick_by};
 use super::sys;
+use super::terminated::terminated;
 use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, HangUp, LookUp, Place, Unread, Until};
 use crate::log::Level;
 use crate::util::Lock;
@@ -224,9 +225,8 @@ impl Process {
     /// broker's own thread.
     fn session_of(&self, client_id: &str) -> Option<Connection> {
         let client = self.functions.client?;
-        let client_id = CString::new(client_id).ok()?;
         // SAFETY: a terminated string, on the broker's thread. The pointer that comes back is compared, not followed.
-        Some(unsafe { client(client_id.as_ptr()) }.addr())
+        terminated(client_id, |client_id| unsafe { client(client_id) }.addr())
     }
 
     /// The client's username.

@@ -8,6 +8,7 @@ mod functions;
 mod guard;
 mod os;
 mod steered;
+mod terminated;
 #[allow(
     dead_code,
     missing_docs,
