@@ -129,6 +129,9 @@ pub enum Whose {
     Everybody,
 }
 
+/// Bytes that are hashed in one go.
+const SHORT: usize = 128;
+
 /// Makes fingerprints with a key that is drawn at start and never leaves the process.
 ///
 /// SipHash-1-3 with 128 bits of output. It is a keyed function, so that nobody without the key can search for two
@@ -216,7 +219,23 @@ impl Fingerprinter {
         // that does not fit is 65535 here, and stands in full before its field.
         let in_head = |field: &[u8]| u16::try_from(field.len()).unwrap_or(u16::MAX);
         let lengths = fields.iter().rev().fold(0, |head, field| head << 16 | u64::from(in_head(field)));
-        hasher.write_u64(lengths << 8 | u64::from(domain as u8));
+        let head = lengths << 8 | u64::from(domain as u8);
+        // What is short is hashed in one go: each write has its own beginning and end.
+        let mut short = [0; SHORT];
+        let length = size_of_val(&head) + fields.iter().map(|field| field.len()).sum::<usize>();
+        if length <= SHORT {
+            let (place, mut rest) = short.split_at_mut(size_of_val(&head));
+            place.copy_from_slice(&head.to_ne_bytes());
+            for field in fields {
+                let place;
+                (place, rest) = rest.split_at_mut(field.len());
+                place.copy_from_slice(field);
+            }
+            hasher.write(&short[..length]);
+            let hash = hasher.finish128();
+            return Fingerprint(hash.h1, hash.h2);
+        }
+        hasher.write_u64(head);
         for field in fields {
             if in_head(field) == u16::MAX {
                 hasher.write_u64(field.len() as u64);
@@ -283,6 +302,21 @@ mod tests {
         // A key that joins fields with a dash would take `a-b` with `c` for `a` with `b-c`.
         let connect = |username, password| keys.question(&Question::Connect { username, password, more: "" });
         assert!(connect("a-b", "c") != connect("a", "b-c"));
+    }
+
+    /// Which way a fingerprint is made does not show in it.
+    #[test]
+    fn what_is_hashed_in_one_go_is_hashed_as_in_several() {
+        let keys = Fingerprinter::with_key(&KEY);
+        let bytes: Vec<u8> = (0..=u8::MAX).collect();
+        for (first, second) in (0..SHORT).flat_map(|first| [(first, 0), (first, 7), (first / 2, first)]) {
+            let fields = [&bytes[..first], &bytes[first..first + second]];
+            let mut hasher = keys.0;
+            hasher.write_u64((second as u64) << 24 | (first as u64) << 8 | Domain::Client as u64);
+            fields.into_iter().for_each(|field| hasher.write(field));
+            let hash = hasher.finish128();
+            assert!(keys.fields(Domain::Client, fields) == Fingerprint(hash.h1, hash.h2), "{first} {second}");
+        }
     }
 
     #[test]

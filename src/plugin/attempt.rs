@@ -21,6 +21,8 @@ pub struct Attempt<'a> {
     pub username: &'a str,
     /// Its password: any bytes. `None` if it sent none, or if it is parked and its password was not kept.
     pub password: Option<&'a [u8]>,
+    /// The same as text, if it can be written in JSON. No password is an empty text.
+    pub text: Option<&'a str>,
     /// Whether it starts without the session that it had before.
     pub starts_clean: bool,
     /// The protocol's level, as in [`super::event::Login`].
@@ -36,6 +38,11 @@ pub struct Attempt<'a> {
     pub key: Fingerprint,
 }
 
+/// A password as text.
+pub fn as_text(password: Option<&[u8]>) -> Option<&str> {
+    std::str::from_utf8(password.unwrap_or_default()).ok()
+}
+
 impl<'a> Attempt<'a> {
     /// The login of a parked client. Its password is kept only while it waits for its turn.
     pub fn of(parked: &'a Parked, password: Option<&'a [u8]>) -> Self {
@@ -43,6 +50,7 @@ impl<'a> Attempt<'a> {
             client: parked.client(),
             username: &parked.username,
             password,
+            text: as_text(password),
             starts_clean: parked.starts_clean,
             level: parked.level,
             hash: parked.hash.clone(),
@@ -52,15 +60,10 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// The password as text, if it can be written in JSON. No password is an empty text.
-    pub fn password_as_text(&self) -> Option<&str> {
-        std::str::from_utf8(self.password.unwrap_or_default()).ok()
-    }
-
     /// The question about it, if its password can be written in JSON.
     pub fn inquiry(&self) -> Option<Inquiry<'_>> {
         let Self { username, more, .. } = *self;
-        let question = Question::Connect { username, password: self.password_as_text()?, more };
+        let question = Question::Connect { username, password: self.text?, more };
         Some(Inquiry { key: self.key, question, client: self.client })
     }
 

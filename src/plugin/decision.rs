@@ -120,7 +120,7 @@ impl Decision {
         let outcome = match self.ruling {
             Ruling::Later => return None,
             // The broker's check of a session after a SIGHUP is no login.
-            _ if self.by == By::Session => return None,
+            _ if matches!(self.by, By::Session) => return None,
             Ruling::Allow => Outcome::Allow,
             Ruling::Defer => Outcome::Defer,
             Ruling::Unavailable => Outcome::NoAnswer,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::api::no_answer;
-use super::attempt::{Attempt, NO_USERNAME};
+use super::attempt::{Attempt, NO_USERNAME, as_text};
 use super::decision::{By, Decision, Ruling};
 use super::login;
 use super::sessions::LetInBy;
@@ -186,6 +186,7 @@ impl Steering {
             client: Client { connection: 0, id: client_id, address: address.as_deref() },
             username,
             password: bytes,
+            text: as_text(bytes),
             starts_clean: true,
             level: 0,
             hash,

@@ -9,7 +9,7 @@ use std::time::Instant;
 use once_cell::sync::OnceCell;
 
 use super::api::{Api, Inquiry, no_answer};
-use super::attempt::{Attempt, NO_USERNAME};
+use super::attempt::{Attempt, NO_USERNAME, as_text};
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::delayed::{Delayed, Parked, Ticket, Turn};
 use super::early::{EarlySenders, Place};
@@ -73,11 +73,22 @@ impl Logins {
         };
         let credentials = self.keys.credentials(username, password.unwrap_or_default());
         let hash = event.settings.users.get(username).cloned();
+        let text = as_text(password);
         let fields: &[_] = if hash.is_none() { &config.auth_fields } else { &[] };
         let more = self.api.more(fields, client, details, None);
         let key = self.keys.with(credentials, &more);
-        let attempt =
-            Attempt { client, username, password, starts_clean, level, hash, credentials, more: &more, key };
+        let attempt = Attempt {
+            client,
+            username,
+            password,
+            text,
+            starts_clean,
+            level,
+            hash,
+            credentials,
+            more: &more,
+            key,
+        };
         if self.recheck.recognises(&attempt, event) {
             let decision = self.recheck.decide(&attempt, event);
             return self.refused(client, Some(username), decision, event.now);
@@ -378,7 +389,7 @@ pub fn unasked(attempt: &Attempt<'_>, settings: &Settings) -> Option<Decision> {
     if settings.config.auth_urls.is_empty() {
         return Some(Decision::defer(By::NotOurs));
     }
-    attempt.password_as_text().is_none().then(|| Decision::deny(By::PasswordIsNoText))
+    attempt.text.is_none().then(|| Decision::deny(By::PasswordIsNoText))
 }
 
 /// The client waits beside the broker's loop.
