@@ -68,6 +68,15 @@ musl_tests := authenticates authorises delayed looks_ahead rechecks shuts_down t
 # Their brokers would have TLS or websockets themselves, or are 2.0.21.
 musl_skipped := tls_and_websockets cannot_be_read_are_left_alone that_cannot_let_clients_wait passes_for_a_restored
 
+.PHONY: packages
+packages: setup ## make a .deb and a .rpm of plugin and program: target/packages (ARGS=twice: build twice, and compare)
+	@scripts/packages.sh $(ARGS)
+
+.PHONY: test-packages
+test-packages: ## install that .deb in fresh roots of Debian 12 and 13, log in, remove it (root; ARGS=trixie: in that one)
+	$(CARGO) build --example mock_api
+	@scripts/test-packages.sh $(ARGS)
+
 .PHONY: demo
 demo: build ## show the plugin at work, in every broker (ARGS=2.0.11: in that one)
 	@scripts/brokers.sh $(or $(ARGS),all)

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Reads packages of other Debian releases with the machine's own apt, and changes nothing of the machine: sourced by
 # scripts that define `die`. The mirror and the trusted keys are those of the machine's sources. Signatures are checked
 # and dates are not: a mirror may be a snapshot, and what is old is good enough.

@@ -18,7 +18,7 @@ use support::{Broker, Connect, PATIENCE, Reply, Version, api, broker_asking, on_
 const EXAMPLE: &str = "mosquitto.conf.example";
 
 /// What the examples assume, and a test puts something else in the place of.
-const PLUGIN: &str = "plugin /usr/local/lib/mosquitto/libmosquitto_http_auth.so\n";
+const PLUGIN: &str = "plugin /usr/lib/x86_64-linux-gnu/mosquitto_http_auth.so\n";
 const AUTH_URL: &str = "http://127.0.0.1:8080/auth";
 const ACL_URL: &str = "http://127.0.0.1:8080/acl";
 
@@ -95,28 +95,35 @@ fn readme_shows_figures_of_the_benchmark() {
     );
 }
 
-#[test]
-fn links_of_the_readme_lead_somewhere() {
-    let text = prose(&read("README.md"));
-    // As GitHub names headings: letters, digits, - and _ stay, spaces become -.
+/// As GitHub names headings: letters, digits, - and _ stay, spaces become -.
+fn headings(text: &str) -> Vec<String> {
     let anchor = |heading: &str| -> String {
         let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
         kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
     };
-    let headings: Vec<String> = text
-        .lines()
-        .filter(|line| line.starts_with('#'))
-        .map(|line| anchor(line.trim_start_matches('#').trim()))
-        .collect();
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| anchor(line.trim_start_matches('#').trim())).collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
     let mut links = 0;
-    for (opening, closing) in [("](", ')'), ("src=\"", '"'), ("href=\"", '"')] {
-        for rest in text.split(opening).skip(1) {
-            let link = &rest[..rest.find(closing).expect("the link ends")];
-            links += 1;
-            if let Some(wanted) = link.strip_prefix('#') {
-                assert!(headings.iter().any(|heading| heading == wanted), "no heading for {link}");
-            } else if !link.starts_with("https://") {
-                assert!(in_checkout(link).exists(), "there is no {link}");
+    for page in ["README.md", "docs/install.md", "docs/program.md"] {
+        let text = prose(&read(page));
+        let beside = |link: &str| Path::new(page).parent().unwrap().join(link).to_str().unwrap().to_owned();
+        for (opening, closing) in [("](", ')'), ("src=\"", '"'), ("href=\"", '"')] {
+            for rest in text.split(opening).skip(1) {
+                let link = &rest[..rest.find(closing).expect("the link ends")];
+                links += 1;
+                let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+                if link.starts_with("https://") {
+                    continue;
+                }
+                let there = if file.is_empty() { page.to_owned() } else { beside(file) };
+                assert!(in_checkout(&there).exists(), "{page}: there is no {link}");
+                let leads =
+                    heading.is_empty() || headings(&prose(&read(&there))).iter().any(|own| own == heading);
+                assert!(leads, "{page}: no heading for {link}");
             }
         }
     }

@@ -12,6 +12,7 @@ pub const BROKER_CONF: &str = "/etc/mosquitto/mosquitto.conf";
 /// Checks, tries out and steers the Mosquitto plugin mosquitto-http-auth.
 #[derive(Debug, Parser)]
 #[command(
+    name = "mosquitto-http-auth",
     version,
     max_term_width = 100,
     after_help = "Exit codes: 0 yes or all well, 1 no or something is wrong, 2 the command line cannot be used, 3 there is \

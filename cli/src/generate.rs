@@ -24,7 +24,7 @@ pub fn run(what: &Generate) -> Result<Outcome, String> {
 
 fn write(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    let command = Arguments::command().name(NAME);
+    let command = Arguments::command();
     clap_mangen::generate_to(command.clone(), folder)?;
     for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
         generate_to(shell, &mut command.clone(), NAME, folder)?;

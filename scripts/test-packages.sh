@@ -1,0 +1,130 @@
+#!/bin/bash
+# Installs the .deb of `make packages` into fresh roots of Debian 12 and 13, has the packaged broker load the plugin, lets
+# a client log in, and removes the package again. Needs root, for chroot. Nothing of this machine is touched: the roots are
+# below target/roots, and have mounts of their own.
+#
+#   scripts/test-packages.sh [bookworm | trixie]...       (default: both)
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+roots=$root/target/roots
+say() { printf 'test-packages: %s\n' "$*"; }
+die() { printf 'test-packages: error: %s\n' "$*" >&2; exit 1; }
+
+. "$root/scripts/apt.sh"
+
+[[ $(id -u) == 0 ]] || die "this needs root, for chroot."
+command -v debootstrap >/dev/null || die "install debootstrap first."
+deb=$(echo "$root"/target/packages/*.deb)
+[[ -e $deb ]] || die "there is no package: make packages first."
+api=$root/target/debug/examples/mock_api
+[[ -x $api ]] || die "there is no mock API: cargo build --example mock_api first."
+(($#)) || set -- bookworm trixie
+
+# Runs a command in the root $1, with its own /proc. Nothing stays mounted. With `replacing` set, it
+# replaces this process.
+inside() {
+    local folder=$1
+    shift
+    ${replacing:+exec} unshare --mount sh -c 'mount -t proc proc "$1/proc" && mount --bind /dev/null "$1/dev/null" 2>/dev/null; \
+        folder=$1; shift; exec chroot "$folder" "$@"' inside "$folder" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+        DEBIAN_FRONTEND=noninteractive LC_ALL=C "$@"
+}
+
+# Every file of the root $1, but for what apt itself notes down.
+files_of() { (cd "$1" && find . -xdev \( -path ./proc -o -path ./tmp -o -path ./var/cache -o -path ./var/lib/apt -o -path ./var/lib/dpkg -o -path ./var/log -o -path './run*' \) -prune -o -print | sort); }
+
+pids=()
+trap 'for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done' EXIT
+
+try() {
+    local suite=$1 folder=$roots/$1 port=$2 api_port=$3 uri keyrings library tries
+    read -r uri keyrings < <(mirror)
+    if [[ ! -e $folder/complete ]]; then
+        say "$suite: making a root"
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        debootstrap --variant=minbase --keyring="${keyrings%%,*}" "$suite" "$folder" "$uri" >"$folder.log" 2>&1 ||
+            { tail -n 5 "$folder.log" >&2; die "$suite: debootstrap failed."; }
+        printf '#!/bin/sh\nexit 101\n' >"$folder/usr/sbin/policy-rc.d" # starts no service
+        chmod +x "$folder/usr/sbin/policy-rc.d"
+        cp /etc/resolv.conf "$folder/etc/resolv.conf"
+        inside "$folder" apt-get -q update >>"$folder.log" 2>&1
+        inside "$folder" apt-get -q -y --no-install-recommends install mosquitto mosquitto-clients >>"$folder.log" 2>&1 ||
+            { tail -n 5 "$folder.log" >&2; die "$suite: the broker cannot be installed."; }
+        touch "$folder/complete"
+    fi
+    # What a run left that was broken off.
+    inside "$folder" apt-get -q -y purge mosquitto-http-auth >>"$folder.log" 2>&1 || true
+    rm -f "$folder"/etc/mosquitto/conf.d/http-auth.conf "$folder"/var/lib/mosquitto/* "$folder"/var/log/mosquitto/*
+    files_of "$folder" >"$folder.before"
+    find "$folder/etc/mosquitto" -type f -exec sha256sum {} + >"$folder.conf"
+
+    say "$suite: installing $(basename "$deb")"
+    cp "$deb" "$folder/tmp/plugin.deb"
+    inside "$folder" apt-get -q -y --no-install-recommends install /tmp/plugin.deb >>"$folder.log" 2>&1 ||
+        { tail -n 20 "$folder.log" >&2; die "$suite: the package cannot be installed."; }
+    sha256sum --quiet -c "$folder.conf" || die "$suite: the package has changed the broker's configuration."
+    library=$(inside "$folder" dpkg -L mosquitto-http-auth | grep '\.so$')
+    [[ $(dirname "$library") == $(inside "$folder" sh -c 'dirname "$(dpkg -L mosquitto | grep dynamic_security.so | head -n 1)"') ]] ||
+        die "$suite: $library is not where the broker's own plugins are."
+    inside "$folder" mosquitto-http-auth --version
+    inside "$folder" sh -c 'ls /usr/share/man/man1/mosquitto-http-auth.1.gz /usr/share/bash-completion/completions/mosquitto-http-auth' >/dev/null
+
+    say "$suite: the packaged broker loads it"
+    cat >"$folder/etc/mosquitto/conf.d/http-auth.conf" <<CONF
+listener $port 127.0.0.1
+allow_anonymous false
+plugin $library
+plugin_opt_auth_url http://127.0.0.1:$api_port/auth
+plugin_opt_acl_url http://127.0.0.1:$api_port/acl
+CONF
+    replacing=yes inside "$folder" sh -c 'mkdir -p /run/mosquitto && chown mosquitto /run/mosquitto &&
+        exec mosquitto -c /etc/mosquitto/mosquitto.conf' >"$folder.broker" 2>&1 &
+    pids+=($!)
+    for ((tries = 0; tries < 100; tries++)); do
+        { : <"/dev/tcp/127.0.0.1/$port"; } 2>/dev/null && break
+        sleep 0.1
+    done
+    inside "$folder" mosquitto-http-auth check || die "$suite: check finds mistakes."
+    inside "$folder" sh -c "echo secret-1 | mosquitto-http-auth login sensor-1 --password-stdin" || die "$suite: no login."
+    inside "$folder" mosquitto_pub -h 127.0.0.1 -p "$port" -V 5 -q 1 -u sensor-1 -P secret-1 -t sensors/sensor-1/t -m 20 ||
+        { tail "$folder/var/log/mosquitto/mosquitto.log" >&2; die "$suite: the device is not let in."; }
+    ! inside "$folder" mosquitto_pub -h 127.0.0.1 -p "$port" -u sensor-1 -P wrong -t sensors/sensor-1/t -m 20 2>/dev/null ||
+        die "$suite: a wrong password is let in."
+    kill "${pids[-1]}"
+    wait "${pids[-1]}" || true
+    unset 'pids[-1]'
+
+    say "$suite: removing it again"
+    rm "$folder/etc/mosquitto/conf.d/http-auth.conf" "$folder/tmp/plugin.deb"
+    inside "$folder" apt-get -q -y purge mosquitto-http-auth >>"$folder.log" 2>&1 || die "$suite: it cannot be removed."
+    rm -f "$folder"/var/lib/mosquitto/*
+    files_of "$folder" >"$folder.after"
+    diff "$folder.before" "$folder.after" || die "$suite: the package leaves the files above behind."
+    sha256sum --quiet -c "$folder.conf" || die "$suite: the broker's configuration is another now."
+    say "$suite: $(sed -n 's/.*mosquitto version \([0-9.]*\) starting.*/mosquitto \1/p' "$folder/var/log/mosquitto/mosquitto.log" |
+        head -n 1): installed, loaded, a login, removed"
+    rm -f "$folder"/var/log/mosquitto/*
+}
+
+# A port of the loopback interface on which nothing listens.
+free_port() {
+    local port
+    for ((port = 18800; port < 18900; port++)); do
+        { : <"/dev/tcp/127.0.0.1/$port"; } 2>/dev/null || { echo "$port"; return; }
+    done
+    die "there is no free port."
+}
+
+mkdir -p "$roots"
+"$api" --listen 127.0.0.1:0 --rules "$root/examples/api-rules.txt" >"$roots/api.log" &
+pids+=($!)
+for ((tries = 0; tries < 100; tries++)); do
+    grep -q listening "$roots/api.log" && break
+    sleep 0.1
+done
+api_port=$(sed -n 's|^listening on http://.*:||p' "$roots/api.log")
+for suite in "$@"; do
+    try "$suite" "$(free_port)" "$api_port"
+done
