@@ -10,15 +10,17 @@
 //! - `steer`: shows and steers a running plugin. `commands` are written once (`docs/commands.md`); `http` answers those who
 //!   come to the admin listener (`listeners`, `connections`), with the status `page` and its `history`.
 //! - `plugin`: who may do what, one method for each event. `login` and `topic_check` are the README's two lists;
-//!   `api` is the API's part in them, `completion` what the tick does for those who waited (`delayed`), and
+//!   `api` is the API's part in them, `completion` what the tick does for those who waited (`delayed`),
+//!   `warm_up` what is asked before somebody comes in, and
 //!   `early` knows who cannot wait. On SIGHUP
 //!   `settings` reads options and files whole, then swaps them, unless `reload` finds that a check would end by a slip;
 //!   then `recheck` answers for the sessions that exist. `sessions`, `throttle`, `wait_budget` keep count; `hasher` is a
 //!   thread for slow hashes. Every answer is a `decision` with its reason. `steering` is what commands see and do of it:
 //!   `explain` decides without changing anything, by the same `unasked` as topic checks, and `orders` wait for the tick.
-//! - `prefetch`: asks before the broker asks. `peek` and `packet` (what waits unread in sockets), `fan_out` and
-//!   `subscriptions` (who will read a message), `replay` and `retained` (what a new subscriber gets), `configured`
-//!   (`acl_prefetch`). It decides nothing; but where READs are not asked about (`acl_checks`), what `subscriptions` knows
+//! - `prefetch`: asks before the broker asks. `peek` and `packet` (what waits unread in sockets), `fan_out` and `subscriptions` (who will read a message), `replay` and `retained` (what a new
+//!   subscriber gets), `wishes` (what a client is asked about that has just been let in): by `acl_prefetch`, and by what its
+//!   kind was seen to ask (`learn`). It decides nothing; but where READs are not
+//!   asked about (`acl_checks`), what `subscriptions` knows
 //!   of this username's own ones decides in `topic_check`.
 //! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that
 //!   asks, by priority; `http` asks one question within its time, knows how many at once its API can take (`limit`), and
@@ -58,7 +60,8 @@
 //! # Locks
 //!
 //! One type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds one takes only those to the
-//! right: `recheck.round` or `prefetch.state`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets,
+//! right: `recheck.round` or `prefetch.state` or `prefetch.learner`, then `prefetch.subscriptions` or
+//! `prefetch.retained`, `ffi` sockets,
 //! `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot,
 //! `breaker`, `gauge`, a server's idle lanes, its second tries, names and then one of them, `hasher`, `recheck.refusals`,
 //! `recheck.command`, `main_queue`, `log`. All others (an endpoint's pace, samples and hints, a request's progress) are held alone, as are most
@@ -72,6 +75,8 @@
 //! - *local user*: one from a password file or `plugin_opt_user`; the API is not asked.
 //! - *parked*: waiting beside the broker's loop for a login (the broker calls it delayed); a *ticket* names one parking.
 //! - *recheck*: SIGHUP has every session asked about once more.
+//! - *wish*: a topic question that a client is expected to raise as soon as it is in; a *template* says so of all clients
+//!   of a *group*, with places for their names.
 //! - *prefetch*: ask early; a *speculative* question has nobody waiting yet; *peek*: read what waits in sockets.
 //! - *fan-out*: one message, many readers, a READ question for each.
 //! - *replay*: the broker goes through the retained messages that a new subscription matches, a READ question for each.

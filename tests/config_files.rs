@@ -93,7 +93,7 @@ fn values(option: &str) -> Vec<String> {
         "auth_cache_ttl" | "acl_cache_ttl" | "deny_cache_ttl" | "stale_ttl" => &["7m"],
         "max_requests" | "cache_size" => &["77"],
         "tls_insecure" | "api_cache_control" | "control" => &["true"],
-        "lookahead" | "keep_alive" | "reload_checks" => &["false"],
+        "lookahead" | "acl_learn" | "keep_alive" | "reload_checks" => &["false"],
         "acl_no_answer" => &["deny"],
         "acl_prefetch" => &["subscribe a/%c/#", "read b/%u"],
         "acl_checks" => &["write"],

@@ -132,6 +132,10 @@ options! {
         "read, write or subscribe, then a topic",
         "`read|write|subscribe TOPIC`, with `%c` for the client id and `%u` for the username: asked side by \
          side as soon as the API has let a client in.";
+    "acl_learn" => acl_learn: bool = one(boolean) or "true",
+        "true or false",
+        "Learn from the topics that clients are asked about after their login what clients like them will be asked about, \
+         and ask that as soon as the API has let one in. `false`: nothing is learnt, and what was learnt is forgotten.";
     "lookahead" => lookahead: bool = one(boolean) or "true",
         "true or false",
         "Before the broker has to wait for one answer, look into the other sockets for the questions that wait \

@@ -270,41 +270,8 @@ impl Logins {
         }
     }
 
-    /// Asks the topic questions that a client is expected to raise once it is in. If it can wait beside the broker's
-    /// loop for the answers, it does, so that its first packets make no other client wait.
-    fn warm_up(&self, attempt: &Attempt<'_>, allow: Decision, event: &Event<'_>) -> Decision {
-        let config = &event.settings.config;
-        if config.acl_prefetch.is_empty() {
-            return allow;
-        }
-        let waits = self.may_park(event) && self.place(attempt, None, event) == Place::Beside;
-        let ticket = if waits { self.park(attempt) } else { None };
-        let answers = self.prefetch(attempt, ticket, event);
-        match ticket {
-            Some(ticket) if answers > 0 => {
-                self.delayed.await_more(ticket, answers, event.now + config.timeout);
-                Decision { ruling: Ruling::Later, by: By::Parked }
-            }
-            Some(ticket) => {
-                self.delayed.end(ticket);
-                allow
-            }
-            None => allow,
-        }
-    }
-
-    /// Asks the questions of `acl_prefetch` for a client that may come in. A parked client waits for the answers on its
-    /// `ticket`. Returns how many are to come.
-    pub fn prefetch(&self, attempt: &Attempt<'_>, ticket: Option<Ticket>, event: &Event<'_>) -> usize {
-        let waiter = || ticket.map(|ticket| self.waiter(ticket));
-        let (config, gate, now) = (&*event.settings.config, self.api.gate(event), event.now);
-        let source = self.keys.source(attempt.client.address, attempt.username);
-        let scope = Scope { config, gate: &gate, source, now };
-        self.api.prefetch.warm_up(attempt.username, attempt.client.id, waiter, &scope)
-    }
-
     /// A waiter that leaves the answer as a task for the client with this ticket.
-    fn waiter(&self, ticket: Ticket) -> Waiter {
+    pub fn waiter(&self, ticket: Ticket) -> Waiter {
         let tasks = Arc::clone(&self.tasks);
         Waiter::in_time(move |answer| tasks.push(Task::Answered(ticket, answer.clone())))
             .who_may_leave(ticket.number())
@@ -312,12 +279,12 @@ impl Logins {
 
     /// Whether a client can wait beside the broker's loop. Requests to the broker's HTTP listener cannot: they come on
     /// a thread of their own.
-    fn may_park(&self, event: &Event<'_>) -> bool {
+    pub fn may_park(&self, event: &Event<'_>) -> bool {
         self.delays && event.broker_thread().is_some()
     }
 
     /// Parks a client. `None` if there is no room.
-    fn park(&self, attempt: &Attempt<'_>) -> Option<Ticket> {
+    pub fn park(&self, attempt: &Attempt<'_>) -> Option<Ticket> {
         // Without the thread the answer waits until the loop comes round by itself.
         if let Err(error) = self.tasks.start_waking() {
             self.log.warn(&format!(

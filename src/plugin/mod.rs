@@ -25,6 +25,7 @@ mod token;
 mod topic_check;
 mod unasked;
 mod wait_budget;
+mod warm_up;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,7 +38,7 @@ use crate::ask::http::Names;
 use crate::broker::{Broker, BrokerThread, Caller, Client};
 use crate::config::BrokerOptions;
 use crate::fingerprint::Fingerprinter;
-use crate::log::{Level, Log};
+use crate::log::{Level, Log, quoted};
 use crate::main_queue::MainQueue;
 use crate::metrics::{Metrics, Question};
 use crate::prefetch::Prefetch;
@@ -95,6 +96,9 @@ impl Task {
 }
 
 type Tasks = MainQueue<Task>;
+
+/// What was learnt, as far as the log shows it: the beginning of a list in order of importance.
+const SHOWN_LINES: usize = 20;
 
 /// One loaded plugin. Nothing of it is shared with another instance in the same broker.
 pub struct Plugin {
@@ -315,6 +319,25 @@ impl Plugin {
                 }
             }
         }
+        self.show_what_was_learnt();
         self.logins.recheck.begin(now);
+    }
+
+    /// Says in the log what clients were seen to ask after their login.
+    fn show_what_was_learnt(&self) {
+        if !self.settings.now().config.acl_learn {
+            return;
+        }
+        let learnt = self.api.prefetch.learnt();
+        if !learnt.is_empty() {
+            let shown: Vec<_> =
+                learnt.iter().take(SHOWN_LINES).map(|line| quoted(line).to_string()).collect();
+            let shown = shown.join(", ");
+            let line = format!(
+                "Learnt what clients ask after their login (acl_learn), {} in all, as values of acl_prefetch: {shown}.",
+                learnt.len()
+            );
+            self.log.write(Level::Info, line);
+        }
     }
 }

@@ -144,12 +144,22 @@ impl Topics {
             if event.broker_thread().is_some() {
                 let has_address = client.address.is_some();
                 replay = prefetch.comes_in_replay(*key, question, check.retain, has_address);
+                if replay.is_none() {
+                    self.learn(inquiry, event);
+                }
             }
         }
         match hit {
             Some(hit) => Decision::by_memory(&hit),
             None => self.api.wait_for(inquiry, self.account(question, replay), event),
         }
+    }
+
+    /// Learns from a question that was not remembered what will be asked about clients like this one.
+    fn learn(&self, inquiry: &Inquiry<'_>, event: &Event<'_>) {
+        let (config, gate, now) = (&event.settings.config, self.api.gate(event), event.now);
+        let source = self.api.source(inquiry);
+        self.api.prefetch.learn(&inquiry.question, &Scope { config, gate: &gate, source, now });
     }
 
     /// The client on whose account the broker waits. A READ is on no client's account: it was caused by the publisher,

@@ -1,14 +1,15 @@
 //! Asking before the broker asks: what waits in other sockets, who else will read a message, what a client that comes
 //! in is expected to want. Nothing here decides anything; it only has answers on their way.
 
-mod configured;
 mod fan_out;
+mod learn;
 pub mod packet;
 pub mod peek;
 mod replay;
 pub mod retained;
 mod scores;
 pub mod subscriptions;
+mod wishes;
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -25,6 +26,8 @@ use crate::fingerprint::{AlreadyHashed, Fingerprint, Fingerprinter, Source};
 use crate::question::{Access, Kind, OwnedQuestion, Question, Verdict};
 use crate::util::{Lock, bounded};
 use fan_out::FanOuts;
+use learn::Learner;
+pub use learn::Wish;
 use peek::{Guess, Identity, Peeked};
 use replay::Replays;
 pub use replay::asks_reads;
@@ -79,6 +82,7 @@ pub struct Prefetch {
     asker: Arc<Asker>,
     broker: Arc<dyn Broker>,
     keys: Fingerprinter,
+    learner: Lock<Learner>,
     state: Lock<State>,
     subscriptions: Lock<Subscriptions>,
     retained: Lock<Retained>,
@@ -107,8 +111,15 @@ impl Prefetch {
             guesses: bounded(GUESSES),
             written: bounded(WRITTEN),
         };
-        let state = Lock::new(state);
-        Self { asker, broker, keys, state, subscriptions: Lock::default(), retained: Lock::default() }
+        Self {
+            asker,
+            broker,
+            keys,
+            learner: Lock::new(Learner::new(keys)),
+            state: Lock::new(state),
+            subscriptions: Lock::default(),
+            retained: Lock::default(),
+        }
     }
 
     /// The broker's loop has come round.

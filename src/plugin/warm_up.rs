@@ -1,0 +1,68 @@
+//! Before a client comes in: the topic questions that it is expected to raise then are asked side by side.
+
+use super::attempt::Attempt;
+use super::decision::{By, Decision, Ruling};
+use super::delayed::Ticket;
+use super::early::Place;
+use super::event::Event;
+use super::login::Logins;
+use crate::prefetch::{Scope, Wish};
+
+impl Logins {
+    /// Asks the topic questions that a client is expected to raise once it is in. If it can wait beside the broker's
+    /// loop for the answers, it does, so that its first packets make no other client wait.
+    pub fn warm_up(&self, attempt: &Attempt<'_>, allow: Decision, event: &Event<'_>) -> Decision {
+        let wishes = self.wishes(attempt, event);
+        if wishes.is_empty() {
+            return allow;
+        }
+        let waits = self.may_park(event) && self.place(attempt, None, event) == Place::Beside;
+        let ticket = if waits { self.park(attempt) } else { None };
+        let answers = self.ask_wishes(wishes, attempt, ticket, event);
+        match ticket {
+            Some(ticket) if answers > 0 => {
+                self.delayed.await_more(ticket, answers, event.now + event.settings.config.timeout);
+                Decision { ruling: Ruling::Later, by: By::Parked }
+            }
+            Some(ticket) => {
+                self.delayed.end(ticket);
+                allow
+            }
+            None => allow,
+        }
+    }
+
+    /// Asks what a client that may come in is expected to raise. A parked client waits for the answers on its `ticket`.
+    /// Returns how many are to come.
+    pub fn prefetch(&self, attempt: &Attempt<'_>, ticket: Option<Ticket>, event: &Event<'_>) -> usize {
+        self.ask_wishes(self.wishes(attempt, event), attempt, ticket, event)
+    }
+
+    /// The topic questions that a client is expected to raise. Requests to the broker's HTTP listener, whose id a client
+    /// may have, raise none.
+    fn wishes(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Vec<Wish> {
+        if event.broker_thread().is_none() {
+            return Vec::new();
+        }
+        let Attempt { client, username, .. } = *attempt;
+        let (config, gate, now) = (&*event.settings.config, self.api.gate(event), event.now);
+        let source = self.keys.source(client.address, username);
+        let scope = Scope { config, gate: &gate, source, now };
+        self.api.prefetch.wishes(username, client.id, &scope)
+    }
+
+    fn ask_wishes(
+        &self,
+        wishes: Vec<Wish>,
+        attempt: &Attempt<'_>,
+        ticket: Option<Ticket>,
+        event: &Event<'_>,
+    ) -> usize {
+        let waiter = || ticket.map(|ticket| self.waiter(ticket));
+        let (config, gate, now) = (&*event.settings.config, self.api.gate(event), event.now);
+        let source = self.keys.source(attempt.client.address, attempt.username);
+        let scope = Scope { config, gate: &gate, source, now };
+        let is_sent = |wish: &Wish| self.api.prefetch.ask_wish(wish, waiter(), &scope);
+        wishes.iter().filter(|wish| is_sent(wish)).count()
+    }
+}

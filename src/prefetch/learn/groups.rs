@@ -1,0 +1,131 @@
+//! All groups, within a bound.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::group::{Group, Of};
+use super::pattern;
+use crate::fingerprint::{AlreadyHashed, Fingerprint, Source};
+use crate::util::fair::{self, FairQueue, Handle};
+
+/// What all groups may cost, in bytes: some 15,000 with a few templates each. Most are those of single clients, which
+/// take turns when there is no room; a fleet of any size is one group. Where there is no room, the network that has most
+/// gives up its newest, unless somebody's was not used for [`LONG`].
+const BOUND: usize = 32 << 20;
+
+/// Groups that were not used for so long make room for others.
+const LONG: Duration = Duration::from_secs(60 * 60);
+
+/// How often it is noted that a group is in use.
+const TOUCH_EVERY: Duration = Duration::from_secs(60);
+
+struct Entry {
+    group: Group,
+    /// Who was the first in it.
+    source: Source,
+    handle: Handle,
+    /// When it was last noted that it is in use.
+    touched: Instant,
+}
+
+/// The groups, by their keys.
+pub struct Groups {
+    by_key: HashMap<Fingerprint, Entry, AlreadyHashed>,
+    order: FairQueue<u64, Fingerprint>,
+    bound: usize,
+}
+
+impl Default for Groups {
+    fn default() -> Self {
+        Self::bounded(BOUND)
+    }
+}
+
+impl Groups {
+    /// None yet, for so many bytes.
+    pub fn bounded(bound: usize) -> Self {
+        Self { by_key: HashMap::default(), order: FairQueue::new(bound), bound }
+    }
+
+    /// A group.
+    pub fn get(&mut self, key: Fingerprint) -> Option<&mut Group> {
+        self.by_key.get_mut(&key).map(|entry| &mut entry.group)
+    }
+
+    /// The same, if it is still the one of this number.
+    pub fn get_numbered(&mut self, key: Fingerprint, number: u64) -> Option<&mut Group> {
+        self.get(key).filter(|group| group.number == number)
+    }
+
+    /// Whether there is such a group.
+    pub fn has(&self, key: Fingerprint) -> bool {
+        self.by_key.contains_key(&key)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// Adds a group that somebody of this source is the first in. There may be no room for it.
+    pub fn add(&mut self, key: Fingerprint, group: Group, source: Source, now: Instant) {
+        let handle = self.order.push(source, 0, key, now).0;
+        self.by_key.insert(key, Entry { group, source, handle, touched: now });
+        self.has_grown(key, now);
+    }
+
+    /// Notes that a group is in use.
+    pub fn touch(&mut self, key: Fingerprint, now: Instant) {
+        let is_due = |entry: &Entry| now.saturating_duration_since(entry.touched) > TOUCH_EVERY;
+        if self.by_key.get(&key).is_some_and(is_due) {
+            self.has_grown(key, now);
+        }
+    }
+
+    /// Notes what a group takes now. Others make room, or it does itself.
+    pub fn has_grown(&mut self, key: Fingerprint, now: Instant) {
+        let Some(entry) = self.by_key.get(&key) else { return };
+        self.order.remove(entry.handle);
+        let bytes = entry.group.bytes() + fair::OVERHEAD;
+        while self.order.bytes() + bytes > self.bound
+            && let Some((oldest, since)) = self.order.oldest()
+            && now.saturating_duration_since(since) > LONG
+            && let Some(gone) = self.order.remove(oldest)
+        {
+            self.by_key.remove(&gone);
+        }
+        let Some(entry) = self.by_key.get_mut(&key) else { return };
+        entry.touched = now;
+        let (handle, gone) = self.order.push(entry.source, bytes, key, now);
+        entry.handle = handle;
+        for key in gone {
+            self.by_key.remove(&key);
+        }
+    }
+
+    /// Fails if more is kept than there is room for.
+    #[cfg(test)]
+    pub fn assert_bounded(&self) {
+        let taken: usize = self.by_key.values().map(|entry| entry.group.bytes() + fair::OVERHEAD).sum();
+        assert!(taken <= self.bound && taken == self.order.bytes(), "{taken} and {}", self.order.bytes());
+    }
+
+    /// What was learnt of clients whose names look alike, as values of `acl_prefetch`, what is asked most first.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines: HashMap<String, u32> = HashMap::new();
+        for Entry { group, .. } in self.by_key.values().filter(|entry| entry.group.of() == Of::Kind) {
+            for (slot, template) in group.templates().iter().enumerate() {
+                if group.is_good(slot)
+                    && let Some(line) = pattern::line(template.access, &template.pattern)
+                {
+                    let times = lines.entry(line).or_default();
+                    *times = template.times.max(*times);
+                }
+            }
+        }
+        let mut lines: Vec<_> =
+            lines.into_iter().map(|(line, times)| (std::cmp::Reverse(times), line)).collect();
+        lines.sort();
+        lines.into_iter().map(|(_, line)| line).collect()
+    }
+}

@@ -1,0 +1,362 @@
+//! Who came a moment ago, in which groups, and what is asked about whom because of that. Pure bookkeeping: whoever calls
+//! has the questions asked.
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use super::group::{Group, Of, TEMPLATES, slots};
+use super::groups::Groups;
+use super::pattern::{self, Telling, Who};
+use super::shape::Shape;
+use super::visit::{
+    Arrival, Arrivals, Ask, Client, Lesson, Membership, Round, Which, Wish, forget_slot, wish,
+};
+use crate::fingerprint::{Domain, Fingerprint, Fingerprinter};
+use crate::prefetch::scores::{Origin, Scores};
+use crate::question::{Access, Kind};
+use crate::util::bounded;
+
+/// Clients that came a moment ago; some 8 MB with usual names.
+const ARRIVALS: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+
+/// The longest time after a login in which it is learnt what the client asks.
+const LONGEST_VISIT: Duration = Duration::from_secs(60);
+
+/// Templates that one client can add in one visit, to each of its groups.
+const LESSONS: u8 = 128;
+
+/// Clients that are looked at in one go while the broker waits: less than a millisecond.
+const STEPS: usize = 256;
+
+/// Visits that are closed in one go.
+const CLOSED: usize = 64;
+
+/// All that is learnt.
+pub struct Learner {
+    keys: Fingerprinter,
+    groups: Groups,
+    arrivals: Arrivals,
+    scores: Scores,
+    /// The last number that was given to a group or a visit.
+    number: u64,
+    pattern: String,
+    topic: String,
+}
+
+impl Learner {
+    pub fn new(keys: Fingerprinter) -> Self {
+        Self::bounded(keys, ARRIVALS, Groups::default())
+    }
+
+    /// One that knows so many clients that came a moment ago.
+    pub fn bounded(keys: Fingerprinter, arrivals: NonZeroUsize, groups: Groups) -> Self {
+        Self {
+            keys,
+            groups,
+            arrivals: bounded(arrivals),
+            scores: Scores::new(),
+            number: 0,
+            pattern: String::new(),
+            topic: String::new(),
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = Self::new(self.keys);
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.arrivals.is_empty()
+    }
+
+    /// A client is about to be let in: what it is expected to ask. `visit`: for how long an answer is of use.
+    pub fn arrives(&mut self, client: Client<'_>, visit: Duration, now: Instant, ask: &Ask<'_>) -> Vec<Wish> {
+        let mut round = Round { ask, now, wishes: Vec::new() };
+        self.close_visits(visit, now);
+        if let Some(arrival) = self.arrivals.peek(&client.key)
+            && now.saturating_duration_since(arrival.since) <= visit.min(LONGEST_VISIT)
+        {
+            // It comes again: what was asked about it a moment ago is remembered.
+            return round.wishes;
+        }
+        if let Some(over) = self.arrivals.pop(&client.key) {
+            self.close(over);
+        }
+        if self.arrivals.len() == self.arrivals.cap().get()
+            && let Some((_, arrival)) = self.arrivals.pop_lru()
+        {
+            self.close(arrival);
+        }
+        self.number += 1;
+        let arrival = Arrival {
+            client_id: client.who.client_id.into(),
+            username: client.who.username.into(),
+            source: client.source,
+            since: now,
+            number: self.number,
+            in_groups: [None; 3],
+        };
+        self.arrivals.put(client.key, arrival);
+        self.join(client, Which::Names, self.names_key(client.who), &mut round);
+        let own = self.own_key(client.key);
+        if self.groups.has(own) {
+            self.join(client, Which::Own, own, &mut round);
+        }
+        round.wishes
+    }
+
+    /// The broker asks about a topic, and it was not remembered from before: what others are expected to ask because of
+    /// that.
+    pub fn asked(
+        &mut self,
+        client: Client<'_>,
+        (access, topic): (Access, &str),
+        visit: Duration,
+        now: Instant,
+        ask: &Ask<'_>,
+    ) -> Vec<Wish> {
+        let mut round = Round { ask, now, wishes: Vec::new() };
+        self.close_visits(visit, now);
+        if !self.arrivals.contains(&client.key) {
+            return round.wishes;
+        }
+        let mut pattern = std::mem::take(&mut self.pattern);
+        if let Some(telling) = pattern::pattern_of(topic, client.who, &mut pattern)
+            // What a client reads depends on what others write, but where it is named.
+            && (access != Access::Read || telling != Telling::Nothing)
+        {
+            self.learn(Lesson { client, access, pattern: &pattern, telling }, &mut round);
+        }
+        self.pattern = pattern;
+        round.wishes
+    }
+
+    fn learn(&mut self, lesson: Lesson<'_>, round: &mut Round<'_>) {
+        let Lesson { client, access, pattern, telling } = lesson;
+        let mut is_expected = self.note(lesson, Which::Names, round);
+        if self.is_member(client, Which::First) {
+            is_expected |= self.note(lesson, Which::First, round);
+        } else if telling != Telling::Nothing || is_expected {
+            // What it asks first tells the kinds apart whose names look alike.
+            let names = self.names_key(client.who).words().map(u64::to_le_bytes);
+            let fields = [names.as_flattened(), &[access as u8], pattern.as_bytes()];
+            self.join(client, Which::First, self.keys.fields(Domain::Wishes, fields), round);
+        }
+        if is_expected || access == Access::Read {
+            return;
+        }
+        if !self.is_member(client, Which::Own) {
+            self.join(client, Which::Own, self.own_key(client.key), round);
+        }
+        self.note(lesson, Which::Own, round);
+    }
+
+    fn is_member(&self, client: Client<'_>, which: Which) -> bool {
+        self.arrivals.peek(&client.key).is_some_and(|arrival| arrival.in_groups[which as usize].is_some())
+    }
+
+    /// Notes in a group that a client asks something. Returns whether others are expected to ask it, too.
+    fn note(&mut self, lesson: Lesson<'_>, which: Which, round: &mut Round<'_>) -> bool {
+        let (Lesson { client, access, pattern, telling }, now) = (lesson, round.now);
+        let Self { groups, arrivals, scores, .. } = self;
+        let Some(arrival) = arrivals.peek_mut(&client.key) else { return false };
+        let visit = arrival.number;
+        let Some(member) = &mut arrival.in_groups[which as usize] else { return false };
+        let Some(group) = groups.get_numbered(member.key, member.group) else { return false };
+        let mut has_grown = false;
+        let slot = match group.find(access, pattern) {
+            Some(slot) => slot,
+            None if member.lessons < LESSONS => {
+                let teacher = self.keys.fields(Domain::Network, [&client.source[0].to_le_bytes()]);
+                let (slot, took_place) = group.insert(access, pattern, telling, teacher, now);
+                member.lessons += 1;
+                let key = member.key;
+                if took_place {
+                    forget_slot(arrivals, key, group, slot);
+                }
+                has_grown = true;
+                slot
+            }
+            None => return false,
+        };
+        let Some(member) =
+            arrivals.peek_mut(&client.key).and_then(|it| it.in_groups[which as usize].as_mut())
+        else {
+            return false;
+        };
+        let bit = 1 << slot;
+        let (key, is_new) = (member.key, member.asked & bit == 0);
+        if is_new {
+            member.asked |= bit;
+            let witness = if which == Which::Own { visit } else { client.key.words()[0] };
+            group.asked(slot, witness, now);
+            if member.guessed & bit != 0 {
+                member.guessed &= !bit;
+                group.credit_mut(slot).is_over(true);
+                scores.confirmed(origin(group.templates()[slot].teacher));
+            } else if member.watched & bit != 0 {
+                member.watched &= !bit;
+                group.credit_mut(slot).count(true);
+            }
+        }
+        let is_good = group.is_good(slot);
+        if has_grown {
+            self.groups.has_grown(key, now);
+        }
+        if is_good && is_new {
+            match which {
+                Which::Names | Which::First => self.ask_on(key, slot, round),
+                // They share their credit.
+                Which::Own => (0..TEMPLATES).for_each(|slot| self.ask_on(key, slot, round)),
+            }
+        }
+        is_good
+    }
+
+    /// Has a client be a member of a group from now on, and finds what it is expected to ask because of that.
+    fn join(&mut self, client: Client<'_>, which: Which, key: Fingerprint, round: &mut Round<'_>) {
+        let now = round.now;
+        if !self.groups.has(key) {
+            self.number += 1;
+            let group = Group::new(self.number, if which == Which::Own { Of::One } else { Of::Kind });
+            self.groups.add(key, group, client.source, now);
+        }
+        self.groups.touch(key, now);
+        let Self { groups, arrivals, .. } = self;
+        let Some(group) = groups.get(key) else { return };
+        let number = group.join(client.key, |number, client| {
+            let arrival = arrivals.peek_mut(&client);
+            arrival.and_then(|arrival| arrival.member(key).map(|member| member.number)) == Some(number)
+        });
+        if let Some(arrival) = arrivals.peek_mut(&client.key) {
+            arrival.in_groups[which as usize] = Some(Membership {
+                key,
+                group: group.number,
+                number,
+                asked: 0,
+                guessed: 0,
+                watched: 0,
+                lessons: 0,
+            });
+        }
+        self.expect(client, which, round);
+    }
+
+    fn expect(&mut self, client: Client<'_>, which: Which, round: &mut Round<'_>) {
+        let Self { groups, arrivals, scores, topic, .. } = self;
+        let Round { ask, now, ref mut wishes } = *round;
+        let Some(arrival) = arrivals.peek_mut(&client.key) else { return };
+        let Some(mut member) = arrival.in_groups[which as usize] else { return };
+        let Some(group) = groups.get(member.key) else { return };
+        for slot in 0..group.templates().len() {
+            if !group.is_learnt(slot) {
+                continue;
+            }
+            let origin = origin(group.templates()[slot].teacher);
+            let may_guess = group.credit(slot).may_guess() && scores.allow(origin, now);
+            if group.is_good(slot) && !(may_guess && group.is_next(slot, member.number)) {
+                // Its turn comes when more is known of those before it.
+                continue;
+            }
+            group.go_behind(slot, member.number);
+            let Some(wish) = wish(group, slot, arrival, ask, topic) else { continue };
+            if wishes.iter().any(|other| other.key == wish.key) {
+                continue;
+            }
+            if may_guess {
+                member.guessed |= 1 << slot;
+                group.credit_mut(slot).guess();
+                scores.guessed(origin, now);
+                wishes.push(wish);
+            } else {
+                member.watched |= 1 << slot;
+            }
+        }
+        arrival.in_groups[which as usize] = Some(member);
+    }
+
+    /// Has those asked about who came a moment ago and have not asked yet what a template says.
+    fn ask_on(&mut self, key: Fingerprint, slot: usize, round: &mut Round<'_>) {
+        let Round { ask, now, ref mut wishes } = *round;
+        let Self { groups, arrivals, scores, topic, .. } = self;
+        let Some(group) = groups.get(key) else { return };
+        let Some(origin) = group.templates().get(slot).map(|template| origin(template.teacher)) else {
+            return;
+        };
+        for _ in 0..STEPS {
+            if !(group.is_good(slot) && group.credit(slot).may_guess() && scores.allow(origin, now)) {
+                return;
+            }
+            let Some((number, client)) = group.next(slot) else { return };
+            let Some(arrival) = arrivals.peek_mut(&client) else { continue };
+            let Some(member) = arrival.member(key).filter(|member| member.number == number).copied() else {
+                continue;
+            };
+            if (member.asked | member.guessed) & 1 << slot != 0 {
+                continue;
+            }
+            let Some(wish) = wish(group, slot, arrival, ask, topic) else { continue };
+            if wishes.iter().any(|other| other.key == wish.key) {
+                continue;
+            }
+            if let Some(member) = arrival.member(key) {
+                member.guessed |= 1 << slot;
+                member.watched &= !(1 << slot);
+            }
+            group.credit_mut(slot).guess();
+            scores.guessed(origin, now);
+            wishes.push(wish);
+        }
+    }
+
+    /// Draws the lesson from visits that are over: what was asked ahead and not asked by then was in vain.
+    fn close_visits(&mut self, visit: Duration, now: Instant) {
+        let visit = visit.min(LONGEST_VISIT);
+        for _ in 0..CLOSED {
+            let is_over = |arrival: &Arrival| now.saturating_duration_since(arrival.since) > visit;
+            if !self.arrivals.peek_lru().is_some_and(|(_, arrival)| is_over(arrival)) {
+                return;
+            }
+            if let Some((_, arrival)) = self.arrivals.pop_lru() {
+                self.close(arrival);
+            }
+        }
+    }
+
+    fn close(&mut self, arrival: Arrival) {
+        for Membership { key, group: number, guessed, watched, .. } in arrival.in_groups.into_iter().flatten()
+        {
+            let Some(group) = self.groups.get_numbered(key, number) else { continue };
+            slots(guessed).for_each(|slot| group.credit_mut(slot).is_over(false));
+            slots(watched).for_each(|slot| group.credit_mut(slot).count(false));
+        }
+    }
+
+    /// What was learnt of clients whose names look alike, as values of `acl_prefetch`, what is asked most first.
+    pub fn lines(&self) -> Vec<String> {
+        self.groups.lines()
+    }
+
+    /// Fails if anything has grown beyond its bound.
+    #[cfg(test)]
+    pub fn assert_bounded(&self) {
+        assert_eq!(self.arrivals.len(), self.arrivals.cap().get());
+        self.groups.assert_bounded();
+    }
+
+    fn names_key(&self, who: Who<'_>) -> Fingerprint {
+        let (client_id, username) = (Shape::of(who.client_id), Shape::of(who.username));
+        self.keys.fields(Domain::Wishes, [client_id.bytes(), username.bytes()])
+    }
+
+    fn own_key(&self, client: Fingerprint) -> Fingerprint {
+        self.keys.fields(Domain::Wishes, [client.words().map(u64::to_le_bytes).as_flattened()])
+    }
+}
+
+/// Where guesses come from that somebody's questions have taught.
+fn origin(teacher: Fingerprint) -> Origin {
+    Origin { listener: 0, kind: Kind::Access, peer: teacher }
+}

@@ -1,0 +1,109 @@
+//! Learning: what clients ask after their login is what clients like them will ask.
+//!
+//! A topic that holds the client's id or username becomes a template at first sight, another topic once several clients
+//! have asked about it (`pattern`). Templates belong to groups (`group`), and a client is in three of them: that of all
+//! whose names look alike (`shape`); among these, that of all who ask the same first; and one of its own, for what only
+//! it asks. Every guess is counted as right or wrong where it was made (`credit`), and what is mostly wrong is only
+//! watched from then on. Besides, whoever teaches what turns out wrong is soon not believed any more: the guesses are
+//! counted by the network of the client that a template was learnt from (`scores`).
+//!
+//! Nothing here decides anything: a verdict counts for the exact question that the broker asks.
+
+mod credit;
+mod group;
+mod groups;
+mod learner;
+mod pattern;
+mod shape;
+mod visit;
+
+use std::time::Duration;
+
+use super::{Prefetch, Scope, keeps_topics};
+use crate::config::Config;
+use crate::question::{Access, Kind, Question, Verdict};
+use crate::topic;
+pub use learner::Learner;
+use pattern::Who;
+pub use visit::Wish;
+use visit::{Ask, Client};
+
+impl Prefetch {
+    /// What a client that may come in is expected to ask, and is not remembered.
+    pub(super) fn expected(&self, username: &str, client_id: &str, scope: &Scope<'_>) -> Vec<Wish> {
+        let Scope { config, source, now, .. } = *scope;
+        if !learns(config) {
+            self.unlearn();
+            return Vec::new();
+        }
+        let client = self.client(username, client_id, scope);
+        if self.asker.is_open(Kind::Access, source, now) {
+            return Vec::new();
+        }
+        self.with_ask(scope, |ask| self.learner.lock().arrives(client, of_use(config), now, ask))
+    }
+
+    /// The broker asks about a topic that was not remembered, or was asked ahead. Others are expected to ask the same,
+    /// each about its own.
+    pub fn learn(&self, question: &Question<'_>, scope: &Scope<'_>) {
+        let Scope { config, now, .. } = *scope;
+        let Question::Access { username, client_id, topic, access, .. } = *question else { return };
+        if !learns(config) {
+            return;
+        }
+        let client = self.client(username, client_id, scope);
+        let asked = (access, topic);
+        let wishes =
+            self.with_ask(scope, |ask| self.learner.lock().asked(client, asked, of_use(config), now, ask));
+        for wish in &wishes {
+            self.ask_wish(wish, None, scope);
+        }
+    }
+
+    /// What was learnt of clients whose names look alike, as values of `acl_prefetch`.
+    pub fn learnt(&self) -> Vec<String> {
+        self.learner.lock().lines()
+    }
+
+    /// Forgets all, if the option has been switched off.
+    fn unlearn(&self) {
+        let mut learner = self.learner.lock();
+        if !learner.is_empty() {
+            learner.clear();
+        }
+    }
+
+    fn client<'a>(&self, username: &'a str, client_id: &'a str, scope: &Scope<'_>) -> Client<'a> {
+        let question = Question::Access { username, client_id, topic: "", access: Access::Read, more: "" };
+        Client { key: self.keys.client(&question), who: Who { client_id, username }, source: scope.source }
+    }
+
+    fn with_ask<R>(&self, scope: &Scope<'_>, body: impl FnOnce(&Ask<'_>) -> R) -> R {
+        let Scope { config, gate, now, .. } = *scope;
+        body(&Ask {
+            key: &|question| self.asker.key(question),
+            is_news: &|key| self.asker.peek(key, now).is_none() && !self.asker.is_under_way(key),
+            may_ask: &|access, who| {
+                config.acl_checks.contains(&access)
+                    && gate.asks_topics(who.username, who.client_id)
+                    // Even where `special_chars allow` lets wildcards pass, nothing is asked ahead for such names.
+                    && !topic::has_wildcard(who.username)
+                    && !topic::has_wildcard(who.client_id)
+            },
+        })
+    }
+}
+
+/// Whether anything is learnt: it is of use only where answers are remembered, and where questions have no further fields,
+/// which nobody can know.
+fn learns(config: &Config) -> bool {
+    config.acl_learn && !config.acl_urls.is_empty() && config.acl_fields.is_empty() && keeps_topics(config)
+}
+
+/// For how long an answer that was asked ahead is of use, at least.
+fn of_use(config: &Config) -> Duration {
+    config.lifetime(Kind::Access, Verdict::Allow).mul_f64(0.8)
+}
+
+#[cfg(test)]
+mod tests;

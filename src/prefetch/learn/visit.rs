@@ -1,0 +1,148 @@
+//! A client that came a moment ago, and what it has asked since.
+
+use std::time::Instant;
+
+use lru::LruCache;
+
+use super::group::{Group, Of, Slots};
+use super::pattern::{self, Telling, Who};
+use crate::fingerprint::{AlreadyHashed, Fingerprint, Source};
+use crate::question::{Access, OwnedQuestion, Question};
+
+/// A question to ask ahead, and for whom.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Wish {
+    pub key: Fingerprint,
+    pub question: OwnedQuestion,
+    pub source: Source,
+}
+
+/// What the learner has to know of questions.
+pub struct Ask<'a> {
+    /// What a question is known by.
+    pub key: &'a dyn Fn(&Question<'_>) -> Fingerprint,
+    /// Whether asking it would be news: no verdict is remembered, and it is not on its way.
+    pub is_news: &'a dyn Fn(Fingerprint) -> bool,
+    /// Whether this kind of access is asked about at all, for this client.
+    pub may_ask: &'a dyn Fn(Access, Who<'_>) -> bool,
+}
+
+/// Which of its groups a client is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// By its names.
+    Names,
+    /// By its names and what it asked first.
+    First,
+    /// Its own.
+    Own,
+}
+
+/// A client in a group.
+#[derive(Debug, Clone, Copy)]
+pub struct Membership {
+    pub key: Fingerprint,
+    /// The number of the group.
+    pub group: u64,
+    /// The client's number in it.
+    pub number: u64,
+    /// What it has asked.
+    pub asked: Slots,
+    /// What was asked ahead, and it has not asked yet.
+    pub guessed: Slots,
+    /// What would have been asked ahead.
+    pub watched: Slots,
+    pub lessons: u8,
+}
+
+/// A client that came a moment ago.
+pub struct Arrival {
+    pub client_id: Box<str>,
+    pub username: Box<str>,
+    pub source: Source,
+    pub since: Instant,
+    /// No other visit has this number.
+    pub number: u64,
+    pub in_groups: [Option<Membership>; 3],
+}
+
+impl Arrival {
+    /// Its names.
+    pub fn who(&self) -> Who<'_> {
+        Who { client_id: &self.client_id, username: &self.username }
+    }
+
+    /// Its place in a group.
+    pub fn member(&mut self, key: Fingerprint) -> Option<&mut Membership> {
+        self.in_groups.iter_mut().flatten().find(|member| member.key == key)
+    }
+}
+
+/// Clients that came a moment ago, the first one first.
+pub type Arrivals = LruCache<Fingerprint, Arrival, AlreadyHashed>;
+
+/// What a client asks, as it is learnt.
+#[derive(Clone, Copy)]
+pub struct Lesson<'a> {
+    pub client: Client<'a>,
+    pub access: Access,
+    pub pattern: &'a str,
+    pub telling: Telling,
+}
+
+/// One event of the broker: what is asked because of it.
+pub struct Round<'a> {
+    pub ask: &'a Ask<'a>,
+    pub now: Instant,
+    pub wishes: Vec<Wish>,
+}
+
+/// Whose question it is: what the client is known by, its names and its source.
+#[derive(Debug, Clone, Copy)]
+pub struct Client<'a> {
+    pub key: Fingerprint,
+    pub who: Who<'a>,
+    pub source: Source,
+}
+
+/// The question of a template about a client, if it may be asked and would be news.
+pub fn wish(
+    group: &Group,
+    slot: usize,
+    arrival: &Arrival,
+    ask: &Ask<'_>,
+    topic: &mut String,
+) -> Option<Wish> {
+    let template = &group.templates()[slot];
+    let (access, who) = (template.access, arrival.who());
+    if !(ask.may_ask)(access, who) || !pattern::fill_in(&template.pattern, who, topic) {
+        return None;
+    }
+    let question = Question::Access {
+        username: who.username,
+        client_id: who.client_id,
+        topic: &*topic,
+        access,
+        more: "",
+    };
+    let key = (ask.key)(&question);
+    let is_news = (ask.is_news)(key);
+    is_news.then(|| Wish { key, question: question.to_owned(), source: arrival.source })
+}
+
+/// A template has made room for another one: nobody has asked that yet.
+pub fn forget_slot(arrivals: &mut Arrivals, key: Fingerprint, group: &mut Group, slot: usize) {
+    let (others, mut open): (Slots, u32) = (!(1 << slot), 0);
+    for client in group.present() {
+        if let Some(member) = arrivals.peek_mut(&client).and_then(|arrival| arrival.member(key)) {
+            open += u32::from(member.guessed & !others != 0);
+            member.asked &= others;
+            member.guessed &= others;
+            member.watched &= others;
+        }
+    }
+    if group.of() == Of::One {
+        // The credit stays, and with it what the old one has open.
+        (0..open).for_each(|_| group.credit_mut(slot).forget());
+    }
+}

@@ -1,0 +1,48 @@
+//! What a client will be asked about as soon as it is in: what the operator says (`acl_prefetch`), and what was
+//! learnt of clients like it (`learn`).
+
+use super::learn::Wish;
+use super::{Prefetch, Scope};
+use crate::ask::Waiter;
+use crate::question::Question;
+use crate::topic;
+
+impl Prefetch {
+    /// The questions that are expected of a client that may come in, without those whose verdicts are remembered.
+    pub fn wishes(&self, username: &str, client_id: &str, scope: &Scope<'_>) -> Vec<Wish> {
+        let Scope { config, gate, .. } = *scope;
+        let mut wishes = Vec::new();
+        if config.acl_urls.is_empty() || !gate.asks_topics(username, client_id) {
+            return wishes;
+        }
+        wishes.extend(self.expected(username, client_id, scope));
+        let mut wish = |access, topic: &str| {
+            let question = Question::Access { username, client_id, topic, access, more: "" };
+            let key = self.asker.key(&question);
+            if self.asker.peek(key, scope.now).is_none() {
+                wishes.push(Wish { key, question: question.to_owned(), source: scope.source });
+            }
+        };
+        // Even where `special_chars allow` lets wildcards pass, they must not get into a `%c` or `%u`.
+        if !topic::has_wildcard(username) && !topic::has_wildcard(client_id) {
+            for rule in config.acl_prefetch.iter().filter(|rule| config.acl_checks.contains(&rule.access)) {
+                wish(rule.access, &rule.topic_for(username, client_id));
+            }
+        }
+        wishes
+    }
+
+    /// Has a question asked that a client is expected to raise. `waiter` is told of the answer. Returns whether it was
+    /// sent or joined: whether there will be an answer to tell of.
+    pub fn ask_wish(&self, wish: &Wish, waiter: Option<Waiter>, scope: &Scope<'_>) -> bool {
+        let Wish { key, ref question, source } = *wish;
+        let scope = Scope { source, ..*scope };
+        match waiter {
+            Some(waiter) => self.asker.warm_up(&question.as_question(), source, waiter, scope.now),
+            None => {
+                let own = || question.clone();
+                self.speculate(&mut self.state.lock(), key, &question.as_question(), own, &scope)
+            }
+        }
+    }
+}
