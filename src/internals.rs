@@ -10,6 +10,7 @@ pub use crate::metrics::metrics_as_markdown;
 pub use crate::plugin::{By, Decision, Login, Plugin, Ruling, SessionStays, TopicCheck};
 pub use crate::prefetch::packet::{Packet, packets};
 pub use crate::prefetch::peek::{Guess, Identity, Peeked};
+pub use crate::prefetch::queues::Queues;
 pub use crate::prefetch::retained::{Retained, Whose};
 pub use crate::prefetch::subscriptions::Subscriptions;
 pub use crate::question::{Access, Kind, Question, Verdict};

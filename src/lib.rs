@@ -18,8 +18,8 @@
 //!   thread for slow hashes. Every answer is a `decision` with its reason. `steering` is what commands see and do of it:
 //!   `explain` decides without changing anything, by the same `unasked` as topic checks, and `orders` wait for the tick.
 //! - `prefetch`: asks before the broker asks. `peek` and `packet` (what waits unread in sockets), `fan_out` and `subscriptions` (who will read a message), `replay` and `retained` (what a new
-//!   subscriber gets), `wishes` (what a client is asked about that has just been let in): by `acl_prefetch`, and by what its
-//!   kind was seen to ask (`learn`). It decides nothing; but where READs are not
+//!   subscriber gets), `wishes` (what a client is asked about that has just been let in): by `acl_prefetch`, by what its
+//!   kind was seen to ask (`learn`), and by what waits in its queue (`queues`). It decides nothing; but where READs are not
 //!   asked about (`acl_checks`), what `subscriptions` knows
 //!   of this username's own ones decides in `topic_check`.
 //! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that
@@ -60,7 +60,7 @@
 //! # Locks
 //!
 //! One type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds one takes only those to the
-//! right: `recheck.round` or `prefetch.state` or `prefetch.learner`, then `prefetch.subscriptions` or
+//! right: `recheck.round` or `prefetch.state` or `prefetch.learner` or `prefetch.queues`, then `prefetch.subscriptions` or
 //! `prefetch.retained`, `ffi` sockets,
 //! `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot,
 //! `breaker`, `gauge`, a server's idle lanes, its second tries, names and then one of them, `hasher`, `recheck.refusals`,

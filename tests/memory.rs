@@ -1,4 +1,4 @@
-//! The memory of subscriptions and of the index of retained messages: bytes for each, as counted by the allocator. The
+//! The memory of subscriptions, of the index of retained messages and of what waits in queues: bytes for each, as counted by the allocator. The
 //! test has a process of its own, so that nothing else allocates meanwhile.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Instant;
 
-use mosquitto_http_auth::internals::{Retained, Subscriptions, Whose};
+use mosquitto_http_auth::internals::{Domain, Fingerprinter, Queues, Retained, Subscriptions, Whose};
 use support::allocator::{Counting, bytes_in_use};
 
 #[global_allocator]
@@ -75,6 +75,23 @@ fn a_subscription_takes_little_and_no_more_than_it_is_charged() {
         println!("{topics} retained topics: {each} bytes for each, charged {charged}");
         assert!(bytes <= retained.charged(), "{bytes} bytes, but only {} are charged", retained.charged());
     }
+
+    for (clients, topics) in [(1, 1), (1_000, 1), (500, 29), (20, 900)] {
+        let (queues, bytes) = bytes_of(|| queues(clients, topics));
+        println!("{clients} queues of {topics}: {bytes} bytes, charged {}", queues.charged());
+        assert!(bytes <= queues.charged(), "{bytes} bytes, but only {} are charged", queues.charged());
+    }
+}
+
+/// So many topics for each of so many clients that sleep.
+fn queues(clients: usize, topics: usize) -> Queues {
+    let keys = Fingerprinter::with_key(&[3; 16]);
+    let mut queues = Queues::default();
+    for client in 0..clients {
+        let key = keys.fields(Domain::Client, [&client.to_le_bytes()]);
+        (0..topics).for_each(|topic| queues.note(key, client as u64, &format!("news/{topic:03}")));
+    }
+    queues
 }
 
 /// So many topics, `each` of them by one client.

@@ -145,7 +145,7 @@ impl Topics {
                 let has_address = client.address.is_some();
                 replay = prefetch.comes_in_replay(*key, question, check.retain, has_address);
                 if replay.is_none() {
-                    self.learn(inquiry, event);
+                    self.learn(inquiry, check, event);
                 }
             }
         }
@@ -155,11 +155,19 @@ impl Topics {
         }
     }
 
-    /// Learns from a question that was not remembered what will be asked about clients like this one.
-    fn learn(&self, inquiry: &Inquiry<'_>, event: &Event<'_>) {
+    /// Learns from a question that was not remembered what will be asked: about clients like this one, or about what is
+    /// put into its queue while it sleeps.
+    fn learn(&self, inquiry: &Inquiry<'_>, check: &TopicCheck<'_>, event: &Event<'_>) {
+        let Inquiry { question, client, .. } = inquiry;
+        let is_asleep = || {
+            client.address.is_none() || self.sessions.has_ended(*client, check.username.unwrap_or_default())
+        };
+        if check.access == Access::Read && check.qos > 0 && is_asleep() {
+            return self.api.prefetch.note_queued(question);
+        }
         let (config, gate, now) = (&event.settings.config, self.api.gate(event), event.now);
         let source = self.api.source(inquiry);
-        self.api.prefetch.learn(&inquiry.question, &Scope { config, gate: &gate, source, now });
+        self.api.prefetch.learn(question, &Scope { config, gate: &gate, source, now });
     }
 
     /// The client on whose account the broker waits. A READ is on no client's account: it was caused by the publisher,

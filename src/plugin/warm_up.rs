@@ -44,11 +44,11 @@ impl Logins {
         if event.broker_thread().is_none() {
             return Vec::new();
         }
-        let Attempt { client, username, .. } = *attempt;
+        let Attempt { client, username, starts_clean, .. } = *attempt;
         let (config, gate, now) = (&*event.settings.config, self.api.gate(event), event.now);
         let source = self.keys.source(client.address, username);
         let scope = Scope { config, gate: &gate, source, now };
-        self.api.prefetch.wishes(username, client.id, &scope)
+        self.api.prefetch.wishes(username, client.id, starts_clean, &scope)
     }
 
     fn ask_wishes(

@@ -5,6 +5,7 @@ mod fan_out;
 mod learn;
 pub mod packet;
 pub mod peek;
+pub mod queues;
 mod replay;
 pub mod retained;
 mod scores;
@@ -29,6 +30,7 @@ use fan_out::FanOuts;
 use learn::Learner;
 pub use learn::Wish;
 use peek::{Guess, Identity, Peeked};
+use queues::Queues;
 use replay::Replays;
 pub use replay::asks_reads;
 use retained::Retained;
@@ -86,6 +88,7 @@ pub struct Prefetch {
     state: Lock<State>,
     subscriptions: Lock<Subscriptions>,
     retained: Lock<Retained>,
+    queues: Lock<Queues>,
 }
 
 struct State {
@@ -119,6 +122,7 @@ impl Prefetch {
             state: Lock::new(state),
             subscriptions: Lock::default(),
             retained: Lock::default(),
+            queues: Lock::default(),
         }
     }
 
@@ -315,9 +319,12 @@ impl Prefetch {
         self.subscriptions.lock().remove(client_id, filter);
     }
 
-    /// A client starts anew: nobody's subscriptions are left under its id.
-    pub fn starts_clean(&self, client_id: &str) {
-        self.subscriptions.lock().remove_client(client_id);
+    /// A client is let in. If it starts anew, nobody's subscriptions are left under its id.
+    pub fn is_let_in(&self, client_id: &str, username: &str, starts_clean: bool) {
+        if starts_clean {
+            self.subscriptions.lock().remove_client(client_id);
+        }
+        self.forget_queue(client_id, username);
     }
 
     /// A client is gone with all that it subscribed to. Somebody else of this id, whose login was refused, is not.

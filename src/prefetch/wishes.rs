@@ -1,15 +1,21 @@
-//! What a client will be asked about as soon as it is in: what the operator says (`acl_prefetch`), and what was
-//! learnt of clients like it (`learn`).
+//! What a client will be asked about as soon as it is in: what the operator says (`acl_prefetch`), what was learnt of
+//! clients like it (`learn`), and what waits for it in its queue (`queues`).
 
 use super::learn::Wish;
-use super::{Prefetch, Scope};
+use super::{Prefetch, Scope, asks_reads, keeps_topics};
 use crate::ask::Waiter;
-use crate::question::Question;
+use crate::question::{Access, Question};
 use crate::topic;
 
 impl Prefetch {
     /// The questions that are expected of a client that may come in, without those whose verdicts are remembered.
-    pub fn wishes(&self, username: &str, client_id: &str, scope: &Scope<'_>) -> Vec<Wish> {
+    pub fn wishes(
+        &self,
+        username: &str,
+        client_id: &str,
+        starts_clean: bool,
+        scope: &Scope<'_>,
+    ) -> Vec<Wish> {
         let Scope { config, gate, .. } = *scope;
         let mut wishes = Vec::new();
         if config.acl_urls.is_empty() || !gate.asks_topics(username, client_id) {
@@ -29,6 +35,12 @@ impl Prefetch {
                 wish(rule.access, &rule.topic_for(username, client_id));
             }
         }
+        if !starts_clean && asks_reads(config) && keeps_topics(config) {
+            let question =
+                Question::Access { username, client_id, topic: "", access: Access::Read, more: "" };
+            let client = self.keys.client(&question);
+            self.queues.lock().topics(client).for_each(|topic| wish(Access::Read, topic));
+        }
         wishes
     }
 
@@ -43,6 +55,23 @@ impl Prefetch {
                 let own = || question.clone();
                 self.speculate(&mut self.state.lock(), key, &question.as_question(), own, &scope)
             }
+        }
+    }
+
+    /// A message waits for a client whose session sleeps: it will be asked about again when the client comes back.
+    pub fn note_queued(&self, question: &Question<'_>) {
+        if let Question::Access { topic, access: Access::Read, username, .. } = *question {
+            let name = self.keys.source(None, username)[1];
+            self.queues.lock().note(self.keys.client(question), name, topic);
+        }
+    }
+
+    /// A client is let in: what waited for it is delivered, or gone.
+    pub(super) fn forget_queue(&self, client_id: &str, username: &str) {
+        let question = Question::Access { username, client_id, topic: "", access: Access::Read, more: "" };
+        let mut queues = self.queues.lock();
+        if !queues.is_empty() {
+            queues.remove(self.keys.client(&question));
         }
     }
 }
