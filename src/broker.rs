@@ -241,6 +241,17 @@ pub trait Broker: Send + Sync {
         false
     }
 
+    /// The body of the packet of a client that the broker is at: it asks about something in it. `ends` says of bytes that
+    /// may begin with it where it may end, in order. `None`: it cannot be found.
+    fn packet_in_hand(
+        &self,
+        _: &BrokerThread,
+        _client: Connection,
+        _ends: &dyn Fn(&[u8]) -> Vec<usize>,
+    ) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Shuts the socket of a parked client down, so that it gets no CONNACK when it is refused. The broker keeps the
     /// socket and closes it. With `insists` it may take more of the broker's time.
     fn hang_up(&self, _: &BrokerThread, _client: Client<'_>, _insists: bool) -> HangUp {

@@ -17,7 +17,8 @@
 //!   then `recheck` answers for the sessions that exist. `sessions`, `throttle`, `wait_budget` keep count; `hasher` is a
 //!   thread for slow hashes. Every answer is a `decision` with its reason. `steering` is what commands see and do of it:
 //!   `explain` decides without changing anything, by the same `unasked` as topic checks, and `orders` wait for the tick.
-//! - `prefetch`: asks before the broker asks. `peek` and `packet` (what waits unread in sockets), `fan_out` and `subscriptions` (who will read a message), `replay` and `retained` (what a new
+//! - `prefetch`: asks before the broker asks. `peek` and `packet` (what waits unread in sockets), `rest` (of a packet that
+//!   the broker is at), `fan_out` and `subscriptions` (who will read a message), `replay` and `retained` (what a new
 //!   subscriber gets), `wishes` (what a client is asked about that has just been let in): by `acl_prefetch`, by what its
 //!   kind was seen to ask (`learn`), and by what waits in its queue (`queues`). It decides nothing; but where READs are not
 //!   asked about (`acl_checks`), what `subscriptions` knows

@@ -1,6 +1,6 @@
 //! The broker's process: the broker's functions and version, and the process's threads.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr;
@@ -9,9 +9,11 @@ use std::time::Instant;
 
 use once_cell::sync::OnceCell;
 
+use super::calls::string_of;
 use super::code::Code;
 use super::os::clock::Clock;
 use super::os::copies;
+use super::os::in_hand::InHand;
 use super::os::interest::Whereabouts;
 use super::os::names;
 use super::os::read_ahead::ReadAhead;
@@ -38,6 +40,7 @@ pub(super) struct Process {
     waker: OnceCell<Option<Waker>>,
     sockets: Lock<Sockets>,
     read_ahead: Lock<ReadAhead>,
+    in_hand: Lock<InHand>,
 }
 
 /// The broker's name for this plugin, which most of its functions want.
@@ -60,6 +63,7 @@ impl Process {
             waker: OnceCell::new(),
             sockets: Lock::default(),
             read_ahead: Lock::default(),
+            in_hand: Lock::default(),
         }
     }
 
@@ -239,24 +243,6 @@ impl Process {
     }
 }
 
-/// A string that a function of the broker gives for a client.
-///
-/// # Safety
-/// `client` must be NULL or a client of this broker that outlives `'a`.
-unsafe fn string_of<'a>(
-    function: Option<unsafe extern "C" fn(*const sys::mosquitto) -> *const c_char>,
-    client: *const sys::mosquitto,
-) -> Option<&'a CStr> {
-    let function = function?;
-    if client.is_null() {
-        return None;
-    }
-    // SAFETY: a client of this broker, by the caller's word.
-    let string = unsafe { function(client) };
-    // SAFETY: the broker's strings are terminated and live as long as their client.
-    (!string.is_null()).then(|| unsafe { CStr::from_ptr(string) })
-}
-
 impl Broker for Process {
     fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
         threads::spawn(body)
@@ -316,6 +302,15 @@ impl Broker for Process {
         }
         let socket = self.sockets.lock().interest().socket_of_newcomer(connection, now);
         socket.is_some_and(sockets::has_unread)
+    }
+
+    fn packet_in_hand(
+        &self,
+        _: &BrokerThread,
+        connection: Connection,
+        ends: &dyn Fn(&[u8]) -> Vec<usize>,
+    ) -> Option<Vec<u8>> {
+        self.in_hand.lock().body(connection, ends, Instant::now())
     }
 
     fn hang_up(&self, thread: &BrokerThread, client: Client<'_>, insists: bool) -> HangUp {

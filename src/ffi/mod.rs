@@ -1,5 +1,6 @@
 //! The boundary to the broker, and the only unsafe code: calls from C become typed requests, decisions become codes.
 
+mod calls;
 mod code;
 mod details;
 mod entry;

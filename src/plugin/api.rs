@@ -198,6 +198,9 @@ impl Api {
             } else if self.prefetch.will_be_read(&question, key) {
                 readers = Some(self.fan_out(&question, source, &event.at(began)));
             }
+            if !asked.was_under_way {
+                self.prefetch.ask_rest(&question, inquiry.client.connection, thread, &scope);
+            }
             self.prefetch.peek(thread, &|| asked.slot.is_answered(), &scope);
         }
         let answer = asked.slot.wait(limit.saturating_sub(began.elapsed()));

@@ -7,6 +7,7 @@ pub mod packet;
 pub mod peek;
 pub mod queues;
 mod replay;
+mod rest;
 pub mod retained;
 mod scores;
 pub mod subscriptions;

@@ -100,17 +100,23 @@ fn connect(mut body: Reader<'_>) -> Option<Packet<'_>> {
     })
 }
 
-fn subscribe(mut body: Reader<'_>, level: u8) -> Option<Packet<'_>> {
-    body.take(2)?; // packet identifier
-    if level == 5 {
-        body.properties()?;
-    }
-    let mut filters = Vec::new();
-    while !body.0.is_empty() {
-        filters.push(body.text().filter(|filter| topic::is_valid_filter(filter))?);
-        body.byte()?;
-    }
-    (!filters.is_empty()).then_some(Packet::Subscribe(filters))
+fn subscribe(body: Reader<'_>, level: u8) -> Option<Packet<'_>> {
+    let filters = filters(body.0, level);
+    let is_whole = filters.last().is_some_and(|(_, end)| *end == body.0.len());
+    is_whole.then(|| Packet::Subscribe(filters.into_iter().map(|(filter, _)| filter).collect()))
+}
+
+/// The filters of a SUBSCRIBE whose body these bytes begin with, as far as they read as such, and where each of them
+/// ends, with its options.
+pub fn filters(body: &[u8], level: u8) -> Vec<(&str, usize)> {
+    let mut rest = Reader(body);
+    let head = rest.take(2).and_then(|_| if level == 5 { rest.properties().map(drop) } else { Some(()) });
+    let mut next = move || {
+        let filter = rest.text().filter(|filter| topic::is_valid_filter(filter))?;
+        rest.byte()?;
+        Some((filter, body.len() - rest.0.len()))
+    };
+    head.map_or_else(Vec::new, |()| std::iter::from_fn(&mut next).collect())
 }
 
 fn publish(mut body: Reader<'_>, flags: u8) -> Option<Packet<'_>> {

@@ -14,6 +14,7 @@ mod floods;
 mod in_whose_name;
 mod long_ago;
 mod packets;
+mod rest;
 mod sockets;
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,7 +2,9 @@
 
 pub(super) mod clock;
 pub(super) mod copies;
+pub(super) mod in_hand;
 pub(super) mod interest;
+mod memory;
 pub(super) mod names;
 pub(super) mod read_ahead;
 pub(super) mod sockets;
