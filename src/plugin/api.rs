@@ -53,7 +53,8 @@ impl Account {
         match self {
             Account::Nobody => Payer::Nobody,
             Account::Login | Account::NoLogin => Payer::Logins { longest, is_under_way: is_under_way() },
-            Account::Client(client) | Account::Replay(client) => Payer::Client(client),
+            Account::Client(client) => Payer::Client(client),
+            Account::Replay(client) => Payer::Replay { client, is_under_way: is_under_way() },
         }
     }
 }
