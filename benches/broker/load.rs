@@ -3,14 +3,17 @@
 use std::io::{ErrorKind, Read, Write};
 use std::mem;
 use std::net::TcpStream;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
+use rustls::{ClientConnection, StreamOwned};
 
 use crate::api::Api;
+use crate::support::tls::{Authority, connect_tls};
 use crate::support::{Broker, Connect, PATIENCE};
 
 /// The password of all clients.
@@ -88,10 +91,43 @@ pub struct Fleet {
     poll: Poll,
     events: Events,
     clients: Vec<Member>,
+    /// The number of the first client: those of another fleet have other names.
+    first: usize,
+}
+
+/// A connection that never blocks.
+enum Stream {
+    Plain(mio::net::TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, mio::net::TcpStream>>),
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Stream::Plain(stream) => stream.read(buffer),
+            Stream::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Stream::Plain(stream) => stream.write(bytes),
+            Stream::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Stream::Plain(stream) => stream.flush(),
+            Stream::Tls(stream) => stream.flush(),
+        }
+    }
 }
 
 struct Member {
-    stream: mio::net::TcpStream,
+    stream: Stream,
     /// Packets that the client sends as soon as it has its CONNACK.
     then: Vec<u8>,
     received: Vec<u8>,
@@ -122,15 +158,44 @@ impl Exchange {
 impl Fleet {
     /// Opens TCP connections to the broker, and makes sure that it has accepted all.
     pub fn connect(broker: &Broker, count: usize) -> Self {
-        let [witness, _] = COMPANIONS;
-        let mut witness = client(broker.port(), witness);
-        let poll = Poll::new().unwrap();
-        let connect = |number| {
-            let stream = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+        let port = broker.port();
+        Self::open(broker, 0..count, |registry, token| {
+            let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
             stream.set_nodelay(true).unwrap();
             stream.set_nonblocking(true).unwrap();
             let mut stream = mio::net::TcpStream::from_std(stream);
-            poll.registry().register(&mut stream, Token(number), Interest::READABLE).unwrap();
+            registry.register(&mut stream, token, Interest::READABLE).unwrap();
+            Stream::Plain(stream)
+        })
+    }
+
+    /// The same for clients with these numbers, over TLS if there is an authority, on the port of the broker's second
+    /// listener. Handshakes are done.
+    pub fn connect_by(broker: &Broker, numbers: Range<usize>, authority: Option<&Authority>) -> Self {
+        let Some(authority) = authority else {
+            return Self { first: numbers.start, ..Self::connect(broker, numbers.len()) };
+        };
+        let (port, config) = (broker.ports()[1], authority.client_config());
+        Self::open(broker, numbers, |registry, token| {
+            let (tls, socket) = connect_tls(config.clone(), port).unwrap().into_parts();
+            socket.set_nonblocking(true).unwrap();
+            let mut socket = mio::net::TcpStream::from_std(socket);
+            registry.register(&mut socket, token, Interest::READABLE).unwrap();
+            Stream::Tls(Box::new(StreamOwned::new(tls, socket)))
+        })
+    }
+
+    fn open(
+        broker: &Broker,
+        numbers: Range<usize>,
+        mut open: impl FnMut(&Registry, Token) -> Stream,
+    ) -> Self {
+        let [witness, _] = COMPANIONS;
+        let mut witness = client(broker.port(), witness);
+        let poll = Poll::new().unwrap();
+        let (first, count) = (numbers.start, numbers.len());
+        let connect = |number| {
+            let stream = open(poll.registry(), Token(number));
             if number % ACCEPTED_IN_ONE_GO == 0 || number + 1 == count {
                 // The broker accepts all waiting connections in one turn of its loop. It may answer the first
                 // PINGREQ earlier in that turn, but not the second.
@@ -140,12 +205,16 @@ impl Fleet {
             Member { stream, then: Vec::new(), received: Vec::new(), closed: false }
         };
         let clients = (0..count).map(connect).collect();
-        Self { poll, events: Events::with_capacity(1024), clients }
+        Self { poll, events: Events::with_capacity(1024), clients, first }
+    }
+
+    fn numbers(&self) -> Range<usize> {
+        self.first..self.first + self.clients.len()
     }
 
     /// Logs in all clients that can, at most `at_once` at a time.
     pub fn log_in(&mut self, at_once: usize, limit: Duration) -> Exchange {
-        let packets = (0..self.clients.len()).map(login).collect();
+        let packets = self.numbers().map(login).collect();
         self.exchange(packets, at_once, &CONNACK, limit)
     }
 
@@ -155,7 +224,7 @@ impl Fleet {
         for (client, packets) in self.clients.iter_mut().zip(packets) {
             client.then = packets;
         }
-        let logins: Vec<_> = (0..self.clients.len()).map(login).collect();
+        let logins: Vec<_> = self.numbers().map(login).collect();
         let at_once = logins.len();
         self.exchange(logins, at_once, wanted, limit)
     }
@@ -245,8 +314,18 @@ pub struct Rush {
 impl Rush {
     /// Opens the TCP connections of all clients, then has them `act`, and measures that.
     pub fn of(broker: &Broker, api: &Api, clients: usize, act: impl FnOnce(&mut Fleet) -> Exchange) -> Self {
+        Self::of_fleet(broker, api, || Fleet::connect(broker, clients), act)
+    }
+
+    /// The same with connections that `connect` opens.
+    pub fn of_fleet(
+        broker: &Broker,
+        api: &Api,
+        connect: impl FnOnce() -> Fleet,
+        act: impl FnOnce(&mut Fleet) -> Exchange,
+    ) -> Self {
         let pinger = Pinger::start(broker);
-        let mut fleet = Fleet::connect(broker, clients);
+        let mut fleet = connect();
         let asked_before = api.asked();
         let exchange = act(&mut fleet).succeeded();
         let stalls = pinger.finish(exchange.begun, exchange.ended);

@@ -6,6 +6,7 @@
 //! docs/benchmark.md, its charts and the README's extract; a run of a part writes into another folder.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod ahead;
 mod api;
 mod callbacks;
 mod chart;
@@ -49,10 +50,11 @@ struct Part {
     chart: Option<&'static Chart>,
 }
 
-static PARTS: [Part; 12] = [
+static PARTS: [Part; 13] = [
     Part { name: "storm", measure: logins::storm, chart: Some(&logins::STORM_CHART) },
     Part { name: "fan-out", measure: topics::fan_out, chart: Some(&topics::FAN_OUT_CHART) },
     Part { name: "fleet", measure: fleet::reconnects, chart: Some(&fleet::CHART) },
+    Part { name: "topics", measure: ahead::topics, chart: None },
     Part { name: "throughput", measure: topics::throughput, chart: Some(&topics::THROUGHPUT_CHART) },
     Part { name: "callbacks", measure: callbacks::measure, chart: None },
     Part { name: "memory", measure: memory::per_verdict, chart: None },
