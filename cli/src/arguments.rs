@@ -74,6 +74,9 @@ pub struct Check {
 pub struct Login {
     /// The username.
     pub username: String,
+    /// The client id, where auth_fields has the API told it.
+    #[arg(long, value_name = "ID", default_value = "")]
+    pub client_id: String,
     /// Read the password from standard input, up to the first line's end. Otherwise it is asked for on the terminal.
     #[arg(long)]
     pub password_stdin: bool,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::Outcome;
 use crate::arguments::{BROKER_CONF, Login, Topic, Which};
 use crate::check::shown;
-use crate::config::{ApiUrl, Config};
+use crate::config::{ApiUrl, Config, Field};
 use crate::http::{Asker, Exchange, Response, meaning};
 use crate::local::Placeholders;
 use crate::output::{password, print_json};
@@ -73,7 +73,8 @@ pub fn login(login: &Login, json: bool) -> Result<Outcome, String> {
             Decision::defer("there is no auth_url: the broker and its other plugins decide").print(json, &[])
         );
     }
-    let question = Question::Connect { username: &login.username, password: &password, more: "" };
+    let more = more(&config.auth_fields, &login.client_id);
+    let question = Question::Connect { username: &login.username, password: &password, more: &more };
     decide(&config, &question, &login.which, login.show_secrets, json)
 }
 
@@ -105,14 +106,21 @@ pub fn topic(topic: &Topic, json: bool) -> Result<Outcome, String> {
             format!("acl_checks leaves {access} out: allowed, of read only what follows from a subscription");
         return Ok(Decision::allow(by).print(json, &[]));
     }
+    let more = more(&config.acl_fields, &topic.client_id);
     let question = Question::Access {
         username: &topic.username,
         client_id: &topic.client_id,
         topic: &topic.topic,
         access,
-        more: "",
+        more: &more,
     };
     decide(&config, &question, &topic.which, topic.show_secrets, json)
+}
+
+/// What `auth_fields` or `acl_fields` adds to a request: where there is no client, all but its id is not known.
+pub fn more(fields: &[Field], client_id: &str) -> String {
+    let value = |field: &Field| if *field == Field::ClientId { json!(client_id) } else { Value::Null };
+    fields.iter().map(|field| format!(",\"{}\":{}", field.name(), value(field))).collect()
 }
 
 /// Asks the URLs in order until one decides, as the plugin does.

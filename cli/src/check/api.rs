@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::broker::Broker;
+use crate::ask::more;
 use crate::config::{ApiUrl, Config};
 use crate::http::{Asker, Exchange, Reached, Response, Trouble, meaning, reach, says_otherwise};
 use crate::log::sentence;
@@ -107,14 +108,16 @@ fn answers(
     report: &mut Report,
 ) {
     let (name, password) = (made_up(), made_up());
+    let fields = if kind == Kind::Connect { &config.auth_fields } else { &config.acl_fields };
+    let more = more(fields, &name);
     let question = match kind {
-        Kind::Connect => Question::Connect { username: &name, password: &password, more: "" },
+        Kind::Connect => Question::Connect { username: &name, password: &password, more: &more },
         Kind::Access => Question::Access {
             username: &name,
             client_id: &name,
             topic: &name,
             access: Access::Read,
-            more: "",
+            more: &more,
         },
     };
     let exchanges = asker.ask(api, &question, QUESTIONS, config.timeout + PATIENCE);

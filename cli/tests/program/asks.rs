@@ -101,6 +101,22 @@ fn a_topic_is_asked_about_with_all_of_its_fields() {
 }
 
 #[test]
+fn further_fields_are_told_as_far_as_they_are_known() {
+    let api = api("user alice secret\nallow write t\n");
+    let fields = "plugin_opt_auth_fields clientid,address\nplugin_opt_acl_fields qos\n";
+    let (_folder, file) = conf(&(urls(&api) + fields));
+    let login = ["login", "alice", "--password-stdin", "--client-id", "c\"1", "--config", &file];
+    assert_eq!(run_with("secret\n", &login).status.code(), Some(0));
+    assert_eq!(run(&["topic", "alice", "write", "t", "--config", &file]).status.code(), Some(0));
+    let bodies = api.requests().into_iter().map(|request| String::from_utf8(request.body).unwrap());
+    let expected = [
+        r#"{"username":"alice","password":"secret","clientid":"c\"1","address":null}"#,
+        r#"{"username":"alice","clientid":"","topic":"t","acc":2,"qos":null}"#,
+    ];
+    assert_eq!(bodies.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn what_the_plugin_has_no_say_in_is_left_open() {
     let api = api("");
     let (_folder, file) = conf(&format!("plugin_opt_auth_url {}\n", api.auth_url()));
