@@ -148,6 +148,7 @@ impl Fingerprinter {
     }
 
     /// The fingerprint of a question: of its kind of access and of every field of the request.
+    #[inline]
     pub fn question(&self, question: &Question<'_>) -> Fingerprint {
         match *question {
             Question::Connect { username, password, more } => {

@@ -101,6 +101,7 @@ impl Api {
 
     /// What an option adds to a question about a client, and about a message of which quality of service and retain flag:
     /// see [`more_fields::json`].
+    #[inline]
     pub fn more(
         &self,
         fields: &[Field],
@@ -108,6 +109,9 @@ impl Api {
         details: &dyn Details,
         message: Option<(u8, bool)>,
     ) -> String {
+        if fields.is_empty() {
+            return String::new();
+        }
         let known = Known { client_id: client.id, address: client.address, details, message };
         more_fields::json(fields, &known, Some(&self.certificates))
     }

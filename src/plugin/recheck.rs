@@ -330,7 +330,7 @@ impl Recheck {
     pub fn revoke_without_ticks(&self, attempt: &Attempt<'_>, event: &Event<'_>) {
         // A request to the broker's HTTP listener comes on a thread that can disconnect nobody.
         let Some(thread) = event.broker_thread() else { return };
-        if self.api.is_tickless(event.now) {
+        if self.refusals.any() && self.api.is_tickless(event.now) {
             for (session, status) in
                 self.refusals.take(event.now, |session| session.username != attempt.username)
             {
