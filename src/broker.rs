@@ -274,8 +274,9 @@ pub trait Broker: Send + Sync {
         None
     }
 
-    /// Sends a message to one client, with QoS 0, whatever it has subscribed to.
-    fn publish(&self, _: &BrokerThread, _client_id: &str, _topic: &str, _payload: &[u8]) {}
+    /// Sends a message with QoS 0: to one client, whatever it has subscribed to, or, without a client id, to all who have
+    /// subscribed to the topic, and retained.
+    fn publish(&self, _: &BrokerThread, _client_id: Option<&str>, _topic: &str, _payload: &[u8]) {}
 
     /// Has the broker read its files again and check its sessions, as a SIGHUP does, once the event at hand is over.
     fn reload(&self, _: &BrokerThread) {}

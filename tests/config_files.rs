@@ -92,7 +92,7 @@ fn values(option: &str) -> Vec<String> {
         "timeout" | "max_wait" | "login_wait" | "connect_timeout" => &["1234ms"],
         "auth_cache_ttl" | "acl_cache_ttl" | "deny_cache_ttl" | "stale_ttl" => &["7m"],
         "max_requests" | "cache_size" => &["77"],
-        "tls_insecure" | "api_cache_control" | "control" => &["true"],
+        "tls_insecure" | "api_cache_control" | "control" | "sys_topics" => &["true"],
         "lookahead" | "acl_learn" | "keep_alive" | "reload_checks" => &["false"],
         "acl_no_answer" => &["deny"],
         "acl_prefetch" => &["subscribe a/%c/#", "read b/%u"],

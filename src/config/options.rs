@@ -240,6 +240,11 @@ breaker: BreakerLimits {
         "true or false",
         "Take the commands of `docs/commands.md` on the topic `$CONTROL/http-auth/v1`, from clients that a rule of `acl_file` or \
          the API lets write to it. Counts from the broker's next start on.";
+    "sys_topics" => sys_topics: bool = one(boolean) or "false",
+        "true or false",
+        "Publish figures under `$SYS/broker/plugin/http-auth/`, as plain decimal numbers, retained, every 10 s and only where \
+         they have changed: existing exporters of the broker's own figures read them there. Who may read them is decided as \
+         for every topic.";
     "config_file" { includes: true } => config_file: Option<PathBuf> = optional(path),
         "the path of a readable TOML file",
         "A TOML file with any of these options, such as `timeout = \"2s\"`; options that may be given several \

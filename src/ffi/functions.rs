@@ -348,7 +348,7 @@ impl Broker for Process {
         self.session_of(client_id).filter(|connection| *connection != 0)
     }
 
-    fn publish(&self, _: &BrokerThread, client_id: &str, topic: &str, payload: &[u8]) {
+    fn publish(&self, _: &BrokerThread, client_id: Option<&str>, topic: &str, payload: &[u8]) {
         self.publish_to(client_id, topic, payload);
     }
 

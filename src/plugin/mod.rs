@@ -20,6 +20,7 @@ mod sessions;
 mod settings;
 mod start_error;
 mod steering;
+mod sys_topics;
 mod throttle;
 mod token;
 mod topic_check;
@@ -60,6 +61,7 @@ use sessions::Sessions;
 use settings::{Current, Mode, Settings};
 pub use start_error::StartError;
 pub use steering::Steering;
+use sys_topics::SysTopics;
 use throttle::{Group, Throttle};
 use topic_check::Topics;
 
@@ -112,6 +114,7 @@ pub struct Plugin {
     log: Arc<Log>,
     metrics: Arc<Metrics>,
     steering: Arc<Steering>,
+    sys_topics: SysTopics,
 }
 
 /// What runs on the worker's thread may hold the parts of the plugin, that thread's own handle included: it ends first.
@@ -187,7 +190,19 @@ impl Plugin {
         let settings = Arc::new(Current::new(options, settings));
         let (steered, counts) = (Arc::clone(&settings), Arc::clone(&metrics));
         let steering = Arc::new(Steering::new(steered, &logins, counts, Arc::clone(&log), delays));
-        Ok(Self { settings, logins, topics, api, sessions, names, broker, log, metrics, steering })
+        Ok(Self {
+            settings,
+            logins,
+            topics,
+            api,
+            sessions,
+            names,
+            broker,
+            log,
+            metrics,
+            steering,
+            sys_topics: SysTopics::default(),
+        })
     }
 
     /// What commands see and do. To be let go of before the plugin is dropped, unless it runs on the plugin's own thread.
@@ -291,6 +306,9 @@ impl Plugin {
             self.logins.forget_those_who_hung_up(thread, now);
             self.logins.complete_those_who_waited(thread, &event);
             self.logins.run_tasks(thread, &event);
+            if settings.config.sys_topics {
+                self.sys_topics.turn(&self.steering, &*self.broker, thread, now);
+            }
         }
         self.log.tick(now);
     }

@@ -56,7 +56,7 @@ impl Logins {
             }
             Order::Recheck(username, reply) => self.recheck.ask_about(username, reply, thread),
             Order::Answer(client_id, payload) => {
-                self.broker.publish(thread, &client_id, &format!("{CONTROL_TOPIC}/response"), &payload);
+                self.broker.publish(thread, Some(&client_id), &format!("{CONTROL_TOPIC}/response"), &payload);
             }
         }
     }

@@ -45,6 +45,27 @@ fn they_are_text_as_prometheus_reads_it_and_name_nobody() {
     });
 }
 
+/// As plain decimal numbers, which exporters of the broker's own figures take.
+#[test]
+fn sys_topics_have_the_same_figures() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let broker = broker_asking(version, &api).option("sys_topics", "true").start();
+        let mut client = Connect::v5("c").login("u", "secret").accepted(broker.port());
+        assert!(client.may_subscribe("$SYS/broker/plugin/http-auth/#"));
+        let mut known = std::collections::HashMap::new();
+        let are_all_there = eventually(PATIENCE, || {
+            while let Some(message) = client.receive(std::time::Duration::from_millis(20)) {
+                let value: u64 =
+                    String::from_utf8(message.payload).unwrap().parse().expect("a decimal number");
+                known.insert(message.topic.rsplit_once("http-auth/").unwrap().1.to_owned(), value);
+            }
+            known.get("logins/allowed") == Some(&1) && known.get("ready") == Some(&1) && known.len() >= 15
+        });
+        assert!(are_all_there, "mosquitto {version}: {known:?}");
+    });
+}
+
 #[test]
 fn they_count_what_was_refused_and_why() {
     let api = api("");
