@@ -257,7 +257,10 @@ impl Learner {
             let origin = origin(group.templates()[slot].teacher);
             let may_guess = group.credit(slot).may_guess() && scores.allow(origin, now);
             if group.is_good(slot) && !(may_guess && group.is_next(slot, member.number)) {
-                // Its turn comes when more is known of those before it.
+                // Its turn comes when more is known of those before it. What it asks until then tells as much as a guess.
+                if wish(group, slot, arrival, ask, topic).is_some() {
+                    member.watched |= 1 << slot;
+                }
                 continue;
             }
             group.go_behind(slot, member.number);

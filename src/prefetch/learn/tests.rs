@@ -161,6 +161,23 @@ fn a_crowd_is_asked_about_as_it_confirms() {
     assert_eq!((world.asked, world.twice), (1_000, 0));
 }
 
+/// Those who wait for their answers beside the loop confirm nothing yet: who came in without does.
+#[test]
+fn what_is_asked_without_a_guess_tells_as_much_as_a_guess() {
+    let mut world = World::new();
+    world.visit("dev-9999", &[(Subscribe, "cmd/dev-9999".to_owned())]);
+    let ids: Vec<_> = (0..100).map(|number| format!("dev-{number:04}")).collect();
+    ids.iter().for_each(|id| world.comes(id, "fleet"));
+    let guessed = world.news().len();
+    assert!((10..30).contains(&guessed), "{guessed}");
+    let before = world.asked - world.ahead.len();
+    for id in &ids[guessed..] {
+        world.wants(id, "fleet", Subscribe, &format!("cmd/{id}"));
+    }
+    let waits = world.asked - world.ahead.len() - before;
+    assert!(waits <= 10, "{waits}");
+}
+
 #[test]
 fn other_topics_take_several_clients() {
     let mut world = World::new();
