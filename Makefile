@@ -49,7 +49,6 @@ musl_environment := RUSTFLAGS='-C target-feature=-crt-static' $(musl_compiler)
 musl: ## build the plugin for Alpine Linux and its containers: target/*-musl/release/libmosquitto_http_auth.so
 	@scripts/setup.sh musl
 	$(musl_environment) $(CARGO) rustc -p mosquitto-http-auth --release --lib --crate-type cdylib --target $(musl)
-	$(musl_compiler) $(CARGO) build -p mosquitto-http-auth-cli --release --target $(musl)
 	@ls -l "$(target)/$(musl)/release/$(plugin)"
 
 .PHONY: test-musl
