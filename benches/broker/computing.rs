@@ -24,6 +24,9 @@ const CORES: usize = 2;
 /// Questions that the API is asked at a time when it is measured alone: enough to keep it busy.
 const ALONE: usize = 4 * CORES;
 
+/// Refusals that are shown, with their reasons. There should be none.
+const SHOWN_REFUSALS: usize = 3;
+
 /// The example server, where there is a Python to run it with.
 const EXAMPLE: &str = "examples/api_server.py";
 
@@ -64,6 +67,10 @@ pub fn crowds(bench: &Bench) -> Table {
 fn crowd(broker: &Broker, clients: usize, alone: Duration) -> [f64; 4] {
     let mut fleet = Fleet::connect(broker, clients);
     let logins = fleet.log_in(clients, Duration::from_secs(120));
+    let log = if logins.failed > 0 { broker.log() } else { String::new() };
+    for line in log.lines().filter(|line| line.contains("Refused to let")).take(SHOWN_REFUSALS) {
+        eprintln!("      {line}");
+    }
     let (took, alone) = (ms(logins.took()), ms(alone));
     [took, alone, took / alone, logins.failed as f64]
 }

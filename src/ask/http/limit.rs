@@ -98,6 +98,7 @@ struct Round {
 
 /// Fewer are asked at a time, to see whether that makes a difference.
 struct Trial {
+    since: Instant,
     /// The limit before.
     limit: f64,
     /// How many were asked at a time then.
@@ -281,9 +282,8 @@ impl Limit {
 
     /// Counts an answer for the round, and ends the round if it was the last.
     fn count(&mut self, flight: Flight, took: f64, now: Instant) {
-        let expired = |trial: &mut Trial| {
-            now.saturating_duration_since(self.round.since).as_secs_f64() > trial.took * TRIAL
-        };
+        let expired =
+            |trial: &mut Trial| now.saturating_duration_since(trial.since).as_secs_f64() > trial.took * TRIAL;
         if let Some(Trial { limit, .. }) = self.trial.take_if(expired) {
             self.set_limit(limit, now);
         }
@@ -320,7 +320,7 @@ impl Limit {
             *alone = took;
         }
         let mut is_saturated = false;
-        if let Some(Trial { limit, used, took: before }) = self.trial.take() {
+        if let Some(Trial { limit, used, took: before, .. }) = self.trial.take() {
             // Were it for the load, they would take as much less as fewer are asked. Where answers are late, several
             // brokers may share the API, and each but adds to what the others cause.
             let expected = (self.limit / used).min(1.0);
@@ -338,7 +338,7 @@ impl Limit {
         let used = self.used();
         let can_be_less = used >= 1.5 * self.floor();
         if can_be_less && (took > self.allowed() || is_saturated) {
-            self.trial = Some(Trial { limit: self.limit, used, took });
+            self.trial = Some(Trial { since: now, limit: self.limit, used, took });
             self.set_limit(used / 2.0, now);
         }
     }

@@ -324,6 +324,17 @@ fn discipline() -> impl Strategy<Value = Discipline> {
     prop_oneof![Just(Discipline::Queue), Just(Discipline::Share)]
 }
 
+/// One at a time, no round of questions is ever judged: a trial ends all the same.
+#[test]
+fn a_trial_that_comes_down_to_one_at_a_time_ends() {
+    let mut world = World::new(10_000, Discipline::Share, 26);
+    for (milliseconds, questions) in [(1525, 81), (1300, 25), (2334, 6), (2746, 71), (1510, 70), (2780, 85)] {
+        world.ask(questions, |number| f64::from(milliseconds) * (1.0 + (number % 7) as f64) / 7_000.0);
+    }
+    world.ask(2_000, |_| 0.020);
+    assert_eq!(world.limit.at_a_time(), 26);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
