@@ -60,8 +60,14 @@ struct Asked {
 fn ask(plugin: &Plugin) -> Asked {
     let before = API.requests.load(Ordering::SeqCst);
     let client = Client { connection: 1, id: "id", address: Some("127.0.0.1") };
-    let login =
-        Login { client, username: Some("joe"), password: Some(b"secret"), starts_clean: true, level: 5, details: &() };
+    let login = Login {
+        client,
+        username: Some("joe"),
+        password: Some(b"secret"),
+        starts_clean: true,
+        level: 5,
+        details: &(),
+    };
     let ruling = plugin.authenticate(&login, &Caller::Broker(broker_thread()), Instant::now()).ruling;
     Asked { ruling, requests: API.requests.load(Ordering::SeqCst) - before }
 }
