@@ -123,7 +123,7 @@ impl Target {
             Ok(result) => (Some(result), true),
             Err(_) => {
                 // An API that was asked too much at once is asked less, and not left alone.
-                let is_overloaded = progress.is_connected() && underway.timed_out(Instant::now());
+                let is_overloaded = progress.is_connected() && underway.timed_out();
                 if !is_overloaded {
                     silence(&NoAnswer::TimedOut(limit));
                     endpoint.server.close_unused_since(sent);

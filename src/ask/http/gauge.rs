@@ -16,7 +16,7 @@ pub struct Underway<'a> {
 impl Gauge {
     /// The gauge of an API that nothing is known of.
     pub fn new(ceiling: usize, timeout: Duration) -> Self {
-        Self(Lock::new(Limit::new(ceiling, timeout, Instant::now())))
+        Self(Lock::new(Limit::new(ceiling, timeout)))
     }
 
     /// How many may be on their way at a time.
@@ -58,8 +58,8 @@ impl Underway<'_> {
     }
 
     /// It had no answer in time, see [`Limit::timed_out`].
-    pub fn timed_out(&mut self, now: Instant) -> bool {
-        self.flight.take().is_some_and(|flight| self.gauge.limit().timed_out(flight, now))
+    pub fn timed_out(&mut self) -> bool {
+        self.flight.take().is_some_and(|flight| self.gauge.limit().timed_out(flight))
     }
 }
 

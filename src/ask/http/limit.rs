@@ -85,7 +85,6 @@ pub struct Limit {
 /// Some questions of a crowd, whose answers show what the limit of now does.
 struct Round {
     number: u64,
-    since: Instant,
     /// How many there are to be, and how many were sent.
     size: usize,
     sent: usize,
@@ -121,7 +120,7 @@ pub struct Flight {
 
 impl Limit {
     /// The limit for an API that nothing is known of.
-    pub fn new(ceiling: usize, timeout: Duration, now: Instant) -> Self {
+    pub fn new(ceiling: usize, timeout: Duration) -> Self {
         let ceiling = ceiling as f64;
         Self {
             ceiling,
@@ -137,15 +136,7 @@ impl Limit {
             events: 0,
             lowered: 0,
             last_answer: None,
-            round: Round {
-                number: 0,
-                since: now,
-                size: FEW as usize,
-                sent: 0,
-                answers: 0,
-                took: 0.0,
-                load: 0,
-            },
+            round: Round { number: 0, size: FEW as usize, sent: 0, answers: 0, took: 0.0, load: 0 },
             trial: None,
             said: (ceiling, None),
             differs: None,
@@ -173,7 +164,7 @@ impl Limit {
         if self.in_flight == 1 {
             // What comes now is another crowd: what the last one has shown counts.
             self.end_round(now);
-            self.begin_round(now);
+            self.begin_round();
         }
         // Those that see about as many others as there ever are.
         let is_member = self.round.sent < self.round.size && load >= 0.75 * self.used();
@@ -191,14 +182,14 @@ impl Limit {
         self.ended();
         self.last_answer = Some(now);
         let Some(took) = took.map(|took| took.as_secs_f64().max(SHORTEST)) else { return };
-        self.learn(took, was_alone, now);
+        self.learn(took, was_alone);
         self.grow(took, load);
         self.count(flight, took, now);
     }
 
     /// A question had no answer in time; it counts no more. Returns whether that is because too many were asked: others
     /// are answered, and slowly.
-    pub fn timed_out(&mut self, flight: Flight, now: Instant) -> bool {
+    pub fn timed_out(&mut self, flight: Flight) -> bool {
         self.ended();
         let others_are_answered = self.last_answer.is_some_and(|at| at > flight.sent);
         let others_are_slow = self.recent > self.allowed();
@@ -211,7 +202,7 @@ impl Limit {
         // load.
         if flight.events > self.lowered && too_many {
             self.trial = None;
-            self.set_limit(self.limit / 2.0, now);
+            self.set_limit(self.limit / 2.0);
         }
         others_are_answered && too_many
     }
@@ -242,7 +233,7 @@ impl Limit {
     }
 
     /// Learns what an answer takes alone.
-    fn learn(&mut self, took: f64, was_alone: bool, now: Instant) {
+    fn learn(&mut self, took: f64, was_alone: bool) {
         let Some(alone) = self.alone else {
             (self.alone, self.recent) = (Some(took), took);
             self.is_guess = !was_alone;
@@ -261,7 +252,7 @@ impl Limit {
             // What was found was about an API that was twice as fast.
             self.found_with = alone;
             self.trial = None;
-            self.set_limit(self.limit.min(self.safe()), now);
+            self.set_limit(self.limit.min(self.safe()));
         }
     }
 
@@ -285,7 +276,7 @@ impl Limit {
         let expired =
             |trial: &mut Trial| now.saturating_duration_since(trial.since).as_secs_f64() > trial.took * TRIAL;
         if let Some(Trial { limit, .. }) = self.trial.take_if(expired) {
-            self.set_limit(limit, now);
+            self.set_limit(limit);
         }
         let round = &mut self.round;
         if flight.round != Some(round.number) {
@@ -305,7 +296,7 @@ impl Limit {
         if answers < FEW as usize || 4 * answers < 3 * sent {
             return;
         }
-        self.begin_round(now);
+        self.begin_round();
         // The first of a crowd say little about what came behind them.
         if load as f64 >= 0.6 * self.used() * answers as f64 {
             self.judge(took / answers as f64, now);
@@ -329,7 +320,7 @@ impl Limit {
             // If they take much longer than before, something else has happened.
             if (least..1.5 * before).contains(&took) {
                 self.alone = Some(took);
-                self.set_limit(limit, now);
+                self.set_limit(limit);
                 return;
             }
             is_saturated = self.is_guess;
@@ -339,7 +330,7 @@ impl Limit {
         let can_be_less = used >= 1.5 * self.floor();
         if can_be_less && (took > self.allowed() || is_saturated) {
             self.trial = Some(Trial { since: now, limit: self.limit, used, took });
-            self.set_limit(used / 2.0, now);
+            self.set_limit(used / 2.0);
         }
     }
 
@@ -349,26 +340,18 @@ impl Limit {
     }
 
     /// Sets the limit within its bounds, and begins a round.
-    fn set_limit(&mut self, limit: f64, now: Instant) {
+    fn set_limit(&mut self, limit: f64) {
         if limit < self.limit {
             self.is_opening = false;
             self.lowered = self.events;
         }
         self.limit = limit.max(self.floor()).min(self.ceiling);
-        self.begin_round(now);
+        self.begin_round();
     }
 
-    fn begin_round(&mut self, now: Instant) {
+    fn begin_round(&mut self) {
         let size = (self.used() as usize / 2).max(FEW as usize);
-        self.round = Round {
-            number: self.round.number + 1,
-            since: now,
-            size,
-            sent: 0,
-            answers: 0,
-            took: 0.0,
-            load: 0,
-        };
+        self.round = Round { number: self.round.number + 1, size, sent: 0, answers: 0, took: 0.0, load: 0 };
     }
 
     /// The longest that an answer may take, in seconds, before it counts as slow.

@@ -46,7 +46,7 @@ impl World {
         Self {
             workers,
             discipline,
-            limit: Limit::new(ceiling, TIMEOUT, now),
+            limit: Limit::new(ceiling, TIMEOUT),
             now,
             sent: Vec::new(),
             answers: 0,
@@ -110,7 +110,7 @@ impl World {
         } else if self.sent[next].in_time && self.now >= self.sent[next].at + TIMEOUT {
             self.sent[next].in_time = false;
             self.time_outs += 1;
-            self.overloads += usize::from(self.limit.timed_out(self.sent[next].flight, self.now));
+            self.overloads += usize::from(self.limit.timed_out(self.sent[next].flight));
         }
     }
 }
