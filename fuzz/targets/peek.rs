@@ -70,8 +70,14 @@ fn check(packet: &Packet<'_>, bytes: &[u8]) {
         assert!(bytes.windows(found.len()).any(|window| window == found), "{packet:?}");
     };
     let texts: Vec<&str> = match packet {
-        Packet::Connect { level, client_id, username, password } => {
+        Packet::Connect { level, starts_clean, keepalive, client_id, username, password } => {
             assert!((3..=5).contains(level));
+            let is_it = |window: &[u8]| {
+                window[0] == *level
+                    && (window[1] & 2 != 0) == *starts_clean
+                    && window[2..] == keepalive.to_be_bytes()
+            };
+            assert!(bytes.windows(4).any(is_it), "{packet:?}");
             password.iter().for_each(|password| stands(password));
             [Some(*client_id), *username].into_iter().flatten().collect()
         }
