@@ -137,11 +137,7 @@ pub(super) unsafe fn check<'a>(
             topic: text(event.topic)?.ok_or(Malformed("there is no topic"))?,
             access,
             qos: event.qos,
-            retain: match (event.retain, event.payloadlen) {
-                (false, _) => Retain::No,
-                (true, 0) => Retain::Ended,
-                (true, _) => Retain::Kept,
-            },
+            retain: retain(event.retain, event.payloadlen),
             details,
         }))
     }
@@ -167,13 +163,19 @@ pub(super) unsafe fn control<'a>(
                 false => slice::from_raw_parts(event.payload.cast(), event.payloadlen as usize),
             },
             qos: event.qos,
-            retain: match (event.retain, event.payloadlen) {
-                (false, _) => Retain::No,
-                (true, 0) => Retain::Ended,
-                (true, _) => Retain::Kept,
-            },
+            retain: retain(event.retain, event.payloadlen),
             details,
         })
+    }
+}
+
+/// What a message with this flag and so many bytes of payload says of its topic's retained message.
+#[inline]
+fn retain(flag: bool, payload: u32) -> Retain {
+    match (flag, payload) {
+        (false, _) => Retain::No,
+        (true, 0) => Retain::Ended,
+        (true, _) => Retain::Kept,
     }
 }
 
