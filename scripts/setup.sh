@@ -23,7 +23,7 @@ case ${1:-} in
 esac
 
 # Programs that the tests call, and their packages: certificates, the symbols of
-# the plugin, and the two API servers of the README. Any version will do, from
+# the plugin, and the two API servers of docs/contract.md. Any version will do, from
 # wherever it was installed.
 case ${1:-} in
     '') tools='' ;;

@@ -3,7 +3,7 @@
 pub use crate::ask::wire::body;
 pub use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, Retain, Unread, Until};
 pub use crate::cache::{Cache, Fresh};
-pub use crate::config::{BrokerOptions, Config, ConfigError, OPTIONS, options_as_markdown};
+pub use crate::config::{BrokerOptions, Config, ConfigError, OPTIONS, option_as_markdown};
 pub use crate::fingerprint::{About, Domain, Fingerprint, Fingerprinter};
 pub use crate::local::{AclFile, Placeholders, Users};
 pub use crate::metrics::metrics_as_markdown;

@@ -9,7 +9,7 @@
 //!   process's sockets, signals and clock (`os`).
 //! - `steer`: shows and steers a running plugin. `commands` are written once (`docs/commands.md`); `http` answers those who
 //!   come to the admin listener (`listeners`, `connections`), with the status `page` and its `history`.
-//! - `plugin`: who may do what, one method for each event. `login` and `topic_check` are the README's two lists;
+//! - `plugin`: who may do what, one method for each event. `login` and `topic_check` are the two lists of docs/deciding.md;
 //!   `api` is the API's part in them, `completion` what the tick does for those who waited (`delayed`),
 //!   `warm_up` what is asked before somebody comes in, and
 //!   `early` knows who cannot wait. On SIGHUP

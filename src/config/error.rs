@@ -117,7 +117,7 @@ impl fmt::Display for ConfigError {
                 write!(f, "{}: there is no option of this name", called(location, name))?;
                 match nearest {
                     Some(nearest) => write!(f, "; the nearest is {nearest}"),
-                    None => write!(f, "; the README lists them all"),
+                    None => write!(f, "; docs/configuration.md lists them all"),
                 }
             }
             ConfigError::Renamed { location, name, now } => {

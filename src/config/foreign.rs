@@ -23,7 +23,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("http_method", FIXED),
     ("http_params_mode", FIXED),
     ("http_response_mode", FIXED),
-    ("http_*", "the README says what is asked, and how"),
+    ("http_*", "docs/contract.md says what is asked, and how"),
     ("jwt_*", "tokens are not looked into: let the API check them as passwords"),
     ("auth_cache_seconds", "it is auth_cache_ttl, and deny_cache_ttl for refusals"),
     ("auth_cacheseconds", "it is auth_cache_ttl, and deny_cache_ttl for refusals"),

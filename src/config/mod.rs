@@ -1,7 +1,7 @@
 //! The plugin's options, from mosquitto.conf and from the file that `config_file` names.
 //!
 //! An option is a row of the table in `options`. The struct [`Config`], the defaults, the parser, its error messages
-//! and the README's list are made from the rows, so a new option is a new row. Reading has two stages (`reading`): the
+//! and the list in docs/configuration.md are made from the rows, so a new option is a new row. Reading has two stages (`reading`): the
 //! first collects all texts with their locations, the second parses them and checks them as a whole.
 
 mod broker_conf;
@@ -30,7 +30,7 @@ pub use fields::Field;
 pub use header::{header_conflict, header_lines};
 pub use options::{BreakerLimits, Config, OPTIONS, ThrottleLimits};
 pub use reading::BrokerOptions;
-pub use table::options_as_markdown;
+pub use table::option_as_markdown;
 pub use url::{ApiUrl, shown_url};
 
 impl Config {

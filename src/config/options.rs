@@ -57,22 +57,22 @@ options! {
          on 2.1), from the moment that the question is sent.";
     "max_wait" => max_wait: Duration = one(|text| time(text, SHORTEST..=5 * MINUTE)) or "30s",
         "a time from 10ms to 5m, such as 30s",
-        "The longest a client that waits beside the broker may queue before its question is sent. Beyond that, and when the \
-         queue is full, it is turned away as by a server that is busy.";
+        "The longest a client that waits beside the broker may queue before its question is sent. A client that \
+         would wait longer, or finds the queue full, is turned away as by a server that is busy.";
     "login_wait" => login_wait: Duration = one(|text| time(text, Duration::ZERO..=60 * SECOND)) or "500ms",
         "a time up to 60s, such as 500ms; 0 = no bound",
         "Where logins hold up the broker (2.0, `auth_mode blocking`, and clients on 2.1 that send more than their \
-         CONNECT): the longest that they may in one turn of its loop, besides the first question of the turn, \
-         which is waited for to its end. Who comes later and is not known is asked about beside and turned away without a CONNACK; it gets in when it \
-         comes again.";
+         CONNECT): how long they may do so in one turn of its loop. The first question of the turn is waited for to \
+         its end all the same. A client that comes later, and is not known, is asked about beside and turned away \
+         without a CONNACK; it gets in when it comes again.";
     "connect_timeout" => connect_timeout: Duration = one(|text| time(text, SHORTEST..=60 * SECOND)) or "500ms",
         "a time from 10ms to 60s, such as 500ms",
         "The longest a connection to the API may take to come about, with the look-up of its name.";
     "max_requests" => max_requests: usize = one(|text| count(text, 1..=10_000)) or "64",
         "a whole number from 1 to 10000",
-        "The most requests in flight at once. How many of them there are is found out from how long the API takes: as \
-         many as it can work on, see \"How many at once\". Questions that the broker itself waits for may go over it by \
-         a quarter.";
+        "The most requests in flight at once. The plugin asks as many as the API can work on, and finds out how \
+         many these are; see docs/api-away.md. Questions that the broker itself waits for may go over it by a \
+         quarter.";
     "keep_alive" => keep_alive: bool = one(boolean) or "true",
         "true or false",
         "Keep connections to the API for further questions. `false` opens one for each: for servers that serve few \
@@ -186,9 +186,9 @@ options! {
 throttle: ThrottleLimits {
     "throttle_after" { old_name: Some("brake_after") } => after: usize = one(|text| count(text, 0..=1_000)) or "5",
         "a whole number from 0 to 1000; 0 = never",
-        "Wrong passwords after which there are pauses. In a pause, what is known to be wrong is refused without being \
-         looked at, and of what is not known one at a time is looked at until one was wrong. Credentials that were good \
-         within a day always are. 0: never.";
+        "Wrong passwords after which there are pauses. In a pause a password that is known to be wrong is refused \
+         without being looked at, and passwords that are not known are looked at one at a time, until one was \
+         wrong. A password that was good within a day is always looked at. 0: never.";
     "throttle_pause" { old_name: Some("brake_pause") } => pause: Duration =
             one(|text| time(text, SHORTEST..=HOUR)) or "1s",
         "a time from 10ms to 1h, such as 1s",
@@ -201,21 +201,21 @@ throttle: ThrottleLimits {
             ("address+username", CountBy::AddressAndUsername), ("address", CountBy::Address),
         ])) or "address+username",
         "address+username or address",
-        "Whose wrong passwords are counted together. `address` also stops who tries many names, but behind a \
-         proxy, NAT or Unix socket everybody has the same. Either way those of one address under one client id count \
-         together, too. IPv6 addresses count by their first 64 bits.";
+        "Whose wrong passwords are counted together. `address` also stops somebody who tries many names, but behind \
+         a proxy, NAT or Unix socket everybody has the same. Either way the wrong passwords of one address under \
+         one client id count together, too. IPv6 addresses count by their first 64 bits.";
 }
 
 /// When to stop asking an API that gives no answers, and when to ask it again.
 breaker: BreakerLimits {
     "breaker_after" => after: usize = one(|text| count(text, 0..=20)) or "5",
         "a whole number from 0 to 20; 0 = never",
-        "Time-outs, transport errors and gateway failures (502, 503, 504) among the last 20 questions to a URL within a \
-         minute after which it is left alone: nobody waits for it, and questions that had no answer find out in the \
-         background when it is back. No other status counts. 0: never.";
+        "A URL is left alone when so many of its last 20 questions within a minute had no answer: time-outs, \
+         transport errors and gateway failures (502, 503, 504); no other status counts. Nobody waits for it then, \
+         and the plugin finds out in the background when it is back, by the questions that had no answer. 0: never.";
     "breaker_percent" => percent: usize = one(|text| count(text, 1..=100)) or "25",
         "a whole number from 1 to 100",
-        "The share of the last 20 questions to a URL within a minute that those must make up before it is left \
+        "The share of its last 20 questions within a minute that must have had no answer before a URL is left \
          alone, in percent.";
     "breaker_pause" => pause: Duration = one(|text| time(text, SHORTEST..=HOUR)) or "1s",
         "a time from 10ms to 1h, such as 1s",
@@ -248,7 +248,7 @@ breaker: BreakerLimits {
     "config_file" { includes: true } => config_file: Option<PathBuf> = optional(path),
         "the path of a readable TOML file",
         "A TOML file with any of these options, such as `timeout = \"2s\"`; options that may be given several \
-         times, and several URLs, are lists. Re-read on SIGHUP, which the broker does not do with \
-         mosquitto.conf's own `plugin_opt_` lines. Those win where both set an option.";
+         times, and several URLs, are lists. Re-read on SIGHUP, which the broker does not do with its own \
+         `plugin_opt_` lines. Where mosquitto.conf sets an option, too, mosquitto.conf counts.";
 }
 }

@@ -122,7 +122,7 @@ macro_rules! options {
         $($(#[$about:meta])* $group:ident: $group_type:ident { $($grouped:tt)+ })+
         { $($last:tt)+ }
     ) => {
-        /// All options, in the order of the README.
+        /// All options, in the order of docs/configuration.md.
         pub const OPTIONS: &[OptionSpec] = &specs!($($first)+ $($($grouped)+)+ $($last)+);
 
         $(fields! { $(#[$about])* #[derive(Copy, Eq)] $group_type { $($grouped)+ } })+
@@ -164,19 +164,26 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
         .map(|(_, known)| known)
 }
 
-/// The list of options in the README, which `tests/readme.rs` writes and checks.
-pub fn options_as_markdown() -> String {
-    let mut text = String::new();
-    for spec in OPTIONS {
-        let default = match spec.default {
-            "" => "not set".to_owned(),
-            default => format!("`{default}`"),
-        };
-        let repeatable = if spec.repeatable { " May be given several times." } else { "" };
-        text += &format!(
-            "#### `{}`\n{}{repeatable}\n\nValue: {}. Default: {default}.\n\n",
-            spec.name, spec.meaning, spec.expected
-        );
-    }
-    text
+/// What docs/configuration.md says of an option, which `tests/readme.rs` writes and checks.
+pub fn option_as_markdown(spec: &OptionSpec) -> String {
+    let default = match spec.default {
+        "" => "not set".to_owned(),
+        default => format!("`{default}`"),
+    };
+    let repeatable = if spec.repeatable { " May be given several times." } else { "" };
+    let meaning = with_links(spec.meaning);
+    format!(
+        "#### `{}`\n{meaning}{repeatable}\n\nValue: {}. Default: {default}.\n\n",
+        spec.name, spec.expected
+    )
+}
+
+/// The text with the names of pages in docs/ as links from one page to another.
+fn with_links(text: &str) -> String {
+    let link = |word: &str| {
+        let page = word.trim_start_matches('`').strip_prefix("docs/")?;
+        let (name, rest) = page.split_once(".md")?;
+        Some(format!("[{name}]({name}.md){}", rest.trim_start_matches('`')))
+    };
+    text.split(' ').map(|word| link(word).unwrap_or_else(|| word.to_owned())).collect::<Vec<_>>().join(" ")
 }

@@ -38,7 +38,7 @@ fn every_mistake_says_what_was_found_and_expected() {
         (vec![URL, ("brake_after", "9")], "plugin_opt_brake_after: is called plugin_opt_throttle_after now"),
         (
             vec![URL, ("colour", "red")],
-            "plugin_opt_colour: there is no option of this name; the README lists them all",
+            "plugin_opt_colour: there is no option of this name; docs/configuration.md lists them all",
         ),
         (
             vec![URL, ("timeout", "soon")],

@@ -105,7 +105,7 @@ impl Logins {
         self.refused(client, Some(username), decision, event.now)
     }
 
-    /// Decides in the order of the README's list.
+    /// Decides in the order of the list in docs/deciding.md.
     fn decide(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Decision {
         if let Some(decision) = unasked(attempt, event.settings) {
             return decision;

@@ -85,7 +85,7 @@ impl Topics {
         decision
     }
 
-    /// Decides in the order of the README's list.
+    /// Decides in the order of the list in docs/deciding.md.
     fn decide(&self, check: &TopicCheck<'_>, event: &Event<'_>) -> Decision {
         let TopicCheck { client, username, topic, access, .. } = *check;
         let facts = Live { topics: self, check, event };

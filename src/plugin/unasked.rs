@@ -47,7 +47,7 @@ pub enum Unasked<'a> {
     ToBeAsked(&'a str),
 }
 
-/// Decides in the order of the README's list, as far as nobody has to be asked.
+/// Decides in the order of the lists in docs/deciding.md, as far as nobody has to be asked.
 pub fn unasked<'a>(asked: &Asked<'a>, settings: &Settings, facts: &impl Facts) -> Unasked<'a> {
     let Asked { username, client_id, topic, access } = *asked;
     let config = &*settings.config;

@@ -111,7 +111,7 @@ fn who_was_thrown_out_once_is_waited_for_from_then_on() {
         client.send(&reading(number));
         if number == 0 {
             assert!(client.wait_until_closed(PATIENCE));
-            assert!(broker.log().contains(THROWN_OUT), "the broker has changed: say so in the README");
+            assert!(broker.log().contains(THROWN_OUT), "the broker has changed: say so in docs/waiting.md");
         }
         drop(gate);
         assert!(client.wait_until_closed(PATIENCE));

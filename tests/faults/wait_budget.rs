@@ -133,7 +133,7 @@ enum Crowd {
     InARow,
 }
 
-/// The figure of the README: with all options as they come, a hundred clients that nobody can decide about.
+/// With all options as they come, a hundred clients that nobody can decide about.
 #[test]
 fn a_hundred_logins_at_a_silent_api_stall_others_for_a_bounded_time() {
     let versions = [Version::V2_0_11, Version::V2_1];

@@ -228,8 +228,7 @@ impl Target {
         let Some(meaning) = meaning(status) else { return };
         if !self.config.defer_status.contains(&status) && endpoint.status_hint.is_due(Instant::now()) {
             let url = &endpoint.shown;
-            self.log
-                .warn(&format!("The API at {url} answered {status}, {meaning}. See the README's contract."));
+            self.log.warn(&format!("The API at {url} answered {status}, {meaning}. See docs/contract.md."));
         }
     }
 
