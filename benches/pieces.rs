@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 use mosquitto_http_auth::internals::{
-    About, Access, Cache, Domain, Fingerprint, Fingerprinter, Fresh, Question, Subscriptions, Verdict, body,
-    matches, packets,
+    About, Access, Action, Cache, Domain, Fingerprint, Fingerprinter, Fresh, Grants, GrantsPool, Names,
+    Permission, QosSet, Question, RawRule, Subscriptions, Verdict, Wanted, body, matches, packets,
 };
 
 const LOGIN: Question<'_> =
@@ -70,6 +70,54 @@ fn topics(criterion: &mut Criterion) {
     });
 }
 
+fn rules(criterion: &mut Criterion) {
+    let names = Names { username: "sensor-4711", client_id: "sensor-4711", attrs: &[] };
+    let rule = |permission, action, topic| RawRule {
+        permission,
+        action,
+        topics: vec![topic],
+        qos: QosSet::ALL,
+        retain: None,
+    };
+    let few = [
+        rule(Permission::Deny, Action::All, "factory/secret/#"),
+        rule(Permission::Allow, Action::Publish, "sensors/${clientid}/+"),
+        rule(Permission::Allow, Action::Subscribe, "commands/${clientid}/#"),
+        rule(Permission::Allow, Action::Subscribe, "factory/+/news"),
+        rule(Permission::Deny, Action::All, "#"),
+    ];
+    let topics: Vec<[String; 2]> =
+        (0..500).map(|n| [format!("sensors/sensor-{n}/secret"), format!("sensors/sensor-{n}/#")]).collect();
+    let many: Vec<RawRule<'_>> = topics
+        .iter()
+        .flat_map(|[denied, allowed]| {
+            [rule(Permission::Deny, Action::All, &**denied), rule(Permission::Allow, Action::All, &**allowed)]
+        })
+        .collect();
+    for (name, rules) in [("5", &few[..]), ("1,000", &many[..])] {
+        let grants = Grants::compile(rules, &names).unwrap();
+        for (access, topic) in [
+            (Access::Write, "sensors/sensor-471/temperature"),
+            (Access::Write, "sensors/sensor-4711/temperature"),
+            (Access::Read, "sensors/sensor-471/secret"),
+            (Access::Subscribe, "commands/sensor-4711/+"),
+            (Access::Subscribe, "sensors/+/temperature"),
+            (Access::Subscribe, "sensors/#"),
+        ] {
+            criterion.bench_function(&format!("{name} rules: {access} {topic}"), |bencher| {
+                bencher.iter(|| {
+                    let topic = black_box(topic);
+                    grants.decide(&Wanted { access, topic, qos: Some(0), retain: Some(false) })
+                });
+            });
+        }
+        let pool = GrantsPool::new(1 << 30);
+        criterion.bench_function(&format!("{name} rules put in order"), |bencher| {
+            bencher.iter(|| pool.share(Grants::compile(black_box(rules), &names).unwrap()));
+        });
+    }
+}
+
 fn listeners(criterion: &mut Criterion) {
     let now = Instant::now();
     let mut subscriptions = Subscriptions::default();
@@ -108,5 +156,5 @@ fn bodies(criterion: &mut Criterion) {
     criterion.bench_function("body of a topic check", |bencher| bencher.iter(|| body(black_box(&MESSAGE))));
 }
 
-criterion_group!(pieces, fingerprints, cache, topics, listeners, packet_reader, bodies);
+criterion_group!(pieces, fingerprints, cache, topics, rules, listeners, packet_reader, bodies);
 criterion_main!(pieces);

@@ -14,5 +14,8 @@ pub use crate::prefetch::queues::Queues;
 pub use crate::prefetch::retained::{Retained, Whose};
 pub use crate::prefetch::subscriptions::Subscriptions;
 pub use crate::question::{Access, Kind, Question, Verdict};
-pub use crate::topic::{WILDCARDS, is_valid_filter, matches};
+pub use crate::topic::{
+    Action, BadRule, Grants, GrantsPool, Names, Permission, QosSet, RawRule, WILDCARDS, Wanted, behind_group,
+    is_valid_filter, matches,
+};
 pub use crate::util::panics::{caught, install_hook};

@@ -29,7 +29,7 @@
 //! - `metrics`: what is counted, and how Prometheus reads it.
 //! - `cache`: verdicts with their times, and whose were `forgotten`. `local`: password files, how a password is compared with its hash, ACL files.
 //! - `config` (one row an option), `main_queue` (tasks for the broker's thread, and the thread that wakes it).
-//! - `topic` (filters, rules, templates), `fingerprint` (what tables know things by), `broker` (the broker as a trait,
+//! - `topic` (filters, rules of files and of answers, templates), `fingerprint` (what tables know things by), `broker` (the broker as a trait,
 //!   and whose thread this is), `log`.
 //! - `question`, `util`.
 //!
@@ -65,7 +65,7 @@
 //! `prefetch.retained`, `ffi` sockets,
 //! `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot,
 //! `breaker`, `gauge`, a server's idle lanes, its second tries, names and then one of them, `hasher`, `recheck.refusals`,
-//! `recheck.command`, `main_queue`, `log`. All others (an endpoint's pace, samples and hints, a request's progress) are held alone, as are most
+//! `recheck.command`, `main_queue`, `log`. All others (an endpoint's pace, samples and hints, a request's progress, the pool of rules) are held alone, as are most
 //! of these, and nobody waits at a slot while holding anything.
 //!
 //! # Words

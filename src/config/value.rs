@@ -139,7 +139,7 @@ pub struct Prefetch {
 impl Prefetch {
     /// The topic for one client. Names that are filled in are not searched for `%c` and `%u`.
     pub fn topic_for(&self, username: &str, client_id: &str) -> String {
-        self.topic.fill_in(Names { client_id, username })
+        self.topic.fill_in(Names { client_id, username, attrs: &[] })
     }
 }
 

@@ -71,7 +71,7 @@ impl AclFile {
         {
             return decided;
         }
-        let names = Names { client_id, username };
+        let names = Names { client_id, username, attrs: &[] };
         !self.patterns.is_empty()
             && names.fit_into_filters()
             && self.patterns.decide(access, |pattern| pattern.matches(names, topic)).unwrap_or(false)

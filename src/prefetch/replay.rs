@@ -20,6 +20,7 @@ use crate::broker::Retain;
 use crate::config::Config;
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::question::{Access, Question};
+use crate::topic;
 use crate::util::bounded;
 
 /// Questions that go out before the broker has come for the first: some rounds of as many as are asked at once.
@@ -120,14 +121,14 @@ impl Prefetch {
         if !asks_reads(scope.config) {
             return;
         }
-        let behind_group = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+        let behind_group = topic::behind_group(filter);
         let question =
             Question::Access { username, client_id, topic: filter, access: Access::Subscribe, more: "" };
         let mut replay = Replay {
             client: self.keys.client(&question),
             client_id: client_id.into(),
             username: username.into(),
-            filter: behind_group.map_or(filter, |(_, behind)| behind).into(),
+            filter: behind_group.unwrap_or(filter).into(),
             position: Position::Start,
             awaited: HashMap::default(),
             is_anything_sent: false,

@@ -8,7 +8,7 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::time::{Duration, Instant};
 
 use crate::fingerprint::AlreadyHashed;
-use crate::topic::MAX_SEPARATORS;
+use crate::topic::{MAX_SEPARATORS, behind_group};
 
 mod going;
 mod walk;
@@ -289,8 +289,8 @@ impl Subscriptions {
     /// The ids of a filter's levels, from the first to the last, and whether the subscription is a shared one: of
     /// `$share/group/filter`, only what comes after the group is the filter (MQTT 5.0, section 4.8.2).
     fn path(&self, filter: &str) -> (Vec<Id>, bool) {
-        let behind_group = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
-        let levels = behind_group.map_or(filter, |(_, behind)| behind).split('/').take(LEVELS + 1);
+        let behind_group = behind_group(filter);
+        let levels = behind_group.unwrap_or(filter).split('/').take(LEVELS + 1);
         let path = levels.scan(ROOT, |id, level| {
             *id = self.below(*id, level);
             Some(*id)

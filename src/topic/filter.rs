@@ -45,6 +45,12 @@ pub fn is_valid_filter(filter: &str) -> bool {
         })
 }
 
+/// The filter behind `$share/GROUP/`, of which a shared subscription gets the messages (MQTT 5.0, section 4.8.2); `None`
+/// for any other subscription.
+pub fn behind_group(filter: &str) -> Option<&str> {
+    filter.strip_prefix("$share/")?.split_once('/').map(|(_, behind)| behind)
+}
+
 /// Whether a message on `topic` reaches a subscriber of `filter`.
 ///
 /// `filter` has to be valid ([`is_valid_filter`]). A topic that starts with `$` is matched only by a filter that starts
@@ -157,6 +163,21 @@ mod tests {
         }
         for invalid in ["", "a+", "+a", "a/b+/c", "a#", "#a", "#/", "a/#/b", "##", "++", "+#", "a\0b"] {
             assert!(!is_valid_filter(invalid), "{invalid:?}");
+        }
+    }
+
+    #[test]
+    fn the_group_of_a_shared_subscription_is_no_part_of_its_filter() {
+        for (filter, behind) in [
+            ("$share/g/a/b", Some("a/b")),
+            ("$share/g/#", Some("#")),
+            ("$share/g/$share/h/a", Some("$share/h/a")),
+            ("$share/g", None),
+            ("$share", None),
+            ("$shared/g/a", None),
+            ("x/$share/g/a", None),
+        ] {
+            assert_eq!(behind_group(filter), behind, "{filter:?}");
         }
     }
 

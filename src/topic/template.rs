@@ -18,10 +18,12 @@ pub struct Names<'a> {
     pub client_id: &'a str,
     /// The text for `%u`.
     pub username: &'a str,
+    /// Names and values of what the API said about it, for `${client_attrs.NAME}` in [rules](super::Grants).
+    pub attrs: &'a [(String, String)],
 }
 
 impl Names<'_> {
-    /// Whether both names are plain text in a filter: not empty, and without wildcards. A wildcard would turn a filter
+    /// Whether client id and username are plain text in a filter: not empty, and without wildcards. A wildcard would turn a filter
     /// for the client's own topics into one for the topics of others.
     pub fn fit_into_filters(self) -> bool {
         [self.client_id, self.username].iter().all(|name| !name.is_empty() && !filter::has_wildcard(name))

@@ -4,7 +4,7 @@ use super::*;
 use crate::topic;
 
 fn names<'a>(username: &'a str, client_id: &'a str) -> Names<'a> {
-    Names { client_id, username }
+    Names { client_id, username, attrs: &[] }
 }
 
 #[test]
