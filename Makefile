@@ -43,7 +43,7 @@ musl := $(shell uname -m)-unknown-linux-musl
 musl_name := $(shell echo $(musl) | tr a-z- A-Z_)
 musl_compiler := CC_$(subst -,_,$(musl))=musl-gcc CARGO_TARGET_$(musl_name)_LINKER=musl-gcc
 # Rust links whole programs for musl unless told otherwise, which a plugin is not.
-musl_environment := RUSTFLAGS='-C target-feature=-crt-static' $(musl_compiler)
+musl_environment := RUSTFLAGS='-C target-feature=-crt-static $(RUSTFLAGS)' $(musl_compiler)
 
 .PHONY: musl
 musl: ## build the plugin for Alpine Linux and its containers: target/*-musl/release/libmosquitto_http_auth.so
@@ -81,6 +81,12 @@ demo: build ## show the plugin at work, in every broker (ARGS=2.0.11: in that on
 	@scripts/brokers.sh $(or $(ARGS),all)
 	$(CARGO) build --example mock_api
 	@MHA_PLUGIN="$(target)/release/$(plugin)" MOCK_API="$(target)/debug/examples/mock_api" scripts/demo.sh $(ARGS)
+
+.PHONY: record-demo
+record-demo: build ## record what `make demo` shows as docs/demo.svg and docs/demo.txt
+	@scripts/brokers.sh 2.1
+	$(CARGO) build --example mock_api
+	@MHA_PLUGIN="$(target)/release/$(plugin)" MOCK_API="$(target)/debug/examples/mock_api" scripts/record-demo.py
 
 .PHONY: test
 test: ## run all tests, against every broker that can be had (ARGS='--test NAME': some of them)

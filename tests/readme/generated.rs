@@ -77,6 +77,28 @@ fn readme_shows_figures_of_the_benchmark() {
     );
 }
 
+/// The recording shows every step of today's demo, and the text beside it says the same as the picture.
+#[test]
+fn the_recording_is_of_the_demo_as_it_is() {
+    let (script, picture, text) = (read("scripts/demo.sh"), read("docs/demo.svg"), read("docs/demo.txt"));
+    let again = "docs/demo.txt is of another demo: run `make record-demo`";
+    let steps: Vec<&str> =
+        script.lines().filter_map(|line| line.trim().strip_prefix("step \"")?.strip_suffix('"')).collect();
+    let recorded: Vec<&str> =
+        text.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).collect();
+    assert_eq!(steps, recorded, "{again}");
+    for expected in script.lines().filter_map(|line| line.strip_prefix("    expect ")) {
+        let expected = expected.trim_matches('\'');
+        assert!(text.contains(&format!("expected: {expected} ")), "no {expected:?}: {again}");
+    }
+    let shown =
+        text.lines().flat_map(|line| line.split(['"', '>', '\'', ' '])).filter(|part| !part.is_empty());
+    for part in shown {
+        assert!(picture.contains(part), "docs/demo.svg has no {part:?}, which docs/demo.txt has");
+    }
+    assert!(text.lines().last().unwrap().contains("outcomes as expected"));
+}
+
 /// In the tables of symptoms a first cell that starts with code quotes a line of the log, with … for what varies.
 #[test]
 fn readme_quotes_the_log_as_it_is() {

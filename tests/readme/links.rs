@@ -123,6 +123,22 @@ fn pages_name_targets_that_make_knows() {
     assert!(named > 20, "only {named} targets were found: does the test still see them?");
 }
 
+#[test]
+fn the_version_is_the_same_everywhere() {
+    let version = env!("CARGO_PKG_VERSION");
+    let program = read("cli/Cargo.toml");
+    assert!(program.contains(&format!("\nversion = \"{version}\"\n")), "cli/Cargo.toml has another version");
+    let changes = read("CHANGELOG.md");
+    let newest = changes.lines().find(|line| line.starts_with("## [")).unwrap();
+    assert!(newest.starts_with(&format!("## [{version}] - ")), "CHANGELOG.md begins with {newest:?}");
+    for page in pages() {
+        let text = read(&page);
+        for rest in text.split("mosquitto-http-auth_").skip(1).filter(|rest| !rest.starts_with('*')) {
+            assert!(rest.starts_with(version), "{page} names a package of another version");
+        }
+    }
+}
+
 /// Each of its claims names the tests that show it.
 #[test]
 fn security_names_tests_that_exist() {
