@@ -13,7 +13,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # In the picture: lines that are seen at a time, letters in a line, and their size in pixels.
 LINES, LETTERS, WIDTH, HEIGHT, EDGE = 28, 126, 7.83, 18, 14
 
-# Seconds: before a command and before a step begins, for every other line, and at both ends. The first step is there from
+# Seconds: before a command and before a step begins, for every other line, and at both ends. The first two steps are there from
 # the beginning, for who does not wait, and where pictures do not play.
 BEFORE_COMMAND, BEFORE_STEP, EACH_LINE, AT_THE_ENDS = 0.9, 1.6, 0.35, 6.0
 
@@ -94,11 +94,11 @@ def pause_before(line):
 def drawn(lines):
     rows, shown_from = [], []  # the lines of the picture, and when each is there
     now = 0.0
-    second_step = next(number for number, line in enumerate(lines) if plain(line).startswith("2. "))
+    third_step = next(number for number, line in enumerate(lines) if plain(line).startswith("3. "))
     for number, line in enumerate(lines):
-        if number == second_step:
+        if number == third_step:
             now = AT_THE_ENDS
-        elif number > second_step:
+        elif number > third_step:
             now += pause_before(line)
         for row in wrapped(line):
             rows.append(row)

@@ -63,7 +63,7 @@ options! {
         "a time up to 60s, such as 500ms; 0 = no bound",
         "Where logins hold up the broker (2.0, `auth_mode blocking`, and clients on 2.1 that send more than their \
          CONNECT): how long they may do so in one turn of its loop. The first question of the turn is waited for to \
-         its end all the same. A client that comes later, and is not known, is asked about beside and turned away \
+         its end all the same. A client that comes later, and is not known, is asked about in the background and turned away \
          without a CONNACK; it gets in when it comes again.";
     "connect_timeout" => connect_timeout: Duration = one(|text| time(text, SHORTEST..=60 * SECOND)) or "500ms",
         "a time from 10ms to 60s, such as 500ms",

@@ -9,7 +9,8 @@ use mosquitto_http_auth::internals::{Config, ConfigError, OPTIONS};
 use crate::servers::Server;
 use crate::support::broker::{Setup, plugin};
 use crate::support::{
-    Broker, Connect, PATIENCE, Reply, Version, api, broker_asking, on_every_broker, reason,
+    Broker, Connect, PASSWORD, PATIENCE, Reply, Version, api, broker_asking, local_user, on_every_broker,
+    reason,
 };
 use crate::{blocks, pages, read};
 
@@ -173,6 +174,29 @@ fn configurations_to_copy_start_every_broker() {
             assert_eq!(Connect::v5("e").refused(broker.port()), reason::NOT_AUTHORIZED, "anonymous");
         });
     }
+}
+
+#[test]
+fn the_rules_for_local_users_mean_what_is_said() {
+    let text = read("docs/deciding.md");
+    let [rules] = blocks(&text, "acl")[..] else { panic!("docs/deciding.md has one list of rules") };
+    on_every_broker(|version| {
+        let broker = Broker::with(version)
+            .option("user", local_user("operator"))
+            .file("rules", rules)
+            .option("acl_file", "rules")
+            .start();
+        let mut operator = Connect::v5("c").login("operator", PASSWORD).accepted(broker.port());
+        for (topic, expected) in [
+            ("plant/valve", NO_SUBSCRIBERS),
+            ("plant/secret/valve", reason::NOT_AUTHORIZED),
+            ("own/operator/a", NO_SUBSCRIBERS),
+            ("own/other/a", reason::NOT_AUTHORIZED),
+            ("elsewhere", reason::NOT_AUTHORIZED),
+        ] {
+            assert_eq!(operator.publish_acknowledged(topic, "1"), expected, "{topic}");
+        }
+    });
 }
 
 /// The way from nothing to a first login: its configuration, its API, and its clients.
