@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mosquitto_http_auth::internals::{
-    Access, AclFile, Caller, Client, Login, Placeholders, Plugin, Retain, Ruling, TopicCheck,
+    Access, AclFile, Action, Caller, Client, Grants, Login, Names, Permission, Placeholders, Plugin, QosSet,
+    RawRule, Retain, Ruling, TopicCheck, Wanted,
 };
 use support::allocator::{Counting, allocations_of};
 use support::api;
@@ -75,5 +76,31 @@ fn topic_rules_are_weighed_without_allocating() {
                 allocations_of(|| acl.allows(Access::Read, "u", "c", black_box(topic)));
             assert_eq!((allowed, allocations), (expected, 0), "{topic} {placeholders:?}");
         }
+    }
+}
+
+#[test]
+fn rules_of_answers_are_weighed_without_allocating() {
+    let texts: Vec<String> = (0..998).map(|number| format!("dev/{number}/#")).collect();
+    let rule = |permission, topic| RawRule {
+        permission,
+        action: Action::All,
+        topics: vec![topic],
+        qos: QosSet::ALL,
+        retain: None,
+    };
+    let mut rules = vec![rule(Permission::Deny, "eq #"), rule(Permission::Deny, "dev/+/secret")];
+    rules.extend(texts.iter().map(|topic| rule(Permission::Allow, topic)));
+    let grants = Grants::compile(&rules, &Names { username: "u", client_id: "c", attrs: &[] }).unwrap();
+    for (access, topic, expected) in [
+        (Access::Write, "dev/7/t", Some(true)),
+        (Access::Read, "dev/7/secret", Some(false)),
+        (Access::Read, "dev/c/t", None),
+        (Access::Subscribe, "$share/g/dev/+/+", Some(false)),
+        (Access::Subscribe, "dev/7/t/#", Some(true)),
+        (Access::Subscribe, "#", Some(false)),
+    ] {
+        let wanted = Wanted { access, topic: black_box(topic), qos: Some(1), retain: None };
+        assert_eq!(allocations_of(|| grants.decide(&wanted)), (expected, 0), "{access} {topic}");
     }
 }

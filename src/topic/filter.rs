@@ -33,16 +33,22 @@ fn holds(word: u64, byte: u8) -> bool {
 
 /// Whether a client could subscribe to `filter`: `+` and `#` may only be whole levels, and `#` only the last level.
 pub fn is_valid_filter(filter: &str) -> bool {
-    if filter.is_empty() || filter.len() > MAX_BYTES || filter.contains('\0') {
-        return false;
-    }
-    let separators = filter.bytes().filter(|&byte| byte == b'/').count();
-    separators <= MAX_SEPARATORS
-        && filter.split('/').enumerate().all(|(depth, level)| match level {
-            "+" => true,
-            "#" => depth == separators,
-            _ => !has_wildcard(level),
-        })
+    let bytes = filter.as_bytes();
+    let mut separators = 0;
+    let is_allowed = |(at, byte): (usize, &u8)| {
+        let begins_level = at == 0 || bytes[at - 1] == b'/';
+        match byte {
+            b'\0' => false,
+            b'/' => {
+                separators += 1;
+                separators <= MAX_SEPARATORS
+            }
+            b'+' => begins_level && bytes.get(at + 1).is_none_or(|next| *next == b'/'),
+            b'#' => begins_level && at + 1 == bytes.len(),
+            _ => true,
+        }
+    };
+    !filter.is_empty() && filter.len() <= MAX_BYTES && bytes.iter().enumerate().all(is_allowed)
 }
 
 /// The filter behind `$share/GROUP/`, of which a shared subscription gets the messages (MQTT 5.0, section 4.8.2); `None`

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::{Cases, QosSet, Say};
 
-/// What rules say about the topics of filters, in a few arrays: 20 bytes for each level, and its text.
+/// What rules say about the topics of filters, in a few arrays: 24 bytes for each level, and its text.
 ///
 /// The nodes stand row by row, so that the children of one are side by side, and what belongs to a node ends where that of
 /// the next one begins.
@@ -30,13 +30,22 @@ struct Node {
     here: u32,
     /// The same for those that go on with `#`.
     below: u32,
-    /// The first rule that denies a subscription to a filter of this node or one below it, or [`NO_RULE`].
+    /// How filters go on behind this node by which a rule denies a subscription: a bit for each level, see [`bit`]; [`END`];
+    /// or [`ANYHOW`].
+    denies: u32,
+    /// The first rule that denies a subscription by such a filter, or [`NO_RULE`].
     first_deny: u16,
     /// Whether there is a child for `+`.
     has_plus: bool,
 }
 
 const ROOT: usize = 0;
+
+/// The filter goes on with no further level.
+const END: u32 = 1 << 31;
+
+/// The filter goes on with a wildcard.
+const ANYHOW: u32 = u32::MAX;
 
 /// Comes after every rule.
 const NO_RULE: u16 = u16::MAX;
@@ -91,17 +100,26 @@ impl Tree {
         let mut tree = Self { nodes: nodes.into(), texts: texts.into(), says: says.into() };
         // Children stand behind their parents.
         for node in (0..number).rev() {
-            tree.nodes[node].first_deny = tree.first_deny(node);
+            let (first_deny, denies) = tree.denies(node);
+            tree.nodes[node] = Node { first_deny, denies, ..tree.nodes[node] };
         }
         tree
     }
 
-    fn first_deny(&self, node: usize) -> u16 {
+    /// The first rule that denies a subscription, and how the filters of all that do go on behind a node.
+    fn denies(&self, node: usize) -> (u16, u32) {
         let subscribing = Cases::subscribe(QosSet::ALL);
-        let said = [self.here(node), self.below(node)].into_iter().flatten();
-        let denies = said.filter(|say| !say.allows && say.cases.overlaps(subscribing)).map(|say| say.rule);
-        let children = self.children(node).map(|child| self.nodes[child].first_deny);
-        denies.chain(children).min().unwrap_or(NO_RULE)
+        let first = |says: &[Say]| {
+            let mut denies = says.iter().filter(|say| !say.allows && say.cases.overlaps(subscribing));
+            denies.next().map_or(NO_RULE, |say| say.rule)
+        };
+        let ending = [(first(self.here(node)), END), (first(self.below(node)), ANYHOW)];
+        let children = self.children(node).map(|child| {
+            let how = if self.plus(node) == Some(child) { ANYHOW } else { bit(self.text(child)) };
+            (self.nodes[child].first_deny, how)
+        });
+        let denies = ending.into_iter().chain(children).filter(|(rule, _)| *rule != NO_RULE);
+        denies.fold((NO_RULE, 0), |(rule, how), (other, goes_on)| (rule.min(other), how | goes_on))
     }
 
     /// Looks at what is said about filters that cover another one: that match every topic which this one can match. Of a
@@ -205,7 +223,7 @@ impl Search<'_> {
     /// Whether there is one below a node, for the rest of the filter.
     fn finds(&self, node: usize, rest: Option<&str>) -> bool {
         let tree = self.tree;
-        if tree.nodes[node].first_deny >= self.before {
+        if !self.may_find(node, how(rest)) {
             return false;
         }
         if self.is_in(tree.below(node)) {
@@ -217,12 +235,22 @@ impl Search<'_> {
             tree.children(node).filter(|child| node != ROOT || !tree.text(*child).starts_with(b"$"));
         match split(filter) {
             ("#", _) => self.is_in(tree.here(node)) || matched.any(|child| self.finds(child, rest)),
-            ("+", rest) => matched.any(|child| self.finds(child, rest)),
+            ("+", rest) => {
+                // Of many children most are passed by here.
+                let how = how(rest);
+                matched.any(|child| self.may_find(child, how) && self.finds(child, rest))
+            }
             (level, rest) => {
                 let children = [tree.plus(node), tree.child(node, level)];
                 children.into_iter().flatten().any(|child| self.finds(child, rest))
             }
         }
+    }
+
+    /// Whether it is worth a look, where the filter goes on like this behind a node.
+    fn may_find(&self, node: usize, how: u32) -> bool {
+        let node = &self.tree.nodes[node];
+        node.first_deny < self.before && node.denies & how != 0
     }
 
     fn is_in(&self, says: &[Say]) -> bool {
@@ -241,6 +269,21 @@ fn split(filter: &str) -> (&str, Option<&str>) {
         Some((level, rest)) => (level, Some(rest)),
         None => (filter, None),
     }
+}
+
+/// How a filter goes on: the bit of its next level, [`END`] or [`ANYHOW`].
+fn how(rest: Option<&str>) -> u32 {
+    match rest.map(|rest| split(rest).0) {
+        None => END,
+        Some("+" | "#") => ANYHOW,
+        Some(level) => bit(level.as_bytes()),
+    }
+}
+
+/// The bit that stands for a level, and for others.
+fn bit(level: &[u8]) -> u32 {
+    let sum = level.iter().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)));
+    1 << (sum % END.trailing_zeros())
 }
 
 /// A place in an array. Those of a tree are far shorter than 4 GiB: its filters take `MOST_BYTES` together.
