@@ -38,7 +38,7 @@ make_packages() (
     target/release/mosquitto-http-auth generate "$stage"
     mv "$stage"/*.1 "$stage/man/"
     cp mosquitto.conf.example "$stage/examples/mosquitto.conf"
-    cp examples/api_server.py examples/api_server.mjs "$stage/examples/"
+    cp examples/api_server.py examples/api_server.mjs examples/api_fastapi.py "$stage/examples/"
     cp README.md SECURITY.md LICENSE-MIT LICENSE-APACHE "$stage/doc/"
     cp docs/* "$stage/docs/"
     cp contrib/* "$stage/contrib/"

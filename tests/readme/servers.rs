@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
+use serde_json::{Value, json};
+
 use crate::support::{Broker, Connect, PATIENCE, on_every_broker, reason};
 use crate::{blocks, in_checkout, read};
 
@@ -25,21 +27,21 @@ pub struct Server {
 impl Server {
     /// Nothing, and a line that says so, where the machine has no such interpreter.
     pub fn start(interpreter: &str, file: &str) -> Option<Self> {
-        let mut command = Command::new(interpreter);
-        command.arg(in_checkout(file)).arg("127.0.0.1:0").stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut process = match command.spawn() {
-            Ok(process) => process,
-            Err(error) => {
-                // Past what captures the output of tests that pass.
-                let _ = writeln!(std::io::stderr(), "SKIPPED: {file} needs {interpreter} ({error})");
-                return None;
-            }
-        };
+        let started = Self::run(Command::new(interpreter).arg(in_checkout(file)).arg("127.0.0.1:0"));
+        if let Err(error) = &started {
+            // Past what captures the output of tests that pass.
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {file} needs {interpreter} ({error})");
+        }
+        started.ok()
+    }
+
+    fn run(command: &mut Command) -> std::io::Result<Self> {
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("listening on http://");
-        let address = address.unwrap_or_else(|| panic!("{file} says {line:?}")).to_owned();
-        Some(Self { process, address })
+        let address = address.unwrap_or_else(|| panic!("{command:?} says {line:?}")).to_owned();
+        Ok(Self { process, address })
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -54,36 +56,83 @@ impl Drop for Server {
     }
 }
 
-/// The status lines that come for two questions on one connection.
-fn ask_twice(server: &Server, path: &str, body: &str) -> [String; 2] {
+/// The statuses and bodies that come for two questions on one connection.
+fn ask_twice(server: &Server, path: &str, body: &str) -> [(u16, Value); 2] {
     let mut connection = BufReader::new(TcpStream::connect(&server.address).unwrap());
     connection.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
     [(); 2].map(|()| {
-        let head = format!("POST {path} HTTP/1.1\r\nHost: api\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: api\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
         connection.get_mut().write_all((head + body).as_bytes()).unwrap();
         let head: Vec<String> =
             connection.by_ref().lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
-        assert!(head.iter().any(|line| line.eq_ignore_ascii_case("Content-Length: 0")), "{head:?}");
-        head[0].clone()
+        let header = |name: &str| {
+            let of_name = |line: &String| {
+                let (found, value) = line.split_once(':')?;
+                found.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+            };
+            head.iter().find_map(of_name)
+        };
+        let mut answer = vec![0; header("Content-Length").expect("a length").parse().unwrap()];
+        connection.read_exact(&mut answer).unwrap();
+        let status = head[0].split(' ').nth(1).unwrap().parse().unwrap();
+        if status == 200 && !answer.is_empty() {
+            assert_eq!(header("Content-Type").as_deref(), Some("application/json"), "{head:?}");
+        }
+        (status, serde_json::from_slice(&answer).unwrap_or_default())
     })
 }
 
-fn decides_for_every_broker(server: &Server) {
+/// Who was asked about what, where the server answers as an API without the plugin's options needs it. `no_question` is
+/// its status for a body that is none.
+fn answers(server: &Server, no_question: u16) {
     let login = r#"{"username":"sensor-1","password":"secret-1"}"#;
-    for (path, body, status) in [
+    for (path, body, expected) in [
         ("/auth", login, 200),
         ("/auth", r#"{"username":"sensor-1","password":""}"#, 403),
-        ("/auth", r#"{"username":"sensor-1"}"#, 400),
-        ("/auth", "no JSON", 400),
+        ("/auth", r#"{"username":"sensor-1"}"#, no_question),
+        ("/auth", "no JSON", no_question),
+        // The client id, with auth_fields.
+        ("/auth", r#"{"username":"sensor-1","password":"secret-1","clientid":"sensor-1:a"}"#, 200),
+        ("/auth", r#"{"username":"sensor-1","password":"secret-1","clientid":"sensor-12"}"#, 403),
         ("/acl", r#"{"username":"dashboard","clientid":"c","topic":"sensors/a","acc":3}"#, 403),
         ("/acl", r#"{"username":"dashboard","clientid":"c","topic":"sensors/a","acc":0}"#, 403),
+        ("/acl", r#"{"username":"dashboard","clientid":"c","topic":"sensors/a","acc":1,"qos":1}"#, 200),
+        ("/acl", r#"{"username":"nobody","clientid":"c","topic":"sensors/a","acc":1}"#, 403),
+        ("/acl-batch", r#"{"checks":[{"username":"dashboard"}]}"#, no_question),
+        ("/acl-batch", r#"{"checks":1}"#, no_question),
         ("/other", login, 404),
     ] {
-        for line in ask_twice(server, path, body) {
-            assert!(line.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {body}: {line}");
+        for (status, _) in ask_twice(server, path, body) {
+            assert_eq!(status, expected, "{path} {body}");
         }
     }
+    for (_, answer) in ask_twice(server, "/auth", login) {
+        let rule =
+            |permission, action, topic| json!({ "permission": permission, "action": action, "topic": topic });
+        let acl = [
+            rule("allow", "publish", "sensors/${username}/#"),
+            rule("allow", "subscribe", "commands/${username}"),
+            rule("deny", "all", "#"),
+        ];
+        assert_eq!(answer, json!({ "result": "allow", "acl": acl }));
+    }
+    let checks = [
+        ("sensor-1", "sensors/sensor-1/t", 2),
+        ("sensor-1", "sensors/sensor-2/t", 2),
+        ("dashboard", "sensors/#", 4),
+    ];
+    let checks = checks.map(
+        |(username, topic, acc)| json!({ "username": username, "clientid": "c", "topic": topic, "acc": acc }),
+    );
+    for (_, answer) in ask_twice(server, "/acl-batch", &json!({ "checks": checks }).to_string()) {
+        assert_eq!(answer, json!({ "results": [true, false, true] }));
+    }
+}
 
+fn decides_for_every_broker(server: &Server) {
     on_every_broker(|version| {
         let broker = Broker::with(version)
             .option("auth_url", server.url("/auth"))
@@ -121,7 +170,10 @@ fn decides_for_every_broker(server: &Server) {
 #[test]
 fn the_server_in_python_decides_for_every_broker() {
     match Server::start("python3", "examples/api_server.py") {
-        Some(server) => decides_for_every_broker(&server),
+        Some(server) => {
+            answers(&server, 400);
+            decides_for_every_broker(&server);
+        }
         None => assert!(std::env::var_os("CI").is_none(), "CI needs python3"),
     }
 }
@@ -129,6 +181,49 @@ fn the_server_in_python_decides_for_every_broker() {
 #[test]
 fn the_server_in_node_decides_for_every_broker() {
     if let Some(server) = Server::start("node", "examples/api_server.mjs") {
+        answers(&server, 400);
         decides_for_every_broker(&server);
     }
+}
+
+/// With Debian's own Python, to which its packages of FastAPI and uvicorn belong.
+#[test]
+fn the_server_in_fastapi_decides_for_every_broker() {
+    const PYTHON: &str = "/usr/bin/python3";
+    let found = Command::new(PYTHON).args(["-c", "import fastapi, uvicorn"]).output();
+    if !found.is_ok_and(|output| output.status.success()) {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: there is no fastapi and uvicorn for {PYTHON}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let call = |words: &[&str]| {
+        let mut command = Command::new(PYTHON);
+        command.arg(in_checkout("examples/api_fastapi.py")).args(words).current_dir(&folder);
+        command
+    };
+    let run = |words: &[&str]| call(words).stderr(Stdio::null()).status().unwrap().success();
+    for (name, password, rights) in [
+        (
+            "sensor-1",
+            "secret-1",
+            [("publish", "sensors/${username}/#"), ("subscribe", "commands/${username}")],
+        ),
+        ("dashboard", "secret-2", [("subscribe", "sensors/#"), ("publish", "commands/#")]),
+        ("gone", "secret-3", [("all", "#"), ("all", "#")]),
+    ] {
+        assert!(run(&["user", name, "another"]) && run(&["user", name, password]));
+        for (action, filter) in rights {
+            assert!(run(&["allow", name, action, filter]));
+        }
+    }
+    assert!(run(&["remove", "gone"]));
+    for mistake in [&["allow", "nobody", "all", "#"][..], &["allow", "sensor-1", "eat", "#"], &["user", "x"]]
+    {
+        assert!(!run(mistake), "{mistake:?}");
+    }
+    let server = Server::run(&mut call(&["127.0.0.1:0"])).unwrap();
+    answers(&server, 422);
+    let gone = r#"{"username":"gone","password":"secret-3"}"#;
+    assert_eq!(ask_twice(&server, "/auth", gone)[0].0, 403);
+    decides_for_every_broker(&server);
 }
