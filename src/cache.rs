@@ -1,10 +1,13 @@
 //! Verdicts that are remembered for a time. Allows and denies are held apart, and neither one client nor a flood of
 //! verdicts that are used once pushes out the verdicts that other clients use.
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::fingerprint::{About, Fingerprint};
 use crate::question::Verdict;
+use crate::topic::Terms;
 
+mod attached;
 mod forgotten;
 mod look;
 mod part;
@@ -13,7 +16,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use forgotten::Forgotten;
+pub use forgotten::Forgotten;
 pub use look::{Counts, Look};
 use part::{CLIENTS, Part, share};
 use room::AWAITED;
@@ -26,7 +29,7 @@ use store::{Id, Links, Place, Remains, Slot, Store};
 const TICKS_PER_SECOND: u64 = 16;
 
 /// A remembered verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hit {
     /// What the API decided.
     pub verdict: Verdict,
@@ -37,6 +40,17 @@ pub struct Hit {
     pub refresh: bool,
     /// Whether the verdict was asked for early, and this is its first use.
     pub is_first_use: bool,
+    /// What an allow says besides.
+    pub terms: Option<Arc<Terms>>,
+}
+
+/// A remembered allow, and what it says besides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allow {
+    /// What came with it.
+    pub terms: Option<Arc<Terms>>,
+    /// When it ends, unless it ended before.
+    pub ends: Instant,
 }
 
 /// A verdict to remember.
@@ -213,6 +227,7 @@ impl Cache {
             place,
             is_proven: false,
             is_unused: false,
+            terms: attached::NONE,
         })
     }
 
@@ -270,7 +285,8 @@ impl Cache {
         if refresh {
             slot.refresh_margin = 0;
         }
-        Some(Hit { verdict: slot.verdict, status: slot.status, refresh, is_first_use })
+        let Slot { verdict, status, terms, .. } = *slot;
+        Some(Hit { verdict, status, refresh, is_first_use, terms: self.store.attached.get(terms) })
     }
 
     /// Moves an unused verdict to the allows or denies, since the broker has come for it.
@@ -285,13 +301,14 @@ impl Cache {
             Verdict::Allow => Place::Allows,
             Verdict::Deny => Place::Denies,
         };
-        let Slot { verdict, status, place, client, ends, .. } = *slot;
+        let Slot { verdict, status, place, client, ends, terms, .. } = *slot;
         let share = self.share;
+        let terms = self.store.attached.get(terms);
         let (part, store) = self.part(place);
         part.add(store, id, share);
         self.make_room(place, Some(client));
         self.make_room_early(Place::Unused, None, tick);
-        (tick < ends).then_some(Hit { verdict, status, refresh: false, is_first_use: true })
+        (tick < ends).then_some(Hit { verdict, status, refresh: false, is_first_use: true, terms })
     }
 
     /// The tick of a moment.

@@ -14,7 +14,8 @@
 //!   `warm_up` what is asked before somebody comes in, and
 //!   `early` knows who cannot wait. On SIGHUP
 //!   `settings` reads options and files whole, then swaps them, unless `reload` finds that a check would end by a slip;
-//!   then `recheck` answers for the sessions that exist. `sessions`, `throttle`, `wait_budget` keep count; `hasher` is a
+//!   then `recheck` answers for the sessions that exist. `sessions`, `throttle`, `wait_budget` keep count; `granting` gives
+//!   sessions what came with answers, `expiry` ends them on time; `hasher` is a
 //!   thread for slow hashes. Every answer is a `decision` with its reason. `steering` is what commands see and do of it:
 //!   `explain` decides without changing anything, by the same `unasked` as topic checks, and `orders` wait for the tick.
 //! - `prefetch`: asks before the broker asks. `peek` and `packet` (what waits unread in sockets), `rest` (of a packet that
@@ -25,13 +26,14 @@
 //!   of this username's own ones decides in `topic_check`.
 //! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that
 //!   asks, by priority; `http` asks one question within its time, knows how many at once its API can take (`limit`), and
-//!   looks names up on threads that may outlive the plugin (its `names`); `wire` is the JSON.
+//!   looks names up on threads that may outlive the plugin (its `names`); `wire` is the JSON, and
+//!   `answer` reads that of answers.
 //! - `metrics`: what is counted, and how Prometheus reads it.
 //! - `cache`: verdicts with their times, and whose were `forgotten`. `local`: password files, how a password is compared with its hash, ACL files.
 //! - `config` (one row an option), `main_queue` (tasks for the broker's thread, and the thread that wakes it).
-//! - `topic` (filters, rules of files and of answers, templates), `fingerprint` (what tables know things by), `broker` (the broker as a trait,
-//!   and whose thread this is), `log`.
-//! - `question`, `util`.
+//! - `fingerprint` (what tables know things by), `broker` (the broker as a trait, and whose thread this is), `log`.
+//! - `question`, then `topic` (filters, rules of ACL files, grants of the API's answers and their terms, templates), then
+//!   `util`.
 //!
 //! # Ways
 //!
@@ -65,14 +67,15 @@
 //! `prefetch.retained`, `ffi` sockets,
 //! `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot,
 //! `breaker`, `gauge`, a server's idle lanes, its second tries, names and then one of them, `hasher`, `recheck.refusals`,
-//! `recheck.command`, `main_queue`, `log`. All others (an endpoint's pace, samples and hints, a request's progress, the pool of rules) are held alone, as are most
-//! of these, and nobody waits at a slot while holding anything.
+//! `recheck.command`, `main_queue`, `log`. All others (an endpoint's pace, samples and hints, a request's progress, the
+//! pool of rules, `expiry`) are held alone, as are most of these, and nobody waits at a slot while holding anything.
 //!
 //! # Words
 //!
 //! - *question*: may this client log in, or touch this topic; *answer*: what came back; *verdict*: a yes or no in it.
 //! - *lane*: an HTTP client that carries one question at a time, over at most one connection.
 //! - *decision*: what the plugin tells the broker, and by what it was decided.
+//! - *terms*: what an allow says besides (`answer_rules`); a session is *granted* them.
 //! - *local user*: one from a password file or `plugin_opt_user`; the API is not asked.
 //! - *parked*: waiting beside the broker's loop for a login (the broker calls it delayed); a *ticket* names one parking.
 //! - *recheck*: SIGHUP has every session asked about once more.

@@ -75,18 +75,20 @@ pub enum DecidedBy {
     Stale,
     /// The throttle: too many wrong passwords.
     Throttle,
+    /// Rules that came with an answer.
+    Rules,
     /// None of these: an option, or want of room, time or an answer.
     Unasked,
 }
 
 impl DecidedBy {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Local, Self::Api, Self::Cache, Self::Stale, Self::Throttle, Self::Unasked];
+    pub const ALL: [Self; 7] =
+        [Self::Local, Self::Api, Self::Cache, Self::Stale, Self::Throttle, Self::Rules, Self::Unasked];
 
     /// Its name in labels.
     pub fn name(self) -> &'static str {
-        ["local", "api", "cache", "stale", "throttle", "unasked"][self as usize]
+        ["local", "api", "cache", "stale", "throttle", "rules", "unasked"][self as usize]
     }
 }
 

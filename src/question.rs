@@ -3,30 +3,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a client wants to do with a topic. The API gets the number as `acc`.
-///
-/// The numbers are Mosquitto's `MOSQ_ACL_*` (`mosquitto_broker.h`). The API is not asked about `MOSQ_ACL_UNSUBSCRIBE`
-/// (8), and no broker asks about 3 (read and write).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Access {
-    /// A message is about to be delivered to the client.
-    Read = 1,
-    /// The client publishes, or its will is sent.
-    Write = 2,
-    /// The client subscribes; the topic is the filter as it was sent.
-    Subscribe = 4,
-}
-
-impl fmt::Display for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Access::Read => "read",
-            Access::Write => "write",
-            Access::Subscribe => "subscribe",
-        })
-    }
-}
+pub use crate::topic::Access;
+use crate::topic::Terms;
 
 /// A yes or no of the API. There is no third value: where the API did not decide, the `Answer` has no verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,8 +162,10 @@ pub enum Answer {
     Verdict {
         /// The API's yes or no.
         verdict: Verdict,
-        /// The HTTP status from which the verdict was read.
+        /// The HTTP status from which the verdict was read, or one of [`status`].
         status: u16,
+        /// What an allow says besides, if it was read (`answer_rules`).
+        terms: Option<Arc<Terms>>,
     },
     /// The API did not decide: nothing is remembered, and the client is refused unless an older verdict still serves.
     None(NoAnswer),
@@ -195,9 +175,51 @@ impl Answer {
     /// What a status means (the contract): 200 allows; 408, 429 and 5xx are no answer; all others deny.
     pub fn of_status(status: u16) -> Self {
         match status {
-            200 => Answer::Verdict { verdict: Verdict::Allow, status },
+            200 => Self::verdict(Verdict::Allow, status),
             408 | 429 | 500..=599 => Answer::None(NoAnswer::Status(status)),
-            _ => Answer::Verdict { verdict: Verdict::Deny, status },
+            _ => Self::verdict(Verdict::Deny, status),
+        }
+    }
+
+    /// A verdict that says nothing besides.
+    pub const fn verdict(verdict: Verdict, status: u16) -> Self {
+        Answer::Verdict { verdict, status, terms: None }
+    }
+}
+
+/// What a verdict is about that denies: the client, its password, or nothing but the question. And the numbers that stand
+/// for a status where the body of a 200 has denied (`answer_rules`): none of them is a status of HTTP.
+pub mod status {
+    use std::fmt;
+
+    /// `result` says no. As good as a 403.
+    pub const BODY_DENIES: u16 = 1;
+    /// The time that `expire_at` names is over.
+    pub const EXPIRED: u16 = 2;
+    /// The body cannot be used.
+    pub const BAD_BODY: u16 = 3;
+
+    /// Whether a deny by this says that the password is wrong.
+    pub fn is_about_the_password(status: u16) -> bool {
+        matches!(status, 401 | 403 | BODY_DENIES)
+    }
+
+    /// Whether a deny by this says that the client is to go, and ends what it was allowed.
+    pub fn is_about_the_client(status: u16) -> bool {
+        is_about_the_password(status) || status == EXPIRED
+    }
+
+    /// An answer in the words of the log, as it follows "the API answered".
+    pub struct Shown(pub u16);
+
+    impl fmt::Display for Shown {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self.0 {
+                BODY_DENIES => f.write_str("200 with a result that is no allow"),
+                EXPIRED => f.write_str("200 with an expire_at that is over"),
+                BAD_BODY => f.write_str("200 with a body that cannot be used"),
+                status => write!(f, "{status}"),
+            }
         }
     }
 }
@@ -222,6 +244,8 @@ pub enum NoAnswer {
     /// Messages wait for the client that cannot be asked about now, since the breaker of `acl_url` is open: they would be
     /// lost if it were let in.
     WouldLose,
+    /// The rules in the answer have no room beside those of other sessions.
+    NoRoomForRules,
     /// The broker is stopping, or the worker could not be started.
     NotAsked(String),
 }
@@ -246,6 +270,9 @@ impl fmt::Display for NoAnswer {
             NoAnswer::WouldLose => f.write_str(
                 "what waits for it in its session would be lost, since topics cannot be asked about for a while",
             ),
+            NoAnswer::NoRoomForRules => {
+                f.write_str("its rules have no room beside those of other sessions (see docs/answers.md)")
+            }
             NoAnswer::NotAsked(cause) => write!(f, "it could not be asked ({cause})"),
         }
     }
@@ -259,9 +286,9 @@ mod tests {
     fn only_200_allows_and_trouble_is_no_answer() {
         for status in 100..1000 {
             let expected = match status {
-                200 => Answer::Verdict { verdict: Verdict::Allow, status },
+                200 => Answer::verdict(Verdict::Allow, status),
                 408 | 429 | 500..=599 => Answer::None(NoAnswer::Status(status)),
-                _ => Answer::Verdict { verdict: Verdict::Deny, status },
+                _ => Answer::verdict(Verdict::Deny, status),
             };
             assert_eq!(Answer::of_status(status), expected);
         }

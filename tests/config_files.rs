@@ -95,6 +95,8 @@ fn values(option: &str) -> Vec<String> {
         "tls_insecure" | "api_cache_control" | "control" | "sys_topics" => &["true"],
         "lookahead" | "acl_learn" | "keep_alive" | "reload_checks" => &["false"],
         "acl_no_answer" => &["deny"],
+        "answer_rules" => &["true"],
+        "acl_no_match" => &["deny"],
         "acl_prefetch" => &["subscribe a/%c/#", "read b/%u"],
         "acl_checks" => &["write"],
         "auth_fields" | "acl_fields" => &["address,tls_serial"],

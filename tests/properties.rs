@@ -118,7 +118,10 @@ fn the_cache_gives_nothing_past_its_time_and_keeps_its_bound() {
                 let key = cache.len() as u8 % 8;
                 let hit = cache.get(keys.fields(Domain::Client, [&[key]]), now);
                 let good = last.get(&key).filter(|(_, end)| now < *end).map(|(verdict, _)| *verdict);
-                prop_assert!(hit.is_none() || hit.map(|hit| hit.verdict) == good, "{key}: {hit:?}, {good:?}");
+                prop_assert!(
+                    hit.is_none() || hit.as_ref().map(|hit| hit.verdict) == good,
+                    "{key}: {hit:?}, {good:?}"
+                );
                 prop_assert!(cache.len() <= 2 * bound + bound / 4, "{} of {bound}", cache.len());
             }
             Ok(())

@@ -1,5 +1,6 @@
 //! The one door to the API's verdicts: remembered, on their way, or asked for.
 
+pub mod answer;
 pub mod http;
 mod inflight;
 pub mod more_fields;
@@ -16,17 +17,22 @@ use arc_swap::ArcSwap;
 use once_cell::sync::OnceCell;
 
 use crate::broker::Broker;
-use crate::cache::{Cache, Fresh, Hit};
+use crate::cache::{Allow, Cache, Fresh, Hit};
 use crate::fingerprint::{Fingerprint, Fingerprinter, Source};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
-use crate::question::{Answer, Kind, NoAnswer, OwnedQuestion, Question, Verdict};
+use crate::question::{Answer, Kind, NoAnswer, OwnedQuestion, Question, Verdict, status};
+use crate::topic::GrantsPool;
 use crate::util::{Held, Lock, panics, random};
 use http::{Reply, Target};
 pub use inflight::{Early, Slot, Waiter};
 use inflight::{InFlight, Questions, Readers};
 pub use queue::Priority;
 use worker::{Inbox, Job, Subject, Worker};
+
+/// Bytes that the rules of all answers may take which are remembered or that sessions hold; equal ones are held once. Room
+/// for those of 100,000 sessions with 50 rules each that are all different.
+const RULES: usize = 512 << 20;
 
 /// Gives out verdicts: those that are remembered, and those that it has the API asked for.
 pub struct Asker {
@@ -42,6 +48,8 @@ pub struct Asker {
 struct Inner {
     log: Arc<Log>,
     metrics: Arc<Metrics>,
+    /// The rules that came with answers.
+    pool: GrantsPool,
     /// The API to ask. Swapped under the lock of `state`, so that no verdict of the old API is remembered after the
     /// swap.
     target: ArcSwap<Target>,
@@ -76,7 +84,8 @@ impl Asker {
     ) -> Self {
         let cache = Cache::new(target.config.cache_size, target.config.stale_ttl, now);
         let state = Lock::new(State { cache, in_flight: Questions::default(), readers: Readers::default() });
-        let inner = Arc::new(Inner { log, metrics, target: ArcSwap::new(target), state });
+        let pool = GrantsPool::new(RULES);
+        let inner = Arc::new(Inner { log, metrics, pool, target: ArcSwap::new(target), state });
         Self { broker, keys, worker: OnceCell::new(), inner }
     }
 
@@ -105,9 +114,19 @@ impl Asker {
         self.inner.state().cache.peek(key, now)
     }
 
-    /// Whether an allow is remembered that may serve while the API gives no answer, up to `stale_ttl` past its end.
-    pub fn has_stale_allow(&self, key: Fingerprint, now: Instant) -> bool {
-        self.inner.state().cache.has_stale_allow(key, now)
+    /// The allow that is remembered and may serve while the API gives no answer, up to `stale_ttl` past its end.
+    pub fn stale_allow(&self, key: Fingerprint, now: Instant) -> Option<Allow> {
+        self.inner.state().cache.stale_allow(key, now)
+    }
+
+    /// The allow that is remembered, if it still holds. Does not count as a use of it.
+    pub fn allow(&self, key: Fingerprint, now: Instant) -> Option<Allow> {
+        self.inner.state().cache.allow(key, now)
+    }
+
+    /// The rules that came with answers.
+    pub fn pool(&self) -> &GrantsPool {
+        &self.inner.pool
     }
 
     /// Whether the circuit breakers of all URLs for such a question are open, so that asking is in vain.
@@ -155,10 +174,10 @@ impl Asker {
         let worker = self.worker()?;
         let mut state = self.inner.state();
         if priority == Priority::Broker
-            && let Some(Hit { verdict, status, .. }) = state.cache.get(key, now)
+            && let Some(Hit { verdict, status, terms, .. }) = state.cache.get(key, now)
         {
             // It has come since the caller looked.
-            let slot = Arc::new(Slot::answered(Answer::Verdict { verdict, status }));
+            let slot = Arc::new(Slot::answered(Answer::Verdict { verdict, status, terms }));
             return Ok(Asked { slot, was_under_way: true });
         }
         let (in_flight, was_under_way) = match state.in_flight.entry(key) {
@@ -286,18 +305,24 @@ impl Inner {
     /// broker has not come for it yet.
     fn remember(&self, state: &mut State, subject: Subject, reply: &Reply, unused: Option<Early>) {
         let Subject { key, client, about, kind } = subject;
-        let Answer::Verdict { verdict, status } = reply.answer else { return };
+        let Answer::Verdict { verdict, status, ref terms } = reply.answer else { return };
         // Only a refusal that is about the client ends an allow that is still good. A 404 of a deployment
         // gone wrong denies no more than the question asked.
-        let about_the_client = matches!(status, 200 | 401 | 403);
+        let about_the_client = verdict == Verdict::Allow || status::is_about_the_client(status);
         if about_the_client || state.cache.peek(key, reply.sent) != Some(Verdict::Allow) {
             let configured = || self.target.load().config.lifetime(kind, verdict);
             let lifetime = spread(reply.lifetime.unwrap_or_else(configured));
+            let ends = terms.as_ref().and_then(|terms| terms.expires);
+            let lifetime =
+                ends.map_or(lifetime, |ends| lifetime.min(ends.saturating_duration_since(reply.sent)));
             let fresh = Fresh { verdict, status, since: reply.sent, lifetime, about };
             match unused {
                 Some(Early::Reader) => drop(state.cache.insert_awaited(key, client, fresh)),
                 Some(Early::Guess) => drop(state.cache.insert_unused(key, client, fresh)),
                 None => state.cache.insert(key, client, fresh),
+            }
+            if let Some(terms) = terms {
+                state.cache.attach(key, terms);
             }
         }
     }
@@ -306,6 +331,10 @@ impl Inner {
 impl Inbox for Inner {
     fn target(&self) -> Arc<Target> {
         self.target.load_full()
+    }
+
+    fn pool(&self) -> &GrantsPool {
+        &self.pool
     }
 
     fn file(&self, subject: Subject, reply: Reply, from: &Arc<Target>) -> bool {

@@ -53,6 +53,11 @@ impl Forgotten {
         self.usernames.len() + self.client_ids.len()
     }
 
+    /// Whether nobody was ever forgotten, as far as is known.
+    pub fn is_empty(&self) -> bool {
+        !self.any() && self.everybody.is_none()
+    }
+
     /// Whether anybody was forgotten of late by name. All that it costs while nobody was.
     pub fn any(&self) -> bool {
         !self.usernames.is_empty() || !self.client_ids.is_empty()

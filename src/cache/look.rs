@@ -46,12 +46,7 @@ impl Cache {
 
     /// Whether there is an allow that may serve while the API gives no answer, even if it has ended.
     pub fn has_stale_allow(&self, key: Fingerprint, now: Instant) -> bool {
-        let slot = self.store.find(key).map(|id| self.store.at(id));
-        slot.is_some_and(|slot| {
-            slot.place == Place::Allows
-                && self.tick(now) < self.useless_from(slot)
-                && !self.is_forgotten(slot)
-        })
+        self.stale_allow(key, now).is_some()
     }
 
     /// How many verdicts are held, including those that have ended and were not removed yet.
@@ -67,7 +62,9 @@ impl Cache {
     /// The verdict for a fingerprint, if it may still serve. No use of it, and nothing else changes.
     pub fn look(&self, key: Fingerprint, now: Instant) -> Option<Look> {
         let slot = self.store.at(self.store.find(key)?);
+        let expires = self.store.attached.peek(slot.terms).and_then(|terms| terms.expires);
         let (tick, end) = (self.tick(now), self.useless_from(slot));
+        let end = expires.map_or(end, |expires| end.min(self.tick(expires)));
         if tick >= end || self.is_forgotten(slot) {
             return None;
         }

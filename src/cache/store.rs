@@ -7,6 +7,7 @@ use std::array;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
+use super::attached::Attached;
 use crate::fingerprint::{About, Fingerprint};
 use crate::question::Verdict;
 
@@ -85,7 +86,11 @@ pub struct Slot {
     pub is_proven: bool,
     /// Whether it was asked for early and not used yet.
     pub is_unused: bool,
+    /// The number of what came with it.
+    pub terms: u32,
 }
+
+const _: () = assert!(size_of::<Slot>() == 64);
 
 /// Slots by their number.
 #[derive(Default)]
@@ -119,6 +124,7 @@ impl Blocks {
 /// What a store leaves behind whose verdicts were all forgotten. Its memory is given back in steps, since giving all of a
 /// large one back takes long.
 pub struct Remains {
+    attached: Attached,
     tables: Vec<HashTable<Id>>,
     blocks: Vec<Box<[Slot; BLOCK]>>,
 }
@@ -127,7 +133,7 @@ impl Remains {
     /// Gives some of it back. Returns whether anything is left.
     pub fn give_back(&mut self) -> bool {
         let (table, block) = (self.tables.pop(), self.blocks.pop());
-        table.is_some() || block.is_some()
+        self.attached.give_back() || table.is_some() || block.is_some()
     }
 }
 
@@ -135,6 +141,8 @@ impl Remains {
 pub struct Store {
     tables: Box<[HashTable<Id>; TABLES]>,
     blocks: Blocks,
+    /// What came with the verdicts in slots.
+    pub attached: Attached,
     /// The first free slot. Each free slot's links name the next one.
     free: Id,
     used: usize,
@@ -154,14 +162,14 @@ impl Store {
     /// A store without slots.
     pub fn new() -> Self {
         let tables = Box::new(array::from_fn(|_| HashTable::new()));
-        Self { tables, blocks: Blocks::default(), free: NONE, used: 0 }
+        Self { tables, blocks: Blocks::default(), attached: Attached::default(), free: NONE, used: 0 }
     }
 
     /// Forgets everything at once.
     pub fn clear(&mut self) -> Remains {
-        let Self { tables, blocks, .. } = std::mem::replace(self, Self::new());
+        let Self { tables, blocks, attached, .. } = std::mem::replace(self, Self::new());
         let tables: Box<[HashTable<Id>]> = tables;
-        Remains { tables: tables.into_vec(), blocks: blocks.blocks }
+        Remains { attached, tables: tables.into_vec(), blocks: blocks.blocks }
     }
 
     /// How many slots are in use.
@@ -217,6 +225,7 @@ impl Store {
             entry.remove();
             self.used -= 1;
             let next = self.free;
+            self.attached.remove(self.at(id).terms);
             let slot = self.at_mut(id);
             slot.place = Place::Free;
             slot.links[BY_USE].newer = next;

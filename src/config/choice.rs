@@ -24,6 +24,17 @@ pub enum WithoutAnswer {
     Deny,
 }
 
+/// What a topic gets that no rule of the session is about (`acl_no_match`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoMatch {
+    /// The API decides, if it is asked about topics; else it is denied.
+    Ask,
+    /// It is denied.
+    Deny,
+    /// It is allowed.
+    Allow,
+}
+
 /// Where the admin listener listens (`admin_listen`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAt {

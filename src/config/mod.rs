@@ -23,7 +23,7 @@ use reqwest::Url;
 
 use crate::question::{Kind, Verdict};
 pub use broker_conf::password_file_of_broker;
-pub use choice::{AuthMode, CountBy, ListenAt, WithoutAnswer};
+pub use choice::{AuthMode, CountBy, ListenAt, NoMatch, WithoutAnswer};
 pub use error::ConfigError;
 use error::Unexpected;
 pub use fields::Field;
@@ -73,7 +73,9 @@ impl Config {
 
     /// Whether the plugin decides about topics at all.
     pub fn checks_topics(&self) -> bool {
-        !self.acl_urls.is_empty() || self.acl_file.is_some()
+        !self.acl_urls.is_empty()
+            || self.acl_file.is_some()
+            || self.answer_rules && !self.auth_urls.is_empty()
     }
 
     /// How long a verdict is remembered, unless the API's answer says otherwise.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderName, HeaderValue};
 
-use super::choice::{AuthMode, CountBy, ListenAt, WithoutAnswer};
+use super::choice::{AuthMode, CountBy, ListenAt, NoMatch, WithoutAnswer};
 use super::fields::{Field, acl_fields, auth_fields};
 use super::header::header_line;
 use super::reading::{Texts, Written};
@@ -120,6 +120,16 @@ options! {
         "What becomes of a QoS 1 or 2 publish that the API gives no answer about. `disconnect`: its connection ends \
          without an acknowledgement, so that the client keeps the message and sends it again. `deny`: it is \
          acknowledged and dropped, as the broker does with every publish that is denied.";
+    "answer_rules" => answer_rules: bool = one(boolean) or "false",
+        "true or false",
+        "Read what JSON answers say beside the status: `result`, `is_superuser`, topic rules (`acl`) and `expire_at`, in the \
+         format of EMQX and RMQTT, see docs/answers.md. `false`: the status alone is the answer.";
+    "acl_no_match" => acl_no_match: NoMatch = one(|text| choice(text, &[
+            ("ask", NoMatch::Ask), ("deny", NoMatch::Deny), ("allow", NoMatch::Allow),
+        ])) or "ask",
+        "ask, deny or allow",
+        "With `answer_rules`: what a topic gets that no rule of the session is about. `ask`: the API is asked, or where there \
+         is no `acl_url` it is denied.";
     "api_cache_control" => api_cache_control: bool = one(boolean) or "false",
         "true or false",
         "Let `max-age`, `no-cache` and `no-store` in an answer's `Cache-Control` override `auth_cache_ttl`, `acl_cache_ttl` \

@@ -73,7 +73,7 @@ mod tests {
     fn nothing_but_an_allow_is_success() {
         let login = |ruling, by: By| {
             BROKERS.map(|(mqtt_5, is_2_1)| {
-                Code::of_login(&Decision { ruling, by: by.clone() }, mqtt_5, is_2_1) == Code::SUCCESS
+                Code::of_login(&Decision::new(ruling, by.clone()), mqtt_5, is_2_1) == Code::SUCCESS
             })
         };
         for by in [By::Bug, By::Busy, By::NoAnswer(NoAnswer::Open), By::LocalPassword, By::Parked] {

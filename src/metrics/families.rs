@@ -44,6 +44,8 @@ pub struct Gauges {
     pub queued: usize,
     /// Clients that wait for their logins.
     pub parked: usize,
+    /// Bytes that rules take which came with answers.
+    pub rules: usize,
     /// Whether both kinds of question can be decided.
     pub is_ready: bool,
 }
@@ -117,7 +119,7 @@ const FAMILIES: &[Family] = &[
         unit: None,
         kind: COUNTER,
         help: "What was decided, by question (login, read, write, subscribe), result (allow, deny, defer: left to others, \
-               no_answer) and source (local, api, cache, stale, throttle, unasked)",
+               no_answer) and source (local, api, cache, stale, throttle, rules, unasked)",
         samples: |metrics, _| {
             let labels = |decisions: &super::Decisions| {
                 vec![
@@ -225,6 +227,13 @@ const FAMILIES: &[Family] = &[
         kind: GAUGE,
         help: "How many allows may be remembered, and as many denies (cache_size)",
         samples: |_, gauges| one(Value::Gauge(gauges.cache.bound as f64)),
+    },
+    Family {
+        name: "rules",
+        unit: Some(|| Unit::Bytes),
+        kind: GAUGE,
+        help: "Bytes of the topic rules that came with answers and are remembered or in force (answer_rules)",
+        samples: |_, gauges| one(Value::Gauge(gauges.rules as f64)),
     },
     Family {
         name: "cache_evictions",
@@ -342,8 +351,14 @@ pub fn metrics_as_markdown() -> String {
         in_flight: 0,
         at_a_time: 0,
     };
-    let gauges =
-        Gauges { endpoints: vec![endpoint], cache: Counts::default(), queued: 0, parked: 0, is_ready: true };
+    let gauges = Gauges {
+        endpoints: vec![endpoint],
+        cache: Counts::default(),
+        queued: 0,
+        parked: 0,
+        rules: 0,
+        is_ready: true,
+    };
     let mut text = "| metric | type | labels | what it tells |\n|---|---|---|---|\n".to_owned();
     for family in FAMILIES {
         let samples = (family.samples)(&metrics, &gauges);

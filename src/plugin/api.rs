@@ -6,20 +6,21 @@ use std::time::{Duration, Instant};
 
 use super::decision::{By, Decision};
 use super::event::Event;
-use super::sessions::Sessions;
+use super::sessions::{Granted, Says, Sessions};
 use super::settings::Settings;
 use super::throttle::{Throttle, Try};
 use super::wait_budget::{Payer, Wait, WaitBudget};
 use crate::ask::more_fields::{self, Certificates, Known};
-use crate::ask::{Asker, Priority};
+use crate::ask::{Asker, Priority, Waiter};
 use crate::broker::{Client, Connection, Details};
 use crate::cache::Hit;
-use crate::config::Field;
+use crate::config::{Field, NoMatch};
 use crate::fingerprint::{Fingerprint, Source};
 use crate::prefetch::peek::Identity;
 use crate::prefetch::subscriptions::Expected;
 use crate::prefetch::{Gate, Prefetch, Scope};
-use crate::question::{Answer, NoAnswer, Question};
+use crate::question::{Access, Answer, NoAnswer, Question};
+use crate::topic::Wanted;
 use crate::util::Lock;
 
 /// A question of the broker, and the client that it is about.
@@ -129,7 +130,13 @@ impl Api {
     }
 
     /// The remembered verdict, if there is one. An allow near its end is asked about again, and nothing waits for that.
-    pub fn remembered(&self, inquiry: &Inquiry<'_>, now: Instant) -> Option<Hit> {
+    /// `waiter` hears of the answer to that.
+    pub fn remembered(
+        &self,
+        inquiry: &Inquiry<'_>,
+        waiter: impl FnOnce() -> Option<Waiter>,
+        now: Instant,
+    ) -> Option<Hit> {
         let Inquiry { key, question, .. } = *inquiry;
         let hit = self.asker.known(key, now)?;
         if hit.is_first_use {
@@ -137,7 +144,7 @@ impl Api {
         }
         if hit.refresh && !self.asker.is_open(question.kind(), self.source(inquiry), now) {
             // Where there is no thread to ask with, the next question will say so.
-            let _ = self.asker.ask(key, &question, self.source(inquiry), Priority::Refresh, None, now);
+            let _ = self.asker.ask(key, &question, self.source(inquiry), Priority::Refresh, waiter(), now);
         }
         Some(hit)
     }
@@ -250,8 +257,10 @@ impl Api {
     /// The decision itself, or an allow if it says that the API gave no answer and an allow is remembered that may
     /// still serve (`stale_ttl`).
     pub fn or_stale(&self, key: Fingerprint, decision: Decision, now: Instant) -> Decision {
-        if decision.is_no_answer_of_the_api() && self.asker.has_stale_allow(key, now) {
-            return Decision::allow(By::Stale);
+        if decision.is_no_answer_of_the_api()
+            && let Some(allow) = self.asker.stale_allow(key, now)
+        {
+            return Decision::allow(By::Stale).with(allow.terms);
         }
         decision
     }
@@ -264,6 +273,7 @@ impl Api {
             now: event.now,
             // Delayed logins are asked side by side anyway.
             guesses_logins: !self.delays_logins,
+            newcomer: None,
         }
     }
 }
@@ -279,6 +289,15 @@ pub struct SettingsGate<'a> {
     settings: &'a Settings,
     now: Instant,
     guesses_logins: bool,
+    /// What a client is granted that is not let in yet: it is the one whose topics are asked.
+    newcomer: Option<&'a Granted>,
+}
+
+impl<'a> SettingsGate<'a> {
+    /// The same while a client is about to be let in, with what it is granted then.
+    pub fn before(self, newcomer: Option<&'a Granted>) -> Self {
+        Self { newcomer, ..self }
+    }
 }
 
 impl Gate for SettingsGate<'_> {
@@ -300,6 +319,19 @@ impl Gate for SettingsGate<'_> {
             // What is asked ahead has no further fields, so its answer would serve nobody.
             && self.settings.config.acl_fields.is_empty()
             && !self.settings.is_wildcard_in_disguise(username, client_id)
+    }
+
+    fn is_decided(&self, username: &str, client_id: &str, access: Access, topic: &str) -> bool {
+        let config = &*self.settings.config;
+        if !config.answer_rules {
+            return false;
+        }
+        let wanted = Wanted { access, topic, qos: None, retain: None };
+        let says = match self.newcomer {
+            Some(granted) => Some(granted.says(&wanted, self.now)),
+            None => self.api.sessions.would_say(client_id, username, &wanted, self.now),
+        };
+        says.is_some_and(|says| says != Says::Nothing || config.acl_no_match != NoMatch::Ask)
     }
 
     fn client_of(&self, connection: Connection) -> Option<Arc<Identity>> {

@@ -52,7 +52,7 @@ impl Logins {
     /// else.
     fn complete(&self, ticket: Ticket, decision: Decision, thread: &BrokerThread, event: &Event<'_>) {
         let Some((parked, is_newest)) = self.delayed.answered(ticket) else { return };
-        let mut by = parked.by();
+        let mut allow = parked.allow();
         if !parked.may_enter {
             let attempt = Attempt::of(&parked, None);
             // What the API once said of a name serves nobody whom a local hash is to decide about.
@@ -74,15 +74,16 @@ impl Logins {
                 self.refuse(ticket, &attempt, decision, thread, event);
                 return;
             }
-            by = decision.by;
-            let answers = self.prefetch(&attempt, Some(ticket), event);
+            let answers = self.prefetch(&attempt, decision.terms.as_deref(), Some(ticket), event);
             if answers > 0 {
-                self.delayed.await_more(ticket, answers, event.now + event.settings.config.timeout);
+                let until = event.now + event.settings.config.timeout;
+                self.delayed.await_more(ticket, answers, until, decision.terms);
                 return;
             }
+            allow = decision;
         }
         if is_newest {
-            self.let_in(ticket, &parked, by, thread, event);
+            self.let_in(ticket, &parked, allow, thread, event);
         }
     }
 
@@ -105,7 +106,7 @@ impl Logins {
             };
             match decision.ruling {
                 Ruling::Later => {}
-                Ruling::Allow => self.let_in(turn.ticket, &parked, decision.by, thread, event),
+                Ruling::Allow => self.let_in(turn.ticket, &parked, decision, thread, event),
                 _ => self.refuse(turn.ticket, &attempt, decision, thread, event),
             }
         }
@@ -122,7 +123,7 @@ impl Logins {
                 if let Some(by) = parked.leaves.clone() {
                     self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
                 } else if parked.may_enter {
-                    self.let_in(ticket, &parked, parked.by(), thread, event);
+                    self.let_in(ticket, &parked, parked.allow(), thread, event);
                 } else {
                     let by = if parked.open.is_some() { By::Busy } else { By::Turn };
                     self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
@@ -159,7 +160,14 @@ impl Logins {
         self.delayed.has_looked(begun.elapsed(), Instant::now());
     }
 
-    fn let_in(&self, ticket: Ticket, parked: &Parked, by: By, thread: &BrokerThread, event: &Event<'_>) {
+    fn let_in(
+        &self,
+        ticket: Ticket,
+        parked: &Parked,
+        allow: Decision,
+        thread: &BrokerThread,
+        event: &Event<'_>,
+    ) {
         let attempt = Attempt::of(parked, None);
         // What decided counts no more if files were read again: the name has become that of a local user, or its hash
         // is another one.
@@ -168,15 +176,17 @@ impl Logins {
             self.refuse(ticket, &attempt, Decision::deny(By::Reload), thread, event);
             return;
         }
-        let decision = self.unless_it_loses(&attempt, Decision::allow(By::Parked), event);
+        let decision = self.unless_it_loses(&attempt, allow, event);
+        let (decision, granted) = self.grants(&attempt, decision, event);
         if !decision.is_allow() {
             self.refuse(ticket, &attempt, decision, thread, event);
             return;
         }
         self.delayed.end(ticket);
-        self.count(&Decision::allow(by));
+        self.count(&decision);
         // Before the broker hears of it: it may ask about topics before it returns.
         let before = self.admit(&attempt, event);
+        self.grant(&attempt, granted);
         let client = attempt.client;
         self.broker.complete_login(thread, client.id, true);
         // It may be gone, because it sent something or by itself, or refused by the broker.
@@ -185,6 +195,7 @@ impl Logins {
             let is_there = |session: &Session| {
                 session.connection().is_none_or(|it| self.broker.is_session(thread, client.id, it))
             };
+            self.granting.expiry.remove(client.connection);
             self.sessions.withdraw(client, attempt.username, before.filter(is_there));
         }
     }

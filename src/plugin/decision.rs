@@ -1,13 +1,16 @@
 //! What the plugin answers the broker, and the reason in the words of the log: for every answer, allows included.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::Client;
 use crate::cache::Hit;
 use crate::log::{Refused, quoted};
 use crate::metrics::{DecidedBy, Outcome};
+use crate::question::status::{self, Shown};
 use crate::question::{Answer, NoAnswer, Verdict};
+use crate::topic::Terms;
 
 /// What the broker is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,22 +48,29 @@ pub struct Decision {
     pub ruling: Ruling,
     /// By what it was decided.
     pub by: By,
+    /// What the API's allow says besides.
+    pub terms: Option<Arc<Terms>>,
 }
 
 impl Decision {
+    /// A ruling that nothing comes with.
+    pub const fn new(ruling: Ruling, by: By) -> Self {
+        Self { ruling, by, terms: None }
+    }
+
     /// An allow.
     pub fn allow(by: By) -> Self {
-        Self { ruling: Ruling::Allow, by }
+        Self::new(Ruling::Allow, by)
     }
 
     /// A denial.
     pub fn deny(by: By) -> Self {
-        Self { ruling: Ruling::Deny, by }
+        Self::new(Ruling::Deny, by)
     }
 
     /// Leaves the decision to the next plugin, or to the broker.
     pub fn defer(by: By) -> Self {
-        Self { ruling: Ruling::Defer, by }
+        Self::new(Ruling::Defer, by)
     }
 
     /// An allow or a denial, by a verdict.
@@ -74,17 +84,24 @@ impl Decision {
     /// The decision that an answer of the API means; without a verdict, a denial.
     pub fn by_answer(answer: &Answer) -> Self {
         match answer {
-            Answer::Verdict { verdict, status } => Self::of(*verdict, By::Api { status: *status }),
+            Answer::Verdict { verdict, status, terms } => {
+                Self::of(*verdict, By::Api { status: *status }).with(terms.clone())
+            }
             Answer::None(reason) => Self::deny(By::NoAnswer(reason.clone())),
         }
     }
 
     /// The decision that a remembered verdict means. The first use of one that was asked for early counts as an answer
     /// of now.
-    pub fn by_memory(hit: &Hit) -> Self {
-        let status = hit.status;
-        let by = if hit.is_first_use { By::Api { status } } else { By::Remembered { status } };
-        Self::of(hit.verdict, by)
+    pub fn by_memory(hit: Hit) -> Self {
+        let Hit { verdict, status, is_first_use, terms, .. } = hit;
+        let by = if is_first_use { By::Api { status } } else { By::Remembered { status } };
+        Self::of(verdict, by).with(terms)
+    }
+
+    /// The same decision, with what the API's allow says besides.
+    pub fn with(self, terms: Option<Arc<Terms>>) -> Self {
+        Self { terms, ..self }
     }
 
     /// The same, but a denial by a status that means "not mine" (`defer_status`) is left to others.
@@ -112,7 +129,11 @@ impl Decision {
     /// The same, and it is the API that is to blame. Who is turned away for want of room or time here has no claim to what
     /// it was once allowed: the API may have taken that back, and is there to be asked.
     pub fn is_no_answer_of_the_api(&self) -> bool {
-        self.is_no_answer() && !matches!(self.by, By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::Busy))
+        self.is_no_answer()
+            && !matches!(
+                self.by,
+                By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::Busy | NoAnswer::NoRoomForRules)
+            )
     }
 
     /// How it is counted, if it is the last word about something that was to be decided.
@@ -136,7 +157,9 @@ impl Decision {
     /// password, at which some devices give up for good.
     pub fn refusal(&self) -> Refusal {
         match self.by {
-            By::NoAnswer(NoAnswer::Busy | NoAnswer::BudgetSpent | NoAnswer::LoginWaitSpent)
+            By::NoAnswer(
+                NoAnswer::Busy | NoAnswer::BudgetSpent | NoAnswer::LoginWaitSpent | NoAnswer::NoRoomForRules,
+            )
             | By::Busy
             | By::Turn => Refusal::Busy,
             By::NoAnswer(_) | By::Reload => Refusal::Unavailable,
@@ -196,16 +219,25 @@ pub enum By {
     Turn,
     /// A command disconnected whoever has its name or client id.
     Kick,
+    /// Rules that came with an answer of the API, or that it is a superuser.
+    Rules,
+    /// No rule that came with an answer is about the topic, and there is nobody to ask.
+    NoRule,
+    /// The rules that came with the API's answer cannot be used for this client.
+    BadRules,
+    /// The time is over that came with an answer of the API (`expire_at`).
+    Expired,
 }
 
 impl By {
     /// Whether the password was wrong. Only that counts for the throttle, and not, for example, an API that answers 404
     /// to every login.
     pub fn is_about_the_password(&self) -> bool {
-        matches!(
-            self,
-            By::LocalPassword | By::Api { status: 401 | 403 } | By::Remembered { status: 401 | 403 }
-        )
+        match self {
+            By::LocalPassword => true,
+            By::Api { status } | By::Remembered { status } => status::is_about_the_password(*status),
+            _ => false,
+        }
     }
 
     /// The same, in the words of metrics and commands.
@@ -216,6 +248,7 @@ impl By {
             By::Remembered { .. } => DecidedBy::Cache,
             By::Stale | By::Asleep => DecidedBy::Stale,
             By::Throttle(_) | By::Turn => DecidedBy::Throttle,
+            By::Rules | By::NoRule | By::Expired => DecidedBy::Rules,
             _ => DecidedBy::Unasked,
         }
     }
@@ -236,6 +269,8 @@ impl By {
             By::Parked | By::Busy => "too many clients wait",
             By::Bug => "a bug",
             By::Kick => "a command",
+            By::Rules | By::NoRule | By::BadRules => "the rules in the API's answer",
+            By::Expired => "the end that the API's answer has set",
         };
         Refused { client: Some((client.id, client.address.unwrap_or_default())), reason }
     }
@@ -261,8 +296,8 @@ impl fmt::Display for By {
             By::Reload => {
                 f.write_str("the files were read again while its password was checked; it may try again")
             }
-            By::Api { status } => write!(f, "the API answered {status}"),
-            By::Remembered { status } => write!(f, "the API answered {status} a moment ago"),
+            By::Api { status } => write!(f, "the API answered {}", Shown(*status)),
+            By::Remembered { status } => write!(f, "the API answered {} a moment ago", Shown(*status)),
             By::Stale => f.write_str("the API gives no answer, and its last one still serves"),
             By::Asleep => {
                 f.write_str("the API gives no answer, and the message waits for its reader to come back")
@@ -281,6 +316,14 @@ impl fmt::Display for By {
                 f.write_str("its turn has not come: others with its name or client id tried passwords")
             }
             By::Kick => f.write_str("a command disconnected its username or client id (kick)"),
+            By::Rules => f.write_str("the rules that came with the API's answer say so"),
+            By::NoRule => f.write_str(
+                "no rule that came with the API's answer is about it, and there is no plugin_opt_acl_url to ask",
+            ),
+            By::BadRules => {
+                f.write_str("the rules that came with the API's answer cannot be used for its client id")
+            }
+            By::Expired => f.write_str("its time is over (expire_at in the API's answer)"),
         }
     }
 }

@@ -4,14 +4,15 @@
 //! same id, the answer to the first must never let the second in: so every parking has a ticket, and an
 //! answer counts only for the ticket that it was asked for.
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use super::decision::By;
 use super::throttle::{Group, Open};
 use crate::broker::Connection;
 use crate::fingerprint::{AlreadyHashed, Fingerprint, network};
+use crate::topic::Terms;
 use crate::util::{Held, Lock};
 pub use client::{Parked, Turn};
 
@@ -214,12 +215,13 @@ impl Delayed {
         (client.awaits == 0).then(|| (client.clone(), true))
     }
 
-    /// Lets a parked client wait for more answers, now that it may come in, but no longer than until then.
-    pub fn await_more(&self, ticket: Ticket, answers: usize, until: Instant) {
+    /// Lets a parked client wait for more answers, now that it may come in with these terms, but no longer than until then.
+    pub fn await_more(&self, ticket: Ticket, answers: usize, until: Instant, terms: Option<Arc<Terms>>) {
         let state = &mut *self.0.lock();
         if let Some(client) = state.parked.get_mut(&ticket) {
             client.awaits = answers;
             client.may_enter = true;
+            client.terms = terms;
             state.set_deadline(ticket, Some(until));
         }
     }
@@ -389,6 +391,7 @@ mod tests {
             open: None,
             awaits: 1,
             may_enter: false,
+            terms: None,
             until: None,
             leaves: None,
             credentials: Fingerprinter::with_key(&[0; 16]).fields(Domain::Credentials, []),
@@ -426,7 +429,7 @@ mod tests {
         let ticket = delayed.park(client("w", 1)).unwrap();
         assert!(delayed.answered(ticket).is_some_and(|(client, _)| !client.may_enter));
         let now = Instant::now();
-        delayed.await_more(ticket, 2, now);
+        delayed.await_more(ticket, 2, now, None);
         assert_eq!(delayed.take_those_who_waited(now), [ticket]);
         assert_eq!(delayed.answered(ticket), None);
         assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.may_enter));

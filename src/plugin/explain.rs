@@ -8,7 +8,7 @@ use super::api::no_answer;
 use super::attempt::{Attempt, NO_USERNAME, as_text};
 use super::decision::{By, Decision, Ruling};
 use super::login;
-use super::sessions::LetInBy;
+use super::sessions::{LetInBy, Says};
 use super::settings::Settings;
 use super::steering::Steering;
 use super::unasked::{Asked, Facts, Unasked, unasked};
@@ -17,6 +17,7 @@ use crate::cache::Look;
 use crate::config::Field;
 use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
+use crate::question::status::Shown;
 use crate::question::{Access, Kind, NoAnswer, Question, Verdict};
 
 /// What is to be explained.
@@ -81,6 +82,7 @@ struct Known<'a> {
     asked: Asked<'a>,
     session: Option<(Connection, LetInBy)>,
     steps: &'a Steps,
+    now: Instant,
 }
 
 impl Facts for Known<'_> {
@@ -95,6 +97,11 @@ impl Facts for Known<'_> {
             // As it would be once it had logged in.
             None => true,
         }
+    }
+
+    fn rules_say(&self, username: &str) -> Option<Says> {
+        let Self { steering, asked, now, .. } = self;
+        steering.sessions.would_say(asked.client_id, username, &asked.wanted(), *now)
     }
 
     fn has_subscribed(&self, username: &str) -> bool {
@@ -149,8 +156,8 @@ impl Steering {
             },
         );
         let name = (!username.is_empty()).then_some(&**username);
-        let asked = Asked { username: name, client_id, topic, access };
-        let facts = Known { steering: self, asked, session, steps };
+        let asked = Asked { username: name, client_id, topic, access, qos: None, retain: None };
+        let facts = Known { steering: self, asked, session, steps, now };
         match unasked(&asked, settings, &facts) {
             Unasked::Decided(decision) => (Would::Decide(decision), None),
             Unasked::Unchecked(_) => (Would::Decide(Decision::allow(By::Option("acl_checks"))), None),
@@ -282,13 +289,13 @@ impl Steering {
                 Some(look) if look.holds.is_zero() => format!(
                     "the API answered {} {} s ago; that has ended, and serves for another {} s while the API gives no \
                      answer (stale_ttl)",
-                    look.status,
+                    Shown(look.status),
                     seconds(look.age),
                     seconds(look.serves_stale)
                 ),
                 Some(look) => format!(
                     "the API answered {} {} s ago{}; that holds for another {} s",
-                    look.status,
+                    Shown(look.status),
                     seconds(look.age),
                     if look.is_unused { " (asked for early)" } else { "" },
                     seconds(look.holds)
@@ -335,10 +342,10 @@ impl Would {
         match self {
             Would::Ask => "no answer is remembered, and the API can be asked".to_owned(),
             Would::Unknown(why) => (*why).to_owned(),
-            Would::Decide(Decision { ruling: Ruling::Allow, by: By::LocalPassword }) => {
+            Would::Decide(Decision { ruling: Ruling::Allow, by: By::LocalPassword, .. }) => {
                 "right password for a local user".to_owned()
             }
-            Would::Decide(Decision { ruling: Ruling::Allow, by: By::LocalRules }) => {
+            Would::Decide(Decision { ruling: Ruling::Allow, by: By::LocalRules, .. }) => {
                 "the local user's topic rules allow it".to_owned()
             }
             Would::Decide(decision) => decision.by.to_string(),

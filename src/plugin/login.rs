@@ -14,8 +14,10 @@ use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::delayed::{Delayed, Parked, Ticket, Turn};
 use super::early::{EarlySenders, Place};
 use super::event::{Event, Login};
+use super::granting::Granting;
 use super::hasher::{Check, Hasher};
 use super::recheck::Recheck;
+use super::refusals::SessionName;
 use super::sessions::{LetInBy, Session, Sessions};
 use super::settings::Settings;
 use super::throttle::{Admission, Group, Open, Outcome, Throttle};
@@ -39,6 +41,8 @@ pub struct Logins {
     pub throttle: Arc<Throttle>,
     /// Answers the broker's checks of sessions after a SIGHUP.
     pub recheck: Recheck,
+    /// Gives sessions what came with the API's answers.
+    pub granting: Arc<Granting>,
     /// The parked clients.
     pub delayed: Delayed,
     /// Those who are not to be parked.
@@ -99,8 +103,10 @@ impl Logins {
         self.recheck.revoke_without_ticks(&attempt, event);
         let decision = self.decide(&attempt, event).or_deferred(&config.defer_status);
         let decision = self.unless_it_loses(&attempt, decision, event);
+        let (decision, granted) = self.grants(&attempt, decision, event);
         if decision.is_allow() {
             self.admit(&attempt, event);
+            self.grant(&attempt, granted);
         }
         self.refused(client, Some(username), decision, event.now)
     }
@@ -126,9 +132,12 @@ impl Logins {
     /// The decision by a remembered verdict, if there is one. The first use of a verdict that was asked for early
     /// counts as asking now, so it has to pass the throttle.
     fn remembered(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Decision> {
-        let hit = self.api.remembered(&attempt.inquiry()?, event.now)?;
-        let decision = Decision::by_memory(&hit);
-        if hit.is_first_use {
+        let reads_bodies = event.settings.config.answer_rules;
+        let renewer = || reads_bodies.then(|| self.granting.renewer(SessionName::of(attempt)));
+        let hit = self.api.remembered(&attempt.inquiry()?, renewer, event.now)?;
+        let is_first_use = hit.is_first_use;
+        let decision = Decision::by_memory(hit);
+        if is_first_use {
             match self.throttle.admit(&attempt.as_try(), &event.settings.config.throttle, event.now) {
                 Admission::Now(open) => self.close(open, &decision, event),
                 Admission::WaitForTurn(_) => return Some(Decision::deny(By::Busy)),
@@ -211,7 +220,7 @@ impl Logins {
             && let Some(decision) = self.ask_here(attempt, &inquiry, place, event)
         {
             if decision.is_allow() {
-                self.prefetch(attempt, None, event);
+                self.prefetch(attempt, decision.terms.as_deref(), None, event);
             }
             return decision;
         }
@@ -306,6 +315,7 @@ impl Logins {
             open: None,
             awaits: 1,
             may_enter: false,
+            terms: None,
             until: None,
             leaves: None,
         })
@@ -358,4 +368,4 @@ pub fn unasked(attempt: &Attempt<'_>, settings: &Settings) -> Option<Decision> {
 }
 
 /// The client waits beside the broker's loop.
-const PARKED: Decision = Decision { ruling: Ruling::Later, by: By::Parked };
+const PARKED: Decision = Decision::new(Ruling::Later, By::Parked);

@@ -7,7 +7,9 @@ mod decision;
 mod delayed;
 mod early;
 mod event;
+mod expiry;
 mod explain;
+mod granting;
 mod hasher;
 mod left_behind;
 mod login;
@@ -52,10 +54,13 @@ use delayed::{Delayed, Ticket};
 use early::EarlySenders;
 use event::Event;
 pub use event::{Control, Login, TopicCheck};
+use expiry::Expiry;
 pub use explain::{Explain, Explanation};
+use granting::Granting;
 use login::Logins;
 pub use orders::{Order, Reply, Whom};
 use recheck::Recheck;
+use refusals::Refusals;
 pub use sessions::SessionStays;
 use sessions::Sessions;
 use settings::{Current, Mode, Settings};
@@ -153,9 +158,16 @@ impl Plugin {
         let delays = mode.delays();
         let api =
             Arc::new(Api::new(asker, prefetch, Arc::clone(&sessions), Arc::clone(&throttle), delays, now));
+        let refusals = Arc::new(Refusals::new(now));
+        let granting = Arc::new(Granting {
+            asker: Arc::clone(&api.asker),
+            sessions: Arc::clone(&sessions),
+            keys,
+            expiry: Arc::new(Expiry::new(Arc::clone(&refusals), Arc::clone(&tasks))),
+        });
         let recheck = Recheck::new(
             Arc::clone(&api),
-            Arc::clone(&sessions),
+            (refusals, Arc::clone(&granting)),
             Arc::clone(&tasks),
             Arc::clone(&broker),
             Arc::clone(&log),
@@ -174,6 +186,7 @@ impl Plugin {
             sessions: Arc::clone(&sessions),
             throttle,
             recheck,
+            granting: Arc::clone(&granting),
             delayed: Delayed::default(),
             early: EarlySenders::new(now),
             delays,
@@ -185,8 +198,13 @@ impl Plugin {
             metrics: Arc::clone(&metrics),
             closings: AtomicUsize::new(0),
         });
-        let topics =
-            Topics::new(Arc::clone(&api), Arc::clone(&sessions), Arc::clone(&broker), Arc::clone(&log));
+        let topics = Topics::new(
+            Arc::clone(&api),
+            granting,
+            Arc::clone(&sessions),
+            Arc::clone(&broker),
+            Arc::clone(&log),
+        );
         let settings = Arc::new(Current::new(options, settings));
         let (steered, counts) = (Arc::clone(&settings), Arc::clone(&metrics));
         let steering = Arc::new(Steering::new(steered, &logins, counts, Arc::clone(&log), delays));
@@ -240,7 +258,7 @@ impl Plugin {
     pub fn authorise(&self, check: &TopicCheck<'_>, caller: &Caller, now: Instant) -> Decision {
         // Where no tick comes, whoever was revoked leaves with its next message.
         if check.access == Access::Write && self.logins.recheck.is_overdue_to_leave(check, now) {
-            return Decision { ruling: Ruling::Disconnect, by: By::Recheck };
+            return Decision::new(Ruling::Disconnect, By::Recheck);
         }
         let settings = self.settings.now();
         let decision = self.topics.authorise(check, &Event { now, caller, settings: &settings });
@@ -249,7 +267,7 @@ impl Plugin {
     }
 
     /// Whether a client may give commands: by a rule of `acl_file` that lets it write to their topic, or by the API's answer
-    /// about that, and by nothing else that may have let its message through.
+    /// about that or about its login, and by nothing else that may have let its message through.
     pub fn may_control(&self, control: &Control<'_>, caller: &Caller, now: Instant) -> bool {
         let Control { client, username, qos, retain, details, .. } = *control;
         let settings = self.settings.now();
@@ -259,7 +277,7 @@ impl Plugin {
         let may = decision.is_allow()
             && match decision.by {
                 By::LocalRules => settings.acl.is_some(),
-                By::Api { .. } | By::Remembered { .. } => true,
+                By::Api { .. } | By::Remembered { .. } | By::Rules => true,
                 _ => false,
             };
         if !may {
@@ -282,6 +300,7 @@ impl Plugin {
     /// it), and whether its session stays.
     pub fn disconnected(&self, client: Client<'_>, username: &str, stays: SessionStays, now: Instant) {
         self.logins.closings.fetch_add(1, Ordering::Relaxed);
+        self.logins.granting.expiry.remove(client.connection);
         // A client that another plugin or a certificate let in has no session here: its id is all there is to go by.
         let is_gone =
             self.sessions.close(client, username, stays, now) || !self.sessions.has(client, username);

@@ -11,6 +11,7 @@ use super::api::{Api, Inquiry};
 use super::attempt::Attempt;
 use super::decision::{By, Decision, LoggedClient};
 use super::event::{Event, TopicCheck};
+use super::granting::Granting;
 use super::noted::{Note, Noted};
 use super::orders::Reply;
 use super::refusals::{Change, PAUSE, Refusals, SessionName};
@@ -21,6 +22,8 @@ use crate::broker::{Broker, BrokerThread};
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
+use crate::question::status::{self, Shown};
+use crate::question::{Answer, Verdict};
 use crate::util::Lock;
 
 /// Recognises sessions that the broker checks again, asks the API about them, and disconnects those that it refuses.
@@ -37,6 +40,7 @@ pub struct Recheck {
     round: Lock<Round>,
     noted: Lock<Noted>,
     refusals: Arc<Refusals>,
+    granting: Arc<Granting>,
     /// The command that has asked for the next round, or for the one that is going on.
     command: Lock<Option<Command>>,
     metrics: Arc<Metrics>,
@@ -68,7 +72,7 @@ impl Recheck {
     /// Before the first round.
     pub fn new(
         api: Arc<Api>,
-        sessions: Arc<Sessions>,
+        (refusals, granting): (Arc<Refusals>, Arc<Granting>),
         tasks: Arc<Tasks>,
         broker: Arc<dyn Broker>,
         log: Arc<Log>,
@@ -78,11 +82,12 @@ impl Recheck {
         let round = Lock::new(Round { number: 0, last: now, compared: HashMap::default() });
         Self {
             api,
-            sessions,
+            sessions: Arc::clone(&granting.sessions),
             tasks,
             broker,
             log,
-            refusals: Arc::new(Refusals::new(now)),
+            refusals,
+            granting,
             is_going_on: AtomicBool::new(false),
             ticks: AtomicBool::new(false),
             round,
@@ -246,13 +251,7 @@ impl Recheck {
         {
             command.asked += 1;
         }
-        let session = SessionName {
-            connection: attempt.client.connection,
-            client_id: attempt.client.id.to_owned(),
-            username: attempt.username.to_owned(),
-            address: attempt.client.address.map(str::to_owned),
-            credentials: attempt.credentials,
-        };
+        let session = SessionName::of(attempt);
         let note = Note { session, key: inquiry.key, question: inquiry.question.to_owned() };
         let is_round = self.ticks.load(Ordering::Relaxed) && self.is_going_on.load(Ordering::Relaxed);
         let mut noted = self.noted.lock();
@@ -272,7 +271,13 @@ impl Recheck {
         let Some((round, number)) = self.refusals.ask(key, now) else { return };
         let source = self.api.asker.source(session.address.as_deref(), &session.username);
         let (refusals, tasks) = (Arc::clone(&self.refusals), Arc::clone(&self.tasks));
+        let granting = self.reads_bodies().then(|| Arc::clone(&self.granting));
         let waiter = Waiter::however_late(move |answer| {
+            if let (Some(granting), Answer::Verdict { verdict: Verdict::Allow, terms, .. }) =
+                (granting, answer)
+            {
+                granting.renew(&session, terms.as_deref(), Instant::now());
+            }
             match refusals.answered(round, session, answer, Instant::now()) {
                 Change::None => {}
                 Change::SomebodyGoes => tasks.push(Task::Revoked),
@@ -283,6 +288,11 @@ impl Recheck {
         // If there is no thread to ask with, the next login says so.
         let question = question.as_question();
         let _ = self.api.asker.ask(key, &question, source, Priority::Revoke, Some(waiter), now);
+    }
+
+    /// Whether the API's answers are read (`answer_rules`).
+    fn reads_bodies(&self) -> bool {
+        self.api.asker.target().config.answer_rules
     }
 
     /// Disconnects all that the API refuses by now.
@@ -360,5 +370,8 @@ impl Recheck {
 }
 
 fn revoked(who: &LoggedClient<'_>, status: u16) -> String {
-    format!("Disconnecting {who}: the API answered {status} when asked again.")
+    match status {
+        status::EXPIRED => format!("Disconnecting {who}: its time is over (expire_at in the API's answer)."),
+        status => format!("Disconnecting {who}: the API answered {} when asked again.", Shown(status)),
+    }
 }

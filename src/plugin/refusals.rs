@@ -9,9 +9,10 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::attempt::Attempt;
 use crate::broker::{Client, Connection};
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
-use crate::question::{Answer, Verdict};
+use crate::question::{Answer, Verdict, status};
 use crate::util::Lock;
 
 /// Credentials that are refused in a round, before anybody was allowed, from which on it is not believed. Those that many
@@ -41,6 +42,18 @@ pub struct SessionName {
 }
 
 impl SessionName {
+    /// The session of a client that is let in.
+    pub fn of(attempt: &Attempt<'_>) -> Self {
+        let Attempt { client, username, credentials, .. } = *attempt;
+        Self {
+            connection: client.connection,
+            client_id: client.id.to_owned(),
+            username: username.to_owned(),
+            address: client.address.map(str::to_owned),
+            credentials,
+        }
+    }
+
     /// The client as events show it.
     pub fn client(&self) -> Client<'_> {
         Client { connection: self.connection, id: &self.client_id, address: self.address.as_deref() }
@@ -160,10 +173,11 @@ impl Refusals {
                 state.round.asked = Vec::new();
                 state.due.append(&mut state.held);
             }
-            Answer::Verdict { status: status @ (401 | 403), .. } if state.round.is_believed.is_some() => {
+            Answer::Verdict { status, .. } if !status::is_about_the_client(status) => {}
+            Answer::Verdict { status, .. } if state.round.is_believed.is_some() => {
                 state.due.push((session, status));
             }
-            Answer::Verdict { status: status @ (401 | 403), .. } => {
+            Answer::Verdict { status, .. } => {
                 state.round.refused.insert(session.credentials);
                 state.held.push((session, status));
                 if state.round.refused.len() >= TOO_MANY {
@@ -173,11 +187,18 @@ impl Refusals {
                     return Change::Disbelieved;
                 }
             }
-            _ => {}
+            Answer::None(_) => {}
         }
         state.settle(now);
         self.note(state);
         if state.due.is_empty() { Change::None } else { Change::SomebodyGoes }
+    }
+
+    /// The time of a session is over.
+    pub fn is_over(&self, session: SessionName) {
+        let state = &mut *self.state.lock();
+        state.due.push((session, status::EXPIRED));
+        self.note(state);
     }
 
     /// The broker has gone through all sessions. Returns whether somebody has to go.
@@ -226,8 +247,8 @@ mod tests {
     use super::*;
     use crate::fingerprint::Fingerprinter;
 
-    const REFUSED: Answer = Answer::Verdict { verdict: Verdict::Deny, status: 403 };
-    const ALLOWED: Answer = Answer::Verdict { verdict: Verdict::Allow, status: 200 };
+    const REFUSED: Answer = Answer::verdict(Verdict::Deny, 403);
+    const ALLOWED: Answer = Answer::verdict(Verdict::Allow, 200);
 
     fn key_of(username: &str) -> Fingerprint {
         Fingerprinter::with_key(&[0; 16]).credentials(username, b"p")

@@ -1,6 +1,7 @@
 //! Which sessions this plugin let in, and how: the broker gives a username to the plugin that a certificate or
 //! another plugin may have given to the client, and asks about clients that are gone.
 
+mod granted;
 mod named;
 mod rights;
 mod steered;
@@ -12,9 +13,11 @@ use std::time::Instant;
 
 use lru::LruCache;
 
+pub use granted::{Granted, Says};
 use named::Named;
 
 use crate::broker::{Client, Connection};
+use crate::cache::Forgotten;
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Fingerprinter};
 use crate::local::PasswordHash;
 use crate::prefetch::peek::Identity;
@@ -63,6 +66,8 @@ pub struct Session {
     last_round: Option<u32>,
     /// Whether messages wait for it that the API could not be asked about.
     has_unasked: bool,
+    /// What came with the API's answers (`answer_rules`).
+    granted: Option<Box<Granted>>,
 }
 
 /// A connection that was closed. Its will may still be written, and what it subscribed to may still be queued.
@@ -100,6 +105,8 @@ struct Tables {
     gone: HashSet<Fingerprint, AlreadyHashed>,
     /// When it was looked through without a turn.
     gone_looked_through: Option<Instant>,
+    /// Whose grants were forgotten.
+    forgotten: Forgotten,
     /// Counts the turns of the broker's loop.
     turn: u64,
     /// The connections of those that are connected, by client id alone, where commands name them by it.
@@ -155,6 +162,7 @@ impl Sessions {
             named: Named::new(),
             gone: HashSet::default(),
             gone_looked_through: None,
+            forgotten: Forgotten::default(),
             turn: 0,
             by_client_id: None,
         };
@@ -180,7 +188,7 @@ impl Sessions {
             && session.current == Some(client.connection)
         {
             let before = session.clone();
-            (session.credentials, session.by) = (credentials, by);
+            (session.credentials, session.by, session.granted) = (credentials, by, None);
             return Some(before);
         }
         let before = tables.take(key);
@@ -200,6 +208,7 @@ impl Sessions {
             ended: ended.filter(|ended| ended.connection != client.connection),
             last_round: before.as_ref().and_then(|before| before.last_round),
             has_unasked: false,
+            granted: None,
         };
         tables.put(key, session);
         before

@@ -129,6 +129,7 @@ impl Steering {
             endpoints,
             cache,
             parked: self.logins.delayed.len(),
+            rules: self.api.asker.pool().bytes(),
             is_ready: self.trouble(now).is_none(),
         }
     }
@@ -142,6 +143,7 @@ impl Steering {
             Whom::Everybody => Whose::Everybody,
         };
         self.api.asker.forget(whose, now);
+        self.sessions.forget(whose, now);
     }
 
     /// Has the broker's thread carry an order out, at its next tick.

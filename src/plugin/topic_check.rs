@@ -7,13 +7,15 @@ use super::api::{Account, Api, Inquiry};
 use super::attempt::NO_USERNAME;
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::event::{Event, TopicCheck};
-use super::sessions::Sessions;
+use super::granting::Granting;
+use super::sessions::{Says, Sessions};
 use super::unasked::{Asked, Facts, Unasked, unasked};
 use crate::broker::{Broker, Client, Retain};
 use crate::config::WithoutAnswer;
 use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
 use crate::log::{Log, quoted, sentence};
+use crate::metrics::DecidedBy;
 use crate::prefetch::retained::Whose;
 use crate::prefetch::{Scope, asks_reads};
 use crate::question::{Access, Question};
@@ -21,9 +23,23 @@ use crate::question::{Access, Question};
 /// Decides about topics.
 pub struct Topics {
     api: Arc<Api>,
+    granting: Arc<Granting>,
     sessions: Arc<Sessions>,
     broker: Arc<dyn Broker>,
     log: Arc<Log>,
+}
+
+/// The check as those see it whom nobody has to be asked for.
+fn asked<'a>(check: &TopicCheck<'a>) -> Asked<'a> {
+    let TopicCheck { client, username, topic, access, qos, retain, .. } = *check;
+    Asked {
+        username,
+        client_id: client.id,
+        topic,
+        access,
+        qos: Some(qos),
+        retain: Some(retain != Retain::No),
+    }
 }
 
 /// What is so about the client of a topic check.
@@ -54,6 +70,14 @@ impl Facts for Live<'_> {
         sessions.has_local_rights(client, username, hash, access, now, || self.has_socket())
     }
 
+    fn rules_say(&self, username: &str) -> Option<Says> {
+        // Requests to the broker's HTTP listener have no session, and a client may have their id.
+        self.event.broker_thread()?;
+        let wanted = asked(self.check).wanted();
+        let (sessions, client, now) = (&self.topics.sessions, self.check.client, self.event.now);
+        sessions.says(client, username, &wanted, now, || self.has_socket())
+    }
+
     fn has_subscribed(&self, username: &str) -> bool {
         // Requests to the broker's HTTP listener have subscribed to nothing, and a client may have their id.
         self.event.broker_thread().is_some()
@@ -62,8 +86,14 @@ impl Facts for Live<'_> {
 }
 
 impl Topics {
-    pub fn new(api: Arc<Api>, sessions: Arc<Sessions>, broker: Arc<dyn Broker>, log: Arc<Log>) -> Self {
-        Self { api, sessions, broker, log }
+    pub fn new(
+        api: Arc<Api>,
+        granting: Arc<Granting>,
+        sessions: Arc<Sessions>,
+        broker: Arc<dyn Broker>,
+        log: Arc<Log>,
+    ) -> Self {
+        Self { api, granting, sessions, broker, log }
     }
 
     /// Decides a topic check, and logs a refusal.
@@ -89,8 +119,10 @@ impl Topics {
     fn decide(&self, check: &TopicCheck<'_>, event: &Event<'_>) -> Decision {
         let TopicCheck { client, username, topic, access, .. } = *check;
         let facts = Live { topics: self, check, event };
-        let asked = Asked { username, client_id: client.id, topic, access };
-        let (decision, username) = match unasked(&asked, event.settings, &facts) {
+        let (decision, username) = match unasked(&asked(check), event.settings, &facts) {
+            Unasked::Decided(decision) if decision.by.source() == DecidedBy::Rules => {
+                (decision, username.unwrap_or(NO_USERNAME))
+            }
             Unasked::Decided(decision) => return decision,
             Unasked::Unchecked(username) => (Decision::allow(By::Option("acl_checks")), username),
             Unasked::ToBeAsked(username) => {
@@ -100,7 +132,11 @@ impl Topics {
                 let question =
                     Question::Access { username, client_id: client.id, topic, access, more: &more };
                 let inquiry = Inquiry { key: self.api.asker.key(&question), question, client };
-                (self.by_api(&inquiry, check, event), username)
+                let decision = self.by_api(&inquiry, check, event);
+                if decision.terms.is_some() && event.broker_thread().is_some() {
+                    self.granting.widen(client, username, &decision, inquiry.key, event.now);
+                }
+                (decision, username)
             }
         };
         if decision.is_allow() && access == Access::Subscribe {
@@ -132,9 +168,9 @@ impl Topics {
     /// Decides by the remembered verdict, or asks the API and waits.
     fn by_api(&self, inquiry: &Inquiry<'_>, check: &TopicCheck<'_>, event: &Event<'_>) -> Decision {
         let Inquiry { key, question, client } = inquiry;
-        let hit = self.api.remembered(inquiry, event.now);
+        let hit = self.api.remembered(inquiry, || None, event.now);
         let mut replay = None;
-        if hit.is_none_or(|hit| hit.is_first_use) {
+        if hit.as_ref().is_none_or(|hit| hit.is_first_use) {
             let prefetch = &self.api.prefetch;
             prefetch.note_reader(question, event.now);
             if check.retain != Retain::No && check.access == Access::Read {
@@ -150,7 +186,7 @@ impl Topics {
             }
         }
         match hit {
-            Some(hit) => Decision::by_memory(&hit),
+            Some(hit) => Decision::by_memory(hit),
             None => self.api.wait_for(inquiry, self.account(question, replay), event),
         }
     }

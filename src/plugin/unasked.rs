@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use super::attempt::NO_USERNAME;
 use super::decision::{By, Decision};
+use super::sessions::Says;
 use super::settings::Settings;
+use crate::config::{Config, NoMatch};
 use crate::local::PasswordHash;
-use crate::question::Access;
+use crate::question::{Access, Verdict};
+use crate::topic::Wanted;
 
 /// What is to be decided.
 #[derive(Clone, Copy)]
@@ -19,6 +22,18 @@ pub struct Asked<'a> {
     pub topic: &'a str,
     /// What the client wants to do with it.
     pub access: Access,
+    /// The quality of service of the message or the subscription, if it is known.
+    pub qos: Option<u8>,
+    /// The retain flag of the message, if it is known.
+    pub retain: Option<bool>,
+}
+
+impl<'a> Asked<'a> {
+    /// The same, as rules look at it.
+    pub fn wanted(&self) -> Wanted<'a> {
+        let Self { access, topic, qos, retain, .. } = *self;
+        Wanted { access, topic, qos, retain }
+    }
 }
 
 /// What is so about the client.
@@ -28,6 +43,9 @@ pub trait Facts {
 
     /// Whether the client has the rights of the local user of this name, whose hash this is.
     fn has_local_rights(&self, username: &str, hash: &Arc<PasswordHash>) -> bool;
+
+    /// What the rules of the session say that the API has let in under this name, if there is one (`answer_rules`).
+    fn rules_say(&self, username: &str) -> Option<Says>;
 
     /// Whether the client has subscribed, under this name, to a filter that covers the topic.
     fn has_subscribed(&self, username: &str) -> bool;
@@ -49,7 +67,7 @@ pub enum Unasked<'a> {
 
 /// Decides in the order of the lists in docs/deciding.md, as far as nobody has to be asked.
 pub fn unasked<'a>(asked: &Asked<'a>, settings: &Settings, facts: &impl Facts) -> Unasked<'a> {
-    let Asked { username, client_id, topic, access } = *asked;
+    let Asked { username, client_id, topic, access, .. } = *asked;
     let config = &*settings.config;
     // One without a username is anonymous, unless its password was asked about.
     let is_let_in = || config.asks_without_username && facts.is_let_in_without_username();
@@ -81,6 +99,11 @@ pub fn unasked<'a>(asked: &Asked<'a>, settings: &Settings, facts: &impl Facts) -
         }),
         None => facts.note("local user", || "no local user has this name".to_owned()),
     }
+    if config.answer_rules
+        && let Some(decision) = by_rules(facts.rules_say(username), config, facts)
+    {
+        return Unasked::Decided(decision);
+    }
     if config.acl_urls.is_empty() {
         facts.note("API", || "there is no acl_url: the broker and other plugins decide".to_owned());
         return Unasked::Decided(Decision::defer(By::NotOurs));
@@ -93,4 +116,25 @@ pub fn unasked<'a>(asked: &Asked<'a>, settings: &Settings, facts: &impl Facts) -
         return Unasked::Unchecked(username);
     }
     Unasked::ToBeAsked(username)
+}
+
+/// Decides by what came with the API's answers, as far as that decides.
+fn by_rules(says: Option<Says>, config: &Config, facts: &impl Facts) -> Option<Decision> {
+    let (found, decision) = match says {
+        None => ("none are known of such a session", None),
+        Some(Says::Superuser) => ("it is a superuser", Some(Decision::allow(By::Rules))),
+        Some(Says::Rule(true)) => ("a rule allows it", Some(Decision::allow(By::Rules))),
+        Some(Says::Rule(false)) => ("a rule denies it", Some(Decision::deny(By::Rules))),
+        Some(Says::Expired) => ("the session's time is over", Some(Decision::deny(By::Expired))),
+        Some(Says::Nothing) => {
+            let decision = match config.acl_no_match {
+                NoMatch::Allow => Some(Decision::of(Verdict::Allow, By::Option("acl_no_match"))),
+                NoMatch::Deny => Some(Decision::of(Verdict::Deny, By::Option("acl_no_match"))),
+                NoMatch::Ask => config.acl_urls.is_empty().then(|| Decision::deny(By::NoRule)),
+            };
+            ("no rule is about it, so plugin_opt_acl_no_match decides", decision)
+        }
+    };
+    facts.note("rules", || found.to_owned());
+    decision
 }

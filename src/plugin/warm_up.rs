@@ -7,12 +7,13 @@ use super::early::Place;
 use super::event::Event;
 use super::login::Logins;
 use crate::prefetch::{Scope, Wish};
+use crate::topic::Terms;
 
 impl Logins {
     /// Asks the topic questions that a client is expected to raise once it is in. If it can wait beside the broker's
     /// loop for the answers, it does, so that its first packets make no other client wait.
     pub fn warm_up(&self, attempt: &Attempt<'_>, allow: Decision, event: &Event<'_>) -> Decision {
-        let wishes = self.wishes(attempt, event);
+        let wishes = self.wishes(attempt, allow.terms.as_deref(), event);
         if wishes.is_empty() {
             return allow;
         }
@@ -21,8 +22,9 @@ impl Logins {
         let answers = self.ask_wishes(wishes, attempt, ticket, event);
         match ticket {
             Some(ticket) if answers > 0 => {
-                self.delayed.await_more(ticket, answers, event.now + event.settings.config.timeout);
-                Decision { ruling: Ruling::Later, by: By::Parked }
+                let until = event.now + event.settings.config.timeout;
+                self.delayed.await_more(ticket, answers, until, allow.terms);
+                Decision::new(Ruling::Later, By::Parked)
             }
             Some(ticket) => {
                 self.delayed.end(ticket);
@@ -34,18 +36,26 @@ impl Logins {
 
     /// Asks what a client that may come in is expected to raise. A parked client waits for the answers on its `ticket`.
     /// Returns how many are to come.
-    pub fn prefetch(&self, attempt: &Attempt<'_>, ticket: Option<Ticket>, event: &Event<'_>) -> usize {
-        self.ask_wishes(self.wishes(attempt, event), attempt, ticket, event)
+    pub fn prefetch(
+        &self,
+        attempt: &Attempt<'_>,
+        terms: Option<&Terms>,
+        ticket: Option<Ticket>,
+        event: &Event<'_>,
+    ) -> usize {
+        self.ask_wishes(self.wishes(attempt, terms, event), attempt, ticket, event)
     }
 
-    /// The topic questions that a client is expected to raise. Requests to the broker's HTTP listener, whose id a client
+    /// The topic questions that a client is expected to raise that is let in with these terms. Requests to the broker's HTTP listener, whose id a client
     /// may have, raise none.
-    fn wishes(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Vec<Wish> {
+    fn wishes(&self, attempt: &Attempt<'_>, terms: Option<&Terms>, event: &Event<'_>) -> Vec<Wish> {
         if event.broker_thread().is_none() {
             return Vec::new();
         }
         let Attempt { client, username, starts_clean, .. } = *attempt;
-        let (config, gate, now) = (&*event.settings.config, self.api.gate(event), event.now);
+        let newcomer = self.newcomer(attempt, terms, event);
+        let gate = self.api.gate(event).before(newcomer.as_deref());
+        let (config, now) = (&*event.settings.config, event.now);
         let source = self.keys.source(client.address, username);
         let scope = Scope { config, gate: &gate, source, now };
         self.api.prefetch.wishes(username, client.id, starts_clean, &scope)

@@ -93,7 +93,9 @@ impl Prefetch {
         if left > 0 {
             let shared_topic: Arc<str> = topic.into();
             subscriptions.go_on(&mut walk, |Reader { client_id, username, expected: reader }| {
-                if gate.asks_topics(username, client_id) {
+                if gate.asks_topics(username, client_id)
+                    && !gate.is_decided(username, client_id, Access::Read, topic)
+                {
                     let question =
                         Question::Access { username, client_id, topic, access: Access::Read, more: "" };
                     let key = self.asker.key(&question);

@@ -64,6 +64,9 @@ pub trait Gate {
     /// Whether topics of this client are asked about.
     fn asks_topics(&self, username: &str, client_id: &str) -> bool;
 
+    /// Whether rules that came with an answer decide about this, so that it is not asked.
+    fn is_decided(&self, username: &str, client_id: &str, access: Access, topic: &str) -> bool;
+
     /// Who was let in on a connection and is still there.
     fn client_of(&self, connection: Connection) -> Option<Arc<Identity>>;
 
@@ -242,7 +245,8 @@ impl Prefetch {
                 let may_ask = gate.is_connected(identity)
                     && !config.acl_urls.is_empty()
                     && config.acl_checks.contains(access)
-                    && gate.asks_topics(username, client_id);
+                    && gate.asks_topics(username, client_id)
+                    && !gate.is_decided(username, client_id, *access, topic);
                 may_ask.then_some(Question::Access { username, client_id, topic, access: *access, more: "" })
             }
         }

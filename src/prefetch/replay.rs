@@ -222,13 +222,16 @@ impl Prefetch {
                 let question =
                     Question::Access { username, client_id, topic, access: Access::Read, more: "" };
                 let key = self.asker.key(&question);
-                if self.speculate(state, key, &question, || question.to_owned_about(&share()), scope) {
+                if !gate.is_decided(username, client_id, Access::Read, topic)
+                    && self.speculate(state, key, &question, || question.to_owned_about(&share()), scope)
+                {
                     awaited.insert(key, share());
                     left -= 1;
                 }
                 if let Some((client_id, username)) = publisher.filter(|_| about_publishers)
                     && !username.is_empty()
                     && gate.asks_topics(username, client_id)
+                    && !gate.is_decided(username, client_id, Access::Write, topic)
                 {
                     let question =
                         Question::Access { username, client_id, topic, access: Access::Write, more: "" };

@@ -45,6 +45,9 @@ impl Prefetch {
         let state = &mut *self.state.lock();
         for (filter, _) in filters.iter().skip(at + 1).take(MOST) {
             let topic = format!("{mount_point}{filter}");
+            if gate.is_decided(username, client_id, access, &topic) {
+                continue;
+            }
             let question = Question::Access { username, client_id, topic: &topic, access, more: "" };
             let key = self.asker.key(&question);
             self.speculate(state, key, &question, || question.to_owned(), scope);

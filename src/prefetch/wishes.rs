@@ -25,7 +25,8 @@ impl Prefetch {
         let mut wish = |access, topic: &str| {
             let question = Question::Access { username, client_id, topic, access, more: "" };
             let key = self.asker.key(&question);
-            if self.asker.peek(key, scope.now).is_none() {
+            let is_decided = || gate.is_decided(username, client_id, access, topic);
+            if self.asker.peek(key, scope.now).is_none() && !is_decided() {
                 wishes.push(Wish { key, question: question.to_owned(), source: scope.source });
             }
         };

@@ -54,6 +54,7 @@ fn nameless(steering: &Steering) -> Map<String, Value> {
             "size": cache.bound,
             "evicted": cache.evicted,
         },
+        "rules": {"bytes": gauges.rules},
         "answers": decisions,
         "api": {"login": latency(metrics, Kind::Connect), "topic": latency(metrics, Kind::Access)},
         "held_up": {"times": held_up[0].0 + held_up[1].0, "seconds": held_up[0].1 + held_up[1].1},

@@ -24,8 +24,8 @@ use std::fmt;
 
 use self::fill::Filled;
 use self::tree::Tree;
+use super::Access;
 use super::{Names, behind_group, has_wildcard, is_valid_filter};
-use crate::question::Access;
 
 pub use pool::GrantsPool;
 
@@ -188,6 +188,14 @@ struct Set {
     /// Whether the QoS of a subscription makes a difference, so that READ has to try all three.
     reads_differ: bool,
 }
+
+impl PartialEq for Grants {
+    fn eq(&self, other: &Self) -> bool {
+        self.set == other.set
+    }
+}
+
+impl Eq for Grants {}
 
 impl Grants {
     /// Fills a client's names into rules, and puts them in an order in which they are found fast.

@@ -3,12 +3,16 @@
 //!
 //! Nothing here knows where rules come from. Matching and deciding allocate nothing, since they run for every message.
 
+mod access;
 mod filter;
 mod grants;
 mod rules;
 mod template;
+mod terms;
 
+pub use access::Access;
 pub use filter::{MAX_SEPARATORS, WILDCARDS, behind_group, has_wildcard, is_valid_filter, matches};
 pub use grants::{Action, BadRule, Grants, GrantsPool, Permission, QosSet, RawRule, Wanted};
 pub use rules::{Grant, Rule, Rules};
 pub use template::{Names, Placeholders, Template};
+pub use terms::{Draft, DraftRule, Terms, TopicRules, Unusable};

@@ -1,6 +1,6 @@
 //! Rules about topics. A rule that denies outweighs every rule that grants.
 
-use crate::question::Access;
+use super::Access;
 
 /// The effect of a rule on the topics that its filter covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

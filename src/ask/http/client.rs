@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{CACHE_CONTROL, RETRY_AFTER};
+use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use tokio::time::timeout;
 
@@ -14,11 +14,12 @@ use super::connections::Progress;
 use super::hints::{LOOKED_AT, meaning, says_otherwise};
 use super::lanes::Answered;
 use super::target::{Endpoint, Target};
+use crate::ask::answer::{Body, MOST_BYTES};
 use crate::log::Level;
 use crate::question::{Answer, Kind, NoAnswer};
 
 /// The largest response body, in bytes, that is read to its end so that its connection can be used again.
-const BODY_LIMIT: usize = 64 * 1024;
+const BODY_LIMIT: usize = MOST_BYTES;
 
 /// The longest lifetime that an answer may set in place of the configured one: a day.
 const LONGEST_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -51,6 +52,8 @@ pub(in crate::ask) struct Exchange {
     pub(in crate::ask) reply: Reply,
     /// The response that the answer was in, to be read to its end, and the number of the endpoint that it came from.
     pub(in crate::ask) response: Option<(Answered, usize)>,
+    /// Its body, where that is a part of the answer.
+    pub(in crate::ask) body: Option<Body>,
 }
 
 impl Target {
@@ -68,6 +71,7 @@ impl Target {
         let mut asked = Exchange {
             reply: Reply { answer: Answer::None(NoAnswer::Open), sent, lifetime: None },
             response: None,
+            body: None,
         };
         let mut admitted = Vec::with_capacity(count);
         for index in (0..count).map(|attempt| (preferred + attempt) % count) {
@@ -83,12 +87,13 @@ impl Target {
             let others = u32::try_from(admitted.len() - attempt).unwrap_or(u32::MAX);
             let overtime = if others == 1 { self.config.timeout } else { Duration::ZERO };
             let overdue = || overdue.take().into_iter().for_each(|overdue| overdue());
-            let (answer, response) = self.attempt(index, request, left / others, overtime, overdue).await;
+            let (answer, mut response) = self.attempt(index, request, left / others, overtime, overdue).await;
             asked.reply.answer = answer;
             asked.reply.lifetime = response
                 .as_ref()
                 .filter(|_| self.config.api_cache_control)
                 .and_then(|answered| lifetime(&answered.response));
+            asked.body = response.as_mut().and_then(|answered| answered.body.take());
             asked.response = response.map(|response| (response, index));
             if matches!(asked.reply.answer, Answer::Verdict { .. }) {
                 endpoints.preferred.store(index, Ordering::Relaxed);
@@ -113,7 +118,13 @@ impl Target {
         let sent = Instant::now();
         let progress = Progress::default();
         let mut underway = endpoint.gauge.sent(sent);
-        let mut sending = std::pin::pin!(endpoint.send(request, limit, &progress));
+        let mut sending = std::pin::pin!(async {
+            let mut answered = endpoint.send(request, limit, &progress).await?;
+            if self.config.answer_rules && says_more(&answered.response) {
+                answered.body = Some(whole_body(&mut answered.response).await?);
+            }
+            reqwest::Result::Ok(answered)
+        });
         let silence = |reason: &NoAnswer| {
             // Until there is a connection, nothing that a client says can be the cause.
             let asked_for = progress.is_connected().then_some(request.party);
@@ -232,11 +243,24 @@ impl Target {
         }
     }
 
+    /// Says in the log, once a minute, what is wrong with the body of an answer.
+    pub(in crate::ask) fn note_bad_body(&self, kind: Kind, index: usize, what: &str) {
+        let endpoint = &self.endpoints(kind).endpoints[index];
+        if endpoint.body_hint.is_due(Instant::now()) {
+            let line = format!(
+                "The API at {} answered 200 with a body that cannot be used, which refuses ({what}). Correct it by \
+                 docs/answers.md; without plugin_opt_answer_rules no body is read.",
+                endpoint.shown
+            );
+            self.log.warn(&line);
+        }
+    }
+
     /// Reads the body of a response and drops it, so that its connection can carry the next question. A body that is too
     /// long or too slow costs the connection, and nothing else. If it says no although the status said yes, the log says
     /// so, once a minute.
     pub(in crate::ask) async fn drain(&self, kind: Kind, answered: (Answered, usize), limit: Duration) {
-        let (Answered { mut response, lane }, index) = answered;
+        let (Answered { mut response, lane, .. }, index) = answered;
         let says_yes = response.status() == StatusCode::OK;
         let (mut length, mut beginning) = (0, Vec::new());
         let read_all = async {
@@ -302,6 +326,25 @@ impl Target {
         );
         self.log.write(Level::Warning, line);
     }
+}
+
+/// Whether the body of a response is a part of the answer (`answer_rules`).
+fn says_more(response: &Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    response.status() == StatusCode::OK && kind.eq_ignore_ascii_case("application/json")
+}
+
+/// Reads the body of a response, as far as it may be a part of an answer.
+async fn whole_body(response: &mut Response) -> reqwest::Result<Body> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > MOST_BYTES {
+            return Ok(Body::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Body::Whole(body))
 }
 
 /// Whether the answer is that of a proxy in front of an API that cannot be reached. Any other failure may be one that a

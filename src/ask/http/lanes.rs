@@ -16,6 +16,7 @@ use super::names::Names;
 use super::prepare::client;
 use super::second_try::SecondTries;
 use super::target::Endpoint;
+use crate::ask::answer::Body;
 use crate::config::{ApiUrl, Config};
 use crate::util::Lock;
 
@@ -57,7 +58,7 @@ impl Lane {
         loop {
             let post = self.client.post(endpoint.api.url.clone()).body(request.body.clone());
             match progress.watch(post.send()).await {
-                Ok(response) => return Ok(Answered { response, lane: self }),
+                Ok(response) => return Ok(Answered { response, lane: self, body: None }),
                 Err(error)
                     if has_full_queue(&error) && began.elapsed() < endpoint.server.connect_timeout() =>
                 {
@@ -73,6 +74,8 @@ impl Lane {
 pub(in crate::ask) struct Answered {
     pub(super) response: Response,
     pub(super) lane: Lane,
+    /// Its body, where that is a part of the answer and was read.
+    pub(super) body: Option<Body>,
 }
 
 /// A server, and the lanes to it that wait for a question.

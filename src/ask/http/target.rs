@@ -114,6 +114,7 @@ impl Target {
             && self.config.auth_urls == other.config.auth_urls
             && self.config.acl_urls == other.config.acl_urls
             && self.config.tls_insecure == other.config.tls_insecure
+            && self.config.answer_rules == other.config.answer_rules
     }
 
     /// Whether asking such a question is in vain: every URL is left alone, and is not even probed with it.
@@ -151,14 +152,9 @@ impl Target {
         Kind::BOTH.into_iter().flat_map(of).collect()
     }
 
-    /// How long a question of this kind that is on its way keeps others waiting at least: one that hangs does not.
+    /// How long a question of this kind that is on its way keeps others waiting: one that hangs does not.
     pub(in crate::ask) fn hangs_after(&self, kind: Kind, now: Instant) -> Duration {
         self.asked_first(kind, now).map_or(self.config.timeout, |first| first.gauge.hangs_after())
-    }
-
-    /// Whether a question of this kind, sent then, hangs after that time, where so many do that are still on their way.
-    pub(in crate::ask) fn hangs(&self, kind: Kind, sent: Instant, passed_over: usize, now: Instant) -> bool {
-        self.asked_first(kind, now).is_some_and(|first| first.gauge.hangs(sent, passed_over))
     }
 
     /// The URL that is asked first now, unless all are left alone.

@@ -7,8 +7,9 @@ use super::Ticket;
 use crate::broker::{Client, Connection};
 use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
-use crate::plugin::decision::By;
+use crate::plugin::decision::{By, Decision};
 use crate::plugin::throttle::Open;
+use crate::topic::Terms;
 
 /// What there is to know about a parked client when its answer comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct Parked {
     pub awaits: usize,
     /// It may come in, and only waits for topic questions that were asked ahead for it.
     pub may_enter: bool,
+    /// What came with the API's allow.
+    pub terms: Option<Arc<Terms>>,
     /// When it has waited long enough for something else than the API.
     pub until: Option<Instant>,
     /// It is refused for this reason, once it can leave without a CONNACK.
@@ -48,9 +51,10 @@ pub struct Parked {
 }
 
 impl Parked {
-    /// By what it is decided about, as far as can be told from here.
-    pub fn by(&self) -> By {
-        if self.hash.is_some() { By::LocalPassword } else { By::Api { status: 200 } }
+    /// The allow that lets it in, as far as can be told from here.
+    pub fn allow(&self) -> Decision {
+        let by = if self.hash.is_some() { By::LocalPassword } else { By::Api { status: 200 } };
+        Decision::allow(by).with(self.terms.clone())
     }
 
     /// The client, as events show it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{SessionStays, Sessions};
+use super::{Session, SessionStays, Sessions};
 use crate::broker::Client;
 use crate::local::PasswordHash;
 use crate::question::Access;
@@ -11,10 +11,11 @@ use crate::question::Access;
 /// How long after a connection has ended its will may be written, at most: the broker does both in one go.
 pub(super) const WILL_WITHIN: Duration = Duration::from_millis(100);
 
-/// Whether somebody has the rights of a local user.
-enum LocalRights {
-    Has,
-    HasNot,
+/// Whether somebody is the client of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Is,
+    IsNot,
     /// If it is the session that sleeps, and nobody who got its number.
     IfAsleep,
 }
@@ -37,9 +38,9 @@ impl Sessions {
         has_socket: impl FnOnce() -> Option<bool>,
     ) -> bool {
         match self.local_rights(client, username, hash, access, now) {
-            LocalRights::Has => true,
-            LocalRights::HasNot => false,
-            LocalRights::IfAsleep => match has_socket() {
+            Standing::Is => true,
+            Standing::IsNot => false,
+            Standing::IfAsleep => match has_socket() {
                 Some(false) => true,
                 Some(true) => {
                     self.opened(client, username);
@@ -101,21 +102,33 @@ impl Sessions {
         hash: &Arc<PasswordHash>,
         access: Access,
         now: Instant,
-    ) -> LocalRights {
+    ) -> Standing {
         if client.address.is_none() {
-            return LocalRights::Has;
+            return Standing::Is;
         }
         let key = self.key(client, username);
         let mut tables = self.tables.lock();
         let turn = tables.turn;
-        let Some(session) = tables.get(key).filter(|session| session.is_by(hash)) else {
-            return LocalRights::HasNot;
-        };
+        match tables.get(key).filter(|session| session.is_by(hash)) {
+            Some(session) => self.standing(session, turn, client, access, now),
+            None => Standing::IsNot,
+        }
+    }
+
+    /// Whether a client that has an address is that of a session.
+    pub(super) fn standing(
+        &self,
+        session: &mut Session,
+        turn: u64,
+        client: Client<'_>,
+        access: Access,
+        now: Instant,
+    ) -> Standing {
         if session.current == Some(client.connection) {
-            return LocalRights::Has;
+            return Standing::Is;
         }
         let Some(ended) = session.ended.filter(|ended| ended.connection == client.connection) else {
-            return LocalRights::HasNot;
+            return Standing::IsNot;
         };
         let just_now = turn == ended.turn && now.saturating_duration_since(ended.at) < WILL_WITHIN;
         let may_sleep = match access {
@@ -126,16 +139,16 @@ impl Sessions {
         };
         if ended.address == self.address(client) && access != Access::Subscribe {
             if just_now || (may_sleep && self.hears_of_connections) {
-                return LocalRights::Has;
+                return Standing::Is;
             }
             if may_sleep {
-                return LocalRights::IfAsleep;
+                return Standing::IfAsleep;
             }
         }
         let may_be_a_will = access == Access::Write && ended.stays != SessionStays::No;
         if !may_be_a_will {
             session.ended = None;
         }
-        LocalRights::HasNot
+        Standing::IsNot
     }
 }

@@ -83,9 +83,10 @@ impl Prefetch {
         body(&Ask {
             key: &|question| self.asker.key(question),
             is_news: &|key| self.asker.peek(key, now).is_none() && !self.asker.is_under_way(key),
-            may_ask: &|access, who| {
+            may_ask: &|access, topic, who| {
                 config.acl_checks.contains(&access)
                     && gate.asks_topics(who.username, who.client_id)
+                    && !gate.is_decided(who.username, who.client_id, access, topic)
                     // Even where `special_chars allow` lets wildcards pass, nothing is asked ahead for such names.
                     && !topic::has_wildcard(who.username)
                     && !topic::has_wildcard(who.client_id)

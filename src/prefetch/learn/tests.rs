@@ -49,7 +49,7 @@ impl World {
         let ask = Ask {
             key: &|question| keys.question(question),
             is_news: &|key| !is_known(key),
-            may_ask: &|_, _| true,
+            may_ask: &|_, _, _| true,
         };
         let wishes = body(learner, *now, &ask);
         for Wish { key, question, .. } in wishes {

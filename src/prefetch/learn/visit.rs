@@ -24,7 +24,7 @@ pub struct Ask<'a> {
     /// Whether asking it would be news: no verdict is remembered, and it is not on its way.
     pub is_news: &'a dyn Fn(Fingerprint) -> bool,
     /// Whether this kind of access is asked about at all, for this client.
-    pub may_ask: &'a dyn Fn(Access, Who<'_>) -> bool,
+    pub may_ask: &'a dyn Fn(Access, &str, Who<'_>) -> bool,
 }
 
 /// Which of its groups a client is in.
@@ -115,7 +115,7 @@ pub fn wish(
 ) -> Option<Wish> {
     let template = &group.templates()[slot];
     let (access, who) = (template.access, arrival.who());
-    if !(ask.may_ask)(access, who) || !pattern::fill_in(&template.pattern, who, topic) {
+    if !pattern::fill_in(&template.pattern, who, topic) || !(ask.may_ask)(access, topic, who) {
         return None;
     }
     let question = Question::Access {

@@ -34,6 +34,11 @@ impl Reply {
         Self::Http { status: Some(status), headers: Vec::new(), body: Vec::new() }
     }
 
+    /// A 200 with this JSON.
+    pub fn json(body: &serde_json::Value) -> Self {
+        Self::status(200).header("Content-Type", "application/json").body(body.to_string().as_bytes())
+    }
+
     pub fn redirect(to: &str) -> Self {
         Self::status(302).header("Location", to)
     }
@@ -71,6 +76,14 @@ impl Reply {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         if let Self::Http { headers, .. } = &mut self {
             headers.push((name.to_owned(), value.to_owned()));
+        }
+        self
+    }
+
+    /// Sets the status of a well-formed answer.
+    pub fn with_status(mut self, new: u16) -> Self {
+        if let Self::Http { status, .. } = &mut self {
+            *status = Some(new);
         }
         self
     }

@@ -1,0 +1,155 @@
+//! What came with the API's answers (`answer_rules`), from the answer to the session: when a client is let in, when the API
+//! was asked about it again, when an answer about a topic has rules with it, and when the session's time is over.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::attempt::Attempt;
+use super::decision::{By, Decision};
+use super::event::Event;
+use super::expiry::Expiry;
+use super::login::Logins;
+use super::refusals::SessionName;
+use super::sessions::{Granted, Sessions};
+use crate::ask::{Asker, Waiter};
+use crate::broker::Client;
+use crate::fingerprint::{About, Fingerprinter};
+use crate::question::{Answer, NoAnswer, Verdict};
+use crate::topic::{Terms, TopicRules, Unusable};
+
+/// Hands out what came with answers.
+pub struct Granting {
+    pub asker: Arc<Asker>,
+    pub sessions: Arc<Sessions>,
+    pub keys: Fingerprinter,
+    pub expiry: Arc<Expiry>,
+}
+
+impl Granting {
+    /// What a client is granted that is let in with these terms.
+    ///
+    /// # Errors
+    /// Why it cannot be let in with them.
+    fn granted(
+        &self,
+        username: &str,
+        client_id: &str,
+        terms: Option<&Terms>,
+        now: Instant,
+    ) -> Result<Box<Granted>, By> {
+        let nothing = Terms::default();
+        let terms = terms.unwrap_or(&nothing);
+        if terms.expires.is_some_and(|expires| expires <= now) {
+            return Err(By::Expired);
+        }
+        let grants = terms.grants(username, client_id, self.asker.pool()).map_err(|why| match why {
+            Unusable::NoRoom => By::NoAnswer(NoAnswer::NoRoomForRules),
+            Unusable::Bad(_) => By::BadRules,
+        })?;
+        let about =
+            About { username: self.keys.username(username), client_id: self.keys.client_id(client_id) };
+        Ok(Box::new(Granted::new(about, now, terms.is_superuser, grants, terms.expires)))
+    }
+
+    /// Gives a session what it was granted, if it is still the one that is meant, and sees to its end.
+    fn give(
+        &self,
+        session: impl FnOnce() -> SessionName,
+        client: Client<'_>,
+        granted: Box<Granted>,
+        of: Of<'_>,
+    ) {
+        let expires = granted.expires();
+        if !self.sessions.grant(client, of.username, of.credentials, granted) {
+            return;
+        }
+        match expires {
+            Some(at) => self.expiry.set(session(), at, &self.asker),
+            None => self.expiry.remove(client.connection),
+        }
+    }
+
+    /// The API was asked again about a session that was let in here, and has allowed it: what it says now counts.
+    pub fn renew(&self, session: &SessionName, terms: Option<&Terms>, now: Instant) {
+        let of = Of { username: &session.username, credentials: session.credentials };
+        match self.granted(of.username, &session.client_id, terms, now) {
+            Ok(granted) => self.give(|| session.clone(), session.client(), granted, of),
+            // What it had stays, where there is no room; what cannot be used ends it.
+            Err(By::NoAnswer(_)) => {}
+            Err(_) => self.expiry.is_over(session.clone()),
+        }
+    }
+
+    /// Hears of the answer about a session that is asked about again beside the loop.
+    pub fn renewer(self: &Arc<Self>, session: SessionName) -> Waiter {
+        let granting = Arc::clone(self);
+        Waiter::however_late(move |answer| {
+            if let Answer::Verdict { verdict: Verdict::Allow, terms, .. } = answer {
+                granting.renew(&session, terms.as_deref(), Instant::now());
+            }
+        })
+    }
+
+    /// The answer about a topic has rules with it: they widen the session for as long as it is remembered.
+    pub fn widen(&self, client: Client<'_>, username: &str, decision: &Decision, key: Key, now: Instant) {
+        let Some(TopicRules::Ready(grants)) = decision.terms.as_ref().and_then(|terms| terms.rules.as_ref())
+        else {
+            return;
+        };
+        if let Some(allow) = self.asker.allow(key, now) {
+            self.sessions.widen(client, username, Arc::clone(grants), allow.ends, now);
+        }
+    }
+}
+
+/// The fingerprint of a question.
+type Key = crate::fingerprint::Fingerprint;
+
+/// Whose session is meant.
+#[derive(Clone, Copy)]
+struct Of<'a> {
+    username: &'a str,
+    credentials: Key,
+}
+
+impl Logins {
+    /// What a client is granted that is about to be let in, or the refusal because that cannot be. Nothing where no body is
+    /// read, for local users, and for requests to the broker's HTTP listener, which have no session.
+    pub fn grants(
+        &self,
+        attempt: &Attempt<'_>,
+        decision: Decision,
+        event: &Event<'_>,
+    ) -> (Decision, Option<Box<Granted>>) {
+        let is_read = event.settings.config.answer_rules && attempt.hash.is_none();
+        if !is_read || !decision.is_allow() || event.broker_thread().is_none() {
+            return (decision, None);
+        }
+        // While it waited for something else, the API may have been asked again.
+        let latest = self.api.asker.allow(attempt.key, event.now);
+        let terms = latest.map_or_else(|| decision.terms.clone(), |allow| allow.terms);
+        match self.granting.granted(attempt.username, attempt.client.id, terms.as_deref(), event.now) {
+            Ok(granted) => (decision, Some(granted)),
+            Err(by) => (Decision::deny(by), None),
+        }
+    }
+
+    /// What a client will be granted that may come in, as far as its topics are asked ahead by that.
+    pub fn newcomer(
+        &self,
+        attempt: &Attempt<'_>,
+        terms: Option<&Terms>,
+        event: &Event<'_>,
+    ) -> Option<Box<Granted>> {
+        let is_read = event.settings.config.answer_rules && attempt.hash.is_none();
+        let granted = || self.granting.granted(attempt.username, attempt.client.id, terms, event.now).ok();
+        is_read.then(granted).flatten()
+    }
+
+    /// Gives a client that was just let in what it is granted.
+    pub fn grant(&self, attempt: &Attempt<'_>, granted: Option<Box<Granted>>) {
+        let Some(granted) = granted else { return };
+        let of = Of { username: attempt.username, credentials: attempt.credentials };
+        self.granting.give(|| SessionName::of(attempt), attempt.client, granted, of);
+    }
+}

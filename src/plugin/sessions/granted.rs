@@ -1,0 +1,209 @@
+//! What sessions may do by what came with the API's answers (`answer_rules`): rules about topics, or everything, and until
+//! when.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::rights::Standing;
+use super::{LetInBy, Session, Sessions};
+use crate::broker::Client;
+use crate::fingerprint::{About, Domain, Fingerprint, Whose};
+use crate::topic::{Access, Grants, Wanted};
+
+/// Answers about topics whose rules widen a session at a time. The oldest goes first, which costs no more than a question.
+const WIDER: usize = 8;
+
+/// What a session was granted.
+#[derive(Debug, Clone)]
+pub struct Granted {
+    /// Whose session it is, to be forgotten by.
+    about: About,
+    /// When the API said so.
+    since: Instant,
+    is_superuser: bool,
+    /// The rules that came with the login.
+    grants: Option<Arc<Grants>>,
+    /// When the session ends.
+    expires: Option<Instant>,
+    /// The rules that came with answers about topics, the latest last.
+    wider: Vec<Wider>,
+}
+
+/// Rules that came with the answer about a topic. They hold as long as its verdict.
+#[derive(Debug, Clone)]
+struct Wider {
+    grants: Arc<Grants>,
+    until: Instant,
+}
+
+/// What a session's rules say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Says {
+    /// It may do everything.
+    Superuser,
+    /// A rule allows it, or denies it.
+    Rule(bool),
+    /// No rule is about it.
+    Nothing,
+    /// Its time is over.
+    Expired,
+}
+
+impl Granted {
+    /// What came with an answer about a login.
+    pub fn new(
+        about: About,
+        since: Instant,
+        is_superuser: bool,
+        grants: Option<Arc<Grants>>,
+        expires: Option<Instant>,
+    ) -> Self {
+        Self { about, since, is_superuser, grants, expires, wider: Vec::new() }
+    }
+
+    /// When the session ends.
+    pub fn expires(&self) -> Option<Instant> {
+        self.expires
+    }
+
+    /// What the rules say: those of the login first, then those that came with answers about topics, the latest first.
+    pub fn says(&self, wanted: &Wanted<'_>, now: Instant) -> Says {
+        if self.expires.is_some_and(|expires| expires <= now) {
+            return Says::Expired;
+        }
+        if self.is_superuser {
+            return Says::Superuser;
+        }
+        let by_login = self.grants.iter();
+        let by_topics = self.wider.iter().rev().filter(|wider| now < wider.until).map(|wider| &wider.grants);
+        let decided = by_login.chain(by_topics).find_map(|grants| grants.decide(wanted));
+        decided.map_or(Says::Nothing, Says::Rule)
+    }
+
+    fn widen(&mut self, grants: Arc<Grants>, until: Instant, now: Instant) {
+        self.wider.retain(|wider| now < wider.until && !Arc::ptr_eq(&wider.grants, &grants));
+        if self.wider.len() >= WIDER {
+            self.wider.remove(0);
+        }
+        self.wider.push(Wider { grants, until });
+    }
+}
+
+impl Session {
+    /// What its rules say; `None` if it was not let in by the API, or if that was forgotten.
+    fn says(&self, wanted: &Wanted<'_>, forgotten: Option<Instant>, now: Instant) -> Option<Says> {
+        let granted = self.granted.as_ref()?;
+        let is_forgotten = forgotten.is_some_and(|at| granted.since <= at);
+        (self.by == LetInBy::Api && !is_forgotten).then(|| granted.says(wanted, now))
+    }
+}
+
+impl Sessions {
+    /// Keeps what came with the answer that has let a client in, or with a later one about it. Only for the connection that
+    /// was let in with these credentials.
+    pub fn grant(
+        &self,
+        client: Client<'_>,
+        username: &str,
+        credentials: Fingerprint,
+        granted: Box<Granted>,
+    ) -> bool {
+        let key = self.key(client, username);
+        let mut tables = self.tables.lock();
+        let is_it = |session: &&mut Session| {
+            session.current == Some(client.connection) && session.credentials == credentials
+        };
+        let session = tables.get(key).filter(is_it);
+        let is_there = session.is_some();
+        let before = session.and_then(|session| session.granted.replace(granted));
+        drop(tables);
+        drop(before);
+        is_there
+    }
+
+    /// Adds rules that came with an answer about a topic, until that is no longer remembered.
+    pub fn widen(
+        &self,
+        client: Client<'_>,
+        username: &str,
+        grants: Arc<Grants>,
+        until: Instant,
+        now: Instant,
+    ) {
+        let key = self.key(client, username);
+        let mut tables = self.tables.lock();
+        let is_it = |session: &&mut Session| session.current == Some(client.connection);
+        if let Some(granted) = tables.get(key).filter(is_it).and_then(|session| session.granted.as_mut()) {
+            granted.widen(grants, until, now);
+        }
+    }
+
+    /// What the rules of a client say: `None` where nothing is known of it, or where it cannot be told from somebody who
+    /// came later under its number (as with the rights of local users).
+    pub fn says(
+        &self,
+        client: Client<'_>,
+        username: &str,
+        wanted: &Wanted<'_>,
+        now: Instant,
+        has_socket: impl FnOnce() -> Option<bool>,
+    ) -> Option<Says> {
+        let key = self.key(client, username);
+        let mut tables = self.tables.lock();
+        let turn = tables.turn;
+        let forgotten = tables.when_forgotten(key);
+        let session = tables.get(key)?;
+        let says = session.says(wanted, forgotten, now)?;
+        let standing = match client.address {
+            // A message that is kept, or a session that sleeps: nobody else has come under its number.
+            None => Standing::Is,
+            Some(_) => self.standing(session, turn, client, wanted.access, now),
+        };
+        drop(tables);
+        match standing {
+            Standing::Is => Some(says),
+            Standing::IsNot => None,
+            Standing::IfAsleep => match has_socket() {
+                Some(false) => Some(says),
+                Some(true) => {
+                    self.opened(client, username);
+                    None
+                }
+                None => (wanted.access == Access::Read).then_some(says),
+            },
+        }
+    }
+
+    /// What the rules of a session would say, whoever asks. Changes nothing.
+    pub fn would_say(
+        &self,
+        client_id: &str,
+        username: &str,
+        wanted: &Wanted<'_>,
+        now: Instant,
+    ) -> Option<Says> {
+        let key = self.keys.fields(Domain::Session, [client_id.as_bytes(), username.as_bytes()]);
+        let tables = self.tables.lock();
+        let forgotten = tables.when_forgotten(key);
+        let session = tables.connected.peek(&key).or_else(|| tables.asleep.peek(&key))?;
+        session.says(wanted, forgotten, now)
+    }
+
+    /// Forgets what came with the API's answers for somebody, in constant time.
+    pub fn forget(&self, whose: Whose, now: Instant) {
+        // Sessions last for any time.
+        let _ = self.tables.lock().forgotten.note(whose, now, Duration::MAX);
+    }
+}
+
+impl super::Tables {
+    /// When what was granted to a session was forgotten last, if anybody's ever was.
+    fn when_forgotten(&self, key: Fingerprint) -> Option<Instant> {
+        if self.forgotten.is_empty() {
+            return None;
+        }
+        let tables = [&self.connected, &self.asleep];
+        let session = tables.into_iter().find_map(|table| table.peek(&key))?;
+        self.forgotten.latest(session.granted.as_ref()?.about)
+    }
+}

@@ -1,0 +1,137 @@
+//! What an answer says beside yes (`answer_rules`).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Action, Grants, GrantsPool, Names, Permission, QosSet, RawRule};
+
+/// What stands in a topic for the client id.
+const CLIENT_ID: &str = "${clientid}";
+
+/// What came with an allow. It is remembered with the verdict, and lives with the sessions that are let in by it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// Whether such a session may do everything.
+    pub is_superuser: bool,
+    /// Rules about its topics.
+    pub rules: Option<TopicRules>,
+    /// When it ends.
+    pub expires: Option<Instant>,
+}
+
+/// Rules about topics, as far as they can be made ready before it is known who is let in by them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicRules {
+    /// They are the same for all clients with these credentials.
+    Ready(Arc<Grants>),
+    /// They hold the client id.
+    ByClient(Box<Draft>),
+}
+
+/// Rules that have places for names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Draft {
+    /// In the order of the answer.
+    pub rules: Vec<DraftRule>,
+    /// The texts for `${client_attrs.NAME}`.
+    pub attrs: Vec<(String, String)>,
+}
+
+/// A rule as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DraftRule {
+    /// What it does.
+    pub permission: Permission,
+    /// Of what.
+    pub action: Action,
+    /// About which topics.
+    pub topics: Vec<String>,
+    /// With which qualities of service.
+    pub qos: QosSet,
+    /// With which retain flag, if that matters.
+    pub retain: Option<bool>,
+}
+
+impl DraftRule {
+    fn raw(&self) -> RawRule<'_> {
+        let Self { permission, action, ref topics, qos, retain } = *self;
+        RawRule { permission, action, topics: topics.iter().map(String::as_str).collect(), qos, retain }
+    }
+}
+
+/// Why rules cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unusable {
+    /// One of them is wrong.
+    Bad(String),
+    /// There is no room for them beside those of other sessions.
+    NoRoom,
+}
+
+impl Draft {
+    /// Makes the rules ready for all clients of a username, or keeps them until the client id is known.
+    ///
+    /// # Errors
+    /// What is wrong with them, or that there is no room.
+    pub fn for_username(self, username: &str, pool: &GrantsPool) -> Result<TopicRules, Unusable> {
+        let holds_client_id =
+            self.rules.iter().flat_map(|rule| &rule.topics).any(|it| it.contains(CLIENT_ID));
+        // Also if they are made ready later: what is wrong with them is to be known now.
+        let grants = self.compile(username, "")?;
+        if holds_client_id {
+            return Ok(TopicRules::ByClient(Box::new(self)));
+        }
+        pool.share(grants).map(TopicRules::Ready).ok_or(Unusable::NoRoom)
+    }
+
+    /// The same for one client, whose id is known.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn for_both(
+        &self,
+        username: &str,
+        client_id: &str,
+        pool: &GrantsPool,
+    ) -> Result<TopicRules, Unusable> {
+        self.for_client(username, client_id, pool).map(TopicRules::Ready)
+    }
+
+    /// Makes the rules ready for one client.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn for_client(
+        &self,
+        username: &str,
+        client_id: &str,
+        pool: &GrantsPool,
+    ) -> Result<Arc<Grants>, Unusable> {
+        pool.share(self.compile(username, client_id)?).ok_or(Unusable::NoRoom)
+    }
+
+    fn compile(&self, username: &str, client_id: &str) -> Result<Grants, Unusable> {
+        let rules: Vec<_> = self.rules.iter().map(DraftRule::raw).collect();
+        let names = Names { client_id, username, attrs: &self.attrs };
+        Grants::compile(&rules, &names).map_err(|bad| Unusable::Bad(bad.to_string()))
+    }
+}
+
+impl Terms {
+    /// The rules of a client that is let in with this.
+    ///
+    /// # Errors
+    /// Why they cannot be used.
+    pub fn grants(
+        &self,
+        username: &str,
+        client_id: &str,
+        pool: &GrantsPool,
+    ) -> Result<Option<Arc<Grants>>, Unusable> {
+        match &self.rules {
+            None => Ok(None),
+            Some(TopicRules::Ready(grants)) => Ok(Some(Arc::clone(grants))),
+            Some(TopicRules::ByClient(draft)) => draft.for_client(username, client_id, pool).map(Some),
+        }
+    }
+}
