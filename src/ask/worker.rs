@@ -28,6 +28,9 @@ use crate::util::panics::caught;
 /// How long a connection may take to deliver the rest of an answer that nobody waits for.
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
+/// How often a question that takes long is looked at, once it has taken long enough to hang.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// What a verdict is about.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject {
@@ -91,8 +94,8 @@ impl Job {
         let [network, name] = self.source;
         let party = [network, name, self.subject.client.words()[0]];
         let request = Request { party, kind: self.subject.kind, body: body(&question).into() };
-        let place = Lock::new(Some(place));
-        let leave = || place.lock().take().into_iter().for_each(Place::leave);
+        let place = Lock::new(place);
+        let leave = || place.lock().leave();
         loop {
             let target = self.inbox.target();
             let overdue = || {
@@ -100,11 +103,18 @@ impl Job {
                 leave();
             };
             let mut asking = std::pin::pin!(target.ask(&request, overdue));
-            let mut asked = tokio::select! {
-                asked = &mut asking => asked,
-                () = sleep(target.hangs_after(request.kind, Instant::now())) => {
-                    leave();
-                    asking.await
+            let sent = Instant::now();
+            let mut look_after = target.hangs_after(request.kind, sent);
+            let mut asked = loop {
+                tokio::select! {
+                    asked = &mut asking => break asked,
+                    () = sleep(look_after), if !place.lock().has_left => {
+                        look_after = LOOK_AGAIN;
+                        let others = place.lock().others_that_left();
+                        if target.hangs(request.kind, sent, others, Instant::now()) {
+                            leave();
+                        }
+                    }
                 }
             };
             if let Some(body) = asked.body {
@@ -131,36 +141,48 @@ impl Job {
 #[derive(Default)]
 struct Places {
     taken: [AtomicUsize; 2],
-    /// Somebody has left before the question has ended.
-    left: Notify,
+    /// How many have left theirs and are still on their way.
+    left: [AtomicUsize; 2],
+    /// Somebody has left.
+    changed: Notify,
 }
 
-/// A question's place among those of its kind. It is given up when the question takes much longer than others do, and at
-/// the latest when its time is over: one that hangs holds up nobody else.
+/// A question's place among those of its kind. It is left when the question hangs, and at the latest when its time is
+/// over: one that hangs holds up nobody else.
 struct Place {
     of: Arc<Places>,
     kind: Kind,
+    has_left: bool,
 }
 
 impl Places {
     fn take(self: &Arc<Self>, kind: Kind) -> Place {
         self.taken[kind as usize].fetch_add(1, Ordering::Relaxed);
-        Place { of: Arc::clone(self), kind }
+        Place { of: Arc::clone(self), kind, has_left: false }
     }
 }
 
 impl Place {
-    /// Gives it up while the question goes on.
-    fn leave(self) {
-        let places = Arc::clone(&self.of);
-        drop(self);
-        places.left.notify_one();
+    /// Makes room for another question while this one goes on.
+    fn leave(&mut self) {
+        if !self.has_left {
+            self.has_left = true;
+            self.of.left[self.kind as usize].fetch_add(1, Ordering::Relaxed);
+            self.of.taken[self.kind as usize].fetch_sub(1, Ordering::Relaxed);
+            self.of.changed.notify_one();
+        }
+    }
+
+    /// How many of its kind have left their places and are still on their way.
+    fn others_that_left(&self) -> usize {
+        self.of.left[self.kind as usize].load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.of.taken[self.kind as usize].fetch_sub(1, Ordering::Relaxed);
+        let counter = if self.has_left { &self.of.left } else { &self.of.taken };
+        counter[self.kind as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -331,7 +353,7 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
                     }
                 }
             }
-            () = places.left.notified() => {}
+            () = places.changed.notified() => {}
             () = until_refusal => {}
         }
     }

@@ -29,9 +29,14 @@ impl Gauge {
         self.limit().in_flight
     }
 
-    /// How long a question that is on its way takes up room, see [`Limit::hangs_after`].
+    /// How long a question that is on its way takes up room at least, see [`Limit::hangs_after`].
     pub fn hangs_after(&self) -> Duration {
         self.limit().hangs_after()
+    }
+
+    /// Whether it takes up none any more after that, see [`Limit::hangs`].
+    pub fn hangs(&self, sent: Instant, passed_over: usize) -> bool {
+        self.limit().hangs(sent, passed_over)
     }
 
     /// A question is sent.

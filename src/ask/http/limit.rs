@@ -9,11 +9,8 @@
 //! `max_requests`.
 use std::time::{Duration, Instant};
 
-/// How many are asked at a time until the first answer has come.
-const UNKNOWN: f64 = 8.0;
-
-/// However slow answers get, so many are asked at a time, unless they take so long that an API which does one after the
-/// other could not answer as many in time.
+/// So many are asked at a time until the first answer has come, and however slow answers get, unless they take so long
+/// that an API which does one after the other could not answer as many in time.
 const FEW: f64 = 4.0;
 
 /// A time that hardly anybody notices, in seconds: what takes no longer is never slow.
@@ -36,8 +33,8 @@ const TOLERANCE: f64 = 0.2;
 /// The same where answers are late.
 const TOLERANCE_WHEN_LATE: f64 = 0.8;
 
-/// A question that takes so many times as long as others do of late, and at least this part of the time-out, hangs: it
-/// keeps nobody else from being asked.
+/// A question that takes so many times as long as others do of late, and at least this part of the time-out, may hang:
+/// then it keeps nobody else from being asked.
 const HANGS: f64 = 4.0;
 const HANGS_PART: f64 = 0.25;
 
@@ -74,6 +71,8 @@ pub struct Limit {
     /// The events until the limit was lowered last.
     lowered: u64,
     last_answer: Option<Instant>,
+    /// When the newest of the questions that were answered was sent.
+    newest_answered: Option<Instant>,
     round: Round,
     trial: Option<Trial>,
     /// The limit that the log has named last, and when.
@@ -125,7 +124,7 @@ impl Limit {
         Self {
             ceiling,
             timeout: timeout.as_secs_f64(),
-            limit: UNKNOWN.min(ceiling),
+            limit: FEW.min(ceiling),
             alone: None,
             is_guess: true,
             found_with: f64::MAX,
@@ -136,6 +135,7 @@ impl Limit {
             events: 0,
             lowered: 0,
             last_answer: None,
+            newest_answered: None,
             round: Round { number: 0, size: FEW as usize, sent: 0, answers: 0, took: 0.0, load: 0 },
             trial: None,
             said: (ceiling, None),
@@ -148,11 +148,18 @@ impl Limit {
         self.limit as usize
     }
 
-    /// How long a question that is on its way counts as one that the API works on.
+    /// How long a question that is on its way counts as one that the API works on, at least; see [`Limit::hangs`].
     pub fn hangs_after(&self) -> Duration {
         let usual = self.alone.map_or(0.0, |alone| alone.max(self.recent));
         let hangs = (HANGS * usual).max(HANGS_PART * self.timeout).min(self.timeout);
         Duration::from_secs_f64(hangs)
+    }
+
+    /// Whether a question that was sent then, and has been on its way for [`Limit::hangs_after`], hangs, so that another
+    /// may take its place. If so many of them as `passed_over` did so before and are still on their way, it is only if
+    /// one that was sent later has been answered: else the API is slow, and more at once would make it slower.
+    pub fn hangs(&self, sent: Instant, passed_over: usize) -> bool {
+        self.newest_answered > Some(sent) || passed_over < FEW as usize
     }
 
     /// A question is sent.
@@ -181,6 +188,7 @@ impl Limit {
         let was_alone = self.events == flight.events;
         self.ended();
         self.last_answer = Some(now);
+        self.newest_answered = self.newest_answered.max(Some(flight.sent));
         let Some(took) = took.map(|took| took.as_secs_f64().max(SHORTEST)) else { return };
         self.learn(took, was_alone);
         self.grow(took, load);

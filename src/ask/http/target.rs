@@ -152,9 +152,14 @@ impl Target {
         Kind::BOTH.into_iter().flat_map(of).collect()
     }
 
-    /// How long a question of this kind that is on its way keeps others waiting: one that hangs does not.
+    /// How long a question of this kind that is on its way keeps others waiting at least: one that hangs does not.
     pub(in crate::ask) fn hangs_after(&self, kind: Kind, now: Instant) -> Duration {
         self.asked_first(kind, now).map_or(self.config.timeout, |first| first.gauge.hangs_after())
+    }
+
+    /// Whether a question of this kind, sent then, hangs after that time, where so many do that are still on their way.
+    pub(in crate::ask) fn hangs(&self, kind: Kind, sent: Instant, passed_over: usize, now: Instant) -> bool {
+        self.asked_first(kind, now).is_some_and(|first| first.gauge.hangs(sent, passed_over))
     }
 
     /// The URL that is asked first now, unless all are left alone.

@@ -23,6 +23,8 @@ struct Sent {
     /// Seconds of work that are left.
     left: f64,
     in_time: bool,
+    /// Whether it keeps another from being asked: until its time is over, unless it hangs.
+    has_place: bool,
 }
 
 /// An API, and somebody who always has more to ask.
@@ -33,6 +35,7 @@ struct World {
     now: Instant,
     sent: Vec<Sent>,
     answers: usize,
+    last_answer: Option<Instant>,
     time_outs: usize,
     /// Of these, those that too many questions are to blame for.
     overloads: usize,
@@ -50,6 +53,7 @@ impl World {
             now,
             sent: Vec::new(),
             answers: 0,
+            last_answer: None,
             time_outs: 0,
             overloads: 0,
             seen: (usize::MAX, 0),
@@ -71,9 +75,15 @@ impl World {
         while asked < questions || !self.sent.is_empty() {
             let allowed = self.limit.at_a_time();
             self.seen = (self.seen.0.min(allowed), self.seen.1.max(allowed));
-            while asked < questions && self.sent.iter().filter(|it| it.in_time).count() < allowed {
+            while asked < questions && self.sent.iter().filter(|it| it.has_place).count() < allowed {
                 let flight = self.limit.sent(self.now);
-                self.sent.push(Sent { flight, at: self.now, left: work(asked), in_time: true });
+                self.sent.push(Sent {
+                    flight,
+                    at: self.now,
+                    left: work(asked),
+                    in_time: true,
+                    has_place: true,
+                });
                 asked += 1;
             }
             self.step();
@@ -81,8 +91,22 @@ impl World {
         self.elapsed(began)
     }
 
-    /// Goes on to the next answer or time-out.
+    /// Has those that hang make room.
+    fn make_room(&mut self) {
+        let mut passed_over = self.sent.iter().filter(|it| !it.has_place).count();
+        for question in self.sent.iter_mut().filter(|it| it.has_place) {
+            if self.now >= question.at + self.limit.hangs_after()
+                && self.limit.hangs(question.at, passed_over)
+            {
+                question.has_place = false;
+                passed_over += 1;
+            }
+        }
+    }
+
+    /// Goes on to the next answer or time-out, or until it is time to see who hangs.
     fn step(&mut self) {
+        self.make_room();
         let rate = |place: usize| match self.discipline {
             Discipline::Queue => f64::from(u8::from(place < self.workers)),
             Discipline::Share => (self.workers as f64 / self.sent.len() as f64).min(1.0),
@@ -96,19 +120,32 @@ impl World {
                 (next, after) = (place, event);
             }
         }
+        let hangs_after = self.limit.hangs_after();
+        let looks = self.sent.iter().filter(|it| it.has_place).map(|question| {
+            let at = question.at + hangs_after;
+            if at > self.now { (at - self.now).as_secs_f64() + 1e-6 } else { 0.050 }
+        });
+        let look = looks.fold(f64::MAX, f64::min);
+        let is_look = look < after;
+        after = after.min(look);
         let rates: Vec<f64> = (0..self.sent.len()).map(rate).collect();
         for (question, rate) in self.sent.iter_mut().zip(rates) {
             question.left = (question.left - after * rate).max(0.0);
         }
         self.now += Duration::from_secs_f64(after);
+        if is_look {
+            return;
+        }
         if self.sent[next].left < 1e-9 {
             let question = self.sent.remove(next);
             if question.in_time {
                 self.limit.answered(question.flight, Some(self.now - question.at), self.now);
                 self.answers += 1;
+                self.last_answer = Some(self.now);
             }
         } else if self.sent[next].in_time && self.now >= self.sent[next].at + TIMEOUT {
             self.sent[next].in_time = false;
+            self.sent[next].has_place = false;
             self.time_outs += 1;
             self.overloads += usize::from(self.limit.timed_out(self.sent[next].flight));
         }
@@ -156,6 +193,34 @@ fn an_api_that_computes_answers_everybody_as_fast_as_it_can() {
             assert!(world.seen.1 <= CEILING / 4, "{discipline:?}: {:?} at a time", world.seen);
         }
     }
+}
+
+/// Hashes on two cores that everybody shares: all answers of a crowd come late and at once, none is overtaken. To ask more
+/// meanwhile would make them come too late.
+#[test]
+fn an_api_that_is_slow_with_all_is_asked_no_more_at_once() {
+    for (work, first) in [(0.084, 1), (0.042, 0), (0.250, 1), (0.250, 0), (0.400, 0)] {
+        let mut world = World::new(2, Discipline::Share, CEILING);
+        world.ask(first, |_| work);
+        let took = world.ask(200, |_| work);
+        assert_eq!(world.time_outs, 0, "{work} s each");
+        let alone = work * 200.0 / 2.0;
+        assert!(took < 1.06 * alone, "{took} instead of {alone}");
+    }
+}
+
+/// Who hangs is known once somebody who was asked later is answered; for that there is room.
+#[test]
+fn questions_that_hang_make_room_soon() {
+    let mut world = World::any_number();
+    world.ask(500, |_| 0.020);
+    // All places are taken by questions that hang.
+    let before = world.now;
+    world.ask(1_000, |number| if number < CEILING { 30.0 } else { 0.020 });
+    assert_eq!(world.time_outs, CEILING);
+    let took = (world.last_answer.unwrap() - before).as_secs_f64();
+    // A quarter of the time-out until they are suspected, and little more until that is proved.
+    assert!(took < 1.1, "{took}");
 }
 
 /// Where one answer takes a third of the time-out, even four at a time would be too many.
