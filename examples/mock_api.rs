@@ -25,7 +25,8 @@ mod mock_api;
 use mock_api::{MockApi, Reply, Request, Rules};
 
 const HELP: &str = "\
-An HTTP API to try mosquitto-http-auth with. It answers POST /auth and POST /acl.
+An HTTP API to try mosquitto-http-auth with. It answers POST /auth, POST /acl, and for
+many topics at once POST /acl-batch.
 
 Usage: mock_api [--listen HOST:PORT] [--rules FILE] [FAULT ...]
 
@@ -42,6 +43,7 @@ Faults:
   --delay TIME         answer later, for example 20ms or 2s
   --every N            misbehave at every Nth request only
   --username NAME      misbehave at requests about this user only
+  --path PATH          misbehave at requests to this path only, such as /acl-batch
 
 POST /_control changes the faults while the server runs. It takes a JSON object of the
 same names; what it leaves out is back to normal:
@@ -119,6 +121,7 @@ struct Faults {
     delay: Duration,
     every: u64,
     username: Option<String>,
+    path: Option<String>,
     /// Requests that could have been hit since the faults were set.
     seen: u64,
 }
@@ -131,13 +134,14 @@ impl Default for Faults {
             delay: Duration::ZERO,
             every: 1,
             username: None,
+            path: None,
             seen: 0,
         }
     }
 }
 
 impl Faults {
-    const NAMES: [&str; 4] = ["behave", "delay", "every", "username"];
+    const NAMES: [&str; 5] = ["behave", "delay", "every", "username", "path"];
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
@@ -151,6 +155,7 @@ impl Faults {
                 self.every = number.ok_or_else(|| format!("expected a number from 1, found {value:?}"))?;
             }
             "username" => self.username = Some(value.to_owned()),
+            "path" => self.path = Some(value.to_owned()),
             _ => return Err(format!("unknown fault {name:?}, expected one of {}", Self::NAMES.join(", "))),
         }
         Ok(())
@@ -158,7 +163,10 @@ impl Faults {
 
     /// The reply, and how the output calls it.
     fn choose(&mut self, request: &Request, rules: &Rules) -> (Reply, String) {
-        let by_rules = (Reply::rules(), rules.status(request).to_string());
+        let by_rules = (Reply::rules(), rules.reply(request).0.to_string());
+        if self.path.as_ref().is_some_and(|path| *path != request.path) {
+            return by_rules;
+        }
         if self.username.as_ref().is_some_and(|name| name != request.field("username")) {
             return by_rules;
         }

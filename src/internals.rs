@@ -1,6 +1,6 @@
 //! What tests, benchmarks and fuzz targets call directly. It is no interface for anybody else, and changes at will.
 
-pub use crate::ask::wire::body;
+pub use crate::ask::wire::{body, results};
 pub use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, Retain, Unread, Until};
 pub use crate::cache::{Cache, Fresh};
 pub use crate::config::{BrokerOptions, Config, ConfigError, OPTIONS, option_as_markdown};

@@ -25,7 +25,8 @@
 //!   asked about (`acl_checks`), what `subscriptions` knows
 //!   of this username's own ones decides in `topic_check`.
 //! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that
-//!   asks, by priority; `http` asks one question within its time, knows how many at once its API can take (`limit`), and
+//!   asks, by priority, and sends what is ready together; `http` asks one question within its time, or many at once
+//!   (`batch`), knows how many at once its API can take (`limit`), and
 //!   looks names up on threads that may outlive the plugin (its `names`); `wire` is the JSON, and
 //!   `answer` reads that of answers.
 //! - `metrics`: what is counted, and how Prometheus reads it.
@@ -66,9 +67,10 @@
 //! right: `recheck.round` or `prefetch.state` or `prefetch.learner` or `prefetch.queues`, then `prefetch.subscriptions` or
 //! `prefetch.retained`, `ffi` sockets,
 //! `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot,
-//! `breaker`, `gauge`, a server's idle lanes, its second tries, names and then one of them, `hasher`, `recheck.refusals`,
-//! `recheck.command`, `main_queue`, `log`. All others (an endpoint's pace, samples and hints, a request's progress, the
-//! pool of rules, `expiry`) are held alone, as are most of these, and nobody waits at a slot while holding anything.
+//! `breaker`, `gauge`, a server's idle lanes, its second tries, names and then one of them, an address's rest, suspects,
+//! `hasher`, `recheck.refusals`, `recheck.command`, `main_queue`, `log`. All others (an endpoint's pace, samples and hints,
+//! a request's progress, the pool of rules, `expiry`) are held alone, as are most of these, and nobody waits at a slot while
+//! holding anything.
 //!
 //! # Words
 //!
@@ -79,6 +81,7 @@
 //! - *local user*: one from a password file or `plugin_opt_user`; the API is not asked.
 //! - *parked*: waiting beside the broker's loop for a login (the broker calls it delayed); a *ticket* names one parking.
 //! - *recheck*: SIGHUP has every session asked about once more.
+//! - *together*: many topic questions in one request (`acl_batch_url`); *alone*: not so. *road*: login, topic, or together.
 //! - *wish*: a topic question that a client is expected to raise as soon as it is in; a *template* says so of all clients
 //!   of a *group*, with places for their names.
 //! - *prefetch*: ask early; a *speculative* question has nobody waiting yet; *peek*: read what waits in sockets.

@@ -1,4 +1,5 @@
 //! What is counted. Counting costs the broker's thread a load and a store, and takes no lock.
+mod endpoint;
 mod families;
 mod histogram;
 
@@ -7,7 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::question::{Access, Answer, Kind, Verdict};
 use crate::util::Lock;
-pub use families::{Endpoint, Gauges, metrics_as_markdown, unix};
+pub use endpoint::{About, Endpoint};
+pub use families::{Gauges, metrics_as_markdown, unix};
 pub use histogram::Histogram;
 
 /// What was to be decided.
@@ -121,6 +123,8 @@ pub struct Metrics {
     started: SystemTime,
     decisions: [[[Tally; DecidedBy::ALL.len()]; Outcome::ALL.len()]; Question::ALL.len()],
     answers: [[AtomicU64; 3]; Kind::BOTH.len()],
+    /// Requests with many questions that were answered, those that were not, and the questions in all of them.
+    together: [AtomicU64; 3],
     latency: [Histogram; Kind::BOTH.len()],
     held_up: [Histogram; Kind::BOTH.len()],
     kicks: AtomicU64,
@@ -157,6 +161,7 @@ impl Metrics {
             started: SystemTime::now(),
             decisions: Default::default(),
             answers: Default::default(),
+            together: Default::default(),
             latency: Default::default(),
             held_up: Default::default(),
             kicks: AtomicU64::new(0),
@@ -182,6 +187,12 @@ impl Metrics {
         if index < 2 {
             self.latency[kind as usize].observe(took);
         }
+    }
+
+    /// So many questions went in one request, which was answered or not.
+    pub fn went_together(&self, questions: usize, is_answered: bool) {
+        self.together[usize::from(!is_answered)].fetch_add(1, Ordering::Relaxed);
+        self.together[2].fetch_add(questions as u64, Ordering::Relaxed);
     }
 
     /// The broker, and with it every client, has waited so long.
@@ -235,6 +246,11 @@ impl Metrics {
     /// Allows, denies, and questions without a verdict of the API.
     pub fn answers_to(&self, kind: Kind) -> [u64; 3] {
         self.answers[kind as usize].each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Requests with many questions that were answered, those that were not, and the questions in all of them.
+    pub fn together(&self) -> [u64; 3] {
+        self.together.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 
     /// How many clients were disconnected.

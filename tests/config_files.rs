@@ -83,6 +83,7 @@ fn values(option: &str) -> Vec<String> {
     let values: &[&str] = match option {
         "auth_url" => &["http://127.0.0.1:1/auth http://127.0.0.1:2/auth"],
         "acl_url" => &["http://127.0.0.1:1/acl"],
+        "acl_batch_url" => &["http://127.0.0.1:1/acl-batch"],
         "password_file" | "acl_file" | "header_file" => &["/some/file"],
         "tls_ca_file" | "tls_cert_file" | "tls_key_file" => &["/some/file.pem"],
         "admin_listen" => &["127.0.0.1:9465", "unix:/some/socket"],
@@ -91,7 +92,7 @@ fn values(option: &str) -> Vec<String> {
         "header" => &["X-One: 1", "X-Two: a \"quoted\" \\ value"],
         "timeout" | "max_wait" | "login_wait" | "connect_timeout" => &["1234ms"],
         "auth_cache_ttl" | "acl_cache_ttl" | "deny_cache_ttl" | "stale_ttl" => &["7m"],
-        "max_requests" | "cache_size" => &["77"],
+        "max_requests" | "cache_size" | "acl_batch_size" => &["77"],
         "tls_insecure" | "api_cache_control" | "control" | "sys_topics" => &["true"],
         "lookahead" | "acl_learn" | "keep_alive" | "reload_checks" => &["false"],
         "acl_no_answer" => &["deny"],

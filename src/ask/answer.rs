@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::question::{Answer, NoAnswer, Question, Verdict, status};
 use crate::topic::{Action, Draft, DraftRule, GrantsPool, Permission, QosSet, Terms, Unusable};
-use json::{Json, Object};
+pub use json::{Json, Object};
 
 /// The most bytes of a body.
 pub const MOST_BYTES: usize = 64 * 1024;
@@ -48,7 +48,21 @@ impl Now {
 
 /// The answer that a 200 with such a body is, and what is wrong with the body if that is why it denies.
 pub fn read(body: &Body, question: &Question<'_>, pool: &GrantsPool, now: Now) -> (Answer, Option<String>) {
-    match said(body, question, pool, now) {
+    answer(fields(body).and_then(|fields| said(&fields, question, pool, now)))
+}
+
+/// The answer that one of many is, which stands in an object of its own, and what is wrong with that if it is why it denies.
+pub fn read_object(
+    fields: &Object,
+    question: &Question<'_>,
+    pool: &GrantsPool,
+    now: Now,
+) -> (Answer, Option<String>) {
+    answer(said(fields, question, pool, now))
+}
+
+fn answer(said: Result<Said, Unusable>) -> (Answer, Option<String>) {
+    match said {
         Ok(Said::Yes(terms)) => {
             let terms = (terms != Terms::default()).then(|| Arc::new(terms));
             (Answer::Verdict { verdict: Verdict::Allow, status: 200, terms }, None)
@@ -70,15 +84,16 @@ fn bad<T>(what: impl Into<String>) -> Result<T, Unusable> {
     Err(Unusable::Bad(what.into()))
 }
 
-fn said(body: &Body, question: &Question<'_>, pool: &GrantsPool, now: Now) -> Result<Said, Unusable> {
+fn fields(body: &Body) -> Result<Object, Unusable> {
     let Body::Whole(bytes) = body else { return bad(format!("it has more than {MOST_BYTES} bytes")) };
-    let fields = match serde_json::from_slice(bytes) {
-        Ok(Json::Object(fields)) => fields,
-        Ok(other) => {
-            return bad(format!("found {other}, expected an object such as {{\"result\":\"allow\"}}"));
-        }
-        Err(error) => return bad(error.to_string()),
-    };
+    match serde_json::from_slice(bytes) {
+        Ok(Json::Object(fields)) => Ok(fields),
+        Ok(other) => bad(format!("found {other}, expected an object such as {{\"result\":\"allow\"}}")),
+        Err(error) => bad(error.to_string()),
+    }
+}
+
+fn said(fields: &Object, question: &Question<'_>, pool: &GrantsPool, now: Now) -> Result<Said, Unusable> {
     let present = |name: &str| fields.get(name).filter(|value| **value != Json::Null);
     match present("result") {
         None => {}

@@ -3,7 +3,9 @@
 pub mod answer;
 pub mod http;
 mod inflight;
+mod job;
 pub mod more_fields;
+mod places;
 mod queue;
 mod steered;
 pub mod wire;
@@ -27,8 +29,9 @@ use crate::util::{Held, Lock, panics, random};
 use http::{Reply, Target};
 pub use inflight::{Early, Slot, Waiter};
 use inflight::{InFlight, Questions, Readers};
+use job::{Inbox, Job, Subject};
 pub use queue::Priority;
-use worker::{Inbox, Job, Subject, Worker};
+use worker::{Sending, Worker};
 
 /// Bytes that the rules of all answers may take which are remembered or that sessions hold; equal ones are held once. Room
 /// for those of 100,000 sessions with 50 rules each that are all different.
@@ -261,6 +264,13 @@ impl Asker {
         !is_in_vain && self.ask(key, question, source, Priority::Warmup, Some(waiter), now).is_ok()
     }
 
+    /// Says that many questions about topics are about to be asked early, so that they go together. To be dropped before
+    /// anybody waits for an answer.
+    pub fn sends_many(&self) -> Option<Sending<'_>> {
+        let goes_together = !self.inner.target.load().config.acl_batch_urls.is_empty();
+        self.worker().ok().filter(|_| goes_together).map(Worker::sends_many)
+    }
+
     /// Replaces the API to ask. If it is another API, or the same with other headers or TLS files
     /// ([`Target::asks_like`]), all verdicts are forgotten, and answers that are still to come from the old one are not
     /// used. If no option has changed, connections and circuit breakers stay as they are.
@@ -379,6 +389,14 @@ impl Inbox for Inner {
             in_flight.deliver(&Answer::None(NoAnswer::Busy));
         }
         true
+    }
+
+    fn priority(&self, key: Fingerprint) -> Option<Priority> {
+        self.state().in_flight.get(&key).map(|in_flight| in_flight.priority)
+    }
+
+    fn went_together(&self, questions: usize, is_answered: bool) {
+        self.metrics.went_together(questions, is_answered);
     }
 
     fn worker_panicked(&self, place: &str) {

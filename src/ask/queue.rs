@@ -4,11 +4,14 @@ use std::iter;
 use std::time::{Duration, Instant};
 
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Source};
-use crate::question::Kind;
 use crate::util::fair::{FairQueue, Handle};
 
+mod room;
 #[cfg(test)]
 mod tests;
+
+pub use room::{FEW, Road, Room, Together};
+use room::{Gate, all, eighth, quarter};
 
 /// Bytes for logins that wait: room for 32,000, since a login takes 2 KiB with its texts and [`OVERHEAD`]. As many are
 /// served in 10 s by 64 requests at a time that take 20 ms each, which is a third of the time that they may wait
@@ -24,6 +27,13 @@ const REST_BOUND: usize = 64 << 20;
 /// Bytes that a question takes here besides its own: 1.4 KiB were measured for the only question of its address, with
 /// its tables in [`FairQueue`], its entry in [`Queue::places`] and what the allocator adds.
 const OVERHEAD: usize = 1536;
+
+/// Bytes of the questions in one request: many servers take 100 kB of JSON (Express, for example) or 1 MB (nginx) unless
+/// they are told otherwise.
+const TOGETHER_BYTES: usize = 64 << 10;
+
+/// A question that is longer than this goes alone: with it, nobody can fill a request for others.
+pub const LONGEST_TOGETHER: usize = 4 << 10;
 
 /// One in this many questions that are sent is a [`Priority::Revoke`], and one a [`Priority::Refresh`], as long as such
 /// wait. Questions that the broker waits for are not counted.
@@ -70,8 +80,10 @@ pub trait Queued {
     fn key(&self) -> Fingerprint;
     /// The bytes that it takes, including what it holds on the heap.
     fn bytes(&self) -> usize;
-    /// Whether it is about a login or a topic.
-    fn kind(&self) -> Kind;
+    /// By which road it is asked.
+    fn road(&self) -> Road;
+    /// The bytes that it takes in a request. Counts only for those that go together.
+    fn sent_bytes(&self) -> usize;
     /// The network and username that it is asked for. Networks take turns, and the names within one.
     fn source(&self) -> Source;
     /// Has it asked for somebody else.
@@ -82,9 +94,9 @@ pub trait Queued {
 ///
 /// Every operation takes constant time for each question that it moves, or the logarithm of the number of sources.
 pub struct Queue<J> {
-    /// One queue for each priority and kind, by their numbers: what waits for one API must not hold up what the other
+    /// One queue for each priority and road, by their numbers: what waits for one API must not hold up what the other
     /// could answer.
-    lanes: [[FairQueue<u64, J>; 2]; 7],
+    lanes: [[FairQueue<u64, J>; 3]; 7],
     /// Where each question waits.
     places: HashMap<Fingerprint, (Lane, Handle), AlreadyHashed>,
     rest_bound: usize,
@@ -92,44 +104,11 @@ pub struct Queue<J> {
     passed_over: [usize; 2],
 }
 
-/// A priority and a kind.
-type Lane = (Priority, Kind);
+/// A priority and a road.
+type Lane = (Priority, Road);
 
 /// Where logins of parked clients wait.
-const LOGINS: Lane = (Priority::Login, Kind::Connect);
-
-/// How much may be sent.
-#[derive(Debug, Clone, Copy)]
-pub struct Room {
-    /// How many questions are being asked in all, and how many may be.
-    pub in_flight: (usize, usize),
-    /// How many questions of each kind are being asked.
-    pub asked: [usize; 2],
-    /// How many of each kind may be, by what is known of the API.
-    pub limits: [usize; 2],
-}
-
-impl Room {
-    /// Whether one more of this kind may be asked, if so many may be at a time.
-    fn has_room(&self, kind: Kind, limit: impl Fn(usize) -> usize) -> bool {
-        self.asked[kind as usize] < limit(self.limits[kind as usize])
-    }
-}
-
-/// The part of the room that refreshes take beyond their reserved share: three quarters are for questions that a client
-/// may need soon.
-fn quarter(of: usize) -> usize {
-    of.div_ceil(4)
-}
-
-/// What questions about readers may exceed a limit by.
-fn eighth(of: usize) -> usize {
-    of / 8
-}
-
-fn all(of: usize) -> usize {
-    of
-}
+const LOGINS: Lane = (Priority::Login, Road::Login);
 
 /// The priorities that have a reserved share, in the order of [`Queue::passed_over`].
 const RESERVED: [Priority; 2] = [Priority::Revoke, Priority::Refresh];
@@ -150,7 +129,7 @@ impl<J: Queued> Queue<J> {
                 _ if priority == Priority::Reader as usize => rest_bound / 2,
                 _ => usize::MAX,
             };
-            Kind::BOTH.map(|_| FairQueue::new(bound))
+            Road::ALL.map(|_| FairQueue::new(bound))
         });
         Self { lanes, places: HashMap::default(), rest_bound, passed_over: [0; 2] }
     }
@@ -167,7 +146,7 @@ impl<J: Queued> Queue<J> {
         let (key, bytes) = (job.key(), job.bytes() + OVERHEAD);
         // What the broker is stopped for is asked in the order in which it came.
         let source = if priority == Priority::Broker { [0; 2] } else { job.source() };
-        let lane = (priority, job.kind());
+        let lane = (priority, job.road());
         let (handle, mut gone) = self.lane_mut(lane).push(source, bytes, job, now);
         self.places.insert(key, (lane, handle));
         while self.rest_bytes() > self.rest_bound
@@ -233,58 +212,91 @@ impl<J: Queued> Queue<J> {
         self.lane(LOGINS).oldest().map(|(_, since)| since + max_wait)
     }
 
-    /// Takes the next question to send. Questions that the broker waits for heed no limit of their API, and may exceed
-    /// the bound of all by a quarter, so that they never wait for others to end. Those about readers, which it will wait for
-    /// next, may exceed both by half of that.
-    pub fn pop(&mut self, room: &Room) -> Option<J> {
+    /// Takes the next question to send, and those that go with it. Questions that the broker waits for go alone, heed no
+    /// limit of their API, and may exceed the bound of all by a quarter, so that they never wait for others to end. Those
+    /// about readers, which it will wait for next, may exceed both by half of that.
+    pub fn pop(&mut self, room: &Room) -> Option<(J, Vec<J>)> {
         let (in_flight, bound) = room.in_flight;
         if in_flight < bound.saturating_add(quarter(bound))
             && let Some(lane) = self.oldest(Priority::Broker, |_| true)
         {
-            return self.take(lane);
+            return Some((self.take(lane)?, Vec::new()));
         }
+        let gate = &Gate { room, gathered: self.gathered() };
         if in_flight >= bound {
-            let may_go = |kind| room.has_room(kind, |limit| limit + eighth(limit));
             let is_room = in_flight < bound.saturating_add(eighth(bound));
-            return self
-                .oldest(Priority::Reader, may_go)
-                .filter(|_| is_room)
-                .and_then(|lane| self.take(lane));
+            let may_go = |road| {
+                !gate.gathers(Priority::Reader, road) && gate.has_room(road, |limit| limit + eighth(limit))
+            };
+            let lane = self.oldest(Priority::Reader, may_go).filter(|_| is_room)?;
+            return self.take_with_others(lane, gate);
         }
-        let may_go = |priority, kind| match priority {
-            Priority::Refresh => in_flight < quarter(bound) && room.has_room(kind, quarter),
-            Priority::Reader => room.has_room(kind, |limit| limit + eighth(limit)),
-            _ => room.has_room(kind, all),
+        let may_go = |priority, road| {
+            !gate.gathers(priority, road)
+                && match priority {
+                    Priority::Refresh => in_flight < quarter(bound) && gate.has_room(road, quarter),
+                    Priority::Reader => gate.has_room(road, |limit| limit + eighth(limit)),
+                    _ => gate.has_room(road, all),
+                }
         };
-        let lane @ (priority, _) = self.due(room).or_else(|| {
+        let lane @ (priority, _) = self.due(gate).or_else(|| {
             Priority::ALL
                 .into_iter()
-                .find_map(|priority| self.oldest(priority, |kind| may_go(priority, kind)))
+                .find_map(|priority| self.oldest(priority, |road| may_go(priority, road)))
         })?;
         for (index, reserved) in RESERVED.into_iter().enumerate() {
             let waits = reserved != priority && !self.is_lane_empty(reserved);
             self.passed_over[index] = if waits { self.passed_over[index] + 1 } else { 0 };
         }
-        self.take(lane)
+        self.take_with_others(lane, gate)
+    }
+
+    /// Takes the next question of a lane, and if those on its road go together now, as many others as may go with it: the
+    /// more urgent ones first.
+    fn take_with_others(&mut self, lane: Lane, gate: &Gate<'_>) -> Option<(J, Vec<J>)> {
+        let first = self.take(lane)?;
+        let mut others = Vec::new();
+        let Some(together) = gate.room.together.filter(|_| gate.taken(lane.1) == Road::Together) else {
+            return Some((first, others));
+        };
+        let mut bytes = first.sent_bytes();
+        // The broker does not wait for a crowd.
+        for priority in Priority::ALL.into_iter().filter(|priority| *priority != Priority::Broker) {
+            while others.len() + 1 < together.most
+                && bytes + LONGEST_TOGETHER <= TOGETHER_BYTES
+                && let Some(other) = self.take((priority, Road::Together))
+            {
+                bytes += other.sent_bytes();
+                others.push(other);
+            }
+        }
+        Some((first, others))
+    }
+
+    /// How many questions wait that may go together.
+    fn gathered(&self) -> usize {
+        let lanes = Priority::ALL.into_iter().filter(|priority| *priority != Priority::Broker);
+        lanes.map(|priority| self.lane((priority, Road::Together)).len()).sum()
     }
 
     /// Where a reserved share is due, if one is and there is room. It is due one question early, as both may be due at
     /// once.
-    fn due(&self, room: &Room) -> Option<Lane> {
+    fn due(&self, gate: &Gate<'_>) -> Option<Lane> {
         iter::zip(RESERVED, self.passed_over)
             .filter(|(_, passed_over)| *passed_over + RESERVED.len() >= RESERVED_EVERY)
             .filter_map(|(reserved, passed_over)| {
-                Some((passed_over, self.oldest(reserved, |kind| room.has_room(kind, all))?))
+                let may_go = |road| !gate.gathers(reserved, road) && gate.has_room(road, all);
+                Some((passed_over, self.oldest(reserved, may_go)?))
             })
             .max_by_key(|(passed_over, _)| *passed_over)
             .map(|(_, lane)| lane)
     }
 
-    /// Of the kinds that may go with this priority, the one whose oldest question has waited longest.
-    fn oldest(&self, priority: Priority, may_go: impl Fn(Kind) -> bool) -> Option<Lane> {
-        let since = |kind| Some((self.lane((priority, kind)).oldest()?.1, kind));
-        let waiting = Kind::BOTH.into_iter().filter(|kind| may_go(*kind)).filter_map(since);
-        waiting.min_by_key(|(since, _)| *since).map(|(_, kind)| (priority, kind))
+    /// Of the roads that may be taken with this priority, the one whose oldest question has waited longest.
+    fn oldest(&self, priority: Priority, may_go: impl Fn(Road) -> bool) -> Option<Lane> {
+        let since = |road| Some((self.lane((priority, road)).oldest()?.1, road));
+        let waiting = Road::ALL.into_iter().filter(|road| may_go(*road)).filter_map(since);
+        waiting.min_by_key(|(since, _)| *since).map(|(_, road)| (priority, road))
     }
 
     /// How many questions wait.
@@ -299,12 +311,12 @@ impl<J: Queued> Queue<J> {
         self.places.is_empty()
     }
 
-    fn lane(&self, (priority, kind): Lane) -> &FairQueue<u64, J> {
-        &self.lanes[priority as usize][kind as usize]
+    fn lane(&self, (priority, road): Lane) -> &FairQueue<u64, J> {
+        &self.lanes[priority as usize][road as usize]
     }
 
-    fn lane_mut(&mut self, (priority, kind): Lane) -> &mut FairQueue<u64, J> {
-        &mut self.lanes[priority as usize][kind as usize]
+    fn lane_mut(&mut self, (priority, road): Lane) -> &mut FairQueue<u64, J> {
+        &mut self.lanes[priority as usize][road as usize]
     }
 
     fn is_lane_empty(&self, priority: Priority) -> bool {
@@ -331,7 +343,7 @@ impl<J: Queued> Queue<J> {
         let heaviest = Priority::REST
             .into_iter()
             .max_by_key(|priority| (self.bytes(*priority), std::cmp::Reverse(*priority)))?;
-        let kind = Kind::BOTH.into_iter().max_by_key(|kind| self.lane((heaviest, *kind)).bytes())?;
-        self.lane_mut((heaviest, kind)).shed()
+        let road = Road::ALL.into_iter().max_by_key(|road| self.lane((heaviest, *road)).bytes())?;
+        self.lane_mut((heaviest, road)).shed()
     }
 }

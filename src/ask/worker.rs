@@ -1,221 +1,26 @@
 //! The thread that asks the API: a single-threaded runtime, a queue by priority, a bounded number of requests in
 //! flight.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::Notify;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::task::{JoinError, JoinSet};
 
-use super::answer::{self, Now};
-use super::http::{Reply, Request, Target};
-use super::queue::{Priority, Queue, Queued, Room};
-use super::wire::body;
-use crate::fingerprint::{About, Fingerprint, Source};
-use crate::question::{Kind, NoAnswer, OwnedQuestion};
-use crate::topic::GrantsPool;
+use super::job::{Inbox, Job, run_together};
+use super::places::Places;
+use super::queue::{Priority, Queue, Queued, Road, Room, Together};
+use crate::fingerprint::{Fingerprint, Source};
+use crate::question::NoAnswer;
 use crate::util::Lock;
 use crate::util::panics::caught;
-
-/// How long a connection may take to deliver the rest of an answer that nobody waits for.
-const DRAIN_LIMIT: Duration = Duration::from_millis(500);
-
-/// How often a question that takes long is looked at, once it has taken long enough to hang.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
-/// What a verdict is about.
-#[derive(Debug, Clone, Copy)]
-pub struct Subject {
-    /// The fingerprint of the question.
-    pub key: Fingerprint,
-    /// The fingerprint of the client that the question is about.
-    pub client: Fingerprint,
-    /// Whom the question is about, to be forgotten by.
-    pub about: About,
-    /// Whether the question is about a login or a topic.
-    pub kind: Kind,
-}
-
-/// Takes what becomes of questions, and says which API to ask. The worker's thread calls it.
-pub trait Inbox: Send + Sync {
-    /// The API to ask now.
-    fn target(&self) -> Arc<Target>;
-    /// The rules that came with answers.
-    fn pool(&self) -> &GrantsPool;
-    /// Takes a reply, remembers its verdict and tells all who wait. Returns `false` if the API that it came `from` is
-    /// no longer the one to ask, or if whatever it has said of that client was forgotten since the question was sent: then
-    /// nothing was taken, and the question has to be asked again.
-    fn file(&self, subject: Subject, reply: Reply, from: &Arc<Target>) -> bool;
-    /// Tells all who wait that the question's time, `limit`, is up. The question goes on, so that a late answer is
-    /// remembered for the next try.
-    fn overdue(&self, key: Fingerprint, limit: Duration);
-    /// Tells all who wait that the question has ended without a reply.
-    fn abandon(&self, key: Fingerprint, reason: NoAnswer);
-    /// The question has not been sent, and all who waited for it have left. `false` if somebody has come for it since;
-    /// else it is over.
-    fn give_up(&self, key: Fingerprint) -> bool;
-    /// There is a bug at this place in the source. The worker goes on.
-    fn worker_panicked(&self, place: &str);
-}
-
-/// A question on its way. However it ends, the inbox is told, also after a panic and when the worker stops.
-pub struct Job {
-    subject: Subject,
-    /// The network and username that it is asked for.
-    source: Source,
-    question: OwnedQuestion,
-    inbox: Arc<dyn Inbox>,
-    /// Whether the inbox was told how it ended.
-    filed: bool,
-}
-
-impl Job {
-    /// A question of `source`. From now on it ends with a call of `inbox`.
-    pub fn new(subject: Subject, source: Source, question: OwnedQuestion, inbox: Arc<dyn Inbox>) -> Self {
-        Self { subject, source, question, inbox, filed: false }
-    }
-
-    fn abandon(mut self, reason: NoAnswer) {
-        self.filed = true;
-        self.inbox.abandon(self.subject.key, reason);
-    }
-
-    async fn run(mut self, place: Place) {
-        let question = self.question.as_question();
-        // The body is made now: a queue of bodies would take several times the bytes.
-        let [network, name] = self.source;
-        let party = [network, name, self.subject.client.words()[0]];
-        let request = Request { party, kind: self.subject.kind, body: body(&question).into() };
-        let place = Lock::new(place);
-        let leave = || place.lock().leave();
-        loop {
-            let target = self.inbox.target();
-            let overdue = || {
-                self.inbox.overdue(self.subject.key, target.config.timeout);
-                leave();
-            };
-            let mut asking = std::pin::pin!(target.ask(&request, overdue));
-            let sent = Instant::now();
-            let mut look_after = target.hangs_after(request.kind, sent);
-            let mut asked = loop {
-                tokio::select! {
-                    asked = &mut asking => break asked,
-                    () = sleep(look_after), if !place.lock().has_left => {
-                        look_after = LOOK_AGAIN;
-                        let others = place.lock().others_that_left();
-                        if target.hangs(request.kind, sent, others, Instant::now()) {
-                            leave();
-                        }
-                    }
-                }
-            };
-            if let Some(body) = asked.body {
-                let (answer, problem) = answer::read(&body, &question, self.inbox.pool(), Now::read());
-                asked.reply.answer = answer;
-                if let (Some(problem), Some((_, endpoint))) = (problem, &asked.response) {
-                    target.note_bad_body(request.kind, *endpoint, &problem);
-                }
-            }
-            if self.inbox.file(self.subject, asked.reply, &target) {
-                self.filed = true;
-                leave();
-                // Nothing waits for the rest.
-                if let Some(response) = asked.response {
-                    target.drain(request.kind, response, DRAIN_LIMIT).await;
-                }
-                return;
-            }
-        }
-    }
-}
-
-/// How many questions of each kind hold a place among those that are being asked.
-#[derive(Default)]
-struct Places {
-    taken: [AtomicUsize; 2],
-    /// How many have left theirs and are still on their way.
-    left: [AtomicUsize; 2],
-    /// Somebody has left.
-    changed: Notify,
-}
-
-/// A question's place among those of its kind. It is left when the question hangs, and at the latest when its time is
-/// over: one that hangs holds up nobody else.
-struct Place {
-    of: Arc<Places>,
-    kind: Kind,
-    has_left: bool,
-}
-
-impl Places {
-    fn take(self: &Arc<Self>, kind: Kind) -> Place {
-        self.taken[kind as usize].fetch_add(1, Ordering::Relaxed);
-        Place { of: Arc::clone(self), kind, has_left: false }
-    }
-}
-
-impl Place {
-    /// Makes room for another question while this one goes on.
-    fn leave(&mut self) {
-        if !self.has_left {
-            self.has_left = true;
-            self.of.left[self.kind as usize].fetch_add(1, Ordering::Relaxed);
-            self.of.taken[self.kind as usize].fetch_sub(1, Ordering::Relaxed);
-            self.of.changed.notify_one();
-        }
-    }
-
-    /// How many of its kind have left their places and are still on their way.
-    fn others_that_left(&self) -> usize {
-        self.of.left[self.kind as usize].load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let counter = if self.has_left { &self.of.left } else { &self.of.taken };
-        counter[self.kind as usize].fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Queued for Job {
-    fn key(&self) -> Fingerprint {
-        self.subject.key
-    }
-
-    fn bytes(&self) -> usize {
-        size_of::<Self>() + self.question.bytes()
-    }
-
-    fn kind(&self) -> Kind {
-        self.subject.kind
-    }
-
-    fn source(&self) -> Source {
-        self.source
-    }
-
-    fn ask_for(&mut self, source: Source) {
-        self.source = source;
-    }
-}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        if !self.filed {
-            let reason = NoAnswer::NotAsked("the worker stopped".to_owned());
-            self.inbox.abandon(self.subject.key, reason);
-        }
-    }
-}
 
 /// What other threads tell the worker's thread.
 enum Command {
@@ -225,14 +30,29 @@ enum Command {
     Join(Fingerprint, Priority, Source),
     /// Nobody waits for this question any more.
     Forget(Fingerprint),
+    /// Whoever was sending many questions has done so.
+    AllHaveCome,
     Stop,
 }
 
 /// The running thread. Stopping or dropping it abandons all questions and waits for the thread's end.
 pub struct Worker {
     commands: UnboundedSender<Command>,
+    /// How many are just sending many questions.
+    senders: Arc<AtomicUsize>,
     runtime: Handle,
     thread: Lock<Option<JoinHandle<()>>>,
+}
+
+/// Somebody is just sending many questions about topics. Those that nobody waits for yet go when this is dropped, or as
+/// soon as they fill a request. Not to be held while waiting for an answer.
+pub struct Sending<'a>(&'a Worker);
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.0.senders.fetch_sub(1, Ordering::Relaxed);
+        let _ = self.0.commands.send(Command::AllHaveCome);
+    }
 }
 
 /// A function that starts a thread which takes none of the signals that are meant for the broker.
@@ -247,8 +67,16 @@ impl Worker {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (commands, receiver) = unbounded_channel();
-        let thread = spawn(Box::new(move || work(runtime, receiver, &inbox)))?;
-        Ok(Self { commands, runtime: handle, thread: Lock::new(Some(thread)) })
+        let senders = Arc::<AtomicUsize>::default();
+        let sending = Arc::clone(&senders);
+        let thread = spawn(Box::new(move || work(runtime, receiver, &sending, &inbox)))?;
+        Ok(Self { commands, senders, runtime: handle, thread: Lock::new(Some(thread)) })
+    }
+
+    /// Says that many questions are about to be sent.
+    pub fn sends_many(&self) -> Sending<'_> {
+        self.senders.fetch_add(1, Ordering::Relaxed);
+        Sending(self)
     }
 
     /// Runs something else on the thread, beside the questions, until it ends or the worker is stopped.
@@ -291,37 +119,48 @@ impl Drop for Worker {
     }
 }
 
-fn work(runtime: Runtime, mut commands: UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>) {
+fn work(
+    runtime: Runtime,
+    mut commands: UnboundedReceiver<Command>,
+    senders: &AtomicUsize,
+    inbox: &Arc<dyn Inbox>,
+) {
     // A panic in here is a bug, but no reason to refuse all clients from now on: the jobs at hand are abandoned as they
     // are dropped, and the loop starts anew.
-    while let Err(place) = caught(|| runtime.block_on(serve(&mut commands, inbox))) {
+    while let Err(place) = caught(|| runtime.block_on(serve(&mut commands, senders, inbox))) {
         inbox.worker_panicked(&place);
     }
     // Requests are futures, so dropping the runtime leaves none running, nor anybody who waits for a name.
     drop(runtime);
 }
 
-async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>) {
-    let mut queue = Queue::default();
-    let mut in_flight = JoinSet::new();
-    let places = Arc::new(Places::default());
+/// What is under way on the thread.
+struct Desk<'a> {
+    inbox: &'a Arc<dyn Inbox>,
+    queue: Queue<Job>,
+    /// The requests. Each ends with the questions that have to be asked alone now.
+    in_flight: JoinSet<Vec<Job>>,
+    places: Arc<Places>,
+    /// Questions that were sent before and wait once more, by when their time is up.
+    due: BTreeMap<(Instant, [u64; 2]), Fingerprint>,
+}
+
+async fn serve(commands: &mut UnboundedReceiver<Command>, senders: &AtomicUsize, inbox: &Arc<dyn Inbox>) {
+    let mut desk = Desk {
+        inbox,
+        queue: Queue::default(),
+        in_flight: JoinSet::new(),
+        places: Arc::default(),
+        due: BTreeMap::new(),
+    };
     loop {
-        let target = inbox.target();
-        let config = &target.config;
-        turn_away(queue.expired(Instant::now(), config.max_wait));
-        let limits = target.at_a_time(Instant::now());
-        let room = |in_flight: &JoinSet<()>| Room {
-            in_flight: (in_flight.len() + target.second_tries(), config.max_requests),
-            asked: places.taken.each_ref().map(|taken| taken.load(Ordering::Relaxed)),
-            limits,
-        };
-        while let Some(job) = queue.pop(&room(&in_flight)) {
-            let place = places.take(job.subject.kind);
-            in_flight.spawn(job.run(place));
-        }
-        let next_refusal = queue.next_expiry(config.max_wait);
-        let until_refusal = async {
-            match next_refusal {
+        let max_wait = inbox.target().config.max_wait;
+        turn_away(desk.queue.expired(Instant::now(), max_wait));
+        desk.send(senders);
+        let next_due = desk.due.first_key_value().map(|((at, _), _)| *at);
+        let next = desk.queue.next_expiry(max_wait).into_iter().chain(next_due).min();
+        let until_next = async {
+            match next {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
                 None => std::future::pending().await,
             }
@@ -332,29 +171,122 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, inbox: &Arc<dyn Inbox>
             command = commands.recv() => {
                 for command in iter::once(command).chain(iter::from_fn(|| commands.try_recv().ok().map(Some))) {
                     match command {
-                        Some(Command::Ask(job, priority)) => turn_away(queue.push(job, priority, Instant::now())),
-                        Some(Command::Forget(key)) => {
-                            if queue.contains(key) && inbox.give_up(key) && let Some(mut job) = queue.remove(key) {
-                                job.filed = true;
-                            }
-                        }
-                        Some(Command::Join(key, priority, source)) => {
-                            turn_away(queue.join(key, priority, source, Instant::now()));
-                        }
                         Some(Command::Stop) | None => return,
+                        Some(command) => desk.obey(command),
                     }
                 }
             }
-            Some(ended) = in_flight.join_next() => {
-                for ended in iter::once(ended).chain(iter::from_fn(|| in_flight.try_join_next())) {
-                    // The job is gone and has told the inbox; this tells the operator.
-                    if ended.is_err_and(|error| error.is_panic()) {
-                        inbox.worker_panicked("a question");
-                    }
+            Some(ended) = desk.in_flight.join_next() => {
+                desk.has_ended(ended);
+                while let Some(ended) = desk.in_flight.try_join_next() {
+                    desk.has_ended(ended);
                 }
             }
-            () = places.changed.notified() => {}
-            () = until_refusal => {}
+            () = desk.places.changed.notified() => {}
+            () = until_next => {}
+        }
+        desk.tell_whose_time_is_up();
+    }
+}
+
+impl Desk<'_> {
+    fn obey(&mut self, command: Command) {
+        let now = Instant::now();
+        match command {
+            Command::Ask(mut job, priority) => {
+                job.may_go_together(&self.inbox.target());
+                turn_away(self.queue.push(job, priority, now));
+            }
+            Command::Forget(key) => {
+                if self.queue.contains(key)
+                    && self.inbox.give_up(key)
+                    && let Some(job) = self.queue.remove(key)
+                {
+                    job.end();
+                }
+            }
+            Command::Join(key, priority, source) => {
+                turn_away(self.queue.join(key, priority, source, now));
+            }
+            Command::AllHaveCome | Command::Stop => {}
+        }
+    }
+
+    /// Sends what may be sent.
+    fn send(&mut self, senders: &AtomicUsize) {
+        let (target, now) = (self.inbox.target(), Instant::now());
+        let (config, limits) = (&target.config, target.at_a_time(now));
+        let takes_many = target.takes_many(now);
+        loop {
+            let room = Room {
+                in_flight: (self.in_flight.len() + target.second_tries(), config.max_requests),
+                asked: self.places.taken(),
+                limits,
+                together: takes_many.then(|| Together {
+                    most: config.acl_batch_size,
+                    are_coming: senders.load(Ordering::Relaxed) > 0,
+                    is_crowded: self.places.is_crowded(),
+                }),
+            };
+            let Some((first, mut others)) = self.queue.pop(&room) else { return };
+            if !self.due.is_empty()
+                && let Some(at) = first.is_due(config.timeout)
+            {
+                self.due.remove(&(at, first.key().words()));
+            }
+            if others.is_empty() {
+                let place =
+                    self.places.take(if first.road() == Road::Login { Road::Login } else { Road::Topic });
+                self.in_flight.spawn(async move {
+                    first.run(place).await;
+                    Vec::new()
+                });
+            } else {
+                others.insert(0, first);
+                let place = self.places.take(Road::Together);
+                self.in_flight.spawn(run_together(others, place, Arc::clone(self.inbox)));
+            }
+        }
+    }
+
+    /// A request has ended. What went with others in vain is asked alone.
+    fn has_ended(&mut self, ended: Result<Vec<Job>, JoinError>) {
+        let again = match ended {
+            Ok(again) => again,
+            Err(error) => {
+                // The jobs are gone and have told the inbox; this tells the operator.
+                if error.is_panic() {
+                    self.inbox.worker_panicked("a question");
+                }
+                return;
+            }
+        };
+        let timeout = self.inbox.target().config.timeout;
+        for job in again {
+            let key = job.key();
+            if self.inbox.give_up(key) {
+                job.end();
+                continue;
+            }
+            if let Some(at) = job.is_due(timeout) {
+                self.due.insert((at, key.words()), key);
+            }
+            // The broker may have come for it meanwhile.
+            let priority = self.inbox.priority(key).unwrap_or(Priority::Speculative);
+            turn_away(self.queue.push(job, priority, Instant::now()));
+        }
+    }
+
+    /// Tells those who wait for a question that was sent before, and waits to be sent once more, when its time is up.
+    fn tell_whose_time_is_up(&mut self) {
+        let now = Instant::now();
+        while let Some(first) = self.due.first_entry()
+            && first.key().0 <= now
+        {
+            let key = first.remove();
+            if self.queue.contains(key) {
+                self.inbox.overdue(key, self.inbox.target().config.timeout);
+            }
         }
     }
 }

@@ -56,7 +56,7 @@ impl Config {
 
     /// All URLs.
     pub fn urls(&self) -> impl Iterator<Item = &Url> {
-        self.auth_urls.iter().chain(&self.acl_urls).map(|api| &api.url)
+        self.auth_urls.iter().chain(&self.acl_urls).chain(&self.acl_batch_urls).map(|api| &api.url)
     }
 
     /// The options that mean something else than their defaults, and their values, without secrets.

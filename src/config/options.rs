@@ -38,6 +38,13 @@ options! {
         "http:// or https:// URLs, also http://unix:/SOCKET:/PATH, separated by spaces, or none",
         "Where to ask about topics. Without it the plugin has no say in topics, unless `acl_file` is set. `none`: as if \
          it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
+    "acl_batch_url" { secret: true, separator: Some(" ") } => acl_batch_urls: Vec<ApiUrl> = optional(urls),
+        "http:// or https:// URLs, also http://unix:/SOCKET:/PATH, separated by spaces, or none",
+        "Where many topics are asked about in one request, see docs/batches.md. Questions that are ready at the same time go \
+         there together; one alone goes to `acl_url`, and so does each of them where this address gives no right answer.";
+    "acl_batch_size" => acl_batch_size: usize = one(|text| count(text, 2..=1_000)) or "100",
+        "a whole number from 2 to 1000",
+        "The most questions in one request to `acl_batch_url`.";
     "password_file" => password_file: Option<PathBuf> = optional(path_or_none),
         "the path of a readable file, or none",
         "Local users, in the format of `mosquitto_passwd` (`$6$`, `$7$`, argon2id). Re-read on SIGHUP. `none`: as if \

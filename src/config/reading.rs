@@ -58,6 +58,13 @@ impl Config {
             );
             errors.push(ConfigError::Combination(what));
         }
+        if !self.acl_batch_urls.is_empty() && self.acl_urls.is_empty() {
+            let what = format!(
+                "{}: found it without acl_url, which single questions go to; expected both",
+                self.called("acl_batch_url")
+            );
+            errors.push(ConfigError::Combination(what));
+        }
         let has_local_users = self.password_file.is_some() || !self.users.is_empty();
         let asks = !self.auth_urls.is_empty() || !self.acl_urls.is_empty();
         if !has_local_users && !asks {

@@ -7,31 +7,13 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{DecidedBy, Histogram, Metrics};
+use super::endpoint::name_of;
+use super::{About, DecidedBy, Endpoint, Histogram, Metrics};
 use crate::cache::Counts;
 use crate::question::Kind;
 
 /// In front of each name.
 const PREFIX: &str = "mosquitto_http_auth";
-
-/// One URL at this moment.
-#[derive(Debug, Clone)]
-pub struct Endpoint {
-    /// The URL without what may be a secret.
-    pub url: String,
-    /// Whether it is asked about logins or about topics.
-    pub kind: Kind,
-    /// Whether it is left alone since it gave no answers.
-    pub is_open: bool,
-    /// Whether it is left alone since it asked for that (429).
-    pub is_paused: bool,
-    /// Whether it is asked first.
-    pub is_first: bool,
-    /// Questions on their way to it.
-    pub in_flight: usize,
-    /// How many may be.
-    pub at_a_time: usize,
-}
 
 /// What is not counted, but is so at this moment.
 #[derive(Debug, Clone)]
@@ -150,12 +132,32 @@ const FAMILIES: &[Family] = &[
             let of = |kind: Kind| {
                 let counts = metrics.answers_to(kind).into_iter().zip(["allow", "deny", "no_answer"]);
                 counts.map(move |(count, result)| {
-                    let labels = vec![("question", asked(kind).to_owned()), ("result", result.to_owned())];
+                    let labels = vec![("question", name_of(kind).to_owned()), ("result", result.to_owned())];
                     (labels, Value::Counter(count))
                 })
             };
             Kind::BOTH.into_iter().flat_map(of).collect()
         },
+    },
+    Family {
+        name: "api_batches",
+        unit: None,
+        kind: COUNTER,
+        help: "Requests with many questions about topics (acl_batch_url), by result (answered, no_answer: each of the \
+               questions was asked once more, alone)",
+        samples: |metrics, _| {
+            let [answered, unanswered, _] = metrics.together();
+            let labelled =
+                |(count, result): (u64, &str)| (vec![("result", result.to_owned())], Value::Counter(count));
+            [(answered, "answered"), (unanswered, "no_answer")].map(labelled).into()
+        },
+    },
+    Family {
+        name: "api_batched_questions",
+        unit: None,
+        kind: COUNTER,
+        help: "The questions in these requests",
+        samples: |metrics, _| one(Value::Counter(metrics.together()[2])),
     },
     Family {
         name: "api_answer",
@@ -175,21 +177,22 @@ const FAMILIES: &[Family] = &[
         name: "api_in_flight",
         unit: None,
         kind: GAUGE,
-        help: "Questions that are on their way to a URL",
+        help: "Requests that are on their way to a URL; `topics` are those with many questions about topics (acl_batch_url)",
         samples: |_, gauges| each_url(gauges, |endpoint| endpoint.in_flight as f64),
     },
     Family {
         name: "api_at_a_time",
         unit: None,
         kind: GAUGE,
-        help: "How many questions may be on their way to a URL at a time, as was found out from how long it takes",
+        help: "How many requests may be on their way to a URL at a time, as was found out from how long it takes",
         samples: |_, gauges| each_url(gauges, |endpoint| endpoint.at_a_time as f64),
     },
     Family {
         name: "api_left_alone",
         unit: None,
         kind: GAUGE,
-        help: "1 while a URL is left alone: its breaker is open, or it asked for a pause (429)",
+        help: "1 while a URL is left alone: its breaker is open, it asked for a pause (429), or it gave no right answer to many \
+               questions",
         samples: |_, gauges| {
             each_url(gauges, |endpoint| f64::from(u8::from(endpoint.is_open || endpoint.is_paused)))
         },
@@ -276,22 +279,15 @@ fn one(value: Value) -> Vec<Sample> {
     vec![(Vec::new(), value)]
 }
 
-fn asked(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Connect => "login",
-        Kind::Access => "topic",
-    }
-}
-
 fn each_kind(value: impl Fn(Kind) -> Value) -> Vec<Sample> {
-    Kind::BOTH.map(|kind| (vec![("question", asked(kind).to_owned())], value(kind))).into()
+    Kind::BOTH.map(|kind| (vec![("question", name_of(kind).to_owned())], value(kind))).into()
 }
 
 /// A URL that is named twice for the same question counts once, as it answers.
 fn each_url(gauges: &Gauges, value: impl Fn(&Endpoint) -> f64) -> Vec<Sample> {
     let mut samples: Vec<Sample> = Vec::new();
     for endpoint in &gauges.endpoints {
-        let labels = vec![("url", endpoint.url.clone()), ("question", asked(endpoint.kind).to_owned())];
+        let labels = vec![("url", endpoint.url.clone()), ("question", endpoint.about.name().to_owned())];
         if samples.iter().all(|(others, _)| *others != labels) {
             samples.push((labels, Value::Gauge(value(endpoint))));
         }
@@ -344,7 +340,7 @@ pub fn metrics_as_markdown() -> String {
     let metrics = Metrics::new();
     let endpoint = Endpoint {
         url: String::new(),
-        kind: Kind::Connect,
+        about: About::Logins,
         is_open: false,
         is_paused: false,
         is_first: true,

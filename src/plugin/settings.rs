@@ -309,8 +309,12 @@ pub fn what_is_asked(settings: &Settings) -> String {
     };
     let only_local = "only local users are decided";
     let topics_otherwise = if settings.acl.is_some() { only_local } else { "not checked" };
+    let many = match &*settings.config.acl_batch_urls {
+        [] => String::new(),
+        urls => format!("; many topics at once: {}", asked(urls, "")),
+    };
     format!(
-        "logins: {}; topics: {}; local users: {}",
+        "logins: {}; topics: {}{many}; local users: {}",
         asked(&settings.config.auth_urls, only_local),
         asked(&settings.config.acl_urls, topics_otherwise),
         settings.users.len(),

@@ -121,12 +121,11 @@ impl Steering {
 
     /// What is so at this moment.
     pub fn gauges(&self, now: Instant) -> Gauges {
-        let endpoints = self.api.asker.target().figures(now);
+        let target = self.api.asker.target();
         let (cache, unanswered) = self.api.asker.counts();
-        let in_flight: usize = endpoints.iter().map(|endpoint| endpoint.in_flight).sum();
         Gauges {
-            queued: unanswered.saturating_sub(in_flight),
-            endpoints,
+            queued: unanswered.saturating_sub(target.questions_under_way()),
+            endpoints: target.figures(now),
             cache,
             parked: self.logins.delayed.len(),
             rules: self.api.asker.pool().bytes(),

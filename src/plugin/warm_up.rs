@@ -72,6 +72,7 @@ impl Logins {
         let (config, gate, now) = (&*event.settings.config, self.api.gate(event), event.now);
         let source = self.keys.source(attempt.client.address, attempt.username);
         let scope = Scope { config, gate: &gate, source, now };
+        let _many = self.api.asker.sends_many();
         let is_sent = |wish: &Wish| self.api.prefetch.ask_wish(wish, waiter(), &scope);
         wishes.iter().filter(|wish| is_sent(wish)).count()
     }

@@ -91,6 +91,7 @@ impl Prefetch {
         let mut walk = begun.flatten().unwrap_or_else(|| subscriptions.walk(topic));
         let mut left = AT_ONCE.saturating_sub(self.asker.readers_under_way());
         if left > 0 {
+            let _many = self.asker.sends_many();
             let shared_topic: Arc<str> = topic.into();
             subscriptions.go_on(&mut walk, |Reader { client_id, username, expected: reader }| {
                 if gate.asks_topics(username, client_id)

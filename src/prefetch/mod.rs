@@ -188,6 +188,7 @@ impl Prefetch {
     ) -> bool {
         let Scope { gate, now, .. } = *scope;
         let (mut seen, mut told, mut is_of_use) = (0, 0, false);
+        let _many = self.asker.sends_many();
         self.broker.peek(thread, until, &mut |unread| {
             seen += 1;
             told += u32::from(unread.client.is_some());

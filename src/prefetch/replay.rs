@@ -210,6 +210,7 @@ impl Prefetch {
             return;
         }
         let (mut left, start) = (most.min(room), Instant::now());
+        let _many = self.asker.sends_many();
         let about_publishers = state.replays.checks_publishers && config.acl_checks.contains(&Access::Write);
         let (awaited, mut are_publishers_asked_about) = (&mut replay.awaited, false);
         self.retained.lock().search(

@@ -43,6 +43,7 @@ impl Prefetch {
         let Some((filters, at)) = read(&body, topic) else { return };
         let mount_point = &topic[..topic.len() - filters[at].0.len()];
         let state = &mut *self.state.lock();
+        let _many = self.asker.sends_many();
         for (filter, _) in filters.iter().skip(at + 1).take(MOST) {
             let topic = format!("{mount_point}{filter}");
             if gate.is_decided(username, client_id, access, &topic) {

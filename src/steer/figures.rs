@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::commands::time;
 use super::history::History;
-use crate::metrics::{Endpoint, Metrics, unix};
+use crate::metrics::{About, Endpoint, Metrics, unix};
 use crate::plugin::Steering;
 use crate::question::Kind;
 
@@ -33,6 +33,7 @@ fn nameless(steering: &Steering) -> Map<String, Value> {
         Kind::BOTH.map(|kind| (metrics.held_up_by(kind).count(), metrics.held_up_by(kind).seconds()));
     let cache = gauges.cache;
     let reload = metrics.last_reload().last;
+    let [answered, unanswered, questions] = metrics.together();
     let uptime = (unix(SystemTime::now()) - unix(metrics.started())).max(0.0);
     let figures = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -56,7 +57,11 @@ fn nameless(steering: &Steering) -> Map<String, Value> {
         },
         "rules": {"bytes": gauges.rules},
         "answers": decisions,
-        "api": {"login": latency(metrics, Kind::Connect), "topic": latency(metrics, Kind::Access)},
+        "api": {
+            "login": latency(metrics, Kind::Connect),
+            "topic": latency(metrics, Kind::Access),
+            "batches": {"answered": answered, "no_answer": unanswered, "questions": questions},
+        },
         "held_up": {"times": held_up[0].0 + held_up[1].0, "seconds": held_up[0].1 + held_up[1].1},
         "kicked": metrics.kicks(),
         "reload": reload.map(|(at, ok)| json!({"at": time(at), "ok": ok})),
@@ -70,9 +75,10 @@ fn nameless(steering: &Steering) -> Map<String, Value> {
 fn endpoint(endpoint: &Endpoint) -> Value {
     json!({
         "url": endpoint.url,
-        "about": match endpoint.kind {
-            Kind::Connect => "logins",
-            Kind::Access => "topics",
+        "about": match endpoint.about {
+            About::Logins => "logins",
+            About::Topics => "topics",
+            About::ManyTopics => "batches",
         },
         "breaker": match (endpoint.is_open, endpoint.is_paused) {
             (true, _) => "open",

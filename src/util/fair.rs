@@ -89,7 +89,6 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
     }
 
     /// How many items wait.
-    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.origins.len()
     }

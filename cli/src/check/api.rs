@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::broker::Broker;
 use crate::ask::more;
 use crate::config::{ApiUrl, Config};
-use crate::http::{Asker, Exchange, Reached, Response, Trouble, meaning, reach, says_otherwise};
+use crate::http::{Asker, Exchange, Reached, Response, Trouble, meaning, reach, says_otherwise, verdicts};
 use crate::log::sentence;
 use crate::output::Report;
 use crate::question::{Access, Answer, Kind, NoAnswer, Question, Verdict};
@@ -33,11 +33,18 @@ pub fn check(config: &Config, offline: bool, broker: Option<&Broker>, report: &m
     if offline {
         return;
     }
-    for kind in Kind::BOTH {
-        let (urls, about) = match kind {
-            Kind::Connect => (&config.auth_urls, "logins"),
-            Kind::Access => (&config.acl_urls, "topics"),
-        };
+    let ways: [(_, _, Answers); 3] = [
+        (&config.auth_urls, "logins", &|asker, api, report| {
+            answers(asker, api, Kind::Connect, config, broker, report);
+        }),
+        (&config.acl_urls, "topics", &|asker, api, report| {
+            answers(asker, api, Kind::Access, config, broker, report);
+        }),
+        (&config.acl_batch_urls, "many topics at once", &|asker, api, report| {
+            answers_to_many(asker, api, config, report);
+        }),
+    ];
+    for (urls, about, answers) in ways {
         for api in urls {
             report.about(format!("{} ({about})", api.shown()));
             match reach(api, config, asker.tls()) {
@@ -47,10 +54,13 @@ pub fn check(config: &Config, offline: bool, broker: Option<&Broker>, report: &m
                     continue;
                 }
             }
-            answers(&asker, api, kind, config, broker, report);
+            answers(&asker, api, report);
         }
     }
 }
+
+/// Asks a URL, and reports what it says.
+type Answers<'a> = &'a dyn Fn(&Asker, &ApiUrl, &mut Report);
 
 fn way(reached: &Reached, config: &Config, report: &mut Report) {
     if let Some((addresses, took)) = &reached.looked_up {
@@ -145,6 +155,38 @@ fn answers(
         );
     }
     latency(&exchanges, kind, config, broker, report);
+}
+
+/// Asks two questions in one request.
+fn answers_to_many(asker: &Asker, api: &ApiUrl, config: &Config, report: &mut Report) {
+    let name = made_up();
+    let more = more(&config.acl_fields, &name);
+    let question =
+        |access| Question::Access { username: &name, client_id: &name, topic: &name, access, more: &more };
+    let questions = [question(Access::Read), question(Access::Write)];
+    let exchanges = asker.ask_together(api, &questions, QUESTIONS, config.timeout + PATIENCE);
+    let found = exchanges.iter().map(|exchange| match &exchange.result {
+        Ok(response) => verdicts(response, questions.len()),
+        Err(what) => Err(what.clone()),
+    });
+    match found.collect::<Result<Vec<_>, _>>() {
+        Err(found) => report.error(
+            format!(
+                "Two questions about a made-up user in one request were answered by {found}: each is asked alone then, and this \
+                 URL is left alone for a while."
+            ),
+            "answer 200 with {\"results\":[false,false]}, one for each question, see docs/batches.md; or take acl_batch_url out",
+        ),
+        Ok(verdicts) if verdicts.iter().flatten().any(|verdict| *verdict == Verdict::Allow) => report.warning(
+            "A made-up user may use a made-up topic (true among the results).",
+            "answer false to what the API does not know, unless all topics are for all",
+        ),
+        Ok(_) => {
+            report.ok("Two questions about a made-up user in one request get a no each.");
+            let took: Vec<_> = exchanges.iter().map(|exchange| shown(exchange.took)).collect();
+            report.ok(format!("Answers took {}.", took.join(", ")));
+        }
+    }
 }
 
 fn status(response: &Response, kind: Kind, config: &Config, report: &mut Report) {

@@ -64,7 +64,21 @@ impl Asker {
     /// Sends one question to one URL several times, over one connection where that is kept, until one fails. Each waits for no longer
     /// than `limit`.
     pub fn ask(&self, api: &ApiUrl, question: &Question<'_>, times: usize, limit: Duration) -> Vec<Exchange> {
-        let body = wire::body(question);
+        self.send(api, &wire::body(question), times, limit)
+    }
+
+    /// The same with one request for several questions about topics.
+    pub fn ask_together(
+        &self,
+        api: &ApiUrl,
+        questions: &[Question<'_>],
+        times: usize,
+        limit: Duration,
+    ) -> Vec<Exchange> {
+        self.send(api, &wire::together(questions.iter().copied()), times, limit)
+    }
+
+    fn send(&self, api: &ApiUrl, body: &[u8], times: usize, limit: Duration) -> Vec<Exchange> {
         let Prepared { headers, tls, .. } = &self.prepared;
         let client = match client(&self.config, headers, tls, api).build() {
             Ok(client) => client,
@@ -73,7 +87,7 @@ impl Asker {
         self.runtime.block_on(async {
             let mut exchanges = Vec::new();
             for _ in 0..times {
-                let exchange = ask_once(&client, &api.url, &body, limit).await;
+                let exchange = ask_once(&client, &api.url, body, limit).await;
                 let has_failed = exchange.result.is_err();
                 exchanges.push(exchange);
                 if has_failed {

@@ -15,8 +15,23 @@ mod tls;
 #[path = "../../../src/ask/wire.rs"]
 mod wire;
 
+use crate::question::Verdict;
 pub use exchange::{Asker, Exchange, Response};
 pub use reach::{Reached, Trouble, reach};
+
+/// The verdicts in the answer to a request with so many questions, or what was found instead.
+///
+/// # Errors
+/// What was found, without its texts.
+pub fn verdicts(response: &Response, questions: usize) -> Result<Vec<Verdict>, String> {
+    match response.status {
+        200 => wire::verdicts(&response.body, questions).map_err(|found| format!("status 200 with {found}")),
+        status => Err(match meaning(status) {
+            Some(meaning) => format!("status {status}, {meaning}"),
+            None => format!("status {status}"),
+        }),
+    }
+}
 
 /// What a status usually means that denies, but says nothing about the client.
 pub fn meaning(status: u16) -> Option<&'static str> {

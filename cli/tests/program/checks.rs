@@ -124,6 +124,26 @@ fn an_open_door_is_found() {
 }
 
 #[test]
+fn the_address_for_many_questions_is_asked_too() {
+    let api = api("");
+    let urls = format!("{}plugin_opt_acl_batch_url {}\n", urls(&api), api.batch_url());
+    assert_finds(&urls, "ok", "in one request get a no each");
+    let batch = |reply: Reply| {
+        api.answer_with(
+            move |request| {
+                if request.checks().is_empty() { Reply::rules() } else { reply.clone() }
+            },
+        );
+    };
+    batch(Reply::results([false, true]));
+    assert_finds(&urls, "warning", "true among the results");
+    batch(Reply::results([false]));
+    assert_finds(&urls, "error", "status 200 with 1 results for 2 questions");
+    batch(Reply::status(404));
+    assert_finds(&urls, "error", "status 404, as for a path that it does not have");
+}
+
+#[test]
 fn what_an_api_says_that_is_no_plain_no_is_explained() {
     let api = api("");
     for (status, level, text) in [

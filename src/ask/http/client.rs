@@ -18,8 +18,8 @@ use crate::ask::answer::{Body, MOST_BYTES};
 use crate::log::Level;
 use crate::question::{Answer, Kind, NoAnswer};
 
-/// The largest response body, in bytes, that is read to its end so that its connection can be used again.
-const BODY_LIMIT: usize = MOST_BYTES;
+/// The largest response body, in bytes, that is read to its end.
+pub(super) const BODY_LIMIT: usize = MOST_BYTES;
 
 /// The longest lifetime that an answer may set in place of the configured one: a day.
 const LONGEST_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -63,11 +63,21 @@ impl Target {
     /// Each endpoint gets an equal share of what is left of the time-out, so that one that hangs leaves time for the
     /// next. When the time is up, `overdue` is called, and the last endpoint gets the time-out once more: its answer is
     /// remembered for the next try.
-    pub(in crate::ask) async fn ask(self: &Arc<Self>, request: &Request, overdue: impl FnOnce()) -> Exchange {
+    ///
+    /// `before`: when it was first sent, if that was with others. Its time counts from then, but a quarter of the time-out is
+    /// always left.
+    pub(in crate::ask) async fn ask(
+        self: &Arc<Self>,
+        request: &Request,
+        before: Option<Instant>,
+        overdue: impl FnOnce(),
+    ) -> Exchange {
         let endpoints = self.endpoints(request.kind);
         let count = endpoints.endpoints.len();
         let preferred = endpoints.preferred.load(Ordering::Relaxed);
         let sent = Instant::now();
+        let spent = before.map_or(Duration::ZERO, |before| sent.saturating_duration_since(before));
+        let time = self.config.timeout.saturating_sub(spent).max(self.config.timeout / 4);
         let mut asked = Exchange {
             reply: Reply { answer: Answer::None(NoAnswer::Open), sent, lifetime: None },
             response: None,
@@ -83,7 +93,7 @@ impl Target {
         }
         let mut overdue = Some(overdue);
         for (attempt, &index) in admitted.iter().enumerate() {
-            let left = self.config.timeout.saturating_sub(sent.elapsed());
+            let left = time.saturating_sub(sent.elapsed());
             let others = u32::try_from(admitted.len() - attempt).unwrap_or(u32::MAX);
             let overtime = if others == 1 { self.config.timeout } else { Duration::ZERO };
             let overdue = || overdue.take().into_iter().for_each(|overdue| overdue());
@@ -121,7 +131,7 @@ impl Target {
         let mut sending = std::pin::pin!(async {
             let mut answered = endpoint.send(request, limit, &progress).await?;
             if self.config.answer_rules && says_more(&answered.response) {
-                answered.body = Some(whole_body(&mut answered.response).await?);
+                answered.body = Some(answered.read().await?.map_or(Body::TooLong, Body::Whole));
             }
             reqwest::Result::Ok(answered)
         });
@@ -150,18 +160,7 @@ impl Target {
         match result {
             None => (Answer::None(NoAnswer::TimedOut(limit)), None),
             Some(Err(error)) => {
-                if error.is_connect() {
-                    endpoint.server.distrust();
-                }
-                let reason = NoAnswer::Transport(match (endpoint.api.name(), &endpoint.api.socket) {
-                    (Some(name), _) if error.is_timeout() && progress.is_looking_up() => {
-                        format!("the name {name} was not looked up in time")
-                    }
-                    (_, Some(socket)) if error.is_connect() => {
-                        format!("the socket {}: {}", socket.display(), cause(&error))
-                    }
-                    _ => cause(&error),
-                });
+                let reason = endpoint.failed(&error, &progress);
                 if in_time {
                     silence(&reason);
                 }
@@ -205,21 +204,18 @@ impl Target {
             );
             self.log.write(Level::Warning, line);
         }
-        if response.status() == StatusCode::TOO_MANY_REQUESTS {
-            let seconds =
-                response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-            if let Some(pause) = endpoint.breaker.back_off(seconds.map(Duration::from_secs), now) {
-                let url = &endpoint.shown;
-                let line = format!(
-                    "The API at {url} answered 429 (too many requests): it is left alone for {pause:?}."
-                );
-                self.log.write(Level::Warning, line);
-            }
+        if response.status() == StatusCode::TOO_MANY_REQUESTS
+            && let Some(pause) = endpoint.breaker.back_off(retry_after(response), now)
+        {
+            let url = &endpoint.shown;
+            let line =
+                format!("The API at {url} answered 429 (too many requests): it is left alone for {pause:?}.");
+            self.log.write(Level::Warning, line);
         }
     }
 
     /// Says in the log how many questions are on their way to an endpoint at a time, if that has changed much.
-    fn note_limit(&self, endpoint: &Endpoint, now: Instant) {
+    pub(super) fn note_limit(&self, endpoint: &Endpoint, now: Instant) {
         let Some(limit) = endpoint.gauge.news(now) else { return };
         let (url, most) = (&endpoint.shown, self.config.max_requests);
         let line = if limit < most {
@@ -243,9 +239,13 @@ impl Target {
         }
     }
 
+    /// Says in the log, once a minute, what is wrong with an answer that came from there.
+    pub(in crate::ask) fn note_bad_answer(&self, kind: Kind, index: usize, what: &str) {
+        self.note_bad_body(&self.endpoints(kind).endpoints[index], what);
+    }
+
     /// Says in the log, once a minute, what is wrong with the body of an answer.
-    pub(in crate::ask) fn note_bad_body(&self, kind: Kind, index: usize, what: &str) {
-        let endpoint = &self.endpoints(kind).endpoints[index];
+    pub(super) fn note_bad_body(&self, endpoint: &Endpoint, what: &str) {
         if endpoint.body_hint.is_due(Instant::now()) {
             let line = format!(
                 "The API at {} answered 200 with a body that cannot be used, which refuses ({what}). Correct it by \
@@ -335,26 +335,39 @@ fn says_more(response: &Response) -> bool {
     response.status() == StatusCode::OK && kind.eq_ignore_ascii_case("application/json")
 }
 
-/// Reads the body of a response, as far as it may be a part of an answer.
-async fn whole_body(response: &mut Response) -> reqwest::Result<Body> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > MOST_BYTES {
-            return Ok(Body::TooLong);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(Body::Whole(body))
-}
-
 /// Whether the answer is that of a proxy in front of an API that cannot be reached. Any other failure may be one that a
 /// client's input has caused.
 pub(super) fn is_gateway_failure(answer: &Answer) -> bool {
     matches!(answer, Answer::None(NoAnswer::Status(502..=504)))
 }
 
+impl Endpoint {
+    /// Why a request had no response, in words for the operator. If there was no connection, the server's name is looked up
+    /// again.
+    pub(super) fn failed(&self, error: &reqwest::Error, progress: &Progress) -> NoAnswer {
+        if error.is_connect() {
+            self.server.distrust();
+        }
+        NoAnswer::Transport(match (self.api.name(), &self.api.socket) {
+            (Some(name), _) if error.is_timeout() && progress.is_looking_up() => {
+                format!("the name {name} was not looked up in time")
+            }
+            (_, Some(socket)) if error.is_connect() => {
+                format!("the socket {}: {}", socket.display(), cause(error))
+            }
+            _ => cause(error),
+        })
+    }
+}
+
+/// How long the API wants to be left alone, if the response says it in seconds.
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    seconds.map(Duration::from_secs)
+}
+
 /// The lifetime that a response sets by `Cache-Control: max-age`, `no-cache` or `no-store`, if it does.
-fn lifetime(response: &Response) -> Option<Duration> {
+pub(super) fn lifetime(response: &Response) -> Option<Duration> {
     let mut lifetime = None;
     for value in response.headers().get_all(CACHE_CONTROL) {
         for directive in value.to_str().unwrap_or("no-store").split(',') {

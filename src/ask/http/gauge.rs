@@ -39,6 +39,11 @@ impl Gauge {
         self.limit().hangs(sent, passed_over)
     }
 
+    /// How long answers take of late, once there was one.
+    pub fn usual(&self) -> Option<Duration> {
+        self.limit().usual()
+    }
+
     /// A question is sent.
     pub fn sent(&self, now: Instant) -> Underway<'_> {
         Underway { gauge: self, flight: Some(self.limit().sent(now)) }

@@ -10,7 +10,7 @@ use reqwest::{Client, Response};
 use rustls::ClientConfig;
 use tokio::time::sleep;
 
-use super::client::Request;
+use super::client::{BODY_LIMIT, Request};
 use super::connections::{Progress, Watch};
 use super::names::Names;
 use super::prepare::client;
@@ -76,6 +76,20 @@ pub(in crate::ask) struct Answered {
     pub(super) lane: Lane,
     /// Its body, where that is a part of the answer and was read.
     pub(super) body: Option<Body>,
+}
+
+impl Answered {
+    /// The body, unless it is longer than [`BODY_LIMIT`].
+    pub(super) async fn read(&mut self) -> reqwest::Result<Option<Vec<u8>>> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.response.chunk().await? {
+            if body.len() + chunk.len() > BODY_LIMIT {
+                return Ok(None);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Some(body))
+    }
 }
 
 /// A server, and the lanes to it that wait for a question.

@@ -150,7 +150,7 @@ impl Limit {
 
     /// How long a question that is on its way counts as one that the API works on, at least; see [`Limit::hangs`].
     pub fn hangs_after(&self) -> Duration {
-        let usual = self.alone.map_or(0.0, |alone| alone.max(self.recent));
+        let usual = self.usual().map_or(0.0, |usual| usual.as_secs_f64());
         let hangs = (HANGS * usual).max(HANGS_PART * self.timeout).min(self.timeout);
         Duration::from_secs_f64(hangs)
     }
@@ -160,6 +160,11 @@ impl Limit {
     /// one that was sent later has been answered: else the API is slow, and more at once would make it slower.
     pub fn hangs(&self, sent: Instant, passed_over: usize) -> bool {
         self.newest_answered > Some(sent) || passed_over < FEW as usize
+    }
+
+    /// How long answers take of late, and at least what one takes alone, once there was one.
+    pub fn usual(&self) -> Option<Duration> {
+        self.alone.map(|alone| Duration::from_secs_f64(alone.max(self.recent)))
     }
 
     /// A question is sent.

@@ -1,4 +1,5 @@
-//! Asks the API over HTTP: a question in, an answer out. Knows nothing of brokers and caches.
+//! Asks the API over HTTP: a question in, an answer out, or many at once. Knows nothing of brokers and caches.
+mod batch;
 pub mod breaker;
 mod cause;
 mod client;
@@ -11,10 +12,12 @@ mod names;
 mod pace;
 mod prepare;
 mod probing;
+mod rest;
 mod second_try;
 mod target;
 mod tls;
 
+pub(super) use batch::{Crowd, Told};
 pub use client::Reply;
 pub(super) use client::Request;
 pub use names::Names;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::batch::Batches;
 use super::breaker::Breaker;
 use super::cause::cause;
 use super::gauge::Gauge;
@@ -13,7 +14,9 @@ use super::names::Names;
 use super::pace::{News, Pace};
 use super::prepare::{Prepared, TargetError};
 use super::probing::Samples;
+use super::rest::Rest;
 use super::tls::TlsFiles;
+use crate::ask::queue::Road;
 use crate::config::{ApiUrl, Config};
 use crate::fingerprint::Source;
 use crate::log::{Level, Log};
@@ -33,10 +36,11 @@ pub struct Target {
     servers: Vec<Arc<Server>>,
     connect: Endpoints,
     access: Endpoints,
+    pub(super) batches: Batches,
     tls_files: TlsFiles,
 }
 
-/// The URLs for one kind of question.
+/// The URLs for one kind of request.
 pub(in crate::ask) struct Endpoints {
     /// In the order of the option.
     pub(in crate::ask) endpoints: Vec<Endpoint>,
@@ -99,6 +103,12 @@ impl Target {
         Ok(Self {
             connect: Endpoints::new(&config.auth_urls, "logins", &way, &mut servers)?,
             access: Endpoints::new(&config.acl_urls, "topics", &way, &mut servers)?,
+            batches: Batches::new(Endpoints::new(
+                &config.acl_batch_urls,
+                "many topics at once",
+                &way,
+                &mut servers,
+            )?),
             config: Arc::clone(config),
             log: Arc::clone(log),
             way,
@@ -113,6 +123,7 @@ impl Target {
             && self.tls_files == other.tls_files
             && self.config.auth_urls == other.config.auth_urls
             && self.config.acl_urls == other.config.acl_urls
+            && self.config.acl_batch_urls == other.config.acl_batch_urls
             && self.config.tls_insecure == other.config.tls_insecure
             && self.config.answer_rules == other.config.answer_rules
     }
@@ -127,47 +138,72 @@ impl Target {
         self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(source[0], now))
     }
 
-    /// How many questions about logins and about topics may be on their way at a time: as many as the URL can take that
-    /// is asked first.
-    pub(in crate::ask) fn at_a_time(&self, now: Instant) -> [usize; 2] {
+    /// How many requests may be on their way at a time by each road: as many as the URL can take that is asked first.
+    pub(in crate::ask) fn at_a_time(&self, now: Instant) -> [usize; 3] {
         // Where all are left alone, nothing is sent: questions end at once, and need not wait for that.
         let most = self.config.max_requests;
-        Kind::BOTH.map(|kind| self.asked_first(kind, now).map_or(most, |first| first.gauge.at_a_time()))
+        let at_a_time = |road| self.asked_first(road, now).map_or(most, |first| first.gauge.at_a_time());
+        let [login, topic, together] = Road::ALL.map(at_a_time);
+        [login, topic, if self.batches.rests.iter().all(Rest::has_fault) { 1 } else { together }]
     }
 
     /// All URLs as they are now, in the order of the options.
     pub fn figures(&self, now: Instant) -> Vec<metrics::Endpoint> {
-        let of = |kind: Kind| {
-            let first = self.asked_first(kind, now).map(|endpoint| &raw const *endpoint);
-            self.endpoints(kind).endpoints.iter().map(move |endpoint| metrics::Endpoint {
+        let of = |road: Road| {
+            let first = self.asked_first(road, now).map(|endpoint| &raw const *endpoint);
+            self.of(road).endpoints.iter().enumerate().map(move |(index, endpoint)| metrics::Endpoint {
                 url: endpoint.api.shown(),
-                kind,
+                about: match road {
+                    Road::Login => metrics::About::Logins,
+                    Road::Topic => metrics::About::Topics,
+                    Road::Together => metrics::About::ManyTopics,
+                },
                 is_open: endpoint.breaker.is_open(),
-                is_paused: endpoint.breaker.is_paused(now),
+                is_paused: match road {
+                    Road::Together => !self.batches.rests[index].is_over(now),
+                    Road::Login | Road::Topic => endpoint.breaker.is_paused(now),
+                },
                 is_first: first == Some(&raw const *endpoint),
                 in_flight: endpoint.gauge.in_flight(),
                 at_a_time: endpoint.gauge.at_a_time(),
             })
         };
-        Kind::BOTH.into_iter().flat_map(of).collect()
+        Road::ALL.into_iter().flat_map(of).collect()
     }
 
-    /// How long a question of this kind that is on its way keeps others waiting at least: one that hangs does not.
-    pub(in crate::ask) fn hangs_after(&self, kind: Kind, now: Instant) -> Duration {
-        self.asked_first(kind, now).map_or(self.config.timeout, |first| first.gauge.hangs_after())
+    /// How many questions are on their way to the API.
+    pub fn questions_under_way(&self) -> usize {
+        let alone = Kind::BOTH.into_iter().flat_map(|kind| &self.endpoints(kind).endpoints);
+        let alone: usize = alone.map(|endpoint| endpoint.gauge.in_flight()).sum();
+        alone + self.batches.questions.load(Ordering::Relaxed)
     }
 
-    /// Whether a question of this kind, sent then, hangs after that time, where so many do that are still on their way.
-    pub(in crate::ask) fn hangs(&self, kind: Kind, sent: Instant, passed_over: usize, now: Instant) -> bool {
-        self.asked_first(kind, now).is_some_and(|first| first.gauge.hangs(sent, passed_over))
+    /// How long a request by this road keeps others waiting at least: one that hangs does not.
+    pub(in crate::ask) fn hangs_after(&self, road: Road, now: Instant) -> Duration {
+        self.asked_first(road, now).map_or(self.config.timeout, |first| first.gauge.hangs_after())
+    }
+
+    /// How long an answer by this road takes of late, where questions may go together and it is known.
+    pub(in crate::ask) fn usual(&self, road: Road, now: Instant) -> Option<Duration> {
+        let together = !self.batches.rests.is_empty() && road != Road::Login;
+        self.asked_first(road, now).filter(|_| together)?.gauge.usual()
+    }
+
+    /// Whether a request by this road, sent then, hangs after that time, where so many do that are still on their way.
+    pub(in crate::ask) fn hangs(&self, road: Road, sent: Instant, passed_over: usize, now: Instant) -> bool {
+        self.asked_first(road, now).is_some_and(|first| first.gauge.hangs(sent, passed_over))
     }
 
     /// The URL that is asked first now, unless all are left alone.
-    fn asked_first(&self, kind: Kind, now: Instant) -> Option<&Endpoint> {
-        let Endpoints { endpoints, preferred, .. } = self.endpoints(kind);
+    fn asked_first(&self, road: Road, now: Instant) -> Option<&Endpoint> {
+        let Endpoints { endpoints, preferred, .. } = self.of(road);
         let preferred = preferred.load(Ordering::Relaxed).min(endpoints.len());
-        let mut in_order = endpoints[preferred..].iter().chain(endpoints);
-        in_order.find(|endpoint| !endpoint.breaker.refuses(NO_NETWORK, now))
+        let in_order = (preferred..endpoints.len()).chain(0..preferred);
+        let mut asked = in_order.filter(|index| match road {
+            Road::Together => self.batches.rests[*index].is_over(now),
+            Road::Login | Road::Topic => !endpoints[*index].breaker.refuses(NO_NETWORK, now),
+        });
+        asked.next().map(|index| &endpoints[index])
     }
 
     /// The broker has waited so long for a question of this kind.
@@ -192,6 +228,14 @@ impl Target {
     /// How many requests are under way beside those that questions began with.
     pub(in crate::ask) fn second_tries(&self) -> usize {
         self.servers.iter().map(|server| server.second_tries.count()).sum()
+    }
+
+    fn of(&self, road: Road) -> &Endpoints {
+        match road {
+            Road::Login => &self.connect,
+            Road::Topic => &self.access,
+            Road::Together => &self.batches.endpoints,
+        }
     }
 
     /// The URLs for a kind of question.

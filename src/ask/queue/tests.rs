@@ -11,7 +11,7 @@ const EACH: usize = 2_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Job {
     number: u32,
-    kind: Kind,
+    road: Road,
     source: [u64; 2],
     bytes: usize,
 }
@@ -27,8 +27,11 @@ impl Queued for Job {
     fn bytes(&self) -> usize {
         self.bytes - OVERHEAD
     }
-    fn kind(&self) -> Kind {
-        self.kind
+    fn road(&self) -> Road {
+        self.road
+    }
+    fn sent_bytes(&self) -> usize {
+        self.bytes - OVERHEAD
     }
     fn source(&self) -> [u64; 2] {
         self.source
@@ -39,12 +42,12 @@ impl Queued for Job {
 }
 
 fn job(number: u32, address: u64, name: u64) -> Job {
-    Job { number, kind: Kind::Connect, source: [address, name], bytes: EACH }
+    Job { number, road: Road::Login, source: [address, name], bytes: EACH }
 }
 
 /// So many are being asked, all of them logins, and so many may be.
 fn within(in_flight: usize, bound: usize) -> Room {
-    Room { in_flight: (in_flight, bound), asked: [in_flight, 0], limits: [bound; 2] }
+    Room { in_flight: (in_flight, bound), asked: [in_flight, 0, 0], limits: [bound; 3], together: None }
 }
 
 /// Room for ten logins and twenty others.
@@ -56,8 +59,15 @@ fn numbers(jobs: impl IntoIterator<Item = Job>) -> Vec<u32> {
     jobs.into_iter().map(|job| job.number).collect()
 }
 
+/// Takes the next one, which goes alone.
+fn pop(queue: &mut Queue<Job>, room: &Room) -> Option<Job> {
+    let (job, others) = queue.pop(room)?;
+    assert!(others.is_empty(), "{others:?}");
+    Some(job)
+}
+
 fn taken(queue: &mut Queue<Job>) -> Vec<u32> {
-    numbers(iter::from_fn(|| queue.pop(&within(0, 8))))
+    numbers(iter::from_fn(|| pop(queue, &within(0, 8))))
 }
 
 #[test]
@@ -82,12 +92,12 @@ fn what_the_broker_is_stopped_for_waits_for_nobody() {
     for (number, address) in [(20, 1), (21, 1), (22, 2)] {
         assert!(queue.push(job(number, address, 1), Priority::Broker, now).is_empty());
     }
-    assert_eq!(queue.pop(&within(8, 8)).map(|job| job.number), Some(20));
-    assert_eq!(queue.pop(&within(9, 8)).map(|job| job.number), Some(21));
-    assert_eq!(queue.pop(&within(10, 8)), None, "a quarter more than the bound, and no more");
-    assert_eq!(queue.pop(&within(9, 8)).map(|job| job.number), Some(22));
-    assert_eq!(queue.pop(&within(8, 8)), None, "others keep the bound");
-    assert_eq!(queue.pop(&within(7, 8)).map(|job| job.number), Some(0));
+    assert_eq!(pop(&mut queue, &within(8, 8)).map(|job| job.number), Some(20));
+    assert_eq!(pop(&mut queue, &within(9, 8)).map(|job| job.number), Some(21));
+    assert_eq!(pop(&mut queue, &within(10, 8)), None, "a quarter more than the bound, and no more");
+    assert_eq!(pop(&mut queue, &within(9, 8)).map(|job| job.number), Some(22));
+    assert_eq!(pop(&mut queue, &within(8, 8)), None, "others keep the bound");
+    assert_eq!(pop(&mut queue, &within(7, 8)).map(|job| job.number), Some(0));
 }
 
 #[test]
@@ -99,7 +109,7 @@ fn what_the_broker_will_be_stopped_for_next_goes_before_those_who_can_wait() {
         assert!(queue.push(job(10 + number, 1, 1), Priority::Reader, now).is_empty());
     }
     assert!(queue.push(job(20, 1, 1), Priority::Broker, now).is_empty());
-    let mut pop = |in_flight| queue.pop(&within(in_flight, 16)).map(|job| job.number);
+    let mut pop = |in_flight| pop(&mut queue, &within(in_flight, 16)).map(|job| job.number);
     assert_eq!(pop(19), Some(20));
     assert_eq!(pop(17), Some(10), "an eighth more than the bound");
     assert_eq!(pop(18), None, "the rest of the quarter is for what it is stopped for");
@@ -108,20 +118,21 @@ fn what_the_broker_will_be_stopped_for_next_goes_before_those_who_can_wait() {
 
 /// What may be sent while so many are asked of an API for logins and one for topics that take so many.
 fn of_each(asked: [usize; 2], limits: [usize; 2]) -> Room {
-    Room { in_flight: (asked[0] + asked[1], 64), asked, limits }
+    let [asked, limits] = [asked, limits].map(|[logins, topics]| [logins, topics, 0]);
+    Room { in_flight: (asked[0] + asked[1], 64), asked, limits, together: None }
 }
 
 #[test]
 fn what_waits_for_one_api_does_not_hold_up_the_other() {
     let now = Instant::now();
-    let topic = |number| Job { kind: Kind::Access, ..job(number, 1, 1) };
+    let topic = |number| Job { road: Road::Topic, ..job(number, 1, 1) };
     for priority in [Priority::Speculative, Priority::Refresh] {
         let mut queue = small();
         for number in 0..4 {
             assert!(queue.push(job(number, 1, 1), priority, now).is_empty());
             assert!(queue.push(topic(10 + number), priority, now).is_empty());
         }
-        let mut pop = |asked| queue.pop(&of_each(asked, [4, 64])).map(|job| job.number);
+        let mut pop = |asked| pop(&mut queue, &of_each(asked, [4, 64])).map(|job| job.number);
         assert_eq!(pop([4, 0]), Some(10), "{priority:?}");
         assert_eq!(pop([4, 1]), Some(11), "{priority:?}");
         assert_eq!(pop([4, 64]), None, "{priority:?}");
@@ -139,11 +150,11 @@ fn what_the_broker_is_stopped_for_heeds_no_limit_of_an_api() {
         assert!(queue.push(job(number, 1, 1), Priority::Broker, now).is_empty());
     }
     for asked in 4..14 {
-        let sent = queue.pop(&of_each([asked, 0], [4, 64])).map(|job| job.number);
+        let sent = pop(&mut queue, &of_each([asked, 0], [4, 64])).map(|job| job.number);
         assert_eq!(sent, Some(asked as u32 + 6));
     }
-    assert_eq!(queue.pop(&of_each([4, 0], [4, 64])), None);
-    assert_eq!(queue.pop(&of_each([3, 0], [4, 64])).map(|job| job.number), Some(1));
+    assert_eq!(pop(&mut queue, &of_each([4, 0], [4, 64])), None);
+    assert_eq!(pop(&mut queue, &of_each([3, 0], [4, 64])).map(|job| job.number), Some(1));
 }
 
 #[test]
@@ -168,7 +179,8 @@ fn revocations_and_refreshes_do_not_starve() {
         assert!(queue.push(job(number, 1, 1), priority[number as usize % 4], now).is_empty());
     }
     // Also while most of the bound is in flight.
-    let taken: Vec<u32> = iter::from_fn(|| queue.pop(&within(63, 64))).map(|job| job.number % 4).collect();
+    let taken: Vec<u32> =
+        iter::from_fn(|| pop(&mut queue, &within(63, 64))).map(|job| job.number % 4).collect();
     let waiting = |kind| taken.iter().rposition(|other| *other == kind).unwrap();
     for kind in [2, 3] {
         assert!(taken[..waiting(kind)].windows(RESERVED_EVERY).all(|turn| turn.contains(&kind)), "{taken:?}");
@@ -294,7 +306,7 @@ fn step() -> impl Strategy<Value = Step> {
     let job = (0..60u32, 1..4u64, 0..3u64, OVERHEAD..2 * EACH);
     let job = job.prop_map(|(number, address, name, bytes)| Job {
         number,
-        kind: Kind::Connect,
+        road: Road::Login,
         source: [address, name],
         bytes,
     });
@@ -488,7 +500,7 @@ proptest! {
                     prop_assert_eq!(queue.remove(key(number)), model.remove(number).map(|item| item.job));
                 }
                 Step::Pop(in_flight) => {
-                    let job = queue.pop(&within(in_flight, BOUND));
+                    let job = pop(&mut queue, &within(in_flight, BOUND));
                     let kind = job.map(|job| model.items.iter().find(|item| item.job == job).unwrap().priority);
                     model.check(kind, in_flight);
                     prop_assert_eq!(kind.and_then(|kind| model.take(kind)), job);
@@ -540,7 +552,7 @@ fn oneoff_memory() {
         }
         println!("raised in {:?}", start.elapsed());
         let start = Instant::now();
-        while queue.pop(&within(0, 64)).is_some() {}
+        while pop(&mut queue, &within(0, 64)).is_some() {}
         println!("popped in {:?}", start.elapsed());
     }
 }
@@ -560,4 +572,99 @@ fn who_joins_a_question_does_not_wait_behind_the_flood_of_who_asked_first() {
     }
     assert!(queue.join(key(7), Priority::Login, [2, 4], now).is_empty(), "it has gone out already");
     assert_eq!(taken(&mut queue), [0, 4, 1, 2, 3]);
+}
+
+/// A topic that may go with others.
+fn companion(number: u32, name: u64) -> Job {
+    Job { road: Road::Together, ..job(number, 1, name) }
+}
+
+/// What may be sent where ten questions go together at most.
+fn together(are_coming: bool, is_crowded: bool) -> Room {
+    let together = Some(Together { most: 10, are_coming, is_crowded });
+    Room { in_flight: (0, 64), asked: [0; 3], limits: [64; 3], together }
+}
+
+fn crowd(queue: &mut Queue<Job>, room: &Room) -> Vec<u32> {
+    numbers(queue.pop(room).into_iter().flat_map(|(first, others)| iter::once(first).chain(others)))
+}
+
+#[test]
+fn what_is_ready_goes_together_the_urgent_first_and_names_in_turn() {
+    let now = Instant::now();
+    let mut queue = Queue::default();
+    for (number, name) in [(0, 1), (1, 1), (2, 1), (3, 2)] {
+        assert!(queue.push(companion(number, name), Priority::Speculative, now).is_empty());
+    }
+    assert!(queue.push(companion(4, 1), Priority::Refresh, now).is_empty());
+    assert!(queue.push(companion(5, 1), Priority::Reader, now).is_empty());
+    assert!(queue.push(companion(6, 1), Priority::Broker, now).is_empty());
+    assert!(queue.push(Job { road: Road::Topic, ..job(7, 1, 1) }, Priority::Speculative, now).is_empty());
+    assert!(queue.push(job(8, 1, 1), Priority::Login, now).is_empty());
+    let room = together(false, false);
+    assert_eq!(crowd(&mut queue, &room), [6], "the broker waits for nobody else's answer");
+    assert_eq!(crowd(&mut queue, &room), [5, 0, 3, 1, 2, 4]);
+    assert_eq!(crowd(&mut queue, &room), [8]);
+    assert_eq!(crowd(&mut queue, &room), [7]);
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn as_many_go_together_as_there_is_room_for() {
+    let now = Instant::now();
+    let mut queue = Queue::default();
+    for number in 0..25 {
+        assert!(queue.push(companion(number, 1), Priority::Speculative, now).is_empty());
+    }
+    let room = together(false, false);
+    let sizes = [(); 4].map(|()| crowd(&mut queue, &room).len());
+    assert_eq!(sizes, [10, 10, 5, 0]);
+    // And in bytes.
+    let room = Room { together: Some(Together { most: 1_000, ..room.together.unwrap() }), ..room };
+    for number in 0..100 {
+        let question = Job { bytes: OVERHEAD + 4_000, ..companion(number, 1) };
+        assert!(queue.push(question, Priority::Speculative, now).is_empty());
+    }
+    while !queue.is_empty() {
+        let bytes = crowd(&mut queue, &room).len() * 4_000;
+        assert!(
+            bytes <= TOGETHER_BYTES && (bytes > TOGETHER_BYTES - 2 * LONGEST_TOGETHER || queue.is_empty())
+        );
+    }
+}
+
+#[test]
+fn each_goes_alone_where_none_go_together_and_one_alone_takes_the_usual_road() {
+    let now = Instant::now();
+    let mut queue = Queue::default();
+    for number in 0..3 {
+        assert!(queue.push(companion(number, 1), Priority::Speculative, now).is_empty());
+    }
+    let full = |road| Room { asked: road, limits: [4; 3], ..together(false, false) };
+    assert!(crowd(&mut queue, &full([0, 0, 4])).is_empty(), "there is no room for a crowd");
+    assert!(crowd(&mut queue, &Room { together: None, ..full([0, 4, 0]) }).is_empty());
+    assert_eq!(crowd(&mut queue, &Room { together: None, ..full([0, 3, 4]) }), [0]);
+    assert_eq!(crowd(&mut queue, &full([0, 4, 3])), [1, 2]);
+    assert!(queue.push(companion(9, 1), Priority::Speculative, now).is_empty());
+    assert!(crowd(&mut queue, &full([0, 4, 0])).is_empty());
+    assert_eq!(crowd(&mut queue, &full([0, 3, 4])), [9]);
+}
+
+#[test]
+fn questions_gather_while_more_come_or_a_few_requests_are_on_their_way() {
+    let now = Instant::now();
+    let mut queue = Queue::default();
+    assert!(queue.push(companion(0, 1), Priority::Speculative, now).is_empty());
+    assert!(queue.push(companion(1, 1), Priority::Warmup, now).is_empty());
+    for room in [together(true, false), together(false, true)] {
+        assert!(crowd(&mut queue, &room).is_empty());
+    }
+    assert!(queue.push(companion(2, 1), Priority::Reader, now).is_empty());
+    assert!(crowd(&mut queue, &together(true, false)).is_empty(), "a reader comes with others");
+    assert_eq!(crowd(&mut queue, &together(false, true)), [2, 1, 0], "but the broker comes to it next");
+    for number in 0..10 {
+        assert!(crowd(&mut queue, &together(true, true)).is_empty());
+        assert!(queue.push(companion(number, 1), Priority::Refresh, now).is_empty());
+    }
+    assert_eq!(crowd(&mut queue, &together(true, true)).len(), 10, "they fill a request");
 }

@@ -55,6 +55,7 @@ impl Prefetch {
         let asked = (access, topic);
         let wishes =
             self.with_ask(scope, |ask| self.learner.lock().asked(client, asked, of_use(config), now, ask));
+        let _many = self.asker.sends_many();
         for wish in &wishes {
             self.ask_wish(wish, None, scope);
         }

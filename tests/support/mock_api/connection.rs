@@ -68,7 +68,7 @@ impl Connection {
 
             let in_progress = InProgress(&shared);
             let unanswered = Unanswered(&shared);
-            let next = self.send(answer(&request), in_progress, unanswered, || rules.status(&request));
+            let next = self.send(answer(&request), in_progress, unanswered, || rules.reply(&request));
             let asked_to_end =
                 request.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
             if asked_to_end || !matches!(next, Ok(Next::KeepAlive)) {
@@ -99,11 +99,11 @@ impl Connection {
         reply: Reply,
         in_progress: InProgress<'_>,
         unanswered: Unanswered<'_>,
-        status_by_rules: impl Fn() -> u16,
+        by_rules: impl Fn() -> (u16, Vec<u8>),
     ) -> io::Result<Next> {
         match reply {
             Reply::Http { status, headers, body } => {
-                let status = status.unwrap_or_else(status_by_rules);
+                let (status, body) = status.map_or_else(by_rules, |status| (status, body));
                 drop(in_progress); // before the answer goes out: the other side may ask again at once
                 self.stream.write_all(&http(status, &headers, &body))?;
                 let ends = headers.iter().any(|(name, value)| {
@@ -113,7 +113,7 @@ impl Connection {
             }
             Reply::After(delay, reply) => {
                 if self.shared.pause(delay) {
-                    return self.send(*reply, in_progress, unanswered, status_by_rules);
+                    return self.send(*reply, in_progress, unanswered, by_rules);
                 }
             }
             Reply::Hang => {

@@ -53,6 +53,18 @@ impl Request {
     pub fn acc(&self) -> u64 {
         self.json["acc"].as_u64().unwrap_or_default()
     }
+
+    /// The questions in a request with many, each as if it had come alone.
+    pub fn checks(&self) -> Vec<Self> {
+        let checks = self.json["checks"].as_array().into_iter().flatten();
+        let alone = |check: &Value| Self {
+            path: "/acl".to_owned(),
+            body: check.to_string().into_bytes(),
+            json: check.clone(),
+            ..self.clone()
+        };
+        checks.map(alone).collect()
+    }
 }
 
 type Answer = dyn Fn(&Request) -> Reply + Send + Sync;
@@ -132,6 +144,11 @@ impl MockApi {
         format!("http://{}/acl", self.address)
     }
 
+    /// Where many topics are asked about in one request.
+    pub fn batch_url(&self) -> String {
+        format!("http://{}/acl-batch", self.address)
+    }
+
     /// Sets the reply to every request from now on.
     pub fn answer(&self, reply: Reply) {
         self.answer_with(move |_| reply.clone());
@@ -159,6 +176,36 @@ impl MockApi {
     /// The [`requests`](Self::requests) to `/acl`.
     pub fn topic_checks(&self) -> Vec<Request> {
         self.requests().into_iter().filter(|request| request.path == "/acl").collect()
+    }
+
+    /// The requests with many questions about topics.
+    pub fn batches(&self) -> Vec<Request> {
+        self.requests().into_iter().filter(|request| request.path == "/acl-batch").collect()
+    }
+
+    /// All questions about topics, alone or with others.
+    pub fn questions(&self) -> Vec<Request> {
+        let each = |request: Request| match request.path.as_str() {
+            "/acl" => vec![request],
+            "/acl-batch" => request.checks(),
+            _ => Vec::new(),
+        };
+        self.requests().into_iter().flat_map(each).collect()
+    }
+
+    /// Has a closure say for each question from now on whether the answer is yes, and another one when, by request.
+    pub fn answer_each(
+        &self,
+        allows: impl Fn(&Request) -> bool + Send + Sync + 'static,
+        delay: impl Fn(&Request) -> Duration + Send + Sync + 'static,
+    ) {
+        self.answer_with(move |request| {
+            let reply = match request.path.as_str() {
+                "/acl-batch" => Reply::results(request.checks().iter().map(&allows)),
+                _ => Reply::status(if allows(request) { 200 } else { 403 }),
+            };
+            reply.after(delay(request))
+        });
     }
 
     /// Waits until `n` requests have come, or until the time is up, and returns the requests until then.

@@ -39,6 +39,12 @@ impl Reply {
         Self::status(200).header("Content-Type", "application/json").body(body.to_string().as_bytes())
     }
 
+    /// The answer to many questions.
+    pub fn results(allowed: impl IntoIterator<Item = bool>) -> Self {
+        let results: Vec<bool> = allowed.into_iter().collect();
+        Self::status(200).body(serde_json::json!({ "results": results }).to_string().as_bytes())
+    }
+
     pub fn redirect(to: &str) -> Self {
         Self::status(302).header("Location", to)
     }

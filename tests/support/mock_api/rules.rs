@@ -96,7 +96,20 @@ impl Rules {
         }
     }
 
-    /// The status with which a request is answered.
+    /// The status and the body with which a request is answered.
+    pub fn reply(&self, request: &Request) -> (u16, Vec<u8>) {
+        if request.path != "/acl-batch" {
+            return (self.status(request), Vec::new());
+        }
+        let checks = request.checks();
+        if request.method != "POST" || checks.is_empty() {
+            return (400, Vec::new());
+        }
+        let results: Vec<_> = checks.iter().map(|check| self.status(check) == 200).collect();
+        (200, serde_json::json!({ "results": results }).to_string().into_bytes())
+    }
+
+    /// The status with which a request about one login or topic is answered.
     pub fn status(&self, request: &Request) -> u16 {
         let allowed = match request.path.as_str() {
             "/auth" | "/acl" if request.method != "POST" => return 405,

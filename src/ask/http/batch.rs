@@ -1,0 +1,233 @@
+//! Asks many questions about topics in one request (`acl_batch_url`). It answers all of them or none: whatever goes wrong,
+//! each question is asked alone then.
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use reqwest::StatusCode;
+use tokio::time::timeout;
+
+use super::client::{Reply, Request, lifetime, retry_after};
+use super::connections::Progress;
+use super::hints::meaning;
+use super::lanes::Answered;
+use super::rest::{Party, Rest, Suspects};
+use super::target::{Endpoint, Endpoints, Target};
+use crate::ask::answer::Object;
+use crate::ask::wire::{self, Said};
+use crate::log::Level;
+use crate::question::{Answer, Kind, Verdict};
+use crate::util::Lock;
+
+/// The part of a question's time that all requests together take in which it goes with others: as much is left to ask it
+/// alone.
+const SHARE: u32 = 2;
+
+/// The statuses that verdicts count for which come in one answer.
+const ALLOWED: u16 = 200;
+const DENIED: u16 = 403;
+
+/// Where many questions go at once.
+pub(super) struct Batches {
+    pub(super) endpoints: Endpoints,
+    /// One for each endpoint.
+    pub(super) rests: Vec<Rest>,
+    suspects: Lock<Suspects>,
+    /// How many questions are on their way in these requests.
+    pub(super) questions: AtomicUsize,
+}
+
+/// Many questions as they are sent.
+pub(in crate::ask) struct Crowd {
+    /// For each question, whom it is asked for and whom it is about.
+    pub(in crate::ask) parties: Vec<[Party; 2]>,
+    pub(in crate::ask) body: Bytes,
+}
+
+/// The answers to many questions, in their order.
+pub(in crate::ask) struct Told {
+    /// Each with the object that it was in, if that says more than yes or no.
+    pub(in crate::ask) replies: Vec<(Reply, Option<Object>)>,
+    /// The number of the address that they came from.
+    pub(in crate::ask) from: usize,
+}
+
+/// Counts questions for as long as they are on their way.
+struct Counted<'a>(&'a AtomicUsize, usize);
+
+impl<'a> Counted<'a> {
+    fn new(questions: &'a AtomicUsize, more: usize) -> Self {
+        questions.fetch_add(more, Ordering::Relaxed);
+        Self(questions, more)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
+    }
+}
+
+impl Batches {
+    pub(super) fn new(endpoints: Endpoints) -> Self {
+        let rests = endpoints.endpoints.iter().map(|_| Rest::default()).collect();
+        Self { endpoints, rests, suspects: Lock::default(), questions: AtomicUsize::new(0) }
+    }
+}
+
+impl Target {
+    /// Whether a question of these may go with others.
+    pub(in crate::ask) fn lets_go_together(&self, parties: [Party; 2], now: Instant) -> bool {
+        let is_suspect = || {
+            let suspects = self.batches.suspects.lock();
+            parties.into_iter().any(|party| suspects.contains(party, now))
+        };
+        !self.batches.rests.is_empty() && !is_suspect()
+    }
+
+    /// Whether questions go together anywhere now.
+    pub(in crate::ask) fn takes_many(&self, now: Instant) -> bool {
+        self.batches.rests.iter().any(|rest| rest.is_over(now))
+    }
+
+    /// Asks the addresses for many questions in order until one gives a right answer: a verdict for each question.
+    pub(in crate::ask) async fn ask_together(&self, crowd: &Crowd) -> Option<Told> {
+        let Batches { endpoints, rests, suspects, questions } = &self.batches;
+        let _counted = Counted::new(questions, crowd.parties.len());
+        let (begun, count) = (Instant::now(), rests.len());
+        let preferred = endpoints.preferred.load(Ordering::Relaxed);
+        let in_order = (0..count).map(|attempt| (preferred + attempt) % count);
+        let visits: Vec<_> = in_order.filter_map(|index| Some((index, rests[index].visit(begun)?))).collect();
+        let count = visits.len();
+        if count == 0 {
+            return None;
+        }
+        for (attempt, (index, visit)) in visits.into_iter().enumerate() {
+            let (endpoint, sent) = (&endpoints.endpoints[index], Instant::now());
+            let left = (self.config.timeout / SHARE).saturating_sub(begun.elapsed());
+            let limit = left / u32::try_from(count - attempt).unwrap_or(u32::MAX);
+            match self.attempt_together(endpoint, crowd, limit).await {
+                Ok((said, lifetime)) => {
+                    if let Some(after) = visit.went_well(Instant::now()) {
+                        self.log.write(Level::Notice, recovered(endpoint, after));
+                    }
+                    endpoints.preferred.store(index, Ordering::Relaxed);
+                    let mut suspects = suspects.lock();
+                    crowd.parties.iter().flatten().for_each(|party| suspects.clear(*party));
+                    let reply = |Said { verdict, more }: Said| {
+                        (Reply { answer: answer(verdict), sent, lifetime }, more)
+                    };
+                    return Some(Told { replies: said.into_iter().map(reply).collect(), from: index });
+                }
+                Err(Wrong { found, pause }) => {
+                    if let Some(pause) = visit.went_wrong(pause, Instant::now()) {
+                        self.log.warn(&at_rest(endpoint, crowd.parties.len(), &found, pause));
+                    }
+                }
+            }
+        }
+        let (mut suspects, now) = (suspects.lock(), Instant::now());
+        crowd.parties.iter().flatten().for_each(|party| suspects.accuse(*party, now));
+        None
+    }
+
+    /// Says in the log, once a minute, what is wrong with one of the answers.
+    pub(in crate::ask) fn note_bad_result(&self, from: usize, what: &str) {
+        self.note_bad_body(&self.batches.endpoints.endpoints[from], what);
+    }
+
+    /// Asks one address for at most `limit`. What it says, and the lifetime that the answer sets itself.
+    async fn attempt_together(
+        &self,
+        endpoint: &Endpoint,
+        crowd: &Crowd,
+        limit: Duration,
+    ) -> Result<(Vec<Said>, Option<Duration>), Wrong> {
+        let (sent, progress) = (Instant::now(), Progress::default());
+        let mut underway = endpoint.gauge.sent(sent);
+        let request = Request { party: [0; 3], kind: Kind::Access, body: crowd.body.clone() };
+        let asking = async {
+            let mut answered = endpoint.send(&request, limit, &progress).await?;
+            let took = progress.sent(sent).elapsed();
+            let body = match answered.response.status() {
+                StatusCode::OK => answered.read().await?,
+                _ => None,
+            };
+            reqwest::Result::Ok((answered, body, took))
+        };
+        let (answered, body, took) = match timeout(limit, asking).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(error)) => return Err(endpoint.failed(&error, &progress).to_string().into()),
+            Err(_) => {
+                underway.timed_out();
+                endpoint.server.close_unused_since(sent);
+                let limit = Duration::from_millis((limit + Duration::from_micros(999)).as_millis() as u64);
+                return Err(format!("nothing within {limit:?}").into());
+            }
+        };
+        let Answered { response, lane, .. } = answered;
+        let status = response.status();
+        let lifetime = lifetime(&response).filter(|_| self.config.api_cache_control);
+        let said = match (status, body) {
+            (StatusCode::OK, Some(body)) => {
+                endpoint.server.give_back(lane).await;
+                wire::results(&body, crowd.parties.len())
+                    .map_err(|found| format!("status 200 with {found}").into())
+            }
+            (StatusCode::OK, None) => Err("status 200 with more than 64 KiB".to_owned().into()),
+            _ => Err(Wrong::status(status.as_u16(), retry_after(&response))),
+        };
+        // How fast it fails says nothing about how fast it decides.
+        underway.answered(said.is_ok().then_some(took), Instant::now());
+        self.note_limit(endpoint, Instant::now());
+        Ok((said?, lifetime))
+    }
+}
+
+/// What came in place of a right answer.
+struct Wrong {
+    found: String,
+    /// How long the API wants to be left alone, if it says so.
+    pause: Option<Duration>,
+}
+
+impl From<String> for Wrong {
+    fn from(found: String) -> Self {
+        Self { found, pause: None }
+    }
+}
+
+impl Wrong {
+    fn status(status: u16, pause: Option<Duration>) -> Self {
+        let means =
+            meaning(status).filter(|_| status >= 300).map_or_else(String::new, |it| format!(", {it}"));
+        Self { found: format!("status {status}{means}"), pause: pause.filter(|_| status == 429) }
+    }
+}
+
+/// A verdict in an answer to many questions counts as if it had come alone.
+fn answer(verdict: Verdict) -> Answer {
+    let status = match verdict {
+        Verdict::Allow => ALLOWED,
+        Verdict::Deny => DENIED,
+    };
+    Answer::verdict(verdict, status)
+}
+
+fn at_rest(endpoint: &Endpoint, questions: usize, found: &str, pause: Duration) -> String {
+    format!(
+        "The API at {} was asked {questions} questions in one request. Expected status 200 with \
+         {{\"results\":[true,false, ...]}}, one for each, found {found}. They are asked one by one now, and for {pause:?} all \
+         others, too; then one request at a time finds out whether it is right again, after longer pauses each time. See \
+         docs/batches.md.",
+        endpoint.shown
+    )
+}
+
+fn recovered(endpoint: &Endpoint, after: Duration) -> String {
+    format!(
+        "The API at {} answers many questions in one request again, after {} s.",
+        endpoint.shown,
+        after.as_secs()
+    )
+}
