@@ -54,7 +54,8 @@ pub fn topics(bench: &Bench) -> Table {
             for &(messages, latency) in retained {
                 let group = format!("{}, {messages} retained, API {latency} ms", release(version));
                 each(bench, version, |name, setup, api| {
-                    table.add(&group, name, &dashboard(setup, api, messages, Duration::from_millis(latency)));
+                    let latency = Duration::from_millis(latency);
+                    table.add(&group, name, &dashboard(setup, api, messages, latency, || ()));
                 });
             }
             let group = format!("{}, queue of {QUEUED}", release(version));
@@ -107,7 +108,8 @@ fn fleets(bench: &Bench, version: Version, devices: usize, over_tls: bool, table
     }
 }
 
-fn come(
+/// So many devices come: until all have what they want, the longest stall, and how many questions that took.
+pub fn come(
     broker: &Broker,
     api: &Api,
     numbers: std::ops::Range<usize>,
@@ -151,13 +153,22 @@ fn delivered(messages: usize, qos: u8) -> usize {
     messages * length
 }
 
-fn dashboard(setup: &Setup, api: &Api, messages: usize, latency: Duration) -> [f64; 3] {
+/// A dashboard subscribes to so many retained messages: until it has all, the longest stall, and the questions.
+/// `is_ready` is called before it begins.
+pub fn dashboard(
+    setup: &Setup,
+    api: &Api,
+    messages: usize,
+    latency: Duration,
+    is_ready: impl FnOnce(),
+) -> [f64; 3] {
     const RETAIN: u8 = 1;
     api.answer_after(Duration::ZERO);
     let broker = setup.clone().global("max_queued_messages 0").global("max_inflight_messages 0").start();
     publish_all(&mut client(broker.port(), "writer"), messages, RETAIN);
     let mut dashboard = client(broker.port(), "dashboard");
     api.answer_after(latency);
+    is_ready();
     measured(&broker, api, || {
         dashboard.write_all(&subscribe("news/#", 0, 1)).unwrap();
         read(&mut dashboard, suback(0, 1).len() + delivered(messages, 0));

@@ -1,4 +1,5 @@
-//! An API that allows everything, exactly after a given time, and takes next to nothing of the machine.
+//! An API that allows everything, also many topics at once, exactly after a given time, and takes next to nothing of the
+//! machine.
 //!
 //! One thread reads and another one answers, whatever the number of connections. The mock API of the tests has a thread
 //! for each connection, which together would take more of the machine than the broker.
@@ -41,7 +42,13 @@ struct Shared {
     /// How many questions it works on at a time; 0: any number.
     workers: AtomicUsize,
     asked: AtomicUsize,
+    /// Requests about topics, and the questions in them.
+    topic_requests: AtomicUsize,
+    topic_questions: AtomicUsize,
 }
+
+/// An answer that is due: when, over which connection, and to how many questions if it is one to many.
+type Due = (Instant, Arc<TcpStream>, Option<usize>);
 
 impl Api {
     pub fn start() -> Self {
@@ -53,12 +60,12 @@ impl Api {
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE).unwrap();
         let stop = Waker::new(poll.registry(), STOP).unwrap();
         let (address, shared) = (listener.local_addr().unwrap(), Arc::<Shared>::default());
-        let (later, due) = channel::<(Instant, Arc<TcpStream>)>();
+        let (later, due) = channel::<Due>();
         let reader = Reader { poll, listener, shared: Arc::clone(&shared), later, busy_until: Vec::new() };
         let answerer = move || {
-            for (at, connection) in due {
+            for (at, connection, many) in due {
                 thread::sleep(at.saturating_duration_since(Instant::now()));
-                answer(&connection);
+                answer(&connection, many);
             }
         };
         let threads = vec![thread::spawn(move || reader.run()), thread::spawn(answerer)];
@@ -88,6 +95,12 @@ impl Api {
     /// How many questions have come until now.
     pub fn asked(&self) -> usize {
         self.shared.asked.load(Ordering::Relaxed)
+    }
+
+    /// How many questions about topics have come until now, and in how many requests.
+    pub fn asked_about_topics(&self) -> (usize, usize) {
+        let Shared { topic_questions, topic_requests, .. } = &*self.shared;
+        (topic_questions.load(Ordering::Relaxed), topic_requests.load(Ordering::Relaxed))
     }
 
     /// A connection to this server.
@@ -169,7 +182,7 @@ struct Reader {
     listener: TcpListener,
     shared: Arc<Shared>,
     /// Answers with the times at which they are due, in that order, since all take equally long.
-    later: Sender<(Instant, Arc<TcpStream>)>,
+    later: Sender<Due>,
     /// When each worker will have done what it was given.
     busy_until: Vec<Instant>,
 }
@@ -221,7 +234,7 @@ impl Reader {
 
     /// Reads the bytes that have come. `false` if the other side has gone.
     fn read(&mut self, connection: &mut Connection) -> bool {
-        let mut chunk = [0; 4096];
+        let mut chunk = [0; 16 << 10];
         loop {
             match (&*connection.stream).read(&mut chunk) {
                 Ok(0) => return false,
@@ -230,23 +243,37 @@ impl Reader {
                 Err(_) => return false,
             }
             while let Some(length) = request_length(&connection.received) {
+                let many = self.count(&connection.received[..length]);
                 connection.received.drain(..length);
-                self.take(&connection.stream);
+                self.take(&connection.stream, many);
             }
         }
     }
 
-    fn take(&mut self, stream: &Arc<TcpStream>) {
+    /// Counts what a request asks. Returns how many questions are in it if it may hold many.
+    fn count(&self, request: &[u8]) -> Option<usize> {
+        const EACH: &[u8] = b"\"acc\":";
+        let many = request.starts_with(b"POST /acl-batch ");
+        if !many && !request.starts_with(b"POST /acl ") {
+            return None;
+        }
+        let questions = request.windows(EACH.len()).filter(|found| *found == EACH).count();
+        self.shared.topic_requests.fetch_add(1, Ordering::Relaxed);
+        self.shared.topic_questions.fetch_add(questions, Ordering::Relaxed);
+        many.then_some(questions)
+    }
+
+    fn take(&mut self, stream: &Arc<TcpStream>, many: Option<usize>) {
         self.shared.asked.fetch_add(1, Ordering::Relaxed);
         match self.shared.latency_us.load(Ordering::Relaxed) {
             NEVER => {}
-            0 => answer(stream),
+            0 => answer(stream, many),
             latency => {
                 let due = self.begin() + Duration::from_micros(latency);
                 if let Some(worker) = self.busy_until.iter_mut().min() {
                     *worker = due;
                 }
-                self.later.send((due, Arc::clone(stream))).unwrap();
+                self.later.send((due, Arc::clone(stream), many)).unwrap();
             }
         }
     }
@@ -271,7 +298,16 @@ fn request_length(received: &[u8]) -> Option<usize> {
     (received.len() >= head_length + body_length).then_some(head_length + body_length)
 }
 
-fn answer(mut stream: &TcpStream) {
+fn answer(mut stream: &TcpStream, many: Option<usize>) {
+    let results;
+    let answer = match many {
+        None => ANSWER,
+        Some(questions) => {
+            let body = format!("{{\"results\":[{}]}}", vec!["true"; questions].join(","));
+            results = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            results.as_bytes()
+        }
+    };
     // This fails only if the other side has gone: so few bytes always fit.
-    let _ = stream.write_all(ANSWER);
+    let _ = stream.write_all(answer);
 }

@@ -8,6 +8,7 @@
 
 mod ahead;
 mod api;
+mod batch;
 mod callbacks;
 mod chart;
 mod computing;
@@ -50,11 +51,12 @@ struct Part {
     chart: Option<&'static Chart>,
 }
 
-static PARTS: [Part; 13] = [
+static PARTS: [Part; 14] = [
     Part { name: "storm", measure: logins::storm, chart: Some(&logins::STORM_CHART) },
     Part { name: "fan-out", measure: topics::fan_out, chart: Some(&topics::FAN_OUT_CHART) },
     Part { name: "fleet", measure: fleet::reconnects, chart: Some(&fleet::CHART) },
     Part { name: "topics", measure: ahead::topics, chart: None },
+    Part { name: "batch", measure: batch::batches, chart: None },
     Part { name: "throughput", measure: topics::throughput, chart: Some(&topics::THROUGHPUT_CHART) },
     Part { name: "callbacks", measure: callbacks::measure, chart: None },
     Part { name: "memory", measure: memory::per_verdict, chart: None },

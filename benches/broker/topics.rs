@@ -182,13 +182,7 @@ pub fn fan_out(bench: &Bench) -> Table {
             for (setup, messages) in subjects {
                 api.answer_after(Duration::ZERO);
                 let broker = setup.start();
-                let mut fleet = Fleet::connect(&broker, SUBSCRIBERS);
-                fleet.log_in(SUBSCRIBERS, PATIENCE).succeeded();
-                let packets = vec![subscribe(TOPIC, 0, 1); SUBSCRIBERS];
-                fleet.exchange(packets, SUBSCRIBERS, &suback(0, 1), PATIENCE).succeeded();
-                let mut publisher = client(broker.port(), CLIENTS[0]);
-                // Without a pause the kernel would hold the message back while the SUBACK before it is unacknowledged.
-                thread::sleep(Duration::from_millis(100));
+                let (mut publisher, mut fleet) = audience(&broker, SUBSCRIBERS);
                 api.answer_after(Duration::from_millis(5));
                 for name in messages {
                     let asked_before = api.asked();
@@ -201,7 +195,20 @@ pub fn fan_out(bench: &Bench) -> Table {
     table
 }
 
-fn spread(broker: &Broker, publisher: &mut TcpStream, fleet: &mut Fleet) -> [f64; 2] {
+/// A publisher, and so many who have subscribed to its topic.
+pub fn audience(broker: &Broker, subscribers: usize) -> (TcpStream, Fleet) {
+    let mut fleet = Fleet::connect(broker, subscribers);
+    fleet.log_in(subscribers, PATIENCE).succeeded();
+    let packets = vec![subscribe(TOPIC, 0, 1); subscribers];
+    fleet.exchange(packets, subscribers, &suback(0, 1), PATIENCE).succeeded();
+    let publisher = client(broker.port(), CLIENTS[0]);
+    // Without a pause the kernel would hold the message back while the SUBACK before it is unacknowledged.
+    thread::sleep(Duration::from_millis(100));
+    (publisher, fleet)
+}
+
+/// Publishes one message: until the last one has it, and the longest stall.
+pub fn spread(broker: &Broker, publisher: &mut TcpStream, fleet: &mut Fleet) -> [f64; 2] {
     let message = publish(TOPIC, &PAYLOAD, None);
     let pinger = Pinger::start(broker);
     let begun = Instant::now();
