@@ -36,6 +36,8 @@ pub enum Command {
     Topic(Topic),
     /// Make a line for plugin_opt_user or a password file.
     Hash(Hash),
+    /// Print what a configuration of mosquitto-go-auth or mosquitto-auth-plug comes to in the plugin's own options.
+    Migrate(Migrate),
     #[command(flatten)]
     Admin(crate::admin::Command),
     /// Write man pages and completions for shells into a folder.
@@ -136,6 +138,13 @@ pub struct Hash {
     /// How many times the password is hashed. From 20000 on the plugin checks it on a thread of its own.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(100..=2_000_000))]
     pub iterations: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct Migrate {
+    /// The broker's configuration that loads the other plugin.
+    #[arg(value_name = "FILE", default_value = BROKER_CONF)]
+    pub config: PathBuf,
 }
 
 #[derive(Debug, Args)]

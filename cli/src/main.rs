@@ -15,6 +15,7 @@ mod check;
 mod generate;
 mod hash;
 mod http;
+mod migrate;
 mod output;
 mod plugin_conf;
 
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         Command::Login(login) => ask::login(&login, json),
         Command::Topic(topic) => ask::topic(&topic, json),
         Command::Hash(hash) => hash::run(&hash),
+        Command::Migrate(migrate) => migrate::run(&migrate, json),
         Command::Admin(command) => admin::run(&command, json),
         Command::Generate(what) => generate::run(&what),
     };

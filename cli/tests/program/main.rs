@@ -8,6 +8,7 @@ mod support;
 mod asks;
 mod checks;
 mod makes;
+mod moves;
 mod steers;
 
 use std::io::Write;
