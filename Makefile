@@ -151,6 +151,10 @@ check: ## check formatting and lints
 deny: ## check licences, sources and known holes of the dependencies (builds cargo-deny on first use)
 	@scripts/deny.sh
 
+.PHONY: release
+release: ## check everything, then make what a release consists of, in target/dist (ARGS=rehearse: unchecked)
+	@scripts/release.sh $(ARGS)
+
 .PHONY: install
 install: ## install the built plugin, and the program if it is built, below PREFIX (/usr/local)
 	@test -e "$(target)/release/$(plugin)" || { echo "There is nothing to install yet: run 'make build' first." >&2; exit 1; }

@@ -1,6 +1,8 @@
 #!/bin/sh
 # Checks the dependencies by deny.toml, with cargo-deny: the one on the PATH, or one that is built into target/tools
 # on first use (some minutes).
+#
+#   scripts/deny.sh [strict]      strict: fails where the database of known holes cannot be reached
 set -eu
 cd "$(dirname -- "$0")/.."
 
@@ -12,6 +14,9 @@ command -v cargo-deny >/dev/null || "$cargo" install cargo-deny --version 0.20.2
 cargo-deny check licenses bans sources
 if cargo-deny fetch db; then
     cargo-deny check advisories
+elif [ "${1:-}" = strict ]; then
+    echo "deny: error: the advisory database cannot be reached, so known holes were not looked for." >&2
+    exit 1
 else
     echo "deny: the advisory database cannot be reached: known holes were NOT looked for." >&2
 fi
