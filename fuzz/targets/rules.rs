@@ -19,7 +19,6 @@ fuzz_target!(|text: &str| {
     let Ok(grants) = Grants::compile(&rules, &Names { username, client_id, attrs: &attrs }) else { return };
     assert!(grants.bytes() < 4 << 20);
 
-    let wanted = |access, topic| Wanted { access, topic, qos: Some(0), retain: Some(false) };
     let subscribe = grants.decide(&wanted(Access::Subscribe, asked));
     let filter = behind_group(asked).unwrap_or(asked);
     if !is_valid_filter(filter) {
@@ -44,6 +43,10 @@ fuzz_target!(|text: &str| {
         }
     }
 });
+
+fn wanted(access: Access, topic: &str) -> Wanted<'_> {
+    Wanted { access, topic, qos: Some(0), retain: Some(false) }
+}
 
 /// What a scan over rules without placeholders says about a message; `None` if there are placeholders.
 fn scan(rules: &[RawRule<'_>], topic: &str) -> Option<Option<bool>> {

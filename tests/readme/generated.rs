@@ -10,7 +10,7 @@ const OPTIONS_PAGE: &str = "docs/configuration.md";
 const EXAMPLE: &str = "mosquitto.conf.example";
 
 /// Compares what stands between marks with what should, or writes it.
-fn compare(page: &str, name: &str, expected: &str) {
+pub fn compare(page: &str, name: &str, expected: &str) {
     let text = read(page);
     let (start, found) = marked(page, &text, name);
     if std::env::var_os("UPDATE_README").is_some() {

@@ -8,6 +8,7 @@ mod examples;
 mod generated;
 mod links;
 mod servers;
+mod ways;
 
 use std::fs;
 use std::path::{Path, PathBuf};
