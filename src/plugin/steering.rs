@@ -133,7 +133,8 @@ impl Steering {
         }
     }
 
-    /// Forgets what the API has said of somebody, what is on its way included.
+    /// Forgets what the API has said of somebody, what is on its way included; with everybody also what clients were seen
+    /// to ask.
     pub fn forget(&self, whom: &Whom, now: Instant) {
         let keys = &self.logins.keys;
         let whose = match whom {
@@ -143,6 +144,16 @@ impl Steering {
         };
         self.api.asker.forget(whose, now);
         self.sessions.forget(whose, now);
+        if *whom == Whom::Everybody {
+            self.api.prefetch.unlearn();
+        }
+    }
+
+    /// What clients were seen to ask after their login, as values of `acl_prefetch`, the first so many.
+    pub fn learnt(&self, most: usize) -> Vec<String> {
+        let mut learnt = self.api.prefetch.learnt();
+        learnt.truncate(most);
+        learnt
     }
 
     /// Has the broker's thread carry an order out, at its next tick.

@@ -10,6 +10,9 @@ use crate::metrics::{About, Endpoint, Metrics, unix};
 use crate::plugin::Steering;
 use crate::question::Kind;
 
+/// What was learnt is shown up to here: more than there are kinds of devices on most brokers.
+const SHOWN_TEMPLATES: usize = 50;
+
 /// All that names nobody.
 fn nameless(steering: &Steering) -> Map<String, Value> {
     let (now, metrics) = (Instant::now(), steering.metrics());
@@ -106,6 +109,7 @@ pub fn status(steering: &Steering) -> Map<String, Value> {
     let refused: Vec<_> =
         steering.refusals().into_iter().map(|(at, line)| json!({"at": time(at), "line": line})).collect();
     status.insert("refused".to_owned(), refused.into());
+    status.insert("learnt".to_owned(), steering.learnt(SHOWN_TEMPLATES).into());
     status
 }
 

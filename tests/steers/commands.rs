@@ -246,3 +246,20 @@ fn status_tells_what_was_decided_and_who_was_refused() {
         assert!(!figures.to_string().contains("\\\"refused\\\""), "{figures}");
     });
 }
+
+/// What clients ask after their login is shown, and forgotten with everything.
+#[test]
+fn what_was_learnt_is_shown_until_everything_is_forgotten() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let (broker, admin) = steered(version, &api);
+        assert_eq!(admin.carries_out("status", &json!({}))["learnt"], json!([]));
+        login("sensor-1").accepted(broker.port()).publish_acknowledged("state/sensor-1", "on");
+        let learnt = || admin.carries_out("status", &json!({}))["learnt"].clone();
+        assert_eq!(learnt(), json!(["write state/%c"]), "mosquitto {version}");
+        admin.carries_out("forget", &json!({"username": "sensor-1"}));
+        assert_ne!(learnt(), json!([]), "it is about all whose names look alike");
+        admin.carries_out("forget", &json!({"everything": true}));
+        assert_eq!(learnt(), json!([]));
+    });
+}

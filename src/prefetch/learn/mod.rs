@@ -66,8 +66,8 @@ impl Prefetch {
         self.learner.lock().lines()
     }
 
-    /// Forgets all, if the option has been switched off.
-    fn unlearn(&self) {
+    /// Forgets all.
+    pub fn unlearn(&self) {
         let mut learner = self.learner.lock();
         if !learner.is_empty() {
             learner.clear();
