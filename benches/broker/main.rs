@@ -19,6 +19,7 @@ mod memory;
 mod outage;
 mod report;
 mod scale;
+mod steering;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod table;
@@ -63,6 +64,7 @@ static PARTS: [Part; 14] = [
     Part { name: "login", measure: logins::on_idle_broker, chart: None },
     Part { name: "sighup", measure: logins::sighup, chart: None },
     Part { name: "computing", measure: computing::crowds, chart: None },
+    Part { name: "steering", measure: steering::attacked, chart: None },
     Part { name: "hang", measure: logins::while_api_hangs, chart: None },
     Part { name: "scale", measure: scale::scale, chart: None },
     Part { name: "outage", measure: outage::outage, chart: None },
