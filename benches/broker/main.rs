@@ -52,7 +52,7 @@ struct Part {
     chart: Option<&'static Chart>,
 }
 
-static PARTS: [Part; 14] = [
+static PARTS: [Part; 15] = [
     Part { name: "storm", measure: logins::storm, chart: Some(&logins::STORM_CHART) },
     Part { name: "fan-out", measure: topics::fan_out, chart: Some(&topics::FAN_OUT_CHART) },
     Part { name: "fleet", measure: fleet::reconnects, chart: Some(&fleet::CHART) },

@@ -2,14 +2,12 @@
 //!
 //! Whatever cannot be understood whole is a refusal: half of a list of rules may be the wrong half.
 
-mod json;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::json::{Json, Object};
 use crate::question::{Answer, NoAnswer, Question, Verdict, status};
 use crate::topic::{Action, Draft, DraftRule, GrantsPool, Permission, QosSet, Terms, Unusable};
-pub use json::{Json, Object};
 
 /// The most bytes of a body.
 pub const MOST_BYTES: usize = 64 * 1024;

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod http;
 mod inflight;
 mod job;
+pub mod json;
 pub mod more_fields;
 mod places;
 mod queue;

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::answer::{Json, Object};
+use super::json::{Json, Object};
 use crate::question::{Question, Verdict};
 
 #[derive(Serialize)]

@@ -7,6 +7,9 @@ mod exchange;
 #[path = "../../../src/ask/http/hints.rs"]
 mod hints;
 #[allow(dead_code)]
+#[path = "../../../src/ask/json.rs"]
+mod json;
+#[allow(dead_code)]
 #[path = "../../../src/ask/http/prepare.rs"]
 mod prepare;
 mod reach;
@@ -25,7 +28,10 @@ pub use reach::{Reached, Trouble, reach};
 /// What was found, without its texts.
 pub fn verdicts(response: &Response, questions: usize) -> Result<Vec<Verdict>, String> {
     match response.status {
-        200 => wire::verdicts(&response.body, questions).map_err(|found| format!("status 200 with {found}")),
+        200 => match wire::results(&response.body, questions) {
+            Ok(results) => Ok(results.into_iter().map(|said| said.verdict).collect()),
+            Err(found) => Err(format!("status 200 with {found}")),
+        },
         status => Err(match meaning(status) {
             Some(meaning) => format!("status {status}, {meaning}"),
             None => format!("status {status}"),

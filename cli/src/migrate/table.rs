@@ -217,12 +217,3 @@ pub fn find(name: &str) -> Option<&'static Row> {
     };
     TABLE.iter().find(|row| is_named(row.name))
 }
-
-/// The table as the page has it.
-pub fn as_markdown() -> String {
-    let mut text = "| Option | Of | Here | |\n|---|---|---|---|\n".to_owned();
-    for Row { name, of, fate, here } in TABLE {
-        text += &format!("| `{name}` | {of} | {} | {here} |\n", fate.word());
-    }
-    text
-}

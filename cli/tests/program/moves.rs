@@ -160,7 +160,10 @@ fn the_page_on_moving_in_has_every_option() {
     let (begin, end) = ("<!-- theirs -->\n", "<!-- /theirs -->");
     let (before, rest) = text.split_once(begin).expect("where the table begins");
     let (found, behind) = rest.split_once(end).expect("where it ends");
-    let expected = table::as_markdown();
+    let mut expected = "| Option | Of | Here | |\n|---|---|---|---|\n".to_owned();
+    for row in table::TABLE {
+        expected += &format!("| `{}` | {} | {} | {} |\n", row.name, row.of, row.fate.word(), row.here);
+    }
     if std::env::var_os("UPDATE_README").is_some() {
         fs::write(&page, [before, begin, &expected, end, behind].concat()).unwrap();
         return;

@@ -13,7 +13,7 @@ use super::hints::meaning;
 use super::lanes::Answered;
 use super::rest::{Party, Rest, Suspects};
 use super::target::{Endpoint, Endpoints, Target};
-use crate::ask::answer::Object;
+use crate::ask::json::Object;
 use crate::ask::wire::{self, Said};
 use crate::log::Level;
 use crate::question::{Answer, Kind, Verdict};
