@@ -1,5 +1,6 @@
 //! What tests, benchmarks and fuzz targets call directly. It is no interface for anybody else, and changes at will.
 
+pub use crate::ask::answer::{Body, MOST_BYTES, Now, read as read_answer};
 pub use crate::ask::wire::{body, results};
 pub use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, Retain, Unread, Until};
 pub use crate::cache::{Cache, Fresh};
@@ -13,7 +14,7 @@ pub use crate::prefetch::peek::{Guess, Identity, Peeked};
 pub use crate::prefetch::queues::Queues;
 pub use crate::prefetch::retained::{Retained, Whose};
 pub use crate::prefetch::subscriptions::Subscriptions;
-pub use crate::question::{Access, Kind, Question, Verdict};
+pub use crate::question::{Access, Answer, Kind, Question, Verdict};
 pub use crate::topic::{
     Action, BadRule, Grants, GrantsPool, Names, Permission, QosSet, RawRule, WILDCARDS, Wanted, behind_group,
     is_valid_filter, matches,

@@ -39,6 +39,8 @@ pub struct Api {
 #[derive(Default)]
 struct Shared {
     latency_us: AtomicU64,
+    /// The answer to everything.
+    answer: Vec<u8>,
     /// How many questions it works on at a time; 0: any number.
     workers: AtomicUsize,
     asked: AtomicUsize,
@@ -52,6 +54,16 @@ type Due = (Instant, Arc<TcpStream>, Option<usize>);
 
 impl Api {
     pub fn start() -> Self {
+        Self::answering(ANSWER.to_vec())
+    }
+
+    /// One whose answers say more, by this JSON.
+    pub fn saying(body: &str) -> Self {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+        Self::answering(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
+    }
+
+    fn answering(answer: Vec<u8>) -> Self {
         let poll = Poll::new().unwrap();
         let mut listener = TcpListener::bind(([127, 0, 0, 1], 0).into()).unwrap();
         // A longer backlog than that of `TcpListener::bind`: hundreds of connections may come at once, and none may
@@ -59,13 +71,15 @@ impl Api {
         SockRef::from(&listener).listen(1024).unwrap();
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE).unwrap();
         let stop = Waker::new(poll.registry(), STOP).unwrap();
-        let (address, shared) = (listener.local_addr().unwrap(), Arc::<Shared>::default());
+        let (address, shared) =
+            (listener.local_addr().unwrap(), Arc::new(Shared { answer, ..Shared::default() }));
         let (later, due) = channel::<Due>();
         let reader = Reader { poll, listener, shared: Arc::clone(&shared), later, busy_until: Vec::new() };
+        let answering = Arc::clone(&shared);
         let answerer = move || {
             for (at, connection, many) in due {
                 thread::sleep(at.saturating_duration_since(Instant::now()));
-                answer(&connection, many);
+                answer(&connection, many, &answering.answer);
             }
         };
         let threads = vec![thread::spawn(move || reader.run()), thread::spawn(answerer)];
@@ -267,7 +281,7 @@ impl Reader {
         self.shared.asked.fetch_add(1, Ordering::Relaxed);
         match self.shared.latency_us.load(Ordering::Relaxed) {
             NEVER => {}
-            0 => answer(stream, many),
+            0 => answer(stream, many, &self.shared.answer),
             latency => {
                 let due = self.begin() + Duration::from_micros(latency);
                 if let Some(worker) = self.busy_until.iter_mut().min() {
@@ -298,10 +312,10 @@ fn request_length(received: &[u8]) -> Option<usize> {
     (received.len() >= head_length + body_length).then_some(head_length + body_length)
 }
 
-fn answer(mut stream: &TcpStream, many: Option<usize>) {
+fn answer(mut stream: &TcpStream, many: Option<usize>, single: &[u8]) {
     let results;
     let answer = match many {
-        None => ANSWER,
+        None => single,
         Some(questions) => {
             let body = format!("{{\"results\":[{}]}}", vec!["true"; questions].join(","));
             results = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());

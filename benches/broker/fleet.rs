@@ -73,7 +73,8 @@ fn with_prefetch(setup: Setup) -> Setup {
         .fold(setup, |setup, question| setup.option("acl_prefetch", question))
 }
 
-fn come(broker: &Broker, api: &Api, devices: usize) -> [f64; 4] {
+/// All devices come at once: how long it takes, the longest stall and most of them, and the questions.
+pub fn come(broker: &Broker, api: &Api, devices: usize) -> [f64; 4] {
     api.answer_after(LATENCY);
     let wants = |number| {
         let id = format!("client-{number}");

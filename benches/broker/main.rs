@@ -18,6 +18,7 @@ mod logins;
 mod memory;
 mod outage;
 mod report;
+mod rules;
 mod scale;
 mod steering;
 #[path = "../../tests/support/mod.rs"]
@@ -52,7 +53,7 @@ struct Part {
     chart: Option<&'static Chart>,
 }
 
-static PARTS: [Part; 15] = [
+static PARTS: [Part; 16] = [
     Part { name: "storm", measure: logins::storm, chart: Some(&logins::STORM_CHART) },
     Part { name: "fan-out", measure: topics::fan_out, chart: Some(&topics::FAN_OUT_CHART) },
     Part { name: "fleet", measure: fleet::reconnects, chart: Some(&fleet::CHART) },
@@ -66,6 +67,7 @@ static PARTS: [Part; 15] = [
     Part { name: "computing", measure: computing::crowds, chart: None },
     Part { name: "steering", measure: steering::attacked, chart: None },
     Part { name: "hang", measure: logins::while_api_hangs, chart: None },
+    Part { name: "rules", measure: rules::rules, chart: None },
     Part { name: "scale", measure: scale::scale, chart: None },
     Part { name: "outage", measure: outage::outage, chart: None },
 ];

@@ -46,9 +46,12 @@ impl Granting {
             Unusable::NoRoom => By::NoAnswer(NoAnswer::NoRoomForRules),
             Unusable::Bad(_) => By::BadRules,
         })?;
-        let about =
-            About { username: self.keys.username(username), client_id: self.keys.client_id(client_id) };
+        let about = self.about(username, client_id);
         Ok(Box::new(Granted::new(about, now, terms.is_superuser, grants, terms.expires)))
+    }
+
+    fn about(&self, username: &str, client_id: &str) -> About {
+        About { username: self.keys.username(username), client_id: self.keys.client_id(client_id) }
     }
 
     /// Gives a session what it was granted, if it is still the one that is meant, and sees to its end.
@@ -76,7 +79,11 @@ impl Granting {
             Ok(granted) => self.give(|| session.clone(), session.client(), granted, of),
             // What it had stays, where there is no room; what cannot be used ends it.
             Err(By::NoAnswer(_)) => {}
-            Err(_) => self.expiry.is_over(session.clone()),
+            Err(_) => {
+                let over =
+                    Granted::new(self.about(of.username, &session.client_id), now, false, None, Some(now));
+                self.give(|| session.clone(), session.client(), Box::new(over), of);
+            }
         }
     }
 
@@ -141,7 +148,8 @@ impl Logins {
         terms: Option<&Terms>,
         event: &Event<'_>,
     ) -> Option<Box<Granted>> {
-        let is_read = event.settings.config.answer_rules && attempt.hash.is_none();
+        let config = &event.settings.config;
+        let is_read = config.answer_rules && attempt.hash.is_none() && !config.acl_urls.is_empty();
         let granted = || self.granting.granted(attempt.username, attempt.client.id, terms, event.now).ok();
         is_read.then(granted).flatten()
     }

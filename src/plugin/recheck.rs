@@ -298,7 +298,7 @@ impl Recheck {
     /// Disconnects all that the API refuses by now.
     pub fn revoke_all(&self, thread: &BrokerThread, now: Instant) {
         for (session, status) in self.refusals.take(now, |_| true) {
-            self.revoke(thread, &session, status);
+            self.revoke(thread, &session, status, now);
         }
     }
 
@@ -315,11 +315,12 @@ impl Recheck {
     }
 
     /// Disconnects a client that the API refuses by now, unless it is gone already.
-    fn revoke(&self, thread: &BrokerThread, session: &SessionName, status: u16) {
+    fn revoke(&self, thread: &BrokerThread, session: &SessionName, status: u16, now: Instant) {
         let SessionName { connection, client_id, username, credentials, .. } = session;
         let client = session.client();
         let is_there = self.sessions.is_connected(client, username)
             && self.sessions.has_credentials(client, username, *credentials)
+            && self.still_has_to_go(session, status, now)
             && (!self.broker.is_2_1() || self.broker.is_session(thread, client_id, *connection))
             // 2.0 finds one without a username by its id alone, and must not find one that sleeps.
             && (!username.is_empty()
@@ -344,9 +345,14 @@ impl Recheck {
             for (session, status) in
                 self.refusals.take(event.now, |session| session.username != attempt.username)
             {
-                self.revoke(thread, &session, status);
+                self.revoke(thread, &session, status, event.now);
             }
         }
+    }
+
+    /// Whether the reason for which a session has to go is still one: its time may have been made longer.
+    fn still_has_to_go(&self, session: &SessionName, status: u16, now: Instant) -> bool {
+        status != status::EXPIRED || self.sessions.is_over(session.client(), &session.username, now)
     }
 
     /// Whether a client that publishes was revoked, and is still there because no tick has come. Costs one load where
@@ -360,7 +366,8 @@ impl Recheck {
                 && session.client_id == check.client.id
                 && self.sessions.has_credentials(check.client, &session.username, session.credentials)
         };
-        let left = self.refusals.take(now, is_meant);
+        let mut left = self.refusals.take(now, is_meant);
+        left.retain(|(session, status)| self.still_has_to_go(session, *status, now));
         for (session, status) in &left {
             let who = LoggedClient(check.client, Some(&session.username));
             self.log.write(Level::Notice, revoked(&who, *status));

@@ -9,15 +9,16 @@ use crate::util::location::file_name;
 pub fn unsaid_ends(before: &Settings, after: &Settings) -> Vec<StartError> {
     let (old, new) = (&*before.config, &*after.config);
     let file = new.config_file.as_deref().map_or_else(|| "config_file".into(), file_name);
-    let missing = |had: bool, has: bool, option: &'static str, so: &str| {
+    let lost = |had: bool, has: bool, (option, if_meant): (&'static str, &str), so: &str| {
         let is_lost = had && !has && !new.is_in_file(option);
         is_lost.then(|| {
             format!(
-                "{file}: {option} is missing, so {so}; expected {option} as before, or {option} = \"none\" if that is \
+                "{file}: {option} is missing, so {so}; expected {option} as before, or {option} = {if_meant} if that is \
                  meant"
             )
         })
     };
+    let missing = |had, has, option, so: &str| lost(had, has, (option, "\"none\""), so);
     let options = [
         missing(
             !old.auth_urls.is_empty(),
@@ -42,6 +43,12 @@ pub fn unsaid_ends(before: &Settings, after: &Settings) -> Vec<StartError> {
             new.acl_file.is_some(),
             "acl_file",
             "local users would have other rights to topics",
+        ),
+        lost(
+            old.answer_rules,
+            new.answer_rules,
+            ("answer_rules", "false"),
+            "the rules in the API's answers would not count any more",
         ),
     ];
     let mut ends: Vec<String> = options.into_iter().flatten().collect();

@@ -302,3 +302,29 @@ fn the_publisher_of_a_retained_message_goes_by_its_rules() {
         assert!(later.receive(PATIENCE).is_some());
     });
 }
+
+/// A reload that would end the checking of topics by a line that is missing is refused; `false` says that it is meant.
+#[test]
+fn a_lost_line_does_not_open_topics() {
+    on_every_broker(|version| {
+        let api = saying(allowing(&["mine"]));
+        let auth = format!("auth_url = \"{}\"\n", api.auth_url());
+        let broker = Broker::with(version)
+            .file("options.toml", format!("{auth}answer_rules = true\n"))
+            .option("config_file", "options.toml")
+            .start();
+        let mut client = log_in(&broker, "alice");
+        std::fs::write(broker.folder().join("options.toml"), &auth).unwrap();
+        broker.sighup();
+        broker.wait_for_log(
+            "answer_rules is missing, so the rules in the API's answers would not count",
+            PATIENCE,
+        );
+        assert!(!may_publish(&mut client, "others"));
+        assert!(may_publish(&mut client, "mine"));
+        std::fs::write(broker.folder().join("options.toml"), format!("{auth}answer_rules = false\n"))
+            .unwrap();
+        broker.sighup();
+        broker.wait_for_log("Files are re-read", PATIENCE);
+    });
+}

@@ -174,6 +174,12 @@ impl Sessions {
         }
     }
 
+    /// Whether the time of a client's session is over.
+    pub fn is_over(&self, client: Client<'_>, username: &str, now: Instant) -> bool {
+        let expires = |session: &Session| session.granted.as_ref().and_then(|granted| granted.expires);
+        self.is(client, username, |session| expires(session).is_some_and(|expires| expires <= now))
+    }
+
     /// What the rules of a session would say, whoever asks. Changes nothing.
     pub fn would_say(
         &self,
