@@ -8,11 +8,11 @@ use crate::Outcome;
 use crate::arguments::{BROKER_CONF, Login, Topic, Which};
 use crate::check::shown;
 use crate::config::{ApiUrl, Config, Field};
-use crate::http::{Asker, Exchange, Response, meaning};
+use crate::http::{Asker, Exchange, Response, answer, meaning};
 use crate::local::Placeholders;
 use crate::output::{password, print_json};
 use crate::plugin_conf::{acl, options, users};
-use crate::question::{Answer, Kind, NoAnswer, Question, Verdict};
+use crate::question::{Answer, Kind, NoAnswer, Question, Verdict, status};
 
 /// What comes of a question, by which step, and why.
 struct Decision {
@@ -146,7 +146,7 @@ fn decide(
         } else {
             print(api, &request, &exchange);
         }
-        decision = judge(&exchange, config, which);
+        decision = judge(&exchange, question, config, which);
         if decision.ruling != "no answer" {
             break;
         }
@@ -154,7 +154,7 @@ fn decide(
     Ok(decision.print(json, &asked))
 }
 
-fn judge(exchange: &Exchange, config: &Config, which: &Which) -> Decision {
+fn judge(exchange: &Exchange, question: &Question<'_>, config: &Config, which: &Which) -> Decision {
     let no_answer = |why: String| Decision::new(Outcome::NoAnswer, "no answer", why);
     let response = match &exchange.result {
         Err(what) => {
@@ -173,12 +173,16 @@ fn judge(exchange: &Exchange, config: &Config, which: &Which) -> Decision {
             "status {status} is in defer_status: other plugins and the broker decide"
         ));
     }
-    match Answer::of_status(status) {
+    let (answer, problem) = answer(response, question, config);
+    match answer {
         Answer::Verdict { verdict: Verdict::Allow, .. } => Decision::allow(format!("the API said {status}")),
-        Answer::Verdict { verdict: Verdict::Deny, .. } => Decision::deny(match meaning(status) {
-            Some(meaning) => format!("the API said {status}, {meaning}"),
-            None => format!("the API said {status}"),
-        }),
+        Answer::Verdict { verdict: Verdict::Deny, status, .. } => {
+            let said = format!("the API said {}", status::Shown(status));
+            Decision::deny(match problem.as_deref().or_else(|| meaning(status)) {
+                Some(meaning) => format!("{said}, {meaning}"),
+                None => said,
+            })
+        }
         Answer::None(NoAnswer::Status(status)) => {
             no_answer(format!("the API said {status}: refused this time"))
         }

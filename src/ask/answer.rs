@@ -28,6 +28,12 @@ pub enum Body {
     TooLong,
 }
 
+/// Whether the body of a response with this status and content type is a part of the answer, with `answer_rules`.
+pub fn is_read(status: u16, content_type: Option<&[u8]>) -> bool {
+    let kind = content_type.unwrap_or_default().split(|byte| *byte == b';').next().unwrap_or_default();
+    status == 200 && kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
 /// Now, by the clock that time-outs go by and by that of the world.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {

@@ -5,10 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::broker::Broker;
 use crate::ask::more;
 use crate::config::{ApiUrl, Config};
-use crate::http::{Asker, Exchange, Reached, Response, Trouble, meaning, reach, says_otherwise, verdicts};
+use crate::http::{
+    Asker, Exchange, Reached, Response, Trouble, answer, meaning, reach, says_otherwise, verdicts,
+};
 use crate::log::sentence;
 use crate::output::Report;
-use crate::question::{Access, Answer, Kind, NoAnswer, Question, Verdict};
+use crate::question::{Access, Answer, Kind, NoAnswer, Question, Verdict, status};
 
 /// How often each URL is asked: the first question opens the connection, the others tell how long an answer takes.
 const QUESTIONS: usize = 3;
@@ -136,7 +138,7 @@ fn answers(
         match &exchange.result {
             Ok(response) if !said.contains(&response.status) => {
                 said.push(response.status);
-                status(response, kind, config, report);
+                status(response, &question, config, report);
             }
             Ok(_) => {}
             Err(what) => {
@@ -189,7 +191,7 @@ fn answers_to_many(asker: &Asker, api: &ApiUrl, config: &Config, report: &mut Re
     }
 }
 
-fn status(response: &Response, kind: Kind, config: &Config, report: &mut Report) {
+fn status(response: &Response, question: &Question<'_>, config: &Config, report: &mut Report) {
     let status = response.status;
     if config.defer_status.contains(&status) {
         report.note(format!(
@@ -197,7 +199,15 @@ fn status(response: &Response, kind: Kind, config: &Config, report: &mut Report)
         ));
         return;
     }
-    match (Answer::of_status(status), kind) {
+    let (answer, problem) = answer(response, question, config);
+    if let Some(problem) = problem {
+        report.error(
+            format!("A made-up user gets 200 with a body that cannot be used, which refuses ({problem})."),
+            "correct it by docs/answers.md, or take answer_rules out",
+        );
+        return;
+    }
+    match (answer, question.kind()) {
         (Answer::Verdict { verdict: Verdict::Allow, .. }, Kind::Connect) => {
             let body = says_otherwise(&response.body).map(|what| format!(" ({what}, which does not count)"));
             report.error(
@@ -216,6 +226,9 @@ fn status(response: &Response, kind: Kind, config: &Config, report: &mut Report)
             format!("A made-up user gets {status}, which is no answer: nobody is let in by it, and enough of them have the API left alone."),
             "mend what ails the API (its log says what), or answer 403 where it means no",
         ),
+        (Answer::Verdict { status, .. }, _) if status != response.status => {
+            report.ok(format!("A made-up user gets {}, a no.", status::Shown(status)));
+        }
         _ => match meaning(status) {
             Some(meaning) => report.warning(
                 format!("A made-up user gets {status}, {meaning}."),

@@ -7,14 +7,15 @@ use reqwest::{Client, Url, Version};
 use rustls::ClientConfig;
 use serde_json::Value;
 
+use super::answer::MOST_BYTES;
 use super::cause::cause;
 use super::prepare::{Prepared, client};
 use super::wire;
 use crate::config::{ApiUrl, Config};
 use crate::question::Question;
 
-/// The most bytes of a body that are read.
-const BODY_LIMIT: usize = 64 * 1024;
+/// The most bytes of a body that are read: with one more than the plugin takes, it is too long.
+const BODY_LIMIT: usize = MOST_BYTES + 1;
 
 /// Asks as the options say.
 pub struct Asker {

@@ -1,5 +1,8 @@
 //! Asking the API: with the plugin's own headers, TLS and words, but one step at a time, each with its time.
 
+#[allow(dead_code)]
+#[path = "../../../src/ask/answer.rs"]
+mod answer;
 #[path = "../../../src/ask/http/cause.rs"]
 mod cause;
 mod exchange;
@@ -18,9 +21,29 @@ mod tls;
 #[path = "../../../src/ask/wire.rs"]
 mod wire;
 
-use crate::question::Verdict;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+
+use crate::config::Config;
+use crate::question::{Answer, Question, Verdict};
+use crate::topic::GrantsPool;
+use answer::{Body, Now};
 pub use exchange::{Asker, Exchange, Response};
 pub use reach::{Reached, Trouble, reach};
+
+/// What a response answers: by its status, and by its body where that is a part of the answer (`answer_rules`). And what is
+/// wrong with the body, if that is why it denies.
+pub fn answer(response: &Response, question: &Question<'_>, config: &Config) -> (Answer, Option<String>) {
+    let Response { status, ref headers, ref body, .. } = *response;
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    if !(config.answer_rules && answer::is_read(status, content_type)) {
+        return (Answer::of_status(status), None);
+    }
+    let body = match body.len() {
+        0..=answer::MOST_BYTES => Body::Whole(body.clone()),
+        _ => Body::TooLong,
+    };
+    answer::read(&body, question, &GrantsPool::new(usize::MAX), Now::read())
+}
 
 /// The verdicts in the answer to a request with so many questions, or what was found instead.
 ///

@@ -54,6 +54,29 @@ fn a_login_shows_what_goes_over_the_wire_and_ends_as_it_was_decided() {
     assert_eq!(answer["requests"][0]["status"], value!(503));
 }
 
+/// As the plugin reads it: with `answer_rules` the body of a 200 counts.
+#[test]
+fn a_body_is_read_where_the_plugin_reads_it() {
+    let api = api("");
+    let lines = format!("{}plugin_opt_answer_rules true\n", urls(&api));
+    let ((_folder, reads), (_other, leaves)) = (conf(&lines), conf(&urls(&api)));
+    let login = |file: &str| {
+        let output = run_with("secret", &["login", "alice", "--password-stdin", "--config", file]);
+        (output.status.code(), stdout(&output))
+    };
+    for (body, code, text) in [
+        (value!({"result": "deny"}), 1, "deny: the API said 200 with a result that is no allow"),
+        (value!({"expire_at": 1}), 1, "deny: the API said 200 with an expire_at that is over"),
+        (value!({"acl": [{"permission": "yes"}]}), 1, "acl, rule 1: permission: found \"yes\""),
+        (value!({"result": "allow", "acl": []}), 0, "allow: the API said 200"),
+    ] {
+        api.answer(Reply::json(&body));
+        let (found, shown) = login(&reads);
+        assert!(found == Some(code) && shown.contains(text), "{found:?} {shown}");
+        assert_eq!(login(&leaves).0, Some(0), "the status alone counts");
+    }
+}
+
 #[test]
 fn the_next_url_is_asked_where_one_gives_no_answer() {
     let api = api("user alice secret\n");

@@ -160,6 +160,17 @@ fn what_an_api_says_that_is_no_plain_no_is_explained() {
 }
 
 #[test]
+fn a_body_that_says_no_or_cannot_be_used_is_explained() {
+    let api = api("");
+    let lines = format!("{}plugin_opt_answer_rules true\n", urls(&api));
+    api.answer(Reply::json(&serde_json::json!({"result": "deny"})));
+    assert_finds(&lines, "ok", "200 with a result that is no allow, a no");
+    assert_finds(&urls(&api), "error", "everybody is let in");
+    api.answer(Reply::json(&serde_json::json!({"acl": 1})));
+    assert_finds(&lines, "error", "with a body that cannot be used");
+}
+
+#[test]
 fn a_way_that_leads_nowhere_is_found_at_its_step() {
     let url = |url: &str| format!("plugin_opt_auth_url {url}\n");
     assert_finds(

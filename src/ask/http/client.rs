@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use tokio::time::timeout;
 
@@ -14,7 +14,7 @@ use super::connections::Progress;
 use super::hints::{LOOKED_AT, meaning, says_otherwise};
 use super::lanes::Answered;
 use super::target::{Endpoint, Target};
-use crate::ask::answer::{Body, MOST_BYTES};
+use crate::ask::answer::{Body, MOST_BYTES, is_read};
 use crate::log::Level;
 use crate::question::{Answer, Kind, NoAnswer};
 
@@ -330,9 +330,8 @@ impl Target {
 
 /// Whether the body of a response is a part of the answer (`answer_rules`).
 fn says_more(response: &Response) -> bool {
-    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    response.status() == StatusCode::OK && kind.eq_ignore_ascii_case("application/json")
+    let content_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    is_read(response.status().as_u16(), content_type)
 }
 
 /// Whether the answer is that of a proxy in front of an API that cannot be reached. Any other failure may be one that a
