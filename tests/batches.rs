@@ -525,7 +525,8 @@ fn who_makes_the_api_fail_spoils_it_for_others_no_second_time() {
         all_receive(&mut mallory, "a/1");
         let spoilt = || api.batches().iter().filter(|request| is_evil(request)).count();
         assert_eq!(spoilt(), 1);
-        for number in 0..5 {
+        // Within the 5 s for which mallory is asked about alone, at least.
+        for number in 0..3 {
             thread::sleep(REST);
             let topic = format!("b/{number}");
             api.forget(|request| request.path == "/acl");
@@ -539,7 +540,7 @@ fn who_makes_the_api_fail_spoils_it_for_others_no_second_time() {
             }
         }
         let together: usize = api.batches().iter().map(|request| request.checks().len()).sum();
-        assert!(together >= 40, "{together}");
+        assert!(together >= 25, "{together}");
         assert_eq!(broker.log().matches("They are asked one by one now").count(), 1);
     });
 }
