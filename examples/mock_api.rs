@@ -35,6 +35,8 @@ Usage: mock_api [--listen HOST:PORT] [--rules FILE] [FAULT ...]
                          user NAME PASSWORD
                          allow read|write|readwrite|subscribe|all FILTER
                        FILTER may hold + and #, and %u and %c for username and client id
+  --logins WHAT        what a yes to a login says: status, nothing more (the default), or
+                       rules, what the user may do, for the plugin's answer_rules
 
 Faults:
   --behave WHAT        rules (answer by the rules: the default), a status such as 503,
@@ -70,6 +72,7 @@ fn run(arguments: &[String]) -> Result<Infallible, String> {
     let mut address = "127.0.0.1:0".to_owned();
     let mut rules = Rules::default();
     let mut faults = Faults::default();
+    let mut with_rules = false;
     let mut arguments = arguments.iter();
     while let Some(flag) = arguments.next() {
         let Some(name) = flag.strip_prefix("--") else {
@@ -79,6 +82,13 @@ fn run(arguments: &[String]) -> Result<Infallible, String> {
         match name {
             "listen" => address.clone_from(value()?),
             "rules" => rules = read_rules(value()?)?,
+            "logins" => {
+                with_rules = match value()?.as_str() {
+                    "rules" => true,
+                    "status" => false,
+                    other => return Err(format!("--logins: expected status or rules, found {other:?}")),
+                }
+            }
             _ if Faults::NAMES.contains(&name) => {
                 faults.set(name, value()?).map_err(|problem| format!("{flag}: {problem}"))?;
             }
@@ -93,7 +103,7 @@ fn run(arguments: &[String]) -> Result<Infallible, String> {
         let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
         let (reply, outcome) = match request.path.as_str() {
             "/_control" => faults.control(request),
-            _ => faults.choose(request, &rules),
+            _ => faults.choose(request, &rules, with_rules),
         };
         say(format_args!(
             "{} {} {} -> {outcome}",
@@ -162,8 +172,13 @@ impl Faults {
     }
 
     /// The reply, and how the output calls it.
-    fn choose(&mut self, request: &Request, rules: &Rules) -> (Reply, String) {
-        let by_rules = (Reply::rules(), rules.reply(request).0.to_string());
+    fn choose(&mut self, request: &Request, rules: &Rules, with_rules: bool) -> (Reply, String) {
+        let status = rules.reply(request).0;
+        let reply = match (request.path.as_str(), status) {
+            ("/auth", 200) if with_rules => Reply::json(&rules.acl(request.field("username"))),
+            _ => Reply::rules(),
+        };
+        let by_rules = (reply, status.to_string());
         if self.path.as_ref().is_some_and(|path| *path != request.path) {
             return by_rules;
         }
@@ -174,8 +189,9 @@ impl Faults {
         if !self.seen.is_multiple_of(self.every) {
             return by_rules;
         }
-        let outcome = if self.behave == "rules" { by_rules.1 } else { self.behave.clone() };
-        (self.reply.clone().after(self.delay), outcome)
+        let (reply, outcome) =
+            if self.behave == "rules" { by_rules } else { (self.reply.clone(), self.behave.clone()) };
+        (reply.after(self.delay), outcome)
     }
 
     fn control(&mut self, request: &Request) -> (Reply, String) {

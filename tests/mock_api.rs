@@ -146,6 +146,38 @@ fn the_program_shows_what_it_was_asked() {
 }
 
 #[test]
+fn a_login_says_what_the_user_may_do() {
+    let program = Program::start(&["--rules", "examples/api-rules.txt", "--logins", "rules"]);
+    let login = |password: &str| {
+        let mut connection = TcpStream::connect(&program.address).unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        let body = serde_json::json!({ "username": "sensor-1", "password": password });
+        send(&mut connection, "/auth", &body.to_string());
+        let mut answer = String::new();
+        while !answer.ends_with('}') && !answer.contains("Content-Length: 0\r\n\r\n") {
+            let mut chunk = [0; 1000];
+            let read = connection.read(&mut chunk).unwrap();
+            assert_ne!(read, 0, "{answer}");
+            answer += std::str::from_utf8(&chunk[..read]).unwrap();
+        }
+        answer
+    };
+    let answer = login("secret-1");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("Content-Type: application/json"), "{head}");
+    let rule = |permission, action, topic| serde_json::json!({ "permission": permission, "action": action, "topic": topic });
+    let acl = [
+        rule("allow", "publish", "sensors/${username}/#"),
+        rule("allow", "subscribe", "commands/${username}"),
+        rule("allow", "subscribe", "commands/${username}"),
+        rule("deny", "all", "#"),
+    ];
+    let expected = serde_json::json!({ "result": "allow", "acl": acl });
+    assert_eq!(serde_json::from_str::<serde_json::Value>(body).unwrap(), expected);
+    assert_eq!(status(&login("secret-2")), 403);
+}
+
+#[test]
 fn the_program_explains_a_bad_command_line() {
     for (arguments, problem) in [
         (&["--lisen", "x"][..], "unknown flag --lisen, try --help"),
@@ -154,6 +186,7 @@ fn the_program_explains_a_bad_command_line() {
         (&["--rules", "Cargo.toml"], "Cargo.toml, line 1: unknown keyword \"[package]\""),
         (&["--behave", "dance"], "--behave: unknown behaviour \"dance\""),
         (&["--delay", "20"], "--delay: expected a time such as 20ms or 2s, found \"20\""),
+        (&["--logins", "x"], "--logins: expected status or rules, found \"x\""),
         (&["--every", "0"], "--every: expected a number from 1, found \"0\""),
         (&["--listen", "nowhere"], "cannot listen on nowhere"),
     ] {

@@ -132,16 +132,30 @@ fn answers(server: &Server, no_question: u16) {
     }
 }
 
+/// By questions about topics, and by the rules in the answer to a login alone.
 fn decides_for_every_broker(server: &Server) {
+    for by_rules in [false, true] {
+        decides(server, by_rules);
+    }
+}
+
+fn decides(server: &Server, by_rules: bool) {
     on_every_broker(|version| {
         let broker = Broker::with(version)
             .option("auth_url", server.url("/auth"))
-            .option("acl_url", server.url("/acl"))
             // Hashing passwords takes the server its time on a busy machine.
-            .option("timeout", "20s")
-            .start();
+            .option("timeout", "20s");
+        let broker = if by_rules {
+            broker
+                .option("answer_rules", true)
+                .option("acl_no_match", "deny")
+                .option("auth_fields", "clientid")
+        } else {
+            broker.option("acl_url", server.url("/acl")).option("acl_batch_url", server.url("/acl-batch"))
+        };
+        let broker = broker.start();
         let connect =
-            |user: &str, password: &str| Connect::v5(format!("{user}-{password}")).login(user, password);
+            |user: &str, password: &str| Connect::v5(format!("{user}:{password}")).login(user, password);
         let mut dashboard = connect("dashboard", "secret-2").accepted(broker.port());
         let mut sensor = connect("sensor-1", "secret-1").accepted(broker.port());
         for (user, password) in [("sensor-1", "secret-2"), ("sensor-1", ""), ("nobody", "secret-1")] {

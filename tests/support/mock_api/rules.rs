@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
+use serde_json::{Value, json};
+
 use super::Request;
 
 /// Users with their passwords, and the topics that each may use.
@@ -106,7 +108,7 @@ impl Rules {
             return (400, Vec::new());
         }
         let results: Vec<_> = checks.iter().map(|check| self.status(check) == 200).collect();
-        (200, serde_json::json!({ "results": results }).to_string().into_bytes())
+        (200, json!({ "results": results }).to_string().into_bytes())
     }
 
     /// The status with which a request about one login or topic is answered.
@@ -124,6 +126,22 @@ impl Rules {
             _ => return 404,
         };
         if allowed { 200 } else { 403 }
+    }
+
+    /// What a login's answer says about the topics of a user, in the format of `answer_rules`.
+    pub fn acl(&self, username: &str) -> Value {
+        let allowed = self.users.get(username).into_iter().flat_map(|user| &user.allowed).map(|rule| {
+            let action = match rule.access {
+                2 => "publish",
+                // Whoever may read may subscribe, too: the format knows no difference.
+                1 | 4 => "subscribe",
+                _ => "all",
+            };
+            let topic = rule.filter.replace("%u", "${username}").replace("%c", "${clientid}");
+            json!({ "permission": "allow", "action": action, "topic": topic })
+        });
+        let rest = json!({ "permission": "deny", "action": "all", "topic": "#" });
+        json!({ "result": "allow", "acl": allowed.chain([rest]).collect::<Vec<_>>() })
     }
 
     fn may_connect(&self, username: &str, password: &str) -> bool {
