@@ -104,7 +104,7 @@ git archive --format=tar --prefix="$name-$version/" HEAD | gzip -9n >"$result/$n
 
 say "what is linked in"
 tools=$(realpath -m "${CARGO_TARGET_DIR:-target}/tools")
-[[ $("$tools/bin/cargo-cyclonedx" --version 2>/dev/null) == *0.5.9* ]] ||
+[[ $("$tools/bin/cargo-cyclonedx" cyclonedx --version 2>/dev/null) == *0.5.9* ]] ||
     "$cargo" install cargo-cyclonedx --version 0.5.9 --locked --root "$tools" || die "cargo-cyclonedx cannot be built."
 # It writes beside each Cargo.toml, so into a copy of the sources, whose place is no part of the result.
 git archive --format=tar --prefix=sources/ HEAD | tar -C "$scratch" -x
