@@ -63,7 +63,7 @@ impl Api {
         Self::answering(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
     }
 
-    fn answering(answer: Vec<u8>) -> Self {
+    fn answering(single: Vec<u8>) -> Self {
         let poll = Poll::new().unwrap();
         let mut listener = TcpListener::bind(([127, 0, 0, 1], 0).into()).unwrap();
         // A longer backlog than that of `TcpListener::bind`: hundreds of connections may come at once, and none may
@@ -72,7 +72,7 @@ impl Api {
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE).unwrap();
         let stop = Waker::new(poll.registry(), STOP).unwrap();
         let (address, shared) =
-            (listener.local_addr().unwrap(), Arc::new(Shared { answer, ..Shared::default() }));
+            (listener.local_addr().unwrap(), Arc::new(Shared { answer: single, ..Shared::default() }));
         let (later, due) = channel::<Due>();
         let reader = Reader { poll, listener, shared: Arc::clone(&shared), later, busy_until: Vec::new() };
         let answering = Arc::clone(&shared);

@@ -1,5 +1,6 @@
 //! The one door to the API's verdicts: remembered, on their way, or asked for.
 
+mod ahead;
 pub mod answer;
 pub mod http;
 mod inflight;
@@ -32,7 +33,7 @@ pub use inflight::{Early, Slot, Waiter};
 use inflight::{InFlight, Questions, Readers};
 use job::{Inbox, Job, Subject};
 pub use queue::Priority;
-use worker::{Sending, Worker};
+use worker::Worker;
 
 /// Bytes that the rules of all answers may take which are remembered or that sessions hold; equal ones are held once. Room
 /// for those of 100,000 sessions with 50 rules each that are all different.
@@ -228,48 +229,6 @@ impl Asker {
     /// How many questions that were asked early about the readers of messages are on their way.
     pub fn readers_under_way(&self) -> usize {
         Arc::strong_count(&self.inner.state().readers) - 1
-    }
-
-    /// Has a question asked that nobody waits for yet, unless its verdict is known, it is on its way, or asking is in
-    /// vain. Returns whether it was sent.
-    pub fn speculate(
-        &self,
-        key: Fingerprint,
-        question: &Question<'_>,
-        own: impl FnOnce() -> OwnedQuestion,
-        early: Early,
-        source: Source,
-        now: Instant,
-    ) -> bool {
-        if self.is_open(question.kind(), source, now) {
-            return false;
-        }
-        let Ok(worker) = self.worker() else { return false };
-        let mut state = self.inner.state();
-        let is_known = state.cache.peek(key, now).is_some() || state.in_flight.contains_key(&key);
-        if is_known {
-            return false;
-        }
-        let in_flight = InFlight::early(early, &state.readers);
-        state.in_flight.insert(key, in_flight);
-        let lost = worker.ask(self.job(key, source, own()), early.priority());
-        drop(state);
-        lost.is_none()
-    }
-
-    /// Has the API asked a question that a parked client is expected to raise once it is let in. Nothing is sent if the
-    /// verdict is remembered or the breakers are open. Returns whether `waiter` will be told of an answer.
-    pub fn warm_up(&self, question: &Question<'_>, source: Source, waiter: Waiter, now: Instant) -> bool {
-        let key = self.key(question);
-        let is_in_vain = self.is_open(question.kind(), source, now) || self.peek(key, now).is_some();
-        !is_in_vain && self.ask(key, question, source, Priority::Warmup, Some(waiter), now).is_ok()
-    }
-
-    /// Says that many questions about topics are about to be asked early, so that they go together. To be dropped before
-    /// anybody waits for an answer.
-    pub fn sends_many(&self) -> Option<Sending<'_>> {
-        let goes_together = !self.inner.target.load().config.acl_batch_urls.is_empty();
-        self.worker().ok().filter(|_| goes_together).map(Worker::sends_many)
     }
 
     /// Replaces the API to ask. If it is another API, or the same with other headers or TLS files

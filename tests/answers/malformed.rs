@@ -72,6 +72,9 @@ fn bodies() -> Vec<Vec<u8>> {
             let mut body = good();
             body["acl"][0]["topic"] = value.clone();
             put(&body);
+        }
+        // An object with unknown fields says nothing against the status.
+        if !value.is_object() {
             put(&value);
         }
     }

@@ -98,7 +98,7 @@ fn devices_are_asked_about_as_often_as_the_page_says() {
             .start();
         let mut devices: Vec<_> = (0..DEVICES)
             .map(|number| {
-                Connect::v5(format!("d{number}")).login(&format!("d{number}"), "x").accepted(broker.port())
+                Connect::v5(format!("d{number}")).login(format!("d{number}"), "x").accepted(broker.port())
             })
             .collect();
         let start = Instant::now();
