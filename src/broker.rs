@@ -87,6 +87,8 @@ pub enum Retain {
 /// What waits unread in a socket of the broker.
 #[derive(Debug, Clone, Copy)]
 pub struct Unread<'a> {
+    /// The number of the socket, by which a look goes through all.
+    pub descriptor: i32,
     /// The port of the listener that accepted the connection.
     pub listener: u16,
     /// Whose it is, where that can be told: the connection as events show it.
@@ -289,8 +291,20 @@ pub trait Broker: Send + Sync {
     /// Notes that a socket listens for the plugin, or no longer does: who connects there is no client of the broker.
     fn listens_for_plugin(&self, _socket: RawFd, _listens: bool) {}
 
-    /// Shows what clients have sent and the broker has not read. Takes nothing and never waits.
-    fn peek(&self, thread: &BrokerThread, until: Until<'_>, see: &mut dyn FnMut(Unread<'_>));
+    /// Shows what clients have sent and the broker has not read, from this descriptor on, or from where the last look
+    /// stopped. Takes nothing and never waits.
+    fn peek(
+        &self,
+        thread: &BrokerThread,
+        from: Option<i32>,
+        until: Until<'_>,
+        see: &mut dyn FnMut(Unread<'_>),
+    );
+
+    /// The descriptor of a client's socket, where it is known without finding out.
+    fn descriptor_of(&self, _: &BrokerThread, _: Connection) -> Option<i32> {
+        None
+    }
 
     /// All connections that have a socket at this moment, in order. `None`: that cannot be told. Reading them takes a
     /// microsecond for each.

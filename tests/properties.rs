@@ -230,7 +230,7 @@ impl Broker for NoBroker {
         self.completed.lock().unwrap().insert(client_id.to_owned(), allow);
     }
     fn kick(&self, _: &BrokerThread, _: &str, _: &str) {}
-    fn peek(&self, _: &BrokerThread, _: Until<'_>, _: &mut dyn FnMut(Unread<'_>)) {}
+    fn peek(&self, _: &BrokerThread, _: Option<i32>, _: Until<'_>, _: &mut dyn FnMut(Unread<'_>)) {}
 }
 
 /// A plugin in that broker.

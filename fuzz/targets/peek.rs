@@ -49,7 +49,7 @@ fuzz_target!(|input: Input<'_>| {
 });
 
 fn read(peeked: &mut Peeked, bytes: &[u8], mut check: impl FnMut(&Identity)) {
-    let unread = Unread { listener: 1883, client: None, socket: Some(1), peer: None, bytes };
+    let unread = Unread { descriptor: 9, listener: 1883, client: None, socket: Some(1), peer: None, bytes };
     for guess in peeked.read(unread, |_| None, Instant::now()) {
         match guess {
             Guess::Login { username, .. } => assert!(!username.is_empty()),

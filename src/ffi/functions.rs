@@ -365,8 +365,12 @@ impl Broker for Process {
         sockets::listens_for_plugin(socket, listens);
     }
 
-    fn peek(&self, _: &BrokerThread, until: Until<'_>, see: &mut dyn FnMut(Unread<'_>)) {
-        self.sockets.lock().look(until, see);
+    fn peek(&self, _: &BrokerThread, from: Option<i32>, until: Until<'_>, see: &mut dyn FnMut(Unread<'_>)) {
+        self.sockets.lock().look(from, until, see);
+    }
+
+    fn descriptor_of(&self, _: &BrokerThread, connection: Connection) -> Option<i32> {
+        self.sockets.lock().interest().descriptor_of(connection)
     }
 
     fn connections(&self, _: &BrokerThread) -> Option<Vec<Connection>> {

@@ -213,7 +213,8 @@ impl Api {
             if !asked.was_under_way {
                 self.prefetch.ask_rest(&question, inquiry.client.connection, thread, &scope);
             }
-            self.prefetch.peek(thread, &|| asked.slot.is_answered(), &scope);
+            let connection = inquiry.client.connection;
+            self.prefetch.peek(thread, connection, &|| asked.slot.is_answered(), &scope);
         }
         let answer = asked.slot.wait(limit.saturating_sub(began.elapsed()));
         let answered = matches!(answer, Some(Answer::Verdict { .. }));

@@ -141,7 +141,7 @@ mod tests {
         }
         fn complete_login(&self, _: &BrokerThread, _: &str, _: bool) {}
         fn kick(&self, _: &BrokerThread, _: &str, _: &str) {}
-        fn peek(&self, _: &BrokerThread, _: Until<'_>, _: &mut dyn FnMut(Unread<'_>)) {}
+        fn peek(&self, _: &BrokerThread, _: Option<i32>, _: Until<'_>, _: &mut dyn FnMut(Unread<'_>)) {}
     }
 
     /// The hash of the password `secret`.

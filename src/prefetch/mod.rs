@@ -102,7 +102,9 @@ struct State {
     /// Questions that were asked early, and when: if the answer could not be kept, asking early is in vain.
     recent: LruCache<Fingerprint, Instant, AlreadyHashed>,
     /// Questions that were guessed, and where, until the broker asks them.
-    guesses: LruCache<Fingerprint, Origin, AlreadyHashed>,
+    guesses: LruCache<Fingerprint, (Origin, i32), AlreadyHashed>,
+    /// The socket in which a guess was seen that the broker has come to since the last look.
+    came_to: Option<i32>,
     /// WRITE questions that were allowed when the broker last waited for them.
     written: LruCache<Fingerprint, (), AlreadyHashed>,
 }
@@ -116,6 +118,7 @@ impl Prefetch {
             replays: Replays::default(),
             recent: bounded(RECENT),
             guesses: bounded(GUESSES),
+            came_to: None,
             written: bounded(WRITTEN),
         };
         Self {
@@ -141,14 +144,21 @@ impl Prefetch {
     /// The broker has come to a question that was asked early: if it was a guess, that was right.
     pub fn confirm(&self, key: Fingerprint) {
         let state = &mut *self.state.lock();
-        if let Some(origin) = state.guesses.pop(&key) {
+        if let Some((origin, descriptor)) = state.guesses.pop(&key) {
             state.peeked.scores().confirmed(origin);
+            state.came_to = Some(descriptor);
         }
     }
 
     /// Has the questions asked that wait unread in the sockets of other clients. The broker waits for an
-    /// answer at this moment, so this costs nobody anything; it ends when the answer is there.
-    pub fn peek(&self, thread: &BrokerThread, is_answered: &dyn Fn() -> bool, scope: &Scope<'_>) {
+    /// answer about a `client` at this moment, so this costs nobody anything; it ends when the answer is there.
+    pub fn peek(
+        &self,
+        thread: &BrokerThread,
+        client: Connection,
+        is_answered: &dyn Fn() -> bool,
+        scope: &Scope<'_>,
+    ) {
         if !scope.config.lookahead {
             return;
         }
@@ -156,7 +166,9 @@ impl Prefetch {
         if state.peeked.may_look() {
             // Not from when the wait began: on a busy machine the time may be over once the question is on its way.
             let until = Until { deadline: Instant::now() + PEEK, is_answered };
-            let is_of_use = self.peek_until(state, until, thread, scope);
+            // The broker often goes through a crowd in this order, so the look begins where the broker is.
+            let from = self.broker.descriptor_of(thread, client).or(state.came_to);
+            let is_of_use = self.peek_until(state, from, until, thread, scope);
             state.peeked.has_looked(is_of_use, is_answered());
         }
     }
@@ -174,7 +186,7 @@ impl Prefetch {
         }
         let begun = Instant::now();
         let until = Until { deadline: begun + PEEK, is_answered: &|| false };
-        self.peek_until(state, until, thread, &Scope { now: begun, ..*scope });
+        self.peek_until(state, None, until, thread, &Scope { now: begun, ..*scope });
         state.peeked.has_taken(begun.elapsed(), Instant::now());
     }
 
@@ -182,6 +194,7 @@ impl Prefetch {
     fn peek_until(
         &self,
         state: &mut State,
+        from: Option<i32>,
         until: Until<'_>,
         thread: &BrokerThread,
         scope: &Scope<'_>,
@@ -189,7 +202,9 @@ impl Prefetch {
         let Scope { gate, now, .. } = *scope;
         let (mut seen, mut told, mut is_of_use) = (0, 0, false);
         let _many = self.asker.sends_many();
-        self.broker.peek(thread, until, &mut |unread| {
+        state.came_to = None;
+        state.peeked.begins(from.is_some());
+        self.broker.peek(thread, from, until, &mut |unread| {
             seen += 1;
             told += u32::from(unread.client.is_some());
             for guess in state.peeked.read(unread, |connection| gate.client_of(connection), now) {
@@ -268,8 +283,8 @@ impl Prefetch {
         let is_sent = self.speculate(state, key, question, || question.to_owned(), &scope);
         if is_sent {
             let origin = state.peeked.origin(unread, question.kind());
-            state.peeked.scores().guessed(origin, scope.now);
-            state.guesses.put(key, origin);
+            state.peeked.guessed(origin, scope.now);
+            state.guesses.put(key, (origin, unread.descriptor));
         }
         is_sent
     }

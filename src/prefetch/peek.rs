@@ -102,6 +102,10 @@ pub struct Peeked {
     /// By the CONNECT that was seen in a socket.
     identities: LruCache<u64, Arc<Identity>>,
     scores: Scores,
+    /// Points that this look leaves for later ones.
+    reserve: u32,
+    /// Whether it begins where the broker is.
+    is_sure: bool,
     /// When it is time to look without anybody waiting.
     due: Option<Instant>,
     /// The last look was told of all sockets whose they are.
@@ -147,6 +151,8 @@ impl Peeked {
             keys,
             identities: bounded(BOUND),
             scores: Scores::new(),
+            reserve: 0,
+            is_sure: true,
             due: None,
             is_told: false,
             looks: Looks::default(),
@@ -162,7 +168,7 @@ impl Peeked {
         now: Instant,
     ) -> Vec<Guess<'a>> {
         let mut guesses = Vec::new();
-        let may_guess = |kind| self.scores.allow(self.origin(unread, kind), now);
+        let may_guess = |kind| self.scores.allow_beside(self.reserve, self.origin(unread, kind), now);
         let (logins, topics) = (may_guess(Kind::Connect), may_guess(Kind::Access));
         let let_in = unread.client.and_then(let_in);
         let mut known = let_in.clone();
@@ -225,6 +231,19 @@ impl Peeked {
         Origin { listener: unread.listener, kind, peer }
     }
 
+    /// A look begins. `is_sure`: where the broker is. Of any other nobody knows when the broker comes to what it sees, so
+    /// such a look makes a quarter of the guesses that may be made: the others are for one that knows better.
+    pub fn begins(&mut self, is_sure: bool) {
+        (self.is_sure, self.reserve) = (is_sure, 0);
+    }
+
+    /// A guess was made there.
+    pub fn guessed(&mut self, origin: Origin, now: Instant) {
+        self.scores.guessed(origin, now);
+        // Four times as many as were made were there to begin with.
+        self.reserve += if self.is_sure { 0 } else { 3 };
+    }
+
     /// How well guesses do.
     pub fn scores(&mut self) -> &mut Scores {
         &mut self.scores
@@ -277,6 +296,7 @@ mod tests {
 
     fn unread(peer: &str, bytes: &'static [u8]) -> Unread<'static> {
         Unread {
+            descriptor: 9,
             listener: 1883,
             client: None,
             socket: peer.rsplit(':').next().and_then(|n| n.parse().ok()),
@@ -391,5 +411,23 @@ mod tests {
             }
             assert_eq!(guesses(&mut peeked, unread("10.0.0.1:1", bytes)), left);
         }
+    }
+
+    #[test]
+    fn a_look_from_anywhere_leaves_most_guesses_to_others() {
+        let mut peeked = peeked();
+        let (now, unread) = (Instant::now(), unread("10.0.0.1:1", CONNECT));
+        let origin = peeked.origin(unread, Kind::Connect);
+        let mut guesses = |is_sure| {
+            peeked.begins(is_sure);
+            let mut one = || {
+                let is_made = !peeked.read(unread, |_| None, now).is_empty();
+                is_made.then(|| peeked.guessed(origin, now))
+            };
+            std::iter::from_fn(&mut one).count()
+        };
+        // Those of a peer are 200 to begin with.
+        assert_eq!([guesses(false), guesses(false), guesses(false)], [50, 38, 28]);
+        assert_eq!([guesses(true), guesses(true), guesses(false)], [84, 0, 0]);
     }
 }

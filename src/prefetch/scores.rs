@@ -96,7 +96,14 @@ impl Scores {
 
     /// Whether one more guess may be made there.
     pub fn allow(&self, origin: Origin, now: Instant) -> bool {
-        let has = |score: Option<&Score>, limits| score.is_none_or(|score| score.at(limits, now).points > 0);
+        self.allow_beside(0, origin, now)
+    }
+
+    /// Whether one more guess may be made there, if so many points are left for others.
+    pub fn allow_beside(&self, reserve: u32, origin: Origin, now: Instant) -> bool {
+        let has = |score: Option<&Score>, limits: &Limits| {
+            score.map_or(limits.start, |score| score.at(limits, now).points) > reserve
+        };
         has(self.listeners.get(&(origin.listener, origin.kind)), &LISTENER)
             && has(self.peers.peek(&origin), &PEER)
     }

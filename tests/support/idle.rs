@@ -34,5 +34,5 @@ impl Broker for Idle {
     }
     fn complete_login(&self, _: &BrokerThread, _: &str, _: bool) {}
     fn kick(&self, _: &BrokerThread, _: &str, _: &str) {}
-    fn peek(&self, _: &BrokerThread, _: Until<'_>, _: &mut dyn FnMut(Unread<'_>)) {}
+    fn peek(&self, _: &BrokerThread, _: Option<i32>, _: Until<'_>, _: &mut dyn FnMut(Unread<'_>)) {}
 }

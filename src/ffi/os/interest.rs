@@ -217,21 +217,14 @@ impl Interest {
         now: Instant,
     ) -> Option<c_int> {
         let epoll = self.epoll?;
-        // A line holds as long as its socket is open, whoever had the connection's number before.
-        let known = |interest: &Self| {
-            let mut lines = interest.sockets.iter().filter(|line| line.connection == connection);
-            lines
-                .find(|line| line.inode.is_some() && inode(line.descriptor) == line.inode)
-                .map(|it| it.descriptor)
-        };
-        if let Some(socket) = known(self) {
+        if let Some(socket) = self.descriptor_of(connection) {
             return Some(socket);
         }
         if self.read.is_some_and(|read| now < read + self.took * REST) {
             return None;
         }
         self.read_again(epoll)?;
-        known(self)
+        self.descriptor_of(connection)
     }
 
     /// All connections that have a socket.
@@ -241,6 +234,14 @@ impl Interest {
             self.read_again(epoll)?;
         }
         Some(&self.connections)
+    }
+
+    /// The descriptor of a connection's socket, if the list as it was read last has it.
+    pub(in crate::ffi) fn descriptor_of(&self, connection: Connection) -> Option<c_int> {
+        // A line holds as long as its socket is open, whoever had the connection's number before.
+        let is_open = |line: &&Registered| line.inode.is_some() && inode(line.descriptor) == line.inode;
+        let mut lines = self.sockets.iter().filter(|line| line.connection == connection);
+        lines.find(is_open).map(|line| line.descriptor)
     }
 
     fn known(&self, socket: c_int, its_inode: u64) -> Option<Connection> {

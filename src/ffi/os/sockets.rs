@@ -107,9 +107,14 @@ impl Sockets {
         &mut self.interest
     }
 
-    /// Shows what waits unread in the sockets of clients, from where the last look stopped once around, but no longer than
-    /// is said.
-    pub(in crate::ffi) fn look(&mut self, until: Until<'_>, mut see: impl FnMut(Unread<'_>)) {
+    /// Shows what waits unread in the sockets of clients, once around, but no longer than is said: from this
+    /// descriptor on, or from where the last look stopped.
+    pub(in crate::ffi) fn look(
+        &mut self,
+        from: Option<c_int>,
+        until: Until<'_>,
+        mut see: impl FnMut(Unread<'_>),
+    ) {
         if self.listeners.is_empty() {
             self.limit = descriptor_limit();
             let own = OWN.lock().clone();
@@ -117,6 +122,7 @@ impl Sockets {
             self.listeners = (0..FIRST).filter(is_brokers).filter_map(own_end).collect();
         }
         self.interest.new_look();
+        self.next = from.unwrap_or(self.next);
         let start = self.next;
         let (mut wrapped, mut free) = (false, 0);
         while !until.is_over() {
@@ -168,7 +174,8 @@ impl Sockets {
             && length > 0
         {
             let client = self.interest.client_of(fd, until);
-            see(Unread { listener, client, socket: cookie(fd), peer, bytes: &bytes[..length] });
+            let (descriptor, socket) = (fd, cookie(fd));
+            see(Unread { descriptor, listener, client, socket, peer, bytes: &bytes[..length] });
         }
     }
 
