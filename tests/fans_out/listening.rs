@@ -175,7 +175,9 @@ fn who_starts_clean_and_sleeps_is_still_a_listener() {
 /// that renews another.
 #[test]
 fn who_is_there_is_asked_about_time_after_time() {
-    const LATER: Duration = Duration::from_millis(300);
+    const LATER: Duration = Duration::from_millis(500);
+    // So long that nothing is remembered in the next round, however late a busy machine took this one's answers.
+    const BETWEEN: Duration = Duration::from_secs(3);
     on_every_broker(|version| {
         let api = friendly_api();
         let broker =
@@ -186,7 +188,7 @@ fn who_is_there_is_asked_about_time_after_time() {
         client.disconnect();
         let mut awake = listener(&broker, "awake", "t");
         let mut publisher = log_in(&broker, "publisher");
-        for round in 0..5 {
+        for round in 0..4 {
             api.forget_requests();
             // The readers' answers are there before the broker can ask.
             api.answer_with(|request| match request.acc() {
@@ -201,7 +203,7 @@ fn who_is_there_is_asked_about_time_after_time() {
             let first = usize::from(round == 0);
             let together = asked[2].at - asked[first].at;
             assert!(together < LATER, "the last question comes {together:?} after the first");
-            thread::sleep(Duration::from_secs(1));
+            thread::sleep(BETWEEN);
         }
     });
 }
