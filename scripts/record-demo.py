@@ -21,17 +21,21 @@ BEFORE_COMMAND, BEFORE_STEP, EACH_LINE, AT_THE_ENDS = 0.9, 1.6, 0.35, 6.0
 CLASSES = {"1": "bold", "2": "dim", "31": "red", "32": "green"}
 
 STYLE = """
-svg { --paper: #ffffff; --ink: #1f2328; --pale: #59636e; --good: #116329; --bad: #a40e26; --edge: #d1d9e0; }
-@media (prefers-color-scheme: dark) {
-  svg { --paper: #0d1117; --ink: #e6edf3; --pale: #9198a1; --good: #56d364; --bad: #ff7b72; --edge: #3d444d; }
-}
-.paper, .curtain { fill: var(--paper); }
-.paper { stroke: var(--edge); }
-text { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: var(--ink); white-space: pre; }
+text { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #1f2328; white-space: pre; }
+.paper, .curtain { fill: #ffffff; }
+.paper { stroke: #d1d9e0; }
 .bold { font-weight: 600; }
-.dim { fill: var(--pale); }
-.green { fill: var(--good); }
-.red { fill: var(--bad); }
+.dim { fill: #59636e; }
+.green { fill: #116329; }
+.red { fill: #a40e26; }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3; }
+  .paper, .curtain { fill: #0d1117; }
+  .paper { stroke: #3d444d; }
+  .dim { fill: #9198a1; }
+  .green { fill: #56d364; }
+  .red { fill: #ff7b72; }
+}
 .scroll { animation: scroll %(seconds)ss step-end infinite; }
 .curtain { animation: curtain %(seconds)ss step-end infinite; }
 @media (prefers-reduced-motion: reduce) {
@@ -107,6 +111,7 @@ def drawn(lines):
     percent = lambda moment: f"{100 * moment / seconds:.3f}%"
 
     scroll, curtain = ["0% { transform: translateY(0); }"], []
+    at_first = shown_from.count(0.0)
     for number, moment in enumerate(shown_from, 1):
         if number < len(shown_from) and shown_from[number] == moment:
             continue
@@ -127,7 +132,9 @@ def drawn(lines):
                         for text, classes in row if text)
         if spans:
             svg.append(f'<text x="0" y="{number * HEIGHT + 13}" xml:space="preserve">{spans}</text>')
-    svg.append(f'<rect class="curtain" width="{width}" height="{(len(rows) + LINES) * HEIGHT}"/>')
+    # It is moved as well for programs that draw the picture without playing it.
+    svg.append(f'<rect class="curtain" transform="translate(0 {at_first * HEIGHT})" width="{width}" '
+               f'height="{(len(rows) + LINES) * HEIGHT}"/>')
     svg += ["</g></svg>", "</svg>"]
     return "\n".join(svg) + "\n"
 

@@ -9,6 +9,10 @@ use std::thread;
 use crate::table::{NULL, OWN_FILES, Table, shown};
 use crate::{Bench, Part, release};
 
+const FOR_WHOM: &str = "\
+*For whoever wants to know what the plugin costs, or plans for a fleet. Measure it on a machine of your own: other \
+machines, and other APIs, give other figures.*";
+
 const HOW_TO_READ: &str = "\
 Each figure is the median of the rounds, with the lowest and the highest in brackets. A round takes every broker and \
 every plugin in turn, so that what else the machine does at a time hits all of them.
@@ -17,8 +21,9 @@ every plugin in turn, so that what else the machine does at a time hits all of t
 - **own files**: the broker without a plugin, with its own `password_file` and `acl_file`.
 - **ours**: this plugin, with default options where nothing else is said.
 - **×**: so many times the figure of null, and of own files; the median of the rounds' ratios.
-- **stall**: the time for which another client waits for a PINGRESP. It sends a PINGREQ every half a millisecond, or \
-would if it did not have to wait: one long wait counts as all the PINGREQs that fall into it.
+- **stall**: the time for which another client waits for a PINGRESP, the broker's answer to a PINGREQ, a client's sign of \
+life. It sends a PINGREQ every half a millisecond, or would if it did not have to wait: one long wait counts as all the \
+PINGREQs that fall into it.
 ";
 
 /// A line of the extract, or one for each broker.
@@ -83,7 +88,7 @@ impl Report {
     /// Writes the document and its charts into a folder.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
-        let mut text = format!("# Benchmark\n\n{}\n{HOW_TO_READ}", self.extract());
+        let mut text = format!("# Benchmark\n\n{FOR_WHOM}\n\n{}\n{HOW_TO_READ}", self.extract());
         for (part, table) in &self.parts {
             text += &format!("\n{table}");
             if let Some(chart) = part.chart {

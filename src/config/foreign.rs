@@ -57,7 +57,8 @@ const AUTH_URL: &str = "it is a part of auth_url, a whole URL: http://HOST:PORT/
 const CACHE: &str =
     "the cache is in the broker's memory, and goes by cache_size, auth_cache_ttl and acl_cache_ttl";
 const FIXED: &str = "it is fixed: POST, JSON, and status 200 for yes";
-const RETRY: &str = "a question is not repeated, but auth_url and acl_url may name several URLs";
+const RETRY: &str =
+    "several URLs in auth_url and acl_url are tried in order; a broken connection is tried once more";
 const JITTER: &str = "times are shortened by up to a fifth, at random, without being told to";
 
 /// What does here the same as an option of another plugin, if it is one, whatever its case.

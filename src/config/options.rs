@@ -31,7 +31,7 @@ options! {
 {
     "auth_url" { secret: true, separator: Some(" ") } => auth_urls: Vec<ApiUrl> = optional(urls),
         "http:// or https:// URLs, also http://unix:/SOCKET:/PATH, separated by spaces, or none",
-        "Where to ask about logins. Several URLs are tried in order when one gives no answer. Without it, \
+        "Where to ask about logins. Of several URLs the next is asked when one gives no answer. Without it, \
          only local users are decided; all others are left to the broker's own files and other plugins. `none`: as if \
          it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
     "acl_url" { secret: true, separator: Some(" ") } => acl_urls: Vec<ApiUrl> = optional(urls),
@@ -41,7 +41,7 @@ options! {
     "acl_batch_url" { secret: true, separator: Some(" ") } => acl_batch_urls: Vec<ApiUrl> = optional(urls),
         "http:// or https:// URLs, also http://unix:/SOCKET:/PATH, separated by spaces, or none",
         "Where many topics are asked about in one request, see docs/batches.md. Questions that are ready at the same time go \
-         there together; one alone goes to `acl_url`, and so does each of them where this address gives no right answer.";
+         there together; one alone goes to `acl_url`. If this address gives no right answer, each of them is asked there.";
     "acl_batch_size" => acl_batch_size: usize = one(|text| count(text, 2..=1_000)) or "100",
         "a whole number from 2 to 1000",
         "The most questions in one request to `acl_batch_url`.";
@@ -59,31 +59,31 @@ options! {
          it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
     "timeout" => timeout: Duration = one(|text| time(text, SHORTEST..=60 * SECOND)) or "2s",
         "a time from 10ms to 60s, such as 500ms or 2s",
-        "The longest one question may take: name look-up, connection, TLS and fail-over included. Where the broker waits \
-         (2.0, and topics) it counts from the question, queueing included; where a client waits beside the broker (logins \
-         on 2.1), from the moment that the question is sent.";
+        "The longest that one question may take, from the look-up of the API's name to its answer, with all URLs that \
+         are tried. Where the broker waits (logins on 2.0, topics), time in the plugin's queue is part of it. A client that \
+         waits beside the broker (logins on 2.1) may queue for `max_wait` before.";
     "max_wait" => max_wait: Duration = one(|text| time(text, SHORTEST..=5 * MINUTE)) or "30s",
         "a time from 10ms to 5m, such as 30s",
-        "The longest a client that waits beside the broker may queue before its question is sent. A client that \
-         would wait longer, or finds the queue full, is turned away as by a server that is busy.";
+        "The longest that a client which waits beside the broker (logins on 2.1) may queue before its question is sent. \
+         A client that would wait longer, or finds the queue full, is turned away as by a server that is busy.";
     "login_wait" => login_wait: Duration = one(|text| time(text, Duration::ZERO..=60 * SECOND)) or "500ms",
         "a time up to 60s, such as 500ms; 0 = no bound",
         "Where logins hold up the broker (2.0, `auth_mode blocking`, and clients on 2.1 that send more than their \
-         CONNECT): how long they may do so in one turn of its loop. The first question of the turn is waited for to \
-         its end all the same. A client that comes later, and is not known, is asked about in the background and turned away \
-         without a CONNACK; it gets in when it comes again.";
+         CONNECT): how long they may do so in one turn of its loop, see docs/waiting.md. The first question of a turn is \
+         waited for to its end in any case. Clients that come after this time, and are not known, are asked about in the \
+         background and turned away without a CONNACK; they get in when they come again.";
     "connect_timeout" => connect_timeout: Duration = one(|text| time(text, SHORTEST..=60 * SECOND)) or "500ms",
         "a time from 10ms to 60s, such as 500ms",
-        "The longest a connection to the API may take to come about, with the look-up of its name.";
+        "The longest that a connection to the API may take to come about, with the look-up of its name.";
     "max_requests" => max_requests: usize = one(|text| count(text, 1..=10_000)) or "64",
         "a whole number from 1 to 10000",
-        "The most requests in flight at once. The plugin asks as many as the API can work on, and finds out how \
-         many these are; see docs/api-away.md. Questions that the broker itself waits for may go over it by a \
-         quarter.";
+        "The most requests that are on their way at once. The plugin finds out how many of them the API can work on, \
+         and sends no more; see docs/api-away.md. So there is mostly no need to set this. Questions that the broker \
+         itself waits for may go over it by a quarter.";
     "keep_alive" => keep_alive: bool = one(boolean) or "true",
         "true or false",
-        "Keep connections to the API for further questions. `false` opens one for each: for servers that serve few \
-         connections at once, and each until it ends.";
+        "Keep connections to the API for further questions. `false` opens a new one for each question: for servers that \
+         serve few connections at once, and each until it ends.";
     "header" { secret: true } => headers: Vec<(HeaderName, HeaderValue)> = each(header_line),
         "Name: value",
         "A header of every request, `Name: value`.";
@@ -112,14 +112,14 @@ options! {
         "How long an allowed topic is remembered; 0 = not.";
     "deny_cache_ttl" => deny_cache_ttl: Duration = one(|text| time(text, Duration::ZERO..=MONTH)) or "5s",
         "a time up to 30 days, such as 5s; 0 = not remembered",
-        "How long a deny of either question is remembered; 0 = not.";
+        "How long a refusal of either is remembered; 0 = not.";
     "cache_size" => cache_size: usize = one(|text| count(text, 0..=100_000_000)) or "100000",
         "a whole number from 0 to 100000000",
-        "Allows that are kept, and as many denies beside them; least recently used go first.";
+        "How many allows are kept, and as many denies beside them; see docs/deciding.md for how many that should be.";
     "stale_ttl" => stale_ttl: Duration = one(|text| time(text, Duration::ZERO..=MONTH)) or "10m",
         "a time up to 30 days, such as 10m; 0 = not at all",
-        "How long past its time an allow may still serve while the API gives no answer. A refusal by the API \
-         ends it at once; denies are never stretched.";
+        "How long past its time an allow may still serve while the API gives no answer, see docs/api-away.md. A refusal \
+         by the API ends it at once; denies never serve past their time.";
     "acl_no_answer" => acl_no_answer: WithoutAnswer = one(|text| choice(text, &[
             ("disconnect", WithoutAnswer::Disconnect), ("deny", WithoutAnswer::Deny),
         ])) or "disconnect",
@@ -159,9 +159,9 @@ options! {
          there, and ask them side by side.";
     "acl_checks" { separator: Some(",") } => acl_checks: Vec<Access> = one(accesses) or "read,write,subscribe",
         "a list of read, write and subscribe, separated by commas",
-        "Which accesses the API is asked about; the others are allowed. `write,subscribe` takes a filter for the right \
-         to read its topics, if this very username subscribed to it in this session and was allowed to; every other \
-         `read` is asked about.";
+        "Which accesses the API is asked about; the others are allowed. With `write,subscribe`, whoever was allowed to \
+         subscribe to a filter may read what matches it, for as long as the session lasts and under the same username; \
+         every other `read` is asked about. Read docs/asking-ahead.md before you set this.";
     "auth_fields" { separator: Some(",") } => auth_fields: Vec<Field> = optional(auth_fields),
         "a list, separated by commas, of clientid, address, protocol, protocol_version, clean_start, keepalive, \
          listener_port, tls_common_name, tls_subject, tls_serial and tls_fingerprint",
@@ -170,13 +170,13 @@ options! {
     "acl_fields" { separator: Some(",") } => acl_fields: Vec<Field> = optional(acl_fields),
         "a list, separated by commas, of address, protocol, protocol_version, clean_start, keepalive, listener_port, \
          tls_common_name, tls_subject, tls_serial, tls_fingerprint, qos and retain",
-        "What the request about a topic has behind `acc`, see docs/more-fields.md. With any of them no topic is asked \
-         about ahead, since nobody can know them before the broker asks.";
+        "What the request about a topic has behind `acc`, see docs/more-fields.md. With any of these fields no topic is \
+         asked about ahead, since nobody can know them before the broker asks.";
     "special_chars" => special_chars: Verdict = one(|text| choice(text, ALLOW_OR_DENY)) or "deny",
         "allow or deny",
-        "Topic checks of clients whose username or client id holds `+` or `#` are refused, as such names turn \
-         into wildcards in pattern rules and in many APIs. `allow` lets them pass, but never into a `%c` or \
-         `%u` pattern.";
+        "What topic checks of clients get whose username or client id holds `+` or `#`. Such names can turn into \
+         wildcards in pattern rules and in many APIs, so they are refused. `allow`: they are decided like all others, but \
+         match no rule with `%c` or `%u`.";
     "anonymous" => anonymous: Verdict = one(|text| choice(text, ALLOW_OR_DENY)) or "deny",
         "allow or deny",
         "What topic checks of anonymous clients get. Whether such clients may connect is the broker's \
@@ -191,8 +191,9 @@ options! {
             ("auto", AuthMode::Auto), ("blocking", AuthMode::Blocking), ("delayed", AuthMode::Delayed),
         ])) or "auto",
         "auto, blocking or delayed",
-        "`auto`: clients wait without blocking the broker where it can (2.1), else the broker waits. \
-         `blocking`: the broker always waits. `delayed`: a broker that cannot let them wait does not start.";
+        "Who waits for the API at a login, see docs/waiting.md. `auto`: the client, beside the broker, where that is possible \
+         (2.1); elsewhere the broker. `blocking`: always the broker. `delayed`: the client, and a broker that cannot let it \
+         wait does not start.";
     "reload_checks" => reload_checks: bool = one(boolean) or "true",
         "true or false",
         "Whether a SIGHUP has the API asked again about everybody who is connected. `false`: it only reads files again, \
@@ -203,17 +204,17 @@ options! {
 throttle: ThrottleLimits {
     "throttle_after" { old_name: Some("brake_after") } => after: usize = one(|text| count(text, 0..=1_000)) or "5",
         "a whole number from 0 to 1000; 0 = never",
-        "Wrong passwords after which there are pauses. In a pause a password that is known to be wrong is refused \
-         without being looked at, and passwords that are not known are looked at one at a time, until one was \
-         wrong. A password that was good within a day is always looked at. 0: never.";
+        "How many wrong passwords it takes until there are pauses, see docs/security.md. In a pause a password that is \
+         known to be wrong is refused without being looked at, and passwords that are not known are looked at one at a \
+         time, until one was wrong. A password that was good within a day is always looked at. 0: no pauses.";
     "throttle_pause" { old_name: Some("brake_pause") } => pause: Duration =
             one(|text| time(text, SHORTEST..=HOUR)) or "1s",
         "a time from 10ms to 1h, such as 1s",
-        "The first pause. Each further wrong password that was looked at begins the next, twice as long.";
+        "How long the first pause is. Each further wrong password that was looked at begins the next, twice as long.";
     "throttle_longest" { old_name: Some("brake_longest") } => longest: Duration =
             one(|text| time(text, SHORTEST..=24 * HOUR)) or "1m",
         "a time from 10ms to 24h, such as 1m",
-        "The longest pause.";
+        "How long a pause gets at most.";
     "throttle_by" { old_name: Some("brake_by") } => count_by: CountBy = one(|text| choice(text, &[
             ("address+username", CountBy::AddressAndUsername), ("address", CountBy::Address),
         ])) or "address+username",
@@ -228,8 +229,8 @@ breaker: BreakerLimits {
     "breaker_after" => after: usize = one(|text| count(text, 0..=20)) or "5",
         "a whole number from 0 to 20; 0 = never",
         "A URL is left alone when so many of its last 20 questions within a minute had no answer: time-outs, \
-         transport errors and gateway failures (502, 503, 504); no other status counts. Nobody waits for it then, \
-         and the plugin finds out in the background when it is back, by the questions that had no answer. 0: never.";
+         broken connections and gateway failures (502, 503, 504); no other status counts. Nobody waits for it then. \
+         In the background the plugin sends again what had no answer, and so finds out when it is back. 0: never.";
     "breaker_percent" => percent: usize = one(|text| count(text, 1..=100)) or "25",
         "a whole number from 1 to 100",
         "The share of its last 20 questions within a minute that must have had no answer before a URL is left \

@@ -164,7 +164,7 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
         .map(|(_, known)| known)
 }
 
-/// What docs/configuration.md says of an option, which `tests/readme.rs` writes and checks.
+/// What docs/configuration.md says of an option, which `tests/readme/generated.rs` writes and checks.
 pub fn option_as_markdown(spec: &OptionSpec) -> String {
     let default = match spec.default {
         "" => "not set".to_owned(),

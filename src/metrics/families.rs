@@ -335,7 +335,7 @@ impl Metrics {
     }
 }
 
-/// The table of metrics in the documentation, which `tests/readme.rs` writes and checks.
+/// The table of metrics in the documentation, which `tests/readme/generated.rs` writes and checks.
 pub fn metrics_as_markdown() -> String {
     let metrics = Metrics::new();
     let endpoint = Endpoint {
