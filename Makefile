@@ -92,6 +92,7 @@ record-demo: build ## record what `make demo` shows as docs/demo.svg and docs/de
 test: ## run all tests, against every broker that can be had (ARGS='--test NAME': some of them)
 	@scripts/setup.sh tests
 	@scripts/brokers.sh all
+	@scripts/stores.sh || echo 'Tests of the shared cache will fail: there is no Valkey or no Redis.' >&2
 	$(CARGO) build --lib
 	@scripts/test.sh $(ARGS)
 

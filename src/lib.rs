@@ -17,7 +17,8 @@
 //!   then `recheck` answers for the sessions that exist. `sessions`, `throttle`, `wait_budget` keep count; `granting` gives
 //!   sessions what came with answers, `expiry` ends them on time; `hasher` is a
 //!   thread for slow hashes. Every answer is a `decision` with its reason. `steering` is what commands see and do of it:
-//!   `explain` decides without changing anything, by the same `unasked` as topic checks, and `orders` wait for the tick.
+//!   `explain` decides without changing anything, by the same `unasked` as topic checks, and `orders` wait for the tick;
+//!   `others` are the brokers that carry out the same commands.
 //! - `prefetch`: asks before the broker asks. `peek` and `packet` (what waits unread in sockets), `rest` (of a packet that
 //!   the broker is at), `fan_out` and `subscriptions` (who will read a message), `replay` and `retained` (what a new
 //!   subscriber gets), `wishes` (what a client is asked about that has just been let in): by `acl_prefetch`, by what its
@@ -28,7 +29,8 @@
 //!   asks, by priority, and sends what is ready together; `http` asks one question within its time, or many at once
 //!   (`batch`), knows how many at once its API can take (`limit`), and
 //!   looks names up on threads that may outlive the plugin (its `names`); `wire` is the JSON, and
-//!   `answer` reads that of answers.
+//!   `answer` reads that of answers. `store` is the cache that several brokers share, which is asked before the API, and
+//!   `shared` what is taken over from there and passed on.
 //! - `metrics`: what is counted, and how Prometheus reads it.
 //! - `cache`: verdicts with their times, and whose were `forgotten`. `local`: password files, how a password is compared with its hash, ACL files.
 //! - `config` (one row an option), `main_queue` (tasks for the broker's thread, and the thread that wakes it).
@@ -41,7 +43,8 @@
 //! - **Hot**, a remembered topic check: `ffi::entry`, `ffi::events`, `plugin`, `topic_check`, `ask`, `cache`, a code.
 //!   One lock, no waiting, no allocation, no system call.
 //! - **Cold**, where the broker waits: `plugin::api` has `ask` send the question or share one that is on its way;
-//!   prefetches what will come next; waits at the question's own slot. The worker's thread files the reply into the
+//!   prefetches what will come next; waits at the question's own slot. The worker's thread looks into the shared cache, if
+//!   there is one, and asks the API what is not there. It files the reply into the
 //!   cache and tells everybody who waits. When the time is up they are told so, and what comes later is remembered.
 //! - **Delayed**, where a client waits (2.1): the same question with a waiter that pushes a task. The tick drains tasks
 //!   in batches and completes the client, if its ticket is still the newest for its client id.
@@ -54,6 +57,8 @@
 //! - Nothing is held while waiting for an answer or calling the broker: its functions call back into the plugin. They
 //!   are called on its own thread alone (`BrokerThread` proves it); log lines queue until everything is let go of.
 //! - A decision takes the settings once (`Event`). Two threads may ask at once (`http_api` on 2.1).
+//! - What is shared with other brokers can say yes, and nothing else. It counts only if it is signed, and nothing that it is
+//!   about was taken back since it was asked.
 //! - Asking ahead decides nothing: a verdict counts for the exact question that the broker asks.
 //! - Everything that clients can make grow has a bound, and the bound says where its number comes from.
 //! - Time comes in as `now`. No password, token or header reaches a log.
@@ -69,7 +74,8 @@
 //! `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot,
 //! `breaker`, `gauge`, a server's idle lanes, its second tries, names and then one of them, an address's rest, suspects,
 //! `hasher`, `recheck.refusals`, `recheck.command`, `main_queue`, `log`. All others (an endpoint's pace, samples and hints,
-//! a request's progress, the pool of rules, `expiry`) are held alone, as are most of these, and nobody waits at a slot while
+//! a request's progress, the pool of rules, `expiry`, those of the shared cache) are held alone, as are most of these, and
+//! nobody waits at a slot while
 //! holding anything.
 //!
 //! # Words
@@ -91,6 +97,8 @@
 //! - *throttle*: slow down those who try wrong passwords. *breaker*: leave an API alone that gives no answers; it is
 //!   *open* then.
 //! - *stale*: past its time, but good enough while there is no answer.
+//! - *store*, or *shared cache*: a Valkey or Redis in which brokers leave each other what the API has allowed; its *journal*
+//!   says what was taken back, and an *epoch* is the time of one journal.
 //! - *command*: what an operator or an API has the plugin do; an *order* is its part for the broker's thread.
 //! - *turn*: one round of the broker's loop; the *tick* is the plugin's part in it. (A client's turn to be looked at,
 //!   while it is throttled, is always *its turn*.)

@@ -2,6 +2,7 @@
 mod endpoint;
 mod families;
 mod histogram;
+mod shared;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -11,6 +12,7 @@ use crate::util::Lock;
 pub use endpoint::{About, Endpoint};
 pub use families::{Gauges, metrics_as_markdown, unix};
 pub use histogram::Histogram;
+pub use shared::{SharedCache, SharedLookup};
 
 /// What was to be decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +132,8 @@ pub struct Metrics {
     kicks: AtomicU64,
     reloads: [AtomicU64; 2],
     last_reload: Lock<LastReload>,
+    /// What is counted of the cache that several brokers share.
+    pub shared: SharedCache,
 }
 
 /// When files were read again.
@@ -167,6 +171,7 @@ impl Metrics {
             kicks: AtomicU64::new(0),
             reloads: Default::default(),
             last_reload: Lock::default(),
+            shared: SharedCache::default(),
         }
     }
 

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinSet;
+
 use super::answer::{self, Now};
 use super::http::{Crowd, Reply, Request, Target, Told};
 use super::places::Place;
 use super::queue::{LONGEST_TOGETHER, Priority, Queued, Road};
+use super::shared::Shared;
+use super::store::{Found, Store};
 use super::wire;
 use crate::fingerprint::{About, Fingerprint, Source};
 use crate::question::{Kind, NoAnswer, OwnedQuestion};
@@ -38,6 +42,14 @@ pub trait Inbox: Send + Sync {
     /// no longer the one to ask, or if whatever it has said of that client was forgotten since the question was sent: then
     /// nothing was taken, and the question has to be asked again.
     fn file(&self, subject: Subject, reply: Reply, from: &Arc<Target>) -> bool;
+    /// The cache that is shared with other brokers, if there is one.
+    fn store(&self) -> Option<Arc<Store>> {
+        None
+    }
+    /// Takes an allow that was found there, as [`Self::file`] takes a reply.
+    fn file_found(&self, _subject: Subject, _found: &Found, _from: &Arc<Target>) -> bool {
+        false
+    }
     /// Tells all who wait that the question's time, `limit`, is up. The question goes on, so that a late answer is
     /// remembered for the next try.
     fn overdue(&self, key: Fingerprint, limit: Duration);
@@ -62,6 +74,8 @@ pub struct Job {
     question: OwnedQuestion,
     inbox: Arc<dyn Inbox>,
     road: Road,
+    /// Whether the API is to be asked, whatever the shared cache has.
+    pub(super) asks_anew: bool,
     /// The bytes that it takes in a request, where it may go with others.
     sent_bytes: usize,
     /// When it was first sent, if that was with others and in vain.
@@ -77,7 +91,17 @@ impl Job {
             Kind::Connect => Road::Login,
             Kind::Access => Road::Topic,
         };
-        Self { subject, source, question, inbox, road, sent_bytes: 0, sent: None, filed: false }
+        Self {
+            subject,
+            source,
+            question,
+            inbox,
+            road,
+            asks_anew: false,
+            sent_bytes: 0,
+            sent: None,
+            filed: false,
+        }
     }
 
     /// Lets it go with others where questions do, unless it is long, or somebody of it may have spoilt such
@@ -112,6 +136,23 @@ impl Job {
         self.filed = true;
     }
 
+    /// Its place in the cache that is shared with other brokers, if there is one.
+    fn shared(&self, request: &[u8], target: &Target) -> Option<Shared> {
+        Shared::of(self.inbox.store(), self.subject, request, target, self.asks_anew)
+    }
+
+    /// Takes over what another broker was told, if it was. Returns what is still to be asked, and its place in the shared
+    /// cache.
+    async fn unless_known(mut self, target: Arc<Target>) -> Option<(Self, Option<Shared>)> {
+        let shared = self.shared(&wire::body(&self.question.as_question()), &target);
+        if let Some(shared) = &shared
+            && let Some(found) = shared.look_up().await
+        {
+            self.filed = self.inbox.file_found(self.subject, &found, &target);
+        }
+        (!self.filed).then_some((self, shared))
+    }
+
     /// Asks it alone.
     pub(super) async fn run(mut self, place: Place) {
         let question = self.question.as_question();
@@ -121,11 +162,22 @@ impl Job {
         let request = Request { party, kind: self.subject.kind, body: wire::body(&question).into() };
         loop {
             let target = self.inbox.target();
+            let before = self.sent.take();
+            let began = before.unwrap_or_else(Instant::now);
+            let shared = self.shared(&request.body, &target);
+            // What was sent with others was looked up then.
+            if let Some(shared) = shared.as_ref().filter(|_| before.is_none())
+                && let Some(found) = shared.look_up().await
+                && self.inbox.file_found(self.subject, &found, &target)
+            {
+                self.filed = true;
+                return place.leave();
+            }
             let overdue = || {
                 self.inbox.overdue(self.subject.key, target.config.timeout);
                 place.leave();
             };
-            let mut asked = place.wait_for(target.ask(&request, self.sent.take(), overdue), &target).await;
+            let mut asked = place.wait_for(target.ask(&request, began, overdue), &target).await;
             if let Some(body) = asked.body {
                 let (answer, problem) = answer::read(&body, &question, self.inbox.pool(), Now::read());
                 asked.reply.answer = answer;
@@ -133,8 +185,11 @@ impl Job {
                     target.note_bad_answer(request.kind, *endpoint, &problem);
                 }
             }
-            if self.inbox.file(self.subject, asked.reply, &target) {
+            if self.inbox.file(self.subject, asked.reply.clone(), &target) {
                 self.filed = true;
+                if let Some(shared) = shared {
+                    shared.pass_on(&asked.reply, &target);
+                }
                 place.leave();
                 // Nothing waits for the rest.
                 if let Some(response) = asked.response {
@@ -150,19 +205,21 @@ impl Job {
 /// answer.
 pub(super) async fn run_together(jobs: Vec<Job>, place: Place, inbox: Arc<dyn Inbox>) -> Vec<Job> {
     let (target, sent) = (inbox.target(), Instant::now());
+    let jobs = unknown(jobs, &target, &*inbox).await;
     // Where `acl_url` is left alone, so are the questions that would go there.
-    let (mut jobs, mut alone): (Vec<_>, Vec<_>) =
-        jobs.into_iter().partition(|job| !target.refuses(job.subject.kind, job.source, sent));
+    let (jobs, alone): (Vec<_>, Vec<_>) =
+        jobs.into_iter().partition(|(job, _)| !target.refuses(job.subject.kind, job.source, sent));
+    let mut alone: Vec<_> = alone.into_iter().map(|(job, _)| job).collect();
     if jobs.len() < 2 || !target.takes_many(sent) {
-        alone.append(&mut jobs);
+        alone.extend(jobs.into_iter().map(|(job, _)| job));
     } else {
-        let body = wire::together(jobs.iter().map(|job| job.question.as_question()));
-        let crowd = Crowd { parties: jobs.iter().map(Job::parties).collect(), body: body.into() };
+        let body = wire::together(jobs.iter().map(|(job, _)| job.question.as_question()));
+        let crowd = Crowd { parties: jobs.iter().map(|(job, _)| job.parties()).collect(), body: body.into() };
         let told = place.wait_for(target.ask_together(&crowd), &target).await;
         inbox.went_together(jobs.len(), told.is_some());
         match told {
             Some(Told { replies, from }) => {
-                for (mut job, (mut reply, more)) in jobs.into_iter().zip(replies) {
+                for ((mut job, shared), (mut reply, more)) in jobs.into_iter().zip(replies) {
                     if let Some(more) = more.filter(|_| target.config.answer_rules) {
                         let question = job.question.as_question();
                         let (answer, problem) =
@@ -170,20 +227,40 @@ pub(super) async fn run_together(jobs: Vec<Job>, place: Place, inbox: Arc<dyn In
                         reply.answer = answer;
                         problem.into_iter().for_each(|problem| target.note_bad_result(from, &problem));
                     }
-                    job.filed = inbox.file(job.subject, reply, &target);
+                    job.filed = inbox.file(job.subject, reply.clone(), &target);
                     if !job.filed {
                         alone.push(job);
+                    } else if let Some(shared) = shared {
+                        shared.pass_on(&reply, &target);
                     }
                 }
             }
-            None => {
-                jobs.iter_mut().for_each(|job| job.sent = Some(sent));
-                alone.append(&mut jobs);
-            }
+            None => alone.extend(jobs.into_iter().map(|(mut job, _)| {
+                job.sent = Some(sent);
+                job
+            })),
         }
     }
     alone.iter_mut().for_each(|job| job.road = Road::Topic);
     alone
+}
+
+/// Those of the questions that no other broker has been told about, each with its place in the shared cache: all, where none
+/// is shared.
+async fn unknown(jobs: Vec<Job>, target: &Arc<Target>, inbox: &dyn Inbox) -> Vec<(Job, Option<Shared>)> {
+    if inbox.store().is_none() {
+        return jobs.into_iter().map(|job| (job, None)).collect();
+    }
+    // Side by side, so that they are looked up in one go.
+    let mut looked: JoinSet<_> = jobs.into_iter().map(|job| job.unless_known(Arc::clone(target))).collect();
+    let mut unknown = Vec::with_capacity(looked.len());
+    while let Some(job) = looked.join_next().await {
+        match job {
+            Ok(job) => unknown.extend(job),
+            Err(_) => inbox.worker_panicked("a question"),
+        }
+    }
+    unknown
 }
 
 impl Queued for Job {

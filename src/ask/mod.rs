@@ -9,7 +9,9 @@ pub mod json;
 pub mod more_fields;
 mod places;
 mod queue;
+mod shared;
 mod steered;
+mod store;
 pub mod wire;
 pub mod worker;
 
@@ -33,6 +35,9 @@ pub use inflight::{Early, Slot, Waiter};
 use inflight::{InFlight, Questions, Readers};
 use job::{Inbox, Job, Subject};
 pub use queue::Priority;
+use shared::Sharing;
+pub use store::ToAll;
+use store::{Found, Store};
 use worker::Worker;
 
 /// Bytes that the rules of all answers may take which are remembered or that sessions hold; equal ones are held once. Room
@@ -58,6 +63,8 @@ struct Inner {
     /// The API to ask. Swapped under the lock of `state`, so that no verdict of the old API is remembered after the
     /// swap.
     target: ArcSwap<Target>,
+    /// The cache that is shared with other brokers, if there is one.
+    sharing: Sharing,
     state: Lock<State>,
 }
 
@@ -90,7 +97,9 @@ impl Asker {
         let cache = Cache::new(target.config.cache_size, target.config.stale_ttl, now);
         let state = Lock::new(State { cache, in_flight: Questions::default(), readers: Readers::default() });
         let pool = GrantsPool::new(RULES);
-        let inner = Arc::new(Inner { log, metrics, pool, target: ArcSwap::new(target), state });
+        let sharing = Sharing::new(keys);
+        sharing.use_store(target.store.as_ref(), &log, &metrics);
+        let inner = Arc::new(Inner { log, metrics, pool, target: ArcSwap::new(target), sharing, state });
         Self { broker, keys, worker: OnceCell::new(), inner }
     }
 
@@ -134,9 +143,10 @@ impl Asker {
         &self.inner.pool
     }
 
-    /// Whether the circuit breakers of all URLs for such a question are open, so that asking is in vain.
+    /// Whether the circuit breakers of all URLs for such a question are open, so that asking is in vain: no other broker's
+    /// answer may be found either.
     pub fn is_open(&self, kind: Kind, source: Source, now: Instant) -> bool {
-        self.inner.target.load().is_open(kind, source, now)
+        self.inner.target.load().is_open(kind, source, now) && !self.inner.sharing.is_up()
     }
 
     /// Whether such a question would get no answer now, since all URLs for it are left alone.
@@ -157,6 +167,7 @@ impl Asker {
 
     /// Begins a turn of the broker's loop: what the log should say of the last minute is said now.
     pub fn new_turn(&self, now: Instant) {
+        self.hold_store();
         self.inner.state().cache.tend();
         let target = self.inner.target.load();
         Kind::BOTH.into_iter().for_each(|kind| target.note_pace(kind, now));
@@ -177,6 +188,7 @@ impl Asker {
         now: Instant,
     ) -> Result<Asked, NoAnswer> {
         let worker = self.worker()?;
+        self.hold_store();
         let mut state = self.inner.state();
         if priority == Priority::Broker
             && let Some(Hit { verdict, status, terms, .. }) = state.cache.get(key, now)
@@ -196,7 +208,10 @@ impl Asker {
         // Sent before anybody else can join the question, or raising it might overtake asking it.
         let mut lost = None;
         if !was_under_way {
-            lost = worker.ask(self.job(key, source, question.to_owned()), priority);
+            let mut job = self.job(key, source, question.to_owned());
+            // What is asked for news is not to be told what others have heard.
+            job.asks_anew = matches!(priority, Priority::Revoke | Priority::Refresh);
+            lost = worker.ask(job, priority);
         } else if may_move {
             worker.join(key, priority, source);
         }
@@ -239,8 +254,11 @@ impl Asker {
         let before = self.inner.target.load();
         if !before.asks_like(&target) {
             state.cache.clear();
-        } else if before.config == target.config {
+        } else if before.config == target.config && before.store == target.store {
             return;
+        }
+        if !before.asks_like(&target) || before.store != target.store {
+            self.inner.sharing.use_store(target.store.as_ref(), &self.inner.log, &self.inner.metrics);
         }
         state.cache.configure(target.config.cache_size, target.config.stale_ttl);
         self.inner.target.store(target);
@@ -265,6 +283,17 @@ impl Asker {
     }
 }
 
+impl State {
+    /// Puts a verdict into the cache. `unused`: it was asked early, for this reason, and the broker has not come for it.
+    fn put(&mut self, Subject { key, client, .. }: Subject, fresh: Fresh, unused: Option<Early>) {
+        match unused {
+            Some(Early::Reader) => drop(self.cache.insert_awaited(key, client, fresh)),
+            Some(Early::Guess) => drop(self.cache.insert_unused(key, client, fresh)),
+            None => self.cache.insert(key, client, fresh),
+        }
+    }
+}
+
 impl Inner {
     /// Locks the state. If a thread has panicked under the lock, the cache may be inconsistent, so it is emptied.
     fn state(&self) -> Held<'_, State> {
@@ -274,7 +303,7 @@ impl Inner {
     /// Puts the verdict of a reply into the cache, if it is one. `unused`: it was asked early, for this reason, and the
     /// broker has not come for it yet.
     fn remember(&self, state: &mut State, subject: Subject, reply: &Reply, unused: Option<Early>) {
-        let Subject { key, client, about, kind } = subject;
+        let Subject { key, about, kind, .. } = subject;
         let Answer::Verdict { verdict, status, ref terms } = reply.answer else { return };
         // Only a refusal that is about the client ends an allow that is still good. A 404 of a deployment
         // gone wrong denies no more than the question asked.
@@ -286,11 +315,7 @@ impl Inner {
             let lifetime =
                 ends.map_or(lifetime, |ends| lifetime.min(ends.saturating_duration_since(reply.sent)));
             let fresh = Fresh { verdict, status, since: reply.sent, lifetime, about };
-            match unused {
-                Some(Early::Reader) => drop(state.cache.insert_awaited(key, client, fresh)),
-                Some(Early::Guess) => drop(state.cache.insert_unused(key, client, fresh)),
-                None => state.cache.insert(key, client, fresh),
-            }
+            state.put(subject, fresh, unused);
             if let Some(terms) = terms {
                 state.cache.attach(key, terms);
             }
@@ -321,6 +346,14 @@ impl Inbox for Inner {
         drop(state);
         in_flight.deliver(&reply.answer);
         true
+    }
+
+    fn store(&self) -> Option<Arc<Store>> {
+        self.sharing.store()
+    }
+
+    fn file_found(&self, subject: Subject, found: &Found, from: &Arc<Target>) -> bool {
+        self.take_over(subject, found, from)
     }
 
     fn overdue(&self, key: Fingerprint, limit: Duration) {

@@ -13,6 +13,7 @@ mod foreign;
 mod header;
 mod options;
 mod reading;
+mod shared_cache;
 mod table;
 mod url;
 mod value;
@@ -30,6 +31,7 @@ pub use fields::Field;
 pub use header::{header_conflict, header_lines};
 pub use options::{BreakerLimits, Config, OPTIONS, ThrottleLimits};
 pub use reading::BrokerOptions;
+pub use shared_cache::{Arrangement, SharedCacheUrl, address};
 pub use table::option_as_markdown;
 pub use url::{ApiUrl, shown_url};
 
@@ -68,7 +70,13 @@ impl Config {
 
     /// Whether commands may come from anywhere.
     pub fn is_steered(&self) -> bool {
-        !self.admin_listen.is_empty() || self.control
+        !self.admin_listen.is_empty() || self.control || self.shared_cache.is_some()
+    }
+
+    /// Whether anything is reached by TLS.
+    pub fn needs_tls(&self) -> bool {
+        self.urls().any(|url| url.scheme() == "https")
+            || self.shared_cache.as_ref().is_some_and(|store| store.tls)
     }
 
     /// Whether the plugin decides about topics at all.

@@ -9,6 +9,7 @@ use super::choice::{AuthMode, CountBy, ListenAt, NoMatch, WithoutAnswer};
 use super::fields::{Field, acl_fields, auth_fields};
 use super::header::header_line;
 use super::reading::{Texts, Written};
+use super::shared_cache::{SharedCacheUrl, shared_cache_url};
 use super::table::{OptionSpec, fields, options, specs};
 use super::url::{ApiUrl, urls};
 use super::value::{
@@ -263,6 +264,20 @@ breaker: BreakerLimits {
         "Publish figures under `$SYS/broker/plugin/http-auth/`, as plain decimal numbers, retained, every 10 s and only where \
          they have changed: existing exporters of the broker's own figures read them there. Who may read them is decided as \
          for every topic.";
+    "shared_cache" { secret: true } => shared_cache: Option<SharedCacheUrl> = optional(shared_cache_url),
+        "redis://USER:PASSWORD@HOST:PORT/DATABASE or rediss://, or redis+sentinel://HOST,HOST/MASTER, or redis+cluster://HOST,HOST",
+        "A Valkey or Redis that several brokers share: what the API has allowed one of them the others need not ask, also \
+         after a restart, see docs/several-brokers.md. Over `rediss://` certificates go by the `tls_` options, as they do \
+         for https.";
+    "shared_cache_secret_file" => shared_cache_secret_file: Option<PathBuf> = optional(path),
+        "the path of a readable file",
+        "The secret of all brokers that share a cache: a line of 32 characters or more, without blanks. With it names are \
+         hidden and what is stored is signed. The line below may hold the secret from before, which is still understood. \
+         Re-read on SIGHUP.";
+    "shared_cache_timeout" => shared_cache_timeout: Duration = one(|text| time(text, Duration::from_millis(1)..=SECOND)) or "50ms",
+        "a time from 1ms to 1s, such as 50ms",
+        "The longest that a question waits for the shared cache before the API is asked. A cache that takes longer is left \
+         alone until it is fast again.";
     "config_file" { includes: true } => config_file: Option<PathBuf> = optional(path),
         "the path of a readable TOML file",
         "A TOML file with any of these options, such as `timeout = \"2s\"`; options that may be given several \

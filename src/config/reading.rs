@@ -65,6 +65,12 @@ impl Config {
             );
             errors.push(ConfigError::Combination(what));
         }
+        let shared = ("shared_cache", self.shared_cache.is_some());
+        let secret = ("shared_cache_secret_file", self.shared_cache_secret_file.is_some());
+        if let [(alone, true), (missing, false)] | [(missing, false), (alone, true)] = [shared, secret] {
+            let what = format!("{}: found it without {missing}, expected both or none", self.called(alone));
+            errors.push(ConfigError::Combination(what));
+        }
         let has_local_users = self.password_file.is_some() || !self.users.is_empty();
         let asks = !self.auth_urls.is_empty() || !self.acl_urls.is_empty();
         if !has_local_users && !asks {

@@ -124,7 +124,7 @@ const SOCKET: &str = "expected http://unix:/SOCKET:/PATH, with http and two abso
 const NO_SCHEME: &str = "expected http:// or https:// in front of it";
 
 /// Whether a name server or a file could know a host name: labels of 1 to 63 letters, digits, `-` and `_`, 253 in all.
-fn can_be_looked_up(name: &str) -> bool {
+pub(super) fn can_be_looked_up(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     name.len() <= 253

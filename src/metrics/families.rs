@@ -1,4 +1,6 @@
 //! The metrics as Prometheus reads them: one row a family. The page in the documentation is made from the rows.
+mod shared_cache;
+
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -30,6 +32,8 @@ pub struct Gauges {
     pub rules: usize,
     /// Whether both kinds of question can be decided.
     pub is_ready: bool,
+    /// The cache that several brokers share, if there is one: where, and whether it can be asked.
+    pub shared_cache: Option<(String, bool)>,
 }
 
 /// A value with its labels.
@@ -257,11 +261,7 @@ const FAMILIES: &[Family] = &[
         unit: None,
         kind: COUNTER,
         help: "How often files were read again (SIGHUP), by result (ok, error: nothing was taken over)",
-        samples: |metrics, _| {
-            let reload =
-                |(count, result): (u64, &str)| (vec![("result", result.to_owned())], Value::Counter(count));
-            metrics.reloads().into_iter().zip(["ok", "error"]).map(reload).collect()
-        },
+        samples: |metrics, _| each_of(metrics.reloads(), "result", ["ok", "error"]),
     },
     Family {
         name: "last_reload_success_timestamp",
@@ -275,8 +275,19 @@ const FAMILIES: &[Family] = &[
     },
 ];
 
+/// All of them.
+fn families() -> impl Iterator<Item = &'static Family> {
+    FAMILIES.iter().chain(shared_cache::FAMILIES)
+}
+
 fn one(value: Value) -> Vec<Sample> {
     vec![(Vec::new(), value)]
+}
+
+/// Two counts that a label tells apart.
+fn each_of(counts: [u64; 2], label: &'static str, values: [&str; 2]) -> Vec<Sample> {
+    let sample = |(count, value): (u64, &str)| (vec![(label, value.to_owned())], Value::Counter(count));
+    counts.into_iter().zip(values).map(sample).collect()
 }
 
 fn each_kind(value: impl Fn(Kind) -> Value) -> Vec<Sample> {
@@ -306,7 +317,7 @@ struct Snapshot(Vec<Vec<Sample>>);
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for (family, samples) in FAMILIES.iter().zip(&self.0) {
+        for (family, samples) in families().zip(&self.0) {
             let unit = family.unit.map(|unit| unit());
             let mut encoder =
                 encoder.encode_descriptor(family.name, family.help, unit.as_ref(), family.kind)?;
@@ -325,7 +336,7 @@ impl Collector for Snapshot {
 impl Metrics {
     /// All metrics as OpenMetrics text.
     pub fn as_text(&self, gauges: &Gauges) -> String {
-        let samples = FAMILIES.iter().map(|family| (family.samples)(self, gauges)).collect();
+        let samples = families().map(|family| (family.samples)(self, gauges)).collect();
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register_collector(Box::new(Snapshot(samples)));
         let mut text = String::new();
@@ -354,9 +365,10 @@ pub fn metrics_as_markdown() -> String {
         parked: 0,
         rules: 0,
         is_ready: true,
+        shared_cache: Some((String::new(), true)),
     };
     let mut text = "| metric | type | labels | what it tells |\n|---|---|---|---|\n".to_owned();
-    for family in FAMILIES {
+    for family in families() {
         let samples = (family.samples)(&metrics, &gauges);
         let labels = samples.first().map_or(&[][..], |(labels, _)| labels);
         let labels: Vec<_> = labels.iter().map(|(name, _)| format!("`{name}`")).collect();

@@ -309,6 +309,16 @@ impl Steering {
     fn by_breaker(&self, kind: Kind, explain: &Explain, steps: &Steps, now: Instant) -> Option<Decision> {
         let source = self.api.asker.source(explain.address.as_deref(), &explain.username);
         let is_refused = self.api.asker.refuses(kind, source, now);
+        if let Some((place, is_up)) = self.api.asker.shared_cache() {
+            let found = if is_up {
+                format!(
+                    "what other brokers have been told would be looked for at {place} first; it is not looked for here"
+                )
+            } else {
+                format!("{place} is left alone, since it is slow or away")
+            };
+            steps.note("shared cache", found);
+        }
         let found = if is_refused { "it is left alone for now" } else { "it would be asked" };
         steps.note("API", found);
         is_refused.then(|| no_answer(NoAnswer::Open))

@@ -15,6 +15,7 @@ mod left_behind;
 mod login;
 mod noted;
 mod orders;
+mod others;
 mod recheck;
 mod refusals;
 mod reload;
@@ -58,7 +59,7 @@ use expiry::Expiry;
 pub use explain::{Explain, Explanation};
 use granting::Granting;
 use login::Logins;
-pub use orders::{Order, Reply, Whom};
+pub use orders::{Meant, Order, Reply};
 use recheck::Recheck;
 use refusals::Refusals;
 pub use sessions::SessionStays;
@@ -208,6 +209,7 @@ impl Plugin {
         let settings = Arc::new(Current::new(options, settings));
         let (steered, counts) = (Arc::clone(&settings), Arc::clone(&metrics));
         let steering = Arc::new(Steering::new(steered, &logins, counts, Arc::clone(&log), delays));
+        steering.hear_others();
         Ok(Self {
             settings,
             logins,

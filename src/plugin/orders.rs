@@ -10,19 +10,23 @@ use super::delayed::Parked;
 use super::event::Event;
 use super::login::Logins;
 use crate::broker::BrokerThread;
+use crate::log::quoted;
+use crate::question::Whom;
 
 /// Hears how many clients an order was about, or why it was not carried out.
 pub type Reply = Box<dyn FnOnce(Result<usize, String>) + Send>;
 
-/// Who is meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Whom {
-    /// All of a username, which is not empty.
-    Username(String),
-    /// The one of a client id, which is not empty.
-    ClientId(String),
-    /// All.
-    Everybody,
+/// Who is meant, in words.
+pub struct Meant<'a>(pub &'a Whom);
+
+impl fmt::Display for Meant<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Whom::Username(username) => write!(f, "username {}", quoted(username)),
+            Whom::ClientId(client_id) => write!(f, "client id {}", quoted(client_id)),
+            Whom::Everybody => f.write_str("everybody"),
+        }
+    }
 }
 
 /// Something that only the broker's thread can do.

@@ -202,6 +202,7 @@ impl Settings {
             &config.header_file,
             &config.tls_key_file,
             &config.admin_token_file,
+            &config.shared_cache_secret_file,
             &config.config_file,
         ];
         for path in secrets.into_iter().flatten().filter(|path| local::is_world_readable(path)) {
@@ -293,6 +294,7 @@ fn files(config: &Config) -> String {
         &config.acl_file,
         &config.header_file,
         &config.admin_token_file,
+        &config.shared_cache_secret_file,
         &config.tls_ca_file,
         &config.tls_cert_file,
         &config.tls_key_file,

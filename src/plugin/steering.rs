@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::api::Api;
 use super::login::Logins;
-use super::orders::{Order, Whom};
+use super::orders::Order;
 use super::sessions::Sessions;
 use super::settings::{Current, what_is_asked};
 use super::token::Token;
@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::fingerprint::Whose;
 use crate::log::Log;
 use crate::metrics::{Gauges, Metrics};
-use crate::question::{Kind, NoAnswer};
+use crate::question::{Kind, NoAnswer, Whom};
 
 /// Orders that may wait for the broker's thread: a few would do, since there is one operator.
 const ORDERS: usize = 64;
@@ -130,6 +130,7 @@ impl Steering {
             parked: self.logins.delayed.len(),
             rules: self.api.asker.pool().bytes(),
             is_ready: self.trouble(now).is_none(),
+            shared_cache: self.api.asker.shared_cache(),
         }
     }
 

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use crate::log::{Level, quoted};
-use crate::plugin::{Steering, Whom};
+use crate::plugin::{Meant, Steering};
+use crate::question::Whom;
 
 /// Who gives a command, and from where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,19 +26,6 @@ impl fmt::Display for Giver {
             }
             Giver::User(Some(uid), path) => write!(f, "user number {uid} over {path}"),
             Giver::User(None, path) => write!(f, "somebody over {path}"),
-        }
-    }
-}
-
-/// Who is meant, in words.
-pub struct Meant<'a>(pub &'a Whom);
-
-impl fmt::Display for Meant<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Whom::Username(username) => write!(f, "username {}", quoted(username)),
-            Whom::ClientId(client_id) => write!(f, "client id {}", quoted(client_id)),
-            Whom::Everybody => f.write_str("everybody"),
         }
     }
 }

@@ -9,9 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::audit::{self, Giver};
 use super::figures;
+use crate::ask::ToAll;
 use crate::metrics::unix;
-use crate::plugin::{Explain, Explanation, Order, Reply, Steering, Whom};
-use crate::question::Access;
+use crate::plugin::{Explain, Explanation, Order, Reply, Steering};
+use crate::question::{Access, Whom};
 
 /// A command that can be carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,6 +154,7 @@ impl Command {
             }
             Command::Forget(whom) => {
                 steering.forget(&whom, Instant::now());
+                steering.tell_others(ToAll::Forget(whom.clone()));
                 audit::note(steering, "forget", &whom, giver, "done");
                 told(Ok(match whom {
                     Whom::Username(username) => json!({"username": username}),
@@ -162,6 +164,7 @@ impl Command {
             }
             Command::Kick(whom) => {
                 let (told, refused) = twice(told);
+                steering.tell_others(ToAll::Kick(whom.clone()));
                 let reply = reply("kick", "kicked", whom.clone(), giver, steering, told);
                 if let Err(why) = steering.order(Order::Kick(whom, reply)) {
                     refused(Err(Failed::Busy(why.to_owned())));
@@ -169,6 +172,7 @@ impl Command {
             }
             Command::Recheck(whom) => {
                 let (told, refused) = twice(told);
+                steering.tell_others(ToAll::Recheck(whom.clone()));
                 let reply = reply("recheck", "sessions", whom.clone(), giver, steering, told);
                 let username = match whom {
                     Whom::Username(username) => Some(username),

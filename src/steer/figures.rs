@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::commands::time;
 use super::history::History;
-use crate::metrics::{About, Endpoint, Metrics, unix};
+use crate::metrics::{About, Endpoint, Metrics, SharedLookup, unix};
 use crate::plugin::Steering;
 use crate::question::Kind;
 
@@ -67,6 +67,7 @@ fn nameless(steering: &Steering) -> Map<String, Value> {
         },
         "held_up": {"times": held_up[0].0 + held_up[1].0, "seconds": held_up[0].1 + held_up[1].1},
         "kicked": metrics.kicks(),
+        "shared_cache": gauges.shared_cache.map(|(place, is_up)| shared_cache(metrics, &place, is_up)),
         "reload": reload.map(|(at, ok)| json!({"at": time(at), "ok": ok})),
     });
     match figures {
@@ -91,6 +92,24 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         "first": endpoint.is_first,
         "in_flight": endpoint.in_flight,
         "at_a_time": endpoint.at_a_time,
+    })
+}
+
+fn shared_cache(metrics: &Metrics, place: &str, is_up: bool) -> Value {
+    let shared = &metrics.shared;
+    let lookups: Map<_, _> =
+        SharedLookup::ALL.into_iter().map(|it| (it.name().to_owned(), shared.lookups(it).into())).collect();
+    let [stored, unstored] = shared.stores();
+    let [told, heard] = shared.commands();
+    json!({
+        "url": place,
+        "up": is_up,
+        "lookups": lookups,
+        "seconds": shared.latency().seconds(),
+        "stored": stored,
+        "not_stored": unstored,
+        "told": told,
+        "heard": heard,
     })
 }
 

@@ -64,19 +64,18 @@ impl Target {
     /// next. When the time is up, `overdue` is called, and the last endpoint gets the time-out once more: its answer is
     /// remembered for the next try.
     ///
-    /// `before`: when it was first sent, if that was with others. Its time counts from then, but a quarter of the time-out is
-    /// always left.
+    /// The time-out counts from `began`, but a quarter of it is always left: it may have been asked with others first.
     pub(in crate::ask) async fn ask(
         self: &Arc<Self>,
         request: &Request,
-        before: Option<Instant>,
+        began: Instant,
         overdue: impl FnOnce(),
     ) -> Exchange {
         let endpoints = self.endpoints(request.kind);
         let count = endpoints.endpoints.len();
         let preferred = endpoints.preferred.load(Ordering::Relaxed);
         let sent = Instant::now();
-        let spent = before.map_or(Duration::ZERO, |before| sent.saturating_duration_since(before));
+        let spent = sent.saturating_duration_since(began);
         let time = self.config.timeout.saturating_sub(spent).max(self.config.timeout / 4);
         let mut asked = Exchange {
             reply: Reply { answer: Answer::None(NoAnswer::Open), sent, lifetime: None },

@@ -12,11 +12,11 @@ pub(super) const LOOKED_AT: usize = 256;
 
 /// When something was last said about a URL.
 #[derive(Debug, Default)]
-pub(super) struct Hint(Lock<Option<Instant>>);
+pub struct Hint(Lock<Option<Instant>>);
 
 impl Hint {
     /// Whether it may be said now, and then that it was.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
+    pub fn is_due(&self, now: Instant) -> bool {
         let mut last = self.0.lock();
         let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= SAID_EVERY);
         if is_due {

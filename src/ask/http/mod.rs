@@ -14,12 +14,14 @@ mod prepare;
 mod probing;
 mod rest;
 mod second_try;
+mod sharing;
 mod target;
 mod tls;
 
 pub(super) use batch::{Crowd, Told};
 pub use client::Reply;
 pub(super) use client::Request;
+pub(super) use hints::Hint;
 pub use names::Names;
 pub use prepare::TargetError;
 pub use target::Target;

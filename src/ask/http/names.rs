@@ -96,7 +96,7 @@ impl Names {
     ///
     /// # Errors
     /// Why there are none, in words for the operator.
-    async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, String> {
+    pub(in crate::ask) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, String> {
         let entry = Arc::clone(self.known.lock().entry(name.to_owned()).or_default());
         let came = Instant::now();
         let mut awaited = None;
@@ -122,7 +122,7 @@ impl Names {
     }
 
     /// A connection to the addresses of this name could not be made: they are looked up again.
-    pub(super) fn distrust(&self, name: &str) {
+    pub(in crate::ask) fn distrust(&self, name: &str) {
         if let Some(entry) = self.known.lock().get(name) {
             entry.state.lock().is_distrusted = true;
         }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use ring::digest::Digest;
+
 use super::batch::Batches;
 use super::breaker::Breaker;
 use super::cause::cause;
@@ -15,8 +17,10 @@ use super::pace::{News, Pace};
 use super::prepare::{Prepared, TargetError};
 use super::probing::Samples;
 use super::rest::Rest;
+use super::sharing::{identity, store_options};
 use super::tls::TlsFiles;
 use crate::ask::queue::Road;
+use crate::ask::store::StoreOptions;
 use crate::config::{ApiUrl, Config};
 use crate::fingerprint::Source;
 use crate::log::{Level, Log};
@@ -33,6 +37,10 @@ pub struct Target {
     pub config: Arc<Config>,
     pub(in crate::ask) log: Arc<Log>,
     way: Arc<Way>,
+    /// What the options say of a cache that is shared with other brokers.
+    pub(in crate::ask) store: Option<StoreOptions>,
+    /// See [`Self::identity`].
+    identity: Digest,
     servers: Vec<Arc<Server>>,
     connect: Endpoints,
     access: Endpoints,
@@ -98,6 +106,8 @@ impl Target {
     /// The first file that cannot be used, or the reason why TLS cannot be set up.
     pub fn new(config: &Arc<Config>, names: &Names, log: &Arc<Log>) -> Result<Self, TargetError> {
         let Prepared { headers, tls, tls_files } = Prepared::read(config)?;
+        let store = store_options(config, &tls, names)?;
+        let identity = identity(config, &headers);
         let way = Arc::new(Way { config: Arc::clone(config), headers, tls, names: names.clone() });
         let mut servers = Vec::new();
         Ok(Self {
@@ -111,6 +121,8 @@ impl Target {
             )?),
             config: Arc::clone(config),
             log: Arc::clone(log),
+            store,
+            identity,
             way,
             servers,
             tls_files,
@@ -126,6 +138,11 @@ impl Target {
             && self.config.acl_batch_urls == other.config.acl_batch_urls
             && self.config.tls_insecure == other.config.tls_insecure
             && self.config.answer_rules == other.config.answer_rules
+    }
+
+    /// Tells this API from others, for brokers that share a cache: a digest of its URLs and of the headers that it gets.
+    pub(in crate::ask) fn identity(&self) -> &[u8] {
+        self.identity.as_ref()
     }
 
     /// Whether asking such a question is in vain: every URL is left alone, and is not even probed with it.

@@ -27,7 +27,7 @@ pub(super) fn client_config(config: &Config, files: &TlsFiles) -> Result<ClientC
         Some(path) => Some(certificates(config, "tls_ca_file", path, authorities)?),
         None => None,
     };
-    let needs_tls = config.urls().any(|url| url.scheme() == "https");
+    let needs_tls = config.needs_tls();
     let builder = if config.tls_insecure {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
     } else if let Some((path, named)) = config.tls_ca_file.as_ref().zip(named) {

@@ -1,0 +1,62 @@
+//! What the options say of a cache that is shared with other brokers, and what tells this API from others there.
+
+use std::sync::Arc;
+
+use reqwest::header::HeaderMap;
+use ring::digest::{Context, Digest, SHA256};
+use rustls::ClientConfig;
+
+use super::names::Names;
+use super::prepare::TargetError;
+use crate::ask::store::{Secrets, StoreOptions, Way};
+use crate::config::{ApiUrl, Config};
+
+/// A digest of what tells one API from another: its URLs, and the headers that it gets.
+pub(super) fn identity(config: &Config, headers: &HeaderMap) -> Digest {
+    // Who does not read what answers say beside yes must not leave it to those who do.
+    let mut texts = vec![vec![u8::from(config.answer_rules)]];
+    for urls in [&config.auth_urls, &config.acl_urls, &config.acl_batch_urls] {
+        let shown = |api: &ApiUrl| format!("{:?} {}", api.socket, api.url).into_bytes();
+        texts.extend(urls.iter().map(shown));
+        texts.push(Vec::new());
+    }
+    let mut lines: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()].join(&b':'))
+        .collect();
+    lines.sort_unstable();
+    texts.extend(lines);
+    let mut context = Context::new(&SHA256);
+    for text in texts {
+        context.update(&(text.len() as u64).to_be_bytes());
+        context.update(&text);
+    }
+    context.finish()
+}
+
+/// What the options say of a cache that is shared with other brokers.
+///
+/// # Errors
+/// That the file of its secret cannot be used.
+pub(super) fn store_options(
+    config: &Config,
+    tls: &ClientConfig,
+    names: &Names,
+) -> Result<Option<StoreOptions>, TargetError> {
+    let (Some(url), Some(path)) = (&config.shared_cache, &config.shared_cache_secret_file) else {
+        return Ok(None);
+    };
+    let wrong = |what| TargetError::File(config.called("shared_cache_secret_file"), path.clone(), what);
+    let secrets = Secrets::read(path).map_err(wrong)?;
+    let mut tls = tls.clone();
+    tls.alpn_protocols.clear();
+    let way = Way {
+        url: url.clone(),
+        tls: Arc::new(tls),
+        names: names.clone(),
+        connect_timeout: config.connect_timeout,
+    };
+    // What a question waits for here, the API must not lack.
+    let timeout = config.shared_cache_timeout.min(config.timeout / 2);
+    Ok(Some(StoreOptions { way, secrets, timeout }))
+}

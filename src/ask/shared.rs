@@ -1,0 +1,186 @@
+//! The cache that is shared with other brokers, as the door to the verdicts uses it: which store, and what is taken over
+//! from there.
+
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+use once_cell::sync::OnceCell;
+
+use super::http::{Reply, Target};
+use super::job::Subject;
+use super::store::{Asked, Found, Listener, Store, StoreOptions, ToAll};
+use super::{Asker, Inner, spread};
+use crate::cache::Fresh;
+use crate::fingerprint::{Fingerprinter, Whose};
+use crate::log::{Level, Log};
+use crate::metrics::Metrics;
+use crate::question::{Answer, Kind, Verdict, status};
+
+type Hear = dyn Fn(ToAll) + Send + Sync;
+
+/// The store, and who hears of what the other brokers do.
+pub(super) struct Sharing {
+    keys: Fingerprinter,
+    store: ArcSwapOption<Store>,
+    hear: OnceCell<Box<Hear>>,
+}
+
+impl Sharing {
+    pub(super) fn new(keys: Fingerprinter) -> Self {
+        Self { keys, store: ArcSwapOption::empty(), hear: OnceCell::new() }
+    }
+
+    /// Uses the store of these options from now on, or none.
+    pub(super) fn use_store(&self, options: Option<&StoreOptions>, log: &Arc<Log>, metrics: &Arc<Metrics>) {
+        let store = options.and_then(|options| {
+            let store = Store::new(options.clone(), self.keys, Arc::clone(log), Arc::clone(metrics));
+            if store.is_none() {
+                let line = "The system gives no random numbers for the shared cache: it is not used.";
+                log.write(Level::Error, line.to_owned());
+            }
+            store.map(Arc::new)
+        });
+        if let Some(before) = self.store.swap(store) {
+            before.end();
+        }
+    }
+
+    pub(super) fn store(&self) -> Option<Arc<Store>> {
+        self.store.load_full()
+    }
+
+    /// Whether there is a store that can be asked now.
+    pub(super) fn is_up(&self) -> bool {
+        self.store.load().as_ref().is_some_and(|store| store.is_up())
+    }
+}
+
+impl Asker {
+    /// Has the connection to the shared cache held by the worker's thread, if it is not yet.
+    pub(super) fn hold_store(&self) {
+        let store = self.inner.sharing.store.load();
+        if let Some(store) = &*store
+            && store.wants_keeper()
+            && let Ok(worker) = self.worker()
+        {
+            let inner: Weak<dyn Listener> = Arc::downgrade(&self.inner) as Weak<dyn Listener>;
+            worker.run_beside(Arc::clone(store).hold(inner));
+        }
+    }
+
+    /// Calls `hear` with what other brokers have been told to do, on the worker's thread. Only the first call counts.
+    pub fn hear_others(&self, hear: impl Fn(ToAll) + Send + Sync + 'static) {
+        let _ = self.inner.sharing.hear.set(Box::new(hear));
+    }
+
+    /// Has the other brokers carry out a command, if a cache is shared with any.
+    pub fn tell_others(&self, told: ToAll) {
+        if let Some(store) = self.inner.sharing.store() {
+            store.tell_others(told);
+        }
+    }
+
+    /// The shared cache, if there is one: where it is, and whether it can be asked now.
+    pub fn shared_cache(&self) -> Option<(String, bool)> {
+        self.inner.sharing.store().map(|store| (store.shown(), store.is_up()))
+    }
+}
+
+impl Inner {
+    /// Takes an allow over that the API has given another broker. Returns `false` if it does not count here.
+    pub(super) fn take_over(&self, subject: Subject, found: &Found, from: &Arc<Target>) -> bool {
+        let Found { sent, lifetime, status } = *found;
+        let mut state = self.state();
+        if !self.target.load().asks_like(from) || state.cache.has_forgotten(subject.about, sent) {
+            return false;
+        }
+        let Some(in_flight) = state.in_flight.remove(&subject.key) else { return true };
+        let config = &from.config;
+        let lifetime = match config.api_cache_control {
+            true => lifetime,
+            false => lifetime.min(config.lifetime(subject.kind, Verdict::Allow)),
+        };
+        let fresh = Fresh { verdict: Verdict::Allow, status, since: sent, lifetime, about: subject.about };
+        state.put(subject, fresh, in_flight.unused());
+        drop(state);
+        in_flight.deliver(&Answer::Verdict { verdict: Verdict::Allow, status, terms: None });
+        true
+    }
+}
+
+impl Listener for Inner {
+    fn forget_everything(&self) {
+        self.state().cache.forget_whatever(Whose::Everybody, Instant::now());
+    }
+
+    fn told(&self, told: ToAll) {
+        if let Some(hear) = self.sharing.hear.get() {
+            hear(told);
+        }
+    }
+}
+
+/// A question, and the store that may know its answer.
+pub(super) struct Shared {
+    store: Arc<Store>,
+    asked: Asked,
+    kind: Kind,
+    /// The API is asked, whatever the store has.
+    asks_anew: bool,
+}
+
+impl Shared {
+    /// A question to this API, which this `request` asks. `None` where nothing is shared, or such answers are not remembered at all.
+    pub(super) fn of(
+        store: Option<Arc<Store>>,
+        subject: Subject,
+        request: &[u8],
+        target: &Target,
+        asks_anew: bool,
+    ) -> Option<Self> {
+        let (store, kind) = (store?, subject.kind);
+        let config = &target.config;
+        let remembers = config.api_cache_control || !config.lifetime(kind, Verdict::Allow).is_zero();
+        if !remembers {
+            return None;
+        }
+        let asked = store.asked(target.identity(), kind, request, subject.about);
+        Some(Self { store, asked, kind, asks_anew })
+    }
+
+    /// The allow that the store has, if the API need not be asked.
+    pub(super) async fn look_up(&self) -> Option<Found> {
+        if self.asks_anew {
+            return None;
+        }
+        // Of a type without its parts: those of clients for several servers nest so deep that compiling takes minutes.
+        let looking: Pin<Box<dyn Future<Output = _> + Send + '_>> = Box::pin(self.store.look_up(&self.asked));
+        looking.await
+    }
+
+    /// Stores what the API has said for the other brokers, or removes what it has taken back.
+    pub(super) fn pass_on(self, reply: &Reply, target: &Target) {
+        let Answer::Verdict { verdict, status, ref terms } = reply.answer else { return };
+        match verdict {
+            // An answer that says more than yes is not stored: what else it says would be lost. Nor may a yes from before stand
+            // for it.
+            Verdict::Allow if terms.is_some() => {
+                if self.asks_anew {
+                    self.store.remove(self.asked);
+                }
+            }
+            Verdict::Allow => {
+                let configured = || target.config.lifetime(self.kind, verdict);
+                let lifetime = spread(reply.lifetime.unwrap_or_else(configured));
+                self.store.keep(self.asked, reply.sent, lifetime, status);
+            }
+            // The same that ends an allow that is remembered.
+            Verdict::Deny if self.asks_anew && status::is_about_the_client(status) => {
+                self.store.remove(self.asked)
+            }
+            Verdict::Deny => {}
+        }
+    }
+}

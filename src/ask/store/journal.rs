@@ -1,0 +1,211 @@
+//! The journal: a stream in the store that says what was taken back, in the order in which it was. All brokers read it,
+//! and a verdict counts only if nothing that it is about was taken back behind it.
+
+use std::collections::HashMap;
+
+use redis::Value as Reply;
+
+use super::seal::{Entry, Keys, Position, Says, Value};
+use crate::fingerprint::{About, Whose};
+
+/// Names that are remembered as forgotten. When there are more, everything from before counts as forgotten.
+const NAMES: usize = 65_536;
+
+/// Senders whose entries are told apart from repetitions: each start of a broker is one.
+const SENDERS: usize = 4_096;
+
+/// What is known of one journal.
+#[derive(Debug, Default)]
+pub struct Journal {
+    /// Its number.
+    pub epoch: u64,
+    /// How far it was read.
+    pub read: Position,
+    /// Verdicts from before cannot be judged any more, or are all taken back.
+    floor: Position,
+    usernames: HashMap<u32, Position>,
+    client_ids: HashMap<u32, Position>,
+    repeated: Repeated,
+}
+
+/// Tells what was heard before.
+#[derive(Debug, Default)]
+pub struct Repeated(HashMap<u64, u64>);
+
+impl Repeated {
+    /// Whether an entry is a repetition. It is known from now on.
+    pub fn is(&mut self, entry: &Entry) -> bool {
+        if self.0.len() >= SENDERS && !self.0.contains_key(&entry.sender) {
+            self.0.clear();
+        }
+        let newest = self.0.entry(entry.sender).or_default();
+        let is_new = entry.number > *newest;
+        *newest = entry.number.max(*newest);
+        !is_new
+    }
+}
+
+impl Journal {
+    /// A journal that is read from its first entry on, which is there.
+    pub fn from(first: Position) -> Self {
+        Self { floor: first, ..Self::default() }
+    }
+
+    /// Takes an entry. `whose`: whose verdicts it takes back, if it is about any. Returns whether it says something new.
+    pub fn take(&mut self, at: Position, entry: &Entry, whose: Option<Whose>) -> bool {
+        self.read = at;
+        // Where its beginning was cut off, each entry tells which journal it is.
+        if self.epoch == 0 || entry.says == Says::Begin {
+            self.epoch = entry.epoch;
+        }
+        if entry.says == Says::Begin {
+            self.forget_all(at);
+        }
+        if self.repeated.is(entry) {
+            return false;
+        }
+        match whose {
+            _ if self.usernames.len() + self.client_ids.len() >= NAMES => self.forget_all(at),
+            Some(Whose::Everybody) => self.forget_all(at),
+            Some(Whose::Username(username)) => drop(self.usernames.insert(username, at)),
+            Some(Whose::ClientId(client_id)) => drop(self.client_ids.insert(client_id, at)),
+            None => {}
+        }
+        true
+    }
+
+    /// Passes over something that is no entry.
+    pub fn pass(&mut self, at: Position) {
+        self.read = at;
+    }
+
+    fn forget_all(&mut self, at: Position) {
+        self.floor = at;
+        self.usernames.clear();
+        self.client_ids.clear();
+    }
+
+    /// Whether a verdict was stored behind all that was taken back of what it is about.
+    pub fn lets_count(&self, value: &Value, about: About) -> bool {
+        let taken_back = self.usernames.get(&about.username).max(self.client_ids.get(&about.client_id));
+        value.epoch == self.epoch
+            && value.position >= self.floor
+            && taken_back.is_none_or(|at| value.position >= *at)
+    }
+}
+
+/// An entry of a stream as the server tells it: its identifier, and what it holds.
+pub type Raw = (Position, Vec<u8>);
+
+/// The entries in an answer to XRANGE. `None` if it is no such answer.
+pub fn entries(reply: Reply) -> Option<Vec<Raw>> {
+    let Reply::Array(entries) = reply else { return None };
+    entries.into_iter().map(entry).collect()
+}
+
+/// The entries in an answer to XREAD, by the names of the streams.
+pub fn entries_of_streams(reply: Reply) -> Option<Vec<(String, Vec<Raw>)>> {
+    let streams = match reply {
+        Reply::Nil => return Some(Vec::new()),
+        Reply::Array(streams) => streams,
+        _ => return None,
+    };
+    let stream = |stream| {
+        let Reply::Array(stream) = stream else { return None };
+        let [name, found] = <[Reply; 2]>::try_from(stream).ok()?;
+        Some((text(&name)?, entries(found)?))
+    };
+    streams.into_iter().map(stream).collect()
+}
+
+fn entry(reply: Reply) -> Option<Raw> {
+    let Reply::Array(entry) = reply else { return None };
+    let [id, fields] = <[Reply; 2]>::try_from(entry).ok()?;
+    let id = text(&id)?;
+    let (first, second) = id.split_once('-')?;
+    let position = Position(first.parse().ok()?, second.parse().ok()?);
+    // One that has fewer or other fields is nobody's of ours.
+    let sealed = match fields {
+        Reply::Array(fields) => fields.into_iter().nth(1),
+        _ => None,
+    };
+    let sealed = match sealed {
+        Some(Reply::BulkString(sealed)) => sealed,
+        _ => Vec::new(),
+    };
+    Some((position, sealed))
+}
+
+fn text(reply: &Reply) -> Option<String> {
+    match reply {
+        Reply::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
+        Reply::SimpleString(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// An identifier as commands have it.
+pub fn shown(position: Position) -> String {
+    format!("{}-{}", position.0, position.1)
+}
+
+/// The entries that were appended with these keys; how many were not is returned, too.
+pub fn decrypted(raw: Vec<Raw>, keys: &Keys) -> impl Iterator<Item = (Position, Option<Entry>)> {
+    raw.into_iter().map(|(at, sealed)| (at, keys.decrypt(&sealed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ABOUT: About = About { username: 1, client_id: 2 };
+
+    fn entry(number: u64, says: Says) -> Entry {
+        Entry { epoch: 7, sender: 9, number, at: 0, says }
+    }
+
+    fn told() -> Says {
+        Says::Told(1, 1, "somebody".to_owned())
+    }
+
+    fn value(position: u64) -> Value {
+        Value { epoch: 7, position: Position(position, 0), sent: 0, lifetime: 1, status: 200 }
+    }
+
+    #[test]
+    fn what_was_stored_before_it_was_taken_back_does_not_count() {
+        let mut journal = Journal::from(Position(1, 0));
+        assert!(journal.take(Position(1, 0), &entry(1, Says::Begin), None));
+        assert!(journal.lets_count(&value(1), ABOUT));
+        assert!(!journal.lets_count(&value(0), ABOUT), "from before the journal");
+        assert!(!journal.lets_count(&Value { epoch: 8, ..value(1) }, ABOUT), "of another journal");
+        for (number, whose) in [(2, Whose::Username(1)), (3, Whose::ClientId(2)), (4, Whose::Everybody)] {
+            assert!(journal.take(Position(number, 0), &entry(number, told()), Some(whose)));
+            assert!(!journal.lets_count(&value(number - 1), ABOUT), "{whose:?}");
+            assert!(journal.lets_count(&value(number), ABOUT), "{whose:?}");
+        }
+        assert!(journal.take(Position(5, 0), &entry(5, told()), Some(Whose::Username(9))));
+        assert!(journal.lets_count(&value(4), ABOUT), "that was about somebody else");
+        assert_eq!(journal.read, Position(5, 0));
+    }
+
+    #[test]
+    fn a_repetition_says_nothing_new() {
+        let mut journal = Journal::from(Position(1, 0));
+        assert!(journal.take(Position(1, 0), &entry(1, told()), Some(Whose::Username(1))));
+        assert!(!journal.take(Position(2, 0), &entry(1, told()), Some(Whose::Username(1))));
+        assert!(journal.lets_count(&value(1), ABOUT));
+        assert_eq!(journal.read, Position(2, 0));
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        let mut journal = Journal::from(Position(1, 0));
+        for number in 1..=NAMES as u64 + 1 {
+            let whose = Some(Whose::Username(number as u32 + 10));
+            assert!(journal.take(Position(number, 0), &entry(number, told()), whose));
+        }
+        assert!(journal.usernames.len() <= NAMES);
+        assert!(!journal.lets_count(&value(9), ABOUT), "everything from before is taken back");
+    }
+}

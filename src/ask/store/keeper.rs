@@ -1,0 +1,397 @@
+//! Holds the connection to the store: connects, reads the journal, tells the others, and begins anew when anything of that
+//! fails. Only while all of it works is the store asked.
+
+use std::convert::Infallible;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use redis::{Value as Reply, cmd};
+use tokio::time::{sleep, timeout};
+
+use super::journal::{self, Journal, Repeated, entries, entries_of_streams};
+use super::seal::{Entry, Position, Says};
+use super::servers::{Failed, Servers};
+use super::time::StoreClock;
+use super::to_all::ToAll;
+use super::{State, Store};
+use crate::log::Level;
+use crate::util::random;
+
+/// The pause before a store that could not be used is tried again; each further failure doubles it.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long an entry of the journal is waited for before it is made sure that the journal is still there.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Entries that the journal keeps, or a few more.
+const ENTRIES: usize = 10_000;
+
+/// Entries that are read in one go.
+const AT_ONCE: usize = 1_000;
+
+/// How far the store's clock may be from this machine's. Whoever could set it back would have verdicts last longer.
+const APART: Duration = Duration::from_secs(60);
+
+/// A command that was told longer ago than this, before this broker was cut off, is not carried out: somebody may have
+/// copied it.
+const FRESH: u64 = 60_000;
+
+/// What the store tells the plugin. The worker's thread calls it.
+pub trait Listener: Send + Sync {
+    /// It cannot be known what was taken back meanwhile: nothing that is remembered is certain.
+    fn forget_everything(&self);
+    /// Another broker has been given a command.
+    fn told(&self, told: ToAll);
+}
+
+/// What the keeper knows beyond one connection.
+struct Known {
+    /// Commands that were carried out.
+    heard: Repeated,
+    /// When the journals were last known to be read to their ends, in milliseconds of the store's clock.
+    in_step: Option<u64>,
+}
+
+impl Store {
+    /// Whether nobody holds the connection yet. It is held from now on.
+    pub fn wants_keeper(&self) -> bool {
+        !self.is_kept.load(Ordering::Relaxed) && !self.is_kept.swap(true, Ordering::Relaxed)
+    }
+
+    /// Holds the connection until the store is not to be used any more.
+    pub async fn hold(self: Arc<Self>, listener: Weak<dyn Listener>) {
+        let mut known = Known { heard: Repeated::default(), in_step: None };
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let began = Instant::now();
+            let why = match self.session(&mut known, &listener).await {
+                Ok(never) => match never {},
+                Err(failed) => failed.why(),
+            };
+            self.state.send_replace(State::Down);
+            if self.is_over.load(Ordering::Relaxed) {
+                return;
+            }
+            // One that fails again and again is left alone for longer.
+            if began.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            if self.failures.is_due(Instant::now()) {
+                self.is_missed.store(true, Ordering::Relaxed);
+                let line = format!(
+                    "The shared cache at {} cannot be used now: {why}. Questions go to the API alone, and nobody waits for \
+                     the cache. It is tried again, at least every {LONGEST_PAUSE:?}.",
+                    self.shown()
+                );
+                self.log.write(Level::Warning, line);
+            }
+            sleep(pause).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// One connection, from its beginning to its end.
+    async fn session(&self, known: &mut Known, listener: &Weak<dyn Listener>) -> Result<Infallible, Failed> {
+        *self.trouble.lock() = None;
+        let servers = Servers::open(&self.options.way, &self.keys[0].journal).await.map_err(Failed::Lost)?;
+        let servers = Arc::new(servers);
+        self.read_clock(&servers).await?;
+        self.catch_up(&servers, known, listener).await?;
+        self.tell(&servers).await?;
+        self.probe(&servers).await?;
+        self.state.send_replace(State::Up(Arc::clone(&servers)));
+        if self.is_missed.swap(false, Ordering::Relaxed) {
+            self.log.write(Level::Notice, format!("The shared cache at {} is used again.", self.shown()));
+        }
+        loop {
+            self.read_on(&servers, known, listener).await?;
+            self.read_clock(&servers).await?;
+            self.note_foreign();
+        }
+    }
+
+    /// Says in the log, once a minute, that something was found which no broker of these has written.
+    fn note_foreign(&self) {
+        let (all, told) = (self.metrics.shared.foreign(), self.foreign_told.load(Ordering::Relaxed));
+        if all > told && self.foreigners.is_due(Instant::now()) {
+            self.foreign_told.store(all, Ordering::Relaxed);
+            let line = format!(
+                "{} values in the shared cache at {} were not signed with the secret in \
+                 plugin_opt_shared_cache_secret_file, and do not count. Has every broker the same secret, and who else \
+                 writes there?",
+                all - told,
+                self.shown()
+            );
+            self.log.write(Level::Warning, line);
+        }
+    }
+
+    /// Waits for the next entries, and tells the others what there is to tell meanwhile.
+    async fn read_on(
+        &self,
+        servers: &Servers,
+        known: &mut Known,
+        listener: &Weak<dyn Listener>,
+    ) -> Result<(), Failed> {
+        let behind: Vec<_> = {
+            let journals = self.journals.lock();
+            let names = self.keys.iter().map(|keys| keys.journal.clone());
+            names.zip(journals.iter().map(|journal| journal::shown(journal.read))).collect()
+        };
+        let mut waiting = std::pin::pin!(servers.wait_for_entries(&behind, ROUND));
+        let reply = loop {
+            tokio::select! {
+                reply = &mut waiting => break reply?,
+                () = self.outbox_filled.notified() => self.tell(servers).await?,
+                () = self.troubled.notified() => {
+                    if let Some(why) = self.trouble.lock().clone() {
+                        return Err(Failed::Lost(why));
+                    }
+                }
+            }
+        };
+        let streams = entries_of_streams(reply).ok_or_else(unexpected)?;
+        if streams.is_empty() {
+            servers.tend().await?;
+            return self.make_sure(servers, known).await;
+        }
+        for (name, raw) in streams {
+            if let Some(index) = self.keys.iter().position(|keys| keys.journal == name) {
+                self.take(index, raw, Some(&mut *known), listener);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the last entries that were read are still there: nothing was lost, and nothing taken out.
+    async fn make_sure(&self, servers: &Servers, known: &mut Known) -> Result<(), Failed> {
+        for index in 0..self.keys.len() {
+            let read = self.journals.lock()[index].read;
+            if self.range(servers, index, Some(read), Some(read), 1).await?.is_empty() {
+                return Err(Failed::Lost("its journal of what was taken back is gone".to_owned()));
+            }
+        }
+        known.in_step = self.now();
+        Ok(())
+    }
+
+    /// Reads what has been written into the journals since they were read last. A journal that has lost something is
+    /// begun anew, and everything that is remembered here forgotten.
+    async fn catch_up(
+        &self,
+        servers: &Servers,
+        known: &mut Known,
+        listener: &Weak<dyn Listener>,
+    ) -> Result<(), Failed> {
+        let mut is_uncertain = false;
+        for index in 0..self.keys.len() {
+            let read = self.journals.lock()[index].read;
+            let is_known = read != Position::default();
+            if is_known && !self.range(servers, index, Some(read), Some(read), 1).await?.is_empty() {
+                self.read_to_end(servers, index, Some(known), listener).await?;
+                continue;
+            }
+            is_uncertain |= is_known;
+            let first = self.range(servers, index, None, None, 1).await?;
+            let goes_on = first.first().is_some_and(|(first, _)| !is_known || *first > read);
+            let epoch = self.journals.lock()[index].epoch;
+            let from = first.first().map_or(Position::default(), |(first, _)| *first);
+            self.journals.lock()[index] = Journal::from(from);
+            if goes_on {
+                let known = is_known.then_some(&mut *known);
+                self.read_to_end(servers, index, known, listener).await?;
+            }
+            // Entries that were known are gone, while others are there: those who come later would miss them.
+            let is_torn = is_known && self.journals.lock()[index].epoch == epoch;
+            if self.journals.lock()[index].epoch == 0 || is_torn {
+                self.begin(servers, index).await?;
+                self.read_to_end(servers, index, None, listener).await?;
+            }
+        }
+        if is_uncertain && let Some(listener) = listener.upgrade() {
+            listener.forget_everything();
+        }
+        known.in_step = self.now();
+        Ok(())
+    }
+
+    /// Begins a journal anew.
+    async fn begin(&self, servers: &Servers, index: usize) -> Result<(), Failed> {
+        let drawn = random::key().and_then(|key| key.first_chunk().map(|first| u64::from_be_bytes(*first)));
+        let epoch = drawn.ok_or_else(no_randomness)?.max(1);
+        self.append(servers, index, epoch, self.next_number(), Says::Begin).await
+    }
+
+    fn next_number(&self) -> u64 {
+        self.number.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    async fn append(
+        &self,
+        servers: &Servers,
+        index: usize,
+        epoch: u64,
+        number: u64,
+        says: Says,
+    ) -> Result<(), Failed> {
+        let keys = &self.keys[index];
+        let at = self.now().unwrap_or_default();
+        let entry = Entry { epoch, sender: self.sender, number, at, says };
+        let sealed = keys.encrypt(&entry).ok_or_else(no_randomness)?;
+        let mut command = cmd("XADD");
+        command.arg(&keys.journal).arg("MAXLEN").arg("~").arg(ENTRIES).arg("*").arg("m").arg(sealed);
+        servers.ask_at_leisure(&keys.journal, &command).await.map(drop)
+    }
+
+    /// Tells the others what waits to be told, in every journal.
+    async fn tell(&self, servers: &Servers) -> Result<(), Failed> {
+        loop {
+            let Some(told) = self.outbox.lock().front().cloned() else { return Ok(()) };
+            let number = self.next_number();
+            for index in 0..self.keys.len() {
+                let epoch = self.journals.lock()[index].epoch;
+                self.append(servers, index, epoch, number, told.clone().says()).await?;
+            }
+            self.metrics.shared.told();
+            let mut outbox = self.outbox.lock();
+            // It may have been emptied meanwhile.
+            if outbox.front() == Some(&told) {
+                outbox.pop_front();
+            }
+        }
+    }
+
+    /// Entries of a journal from one position to another, both included.
+    async fn range(
+        &self,
+        servers: &Servers,
+        index: usize,
+        from: Option<Position>,
+        to: Option<Position>,
+        count: usize,
+    ) -> Result<Vec<journal::Raw>, Failed> {
+        let name = &self.keys[index].journal;
+        let bound = |position: Option<Position>, open: &str| position.map_or(open.to_owned(), journal::shown);
+        let mut command = cmd("XRANGE");
+        command.arg(name).arg(bound(from, "-")).arg(bound(to, "+")).arg("COUNT").arg(count);
+        entries(servers.ask_at_leisure(name, &command).await?).ok_or_else(unexpected)
+    }
+
+    /// Reads a journal to its end. Commands in it are carried out if it was `known` before.
+    async fn read_to_end(
+        &self,
+        servers: &Servers,
+        index: usize,
+        mut known: Option<&mut Known>,
+        listener: &Weak<dyn Listener>,
+    ) -> Result<(), Failed> {
+        loop {
+            let read = self.journals.lock()[index].read;
+            let next = Position(read.0, read.1.saturating_add(1));
+            let raw = self.range(servers, index, Some(next), None, AT_ONCE).await?;
+            let is_end = raw.len() < AT_ONCE;
+            self.take(index, raw, known.as_deref_mut(), listener);
+            if is_end {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes entries of a journal. Those that are new since it was `known` are carried out.
+    fn take(
+        &self,
+        index: usize,
+        raw: Vec<journal::Raw>,
+        mut known: Option<&mut Known>,
+        listener: &Weak<dyn Listener>,
+    ) {
+        for (at, entry) in journal::decrypted(raw, &self.keys[index]) {
+            let Some(entry) = entry else {
+                self.journals.lock()[index].pass(at);
+                self.metrics.shared.foreign_entry();
+                continue;
+            };
+            let told = ToAll::of(&entry.says);
+            let whose = told.as_ref().and_then(|told| self.whose(told));
+            let is_new = self.journals.lock()[index].take(at, &entry, whose);
+            let Some(known) = known.as_deref_mut() else { continue };
+            // With two secrets each command stands in two journals.
+            if !is_new || entry.sender == self.sender || known.heard.is(&entry) {
+                continue;
+            }
+            let Some(listener) = listener.upgrade() else { return };
+            if entry.says == Says::Begin {
+                listener.forget_everything();
+            }
+            let Some(told) = told else { continue };
+            if matches!(told, ToAll::Forget(_)) || self.is_fresh(entry.at, known.in_step) {
+                self.metrics.shared.heard();
+                listener.told(told);
+            }
+        }
+        if let Some(known) = known {
+            known.in_step = self.now();
+        }
+    }
+
+    /// Whether a command that was told then is carried out: not if it is older than what this broker can have missed.
+    fn is_fresh(&self, at: u64, in_step: Option<u64>) -> bool {
+        let now = self.now().unwrap_or_default();
+        at + FRESH >= in_step.unwrap_or(now) && at <= now + FRESH
+    }
+
+    /// The time of the store's clock.
+    fn now(&self) -> Option<u64> {
+        self.clock.lock().map(|clock| clock.at(Instant::now()))
+    }
+
+    /// Reads the store's clock.
+    async fn read_clock(&self, servers: &Servers) -> Result<(), Failed> {
+        let asked = Instant::now();
+        let reply = servers.ask_journal(&cmd("TIME")).await?;
+        let number = |reply: &Reply| match reply {
+            Reply::BulkString(digits) => str::from_utf8(digits).ok()?.parse::<u64>().ok(),
+            Reply::Int(number) => u64::try_from(*number).ok(),
+            _ => None,
+        };
+        let milliseconds = match reply {
+            Reply::Array(parts) => match parts.as_slice() {
+                [seconds, microseconds] => number(seconds)
+                    .and_then(|seconds| seconds.checked_mul(1000))
+                    .zip(number(microseconds))
+                    .and_then(|(seconds, microseconds)| seconds.checked_add(microseconds / 1000)),
+                _ => None,
+            },
+            _ => None,
+        };
+        let milliseconds = milliseconds.ok_or_else(unexpected)?;
+        let own = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        if own.abs_diff(milliseconds) > APART.as_millis() as u64 {
+            let apart = own.abs_diff(milliseconds) / 1000;
+            return Err(Failed::Lost(format!(
+                "its clock and that of this machine are {apart} s apart, expected at most {} s; have both set by NTP",
+                APART.as_secs()
+            )));
+        }
+        let at = asked + asked.elapsed() / 2;
+        *self.clock.lock() = Some(StoreClock { milliseconds, at });
+        Ok(())
+    }
+
+    /// Makes sure that the store answers as fast as it has to.
+    async fn probe(&self, servers: &Servers) -> Result<(), Failed> {
+        let limit = self.options.timeout;
+        let late = |_| Failed::Lost(format!("no answer within {limit:?} (shared_cache_timeout)"));
+        timeout(limit, servers.ask(&self.keys[0].journal, &cmd("PING"))).await.map_err(late)?.map(drop)
+    }
+}
+
+fn unexpected() -> Failed {
+    Failed::Lost("its answer makes no sense".to_owned())
+}
+
+fn no_randomness() -> Failed {
+    Failed::Lost("the system gives no random numbers".to_owned())
+}

@@ -1,0 +1,11 @@
+//! Several brokers share what the API has allowed, over a real Valkey or Redis.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+mod faults;
+mod many;
+mod sharing;
+mod store;
+#[path = "../support/mod.rs"]
+mod support;
+mod telling;
+mod tls;

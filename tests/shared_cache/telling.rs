@@ -1,0 +1,239 @@
+//! What is taken back at one broker is taken back at all, whatever stands in the store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use redis::{Value, cmd};
+use serde_json::{Value as Json, json};
+
+use crate::sharing::wait_for_verdicts;
+use crate::store::{Kind, Sharer, Store};
+use crate::support::{
+    Client, Connect, MockApi, PATIENCE, Reply, Setup, Version, broker_asking, eventually, friendly_api,
+    on_every_broker,
+};
+
+/// How soon all brokers know.
+const SOON: Duration = Duration::from_secs(1);
+
+fn asking(version: Version, api: &MockApi) -> Setup {
+    broker_asking(version, api)
+        .option("shared_cache_timeout", "1s")
+        .option("lookahead", false)
+        .option("acl_learn", false)
+        .option("auth_cache_ttl", "10m")
+        .option("acl_cache_ttl", "10m")
+}
+
+fn two(version: Version, api: &MockApi, store: &Store) -> [Sharer; 2] {
+    [(); 2].map(|()| Sharer::start(asking(version, api), store))
+}
+
+fn login(name: &str) -> Connect {
+    Connect::v5(name).login(name, "secret")
+}
+
+/// An API that refuses this name from the moment on that the flag is set.
+fn refuse_once(api: &MockApi, name: &'static str) -> Arc<AtomicBool> {
+    let is_revoked = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_revoked);
+    api.answer_with(move |request| {
+        let is_refused = flag.load(Ordering::Relaxed) && request.field("username") == name;
+        Reply::status(if is_refused { 403 } else { 200 })
+    });
+    is_revoked
+}
+
+/// Gives a command, and returns how long it takes until the other broker has heard of it.
+fn tell(one: &Sharer, other: &Sharer, command: &str, whom: &Json) -> Duration {
+    let heard = || other.metric("commands_total{way=\"heard\"}");
+    let (before, start) = (heard(), Instant::now());
+    one.admin.carries_out(command, whom);
+    assert!(eventually(PATIENCE, || heard() > before), "{command} {whom}");
+    start.elapsed()
+}
+
+#[test]
+fn who_is_forgotten_at_one_broker_is_forgotten_at_all() {
+    for kind in Kind::BOTH {
+        on_every_broker(|version| {
+            let (api, store) = (friendly_api(), Store::start(kind));
+            let is_revoked = refuse_once(&api, "revoked");
+            let [one, other] = two(version, &api, &store);
+            for sharer in [&one, &other] {
+                drop(login("revoked").accepted(sharer.port()));
+                drop(login("friend").accepted(sharer.port()));
+                wait_for_verdicts(&store, 2);
+            }
+            assert_eq!(api.logins().len(), 2);
+            is_revoked.store(true, Ordering::Relaxed);
+            let took = tell(&one, &other, "forget", &json!({"username": "revoked"}));
+            assert!(took < SOON, "{took:?}");
+            other
+                .broker
+                .wait_for_log("Command forget for username \"revoked\", by another broker: done", PATIENCE);
+            // Neither what it remembered itself nor what stands in the store lets it in.
+            login("revoked").refused(other.port());
+            login("revoked").refused(one.port());
+            drop(login("friend").accepted(other.port()));
+            assert_eq!(api.logins().len(), 4, "mosquitto {version}");
+            // Nor a third one, which was not there.
+            let third = Sharer::start(asking(version, &api), &store);
+            login("revoked").refused(third.port());
+            drop(login("friend").accepted(third.port()));
+            assert_eq!(api.logins().len(), 5, "mosquitto {version}");
+            // Once it is allowed again it is shared again.
+            is_revoked.store(false, Ordering::Relaxed);
+            thread::sleep(Duration::from_millis(100));
+            tell(&one, &other, "forget", &json!({"username": "revoked"}));
+            thread::sleep(Duration::from_millis(100));
+            drop(login("revoked").accepted(one.port()));
+            thread::sleep(Duration::from_millis(100));
+            let asked = api.logins().len();
+            drop(login("revoked").accepted(third.port()));
+            assert_eq!(api.logins().len(), asked, "mosquitto {version}");
+        });
+    }
+}
+
+#[test]
+fn a_client_id_and_everybody_are_forgotten_everywhere() {
+    let (api, store) = (friendly_api(), Store::start(Kind::Valkey));
+    let [one, other] = two(Version::V2_1, &api, &store);
+    let mut clients: Vec<Client> = [&one, &other].map(|sharer| login("c").accepted(sharer.port())).into();
+    let mut publish = |index: usize| {
+        clients[index].publish_acknowledged("t", "x");
+        thread::sleep(Duration::from_millis(100));
+        api.topic_checks().len()
+    };
+    assert_eq!((publish(0), publish(1)), (1, 1));
+    tell(&one, &other, "forget", &json!({"clientid": "c"}));
+    assert_eq!((publish(1), publish(0)), (2, 2), "asked once more, by one of them");
+    tell(&other, &one, "forget", &json!({"everything": true}));
+    assert_eq!((publish(1), publish(0)), (3, 3));
+    tell(&other, &one, "forget", &json!({"clientid": "another"}));
+    assert_eq!((publish(1), publish(0)), (3, 3));
+}
+
+#[test]
+fn who_is_kicked_at_one_broker_is_kicked_at_all() {
+    on_every_broker(|version| {
+        let (api, store) = (friendly_api(), Store::start(Kind::Valkey));
+        let [one, other] = two(version, &api, &store);
+        let mut kicked = login("kicked").accepted(other.port());
+        let mut by_id = login("by-id").accepted(other.port());
+        let mut friend = login("friend").accepted(other.port());
+        assert_eq!(one.admin.carries_out("kick", &json!({"username": "kicked"})), json!({"kicked": 0}));
+        assert!(kicked.wait_until_closed(SOON), "mosquitto {version}");
+        one.admin.carries_out("kick", &json!({"clientid": "by-id"}));
+        assert!(by_id.wait_until_closed(SOON), "mosquitto {version}");
+        assert!(friend.try_ping(PATIENCE).is_some());
+        other.broker.wait_for_log(
+            "Command kick for username \"kicked\", by another broker: 1 disconnected",
+            PATIENCE,
+        );
+    });
+}
+
+#[test]
+fn a_recheck_asks_the_api_about_the_sessions_of_all_brokers() {
+    on_every_broker(|version| {
+        let (api, store) = (friendly_api(), Store::start(Kind::Valkey));
+        let is_revoked = refuse_once(&api, "revoked");
+        let setup = || asking(version, &api).option("reload_checks", false);
+        let [one, other] = [(); 2].map(|()| Sharer::start(setup(), &store));
+        let mut revoked = login("revoked").accepted(other.port());
+        let mut friend = login("friend").accepted(other.port());
+        is_revoked.store(true, Ordering::Relaxed);
+        one.admin.carries_out("recheck", &json!({"username": "revoked"}));
+        assert!(revoked.wait_until_closed(PATIENCE), "mosquitto {version}: the store has said yes");
+        assert!(friend.try_ping(PATIENCE).is_some());
+        login("revoked").refused(one.port());
+        login("revoked").refused(other.port());
+    });
+}
+
+/// A broker whose channel was down when something was taken back.
+#[test]
+fn a_broker_that_was_cut_off_forgets_what_it_has_missed() {
+    on_every_broker(|version| {
+        let (api, mut store) = (friendly_api(), Store::start(Kind::Valkey));
+        let is_revoked = refuse_once(&api, "revoked");
+        let [one, other] = two(version, &api, &store);
+        let still_in = login("revoked").accepted(other.port());
+        is_revoked.store(true, Ordering::Relaxed);
+        store.kill();
+        [&one, &other].into_iter().for_each(|sharer| sharer.wait_until(false));
+        // It cannot be told now, and is told when the store is back: an empty one.
+        one.admin.carries_out("forget", &json!({"username": "revoked"}));
+        store.start_again();
+        [&one, &other].into_iter().for_each(|sharer| sharer.wait_until(true));
+        let heard = || other.metric("commands_total{way=\"heard\"}") >= 1.0;
+        assert!(eventually(PATIENCE, heard), "mosquitto {version}");
+        login("revoked").refused(other.port());
+        drop(still_in);
+    });
+}
+
+/// The journal is gone while nobody was connected to see it: what was remembered is not certain.
+#[test]
+fn a_broker_that_cannot_know_what_it_has_missed_forgets_everything() {
+    on_every_broker(|version| {
+        let (api, mut store) = (friendly_api(), Store::start(Kind::Valkey));
+        let [one, other] = two(version, &api, &store);
+        drop(login("alice").accepted(other.port()));
+        store.kill();
+        [&one, &other].into_iter().for_each(|sharer| sharer.wait_until(false));
+        drop(login("alice").accepted(other.port()));
+        assert_eq!(api.logins().len(), 1, "remembered meanwhile");
+        store.start_again();
+        [&one, &other].into_iter().for_each(|sharer| sharer.wait_until(true));
+        thread::sleep(Duration::from_millis(1_500));
+        drop(login("alice").accepted(other.port()));
+        assert_eq!(api.logins().len(), 2, "mosquitto {version}");
+    });
+}
+
+/// Somebody who can write the store plays back what stood there before it was taken back.
+#[test]
+fn what_was_taken_back_is_not_brought_back() {
+    let (api, store) = (friendly_api(), Store::start(Kind::Valkey));
+    let is_revoked = refuse_once(&api, "revoked");
+    let [one, other] = two(Version::V2_1, &api, &store);
+    let mut revoked = login("revoked").accepted(one.port());
+    wait_for_verdicts(&store, 1);
+    let names = store.verdicts();
+    let Value::BulkString(verdict) = store.does(cmd("GET").arg(&names[0])) else { panic!("no verdict") };
+    is_revoked.store(true, Ordering::Relaxed);
+    tell(&one, &other, "forget", &json!({"username": "revoked"}));
+    tell(&one, &other, "kick", &json!({"username": "revoked"}));
+    assert!(revoked.wait_until_closed(PATIENCE));
+    store.does(cmd("SET").arg(&names[0]).arg(verdict));
+    login("revoked").refused(other.port());
+    login("revoked").refused(Sharer::start(asking(Version::V2_1, &api), &store).port());
+
+    // The kick is played back, too; nobody is kicked a second time.
+    is_revoked.store(false, Ordering::Relaxed);
+    tell(&one, &other, "forget", &json!({"username": "revoked"}));
+    thread::sleep(Duration::from_millis(100));
+    let mut back = login("revoked").accepted(other.port());
+    let journal = store.names("mha:1:{journal}").remove(0);
+    let Value::Array(entries) = store.does(cmd("XRANGE").arg(&journal).arg("-").arg("+")) else {
+        panic!("a journal")
+    };
+    for entry in entries {
+        let (_, fields): (String, Vec<Vec<u8>>) = redis::from_redis_value(entry).unwrap();
+        store.does(cmd("XADD").arg(&journal).arg("*").arg(&fields[0]).arg(&fields[1]));
+    }
+    // And garbage is passed over.
+    store.does(cmd("XADD").arg(&journal).arg("*").arg("m").arg("garbage"));
+    store.does(cmd("XADD").arg(&journal).arg("*").arg("a").arg("b").arg("c").arg("d"));
+    let heard = other.metric("commands_total{way=\"heard\"}");
+    other.broker.wait_for_log("were not signed with the secret", PATIENCE);
+    assert!(back.try_ping(PATIENCE).is_some());
+    assert_eq!(other.metric("commands_total{way=\"heard\"}"), heard);
+    tell(&one, &other, "kick", &json!({"username": "revoked"}));
+    assert!(back.wait_until_closed(SOON));
+}
