@@ -106,10 +106,11 @@ memcheck-host: ## run the host tests under valgrind: no error, and nothing that 
 		$(CARGO) test --test host $(ARGS)
 
 .PHONY: soak
-soak: build brokers ## a flood of logins, a moody API and an attack, for ten minutes each (MINUTES=60: longer)
+soak: build brokers ## a flood of logins, a moody API, a store that comes and goes and an attack, for ten minutes each (MINUTES=60: longer)
 	@scripts/setup.sh tests
+	@scripts/stores.sh
 	MHA_PLUGIN="$(target)/release/$(plugin)" MHA_SOAK_MINUTES=$(or $(MINUTES),10) MHA_ATTACK_MINUTES=$(or $(MINUTES),10) \
-		$(CARGO) test --test endures --test soak --test attack_run $(ARGS) -- --nocapture
+		$(CARGO) test --test endures --test soak --test attack_run --test shared_cache $(ARGS) -- --nocapture
 
 .PHONY: attack
 attack: build brokers ## hostile clients against each broker, and what honest ones feel of it, for 6 minutes (MINUTES=1)
@@ -174,6 +175,7 @@ distclean: clean ## remove the unpacked brokers, too
 
 .PHONY: bench
 bench: build brokers ## measure it in real brokers, about 15 minutes, for docs/benchmark.md (ARGS='storm --rounds 3': a part)
+	@scripts/stores.sh
 	@MHA_PLUGIN="$(target)/release/$(plugin)" $(CARGO) bench --target-dir "$(target)/bench" --bench broker -- $(ARGS)
 
 .PHONY: bench-quick

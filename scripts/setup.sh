@@ -27,7 +27,7 @@ esac
 # wherever it was installed.
 case ${1:-} in
     '') tools='' ;;
-    tests) tools='openssl:openssl readelf:binutils python3:python3 node:nodejs' ;;
+    tests) tools='openssl:openssl readelf:binutils python3:python3 node:nodejs ip:iproute2' ;;
     fuzz) tools='g++:g++' ;;
     memcheck) tools='valgrind:valgrind' ;;
     asan) tools='ar:binutils' ;;

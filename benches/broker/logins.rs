@@ -131,14 +131,7 @@ pub fn on_idle_broker(bench: &Bench) -> Table {
                 let (mut logins, mut answers) = (Vec::new(), Vec::new());
                 for number in 0..LOGINS {
                     answers.push(ms(direct.ask()));
-                    let mut client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
-                    client.set_nodelay(true).unwrap();
-                    // Long enough for the broker to accept and to wait again, and not in step with its 100 ms.
-                    thread::sleep(Duration::from_millis(11 + number as u64 * 7 % 30));
-                    let begun = Instant::now();
-                    client.write_all(&login(number)).unwrap();
-                    expect(&mut client, &CONNACK);
-                    logins.push(ms(begun.elapsed()));
+                    logins.push(log_in_alone(&broker, number));
                 }
                 let (own, of_api) = (median(logins), median(answers));
                 let above = if name == "ours" { own - of_api } else { f64::NAN };
@@ -147,6 +140,18 @@ pub fn on_idle_broker(bench: &Bench) -> Table {
         }
     }
     table
+}
+
+/// How long the login of the client with this number takes on an idle broker, in milliseconds.
+pub fn log_in_alone(broker: &Broker, number: usize) -> f64 {
+    let mut client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+    client.set_nodelay(true).unwrap();
+    // Long enough for the broker to accept and to wait again, and not in step with its 100 ms.
+    thread::sleep(Duration::from_millis(11 + number as u64 * 7 % 30));
+    let begun = Instant::now();
+    client.write_all(&login(number)).unwrap();
+    expect(&mut client, &CONNACK);
+    ms(begun.elapsed())
 }
 
 /// The number of sessions that are rechecked.

@@ -21,6 +21,9 @@ mod report;
 mod rules;
 mod scale;
 mod steering;
+mod store;
+#[path = "../../tests/shared_cache/store.rs"]
+mod store_server;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod table;
@@ -53,7 +56,7 @@ struct Part {
     chart: Option<&'static Chart>,
 }
 
-static PARTS: [Part; 16] = [
+static PARTS: [Part; 18] = [
     Part { name: "storm", measure: logins::storm, chart: Some(&logins::STORM_CHART) },
     Part { name: "fan-out", measure: topics::fan_out, chart: Some(&topics::FAN_OUT_CHART) },
     Part { name: "fleet", measure: fleet::reconnects, chart: Some(&fleet::CHART) },
@@ -66,6 +69,8 @@ static PARTS: [Part; 16] = [
     Part { name: "sighup", measure: logins::sighup, chart: None },
     Part { name: "computing", measure: computing::crowds, chart: None },
     Part { name: "steering", measure: steering::attacked, chart: None },
+    Part { name: "restart", measure: store::restarts, chart: None },
+    Part { name: "shared", measure: store::first_questions, chart: None },
     Part { name: "hang", measure: logins::while_api_hangs, chart: None },
     Part { name: "rules", measure: rules::rules, chart: None },
     Part { name: "scale", measure: scale::scale, chart: None },

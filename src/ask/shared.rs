@@ -1,7 +1,6 @@
 //! The cache that is shared with other brokers, as the door to the verdicts uses it: which store, and what is taken over
 //! from there.
 
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -155,9 +154,7 @@ impl Shared {
         if self.asks_anew {
             return None;
         }
-        // Of a type without its parts: those of clients for several servers nest so deep that compiling takes minutes.
-        let looking: Pin<Box<dyn Future<Output = _> + Send + '_>> = Box::pin(self.store.look_up(&self.asked));
-        looking.await
+        self.store.look_up(&self.asked).await
     }
 
     /// Stores what the API has said for the other brokers, or removes what it has taken back.

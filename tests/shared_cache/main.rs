@@ -1,8 +1,10 @@
 //! Several brokers share what the API has allowed, over a real Valkey or Redis.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod endures;
 mod faults;
 mod many;
+mod partition;
 mod sharing;
 mod store;
 #[path = "../support/mod.rs"]

@@ -29,7 +29,7 @@ pub enum Kind {
 impl Kind {
     pub const BOTH: [Self; 2] = [Self::Valkey, Self::Redis];
 
-    fn program(self) -> PathBuf {
+    pub fn program(self) -> PathBuf {
         let name = if self == Self::Valkey { "valkey" } else { "redis" };
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".brokers/stores").join(name);
         let path = folder.join("bin/server");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use redis::{Value, cmd};
+use redis::{Cmd, RedisError, Value, cmd};
 
 use super::link::{Link, Way};
 
@@ -52,16 +52,14 @@ impl Cluster {
         Err(why)
     }
 
-    /// Uses the connection to the server that has a name, if there is one.
-    pub async fn with<T>(&self, name: &str, using: impl AsyncFnOnce(&Link) -> T) -> Option<T> {
+    /// Sends a command to the server that has a name. `None` if there is no connection to it.
+    pub async fn ask(&self, name: &str, command: &Cmd) -> Option<Result<Value, RedisError>> {
         let node = self.map.load().node(name)?;
         if node.is_lost.load(Ordering::Relaxed) {
             return None;
         }
-        match &node.link {
-            Some(link) => Some(using(link).await),
-            None => None,
-        }
+        let asking = node.link.as_ref()?.ask(command);
+        Some(asking.await)
     }
 
     /// The address of the server that has a name.

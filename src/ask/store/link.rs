@@ -20,6 +20,10 @@ use tokio_rustls::TlsConnector;
 use super::super::http::Names;
 use crate::config::{SharedCacheUrl, address};
 
+/// A future without the type of what it is made of. Those of the client crate nest so deep that compiling all that waits
+/// for them would take minutes.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// Bytes that may come for one command. Whoever can write the store could otherwise fill the broker's memory.
 const LONGEST_REPLY: usize = 16 << 20;
 
@@ -56,7 +60,7 @@ impl Link {
     /// # Errors
     /// Why there is no connection, in words for the operator.
     pub async fn open(way: &Way, (host, port): (&str, u16), anonymous: bool) -> Result<Self, String> {
-        let opening = Self::open_at_leisure(way, host, port, anonymous);
+        let opening: Boxed<'_, _> = Box::pin(Self::open_at_leisure(way, host, port, anonymous));
         let opened = tokio::time::timeout(way.connect_timeout, opening).await;
         opened
             .unwrap_or_else(|_| Err(format!("no connection within {:?}", way.connect_timeout)))
@@ -112,9 +116,10 @@ impl Link {
     ///
     /// # Errors
     /// The server's, or that of the connection.
-    pub async fn ask(&self, command: &Cmd) -> Result<Value, RedisError> {
+    pub fn ask<'a>(&self, command: &'a Cmd) -> Boxed<'a, Result<Value, RedisError>> {
         self.room.store(LONGEST_REPLY, Ordering::Relaxed);
-        self.connection.clone().send_packed_command(command).await?.extract_error()
+        let mut connection = self.connection.clone();
+        Box::pin(async move { connection.send_packed_command(command).await?.extract_error() })
     }
 }
 

@@ -97,8 +97,7 @@ impl Servers {
         match &self.verdicts {
             Verdicts::One(link, _) => link.ask(command).await.map_err(|error| Failed::of(&error)),
             Verdicts::Many(cluster) => {
-                let asked = cluster.with(name, async |link| link.ask(command).await).await;
-                let error = match asked {
+                let error = match cluster.ask(name, command).await {
                     Some(Ok(reply)) => return Ok(reply),
                     Some(Err(error)) => error,
                     None => return Err(Failed::Away),
