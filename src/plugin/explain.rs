@@ -200,6 +200,7 @@ impl Steering {
             credentials,
             more: &more,
             key: self.logins.keys.with(credentials, &more),
+            source: Default::default(),
         };
         steps.note(
             "local user",

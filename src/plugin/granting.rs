@@ -148,8 +148,7 @@ impl Logins {
         terms: Option<&Terms>,
         event: &Event<'_>,
     ) -> Option<Box<Granted>> {
-        let config = &event.settings.config;
-        let is_read = config.answer_rules && attempt.hash.is_none() && !config.acl_urls.is_empty();
+        let is_read = event.settings.config.answer_rules && attempt.hash.is_none();
         let granted = || self.granting.granted(attempt.username, attempt.client.id, terms, event.now).ok();
         is_read.then(granted).flatten()
     }

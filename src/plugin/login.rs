@@ -28,7 +28,6 @@ use crate::fingerprint::{Fingerprinter, network};
 use crate::local::PasswordHash;
 use crate::log::{Log, sentence};
 use crate::metrics::Metrics;
-use crate::prefetch::Scope;
 use crate::question::{Answer, NoAnswer, Verdict};
 
 /// Decides about logins.
@@ -92,6 +91,7 @@ impl Logins {
             credentials,
             more: &more,
             key,
+            source: Default::default(),
         };
         if self.recheck.recognises(&attempt, event) {
             let decision = self.recheck.decide(&attempt, event);
@@ -196,7 +196,7 @@ impl Logins {
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return Decision::deny(By::Busy) };
         let until = event.now + event.settings.config.max_wait;
         self.delayed.has_turn(ticket, open, Some(until));
-        let source = self.keys.source(attempt.client.address, attempt.username);
+        let source = attempt.source(&self.keys);
         let check = Check { ticket, source, hash: Arc::clone(hash), password: password.to_owned() };
         for check in hasher.check(check, event.now) {
             self.tasks.push(Task::Answered(check.ticket, Answer::None(NoAnswer::Busy)));
@@ -224,7 +224,7 @@ impl Logins {
             }
             return decision;
         }
-        let source = self.api.source(&inquiry);
+        let source = attempt.source(&self.keys);
         if self.api.asker.is_open(question.kind(), source, event.now) {
             return self.api.or_stale(key, no_answer(NoAnswer::Open), event.now);
         }
@@ -237,8 +237,7 @@ impl Logins {
             return self.api.or_stale(key, no_answer(reason), event.now);
         }
         if let Some(thread) = event.broker_thread() {
-            let (config, gate, now) = (&*event.settings.config, self.api.gate(event), Instant::now());
-            self.api.prefetch.peek_at_logins(thread, &Scope { config, gate: &gate, source, now });
+            self.api.prefetch.peek_at_logins(thread, &self.api.gate(event).scope(source, Instant::now()));
         }
         PARKED
     }
