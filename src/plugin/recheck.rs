@@ -23,7 +23,6 @@ use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
 use crate::question::status::{self, Shown};
-use crate::question::{Answer, Verdict};
 use crate::util::Lock;
 
 /// Recognises sessions that the broker checks again, asks the API about them, and disconnects those that it refuses.
@@ -273,10 +272,8 @@ impl Recheck {
         let (refusals, tasks) = (Arc::clone(&self.refusals), Arc::clone(&self.tasks));
         let granting = self.reads_bodies().then(|| Arc::clone(&self.granting));
         let waiter = Waiter::however_late(move |answer| {
-            if let (Some(granting), Answer::Verdict { verdict: Verdict::Allow, terms, .. }) =
-                (granting, answer)
-            {
-                granting.renew(&session, terms.as_deref(), Instant::now());
+            if let Some(granting) = granting {
+                granting.renew(&session, answer, Instant::now());
             }
             match refusals.answered(round, session, answer, Instant::now()) {
                 Change::None => {}

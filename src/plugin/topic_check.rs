@@ -16,8 +16,8 @@ use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
 use crate::log::{Log, quoted, sentence};
 use crate::metrics::DecidedBy;
-use crate::prefetch::retained::Whose;
 use crate::prefetch::asks_reads;
+use crate::prefetch::retained::Whose;
 use crate::question::{Access, Question};
 
 /// Decides about topics.
@@ -134,7 +134,7 @@ impl Topics {
                 let inquiry = Inquiry { key: self.api.asker.key(&question), question, client };
                 let decision = self.by_api(&inquiry, check, event);
                 if decision.terms.is_some() && event.broker_thread().is_some() {
-                    self.granting.widen(client, username, &decision, inquiry.key, event.now);
+                    self.granting.widen(&inquiry, &decision, event.now);
                 }
                 (decision, username)
             }
