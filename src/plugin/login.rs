@@ -325,7 +325,7 @@ impl Logins {
         // A request to the broker's HTTP listener has no session, and its id may be that of a client.
         event.broker_thread()?;
         let Attempt { client, username, starts_clean, level, credentials, .. } = *attempt;
-        self.api.prefetch.is_let_in(client.id, username, starts_clean);
+        self.api.prefetch.note_let_in(client.id, username, starts_clean);
         let by = attempt.hash.clone().map_or(LetInBy::Api, LetInBy::Local);
         // Its names are kept where that helps to look ahead.
         let config = &event.settings.config;

@@ -305,7 +305,7 @@ impl Plugin {
         let is_gone =
             self.sessions.close(client, username, stays, now) || !self.sessions.has(client, username);
         if is_gone && stays != SessionStays::Yes {
-            self.api.prefetch.is_gone(client.id, username);
+            self.api.prefetch.note_gone(client.id, username);
         }
     }
 

@@ -194,8 +194,8 @@ impl Refusals {
         if state.due.is_empty() { Change::None } else { Change::SomebodyGoes }
     }
 
-    /// The time of a session is over.
-    pub fn is_over(&self, session: SessionName) {
+    /// The time of a session is over: it has to go.
+    pub fn expired(&self, session: SessionName) {
         let state = &mut *self.state.lock();
         state.due.push((session, status::EXPIRED));
         self.note(state);

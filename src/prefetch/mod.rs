@@ -219,7 +219,7 @@ impl Prefetch {
             }
         });
         if seen > 0 {
-            state.peeked.is_told(told == seen);
+            state.peeked.note_told(told == seen);
         }
         is_of_use
     }
@@ -340,23 +340,23 @@ impl Prefetch {
         self.subscriptions.lock().remove(client_id, filter);
     }
 
-    /// A client is let in. If it starts anew, nobody's subscriptions are left under its id.
-    pub fn is_let_in(&self, client_id: &str, username: &str, starts_clean: bool) {
+    /// Notes that a client is let in. If it starts anew, nobody's subscriptions are left under its id.
+    pub fn note_let_in(&self, client_id: &str, username: &str, starts_clean: bool) {
         if starts_clean {
             self.subscriptions.lock().remove_client(client_id);
         }
         self.forget_queue(client_id, username);
     }
 
-    /// A client is gone with all that it subscribed to. Somebody else of this id, whose login was refused, is not.
-    pub fn is_gone(&self, client_id: &str, username: &str) {
+    /// Notes that a client is gone with all that it subscribed to. Somebody else of this id, whose login was refused, is not.
+    pub fn note_gone(&self, client_id: &str, username: &str) {
         self.subscriptions.lock().remove_client_of(client_id, username);
     }
 
-    /// The broker has come to a question that was asked early, or that nobody expected.
+    /// Notes that the broker has come to a question that was asked early, or that nobody expected.
     pub fn note_reader(&self, question: &Question<'_>, now: Instant) {
         if let Question::Access { client_id, access: Access::Read, .. } = *question {
-            self.subscriptions.lock().is_there(client_id, now);
+            self.subscriptions.lock().note_there(client_id, now);
         }
     }
 }

@@ -266,7 +266,7 @@ impl Peeked {
     }
 
     /// Records whether the look that is over was told of all sockets whose they are.
-    pub fn is_told(&mut self, of_all: bool) {
+    pub fn note_told(&mut self, of_all: bool) {
         self.is_told = of_all;
     }
 

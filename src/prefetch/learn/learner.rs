@@ -194,7 +194,7 @@ impl Learner {
             group.asked(slot, witness, now);
             if member.guessed & bit != 0 {
                 member.guessed &= !bit;
-                group.credit_mut(slot).is_over(true);
+                group.credit_mut(slot).ended(true);
                 scores.confirmed(origin(group.templates()[slot].teacher));
             } else if member.watched & bit != 0 {
                 member.watched &= !bit;
@@ -332,7 +332,7 @@ impl Learner {
         for Membership { key, group: number, guessed, watched, .. } in arrival.in_groups.into_iter().flatten()
         {
             let Some(group) = self.groups.get_numbered(key, number) else { continue };
-            slots(guessed).for_each(|slot| group.credit_mut(slot).is_over(false));
+            slots(guessed).for_each(|slot| group.credit_mut(slot).ended(false));
             slots(watched).for_each(|slot| group.credit_mut(slot).count(false));
         }
     }
