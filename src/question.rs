@@ -84,7 +84,7 @@ impl OwnedQuestion {
         }
     }
 
-    /// The same question, borrowed.
+    /// This question, borrowed.
     pub fn as_question(&self) -> Question<'_> {
         match self {
             OwnedQuestion::Connect { username, password, more } => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::json::{Json, Object};
 use crate::question::{Answer, NoAnswer, Question, Verdict, status};
-use crate::topic::{Action, Draft, DraftRule, GrantsPool, Permission, QosSet, Terms, Unusable};
+use crate::topic::{Action, Draft, DraftRule, GrantsPool, Permission, QosSet, Terms, TopicRules, Unusable};
 
 /// The most bytes of a body.
 pub const MOST_BYTES: usize = 64 * 1024;
@@ -125,7 +125,9 @@ fn said(fields: &Object, question: &Question<'_>, pool: &GrantsPool, now: Now) -
     };
     let ready = |draft: Draft| match *question {
         Question::Connect { username, .. } => draft.for_username(username, pool),
-        Question::Access { username, client_id, .. } => draft.for_both(username, client_id, pool),
+        Question::Access { username, client_id, .. } => {
+            draft.for_client(username, client_id, pool).map(TopicRules::Ready)
+        }
     };
     let rules = match draft.map(ready).transpose() {
         Err(Unusable::Bad(what)) => return bad(format!("acl, {what}")),

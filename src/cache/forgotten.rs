@@ -118,8 +118,8 @@ impl Cache {
         self.forgotten.latest(about).is_some_and(|at| sent <= at)
     }
 
-    /// The same for a verdict in a slot. The tick in which it was forgotten counts as before: what is asked just then is
-    /// asked again. Of what was there when everybody was forgotten there are no slots any more.
+    /// Whether the verdict in a slot has been forgotten. The tick in which it was counts as before: what is asked just then
+    /// is asked again. Of what was there when everybody was forgotten there are no slots any more.
     pub(super) fn is_forgotten(&self, slot: &Slot) -> bool {
         self.forgotten.any() && self.forgotten.named(slot.about).is_some_and(|at| slot.since <= self.tick(at))
     }

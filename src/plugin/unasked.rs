@@ -29,7 +29,7 @@ pub struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    /// The same, as rules look at it.
+    /// What is to be decided, as rules look at it.
     pub fn wanted(&self) -> Wanted<'a> {
         let Self { access, topic, qos, retain, .. } = *self;
         Wanted { access, topic, qos, retain }

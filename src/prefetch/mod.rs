@@ -302,7 +302,7 @@ impl Prefetch {
         self.send_early(state, key, question, own, Early::Guess, scope)
     }
 
-    /// The same, and says why.
+    /// Has a question asked that nobody waits for, as [`Self::speculate`] does, and says why it is asked.
     fn send_early(
         &self,
         state: &mut State,

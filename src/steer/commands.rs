@@ -182,7 +182,7 @@ impl Command {
     }
 }
 
-/// The same listener in two hands: the one that calls first is heard.
+/// Puts whoever is told into two hands: the one that calls first is heard.
 fn twice(told: Told) -> (Told, Told) {
     let first = Arc::new(crate::util::Lock::new(Some(told)));
     let second = Arc::clone(&first);

@@ -84,23 +84,10 @@ impl Draft {
         pool.share(grants).map(TopicRules::Ready).ok_or(Unusable::NoRoom)
     }
 
-    /// The same for one client, whose id is known.
-    ///
-    /// # Errors
-    /// The same.
-    pub fn for_both(
-        &self,
-        username: &str,
-        client_id: &str,
-        pool: &GrantsPool,
-    ) -> Result<TopicRules, Unusable> {
-        self.for_client(username, client_id, pool).map(TopicRules::Ready)
-    }
-
     /// Makes the rules ready for one client.
     ///
     /// # Errors
-    /// The same.
+    /// What is wrong with them, or that there is no room.
     pub fn for_client(
         &self,
         username: &str,
