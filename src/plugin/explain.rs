@@ -224,7 +224,18 @@ impl Steering {
             return (Would::Decide(Decision::deny(By::Throttle(pause))), None);
         }
         steps.note("throttle", "not in a pause");
-        match (&attempt.hash, bytes) {
+        self.by_password(&attempt, explain, steps, now)
+    }
+
+    /// What decides about a login that is looked at: the hash of a local user, or the API.
+    fn by_password(
+        &self,
+        attempt: &Attempt<'_>,
+        explain: &Explain,
+        steps: &Steps,
+        now: Instant,
+    ) -> (Would, Option<Look>) {
+        match (&attempt.hash, attempt.password) {
             (Some(_), None) => (Would::Unknown("its password decides, which was not given"), None),
             (Some(hash), Some(password)) => {
                 let matches = if hash.verify(password) { Verdict::Allow } else { Verdict::Deny };

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::api::Api;
 use super::login::Logins;
-use super::orders::{Order, Whom};
+use super::orders::{Order, Reply, Whom};
 use super::sessions::Sessions;
 use super::settings::{Current, what_is_asked};
 use super::token::Token;
@@ -166,7 +166,7 @@ impl Steering {
             return Err("too many commands wait for the broker's thread");
         }
         let orders = Arc::clone(&self.orders);
-        let counted = move |reply: super::orders::Reply| -> super::orders::Reply {
+        let counted = move |reply: Reply| -> Reply {
             Box::new(move |result| {
                 orders.fetch_sub(1, Ordering::Relaxed);
                 reply(result);

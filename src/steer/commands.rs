@@ -12,6 +12,7 @@ use super::figures;
 use crate::metrics::unix;
 use crate::plugin::{Explain, Explanation, Order, Reply, Steering, Whom};
 use crate::question::Access;
+use crate::util::Lock;
 
 /// A command that can be carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,9 +185,9 @@ impl Command {
 
 /// Puts whoever is told into two hands: the one that calls first is heard.
 fn twice(told: Told) -> (Told, Told) {
-    let first = Arc::new(crate::util::Lock::new(Some(told)));
+    let first = Arc::new(Lock::new(Some(told)));
     let second = Arc::clone(&first);
-    let call = |told: Arc<crate::util::Lock<Option<Told>>>| -> Told {
+    let call = |told: Arc<Lock<Option<Told>>>| -> Told {
         Box::new(move |result| {
             let told = told.lock().take();
             if let Some(told) = told {

@@ -81,7 +81,7 @@ struct Answers {
     missing: usize,
 }
 
-/// Carries out all commands of a message, and has the sender get one answer to all of them.
+/// Carries out all commands of a message whose sender may give them, and has it get one answer to all of them, at a tick.
 pub fn carry_out(control: &Control<'_>, steering: &Arc<Steering>) {
     let client_id = control.client.id.to_owned();
     let giver = Giver::Client(control.username.unwrap_or_default().to_owned(), client_id.clone());
