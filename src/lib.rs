@@ -21,10 +21,9 @@
 //!   `explain` decides without changing anything, by the same `unasked` as topic checks, and `orders` wait for the tick.
 //! - `prefetch`: asks before the broker asks. `peek` and `packet` (what waits unread in sockets), `rest` (of a packet that
 //!   the broker is at), `fan_out` and `subscriptions` (who will read a message), `replay` and `retained` (what a new
-//!   subscriber gets), `wishes` (what a client is asked about that has just been let in): by `acl_prefetch`, by what its
-//!   kind was seen to ask (`learn`), and by what waits in its queue (`queues`). It decides nothing; but where READs are not
-//!   asked about (`acl_checks`), what `subscriptions` knows
-//!   of this username's own ones decides in `topic_check`.
+//!   subscriber gets), `wishes` (what a client will be asked about that may come in): by `acl_prefetch`, by what its kind was
+//!   seen to ask (`learn`), and by what waits in its queue (`queues`). It decides nothing; but where READs are not asked
+//!   about (`acl_checks`), what `subscriptions` knows of this username's own ones decides in `topic_check`.
 //! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that
 //!   asks, by priority (`queue`), and sends what is ready together; a `job` is a question there, and has one of the `places`
 //!   while it is on its way. `http` asks one within its time, or many at once (`batch`), knows how many at once its API can

@@ -15,6 +15,12 @@ pub enum Verdict {
     Deny,
 }
 
+impl From<bool> for Verdict {
+    fn from(may: bool) -> Self {
+        if may { Verdict::Allow } else { Verdict::Deny }
+    }
+}
+
 /// A question for the API. Its fields are those of the request, no more and no fewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question<'a> {

@@ -18,7 +18,7 @@ use crate::config::Field;
 use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
 use crate::question::status::Shown;
-use crate::question::{Access, Kind, NoAnswer, Question, Verdict};
+use crate::question::{Access, Kind, NoAnswer, Question};
 
 /// What is to be explained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,11 +238,9 @@ impl Steering {
         match (&attempt.hash, attempt.password) {
             (Some(_), None) => (Would::Unknown("its password decides, which was not given"), None),
             (Some(hash), Some(password)) => {
-                let matches = if hash.verify(password) { Verdict::Allow } else { Verdict::Deny };
-                let found =
-                    if matches == Verdict::Allow { "it fits its hash" } else { "it does not fit its hash" };
-                steps.note("password", found);
-                (Would::Decide(Decision::of(matches, By::LocalPassword)), None)
+                let matches = hash.verify(password);
+                steps.note("password", if matches { "it fits its hash" } else { "it does not fit its hash" });
+                (Would::Decide(Decision::of(matches.into(), By::LocalPassword)), None)
             }
             (None, None) => {
                 steps.note("memory", "what is remembered goes by the password, which was not given");

@@ -28,7 +28,7 @@ use crate::fingerprint::{Fingerprinter, network};
 use crate::local::PasswordHash;
 use crate::log::{Log, sentence};
 use crate::metrics::Metrics;
-use crate::question::{Answer, NoAnswer, Verdict};
+use crate::question::{Answer, NoAnswer};
 
 /// Decides about logins.
 pub struct Logins {
@@ -180,11 +180,11 @@ impl Logins {
         match if hash.is_slow() { self.place(attempt, parked, event) } else { Place::Here } {
             Place::Here | Place::RatherHere => {
                 let began = Instant::now();
-                let matches = if hash.verify(password) { Verdict::Allow } else { Verdict::Deny };
+                let matches = hash.verify(password);
                 if hash.is_slow() {
-                    self.has_waited(attempt, began, matches == Verdict::Allow, event);
+                    self.has_waited(attempt, began, matches, event);
                 }
-                return Decision::of(matches, By::LocalPassword);
+                return Decision::of(matches.into(), By::LocalPassword);
             }
             Place::Nowhere => return Decision::deny(By::Busy),
             Place::Beside => {}
@@ -367,4 +367,4 @@ pub fn unasked(attempt: &Attempt<'_>, settings: &Settings) -> Option<Decision> {
 }
 
 /// The client waits beside the broker's loop.
-const PARKED: Decision = Decision::new(Ruling::Later, By::Parked);
+pub const PARKED: Decision = Decision::new(Ruling::Later, By::Parked);

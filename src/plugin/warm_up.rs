@@ -1,11 +1,11 @@
 //! Before a client comes in: the topic questions that it is expected to raise then are asked side by side.
 
 use super::attempt::Attempt;
-use super::decision::{By, Decision, Ruling};
+use super::decision::Decision;
 use super::delayed::Ticket;
 use super::early::Place;
 use super::event::Event;
-use super::login::Logins;
+use super::login::{Logins, PARKED};
 use crate::prefetch::Wish;
 use crate::topic::Terms;
 
@@ -24,7 +24,7 @@ impl Logins {
             Some(ticket) if answers > 0 => {
                 let until = event.now + event.settings.config.timeout;
                 self.delayed.await_more(ticket, answers, until, allow.terms);
-                Decision::new(Ruling::Later, By::Parked)
+                PARKED
             }
             Some(ticket) => {
                 self.delayed.end(ticket);
