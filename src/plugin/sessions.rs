@@ -325,7 +325,7 @@ impl Sessions {
 
     /// Whether a client of this id and name is connected that was let in with these credentials.
     pub fn is_connected_with(&self, client_id: &str, username: &str, credentials: Fingerprint) -> bool {
-        let key = self.keys.fields(Domain::Session, [client_id.as_bytes(), username.as_bytes()]);
+        let key = self.key_of(client_id, username);
         self.tables.lock().connected.peek(&key).is_some_and(|session| session.credentials == credentials)
     }
 
@@ -333,8 +333,7 @@ impl Sessions {
     pub fn client_of(&self, connection: Connection) -> Option<Arc<Identity>> {
         let tables = &mut *self.tables.lock();
         let identity = tables.named.get(connection)?;
-        let names = [identity.client_id.as_bytes(), identity.username.as_bytes()];
-        let session = tables.connected.peek(&self.keys.fields(Domain::Session, names))?;
+        let session = tables.connected.peek(&self.key_of(&identity.client_id, &identity.username))?;
         let is_it = session.current == Some(connection) && session.credentials == identity.credentials;
         is_it.then(|| Arc::clone(identity))
     }
@@ -365,7 +364,11 @@ impl Sessions {
     }
 
     fn key(&self, client: Client<'_>, username: &str) -> Fingerprint {
-        self.keys.fields(Domain::Session, [client.id.as_bytes(), username.as_bytes()])
+        self.key_of(client.id, username)
+    }
+
+    fn key_of(&self, client_id: &str, username: &str) -> Fingerprint {
+        self.keys.fields(Domain::Session, [client_id.as_bytes(), username.as_bytes()])
     }
 
     fn address(&self, client: Client<'_>) -> Fingerprint {

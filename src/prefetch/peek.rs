@@ -259,7 +259,7 @@ impl Peeked {
         self.looks.has_looked(is_of_use, is_overtaken);
     }
 
-    /// Whether it is time to look although nobody waits: only there is something to learn where the system does not tell
+    /// Whether it is time to look although nobody waits: there is something to learn only where the system does not tell
     /// whose sockets those are.
     pub fn is_due(&self, now: Instant) -> bool {
         !self.is_told && self.due.is_none_or(|due| now >= due)

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::rights::Standing;
-use super::{LetInBy, Session, Sessions};
+use super::{LetInBy, Session, Sessions, Tables};
 use crate::broker::Client;
-use crate::fingerprint::{About, Domain, Fingerprint, Whose};
-use crate::topic::{Access, Grants, Wanted};
+use crate::fingerprint::{About, Fingerprint, Whose};
+use crate::topic::{Grants, Wanted};
 
 /// Answers about topics whose rules widen a session at a time. The oldest goes first, which costs no more than a question.
 const WIDER: usize = 8;
@@ -160,18 +160,7 @@ impl Sessions {
             Some(_) => self.standing(session, turn, client, wanted.access, now),
         };
         drop(tables);
-        match standing {
-            Standing::Is => Some(says),
-            Standing::IsNot => None,
-            Standing::IfAsleep => match has_socket() {
-                Some(false) => Some(says),
-                Some(true) => {
-                    self.opened(client, username);
-                    None
-                }
-                None => (wanted.access == Access::Read).then_some(says),
-            },
-        }
+        self.is_client_of(standing, client, username, wanted.access, has_socket).then_some(says)
     }
 
     /// Whether the time of a client's session is over.
@@ -188,7 +177,7 @@ impl Sessions {
         wanted: &Wanted<'_>,
         now: Instant,
     ) -> Option<Says> {
-        let key = self.keys.fields(Domain::Session, [client_id.as_bytes(), username.as_bytes()]);
+        let key = self.key_of(client_id, username);
         let tables = self.tables.lock();
         let forgotten = tables.when_forgotten(key);
         let session = tables.connected.peek(&key).or_else(|| tables.asleep.peek(&key))?;
@@ -202,7 +191,7 @@ impl Sessions {
     }
 }
 
-impl super::Tables {
+impl Tables {
     /// When what was granted to a session was forgotten last, if anybody's ever was.
     fn when_forgotten(&self, key: Fingerprint) -> Option<Instant> {
         if self.forgotten.is_empty() {
