@@ -1,5 +1,5 @@
-//! The beginnings of many tests: an API that allows everything, local users, a bystander, and functions that run tests
-//! side by side and measure times.
+//! The beginnings of many tests: APIs that allow everything or answer by name, a gate that holds their answers back, local
+//! users, a bystander, and functions that run tests side by side and measure times.
 
 use std::fmt::Debug;
 use std::sync::Arc;
