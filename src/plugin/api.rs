@@ -261,7 +261,8 @@ impl Api {
         // While it waits for a login, no other login is parked.
         let guesses_logins = account.is_login() || !self.delays_logins;
         let gate = SettingsGate { guesses_logins, ..self.gate(event) };
-        let scope = gate.scope(source, event.now);
+        let asked_for = || source;
+        let scope = gate.scope(&asked_for, event.now);
         let mut readers = None;
         if account.is_replay() {
             self.prefetch.replay_goes_on(&scope);
@@ -278,7 +279,7 @@ impl Api {
     /// Asks about all readers of the message that a question is about. Returns those that were asked about.
     fn fan_out(&self, question: &Question<'_>, source: Source, event: &Event<'_>) -> Vec<Expected> {
         let is_tickless = || self.is_tickless(event.now);
-        self.prefetch.fan_out(question, is_tickless, &self.gate(event).scope(source, event.now))
+        self.prefetch.fan_out(question, is_tickless, &self.gate(event).scope(&|| source, event.now))
     }
 
     /// The network and username that a question is asked for.
@@ -332,7 +333,7 @@ impl<'a> SettingsGate<'a> {
     }
 
     /// What asking early goes by that is done for this source.
-    pub fn scope(&self, source: Source, now: Instant) -> Scope<'_> {
+    pub fn scope<'s>(&'s self, source: &'s dyn Fn() -> Source, now: Instant) -> Scope<'s> {
         Scope { config: &self.settings.config, gate: self, source, now }
     }
 }

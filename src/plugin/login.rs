@@ -237,7 +237,7 @@ impl Logins {
             return self.api.or_stale(key, no_answer(reason), event.now);
         }
         if let Some(thread) = event.broker_thread() {
-            self.api.prefetch.peek_at_logins(thread, &self.api.gate(event).scope(source, Instant::now()));
+            self.api.prefetch.peek_at_logins(thread, &self.api.gate(event).scope(&|| source, Instant::now()));
         }
         PARKED
     }

@@ -152,7 +152,7 @@ impl Topics {
         if event.broker_thread().is_some() {
             let source = self.api.asker.source(client.address, username);
             let gate = self.api.gate(event);
-            prefetch.replay_begins(client.id, username, filter, &gate.scope(source, Instant::now()));
+            prefetch.replay_begins(client.id, username, filter, &gate.scope(&|| source, Instant::now()));
         }
     }
 
@@ -202,7 +202,7 @@ impl Topics {
             return self.api.prefetch.note_queued(question);
         }
         let source = self.api.source(inquiry);
-        self.api.prefetch.learn(question, &self.api.gate(event).scope(source, event.now));
+        self.api.prefetch.learn(question, &self.api.gate(event).scope(&|| source, event.now));
     }
 
     /// The client on whose account the broker waits. A READ is on no client's account: it was caused by the publisher,

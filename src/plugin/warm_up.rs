@@ -55,7 +55,8 @@ impl Logins {
         let Attempt { client, username, starts_clean, .. } = *attempt;
         let newcomer = self.newcomer(attempt, terms, event);
         let gate = self.api.gate(event).before(newcomer.as_deref());
-        let scope = gate.scope(attempt.source(&self.keys), event.now);
+        let source = || attempt.source(&self.keys);
+        let scope = gate.scope(&source, event.now);
         self.api.prefetch.wishes(username, client.id, starts_clean, &scope)
     }
 
@@ -64,7 +65,7 @@ impl Logins {
         let _many = self.api.asker.sends_many();
         let is_sent = |wish: &&Wish| {
             let waiter = ticket.map(|ticket| self.waiter(ticket));
-            self.api.prefetch.ask_wish(wish, waiter, &gate.scope(wish.source, event.now))
+            self.api.prefetch.ask_wish(wish, waiter, &gate.scope(&|| wish.source, event.now))
         };
         wishes.iter().filter(is_sent).count()
     }

@@ -81,9 +81,7 @@ fn rules_are_read_as_others_write_them() {
         {"permission": "deny", "action": "all", "topics": ["b/#", "eq c/+"], "qos": "2", "note": "mine"},
         {"permission": "allow", "action": "subscribe", "topic": "d/${client_attrs.site}", "qos": null, "retain": null},
     ], "client_attrs": {"site": "x", "-": 7}});
-    let Some(TopicRules::Ready(grants)) = terms(&body.to_string()).rules else {
-        panic!("not ready")
-    };
+    let Some(TopicRules::Ready(grants)) = terms(&body.to_string()).rules else { panic!("not ready") };
     let ask =
         |access, topic, qos| grants.decide(&Wanted { access, topic, qos: Some(qos), retain: Some(false) });
     assert_eq!(ask(Access::Write, "a/alice", 1), Some(true));
