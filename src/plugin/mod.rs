@@ -357,7 +357,7 @@ impl Plugin {
             }
         }
         self.show_what_was_learnt();
-        self.logins.recheck.begin(now);
+        self.logins.recheck.begin(self.settings.now().config.reload_checks, now);
     }
 
     /// Says in the log what clients were seen to ask after their login.
