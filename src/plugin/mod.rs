@@ -58,7 +58,7 @@ use expiry::Expiry;
 pub use explain::{Explain, Explanation};
 use granting::Granting;
 use login::Logins;
-pub use orders::{Order, Reply, Whom};
+pub use orders::{Order, Recipient, Reply, Whom};
 use recheck::Recheck;
 use refusals::Refusals;
 pub use sessions::SessionStays;
