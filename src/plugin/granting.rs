@@ -26,7 +26,8 @@ pub struct Granting {
 }
 
 impl Granting {
-    /// What a client is granted that is let in with these terms.
+    /// What a client is granted that is let in with these terms, which were good at `since`: whoever is forgotten later has
+    /// them no more.
     ///
     /// # Errors
     /// Why it cannot be let in with them.
@@ -35,11 +36,11 @@ impl Granting {
         username: &str,
         client_id: &str,
         terms: Option<&Terms>,
-        now: Instant,
+        since: Instant,
     ) -> Result<Box<Granted>, By> {
         let nothing = Terms::default();
         let terms = terms.unwrap_or(&nothing);
-        if terms.expires.is_some_and(|expires| expires <= now) {
+        if terms.expires.is_some_and(|expires| expires <= Instant::now()) {
             return Err(By::Expired);
         }
         let grants = terms.grants(username, client_id, self.asker.pool()).map_err(|why| match why {
@@ -47,7 +48,7 @@ impl Granting {
             Unusable::Bad(_) => By::BadRules,
         })?;
         let about = self.about(username, client_id);
-        Ok(Box::new(Granted::new(about, now, terms.is_superuser, grants, terms.expires)))
+        Ok(Box::new(Granted::new(about, since, terms.is_superuser, grants, terms.expires)))
     }
 
     fn about(&self, username: &str, client_id: &str) -> About {
@@ -75,7 +76,8 @@ impl Granting {
     /// The API was asked again about a session that was let in here, and has allowed it: what it says now counts.
     pub fn renew(&self, session: &SessionName, terms: Option<&Terms>, now: Instant) {
         let of = Of { username: &session.username, credentials: session.credentials };
-        match self.granted(of.username, &session.client_id, terms, now) {
+        let since = terms.and_then(|terms| terms.asked).unwrap_or(now);
+        match self.granted(of.username, &session.client_id, terms, since) {
             Ok(granted) => self.give(|| session.clone(), session.client(), granted, of),
             // What it had stays, where there is no room; what cannot be used ends it.
             Err(By::NoAnswer(_)) => {}
@@ -132,10 +134,16 @@ impl Logins {
         if !is_read || !decision.is_allow() || event.broker_thread().is_none() {
             return (decision, None);
         }
-        // While it waited for something else, the API may have been asked again.
-        let latest = self.api.asker.allow(attempt.key, event.now);
-        let terms = latest.map_or_else(|| decision.terms.clone(), |allow| allow.terms);
-        match self.granting.granted(attempt.username, attempt.client.id, terms.as_deref(), event.now) {
+        let now = Instant::now();
+        // While it waited for something else, the API may have been asked again. Or what it had said was forgotten.
+        let (terms, since) = match self.api.asker.allow(attempt.key, event.now) {
+            Some(latest) => (latest.terms, now),
+            None => {
+                let asked = decision.terms.as_ref().and_then(|terms| terms.asked);
+                (decision.terms.clone(), asked.unwrap_or(now))
+            }
+        };
+        match self.granting.granted(attempt.username, attempt.client.id, terms.as_deref(), since) {
             Ok(granted) => (decision, Some(granted)),
             Err(by) => (Decision::deny(by), None),
         }

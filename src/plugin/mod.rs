@@ -346,7 +346,9 @@ impl Plugin {
         match self.settings.reload(self.broker.is_2_1(), &self.names, &self.log) {
             Ok(target) => {
                 self.metrics.reloaded(true);
-                self.api.asker.set_target(Arc::new(target));
+                if self.api.asker.set_target(Arc::new(target)) {
+                    self.sessions.unwiden();
+                }
             }
             Err(errors) => {
                 self.metrics.reloaded(false);

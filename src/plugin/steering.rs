@@ -149,7 +149,8 @@ impl Steering {
             Whom::Everybody => Whose::Everybody,
         };
         self.api.asker.forget(whose, now);
-        self.sessions.forget(whose, now);
+        // Whoever has just found something in there is let in with it.
+        self.sessions.forget(whose, Instant::now());
         if *whom == Whom::Everybody {
             self.api.prefetch.unlearn();
         }
