@@ -16,7 +16,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use forgotten::Forgotten;
+pub use forgotten::{Forgotten, LONGEST_QUESTION};
 pub use look::{Counts, Look};
 use part::{CLIENTS, Part, share};
 use room::AWAITED;

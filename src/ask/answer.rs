@@ -92,7 +92,10 @@ fn fields(body: &Body) -> Result<Object, Unusable> {
     let Body::Whole(bytes) = body else { return bad(format!("it has more than {MOST_BYTES} bytes")) };
     match serde_json::from_slice(bytes) {
         Ok(Json::Object(fields)) => Ok(fields),
-        Ok(other) => bad(format!("found {other}, expected an object such as {{\"result\":\"allow\"}}")),
+        // A text may be a token that is meant for the client.
+        Ok(other) => {
+            bad(format!("found {}, expected an object such as {{\"result\":\"allow\"}}", other.kind()))
+        }
         Err(error) => bad(error.to_string()),
     }
 }
@@ -135,7 +138,7 @@ fn said(fields: &Object, question: &Question<'_>, pool: &GrantsPool, now: Now) -
     };
     let is_superuser =
         matches!(question, Question::Connect { .. }) && fields.get("is_superuser").is_some_and(says_yes);
-    Ok(Said::Yes(Terms { is_superuser, rules, expires }))
+    Ok(Said::Yes(Terms { is_superuser, rules, expires, asked: None }))
 }
 
 /// As EMQX reads it: whatever is no plain yes is a no.

@@ -27,7 +27,8 @@ pub struct Granting {
 }
 
 impl Granting {
-    /// What a client is granted that is let in with these terms.
+    /// What a client is granted that is let in with these terms, which were good at `since`: whoever is forgotten later has
+    /// them no more.
     ///
     /// # Errors
     /// Why it cannot be let in with them.
@@ -36,11 +37,11 @@ impl Granting {
         username: &str,
         client_id: &str,
         terms: Option<&Terms>,
-        now: Instant,
+        since: Instant,
     ) -> Result<Box<Granted>, By> {
         let nothing = Terms::default();
         let terms = terms.unwrap_or(&nothing);
-        if terms.expires.is_some_and(|expires| expires <= now) {
+        if terms.expires.is_some_and(|expires| expires <= Instant::now()) {
             return Err(By::Expired);
         }
         let grants = terms.grants(username, client_id, self.asker.pool()).map_err(|why| match why {
@@ -48,7 +49,7 @@ impl Granting {
             Unusable::Bad(_) => By::BadRules,
         })?;
         let about = self.about(username, client_id);
-        Ok(Box::new(Granted::new(about, now, terms.is_superuser, grants, terms.expires)))
+        Ok(Box::new(Granted::new(about, since, terms.is_superuser, grants, terms.expires)))
     }
 
     fn about(&self, username: &str, client_id: &str) -> About {
@@ -79,7 +80,8 @@ impl Granting {
     pub fn renew(&self, session: &SessionName, answer: &Answer, now: Instant) {
         let Answer::Verdict { verdict: Verdict::Allow, terms, .. } = answer else { return };
         let SessionName { client_id, username, credentials, .. } = session;
-        let granted = match self.granted(username, client_id, terms.as_deref(), now) {
+        let since = terms.as_ref().and_then(|terms| terms.asked).unwrap_or(now);
+        let granted = match self.granted(username, client_id, terms.as_deref(), since) {
             Ok(granted) => granted,
             // What it had stays, where there is no room; what cannot be used ends it.
             Err(By::NoAnswer(_)) => return,
@@ -120,10 +122,16 @@ impl Logins {
         if !is_read || !decision.is_allow() || event.broker_thread().is_none() {
             return (decision, None);
         }
-        // While it waited for something else, the API may have been asked again.
-        let latest = self.api.asker.allow(attempt.key, event.now);
-        let terms = latest.map_or_else(|| decision.terms.clone(), |allow| allow.terms);
-        match self.granting.granted(attempt.username, attempt.client.id, terms.as_deref(), event.now) {
+        let now = Instant::now();
+        // While it waited for something else, the API may have been asked again. Or what it had said was forgotten.
+        let (terms, since) = match self.api.asker.allow(attempt.key, event.now) {
+            Some(latest) => (latest.terms, now),
+            None => {
+                let asked = decision.terms.as_ref().and_then(|terms| terms.asked);
+                (decision.terms.clone(), asked.unwrap_or(now))
+            }
+        };
+        match self.granting.granted(attempt.username, attempt.client.id, terms.as_deref(), since) {
             Ok(granted) => (decision, Some(granted)),
             Err(by) => (Decision::deny(by), None),
         }

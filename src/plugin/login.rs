@@ -325,13 +325,17 @@ impl Logins {
         // A request to the broker's HTTP listener has no session, and its id may be that of a client.
         event.broker_thread()?;
         let Attempt { client, username, starts_clean, level, credentials, .. } = *attempt;
-        self.api.prefetch.note_let_in(client.id, username, starts_clean);
         let by = attempt.hash.clone().map_or(LetInBy::Api, LetInBy::Local);
         // Its names are kept where that helps to look ahead.
         let config = &event.settings.config;
         let is_looked_at = config.lookahead && !config.acl_urls.is_empty() && by == LetInBy::Api;
         let level = if is_looked_at { level } else { 0 };
-        self.sessions.admit(client, username, credentials, by, level, event.now)
+        let before = self.sessions.admit(client, username, credentials, by, level, event.now);
+        // Rules go by credentials: what others of the same name were allowed to subscribe to implies nothing.
+        let is_another = before.as_ref().is_some_and(|before| !before.has(credentials));
+        let starts_anew = starts_clean || config.answer_rules && is_another;
+        self.api.prefetch.note_let_in(client.id, username, starts_anew);
+        before
     }
 
     /// Logs the decision if it is a refusal, and returns it.

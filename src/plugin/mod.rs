@@ -58,7 +58,7 @@ use expiry::Expiry;
 pub use explain::{Explain, Explanation};
 use granting::Granting;
 use login::Logins;
-pub use orders::{Order, Reply, Whom};
+pub use orders::{Order, Recipient, Reply, Whom};
 use recheck::Recheck;
 use refusals::Refusals;
 pub use sessions::SessionStays;
@@ -346,7 +346,9 @@ impl Plugin {
         match self.settings.reload(self.broker.is_2_1(), &self.names, &self.log) {
             Ok(target) => {
                 self.metrics.reloaded(true);
-                self.api.asker.set_target(Arc::new(target));
+                if self.api.asker.set_target(Arc::new(target)) {
+                    self.sessions.unwiden();
+                }
             }
             Err(errors) => {
                 self.metrics.reloaded(false);
@@ -357,7 +359,7 @@ impl Plugin {
             }
         }
         self.show_what_was_learnt();
-        self.logins.recheck.begin(now);
+        self.logins.recheck.begin(self.settings.now().config.reload_checks, now);
     }
 
     /// Says in the log what clients were seen to ask after their login.

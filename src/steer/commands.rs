@@ -149,7 +149,7 @@ impl Command {
                 let explaining = Arc::clone(steering);
                 let run = move || told(Ok(shown(&explaining.explain(&explain, Instant::now()))));
                 if let Err(why) = steering.run_slowly(run) {
-                    refused(Err(Failed::Busy(why.to_string())));
+                    refused(Err(Failed::Busy(why)));
                 }
             }
             Command::Forget(whom) => {

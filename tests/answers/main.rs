@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 mod bodies;
 mod combined;
 mod ending;
+mod hostile;
 mod malformed;
 mod rules;
 mod widening;

@@ -188,3 +188,16 @@ fn rules_without_room_are_no_answer() {
     let (answer, _) = read(&Body::Whole(body.into_bytes()), &LOGIN, &GrantsPool::new(1_000), now());
     assert_eq!(answer, Answer::None(NoAnswer::NoRoomForRules));
 }
+
+/// What stands in place of an object may be a token for the client.
+#[test]
+fn what_is_no_object_is_told_without_its_text() {
+    for (body, found) in [
+        ("\"t0psecret\"", "found a text, expected an object"),
+        ("[\"t0psecret\"]", "found a list, expected an object"),
+        ("12345", "found a number, expected an object"),
+        ("true", "found true or false, expected an object"),
+    ] {
+        assert!(problem(body).starts_with(found), "{body}: {}", problem(body));
+    }
+}
