@@ -113,7 +113,7 @@ fn rules(criterion: &mut Criterion) {
         }
         let pool = GrantsPool::new(1 << 30);
         criterion.bench_function(&format!("{name} rules put in order"), |bencher| {
-            bencher.iter(|| pool.share(Grants::compile(black_box(rules), &names).unwrap()));
+            bencher.iter(|| pool.share(Grants::compile(black_box(rules), &names).unwrap(), "u"));
         });
     }
 }

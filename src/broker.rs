@@ -318,8 +318,8 @@ pub trait Broker: Send + Sync {
         self.connections(thread).map(|connections| connections.binary_search(&connection).is_ok())
     }
 
-    /// The same, as it was at `since` or later: what is told otherwise may be some milliseconds old. `None` also where
-    /// that would take too much of the broker's time.
+    /// Whether a connection had a socket at `since` or later: what [`Self::has_socket`] tells may be some milliseconds old.
+    /// `None` also where that would take too much of the broker's time.
     fn has_socket_since(&self, thread: &BrokerThread, connection: Connection, _: Instant) -> Option<bool> {
         self.has_socket(thread, connection)
     }

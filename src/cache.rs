@@ -16,7 +16,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use forgotten::Forgotten;
+pub use forgotten::{Forgotten, LONGEST_QUESTION};
 pub use look::{Counts, Look};
 use part::{CLIENTS, Part, share};
 use room::AWAITED;
@@ -175,7 +175,8 @@ impl Cache {
         self.insert_early(Place::Unused, key, client, fresh)
     }
 
-    /// The same for a verdict about a reader of a message, which the broker is on its way to.
+    /// Remembers a verdict that was asked for early, about a reader of a message that the broker is on its way to: else as
+    /// [`Self::insert_unused`].
     pub fn insert_awaited(&mut self, key: Fingerprint, client: Fingerprint, fresh: Fresh) -> bool {
         self.forget_ended_readers(self.tick(fresh.since));
         self.insert_early(Place::Awaited, key, client, fresh)

@@ -7,41 +7,44 @@
 //! - `ffi`: the only unsafe code. Exported functions and callbacks (`entry`), each inside a guard that turns a panic
 //!   into a refusal (`guard`); event structs to typed requests (`events`); the broker's functions (`functions`); the
 //!   process's sockets, signals and clock (`os`).
-//! - `steer`: shows and steers a running plugin. `commands` are written once (`docs/commands.md`); `http` answers those who
-//!   come to the admin listener (`listeners`, `connections`), with the status `page` and its `history`.
+//! - `steer`: shows and steers a running plugin. `commands` are written once (`docs/commands.md`), and come by a topic
+//!   (`control`) or to the admin listener (`listeners`, `connections`), where `http` answers, with the status `page` and its
+//!   `history`.
 //! - `plugin`: who may do what, one method for each event. `login` and `topic_check` are the two lists of docs/deciding.md;
-//!   `api` is the API's part in them, `completion` what the tick does for those who waited (`delayed`),
-//!   `warm_up` what is asked before somebody comes in, and
-//!   `early` knows who cannot wait. On SIGHUP
-//!   `settings` reads options and files whole, then swaps them, unless `reload` finds that a check would end by a slip;
-//!   then `recheck` answers for the sessions that exist. `sessions`, `throttle`, `wait_budget` keep count; `granting` gives
-//!   sessions what came with answers, `expiry` ends them on time; `hasher` is a
+//!   `api` is the API's part in them, and has the broker wait. Where a client waits beside the loop, it is `delayed`, and the
+//!   tick's `completion` lets it in or refuses it; `early` knows who cannot wait so. `warm_up` is what is asked before
+//!   somebody comes in, `left_behind` why somebody must not yet. On SIGHUP `settings` reads options and files whole, then
+//!   swaps them, unless `reload` finds that a check would end by a slip; then `recheck` answers for the sessions that exist,
+//!   and `refusals` says who has to go. `sessions`, `throttle`, `wait_budget` keep count; `granting` gives sessions what came
+//!   with answers, `expiry` ends them on time; `hasher` is a
 //!   thread for slow hashes. Every answer is a `decision` with its reason. `steering` is what commands see and do of it:
 //!   `explain` decides without changing anything, by the same `unasked` as topic checks, and `orders` wait for the tick;
 //!   `others` are the brokers that carry out the same commands.
 //! - `prefetch`: asks before the broker asks. `peek` and `packet` (what waits unread in sockets), `rest` (of a packet that
 //!   the broker is at), `fan_out` and `subscriptions` (who will read a message), `replay` and `retained` (what a new
-//!   subscriber gets), `wishes` (what a client is asked about that has just been let in): by `acl_prefetch`, by what its
-//!   kind was seen to ask (`learn`), and by what waits in its queue (`queues`). It decides nothing; but where READs are not
-//!   asked about (`acl_checks`), what `subscriptions` knows
-//!   of this username's own ones decides in `topic_check`.
+//!   subscriber gets), `wishes` (what a client will be asked about that may come in): by `acl_prefetch`, by what its kind was
+//!   seen to ask (`learn`), and by what waits in its queue (`queues`). It decides nothing; but where READs are not asked
+//!   about (`acl_checks`), what `subscriptions` knows of this username's own ones decides in `topic_check`.
 //! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that
-//!   asks, by priority, and sends what is ready together; `http` asks one question within its time, or many at once
-//!   (`batch`), knows how many at once its API can take (`limit`), and
+//!   asks, by priority (`queue`), and sends what is ready together; a `job` is a question there, and has one of the `places`
+//!   while it is on its way. `http` asks one within its time, or many at once (`batch`), knows how many at once its API can
+//!   take (`limit`), leaves it alone when it is silent (`breaker`, `rest`), and
 //!   looks names up on threads that may outlive the plugin (its `names`); `wire` is the JSON, and
 //!   `answer` reads that of answers. `store` is the cache that several brokers share, which is asked before the API, and
 //!   `shared` what is taken over from there and passed on.
 //! - `metrics`: what is counted, and how Prometheus reads it.
-//! - `cache`: verdicts with their times, and whose were `forgotten`. `local`: password files, how a password is compared with its hash, ACL files.
-//! - `config` (one row an option), `main_queue` (tasks for the broker's thread, and the thread that wakes it).
+//! - `cache`: verdicts with their times, and whose were `forgotten`. `local`: password files, how a password is compared with
+//!   its hash (`password`), ACL files.
+//! - `config` (an option is a row of `options`), `main_queue` (tasks for the broker's thread, and the thread that wakes it).
 //! - `fingerprint` (what tables know things by), `broker` (the broker as a trait, and whose thread this is), `log`.
-//! - `question`, then `topic` (filters, rules of ACL files, grants of the API's answers and their terms, templates), then
-//!   `util`.
+//! - `question` (also what a status means: `Answer::of_status`), then `topic` (filters, rules of ACL files, grants of the
+//!   API's answers and their terms, templates), then `util`.
 //!
 //! # Ways
 //!
-//! - **Hot**, a remembered topic check: `ffi::entry`, `ffi::events`, `plugin`, `topic_check`, `ask`, `cache`, a code.
-//!   One lock, no waiting, no allocation, no system call.
+//! - **Hot**, a remembered topic check: `ffi::entry`, `ffi::events`, `plugin`, `topic_check`, `unasked`, `ask`, `cache`, a
+//!   code. One lock, no waiting, no allocation, no system call. (With `answer_rules` that of the sessions comes first, and
+//!   where a rule decides it is the only one.)
 //! - **Cold**, where the broker waits: `plugin::api` has `ask` send the question or share one that is on its way;
 //!   prefetches what will come next; waits at the question's own slot. The worker's thread looks into the shared cache, if
 //!   there is one, and asks the API what is not there. It files the reply into the
@@ -69,10 +72,10 @@
 //! # Locks
 //!
 //! One type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds one takes only those to the
-//! right: `recheck.round` or `prefetch.state` or `prefetch.learner` or `prefetch.queues`, then `prefetch.subscriptions` or
-//! `prefetch.retained`, `ffi` sockets,
-//! `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot,
-//! `breaker`, `gauge`, a server's idle lanes, its second tries, names and then one of them, an address's rest, suspects,
+//! right: `doors` (while the plugin starts) or `sys_topics`; then `recheck.round` or `prefetch.state` or `prefetch.learner`
+//! or `prefetch.queues`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets, `delayed` and its newest
+//! tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot, `breaker`, `gauge`, a
+//! server's idle lanes, its second tries, names and then one of them, an address's rest, suspects, `recheck.noted`,
 //! `hasher`, `recheck.refusals`, `recheck.command`, `main_queue`, `log`. All others (an endpoint's pace, samples and hints,
 //! a request's progress, the pool of rules, `expiry`, those of the shared cache) are held alone, as are most of these, and
 //! nobody waits at a slot while
@@ -82,6 +85,7 @@
 //!
 //! - *question*: may this client log in, or touch this topic; *answer*: what came back; *verdict*: a yes or no in it.
 //! - *lane*: an HTTP client that carries one question at a time, over at most one connection.
+//! - *source*: the network and the username that a question is asked for; room is shared fairly among them.
 //! - *decision*: what the plugin tells the broker, and by what it was decided.
 //! - *terms*: what an allow says besides (`answer_rules`); a session is *granted* them.
 //! - *local user*: one from a password file or `plugin_opt_user`; the API is not asked.
@@ -90,7 +94,8 @@
 //! - *together*: many topic questions in one request (`acl_batch_url`); *alone*: not so. *road*: login, topic, or together.
 //! - *wish*: a topic question that a client is expected to raise as soon as it is in; a *template* says so of all clients
 //!   of a *group*, with places for their names.
-//! - *prefetch*: ask early; a *speculative* question has nobody waiting yet; *peek*: read what waits in sockets.
+//! - *prefetch*: ask early; a *speculative* question has nobody waiting yet; *peek*: read what waits in sockets. A *scope* is
+//!   what that goes by; the *gate* in it is the plugin's say.
 //! - *fan-out*: one message, many readers, a READ question for each.
 //! - *replay*: the broker goes through the retained messages that a new subscription matches, a READ question for each.
 //! - *limit*: how many questions may be on their way to a URL at once; *alone* is what an answer takes without others.

@@ -1,7 +1,7 @@
 //! Questions and answers: the types that every other module shares.
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use crate::topic::Access;
 use crate::topic::Terms;
@@ -13,6 +13,12 @@ pub enum Verdict {
     Allow,
     /// The client may not.
     Deny,
+}
+
+impl From<bool> for Verdict {
+    fn from(may: bool) -> Self {
+        if may { Verdict::Allow } else { Verdict::Deny }
+    }
 }
 
 /// A question for the API. Its fields are those of the request, no more and no fewer.
@@ -84,7 +90,7 @@ impl OwnedQuestion {
         }
     }
 
-    /// The same question, borrowed.
+    /// This question, borrowed.
     pub fn as_question(&self) -> Question<'_> {
         match self {
             OwnedQuestion::Connect { username, password, more } => {
@@ -195,6 +201,14 @@ impl Answer {
     /// A verdict that says nothing besides.
     pub const fn verdict(verdict: Verdict, status: u16) -> Self {
         Answer::Verdict { verdict, status, terms: None }
+    }
+
+    /// The same, and what it says besides is from when the API was asked.
+    pub fn asked_at(mut self, at: Instant) -> Self {
+        if let Answer::Verdict { terms: Some(terms), .. } = &mut self {
+            Arc::make_mut(terms).asked = Some(at);
+        }
+        self
     }
 }
 

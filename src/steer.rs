@@ -12,12 +12,13 @@ mod page;
 
 use std::sync::Arc;
 
-use crate::plugin::{Control, Plugin, Steering};
+use crate::plugin::{Plugin, Steering};
+pub use control::carry_out;
 use history::History;
 use http::Site;
 use listeners::Bound;
 
-/// The ways in from outside, open from the start of a plugin to its end.
+/// The ways in through the admin listener, open from the start of a plugin to its end.
 pub struct Doors {
     steering: Arc<Steering>,
     bound: Vec<Bound>,
@@ -36,11 +37,6 @@ impl Doors {
             bound.extend(listeners::bind(place, &steering)?);
         }
         Ok(Self { steering, bound })
-    }
-
-    /// Carries out commands that a client has sent and may give. It gets the answer at a tick.
-    pub fn control(&self, control: &Control<'_>) {
-        control::carry_out(control, &self.steering);
     }
 
     /// Serves those who come, on the plugin's own thread.

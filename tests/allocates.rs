@@ -12,8 +12,8 @@ use mosquitto_http_auth::internals::{
     RawRule, Retain, Ruling, TopicCheck, Wanted,
 };
 use support::allocator::{Counting, allocations_of};
-use support::api;
 use support::idle::{Idle, thread};
+use support::{Reply, api};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -62,6 +62,49 @@ fn what_is_remembered_is_looked_up_without_allocating() {
         );
     }
     assert_eq!(api.requests().len(), 3, "all but the first of each was remembered");
+}
+
+#[test]
+fn what_rules_of_an_answer_decide_is_decided_without_allocating() {
+    let api = api("");
+    api.answer(Reply::json(&serde_json::json!({
+        "acl": [
+            {"permission": "deny", "action": "all", "topic": "dev/+/secret", "qos": [1, 2]},
+            {"permission": "allow", "action": "all", "topic": "dev/${clientid}/#"},
+        ]
+    })));
+    let options =
+        [("auth_url", api.auth_url()), ("acl_url", api.acl_url())].map(|(name, url)| (name.to_owned(), url));
+    let option = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let options = [&options[..], &[option("answer_rules", "true"), option("acl_no_match", "deny")]].concat();
+    let plugin = Plugin::new(options, Arc::new(Idle), &thread(), Instant::now()).unwrap();
+    let caller = Caller::Broker(thread());
+    let login = Login {
+        client: CLIENT,
+        username: Some("sensor"),
+        password: Some(b"secret"),
+        starts_clean: true,
+        level: 5,
+        details: &(),
+    };
+    assert_eq!(plugin.authenticate(&login, &caller, Instant::now()).ruling, Ruling::Allow);
+    for (access, topic) in [(Access::Write, "dev/sensor-1/t"), (Access::Read, "dev/sensor-1/t")] {
+        let check = TopicCheck {
+            client: CLIENT,
+            username: Some("sensor"),
+            topic,
+            access,
+            qos: 1,
+            retain: Retain::No,
+            details: &(),
+        };
+        assert_eq!(
+            allocations(|| plugin.authorise(&check, &caller, Instant::now()).ruling),
+            0,
+            "a check of {access}"
+        );
+    }
+    assert_eq!(api.requests().len(), 1, "only the login was asked about");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 
 mod support;
 use support::{
-    Broker, Connect, MockApi, PATIENCE, Reply, api, broker_asking, eventually, on_every_broker, reason,
+    Broker, Connect, MockApi, PATIENCE, Reply, api, broker_asking, eventually, friendly_api, on_every_broker,
+    reason,
 };
 
 const RULES: &str = "user sensor secret\nallow all #\n";
@@ -45,8 +46,7 @@ fn the_question_is_as_promised() {
 #[test]
 fn the_url_is_used_as_it_is() {
     on_every_broker(|version| {
-        let api = api("");
-        api.answer(Reply::status(200));
+        let api = friendly_api();
         let url = format!("http://joe:pass%20word@{}/v1/login?tenant=a%20b&x", api.address());
         let broker = Broker::with(version).option("auth_url", url).start();
         Connect::v3("client").login("sensor", "secret").accepted(broker.port());
@@ -153,8 +153,7 @@ fn anonymous_clients_are_the_brokers_business() {
 #[test]
 fn a_missing_password_is_an_empty_one() {
     on_every_broker(|version| {
-        let api = api("");
-        api.answer(Reply::status(200));
+        let api = friendly_api();
         let broker = broker_asking(version, &api).option("auth_cache_ttl", 0).start();
         Connect::v3("client").username("sensor").accepted(broker.port());
         Connect::v3("client").login("sensor", "").accepted(broker.port());
@@ -168,8 +167,7 @@ fn a_missing_password_is_an_empty_one() {
 #[test]
 fn a_password_without_a_username_is_refused() {
     on_every_broker(|version| {
-        let api = api("");
-        api.answer(Reply::status(200));
+        let api = friendly_api();
         let broker = broker_asking(version, &api).line("allow_anonymous true").start();
         Connect::v5("client").password("secret").refused(broker.port());
         Connect::v5("client").login("", "secret").refused(broker.port());
@@ -181,8 +179,7 @@ fn a_password_without_a_username_is_refused() {
 #[test]
 fn a_password_that_is_no_text_is_refused() {
     on_every_broker(|version| {
-        let api = api("");
-        api.answer(Reply::status(200));
+        let api = friendly_api();
         let broker = broker_asking(version, &api).start();
         Connect::v3("client").login("sensor", b"abcdef\xff\xfe").refused(broker.port());
         let log = broker.log();
@@ -221,8 +218,7 @@ fn hostile_names_and_passwords_arrive_as_they_are_or_not_at_all() {
         &quotes,
     ];
     on_every_broker(|version| {
-        let api = api("");
-        api.answer(Reply::status(200));
+        let api = friendly_api();
         let mut broker = broker_asking(version, &api).option("auth_cache_ttl", 0).start();
         for text in texts {
             assert_faithful(&api, &broker, text, "the-password", "client");
@@ -253,8 +249,7 @@ fn assert_faithful(api: &MockApi, broker: &Broker, username: &str, password: &st
 #[test]
 fn a_random_password_is_asked_about_as_it_is_or_refused() {
     on_every_broker(|version| {
-        let api = api("");
-        api.answer(Reply::status(200));
+        let api = friendly_api();
         let broker = broker_asking(version, &api).start();
         let mut random = std::hash::RandomState::new();
         for number in 0..100 {

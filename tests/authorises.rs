@@ -7,7 +7,7 @@ use std::net::TcpStream;
 mod support;
 use support::{
     Broker, Client, Connect, MockApi, PATIENCE, Reply, Request, Setup, Version, Will, api, broker_asking,
-    fence, on_every_broker, reason,
+    fence, friendly_api, on_every_broker, reason,
 };
 
 const READ: u64 = 1;
@@ -243,8 +243,7 @@ fn without_acl_url_topics_are_not_checked() {
 #[test]
 fn names_that_look_like_wildcards_may_touch_nothing() {
     on_every_broker(|version| {
-        let api = api("");
-        api.answer(Reply::status(200));
+        let api = friendly_api();
         let broker = broker_asking(version, &api).start();
         for (client_id, username) in [("client", "a+"), ("client", "#"), ("+", "alice"), ("cl#ient", "alice")]
         {
@@ -261,8 +260,7 @@ fn names_that_look_like_wildcards_may_touch_nothing() {
 #[test]
 fn names_that_look_like_wildcards_are_asked_about_if_the_operator_wants() {
     on_every_broker(|version| {
-        let api = api("");
-        api.answer(Reply::status(200));
+        let api = friendly_api();
         let broker = broker_asking(version, &api).option("special_chars", "allow").start();
         let mut client = Connect::v5("+").login("#", "secret").accepted(broker.port());
         assert!(client.may_subscribe("news/#"));
@@ -274,8 +272,7 @@ fn names_that_look_like_wildcards_are_asked_about_if_the_operator_wants() {
 #[test]
 fn anonymous_clients_go_by_their_option() {
     on_every_broker(|version| {
-        let api = api("");
-        api.answer(Reply::status(200));
+        let api = friendly_api();
         let anonymous = |option: Option<&str>| {
             let mut setup = broker_asking(version, &api).line("allow_anonymous true");
             if let Some(value) = option {
@@ -329,8 +326,7 @@ fn hostile_topics_arrive_as_they_are_or_not_at_all() {
         &long,
     ];
     on_every_broker(|version| {
-        let api = api("");
-        api.answer(Reply::status(200));
+        let api = friendly_api();
         let mut broker = without_memory(version, &api).start();
         for topic in topics {
             let mut alice = Connect::v3("a").login("alice", "secret").accepted(broker.port());

@@ -12,8 +12,8 @@ use serde_json::json;
 
 mod support;
 use support::{
-    Admin, Broker, Client, Connect, MockApi, PATIENCE, Reply, Request, Setup, Version, api, broker_asking,
-    eventually, fence, on_every_broker, side_by_side, timed,
+    Admin, Broker, Client, MockApi, PATIENCE, Reply, Request, Setup, Version, api, broker_asking, eventually,
+    fence, log_in, on_every_broker, side_by_side, timed,
 };
 
 const READ: u64 = 1;
@@ -38,10 +38,6 @@ fn is_allowed(question: &Request) -> bool {
 
 fn with_batches(version: Version, api: &MockApi) -> Setup {
     broker_asking(version, api).option("acl_batch_url", api.batch_url())
-}
-
-fn log_in(broker: &Broker, name: &str) -> Client {
-    Connect::v5(name).login(name, "secret").accepted(broker.port())
 }
 
 fn listeners(broker: &Broker, names: impl IntoIterator<Item = String>, filter: &str) -> Vec<Client> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 mod support;
 use support::{
     Broker, Client, Connect, ELSEWHERE, MockApi, PATIENCE, Reply, Request, Version, api, broker_asking,
-    eventually, on_every_broker, reason,
+    eventually, friendly_api, log_in, on_every_broker, reason,
 };
 
 /// What a flood may add to the memory of the broker: room for a byte budget of each queue and table, and for what an
@@ -20,10 +20,6 @@ const WRITE: u64 = 2;
 /// Everybody may do everything, but mallory may write nothing.
 fn mallory_writes_nothing(request: &Request) -> u16 {
     if request.acc() == WRITE && request.field("username") == "mallory" { 403 } else { 200 }
-}
-
-fn log_in(broker: &Broker, name: &str) -> Client {
-    Connect::v5(name).login(name, "secret").accepted(broker.port())
 }
 
 fn readers(broker: &Broker, count: usize, filter: &str) -> Vec<Client> {
@@ -130,8 +126,7 @@ fn one_subscription_does_not_stop_the_broker_for_each_retained_message() {
     const MESSAGES: u32 = 200;
     const LATENCY: Duration = Duration::from_millis(15);
     on_every_broker(|version| {
-        let api = api("");
-        api.answer(Reply::status(200));
+        let api = friendly_api();
         let broker = broker_asking(version, &api).start();
         let mut writer = log_in(&broker, "writer");
         for number in 0..MESSAGES {

@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 mod support;
 use support::{
     Broker, Client, Connect, ELSEWHERE, MockApi, PASSWORD, PATIENCE, Protocol, Reply, Request, Version, Will,
-    api, broker_asking, eventually, local_user, on_every_broker, reason, timed,
+    api, broker_asking, eventually, local_user, log_in, on_every_broker, reason, timed,
 };
 
 const READ: u64 = 1;
@@ -24,10 +24,6 @@ const READ: u64 = 1;
 /// A local user with a hash that takes tens of milliseconds. The password is [`PASSWORD`].
 fn slow_user() -> &'static str {
     include_str!("fixtures/passwd-argon2id").lines().find(|line| line.starts_with("command:")).unwrap()
-}
-
-fn log_in(broker: &Broker, name: &str) -> Client {
-    Connect::v5(name).login(name, "secret").accepted(broker.port())
 }
 
 /// Lets in whoever has the password "secret", and takes so long for it.

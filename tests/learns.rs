@@ -3,29 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{Read, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 mod support;
 use support::tls::{Authority, Validity};
 use support::{
-    Broker, Client, Connect, MockApi, PASSWORD, PATIENCE, Reply, Request, Setup, Version, api, broker_asking,
-    eventually, fence, local_user, on_every_broker, reason,
+    Broker, Client, Connect, Gate, MockApi, PASSWORD, PATIENCE, Reply, Request, Setup, Version, api,
+    api_by_name, broker_asking, by_name, eventually, fence, local_user, on_every_broker, reason,
 };
-
-/// Topics below `no/` are denied, and the password `wrong` is.
-fn by_name(request: &Request) -> Reply {
-    let denied = request.field("topic").starts_with("no/") || request.field("password") == "wrong";
-    Reply::status(if denied { 403 } else { 200 })
-}
-
-fn api_by_name() -> MockApi {
-    let api = api("");
-    api.answer_with(by_name);
-    api
-}
 
 /// Nothing is found in sockets here, as where clients use TLS.
 fn learning(version: Version, api: &MockApi) -> Setup {
@@ -60,6 +46,10 @@ fn asked_about(api: &MockApi, client_id: &str) -> Vec<String> {
 fn of_device(number: usize) -> Vec<String> {
     let id = format!("device-{number:04}");
     vec![format!("2 no/{id}"), format!("2 state/{id}"), format!("4 cmd/{id}/#")]
+}
+
+fn is_about_a_topic(request: &Request) -> bool {
+    request.path == "/acl"
 }
 
 /// One device shows what devices do.
@@ -98,51 +88,23 @@ fn switched_off_it_asks_nothing() {
     });
 }
 
-/// An API that holds its answers about topics until it is told to go on.
-struct Held {
-    api: MockApi,
-    hold: Arc<AtomicBool>,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.hold.store(false, Ordering::Relaxed);
-    }
-}
-
-impl Held {
-    fn new() -> Self {
-        let (api, hold) = (api(""), Arc::new(AtomicBool::new(false)));
-        let held = Arc::clone(&hold);
-        api.answer_with(move |request| {
-            if request.path == "/acl" {
-                eventually(3 * PATIENCE, || !held.load(Ordering::Relaxed));
-            }
-            by_name(request)
-        });
-        Self { api, hold }
-    }
-
-    fn hold(&self, is_held: bool) {
-        self.hold.store(is_held, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn on_2_1_the_connack_waits_for_the_answers_and_nobody_else_does() {
-    let held = Held::new();
-    let broker = learning(Version::V2_1, &held.api).option("user", local_user("bystander")).start();
+    let api = api("");
+    let gate = Gate::holding(&api, is_about_a_topic, by_name);
+    gate.open();
+    let broker = learning(Version::V2_1, &api).option("user", local_user("bystander")).start();
     let mut bystander = Connect::v5("bystander").login("bystander", PASSWORD).accepted(broker.port());
     teach(&broker);
-    held.hold(true);
+    gate.close();
     let mut second = device(2).send(broker.port());
-    assert!(eventually(PATIENCE, || asked_about(&held.api, "device-0002") == of_device(2)), "side by side");
+    assert!(eventually(PATIENCE, || asked_about(&api, "device-0002") == of_device(2)), "side by side");
     bystander.ping();
     assert_eq!(second.connack(Duration::ZERO), None);
-    held.hold(false);
+    gate.open();
     assert_eq!(second.connack(PATIENCE), Some(reason::SUCCESS));
     work(&mut second, 2);
-    assert_eq!(asked_about(&held.api, "device-0002"), of_device(2));
+    assert_eq!(asked_about(&api, "device-0002"), of_device(2));
 }
 
 /// The broker waits for the answer about the first one, and meanwhile those about the others are on their way.
@@ -151,17 +113,19 @@ fn who_was_let_in_a_moment_ago_is_asked_about_at_first_sight() {
     // No more are asked at once until it is known what the API can do.
     const DEVICES: usize = 6;
     on_every_broker(|version| {
-        let held = Held::new();
-        let broker = learning(version, &held.api).start();
+        let api = api("");
+        let gate = Gate::holding(&api, is_about_a_topic, by_name);
+        gate.open();
+        let broker = learning(version, &api).start();
         let mut devices: Vec<_> = (0..DEVICES).map(|number| device(number).accepted(broker.port())).collect();
-        held.hold(true);
+        gate.close();
         let subscribe = devices[0].subscribe_packet(&[(&filter(0), 0)]);
         devices[0].send(&subscribe);
         let is_asked = |number: usize| {
-            asked_about(&held.api, &format!("device-{number:04}")) == [format!("4 {}", filter(number))]
+            asked_about(&api, &format!("device-{number:04}")) == [format!("4 {}", filter(number))]
         };
         let all_are_asked = eventually(PATIENCE, || (0..DEVICES).all(is_asked));
-        held.hold(false);
+        gate.open();
         assert!(all_are_asked);
         assert_eq!(devices[0].suback(), [0]);
         for (number, device) in devices.iter_mut().enumerate().skip(1) {

@@ -13,7 +13,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 mod support;
 use support::{
-    Broker, Connect, MockApi, PATIENCE, Reply, Version, api, broker_asking, on_every_broker, reason,
+    Broker, Connect, MockApi, PATIENCE, Reply, Version, broker_asking, friendly_api, on_every_broker, reason,
 };
 
 /// How many answers are tried on each broker.
@@ -221,8 +221,7 @@ fn there_are_a_thousand_different_ones() {
 fn no_malformed_answer_lets_anybody_in_or_through() {
     let answers = answers();
     on_every_broker(|version| {
-        let api = api("");
-        api.answer(Reply::status(200));
+        let api = friendly_api();
         let mut broker = broker(version, &api);
         let mut publisher = Connect::v5("publisher").login("publisher", "secret").accepted(broker.port());
         let mut subscriber = Connect::v5("subscriber").login("subscriber", "secret").accepted(broker.port());

@@ -2,15 +2,13 @@
 //! can wait beside the broker's loop, its CONNACK comes after their answers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 mod support;
 use support::{
-    A_WHILE, Broker, Client, Connect, MockApi, PASSWORD, PATIENCE, Reply, Request, Setup, Version, api,
-    broker_asking, eventually, fence, local_user, on_every_broker, reason,
+    A_WHILE, Broker, Client, Connect, Gate, MockApi, PASSWORD, PATIENCE, Reply, Request, Setup, Version, api,
+    api_by_name, broker_asking, by_name, eventually, fence, local_user, on_every_broker, reason,
 };
 
 /// A broker that asks ahead for what a device does: take commands, and tell its state.
@@ -20,18 +18,6 @@ fn prefetching(version: Version, api: &MockApi) -> Setup {
         .option("acl_prefetch", "read cmd/%c/on")
         .option("acl_prefetch", "write state/%u")
         .option("acl_prefetch", "write no/%u")
-}
-
-/// Topics below `no/` are denied, and the password `wrong` is.
-fn by_name(request: &Request) -> Reply {
-    let denied = request.field("topic").starts_with("no/") || request.field("password") == "wrong";
-    Reply::status(if denied { 403 } else { 200 })
-}
-
-fn api_by_name() -> MockApi {
-    let api = api("");
-    api.answer_with(by_name);
-    api
 }
 
 /// The topic questions in a line each, sorted.
@@ -85,75 +71,52 @@ fn what_a_device_will_want_is_known_when_it_wants_it() {
     });
 }
 
-/// An API that holds its answers about topics until it is told to go on.
-struct HeldTopics {
-    api: MockApi,
-    hold: Arc<AtomicBool>,
-}
-
-impl Drop for HeldTopics {
-    fn drop(&mut self) {
-        self.go_on();
-    }
-}
-
-impl HeldTopics {
-    fn new() -> Self {
-        let (api, hold) = (api(""), Arc::new(AtomicBool::new(true)));
-        let held = Arc::clone(&hold);
-        api.answer_with(move |request| {
-            if request.path == "/acl" {
-                eventually(3 * PATIENCE, || !held.load(Ordering::Relaxed));
-            }
-            by_name(request)
-        });
-        Self { api, hold }
-    }
-
-    fn go_on(&self) {
-        self.hold.store(false, Ordering::Relaxed);
-    }
+/// An API that holds its answers about topics until the gate is opened.
+fn held_topics() -> (MockApi, Gate) {
+    let api = api("");
+    let gate = Gate::holding(&api, |request| request.path == "/acl", by_name);
+    (api, gate)
 }
 
 #[test]
 fn on_2_1_the_connack_waits_for_the_answers_and_nobody_else_does() {
-    let held = HeldTopics::new();
-    let broker = prefetching(Version::V2_1, &held.api)
+    let (api, gate) = held_topics();
+    let broker = prefetching(Version::V2_1, &api)
         .option("timeout", "60s")
         .option("user", local_user("bystander"))
         .start();
     let mut bystander = Connect::v5("bystander").login("bystander", PASSWORD).accepted(broker.port());
     let mut device = device().send(broker.port());
-    assert!(eventually(PATIENCE, || asked(&held.api) == OF_A_DEVICE), "side by side");
+    assert!(eventually(PATIENCE, || asked(&api) == OF_A_DEVICE), "side by side");
     bystander.ping();
     assert!(bystander.may_subscribe("x"));
     bystander.ping();
     assert_eq!(device.connack(Duration::ZERO), None);
 
-    held.go_on();
+    gate.open();
     assert_eq!(device.connack(PATIENCE), Some(reason::SUCCESS));
-    assert_works_without_api(&mut device, &held.api);
-    assert_eq!(asked(&held.api), OF_A_DEVICE);
+    assert_works_without_api(&mut device, &api);
+    assert_eq!(asked(&api), OF_A_DEVICE);
 }
 
 #[test]
 fn where_the_broker_waits_for_logins_it_does_not_wait_for_more() {
     on_every_broker(|version| {
-        let held = HeldTopics::new();
+        let (api, gate) = held_topics();
         let broker =
-            prefetching(version, &held.api).option("timeout", "60s").option("auth_mode", "blocking").start();
+            prefetching(version, &api).option("timeout", "60s").option("auth_mode", "blocking").start();
         let mut device = device().accepted(broker.port());
-        assert!(eventually(PATIENCE, || asked(&held.api) == OF_A_DEVICE), "side by side");
+        assert!(eventually(PATIENCE, || asked(&api) == OF_A_DEVICE), "side by side");
         // The broker joins the question that is on its way.
         let subscribe = device.subscribe_packet(&[("cmd/dev/#", 0)]);
         device.send(&subscribe);
         // It does so in silence: nothing shows that it waits.
         thread::sleep(A_WHILE);
-        held.go_on();
+        gate.open();
         assert_eq!(device.suback(), [0]);
-        fence::later_questions(&mut device, &held.api);
-        assert_works_without_api(&mut device, &held.api);
-        assert_eq!(asked(&held.api), OF_A_DEVICE);
+        fence::later_questions(&mut device, &api);
+        assert_works_without_api(&mut device, &api);
+        assert_eq!(asked(&api), OF_A_DEVICE);
     });
 }
 
@@ -256,14 +219,14 @@ fn names_do_not_become_wildcards() {
 
 #[test]
 fn who_goes_while_it_waits_leaves_its_id_to_others() {
-    let held = HeldTopics::new();
-    let broker = prefetching(Version::V2_1, &held.api).option("timeout", "60s").start();
+    let (api, gate) = held_topics();
+    let broker = prefetching(Version::V2_1, &api).option("timeout", "60s").start();
     let later = || {
         Connect::v5("later").login("stranger", "wrong").refused(broker.port());
     };
     for _ in 0..3 {
         let gone = device().send(broker.port());
-        assert!(eventually(PATIENCE, || asked(&held.api).len() == OF_A_DEVICE.len()));
+        assert!(eventually(PATIENCE, || asked(&api).len() == OF_A_DEVICE.len()));
         drop(gone);
         // The broker takes note of it before it answers who comes later.
         later();
@@ -272,7 +235,7 @@ fn who_goes_while_it_waits_leaves_its_id_to_others() {
     assert_eq!(stranger.connack(PATIENCE), Some(reason::NOT_AUTHORIZED));
     let mut back = device().send(broker.port());
     later();
-    held.go_on();
+    gate.open();
     assert_eq!(back.connack(PATIENCE), Some(reason::SUCCESS));
     assert!(back.may_subscribe("cmd/dev/#"));
 }

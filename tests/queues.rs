@@ -3,16 +3,13 @@
 //! decided by the API's answer about each of them, as ever.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 mod support;
 use support::{
-    Broker, Client, Connect, MockApi, PATIENCE, Reply, Request, Setup, Version, api, broker_asking,
-    eventually, friendly_api, on_every_broker, reason,
+    Broker, Connect, Gate, MockApi, PATIENCE, Reply, Setup, Version, broker_asking, eventually, fence,
+    friendly_api, log_in, on_every_broker, read_by, reason,
 };
 
 const READ: u64 = 1;
@@ -43,7 +40,7 @@ fn fall_asleep(broker: &Broker, topics: &[String]) {
     let mut sleeper = sleeper().accepted(broker.port());
     assert_eq!(sleeper.subscribe(&[("news/#", 1)]), [1]);
     sleeper.disconnect();
-    let mut writer = Connect::v5("writer").login("writer", "secret").accepted(broker.port());
+    let mut writer = log_in(broker, "writer");
     for topic in topics {
         assert_eq!(writer.publish_acknowledged(topic, "x") & 0x80, 0);
     }
@@ -52,27 +49,6 @@ fn fall_asleep(broker: &Broker, topics: &[String]) {
 
 fn topics() -> Vec<String> {
     (0..MESSAGES).map(|number| format!("news/{number}")).collect()
-}
-
-/// The topics of what comes, until there are so many or no more come.
-fn receive(client: &mut Client, count: usize) -> BTreeSet<String> {
-    let mut topics = BTreeSet::new();
-    while topics.len() < count
-        && let Some(message) = client.receive(PATIENCE)
-    {
-        topics.insert(message.topic);
-    }
-    client.ping();
-    topics.extend(std::iter::from_fn(|| client.receive(Duration::ZERO)).map(|message| message.topic));
-    topics
-}
-
-fn read_by_sleeper(api: &MockApi) -> Vec<String> {
-    let is_it = |request: &&Request| request.acc() == READ && request.field("clientid") == "sleeper";
-    let mut topics: Vec<_> =
-        api.topic_checks().iter().filter(is_it).map(|request| request.field("topic").to_owned()).collect();
-    topics.sort();
-    topics
 }
 
 #[test]
@@ -86,13 +62,13 @@ fn a_queue_is_asked_about_side_by_side() {
         api.answer(Reply::status(200).after(LATENCY));
         let (delivered, at_once) = api.most_concurrent_during(|| {
             let mut sleeper = sleeper().accepted(broker.port());
-            receive(&mut sleeper, MESSAGES)
+            fence::topics_received(&mut sleeper, MESSAGES)
         });
         // On a busy machine answers are late, and then fewer are asked at a time.
         assert!(at_once >= 8, "no more than {at_once} questions were on their way at once");
         expected.sort();
         assert_eq!(delivered.into_iter().collect::<Vec<_>>(), expected);
-        assert_eq!(read_by_sleeper(&api), expected, "each once");
+        assert_eq!(read_by(&api, "sleeper"), expected, "each once");
     });
 }
 
@@ -103,25 +79,18 @@ fn on_2_1_the_connack_waits_for_the_answers_and_nobody_else_does() {
     // No more are asked at once until it is known what the API can do.
     const FEW: usize = 6;
     fall_asleep(&broker, &topics()[..FEW]);
-    let mut bystander = Connect::v5("bystander").login("bystander", "secret").accepted(broker.port());
-    let is_held = Arc::new(AtomicBool::new(true));
-    let held = Arc::clone(&is_held);
+    let mut bystander = log_in(&broker, "bystander");
     api.forget_requests();
-    api.answer_with(move |request| {
-        if request.acc() == READ {
-            eventually(3 * PATIENCE, || !held.load(Ordering::Relaxed));
-        }
-        Reply::status(200)
-    });
+    let gate = Gate::holding(&api, |request| request.acc() == READ, |_| Reply::status(200));
     let mut sleeper = sleeper().send(broker.port());
-    let all_are_asked = eventually(PATIENCE, || read_by_sleeper(&api).len() == FEW);
+    let all_are_asked = eventually(PATIENCE, || read_by(&api, "sleeper").len() == FEW);
     bystander.ping();
     let connack = sleeper.connack(Duration::ZERO);
-    is_held.store(false, Ordering::Relaxed);
-    assert!(all_are_asked, "{:?}", read_by_sleeper(&api));
+    gate.open();
+    assert!(all_are_asked, "{:?}", read_by(&api, "sleeper"));
     assert_eq!(connack, None);
     assert_eq!(sleeper.connack(PATIENCE), Some(reason::SUCCESS));
-    assert_eq!(receive(&mut sleeper, FEW).len(), FEW);
+    assert_eq!(fence::topics_received(&mut sleeper, FEW).len(), FEW);
 }
 
 #[test]
@@ -137,7 +106,7 @@ fn who_may_not_read_any_more_gets_nothing() {
             Reply::status(if is_denied { 403 } else { 200 })
         });
         let mut sleeper = sleeper().accepted(broker.port());
-        assert_eq!(receive(&mut sleeper, 5), topics.iter().step_by(2).cloned().collect());
+        assert_eq!(fence::topics_received(&mut sleeper, 5), topics.iter().step_by(2).cloned().collect());
     });
 }
 
@@ -145,17 +114,16 @@ fn who_may_not_read_any_more_gets_nothing() {
 #[test]
 fn for_who_starts_anew_nothing_is_asked() {
     on_every_broker(|version| {
-        let api = api("");
-        api.answer(Reply::status(200));
+        let api = friendly_api();
         let broker = forgetful(version, &api).start();
         fall_asleep(&broker, &topics()[..10]);
         api.forget_requests();
-        let mut anew = Connect::v5("sleeper").login("sleeper", "secret").accepted(broker.port());
-        support::fence::later_questions(&mut anew, &api);
-        assert_eq!(read_by_sleeper(&api), [""; 0]);
+        let mut anew = log_in(&broker, "sleeper");
+        fence::later_questions(&mut anew, &api);
+        assert_eq!(read_by(&api, "sleeper"), [""; 0]);
         anew.disconnect();
         let mut back = sleeper().accepted(broker.port());
-        support::fence::later_questions(&mut back, &api);
-        assert_eq!(read_by_sleeper(&api), [""; 0], "it was forgotten");
+        fence::later_questions(&mut back, &api);
+        assert_eq!(read_by(&api, "sleeper"), [""; 0], "it was forgotten");
     });
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 mod support;
 use support::{
-    Broker, Client, Connect, MockApi, PATIENCE, Reply, Request, Setup, Version, api, broker_asking,
-    eventually, fence, on_every_broker,
+    Broker, MockApi, PATIENCE, Reply, Setup, Version, api, broker_asking, eventually, fence, friendly_api,
+    log_in, on_every_broker, read_by,
 };
 
 const READ: u64 = 1;
@@ -46,10 +46,6 @@ fn patient(version: Version, api: &MockApi) -> Setup {
     broker_asking(version, api).option("timeout", "30s")
 }
 
-fn log_in(broker: &Broker, name: &str) -> Client {
-    Connect::v5(name).login(name, "secret").accepted(broker.port())
-}
-
 /// Has these published and retained.
 fn publish<T: AsRef<str>>(broker: &Broker, client_id: &str, topics: impl IntoIterator<Item = T>) {
     let mut writer = log_in(broker, client_id);
@@ -69,28 +65,6 @@ fn numbered(prefix: &str) -> impl Iterator<Item = String> {
     (0..MESSAGES).map(move |number| format!("{prefix}/{number}"))
 }
 
-/// The topics of what comes to a client that has subscribed, until there are so many or no more come.
-fn receive(client: &mut Client, count: usize) -> BTreeSet<String> {
-    let mut topics = BTreeSet::new();
-    while topics.len() < count
-        && let Some(message) = client.receive(PATIENCE)
-    {
-        topics.insert(message.topic);
-    }
-    client.ping();
-    topics.extend(std::iter::from_fn(|| client.receive(Duration::ZERO)).map(|message| message.topic));
-    topics
-}
-
-/// The topics of the READ questions about a client.
-fn read_by(api: &MockApi, client_id: &str) -> Vec<String> {
-    let is_it = |request: &&Request| request.acc() == READ && request.field("clientid") == client_id;
-    let mut topics: Vec<_> =
-        api.topic_checks().iter().filter(is_it).map(|request| request.field("topic").to_owned()).collect();
-    topics.sort();
-    topics
-}
-
 fn set(topics: &[&str]) -> BTreeSet<String> {
     topics.iter().map(|topic| (*topic).to_owned()).collect()
 }
@@ -105,7 +79,7 @@ fn two_hundred_are_there_in_no_time() {
             let mut reader = log_in(&broker, "reader");
             let (topics, at_once) = api.most_concurrent_during(|| {
                 assert_eq!(reader.subscribe(&[("news/+", qos)]), [qos]);
-                receive(&mut reader, MESSAGES)
+                fence::topics_received(&mut reader, MESSAGES)
             });
             assert_eq!(topics, numbered("news").collect());
             assert_side_by_side(at_once);
@@ -136,7 +110,7 @@ fn filters_ask_about_what_they_match() {
             publish(&broker, "writer", TOPICS);
             let mut reader = log_in(&broker, "reader");
             assert!(reader.may_subscribe(filter));
-            assert_eq!(receive(&mut reader, expected.len()), set(expected), "{filter}");
+            assert_eq!(fence::topics_received(&mut reader, expected.len()), set(expected), "{filter}");
             fence::later_questions(&mut reader, &api);
             assert_eq!(read_by(&api, "reader"), expected, "{filter}");
         });
@@ -154,7 +128,7 @@ fn an_ended_topic_is_not_asked_about() {
         writer.ping();
         let mut reader = log_in(&broker, "reader");
         assert!(reader.may_subscribe("t/#"));
-        assert_eq!(receive(&mut reader, 1), set(&["t/kept"]));
+        assert_eq!(fence::topics_received(&mut reader, 1), set(&["t/kept"]));
         fence::later_questions(&mut reader, &api);
         assert_eq!(read_by(&api, "reader"), ["t/kept"]);
     });
@@ -190,7 +164,7 @@ fn who_may_not_read_a_message_does_not_get_it() {
         let mut reader = log_in(&broker, "reader");
         assert!(reader.may_subscribe("#"));
         let even = numbered("news").step_by(2).collect();
-        assert_eq!(receive(&mut reader, MESSAGES / 2), even);
+        assert_eq!(fence::topics_received(&mut reader, MESSAGES / 2), even);
     });
 }
 
@@ -238,7 +212,7 @@ fn who_wants_no_retained_messages_costs_a_few_questions() {
         assert!(in_vain <= 2 * MESSAGES, "{in_vain}");
         let (topics, at_once) = api.most_concurrent_during(|| {
             assert!(reader.may_subscribe("news/7/+"));
-            receive(&mut reader, MESSAGES)
+            fence::topics_received(&mut reader, MESSAGES)
         });
         assert_eq!(topics, numbered("news/7").collect());
         assert_side_by_side(at_once);
@@ -249,9 +223,8 @@ fn who_wants_no_retained_messages_costs_a_few_questions() {
 #[test]
 fn publishers_are_asked_about_side_by_side_too() {
     on_every_broker(|version| {
-        let api = api("");
+        let api = friendly_api();
         let broker = patient(version, &api).option("acl_cache_ttl", "2s").start();
-        api.answer(Reply::status(200));
         publish(&broker, "writer", numbered("news"));
         std::thread::sleep(Duration::from_millis(2100));
         api.answer_with(|request| {
@@ -261,7 +234,7 @@ fn publishers_are_asked_about_side_by_side_too() {
         let mut reader = log_in(&broker, "reader");
         let (topics, at_once) = api.most_concurrent_during(|| {
             assert!(reader.may_subscribe("news/#"));
-            receive(&mut reader, MESSAGES)
+            fence::topics_received(&mut reader, MESSAGES)
         });
         assert_eq!(topics, numbered("news").collect());
         assert_side_by_side(at_once);
@@ -272,22 +245,21 @@ fn publishers_are_asked_about_side_by_side_too() {
 #[test]
 fn messages_from_the_disk_are_known_the_second_time() {
     on_every_broker(|version| {
-        let api = api("");
-        api.answer(Reply::status(200));
+        let api = friendly_api();
         let on_disk = |setup: Setup| setup.global("persistence true").global("persistence_location ./");
         let mut broker = on_disk(patient(version, &api)).start();
         publish(&broker, "writer", numbered("news"));
         broker.restart();
         let mut first = log_in(&broker, "first");
         assert!(first.may_subscribe("news/#"));
-        assert_eq!(receive(&mut first, MESSAGES).len(), MESSAGES);
+        assert_eq!(fence::topics_received(&mut first, MESSAGES).len(), MESSAGES);
         api.answer_with(|request| {
             if request.acc() == READ { Reply::status(200).after(LATENCY) } else { Reply::status(200) }
         });
         let mut second = log_in(&broker, "second");
         let (topics, at_once) = api.most_concurrent_during(|| {
             assert!(second.may_subscribe("news/#"));
-            receive(&mut second, MESSAGES)
+            fence::topics_received(&mut second, MESSAGES)
         });
         assert_eq!(topics.len(), MESSAGES);
         assert_side_by_side(at_once);
@@ -309,7 +281,7 @@ fn another_api_is_asked_anew() {
         publish(&broker, "writer", numbered("news"));
         let mut reader = log_in(&broker, "reader");
         assert!(reader.may_subscribe("news/1"));
-        assert_eq!(receive(&mut reader, 1).len(), 1);
+        assert_eq!(fence::topics_received(&mut reader, 1).len(), 1);
         // Asked ahead and not used.
         reader.subscribe(&[("news/#", 1 | NO_RETAINED_MESSAGES)]);
         fence::later_questions(&mut reader, &old);
@@ -317,7 +289,7 @@ fn another_api_is_asked_anew() {
         broker.sighup();
         broker.wait_for_log("Files are re-read", PATIENCE);
         assert!(reader.may_subscribe("news/+"));
-        assert_eq!(receive(&mut reader, 0), set(&[]));
+        assert_eq!(fence::topics_received(&mut reader, 0), set(&[]));
         let asked = || read_by(&new, "reader").len();
         assert!(
             eventually(PATIENCE, || asked() == MESSAGES),
@@ -341,14 +313,14 @@ fn one_client_has_the_broker_wait_for_no_longer_than_one_question_may_take() {
         let (count, stall) = bystander.longest_ping_during(|| {
             assert!(reader.may_subscribe("news/#"));
             reader.ping();
-            receive(&mut reader, 0).len()
+            fence::topics_received(&mut reader, 0).len()
         });
         assert!(stall < 2 * TIMEOUT, "{stall:?}");
         assert!((10..MESSAGES).contains(&count), "{count} of {MESSAGES} are delivered");
         broker.wait_for_log("the broker has waited long enough", PATIENCE);
         let mut other = log_in(&broker, "other");
         assert!(other.may_subscribe("news/1"));
-        assert_eq!(receive(&mut other, 1), set(&["news/1"]));
+        assert_eq!(fence::topics_received(&mut other, 1), set(&["news/1"]));
     });
 }
 
@@ -365,7 +337,7 @@ fn where_reads_are_not_asked_nothing_is_asked_ahead() {
         publish(&broker, "writer", numbered("news"));
         let mut reader = log_in(&broker, "reader");
         assert!(reader.may_subscribe("news/#"));
-        assert_eq!(receive(&mut reader, MESSAGES).len(), MESSAGES);
+        assert_eq!(fence::topics_received(&mut reader, MESSAGES).len(), MESSAGES);
         fence::later_questions(&mut reader, &api);
         assert_eq!(read_by(&api, "reader"), [""; 0]);
     });

@@ -8,21 +8,11 @@ use std::time::{Duration, Instant};
 
 mod support;
 use support::{
-    Broker, Client, Connect, ELSEWHERE, MockApi, PATIENCE, Protocol, Reply, Setup, Version, api,
-    broker_asking, eventually, on_every_broker, reason,
+    Broker, Client, Connect, ELSEWHERE, MockApi, PATIENCE, Protocol, Reply, Setup, Version, broker_asking,
+    eventually, friendly_api, log_in, on_every_broker, reason,
 };
 
 const READ: u64 = 1;
-
-fn open_api() -> MockApi {
-    let api = api("");
-    api.answer(Reply::status(200));
-    api
-}
-
-fn log_in(broker: &Broker, name: &str) -> Client {
-    Connect::v5(name).login(name, "secret").accepted(broker.port())
-}
 
 /// Runs a flood beside something, and ends it with that.
 fn beside<T>(mut flood: impl FnMut() + Send, action: impl FnOnce() -> T) -> T {
@@ -46,7 +36,7 @@ fn who_is_refused_after_a_reload_goes_soon_whatever_else_waits() {
     const PREFETCHED: usize = 8;
     const SOON: Duration = Duration::from_secs(3);
     on_every_broker(|version| {
-        let api = open_api();
+        let api = friendly_api();
         let setup = broker_asking(version, &api).option("max_requests", 8).option("auth_cache_ttl", "1h");
         let topic = |setup: Setup, n| setup.option("acl_prefetch", format!("subscribe {n}/%c"));
         let broker = (0..PREFETCHED).fold(setup, topic).start();
@@ -95,7 +85,7 @@ fn flood_takes() -> Duration {
 }
 
 fn assert_not_behind_the_flood(honest: &Connect, attacker: impl Fn(usize) -> Connect) {
-    let api = open_api();
+    let api = friendly_api();
     let setup = broker_asking(Version::V2_1, &api).option("max_requests", AT_ONCE);
     let broker = setup.option("throttle_after", 0).start();
     api.answer_with(|request| {
@@ -134,7 +124,7 @@ fn names_that_the_api_is_slow_about_do_not_open_the_breaker_for_others() {
     const SLOW_NAMES: usize = 8;
     const HONEST: usize = 8;
     on_every_broker(|version| {
-        let api = open_api();
+        let api = friendly_api();
         let broker = broker_asking(version, &api)
             .option("timeout", "300ms")
             .option("breaker_pause", "1m")
@@ -188,7 +178,7 @@ fn wrong_guesses_of_one_peer_do_not_end_looking_ahead_for_others() {
     const MOST_ROUNDS: usize = 60;
     let latency = Duration::from_millis(80);
     let on_2_0 = |version: Version| {
-        let api = open_api();
+        let api = friendly_api();
         let broker = broker_asking(version, &api).option("throttle_after", 0).start();
         api.answer(Reply::status(200).after(latency));
         let before = time_of_logins(&broker, HONEST as usize, 0);
@@ -249,7 +239,7 @@ fn a_refused_login_under_anothers_id_does_not_take_it_out_of_the_fan_out() {
     const READERS: u32 = 20;
     let latency = Duration::from_millis(80);
     on_every_broker(|version| {
-        let api = open_api();
+        let api = friendly_api();
         let broker = broker_asking(version, &api).option("timeout", "60s").start();
         let mut readers: Vec<_> = (0..READERS).map(|n| log_in(&broker, &format!("reader-{n}"))).collect();
         readers.iter_mut().for_each(|reader| assert!(reader.may_subscribe("news/#")));
@@ -309,7 +299,7 @@ fn publish_all(honest: &mut [Client], times: usize) {
 /// so often.
 fn assert_displaces_nothing(topics: usize, uses: usize) {
     on_every_broker(|version| {
-        let api = open_api();
+        let api = friendly_api();
         let (broker, mut honest) = with_honest_verdicts(version, &api);
         let mut mallory = log_in(&broker, "mallory");
         for number in 0..topics {

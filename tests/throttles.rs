@@ -4,7 +4,6 @@
 //! try has a client id of its own, unless the test is about ids: those are counted, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 mod support;
 use support::broker::Setup;
 use support::{
-    Broker, Client, Connect, ELSEWHERE, MockApi, PATIENCE, Protocol, Reply, Request, Version, api,
+    Broker, Client, Connect, ELSEWHERE, Gate, MockApi, PATIENCE, Protocol, Reply, Request, Version, api,
     eventually, on_every_broker, reason,
 };
 
@@ -520,15 +519,11 @@ fn wrong_passwords_for_changing_names_do_not_either() {
 fn a_guess_that_is_answered_beside_counts_when_it_comes_again() {
     for version in [Version::V2_0_11, Version::V2_0_21] {
         let api = api("");
-        let is_open = Arc::new(AtomicBool::new(false));
-        let gate = Arc::clone(&is_open);
-        api.answer_with(move |request| match request.field("username").split('-').next().unwrap() {
+        let freezes = |request: &Request| request.field("username").starts_with("freezes-");
+        let gate = Gate::holding(&api, freezes, |request| match request.field("username") {
             "alice" => Reply::status(403),
-            "slow" => Reply::status(200).after(Duration::from_millis(200)),
-            _ => {
-                eventually(PATIENCE, || gate.load(Ordering::Relaxed));
-                Reply::status(200)
-            }
+            name if name.starts_with("slow-") => Reply::status(200).after(Duration::from_millis(200)),
+            _ => Reply::status(200),
         });
         let broker = throttled_for_long(broker(version, &api))
             .option("login_wait", "100ms")
@@ -536,7 +531,7 @@ fn a_guess_that_is_answered_beside_counts_when_it_comes_again() {
             .option("timeout", "10s")
             .start();
         for round in 0..=AFTER {
-            is_open.store(false, Ordering::Relaxed);
+            gate.close();
             let [mut freezes, mut slow, mut guesses] =
                 [(); 3].map(|()| Client::open(broker.port(), Protocol::V5));
             let guess = Connect::v5(format!("a-{round}")).login("alice", format!("guess-{round}"));
@@ -546,7 +541,7 @@ fn a_guess_that_is_answered_beside_counts_when_it_comes_again() {
             // Both wait for the broker's next turn, in this order.
             slow.send(&Connect::v5("s").login(format!("slow-{round}"), "x").packet());
             guesses.send(&guess.packet());
-            is_open.store(true, Ordering::Relaxed);
+            gate.open();
             assert!(guesses.is_turned_away(), "{round}");
             api.wait_for_requests(3, PATIENCE);
             api.wait_until_answered(PATIENCE);

@@ -94,7 +94,7 @@ fn bytes_a_session(topic: &str) -> f64 {
     let grants = |number| {
         let client_id = format!("client-{number}");
         let names = Names { username: "device", client_id: &client_id, attrs: &[] };
-        pool.share(Grants::compile(&rules, &names).unwrap()).unwrap()
+        pool.share(Grants::compile(&rules, &names).unwrap(), "u").unwrap()
     };
     let held: Vec<_> = (0..SESSIONS).map(grants).collect();
     let bytes = allocator::bytes_in_use() - before;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::json::{Json, Object};
 use crate::question::{Answer, NoAnswer, Question, Verdict, status};
-use crate::topic::{Action, Draft, DraftRule, GrantsPool, Permission, QosSet, Terms, Unusable};
+use crate::topic::{Action, Draft, DraftRule, GrantsPool, Permission, QosSet, Terms, TopicRules, Unusable};
 
 /// The most bytes of a body.
 pub const MOST_BYTES: usize = 64 * 1024;
@@ -92,7 +92,10 @@ fn fields(body: &Body) -> Result<Object, Unusable> {
     let Body::Whole(bytes) = body else { return bad(format!("it has more than {MOST_BYTES} bytes")) };
     match serde_json::from_slice(bytes) {
         Ok(Json::Object(fields)) => Ok(fields),
-        Ok(other) => bad(format!("found {other}, expected an object such as {{\"result\":\"allow\"}}")),
+        // A text may be a token that is meant for the client.
+        Ok(other) => {
+            bad(format!("found {}, expected an object such as {{\"result\":\"allow\"}}", other.kind()))
+        }
         Err(error) => bad(error.to_string()),
     }
 }
@@ -125,7 +128,9 @@ fn said(fields: &Object, question: &Question<'_>, pool: &GrantsPool, now: Now) -
     };
     let ready = |draft: Draft| match *question {
         Question::Connect { username, .. } => draft.for_username(username, pool),
-        Question::Access { username, client_id, .. } => draft.for_both(username, client_id, pool),
+        Question::Access { username, client_id, .. } => {
+            draft.for_client(username, client_id, pool).map(TopicRules::Ready)
+        }
     };
     let rules = match draft.map(ready).transpose() {
         Err(Unusable::Bad(what)) => return bad(format!("acl, {what}")),
@@ -133,7 +138,7 @@ fn said(fields: &Object, question: &Question<'_>, pool: &GrantsPool, now: Now) -
     };
     let is_superuser =
         matches!(question, Question::Connect { .. }) && fields.get("is_superuser").is_some_and(says_yes);
-    Ok(Said::Yes(Terms { is_superuser, rules, expires }))
+    Ok(Said::Yes(Terms { is_superuser, rules, expires, asked: None }))
 }
 
 /// As EMQX reads it: whatever is no plain yes is a no.

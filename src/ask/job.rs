@@ -180,7 +180,7 @@ impl Job {
             let mut asked = place.wait_for(target.ask(&request, began, overdue), &target).await;
             if let Some(body) = asked.body {
                 let (answer, problem) = answer::read(&body, &question, self.inbox.pool(), Now::read());
-                asked.reply.answer = answer;
+                asked.reply.answer = answer.asked_at(asked.reply.sent);
                 if let (Some(problem), Some((_, endpoint))) = (problem, &asked.response) {
                     target.note_bad_answer(request.kind, *endpoint, &problem);
                 }
@@ -224,7 +224,7 @@ pub(super) async fn run_together(jobs: Vec<Job>, place: Place, inbox: Arc<dyn In
                         let question = job.question.as_question();
                         let (answer, problem) =
                             answer::read_object(&more, &question, inbox.pool(), Now::read());
-                        reply.answer = answer;
+                        reply.answer = answer.asked_at(reply.sent);
                         problem.into_iter().for_each(|problem| target.note_bad_result(from, &problem));
                     }
                     job.filed = inbox.file(job.subject, reply.clone(), &target);

@@ -29,6 +29,20 @@ pub enum Json {
 /// The fields of an object.
 pub type Object = BTreeMap<String, Json>;
 
+impl Json {
+    /// What it is, without what it says.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Json::Null => "null",
+            Json::Bool(_) => "true or false",
+            Json::Whole(_) | Json::Number(_) => "a number",
+            Json::Text(_) => "a text",
+            Json::List(_) => "a list",
+            Json::Object(_) => "an object",
+        }
+    }
+}
+
 /// A value as an error shows it: short, and nothing that may be a secret of somebody else's is in it but what was written
 /// in its place.
 impl fmt::Display for Json {

@@ -68,7 +68,7 @@ impl Place {
             if let Ok(answer) = timeout(waited_for, &mut asking).await {
                 return answer;
             }
-            self.is_waited_for_no_more();
+            self.let_others_pass();
             self.of.changed.notify_one();
         }
         let mut look_after = if waited_for < hangs_after { hangs_after - waited_for } else { hangs_after };
@@ -87,7 +87,7 @@ impl Place {
 
     /// Makes room for another request while this one goes on.
     pub(super) fn leave(&self) {
-        self.is_waited_for_no_more();
+        self.let_others_pass();
         if !self.has_left.swap(true, Ordering::Relaxed) {
             self.of.left[self.road as usize].fetch_add(1, Ordering::Relaxed);
             self.of.taken[self.road as usize].fetch_sub(1, Ordering::Relaxed);
@@ -95,7 +95,7 @@ impl Place {
         }
     }
 
-    fn is_waited_for_no_more(&self) {
+    fn let_others_pass(&self) {
         if self.is_waited_for.swap(false, Ordering::Relaxed) {
             self.of.waited_for.fetch_sub(1, Ordering::Relaxed);
         }
@@ -104,7 +104,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.is_waited_for_no_more();
+        self.let_others_pass();
         let counter = if *self.has_left.get_mut() { &self.of.left } else { &self.of.taken };
         counter[self.road as usize].fetch_sub(1, Ordering::Relaxed);
     }

@@ -35,7 +35,7 @@ impl Attached {
         if number == NONE { None } else { self.peek(number).cloned() }
     }
 
-    /// The same, borrowed.
+    /// The terms with a number, borrowed.
     pub fn peek(&self, number: u32) -> Option<&Arc<Terms>> {
         self.terms.get(number as usize)?.as_ref()
     }
@@ -73,7 +73,8 @@ impl Cache {
         self.allow_until(key, now, false)
     }
 
-    /// The same, also past its end, as long as it may serve while the API gives no answer. Terms that have an end end it.
+    /// The allow for a fingerprint, also past its end, as long as it may serve while the API gives no answer. Terms that
+    /// have an end end it.
     pub fn stale_allow(&self, key: Fingerprint, now: Instant) -> Option<Allow> {
         self.allow_until(key, now, true)
     }

@@ -12,7 +12,7 @@ use crate::fingerprint::{About, Fingerprint, Whose};
 const BOUND: usize = 65_536;
 
 /// No question is on its way for longer, the options' longest time-outs and queueing included.
-const LONGEST_QUESTION: Duration = Duration::from_secs(600);
+pub const LONGEST_QUESTION: Duration = Duration::from_secs(600);
 
 /// Steps in which the memory of a cleared cache is given back by one call of [`Cache::tend`]: some hundred microseconds,
 /// and 4 MiB.
@@ -31,7 +31,7 @@ impl Forgotten {
     /// everybody's are.
     pub fn note(&mut self, whose: Whose, now: Instant, longest: Duration) -> bool {
         let mut has_room = true;
-        if self.len() >= BOUND {
+        if self.is_full() {
             let lasts = |_: &u32, at: &mut Instant| now.saturating_duration_since(*at) <= longest;
             self.usernames.retain(lasts);
             self.client_ids.retain(lasts);
@@ -47,6 +47,11 @@ impl Forgotten {
             }
         }
         false
+    }
+
+    /// Whether names may be dropped when the next one is noted.
+    pub fn is_full(&self) -> bool {
+        self.len() >= BOUND
     }
 
     fn len(&self) -> usize {
@@ -118,8 +123,8 @@ impl Cache {
         self.forgotten.latest(about).is_some_and(|at| sent <= at)
     }
 
-    /// The same for a verdict in a slot. The tick in which it was forgotten counts as before: what is asked just then is
-    /// asked again. Of what was there when everybody was forgotten there are no slots any more.
+    /// Whether the verdict in a slot has been forgotten. The tick in which it was counts as before: what is asked just then
+    /// is asked again. Of what was there when everybody was forgotten there are no slots any more.
     pub(super) fn is_forgotten(&self, slot: &Slot) -> bool {
         self.forgotten.any() && self.forgotten.named(slot.about).is_some_and(|at| slot.since <= self.tick(at))
     }

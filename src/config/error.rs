@@ -9,7 +9,7 @@ use crate::util::Location;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unexpected;
 
-/// The same, of an option about which more can be said than what it takes.
+/// A value that its option does not take, where more can be said than what the option takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wrong {
     /// It is not what the option takes.

@@ -34,7 +34,7 @@ impl<'a> EventClient<'a> {
 
 impl Details for EventClient<'_> {
     fn uses_websockets(&self) -> bool {
-        self.number(self.process.functions().client_protocol) == Some(WEBSOCKETS)
+        self.number(self.process.functions.client_protocol) == Some(WEBSOCKETS)
     }
 
     fn level(&self) -> u8 {
@@ -48,16 +48,16 @@ impl Details for EventClient<'_> {
     }
 
     fn keepalive(&self) -> Option<u16> {
-        u16::try_from(self.number(self.process.functions().client_keepalive)?).ok()
+        u16::try_from(self.number(self.process.functions.client_keepalive)?).ok()
     }
 
     fn listener_port(&self) -> Option<u16> {
-        let port = u16::try_from(self.number(self.process.functions().client_port)?).ok()?;
+        let port = u16::try_from(self.number(self.process.functions.client_port)?).ok()?;
         (port != 0).then_some(port)
     }
 
     fn certificate(&self) -> Option<Vec<u8>> {
-        let functions = self.process.functions();
+        let functions = &self.process.functions;
         let (get, to_der, free) =
             (functions.client_certificate?, functions.certificate_to_der?, functions.certificate_free?);
         if self.client.is_null() {

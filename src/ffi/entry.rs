@@ -14,7 +14,7 @@ use crate::broker::{Broker, Caller};
 use crate::config::BrokerOptions;
 use crate::log::Level;
 use crate::plugin::{Plugin, Ruling};
-use crate::steer::Doors;
+use crate::steer::{self, Doors};
 use crate::util::panics;
 
 /// The version of the plugin interface that all Mosquitto 2.x brokers offer.
@@ -175,7 +175,9 @@ unsafe extern "C" fn on_basic_auth(_: c_int, data: *mut c_void, user_data: *mut 
     let instance = unsafe { instance(user_data) };
     instance.guarded(Code::AUTH, |plugin, caller| {
         // SAFETY: the broker calls this with the data of this event.
-        let details = unsafe { events::client_of_login(&instance.process, data.cast()) };
+        let details = unsafe {
+            events::client_of(&instance.process, data.cast(), |event: &sys::mha_evt_basic_auth| event.client)
+        };
         // SAFETY: the same.
         let login = unsafe { events::login(&instance.process, data.cast(), &details) };
         match login {
@@ -200,7 +202,11 @@ unsafe extern "C" fn on_acl_check(_: c_int, data: *mut c_void, user_data: *mut c
     let instance = unsafe { instance(user_data) };
     instance.guarded(Code::ACL_DENIED, |plugin, caller| {
         // SAFETY: the broker calls this with the data of this event.
-        let details = unsafe { events::client_of_check(&instance.process, data.cast()) };
+        let details = unsafe {
+            events::client_of(&instance.process, data.cast(), |event: &sys::mosquitto_evt_acl_check| {
+                event.client
+            })
+        };
         // SAFETY: the same.
         let check = unsafe { events::check(&instance.process, data.cast(), &details) };
         Code::of_topic_check(match check {
@@ -225,11 +231,15 @@ unsafe extern "C" fn on_control(_: c_int, data: *mut c_void, user_data: *mut c_v
     let instance = unsafe { instance(user_data) };
     instance.guarded(Code::SUCCESS, |plugin, caller| {
         // SAFETY: the broker calls this with the data of this event.
-        let details = unsafe { events::client_of_control(&instance.process, data.cast()) };
+        let details = unsafe {
+            events::client_of(&instance.process, data.cast(), |event: &sys::mosquitto_evt_control| {
+                event.client
+            })
+        };
         // SAFETY: the same.
         match unsafe { events::control(&instance.process, data.cast(), &details) } {
             Ok(control) if plugin.may_control(&control, caller, Instant::now()) => {
-                instance.doors().control(&control)
+                steer::carry_out(&control, plugin.steering());
             }
             Ok(_) => {}
             Err(malformed) => instance.refuse_malformed(malformed),

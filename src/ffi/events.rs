@@ -50,40 +50,19 @@ pub(super) unsafe fn options(
         .collect()
 }
 
-/// The client that a MOSQ_EVT_BASIC_AUTH is about.
+/// The client that an event is about; none if the event has no data.
 ///
 /// # Safety
-/// `event` must be the data of a MOSQ_EVT_BASIC_AUTH that is being handled; the client must not outlive it.
-pub(super) unsafe fn client_of_login<'a>(
+/// `event` must be the data of an event that is being handled, and `client` return its client, which must not outlive it.
+pub(super) unsafe fn client_of<'a, E>(
     process: &'a Process,
-    event: *const sys::mha_evt_basic_auth,
+    event: *const E,
+    client: impl FnOnce(&E) -> *mut sys::mosquitto,
 ) -> EventClient<'a> {
     // SAFETY: the caller vouches for the event and, through it, for the client.
-    unsafe { EventClient::new(process, event.as_ref().map_or(ptr::null(), |event| event.client)) }
-}
-
-/// The client that a MOSQ_EVT_ACL_CHECK is about.
-///
-/// # Safety
-/// `event` must be the data of a MOSQ_EVT_ACL_CHECK that is being handled; the client must not outlive it.
-pub(super) unsafe fn client_of_check<'a>(
-    process: &'a Process,
-    event: *const sys::mosquitto_evt_acl_check,
-) -> EventClient<'a> {
-    // SAFETY: the caller vouches for the event and, through it, for the client.
-    unsafe { EventClient::new(process, event.as_ref().map_or(ptr::null(), |event| event.client)) }
-}
-
-/// The client that a MOSQ_EVT_CONTROL is from.
-///
-/// # Safety
-/// `event` must be the data of a MOSQ_EVT_CONTROL that is being handled; the client must not outlive it.
-pub(super) unsafe fn client_of_control<'a>(
-    process: &'a Process,
-    event: *const sys::mosquitto_evt_control,
-) -> EventClient<'a> {
-    // SAFETY: the caller vouches for the event and, through it, for the client.
-    unsafe { EventClient::new(process, event.as_ref().map_or(ptr::null(), |event| event.client)) }
+    unsafe {
+        EventClient::new(process, event.as_ref().map_or(ptr::null(), |event| client(event).cast_const()))
+    }
 }
 
 /// The login that a MOSQ_EVT_BASIC_AUTH is about, whose client has these `details`.

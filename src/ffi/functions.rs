@@ -67,11 +67,6 @@ impl Process {
         }
     }
 
-    /// The broker's functions.
-    pub(super) fn functions(&self) -> &sys::mha_broker {
-        &self.functions
-    }
-
     /// Whether this process has all functions that every supported broker has.
     pub(super) fn is_a_broker(&self) -> bool {
         let functions = &self.functions;
@@ -168,6 +163,15 @@ impl Process {
         unsafe { string_of(self.functions.client_address, client) }
     }
 
+    /// The client's username.
+    ///
+    /// # Safety
+    /// As for [`Self::client_id`].
+    pub(super) unsafe fn client_username<'a>(&self, client: *const sys::mosquitto) -> Option<&'a CStr> {
+        // SAFETY: passed on to the caller.
+        unsafe { string_of(self.functions.client_username, client) }
+    }
+
     /// Whether the client connects or connected with a clean start: without the session that it had before.
     ///
     /// # Safety
@@ -231,15 +235,6 @@ impl Process {
         let client = self.functions.client?;
         // SAFETY: a terminated string, on the broker's thread. The pointer that comes back is compared, not followed.
         terminated(client_id, |client_id| unsafe { client(client_id) }.addr())
-    }
-
-    /// The client's username.
-    ///
-    /// # Safety
-    /// As for [`Self::client_id`].
-    pub(super) unsafe fn client_username<'a>(&self, client: *const sys::mosquitto) -> Option<&'a CStr> {
-        // SAFETY: passed on to the caller.
-        unsafe { string_of(self.functions.client_username, client) }
     }
 }
 

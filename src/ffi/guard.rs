@@ -15,7 +15,7 @@ use crate::broker::{Broker, Caller};
 use crate::log::{Level, Refused};
 use crate::plugin::Plugin;
 use crate::steer::Doors;
-use crate::util::{Held, Lock, panics};
+use crate::util::{Lock, panics};
 
 /// One loaded plugin. The broker keeps its address and passes it to every callback.
 pub(super) struct Instance {
@@ -56,11 +56,6 @@ impl Instance {
             control: OnceCell::new(),
             writing: AtomicBool::new(false),
         }
-    }
-
-    /// The ways in from outside.
-    pub(super) fn doors(&self) -> Held<'_, Doors> {
-        self.doors.lock()
     }
 
     /// Serves those who come to see or steer the plugin.

@@ -11,7 +11,7 @@ use super::settings::Settings;
 use super::throttle::{Throttle, Try};
 use super::wait_budget::{Payer, Wait, WaitBudget};
 use crate::ask::more_fields::{self, Certificates, Known};
-use crate::ask::{Asker, Priority, Waiter};
+use crate::ask::{Asked, Asker, Priority, Waiter};
 use crate::broker::{Client, Connection, Details};
 use crate::cache::Hit;
 use crate::config::{Field, NoMatch};
@@ -41,7 +41,7 @@ pub enum Account {
     Nobody,
     /// A client that is not known yet, by its login.
     Login,
-    /// The same, where the broker is not to wait for it.
+    /// A client that is not known yet, by its login, where the broker is not to wait for it.
     NoLogin,
     /// This client, by a message or a subscription of its own.
     Client(Fingerprint),
@@ -50,6 +50,14 @@ pub enum Account {
 }
 
 impl Account {
+    fn is_login(self) -> bool {
+        matches!(self, Account::Login | Account::NoLogin)
+    }
+
+    fn is_replay(self) -> bool {
+        matches!(self, Account::Replay(_))
+    }
+
     fn payer(self, longest: Duration, is_under_way: impl FnOnce() -> bool) -> Payer {
         match self {
             Account::Nobody => Payer::Nobody,
@@ -142,9 +150,12 @@ impl Api {
         if hit.is_first_use {
             self.prefetch.confirm(key);
         }
-        if hit.refresh && !self.asker.is_open(question.kind(), self.source(inquiry), now) {
-            // Where there is no thread to ask with, the next question will say so.
-            let _ = self.asker.ask(key, &question, self.source(inquiry), Priority::Refresh, waiter(), now);
+        if hit.refresh {
+            let source = self.source(inquiry);
+            if !self.asker.is_open(question.kind(), source, now) {
+                // Where there is no thread to ask with, the next question will say so.
+                let _ = self.asker.ask(key, &question, source, Priority::Refresh, waiter(), now);
+            }
         }
         Some(hit)
     }
@@ -168,25 +179,12 @@ impl Api {
             }
             None => (&self.http_budget, Payer::Nobody),
         };
-        let is_login = matches!(account, Account::Login | Account::NoLogin);
         let limit = match account {
             Account::NoLogin => Duration::ZERO,
             _ => budget.lock().limit(key, payer, timeout, began),
         };
         if limit.is_zero() {
-            // Refused without waiting, but the answer will be there when the client comes again. That of a login counts
-            // for the throttle only then.
-            let (priority, spent) = match is_login {
-                true => (Priority::Speculative, NoAnswer::LoginWaitSpent),
-                false => (Priority::Refresh, NoAnswer::BudgetSpent),
-            };
-            let decision = match self.asker.ask(key, &question, source, priority, None, now) {
-                Ok(asked) => {
-                    budget.lock().asked_beside(key, asked.slot);
-                    no_answer(spent)
-                }
-                Err(reason) => no_answer(reason),
-            };
+            let decision = self.ask_beside(&question, key, source, account, budget, now);
             return self.or_stale(key, decision, now);
         }
         let asked = match self.asker.ask(key, &question, source, Priority::Broker, None, now) {
@@ -196,26 +194,7 @@ impl Api {
         if asked.was_under_way {
             self.prefetch.confirm(key);
         }
-        // While this question is on its way, the next ones are sent, too.
-        let is_replay = matches!(account, Account::Replay(_));
-        let mut readers = None;
-        if let Some(thread) = event.broker_thread() {
-            // While it waits for a login, no other login is parked.
-            let waits = is_login || !self.delays_logins;
-            let gate = SettingsGate { guesses_logins: waits, ..self.gate(event) };
-            let config = &*event.settings.config;
-            let scope = Scope { config, gate: &gate, source, now: began };
-            if is_replay {
-                self.prefetch.replay_goes_on(&scope);
-            } else if self.prefetch.will_be_read(&question, key) {
-                readers = Some(self.fan_out(&question, source, &event.at(began)));
-            }
-            if !asked.was_under_way {
-                self.prefetch.ask_rest(&question, inquiry.client.connection, thread, &scope);
-            }
-            let connection = inquiry.client.connection;
-            self.prefetch.peek(thread, connection, &|| asked.slot.is_answered(), &scope);
-        }
+        let readers = self.ask_ahead_of(inquiry, account, &asked, source, &event.at(began));
         let answer = asked.slot.wait(limit.saturating_sub(began.elapsed()));
         let answered = matches!(answer, Some(Answer::Verdict { .. }));
         let answered_at = Instant::now();
@@ -224,19 +203,18 @@ impl Api {
             self.asker.held_up(question.kind(), wait.spent);
         }
         budget.lock().waited(wait, timeout, answered_at);
-        let answer = answer.unwrap_or_else(|| match is_login {
-            true => {
-                // The client leaves before it is known whether it has guessed right: that counts when it comes again.
-                self.asker.nobody_waits(key);
-                let is_cut = limit < timeout;
-                Answer::None(if is_cut { NoAnswer::LoginWaitSpent } else { NoAnswer::TimedOut(limit) })
+        let answer = answer.unwrap_or_else(|| {
+            if !account.is_login() {
+                return Answer::None(NoAnswer::TimedOut(limit));
             }
-            false => Answer::None(NoAnswer::TimedOut(limit)),
+            // The client leaves before it is known whether it has guessed right: that counts when it comes again.
+            self.asker.nobody_waits(key);
+            let is_cut = limit < timeout;
+            Answer::None(if is_cut { NoAnswer::LoginWaitSpent } else { NoAnswer::TimedOut(limit) })
         });
-        let decision = Decision::by_answer(&answer);
-        let decision = self.or_stale(key, decision, answered_at);
+        let decision = self.or_stale(key, Decision::by_answer(&answer), answered_at);
         self.prefetch.note_outcome(&question, key, decision.is_allow());
-        if decision.is_allow() && event.broker_thread().is_some() && !is_replay {
+        if decision.is_allow() && event.broker_thread().is_some() && !account.is_replay() {
             // The API is asked about readers only now that the message is allowed.
             let readers = readers.unwrap_or_else(|| self.fan_out(&question, source, &event.at(answered_at)));
             self.prefetch.expect(&question, &readers, answered_at);
@@ -244,10 +222,64 @@ impl Api {
         decision
     }
 
+    /// Refuses without waiting, and has the API asked all the same: the answer will be there when the client comes again.
+    /// That of a login counts for the throttle only then.
+    fn ask_beside(
+        &self,
+        question: &Question<'_>,
+        key: Fingerprint,
+        source: Source,
+        account: Account,
+        budget: &Lock<WaitBudget>,
+        now: Instant,
+    ) -> Decision {
+        let (priority, spent) = match account.is_login() {
+            true => (Priority::Speculative, NoAnswer::LoginWaitSpent),
+            false => (Priority::Refresh, NoAnswer::BudgetSpent),
+        };
+        match self.asker.ask(key, question, source, priority, None, now) {
+            Ok(asked) => {
+                budget.lock().asked_beside(key, asked.slot);
+                no_answer(spent)
+            }
+            Err(reason) => no_answer(reason),
+        }
+    }
+
+    /// While a question is on its way that the broker waits for, sends those that it will come to next. Returns the readers
+    /// of its message that were asked about, if it was time for that.
+    fn ask_ahead_of(
+        &self,
+        inquiry: &Inquiry<'_>,
+        account: Account,
+        asked: &Asked,
+        source: Source,
+        event: &Event<'_>,
+    ) -> Option<Vec<Expected>> {
+        let thread = event.broker_thread()?;
+        let Inquiry { key, ref question, client } = *inquiry;
+        // While it waits for a login, no other login is parked.
+        let guesses_logins = account.is_login() || !self.delays_logins;
+        let gate = SettingsGate { guesses_logins, ..self.gate(event) };
+        let asked_for = || source;
+        let scope = gate.scope(&asked_for, event.now);
+        let mut readers = None;
+        if account.is_replay() {
+            self.prefetch.replay_goes_on(&scope);
+        } else if self.prefetch.will_be_read(question, key) {
+            readers = Some(self.fan_out(question, source, event));
+        }
+        if !asked.was_under_way {
+            self.prefetch.ask_rest(question, client.connection, thread, &scope);
+        }
+        self.prefetch.peek(thread, client.connection, &|| asked.slot.is_answered(), &scope);
+        readers
+    }
+
     /// Asks about all readers of the message that a question is about. Returns those that were asked about.
     fn fan_out(&self, question: &Question<'_>, source: Source, event: &Event<'_>) -> Vec<Expected> {
-        let (config, gate, now) = (&event.settings.config, self.gate(event), event.now);
-        self.prefetch.fan_out(question, || self.is_tickless(now), &Scope { config, gate: &gate, source, now })
+        let is_tickless = || self.is_tickless(event.now);
+        self.prefetch.fan_out(question, is_tickless, &self.gate(event).scope(&|| source, event.now))
     }
 
     /// The network and username that a question is asked for.
@@ -295,9 +327,14 @@ pub struct SettingsGate<'a> {
 }
 
 impl<'a> SettingsGate<'a> {
-    /// The same while a client is about to be let in, with what it is granted then.
+    /// The gate for the topics of a client that is about to be let in, with what it is granted then.
     pub fn before(self, newcomer: Option<&'a Granted>) -> Self {
         Self { newcomer, ..self }
+    }
+
+    /// What asking early goes by that is done for this source.
+    pub fn scope<'s>(&'s self, source: &'s dyn Fn() -> Source, now: Instant) -> Scope<'s> {
+        Scope { config: &self.settings.config, gate: self, source, now }
     }
 }
 

@@ -1,12 +1,13 @@
 //! A login, as it is decided about: at once, or when its client has waited beside the broker's loop.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::api::Inquiry;
 use super::delayed::Parked;
 use super::throttle::Try;
 use crate::broker::Client;
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, Fingerprinter, Source};
 use crate::local::PasswordHash;
 use crate::question::Question;
 
@@ -21,7 +22,7 @@ pub struct Attempt<'a> {
     pub username: &'a str,
     /// Its password: any bytes. `None` if it sent none, or if it is parked and its password was not kept.
     pub password: Option<&'a [u8]>,
-    /// The same as text, if it can be written in JSON. No password is an empty text.
+    /// The password as text, if it can be written in JSON. No password is an empty text.
     pub text: Option<&'a str>,
     /// Whether it starts without the session that it had before.
     pub starts_clean: bool,
@@ -36,6 +37,8 @@ pub struct Attempt<'a> {
     /// The fingerprint of the question, by which the API's verdict is remembered: that of username and password, unless
     /// there is more.
     pub key: Fingerprint,
+    /// What [`Self::source`] has found.
+    pub source: OnceCell<Source>,
 }
 
 /// A password as text.
@@ -57,7 +60,13 @@ impl<'a> Attempt<'a> {
             credentials: parked.credentials,
             more: &parked.more,
             key: parked.key,
+            source: Default::default(),
         }
+    }
+
+    /// The network and username that it comes from. Kept, since several steps of a login go by it and it takes two hashes.
+    pub fn source(&self, keys: &Fingerprinter) -> Source {
+        *self.source.get_or_init(|| keys.source(self.client.address, self.username))
     }
 
     /// The question about it, if its password can be written in JSON.

@@ -33,12 +33,7 @@ impl Logins {
                 self.complete(ticket, Decision::by_answer(&answer), thread, event)
             }
             Task::PasswordChecked(ticket, matches) => {
-                let decision = if matches {
-                    Decision::allow(By::LocalPassword)
-                } else {
-                    Decision::deny(By::LocalPassword)
-                };
-                self.complete(ticket, decision, thread, event);
+                self.complete(ticket, Decision::of(matches.into(), By::LocalPassword), thread, event);
             }
             Task::NextTurn(group) => self.next_turns(group, thread, event),
             Task::Order(order) => self.carry_out(order, thread, event),

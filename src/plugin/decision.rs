@@ -36,7 +36,7 @@ pub enum Refusal {
     NotAuthorised,
     /// That nobody could say whether it may come in: it should try again.
     Unavailable,
-    /// The same, because others are being dealt with.
+    /// That it should try again, because others are being dealt with.
     Busy,
 }
 
@@ -99,12 +99,12 @@ impl Decision {
         Self::of(verdict, by).with(terms)
     }
 
-    /// The same decision, with what the API's allow says besides.
+    /// This decision, with what the API's allow says besides.
     pub fn with(self, terms: Option<Arc<Terms>>) -> Self {
         Self { terms, ..self }
     }
 
-    /// The same, but a denial by a status that means "not mine" (`defer_status`) is left to others.
+    /// This decision, but a denial by a status that means "not mine" (`defer_status`) is left to others.
     pub fn or_deferred(self, defer_status: &[u16]) -> Self {
         match (self.ruling, &self.by) {
             (Ruling::Deny, By::Api { status } | By::Remembered { status })
@@ -126,8 +126,8 @@ impl Decision {
         matches!(self.by, By::NoAnswer(_))
     }
 
-    /// The same, and it is the API that is to blame. Who is turned away for want of room or time here has no claim to what
-    /// it was once allowed: the API may have taken that back, and is there to be asked.
+    /// Whether the API was to decide and did not, and is to blame for that. Who is turned away for want of room or time here
+    /// has no claim to what it was once allowed: the API may have taken that back, and is there to be asked.
     pub fn is_no_answer_of_the_api(&self) -> bool {
         self.is_no_answer()
             && !matches!(
@@ -240,7 +240,7 @@ impl By {
         }
     }
 
-    /// The same, in the words of metrics and commands.
+    /// By what it was decided, in the words of metrics and commands.
     pub fn source(&self) -> DecidedBy {
         match self {
             By::LocalPassword | By::LocalRules => DecidedBy::Local,

@@ -46,14 +46,14 @@ const NETWORK_SHARE: usize = 4;
 /// is room for with usual ones. One network may take one part in [`NETWORK_SHARE`] of these, too.
 const PASSWORD_BYTES: usize = 8 << 20;
 
-/// From so many parked clients on it is looked from time to time which of them have hung up.
+/// With so many parked clients or more, it is looked from time to time which of them have hung up.
 const CROWD: usize = 256;
 
-/// How often at most.
+/// How often that is looked at most.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// And how many times as long as a look took there is a pause after it: looking takes a twentieth of the broker's time
-/// at most.
+/// After such a look there is a pause so many times as long as it took: looking takes a twentieth of the broker's time at
+/// most.
 const REST: u32 = 20;
 
 /// Bytes for a parked client besides its texts, here, in the question that is asked for it and in the tables of both.

@@ -78,7 +78,7 @@ pub enum Place {
     Beside,
     /// In the broker's loop: everybody waits with it.
     Here,
-    /// The same, as long as there is time for that in this turn, and beside the loop then: it may send something.
+    /// In the broker's loop as long as there is time for that in this turn, and beside it then: it may send something.
     RatherHere,
     /// Not at all: its network has had the broker wait for long enough. It is turned away.
     Nowhere,
@@ -101,7 +101,7 @@ impl Logins {
             return Place::Beside;
         }
         let longest = event.settings.config.login_wait;
-        match (has_sent_more, self.early.may_wait(self.source(attempt)[0], longest, event.now)) {
+        match (has_sent_more, self.early.may_wait(attempt.source(&self.keys)[0], longest, event.now)) {
             (true, true) => Place::Here,
             (true, false) => Place::Nowhere,
             (false, true) => Place::RatherHere,
@@ -131,7 +131,7 @@ impl Logins {
     pub fn has_waited(&self, attempt: &Attempt<'_>, began: Instant, is_allowed: bool, event: &Event<'_>) {
         if self.delays && !is_allowed && event.broker_thread().is_some() {
             let now = Instant::now();
-            self.early.waited_in_vain(self.source(attempt)[0], now - began, now);
+            self.early.waited_in_vain(attempt.source(&self.keys)[0], now - began, now);
         }
     }
 
@@ -146,10 +146,6 @@ impl Logins {
         let network = network(attempt.client.address.unwrap_or_default());
         let fields = [attempt.client.id.as_bytes(), attempt.username.as_bytes(), network.as_bytes()];
         self.keys.fields(Domain::EarlySender, fields)
-    }
-
-    fn source(&self, attempt: &Attempt<'_>) -> Source {
-        self.keys.source(attempt.client.address, attempt.username)
     }
 }
 

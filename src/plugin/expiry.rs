@@ -71,7 +71,7 @@ impl Expiry {
         Self { refusals, tasks, any, state, news }
     }
 
-    /// A session ends then, and not at another time that was said before.
+    /// Has a session end then, and not at another time that was said before.
     pub fn set(self: &Arc<Self>, session: SessionName, at: Instant, asker: &Asker) {
         self.any.store(true, Ordering::Release);
         // 2.1 without websockets comes round by itself once a day. Without a thread for it, it is woken once.
@@ -95,23 +95,18 @@ impl Expiry {
         }
     }
 
-    /// A connection has no end any more, or is closed.
+    /// Forgets the end of a connection: it has none any more, or is closed.
     pub fn remove(&self, connection: Connection) {
         if self.any.load(Ordering::Acquire) {
             self.state.lock().remove(connection);
         }
     }
 
-    /// The time of a session is over now.
-    pub fn is_over(&self, session: SessionName) {
-        self.refusals.is_over(session);
-        self.tasks.push(Task::Revoked);
-    }
-
     async fn run(&self) {
         loop {
             while let Some(session) = self.take_due() {
-                self.is_over(session);
+                self.refusals.expired(session);
+                self.tasks.push(Task::Revoked);
             }
             let first = self.state.lock().first();
             let until_first = async {

@@ -18,7 +18,7 @@ use crate::config::Field;
 use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
 use crate::question::status::Shown;
-use crate::question::{Access, Kind, NoAnswer, Question, Verdict};
+use crate::question::{Access, Kind, NoAnswer, Question};
 
 /// What is to be explained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,6 +200,7 @@ impl Steering {
             credentials,
             more: &more,
             key: self.logins.keys.with(credentials, &more),
+            source: Default::default(),
         };
         steps.note(
             "local user",
@@ -223,14 +224,23 @@ impl Steering {
             return (Would::Decide(Decision::deny(By::Throttle(pause))), None);
         }
         steps.note("throttle", "not in a pause");
-        match (&attempt.hash, bytes) {
+        self.by_password(&attempt, explain, steps, now)
+    }
+
+    /// What decides about a login that is looked at: the hash of a local user, or the API.
+    fn by_password(
+        &self,
+        attempt: &Attempt<'_>,
+        explain: &Explain,
+        steps: &Steps,
+        now: Instant,
+    ) -> (Would, Option<Look>) {
+        match (&attempt.hash, attempt.password) {
             (Some(_), None) => (Would::Unknown("its password decides, which was not given"), None),
             (Some(hash), Some(password)) => {
-                let matches = if hash.verify(password) { Verdict::Allow } else { Verdict::Deny };
-                let found =
-                    if matches == Verdict::Allow { "it fits its hash" } else { "it does not fit its hash" };
-                steps.note("password", found);
-                (Would::Decide(Decision::of(matches, By::LocalPassword)), None)
+                let matches = hash.verify(password);
+                steps.note("password", if matches { "it fits its hash" } else { "it does not fit its hash" });
+                (Would::Decide(Decision::of(matches.into(), By::LocalPassword)), None)
             }
             (None, None) => {
                 steps.note("memory", "what is remembered goes by the password, which was not given");

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::api::Inquiry;
 use super::attempt::Attempt;
 use super::decision::{By, Decision};
 use super::event::Event;
@@ -13,7 +14,7 @@ use super::refusals::SessionName;
 use super::sessions::{Granted, Sessions};
 use crate::ask::{Asker, Waiter};
 use crate::broker::Client;
-use crate::fingerprint::{About, Fingerprinter};
+use crate::fingerprint::{About, Fingerprint, Fingerprinter};
 use crate::question::{Answer, NoAnswer, Verdict};
 use crate::topic::{Terms, TopicRules, Unusable};
 
@@ -26,7 +27,8 @@ pub struct Granting {
 }
 
 impl Granting {
-    /// What a client is granted that is let in with these terms.
+    /// What a client is granted that is let in with these terms, which were good at `since`: whoever is forgotten later has
+    /// them no more.
     ///
     /// # Errors
     /// Why it cannot be let in with them.
@@ -35,11 +37,11 @@ impl Granting {
         username: &str,
         client_id: &str,
         terms: Option<&Terms>,
-        now: Instant,
+        since: Instant,
     ) -> Result<Box<Granted>, By> {
         let nothing = Terms::default();
         let terms = terms.unwrap_or(&nothing);
-        if terms.expires.is_some_and(|expires| expires <= now) {
+        if terms.expires.is_some_and(|expires| expires <= Instant::now()) {
             return Err(By::Expired);
         }
         let grants = terms.grants(username, client_id, self.asker.pool()).map_err(|why| match why {
@@ -47,76 +49,64 @@ impl Granting {
             Unusable::Bad(_) => By::BadRules,
         })?;
         let about = self.about(username, client_id);
-        Ok(Box::new(Granted::new(about, now, terms.is_superuser, grants, terms.expires)))
+        Ok(Box::new(Granted::new(about, since, terms.is_superuser, grants, terms.expires)))
     }
 
     fn about(&self, username: &str, client_id: &str) -> About {
         About { username: self.keys.username(username), client_id: self.keys.client_id(client_id) }
     }
 
-    /// Gives a session what it was granted, if it is still the one that is meant, and sees to its end.
+    /// Gives a session what it was granted, if its client is still the one that was let in with these credentials, and sees
+    /// to its end. `name` is asked only if there is one.
     fn give(
         &self,
-        session: impl FnOnce() -> SessionName,
         client: Client<'_>,
+        username: &str,
+        credentials: Fingerprint,
         granted: Box<Granted>,
-        of: Of<'_>,
+        name: impl FnOnce() -> SessionName,
     ) {
         let expires = granted.expires();
-        if !self.sessions.grant(client, of.username, of.credentials, granted) {
+        if !self.sessions.grant(client, username, credentials, granted) {
             return;
         }
         match expires {
-            Some(at) => self.expiry.set(session(), at, &self.asker),
+            Some(at) => self.expiry.set(name(), at, &self.asker),
             None => self.expiry.remove(client.connection),
         }
     }
 
-    /// The API was asked again about a session that was let in here, and has allowed it: what it says now counts.
-    pub fn renew(&self, session: &SessionName, terms: Option<&Terms>, now: Instant) {
-        let of = Of { username: &session.username, credentials: session.credentials };
-        match self.granted(of.username, &session.client_id, terms, now) {
-            Ok(granted) => self.give(|| session.clone(), session.client(), granted, of),
+    /// The API was asked again about a session that was let in here. If it has allowed that, what it says now counts.
+    pub fn renew(&self, session: &SessionName, answer: &Answer, now: Instant) {
+        let Answer::Verdict { verdict: Verdict::Allow, terms, .. } = answer else { return };
+        let SessionName { client_id, username, credentials, .. } = session;
+        let since = terms.as_ref().and_then(|terms| terms.asked).unwrap_or(now);
+        let granted = match self.granted(username, client_id, terms.as_deref(), since) {
+            Ok(granted) => granted,
             // What it had stays, where there is no room; what cannot be used ends it.
-            Err(By::NoAnswer(_)) => {}
-            Err(_) => {
-                let over =
-                    Granted::new(self.about(of.username, &session.client_id), now, false, None, Some(now));
-                self.give(|| session.clone(), session.client(), Box::new(over), of);
-            }
-        }
+            Err(By::NoAnswer(_)) => return,
+            Err(_) => Box::new(Granted::new(self.about(username, client_id), now, false, None, Some(now))),
+        };
+        self.give(session.client(), username, *credentials, granted, || session.clone());
     }
 
     /// Hears of the answer about a session that is asked about again beside the loop.
     pub fn renewer(self: &Arc<Self>, session: SessionName) -> Waiter {
         let granting = Arc::clone(self);
-        Waiter::however_late(move |answer| {
-            if let Answer::Verdict { verdict: Verdict::Allow, terms, .. } = answer {
-                granting.renew(&session, terms.as_deref(), Instant::now());
-            }
-        })
+        Waiter::however_late(move |answer| granting.renew(&session, answer, Instant::now()))
     }
 
-    /// The answer about a topic has rules with it: they widen the session for as long as it is remembered.
-    pub fn widen(&self, client: Client<'_>, username: &str, decision: &Decision, key: Key, now: Instant) {
+    /// Widens a session by the rules that came with the answer about one of its topics, for as long as that is remembered.
+    pub fn widen(&self, inquiry: &Inquiry<'_>, decision: &Decision, now: Instant) {
+        let Inquiry { key, question, client } = *inquiry;
         let Some(TopicRules::Ready(grants)) = decision.terms.as_ref().and_then(|terms| terms.rules.as_ref())
         else {
             return;
         };
         if let Some(allow) = self.asker.allow(key, now) {
-            self.sessions.widen(client, username, Arc::clone(grants), allow.ends, now);
+            self.sessions.widen(client, question.username(), Arc::clone(grants), allow.ends, now);
         }
     }
-}
-
-/// The fingerprint of a question.
-type Key = crate::fingerprint::Fingerprint;
-
-/// Whose session is meant.
-#[derive(Clone, Copy)]
-struct Of<'a> {
-    username: &'a str,
-    credentials: Key,
 }
 
 impl Logins {
@@ -132,10 +122,16 @@ impl Logins {
         if !is_read || !decision.is_allow() || event.broker_thread().is_none() {
             return (decision, None);
         }
-        // While it waited for something else, the API may have been asked again.
-        let latest = self.api.asker.allow(attempt.key, event.now);
-        let terms = latest.map_or_else(|| decision.terms.clone(), |allow| allow.terms);
-        match self.granting.granted(attempt.username, attempt.client.id, terms.as_deref(), event.now) {
+        let now = Instant::now();
+        // While it waited for something else, the API may have been asked again. Or what it had said was forgotten.
+        let (terms, since) = match self.api.asker.allow(attempt.key, event.now) {
+            Some(latest) => (latest.terms, now),
+            None => {
+                let asked = decision.terms.as_ref().and_then(|terms| terms.asked);
+                (decision.terms.clone(), asked.unwrap_or(now))
+            }
+        };
+        match self.granting.granted(attempt.username, attempt.client.id, terms.as_deref(), since) {
             Ok(granted) => (decision, Some(granted)),
             Err(by) => (Decision::deny(by), None),
         }
@@ -148,8 +144,7 @@ impl Logins {
         terms: Option<&Terms>,
         event: &Event<'_>,
     ) -> Option<Box<Granted>> {
-        let config = &event.settings.config;
-        let is_read = config.answer_rules && attempt.hash.is_none() && !config.acl_urls.is_empty();
+        let is_read = event.settings.config.answer_rules && attempt.hash.is_none();
         let granted = || self.granting.granted(attempt.username, attempt.client.id, terms, event.now).ok();
         is_read.then(granted).flatten()
     }
@@ -157,7 +152,7 @@ impl Logins {
     /// Gives a client that was just let in what it is granted.
     pub fn grant(&self, attempt: &Attempt<'_>, granted: Option<Box<Granted>>) {
         let Some(granted) = granted else { return };
-        let of = Of { username: attempt.username, credentials: attempt.credentials };
-        self.granting.give(|| SessionName::of(attempt), attempt.client, granted, of);
+        let Attempt { client, username, credentials, .. } = *attempt;
+        self.granting.give(client, username, credentials, granted, || SessionName::of(attempt));
     }
 }

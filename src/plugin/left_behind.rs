@@ -29,8 +29,7 @@ impl Logins {
         if starts_clean || attempt.hash.is_some() || config.acl_urls.is_empty() {
             return false;
         }
-        let source = self.keys.source(client.address, username);
-        if !self.api.asker.refuses(Kind::Access, source, event.now) {
+        if !self.api.asker.refuses(Kind::Access, attempt.source(&self.keys), event.now) {
             return false;
         }
         let asleep = self.sessions.asleep(client, username, event.now);

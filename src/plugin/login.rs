@@ -28,8 +28,7 @@ use crate::fingerprint::{Fingerprinter, network};
 use crate::local::PasswordHash;
 use crate::log::{Log, sentence};
 use crate::metrics::Metrics;
-use crate::prefetch::Scope;
-use crate::question::{Answer, NoAnswer, Verdict};
+use crate::question::{Answer, NoAnswer};
 
 /// Decides about logins.
 pub struct Logins {
@@ -92,6 +91,7 @@ impl Logins {
             credentials,
             more: &more,
             key,
+            source: Default::default(),
         };
         if self.recheck.recognises(&attempt, event) {
             let decision = self.recheck.decide(&attempt, event);
@@ -180,11 +180,11 @@ impl Logins {
         match if hash.is_slow() { self.place(attempt, parked, event) } else { Place::Here } {
             Place::Here | Place::RatherHere => {
                 let began = Instant::now();
-                let matches = if hash.verify(password) { Verdict::Allow } else { Verdict::Deny };
+                let matches = hash.verify(password);
                 if hash.is_slow() {
-                    self.has_waited(attempt, began, matches == Verdict::Allow, event);
+                    self.has_waited(attempt, began, matches, event);
                 }
-                return Decision::of(matches, By::LocalPassword);
+                return Decision::of(matches.into(), By::LocalPassword);
             }
             Place::Nowhere => return Decision::deny(By::Busy),
             Place::Beside => {}
@@ -196,7 +196,7 @@ impl Logins {
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return Decision::deny(By::Busy) };
         let until = event.now + event.settings.config.max_wait;
         self.delayed.has_turn(ticket, open, Some(until));
-        let source = self.keys.source(attempt.client.address, attempt.username);
+        let source = attempt.source(&self.keys);
         let check = Check { ticket, source, hash: Arc::clone(hash), password: password.to_owned() };
         for check in hasher.check(check, event.now) {
             self.tasks.push(Task::Answered(check.ticket, Answer::None(NoAnswer::Busy)));
@@ -224,7 +224,7 @@ impl Logins {
             }
             return decision;
         }
-        let source = self.api.source(&inquiry);
+        let source = attempt.source(&self.keys);
         if self.api.asker.is_open(question.kind(), source, event.now) {
             return self.api.or_stale(key, no_answer(NoAnswer::Open), event.now);
         }
@@ -237,8 +237,7 @@ impl Logins {
             return self.api.or_stale(key, no_answer(reason), event.now);
         }
         if let Some(thread) = event.broker_thread() {
-            let (config, gate, now) = (&*event.settings.config, self.api.gate(event), Instant::now());
-            self.api.prefetch.peek_at_logins(thread, &Scope { config, gate: &gate, source, now });
+            self.api.prefetch.peek_at_logins(thread, &self.api.gate(event).scope(&|| source, Instant::now()));
         }
         PARKED
     }
@@ -326,13 +325,17 @@ impl Logins {
         // A request to the broker's HTTP listener has no session, and its id may be that of a client.
         event.broker_thread()?;
         let Attempt { client, username, starts_clean, level, credentials, .. } = *attempt;
-        self.api.prefetch.is_let_in(client.id, username, starts_clean);
         let by = attempt.hash.clone().map_or(LetInBy::Api, LetInBy::Local);
         // Its names are kept where that helps to look ahead.
         let config = &event.settings.config;
         let is_looked_at = config.lookahead && !config.acl_urls.is_empty() && by == LetInBy::Api;
         let level = if is_looked_at { level } else { 0 };
-        self.sessions.admit(client, username, credentials, by, level, event.now)
+        let before = self.sessions.admit(client, username, credentials, by, level, event.now);
+        // Rules go by credentials: what others of the same name were allowed to subscribe to implies nothing.
+        let is_another = before.as_ref().is_some_and(|before| !before.has(credentials));
+        let starts_anew = starts_clean || config.answer_rules && is_another;
+        self.api.prefetch.note_let_in(client.id, username, starts_anew);
+        before
     }
 
     /// Logs the decision if it is a refusal, and returns it.
@@ -368,4 +371,4 @@ pub fn unasked(attempt: &Attempt<'_>, settings: &Settings) -> Option<Decision> {
 }
 
 /// The client waits beside the broker's loop.
-const PARKED: Decision = Decision::new(Ruling::Later, By::Parked);
+pub const PARKED: Decision = Decision::new(Ruling::Later, By::Parked);

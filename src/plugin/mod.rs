@@ -59,7 +59,7 @@ use expiry::Expiry;
 pub use explain::{Explain, Explanation};
 use granting::Granting;
 use login::Logins;
-pub use orders::{Meant, Order, Reply};
+pub use orders::{Meant, Order, Recipient, Reply};
 use recheck::Recheck;
 use refusals::Refusals;
 pub use sessions::SessionStays;
@@ -307,7 +307,7 @@ impl Plugin {
         let is_gone =
             self.sessions.close(client, username, stays, now) || !self.sessions.has(client, username);
         if is_gone && stays != SessionStays::Yes {
-            self.api.prefetch.is_gone(client.id, username);
+            self.api.prefetch.note_gone(client.id, username);
         }
     }
 
@@ -348,7 +348,9 @@ impl Plugin {
         match self.settings.reload(self.broker.is_2_1(), &self.names, &self.log) {
             Ok(target) => {
                 self.metrics.reloaded(true);
-                self.api.asker.set_target(Arc::new(target));
+                if self.api.asker.set_target(Arc::new(target)) {
+                    self.sessions.unwiden();
+                }
             }
             Err(errors) => {
                 self.metrics.reloaded(false);
@@ -359,7 +361,7 @@ impl Plugin {
             }
         }
         self.show_what_was_learnt();
-        self.logins.recheck.begin(now);
+        self.logins.recheck.begin(self.settings.now().config.reload_checks, now);
     }
 
     /// Says in the log what clients were seen to ask after their login.

@@ -9,7 +9,7 @@ use super::decision::{By, Decision};
 use super::delayed::Parked;
 use super::event::Event;
 use super::login::Logins;
-use crate::broker::BrokerThread;
+use crate::broker::{BrokerThread, Client, Connection};
 use crate::log::quoted;
 use crate::question::Whom;
 
@@ -36,7 +36,18 @@ pub enum Order {
     /// Have the API asked again about the sessions of a username, or about all.
     Recheck(Option<String>, Reply),
     /// Send a client these bytes as the answer to its commands.
-    Answer(String, Vec<u8>),
+    Answer(Recipient, Vec<u8>),
+}
+
+/// A client that has given commands.
+#[derive(Debug, Clone)]
+pub struct Recipient {
+    /// The connection that they came on.
+    pub connection: Connection,
+    /// Its client id.
+    pub client_id: String,
+    /// Its username; empty if it has none.
+    pub username: String,
 }
 
 impl fmt::Debug for Order {
@@ -59,9 +70,26 @@ impl Logins {
                 reply(kicked);
             }
             Order::Recheck(username, reply) => self.recheck.ask_about(username, reply, thread),
-            Order::Answer(client_id, payload) => {
-                self.broker.publish(thread, Some(&client_id), &format!("{CONTROL_TOPIC}/response"), &payload);
+            Order::Answer(to, payload) => {
+                if self.is_still_there(&to, thread) {
+                    let topic = format!("{CONTROL_TOPIC}/response");
+                    self.broker.publish(thread, Some(&to.client_id), &topic, &payload);
+                }
             }
+        }
+    }
+
+    /// Whether a client is still connected: the broker sends to whoever has its id by now.
+    fn is_still_there(&self, to: &Recipient, thread: &BrokerThread) -> bool {
+        let Recipient { connection, client_id, username } = to;
+        let client = Client { connection: *connection, id: client_id, address: None };
+        if self.sessions.has(client, username) {
+            self.sessions.is_connected(client, username)
+        } else if self.broker.is_2_1() {
+            // A certificate or another plugin has let it in.
+            self.broker.is_session(thread, client_id, *connection)
+        } else {
+            self.broker.has_socket(thread, *connection) != Some(false)
         }
     }
 

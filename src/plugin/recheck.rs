@@ -2,6 +2,8 @@
 //! disconnects each session whose check does not succeed at once. So the plugin keeps every session that was let in,
 //! asks the API beside the loop, and disconnects a client later if the API refuses it.
 
+mod going;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +11,8 @@ use std::time::Instant;
 
 use super::api::{Api, Inquiry};
 use super::attempt::Attempt;
-use super::decision::{By, Decision, LoggedClient};
-use super::event::{Event, TopicCheck};
+use super::decision::{By, Decision};
+use super::event::Event;
 use super::granting::Granting;
 use super::noted::{Note, Noted};
 use super::orders::Reply;
@@ -22,8 +24,6 @@ use crate::broker::{Broker, BrokerThread};
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
-use crate::question::status::{self, Shown};
-use crate::question::{Answer, Verdict};
 use crate::util::Lock;
 
 /// Recognises sessions that the broker checks again, asks the API about them, and disconnects those that it refuses.
@@ -119,18 +119,22 @@ impl Recheck {
         }
     }
 
-    /// Begins a round: the broker has read its configuration again and is about to check all sessions.
-    pub fn begin(&self, now: Instant) {
+    /// Begins a round: the broker has read its configuration again and is about to check all sessions. `by_option`: the API
+    /// is asked about them, unless a command says about whom.
+    pub fn begin(&self, by_option: bool, now: Instant) {
+        let asks_about_all = self.command.lock().as_mut().map_or(by_option, |command| {
+            command.has_begun = true;
+            command.username.is_none()
+        });
         let mut round = self.round.lock();
         // This also ends the round before, which lasts until now on a broker that never ticks.
         round.number = round.number.wrapping_add(1);
         round.last = now;
         round.compared.clear();
-        self.refusals.begin(round.number, now);
-        if let Some(command) = &mut *self.command.lock() {
-            command.has_begun = true;
+        self.refusals.begin(round.number, asks_about_all, now);
+        if asks_about_all {
+            *self.noted.lock() = Noted::default();
         }
-        *self.noted.lock() = Noted::default();
         self.is_going_on.store(true, Ordering::Relaxed);
     }
 
@@ -273,10 +277,8 @@ impl Recheck {
         let (refusals, tasks) = (Arc::clone(&self.refusals), Arc::clone(&self.tasks));
         let granting = self.reads_bodies().then(|| Arc::clone(&self.granting));
         let waiter = Waiter::however_late(move |answer| {
-            if let (Some(granting), Answer::Verdict { verdict: Verdict::Allow, terms, .. }) =
-                (granting, answer)
-            {
-                granting.renew(&session, terms.as_deref(), Instant::now());
+            if let Some(granting) = granting {
+                granting.renew(&session, answer, Instant::now());
             }
             match refusals.answered(round, session, answer, Instant::now()) {
                 Change::None => {}
@@ -295,13 +297,6 @@ impl Recheck {
         self.api.asker.target().config.answer_rules
     }
 
-    /// Disconnects all that the API refuses by now.
-    pub fn revoke_all(&self, thread: &BrokerThread, now: Instant) {
-        for (session, status) in self.refusals.take(now, |_| true) {
-            self.revoke(thread, &session, status, now);
-        }
-    }
-
     /// Asks no further, since the API refuses everybody.
     pub fn stop(&self) {
         for (question, number) in self.refusals.in_vain() {
@@ -312,73 +307,5 @@ impl Recheck {
                     this broker asks it (plugin_opt_header_file)? Renew it and send another SIGHUP. If all of them are \
                     to go, restart the broker.";
         self.log.write(Level::Error, line);
-    }
-
-    /// Disconnects a client that the API refuses by now, unless it is gone already.
-    fn revoke(&self, thread: &BrokerThread, session: &SessionName, status: u16, now: Instant) {
-        let SessionName { connection, client_id, username, credentials, .. } = session;
-        let client = session.client();
-        let is_there = self.sessions.is_connected(client, username)
-            && self.sessions.has_credentials(client, username, *credentials)
-            && self.still_has_to_go(session, status, now)
-            && (!self.broker.is_2_1() || self.broker.is_session(thread, client_id, *connection))
-            // 2.0 finds one without a username by its id alone, and must not find one that sleeps.
-            && (!username.is_empty()
-                || self.broker.is_2_1()
-                || self.broker.has_socket(thread, *connection) == Some(true));
-        if is_there {
-            let who = LoggedClient(client, Some(username));
-            self.log.write(Level::Notice, revoked(&who, status));
-            self.metrics.kicked(1);
-            self.broker.kick(thread, client_id, username);
-        }
-    }
-
-    /// Disconnects refused clients when another client connects, on a broker that never ticks (2.0.11 with
-    /// `per_listener_settings true`). A login is the one event during which the broker walks through none of its lists,
-    /// so that a client may be removed. The broker disconnects by username, so clients with the username that is just
-    /// connecting stay for now.
-    pub fn revoke_without_ticks(&self, attempt: &Attempt<'_>, event: &Event<'_>) {
-        // A request to the broker's HTTP listener comes on a thread that can disconnect nobody.
-        let Some(thread) = event.broker_thread() else { return };
-        if self.refusals.any() && self.api.is_tickless(event.now) {
-            for (session, status) in
-                self.refusals.take(event.now, |session| session.username != attempt.username)
-            {
-                self.revoke(thread, &session, status, event.now);
-            }
-        }
-    }
-
-    /// Whether the reason for which a session has to go is still one: its time may have been made longer.
-    fn still_has_to_go(&self, session: &SessionName, status: u16, now: Instant) -> bool {
-        status != status::EXPIRED || self.sessions.is_over(session.client(), &session.username, now)
-    }
-
-    /// Whether a client that publishes was revoked, and is still there because no tick has come. Costs one load where
-    /// nobody was.
-    pub fn is_overdue_to_leave(&self, check: &TopicCheck<'_>, now: Instant) -> bool {
-        if !self.refusals.any() || !self.api.is_tickless(now) {
-            return false;
-        }
-        let is_meant = |session: &SessionName| {
-            session.connection == check.client.connection
-                && session.client_id == check.client.id
-                && self.sessions.has_credentials(check.client, &session.username, session.credentials)
-        };
-        let mut left = self.refusals.take(now, is_meant);
-        left.retain(|(session, status)| self.still_has_to_go(session, *status, now));
-        for (session, status) in &left {
-            let who = LoggedClient(check.client, Some(&session.username));
-            self.log.write(Level::Notice, revoked(&who, *status));
-        }
-        !left.is_empty()
-    }
-}
-
-fn revoked(who: &LoggedClient<'_>, status: u16) -> String {
-    match status {
-        status::EXPIRED => format!("Disconnecting {who}: its time is over (expire_at in the API's answer)."),
-        status => format!("Disconnecting {who}: the API answered {} when asked again.", Shown(status)),
     }
 }

@@ -134,9 +134,15 @@ impl Refusals {
         Self { any: AtomicBool::new(false), state: Lock::new(state) }
     }
 
-    /// Begins a round. Who was refused in the one before is asked about again.
-    pub fn begin(&self, number: u32, now: Instant) {
+    /// Begins a round. If it asks about everybody, that includes whoever was refused in the one before. If not, what is
+    /// still to come of that one counts in this, too.
+    pub fn begin(&self, number: u32, asks_about_all: bool, now: Instant) {
         let state = &mut *self.state.lock();
+        let is_open = state.round.awaited > 0 || !state.held.is_empty();
+        if !asks_about_all && is_open && state.round.is_believed != Some(false) {
+            (state.round.goes_on, state.round.last) = (true, now);
+            return;
+        }
         state.round = Round::new(number, now);
         state.held.clear();
         self.note(state);
@@ -194,8 +200,8 @@ impl Refusals {
         if state.due.is_empty() { Change::None } else { Change::SomebodyGoes }
     }
 
-    /// The time of a session is over.
-    pub fn is_over(&self, session: SessionName) {
+    /// The time of a session is over: it has to go.
+    pub fn expired(&self, session: SessionName) {
         let state = &mut *self.state.lock();
         state.due.push((session, status::EXPIRED));
         self.note(state);
@@ -267,7 +273,7 @@ mod tests {
     fn round(asked: usize, answers: &[Answer]) -> (Refusals, Vec<Change>) {
         let now = Instant::now();
         let refusals = Refusals::new(now);
-        refusals.begin(1, now);
+        refusals.begin(1, true, now);
         for _ in 0..asked {
             assert!(refusals.ask(key(), now).is_some());
         }
@@ -322,8 +328,27 @@ mod tests {
     fn an_answer_of_the_round_before_counts_no_more() {
         let now = Instant::now();
         let (refusals, _) = round(2, &[REFUSED]);
-        refusals.begin(2, now);
+        refusals.begin(2, true, now);
         assert_eq!(refusals.answered(1, session(1), &ALLOWED, now), Change::None);
         assert_eq!(gone(&refusals), 0);
+    }
+
+    #[test]
+    fn an_answer_of_the_round_before_counts_if_it_was_not_about_all() {
+        let now = Instant::now();
+        let (refusals, _) = round(2, &[REFUSED]);
+        refusals.begin(2, false, now);
+        assert!(refusals.ask(key(), now).is_some());
+        refusals.all_were_asked(now);
+        assert_eq!(refusals.answered(1, session(2), &REFUSED, now), Change::None, "one is still to come");
+        assert_eq!(refusals.answered(1, session(3), &REFUSED, now), Change::SomebodyGoes);
+        assert_eq!(gone(&refusals), 3);
+        // Of a round that is over nothing counts.
+        refusals.begin(3, false, now);
+        assert_eq!(refusals.ask(key(), now).map(|(round, _)| round), Some(3));
+        // Who was not believed is asked anew.
+        let (refusals, _) = round(100, &[const { REFUSED }; TOO_MANY]);
+        refusals.begin(2, false, now);
+        assert_eq!(refusals.ask(key(), now).map(|(round, _)| round), Some(2));
     }
 }

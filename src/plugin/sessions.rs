@@ -9,10 +9,12 @@ mod steered;
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use lru::LruCache;
 
+use granted::Before;
 pub use granted::{Granted, Says};
 use named::Named;
 
@@ -20,7 +22,6 @@ use crate::broker::{Client, Connection};
 use crate::cache::Forgotten;
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Fingerprinter};
 use crate::local::PasswordHash;
-use crate::prefetch::peek::Identity;
 use crate::util::{Lock, bounded};
 
 /// Sessions that are remembered in each table; the ones that have not been used for longest go first. No more are ever
@@ -68,6 +69,8 @@ pub struct Session {
     has_unasked: bool,
     /// What came with the API's answers (`answer_rules`).
     granted: Option<Box<Granted>>,
+    /// What came with those about the connection before it.
+    before: Before,
 }
 
 /// A connection that was closed. Its will may still be written, and what it subscribed to may still be queued.
@@ -107,6 +110,8 @@ struct Tables {
     gone_looked_through: Option<Instant>,
     /// Whose grants were forgotten.
     forgotten: Forgotten,
+    /// Becomes false when another API is asked.
+    api_is_the_same: Arc<AtomicBool>,
     /// Counts the turns of the broker's loop.
     turn: u64,
     /// The connections of those that are connected, by client id alone, where commands name them by it.
@@ -115,13 +120,14 @@ struct Tables {
 
 impl Tables {
     fn get(&mut self, key: Fingerprint) -> Option<&mut Session> {
-        if self.connected.contains(&key) {
-            return self.connected.get_mut(&key);
-        }
-        if self.local_asleep.contains(&key) {
-            return self.local_asleep.get_mut(&key);
-        }
-        self.asleep.get_mut(&key)
+        self.get_beside_forgotten(key).map(|(session, _)| session)
+    }
+
+    fn get_beside_forgotten(&mut self, key: Fingerprint) -> Option<(&mut Session, &Forgotten)> {
+        let Self { connected, asleep, local_asleep, forgotten, .. } = self;
+        let all = [connected, local_asleep, asleep];
+        let table = all.into_iter().find(|table| table.contains(&key))?;
+        table.get_mut(&key).map(|session| (session, &*forgotten))
     }
 
     fn take(&mut self, key: Fingerprint) -> Option<Session> {
@@ -163,6 +169,7 @@ impl Sessions {
             gone: HashSet::default(),
             gone_looked_through: None,
             forgotten: Forgotten::default(),
+            api_is_the_same: Arc::new(true.into()),
             turn: 0,
             by_client_id: None,
         };
@@ -209,6 +216,7 @@ impl Sessions {
             last_round: before.as_ref().and_then(|before| before.last_round),
             has_unasked: false,
             granted: None,
+            before: Before::of(before.as_ref(), credentials),
         };
         tables.put(key, session);
         before
@@ -325,18 +333,8 @@ impl Sessions {
 
     /// Whether a client of this id and name is connected that was let in with these credentials.
     pub fn is_connected_with(&self, client_id: &str, username: &str, credentials: Fingerprint) -> bool {
-        let key = self.keys.fields(Domain::Session, [client_id.as_bytes(), username.as_bytes()]);
+        let key = self.key_of(client_id, username);
         self.tables.lock().connected.peek(&key).is_some_and(|session| session.credentials == credentials)
-    }
-
-    /// Who was let in on a connection that is still the one of its session, if its names are kept.
-    pub fn client_of(&self, connection: Connection) -> Option<Arc<Identity>> {
-        let tables = &mut *self.tables.lock();
-        let identity = tables.named.get(connection)?;
-        let names = [identity.client_id.as_bytes(), identity.username.as_bytes()];
-        let session = tables.connected.peek(&self.keys.fields(Domain::Session, names))?;
-        let is_it = session.current == Some(connection) && session.credentials == identity.credentials;
-        is_it.then(|| Arc::clone(identity))
     }
 
     /// Whether a connection that was let in is still the one of its session.
@@ -365,7 +363,11 @@ impl Sessions {
     }
 
     fn key(&self, client: Client<'_>, username: &str) -> Fingerprint {
-        self.keys.fields(Domain::Session, [client.id.as_bytes(), username.as_bytes()])
+        self.key_of(client.id, username)
+    }
+
+    fn key_of(&self, client_id: &str, username: &str) -> Fingerprint {
+        self.keys.fields(Domain::Session, [client_id.as_bytes(), username.as_bytes()])
     }
 
     fn address(&self, client: Client<'_>) -> Fingerprint {
@@ -377,6 +379,11 @@ impl Session {
     /// The connection that it is connected on.
     pub fn connection(&self) -> Option<Connection> {
         self.current
+    }
+
+    /// Whether it was let in with these credentials.
+    pub fn has(&self, credentials: Fingerprint) -> bool {
+        self.credentials == credentials
     }
 
     fn is_by(&self, hash: &Arc<PasswordHash>) -> bool {

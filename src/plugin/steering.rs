@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::api::Api;
 use super::login::Logins;
-use super::orders::Order;
+use super::orders::{Order, Reply};
 use super::sessions::Sessions;
 use super::settings::{Current, what_is_asked};
 use super::token::Token;
@@ -23,6 +23,9 @@ use crate::question::{Kind, NoAnswer, Whom};
 
 /// Orders that may wait for the broker's thread: a few would do, since there is one operator.
 const ORDERS: usize = 64;
+
+/// Explanations that may wait for each other.
+const EXPLANATIONS: usize = 64;
 
 /// A handle to a plugin's parts. Whoever holds one must be gone before the plugin ends.
 pub struct Steering {
@@ -39,6 +42,8 @@ pub struct Steering {
     orders: Arc<AtomicUsize>,
     /// Explanations may compare slow hashes, which take 46 MiB each: one at a time.
     explaining: Arc<Semaphore>,
+    /// How many wait, and the one that is made.
+    explanations: Arc<Semaphore>,
 }
 
 impl Steering {
@@ -62,6 +67,7 @@ impl Steering {
             delays,
             orders: Arc::default(),
             explaining: Arc::new(Semaphore::new(1)),
+            explanations: Arc::new(Semaphore::new(EXPLANATIONS)),
         }
     }
 
@@ -144,7 +150,8 @@ impl Steering {
             Whom::Everybody => Whose::Everybody,
         };
         self.api.asker.forget(whose, now);
-        self.sessions.forget(whose, now);
+        // Whoever has just found something in there is let in with it.
+        self.sessions.forget(whose, Instant::now());
         if *whom == Whom::Everybody {
             self.api.prefetch.unlearn();
         }
@@ -167,7 +174,7 @@ impl Steering {
             return Err("too many commands wait for the broker's thread");
         }
         let orders = Arc::clone(&self.orders);
-        let counted = move |reply: super::orders::Reply| -> super::orders::Reply {
+        let counted = move |reply: Reply| -> Reply {
             Box::new(move |result| {
                 orders.fetch_sub(1, Ordering::Relaxed);
                 reply(result);
@@ -198,16 +205,21 @@ impl Steering {
     /// Runs something that may take long, such as comparing a slow hash, on a thread of its own, one after the other.
     ///
     /// # Errors
-    /// Why there is no such thread.
-    pub fn run_slowly(&self, task: impl FnOnce() + Send + 'static) -> Result<(), NoAnswer> {
+    /// Why there is no such thread, or that too much waits for it.
+    pub fn run_slowly(&self, task: impl FnOnce() + Send + 'static) -> Result<(), String> {
+        let Ok(place) = Arc::clone(&self.explanations).try_acquire_owned() else {
+            return Err("too many explanations wait for each other".to_owned());
+        };
         let one_at_a_time = Arc::clone(&self.explaining);
-        self.run(async move {
+        let ran = self.run(async move {
+            let _place = place;
             if let Ok(turn) = one_at_a_time.acquire_owned().await {
                 // The thread takes no signals, as the one that it is started by.
                 let _ = spawn_blocking(task).await;
                 drop(turn);
             }
-        })
+        });
+        ran.map_err(|why| why.to_string())
     }
 
     /// The broker's process.

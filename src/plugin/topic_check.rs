@@ -16,8 +16,8 @@ use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
 use crate::log::{Log, quoted, sentence};
 use crate::metrics::DecidedBy;
+use crate::prefetch::asks_reads;
 use crate::prefetch::retained::Whose;
-use crate::prefetch::{Scope, asks_reads};
 use crate::question::{Access, Question};
 
 /// Decides about topics.
@@ -134,7 +134,7 @@ impl Topics {
                 let inquiry = Inquiry { key: self.api.asker.key(&question), question, client };
                 let decision = self.by_api(&inquiry, check, event);
                 if decision.terms.is_some() && event.broker_thread().is_some() {
-                    self.granting.widen(client, username, &decision, inquiry.key, event.now);
+                    self.granting.widen(&inquiry, &decision, event.now);
                 }
                 (decision, username)
             }
@@ -151,8 +151,8 @@ impl Topics {
         prefetch.subscribed(client.id, username, filter, event.now);
         if event.broker_thread().is_some() {
             let source = self.api.asker.source(client.address, username);
-            let (config, gate, now) = (&event.settings.config, self.api.gate(event), Instant::now());
-            prefetch.replay_begins(client.id, username, filter, &Scope { config, gate: &gate, source, now });
+            let gate = self.api.gate(event);
+            prefetch.replay_begins(client.id, username, filter, &gate.scope(&|| source, Instant::now()));
         }
     }
 
@@ -201,9 +201,8 @@ impl Topics {
         if check.access == Access::Read && check.qos > 0 && is_asleep() {
             return self.api.prefetch.note_queued(question);
         }
-        let (config, gate, now) = (&event.settings.config, self.api.gate(event), event.now);
         let source = self.api.source(inquiry);
-        self.api.prefetch.learn(question, &Scope { config, gate: &gate, source, now });
+        self.api.prefetch.learn(question, &self.api.gate(event).scope(&|| source, event.now));
     }
 
     /// The client on whose account the broker waits. A READ is on no client's account: it was caused by the publisher,

@@ -29,7 +29,7 @@ pub struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    /// The same, as rules look at it.
+    /// What is to be decided, as rules look at it.
     pub fn wanted(&self) -> Wanted<'a> {
         let Self { access, topic, qos, retain, .. } = *self;
         Wanted { access, topic, qos, retain }
@@ -88,11 +88,7 @@ pub fn unasked<'a>(asked: &Asked<'a>, settings: &Settings, facts: &impl Facts) -
                 (Some(_), true) => "it is a local user, and a rule of acl_file allows it".to_owned(),
                 (Some(_), false) => "it is a local user, and no rule of acl_file allows it".to_owned(),
             });
-            return Unasked::Decided(if allows {
-                Decision::allow(By::LocalRules)
-            } else {
-                Decision::deny(By::LocalRules)
-            });
+            return Unasked::Decided(Decision::of(allows.into(), By::LocalRules));
         }
         Some(_) => facts.note("local user", || {
             "a local user has this name, but the session was not let in by its password".to_owned()

@@ -68,21 +68,21 @@ pub(super) struct WaitBudget {
     silent: LruCache<Fingerprint, SilentQuestion, AlreadyHashed>,
 }
 
-/// On whose account the broker waits, as far as that is bounded.
+/// Who pays for a wait of the broker, as far as that is bounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Payer {
-    /// Nobody's.
+    /// Nobody.
     Nobody,
-    /// This client's.
+    /// This client.
     Client(Fingerprint),
-    /// This client's, for its retained messages.
+    /// This client, for its retained messages.
     Replay {
         /// Whose they are.
         client: Fingerprint,
         /// The question is on its way already.
         is_under_way: bool,
     },
-    /// That of all who log in.
+    /// All who log in.
     Logins {
         /// For so long they may have it wait in one turn; zero: for any time.
         longest: Duration,
@@ -250,7 +250,8 @@ impl WaitBudget {
             self.silent.pop(&question);
             return;
         }
-        // The wait was cut short because there was no more time left on that account. That does not tell whether the API answers.
+        // The wait was cut short because there was no more time left on that account. That does not tell whether the API
+        // answers.
         if spent >= own && own < timeout.saturating_sub(self.unanswered) {
             return;
         }

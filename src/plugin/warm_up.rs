@@ -1,12 +1,12 @@
 //! Before a client comes in: the topic questions that it is expected to raise then are asked side by side.
 
 use super::attempt::Attempt;
-use super::decision::{By, Decision, Ruling};
+use super::decision::Decision;
 use super::delayed::Ticket;
 use super::early::Place;
 use super::event::Event;
-use super::login::Logins;
-use crate::prefetch::{Scope, Wish};
+use super::login::{Logins, PARKED};
+use crate::prefetch::Wish;
 use crate::topic::Terms;
 
 impl Logins {
@@ -19,12 +19,12 @@ impl Logins {
         }
         let waits = self.may_park(event) && self.place(attempt, None, event) == Place::Beside;
         let ticket = if waits { self.park(attempt) } else { None };
-        let answers = self.ask_wishes(wishes, attempt, ticket, event);
+        let answers = self.ask_wishes(&wishes, ticket, event);
         match ticket {
             Some(ticket) if answers > 0 => {
                 let until = event.now + event.settings.config.timeout;
                 self.delayed.await_more(ticket, answers, until, allow.terms);
-                Decision::new(Ruling::Later, By::Parked)
+                PARKED
             }
             Some(ticket) => {
                 self.delayed.end(ticket);
@@ -43,37 +43,30 @@ impl Logins {
         ticket: Option<Ticket>,
         event: &Event<'_>,
     ) -> usize {
-        self.ask_wishes(self.wishes(attempt, terms, event), attempt, ticket, event)
+        self.ask_wishes(&self.wishes(attempt, terms, event), ticket, event)
     }
 
-    /// The topic questions that a client is expected to raise that is let in with these terms. Requests to the broker's HTTP listener, whose id a client
-    /// may have, raise none.
+    /// The topic questions that a client is expected to raise that is let in with these terms. Requests to the broker's
+    /// HTTP listener, whose id a client may have, raise none.
     fn wishes(&self, attempt: &Attempt<'_>, terms: Option<&Terms>, event: &Event<'_>) -> Vec<Wish> {
-        if event.broker_thread().is_none() {
+        if event.broker_thread().is_none() || event.settings.config.acl_urls.is_empty() {
             return Vec::new();
         }
         let Attempt { client, username, starts_clean, .. } = *attempt;
         let newcomer = self.newcomer(attempt, terms, event);
         let gate = self.api.gate(event).before(newcomer.as_deref());
-        let (config, now) = (&*event.settings.config, event.now);
-        let source = self.keys.source(client.address, username);
-        let scope = Scope { config, gate: &gate, source, now };
+        let source = || attempt.source(&self.keys);
+        let scope = gate.scope(&source, event.now);
         self.api.prefetch.wishes(username, client.id, starts_clean, &scope)
     }
 
-    fn ask_wishes(
-        &self,
-        wishes: Vec<Wish>,
-        attempt: &Attempt<'_>,
-        ticket: Option<Ticket>,
-        event: &Event<'_>,
-    ) -> usize {
-        let waiter = || ticket.map(|ticket| self.waiter(ticket));
-        let (config, gate, now) = (&*event.settings.config, self.api.gate(event), event.now);
-        let source = self.keys.source(attempt.client.address, attempt.username);
-        let scope = Scope { config, gate: &gate, source, now };
+    fn ask_wishes(&self, wishes: &[Wish], ticket: Option<Ticket>, event: &Event<'_>) -> usize {
+        let gate = self.api.gate(event);
         let _many = self.api.asker.sends_many();
-        let is_sent = |wish: &Wish| self.api.prefetch.ask_wish(wish, waiter(), &scope);
-        wishes.iter().filter(|wish| is_sent(wish)).count()
+        let is_sent = |wish: &&Wish| {
+            let waiter = ticket.map(|ticket| self.waiter(ticket));
+            self.api.prefetch.ask_wish(wish, waiter, &gate.scope(&|| wish.source, event.now))
+        };
+        wishes.iter().filter(is_sent).count()
     }
 }

@@ -147,7 +147,7 @@ impl Prefetch {
         let Question::Access { access, client_id, .. } = *question else { return };
         let mut subscriptions = self.subscriptions.lock();
         // The publisher is connected, but may have asked not to get its own messages (MQTT 5, no local).
-        subscriptions.is_there(client_id, now);
+        subscriptions.note_there(client_id, now);
         for &reader in readers {
             subscriptions.expect(reader, access == Access::Write, now);
         }

@@ -74,12 +74,13 @@ pub trait Gate {
     fn is_connected(&self, identity: &Identity) -> bool;
 }
 
-/// What asking early goes by: the options, what the plugin has to say, whom it is asked for, and when.
+/// What asking early goes by: the options, what the plugin has to say, whom it is asked for, and when. Whom is found out
+/// only where something is asked: that takes two hashes, and most logins ask nothing.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
     pub config: &'a Config,
     pub gate: &'a dyn Gate,
-    pub source: Source,
+    pub source: &'a dyn Fn() -> Source,
     pub now: Instant,
 }
 
@@ -219,7 +220,7 @@ impl Prefetch {
             }
         });
         if seen > 0 {
-            state.peeked.is_told(told == seen);
+            state.peeked.note_told(told == seen);
         }
         is_of_use
     }
@@ -279,7 +280,7 @@ impl Prefetch {
         let key = self.asker.key(question);
         let peer = unread.peer.map(|peer| peer.to_string());
         let source = self.keys.source(peer.as_deref(), question.username());
-        let scope = Scope { source, ..*scope };
+        let scope = Scope { source: &|| source, ..*scope };
         let is_sent = self.speculate(state, key, question, || question.to_owned(), &scope);
         if is_sent {
             let origin = state.peeked.origin(unread, question.kind());
@@ -302,7 +303,7 @@ impl Prefetch {
         self.send_early(state, key, question, own, Early::Guess, scope)
     }
 
-    /// The same, and says why.
+    /// Has a question asked that nobody waits for, as [`Self::speculate`] does, and says why it is asked.
     fn send_early(
         &self,
         state: &mut State,
@@ -318,7 +319,7 @@ impl Prefetch {
         if again.is_zero() || state.recent.peek(&key).is_some_and(is_fresh) {
             return false;
         }
-        let is_sent = self.asker.speculate(key, question, own, early, source, now);
+        let is_sent = self.asker.speculate(key, question, own, early, source(), now);
         if is_sent {
             state.recent.put(key, now);
         }
@@ -340,23 +341,28 @@ impl Prefetch {
         self.subscriptions.lock().remove(client_id, filter);
     }
 
-    /// A client is let in. If it starts anew, nobody's subscriptions are left under its id.
-    pub fn is_let_in(&self, client_id: &str, username: &str, starts_clean: bool) {
+    /// Notes that a client is let in. If it starts anew, nobody's subscriptions are left under its id.
+    pub fn note_let_in(&self, client_id: &str, username: &str, starts_clean: bool) {
         if starts_clean {
             self.subscriptions.lock().remove_client(client_id);
         }
         self.forget_queue(client_id, username);
     }
 
-    /// A client is gone with all that it subscribed to. Somebody else of this id, whose login was refused, is not.
-    pub fn is_gone(&self, client_id: &str, username: &str) {
+    /// Notes that a client is gone with all that it subscribed to. Somebody else of this id, whose login was refused, is not.
+    pub fn note_gone(&self, client_id: &str, username: &str) {
         self.subscriptions.lock().remove_client_of(client_id, username);
     }
 
-    /// The broker has come to a question that was asked early, or that nobody expected.
+    /// The fingerprint of a client, by which it is known whatever it is asked about.
+    fn client_key(&self, username: &str, client_id: &str) -> Fingerprint {
+        self.keys.client(&Question::Access { username, client_id, topic: "", access: Access::Read, more: "" })
+    }
+
+    /// Notes that the broker has come to a question that was asked early, or that nobody expected.
     pub fn note_reader(&self, question: &Question<'_>, now: Instant) {
         if let Question::Access { client_id, access: Access::Read, .. } = *question {
-            self.subscriptions.lock().is_there(client_id, now);
+            self.subscriptions.lock().note_there(client_id, now);
         }
     }
 }

@@ -259,14 +259,14 @@ impl Peeked {
         self.looks.has_looked(is_of_use, is_overtaken);
     }
 
-    /// Whether it is time to look although nobody waits: only there is something to learn where the system does not tell
+    /// Whether it is time to look although nobody waits: there is something to learn only where the system does not tell
     /// whose sockets those are.
     pub fn is_due(&self, now: Instant) -> bool {
         !self.is_told && self.due.is_none_or(|due| now >= due)
     }
 
     /// Records whether the look that is over was told of all sockets whose they are.
-    pub fn is_told(&mut self, of_all: bool) {
+    pub fn note_told(&mut self, of_all: bool) {
         self.is_told = of_all;
     }
 

@@ -11,11 +11,11 @@ use crate::fingerprint::{AlreadyHashed, Fingerprint};
 /// one by one when its client comes back.
 const BOUND: usize = 16 << 20;
 
-/// One client may have one part in so many of that: 2,000 topics. The broker itself holds 1,000 messages for a client by
+/// One client may have one part in so many of [`BOUND`]: 2,000 topics. The broker itself holds 1,000 messages for a client by
 /// default.
 const CLIENT_SHARE: usize = 64;
 
-/// And those of one username together one in so many.
+/// The clients of one username together may have one part in so many of all.
 const NAME_SHARE: usize = 4;
 
 /// Bytes charged for a client, and for a topic besides its text: what they take at worst, in tables that have just grown

@@ -122,10 +122,8 @@ impl Prefetch {
             return;
         }
         let behind_group = topic::behind_group(filter);
-        let question =
-            Question::Access { username, client_id, topic: filter, access: Access::Subscribe, more: "" };
         let mut replay = Replay {
-            client: self.keys.client(&question),
+            client: self.client_key(username, client_id),
             client_id: client_id.into(),
             username: username.into(),
             filter: behind_group.unwrap_or(filter).into(),

@@ -259,7 +259,7 @@ impl Subscriptions {
     }
 
     /// Notes that the broker has asked about a client, so that there is no doubt about it.
-    pub fn is_there(&mut self, client_id: &str, now: Instant) {
+    pub fn note_there(&mut self, client_id: &str, now: Instant) {
         let id = self.subscriber(client_id);
         if let Some(subscriber) = self.subscribers.get_mut(&id) {
             (subscriber.doubt, subscriber.at) = (0, now);
@@ -462,7 +462,7 @@ mod tests {
         }
         ask_in_vain(&mut subscriptions, "x", true, 2);
         assert_eq!(listeners(&subscriptions, "x"), ["gone", "shared"]);
-        subscriptions.is_there("gone", Instant::now());
+        subscriptions.note_there("gone", Instant::now());
         ask_in_vain(&mut subscriptions, "x", true, 2);
         assert_eq!(listeners(&subscriptions, "x"), ["gone", "shared"]);
         ask_in_vain(&mut subscriptions, "x", true, 3);
@@ -582,7 +582,7 @@ mod tests {
         assert!(before - subscriptions.len() > REMOVED_AT_ONCE - 50);
         subscriptions.clean_up(usize::MAX);
         assert_eq!((subscriptions.len(), subscriptions.levels.len()), (1, 2));
-        subscriptions.is_there("c0", Instant::now());
+        subscriptions.note_there("c0", Instant::now());
         subscriptions.remove("c0", "x/1");
         assert_nothing_is_left(&mut subscriptions);
     }

@@ -27,7 +27,7 @@ impl Prefetch {
             let key = self.asker.key(&question);
             let is_decided = || gate.is_decided(username, client_id, access, topic);
             if self.asker.peek(key, scope.now).is_none() && !is_decided() {
-                wishes.push(Wish { key, question: question.to_owned(), source: scope.source });
+                wishes.push(Wish { key, question: question.to_owned(), source: (scope.source)() });
             }
         };
         // Even where `special_chars allow` lets wildcards pass, they must not get into a `%c` or `%u`.
@@ -37,9 +37,7 @@ impl Prefetch {
             }
         }
         if !starts_clean && asks_reads(config) && keeps_topics(config) {
-            let question =
-                Question::Access { username, client_id, topic: "", access: Access::Read, more: "" };
-            let client = self.keys.client(&question);
+            let client = self.client_key(username, client_id);
             self.queues.lock().topics(client).for_each(|topic| wish(Access::Read, topic));
         }
         wishes
@@ -49,7 +47,7 @@ impl Prefetch {
     /// sent or joined: whether there will be an answer to tell of.
     pub fn ask_wish(&self, wish: &Wish, waiter: Option<Waiter>, scope: &Scope<'_>) -> bool {
         let Wish { key, ref question, source } = *wish;
-        let scope = Scope { source, ..*scope };
+        let scope = Scope { source: &|| source, ..*scope };
         match waiter {
             Some(waiter) => self.asker.warm_up(&question.as_question(), source, waiter, scope.now),
             None => {
@@ -69,10 +67,9 @@ impl Prefetch {
 
     /// A client is let in: what waited for it is delivered, or gone.
     pub(super) fn forget_queue(&self, client_id: &str, username: &str) {
-        let question = Question::Access { username, client_id, topic: "", access: Access::Read, more: "" };
         let mut queues = self.queues.lock();
         if !queues.is_empty() {
-            queues.remove(self.keys.client(&question));
+            queues.remove(self.client_key(username, client_id));
         }
     }
 }

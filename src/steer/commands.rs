@@ -13,6 +13,7 @@ use crate::ask::ToAll;
 use crate::metrics::unix;
 use crate::plugin::{Explain, Explanation, Order, Reply, Steering};
 use crate::question::{Access, Whom};
+use crate::util::Lock;
 
 /// A command that can be carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,7 +150,7 @@ impl Command {
                 let explaining = Arc::clone(steering);
                 let run = move || told(Ok(shown(&explaining.explain(&explain, Instant::now()))));
                 if let Err(why) = steering.run_slowly(run) {
-                    refused(Err(Failed::Busy(why.to_string())));
+                    refused(Err(Failed::Busy(why)));
                 }
             }
             Command::Forget(whom) => {
@@ -186,11 +187,11 @@ impl Command {
     }
 }
 
-/// The same listener in two hands: the one that calls first is heard.
+/// Puts whoever is told into two hands: the one that calls first is heard.
 fn twice(told: Told) -> (Told, Told) {
-    let first = Arc::new(crate::util::Lock::new(Some(told)));
+    let first = Arc::new(Lock::new(Some(told)));
     let second = Arc::clone(&first);
-    let call = |told: Arc<crate::util::Lock<Option<Told>>>| -> Told {
+    let call = |told: Arc<Lock<Option<Told>>>| -> Told {
         Box::new(move |result| {
             let told = told.lock().take();
             if let Some(told) = told {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::audit::Giver;
 use super::commands::{Command, Failed};
-use crate::plugin::{Control, Order, Steering};
+use crate::plugin::{Control, Order, Recipient, Steering};
 use crate::util::Lock;
 
 /// The longest message, in bytes, and the most commands in it.
@@ -81,18 +81,20 @@ struct Answers {
     missing: usize,
 }
 
-/// Carries out all commands of a message, and has the sender get one answer to all of them.
+/// Carries out all commands of a message whose sender may give them, and has it get one answer to all of them, at a tick.
 pub fn carry_out(control: &Control<'_>, steering: &Arc<Steering>) {
-    let client_id = control.client.id.to_owned();
-    let giver = Giver::Client(control.username.unwrap_or_default().to_owned(), client_id.clone());
+    let (username, client_id) = (control.username.unwrap_or_default(), control.client.id);
+    let giver = Giver::Client(username.to_owned(), client_id.to_owned());
+    let (username, client_id) = (username.to_owned(), client_id.to_owned());
+    let sender = Recipient { connection: control.client.connection, client_id, username };
     let entries = entries(control.payload);
     let missing = entries.len();
     let answers = Arc::new(Lock::new(Answers { answers: vec![Value::Null; missing], missing }));
     if missing == 0 {
-        return send(steering, client_id, Vec::new());
+        return send(steering, sender, Vec::new());
     }
     for (number, Entry { name, correlation, command }) in entries.into_iter().enumerate() {
-        let (answers, client_id) = (Arc::clone(&answers), client_id.clone());
+        let (answers, sender) = (Arc::clone(&answers), sender.clone());
         // An order may be in the plugin's queue when the plugin ends, so it does not hold it.
         let weak = Arc::downgrade(steering);
         let told = move |result: Result<Value, Failed>| {
@@ -109,7 +111,7 @@ pub fn carry_out(control: &Control<'_>, steering: &Arc<Steering>) {
             let all = std::mem::take(&mut state.answers);
             drop(state);
             if let Some(steering) = weak.upgrade() {
-                send(&steering, client_id, all);
+                send(&steering, sender, all);
             }
         };
         match command {
@@ -119,10 +121,10 @@ pub fn carry_out(control: &Control<'_>, steering: &Arc<Steering>) {
     }
 }
 
-fn send(steering: &Steering, client_id: String, answers: Vec<Value>) {
+fn send(steering: &Steering, to: Recipient, answers: Vec<Value>) {
     let payload = json!({"responses": answers}).to_string().into_bytes();
     // If too many wait, this one asked too much at once.
-    let _ = steering.order(Order::Answer(client_id, payload));
+    let _ = steering.order(Order::Answer(to, payload));
 }
 
 #[cfg(test)]

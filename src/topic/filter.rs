@@ -1,7 +1,7 @@
 //! Topic names and topic filters, as section 4.7 of MQTT 5.0 (and of 3.1.1) defines them.
 
 /// The longest topic or filter in bytes: the length of an MQTT string has 16 bits (MQTT 5.0, section 1.5.4).
-const MAX_BYTES: usize = u16::MAX as usize;
+pub(super) const MAX_BYTES: usize = u16::MAX as usize;
 
 /// The most `/` in a topic or filter: Mosquitto's `TOPIC_HIERARCHY_LIMIT`, beyond which it refuses a packet.
 pub const MAX_SEPARATORS: usize = 200;

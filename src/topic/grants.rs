@@ -27,7 +27,7 @@ use self::tree::Tree;
 use super::Access;
 use super::{Names, behind_group, has_wildcard, is_valid_filter};
 
-pub use pool::GrantsPool;
+pub use pool::{GrantsPool, Room};
 
 /// The most rules in one answer.
 const MOST_RULES: usize = 1_000;
@@ -37,7 +37,7 @@ const MOST_RULES: usize = 1_000;
 const MOST_BYTES: usize = 128 * 1024;
 
 /// What a rule does to what it is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Permission {
     /// Allows it.
     Allow,
@@ -46,7 +46,7 @@ pub enum Permission {
 }
 
 /// What a rule is about. Reading messages goes with subscribing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Publishing.
     Publish,
@@ -57,7 +57,7 @@ pub enum Action {
 }
 
 /// One or more of the QoS 0, 1 and 2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct QosSet(u8);
 
 impl QosSet {
@@ -173,7 +173,7 @@ impl Say {
 pub struct Grants {
     set: Set,
     /// The room that is taken in the pool, given back when nobody holds the set any more.
-    _room: Option<pool::Room>,
+    _room: Option<Room>,
 }
 
 /// What makes sets equal.

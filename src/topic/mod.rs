@@ -15,4 +15,4 @@ pub use filter::{MAX_SEPARATORS, WILDCARDS, behind_group, has_wildcard, is_valid
 pub use grants::{Action, BadRule, Grants, GrantsPool, Permission, QosSet, RawRule, Wanted};
 pub use rules::{Grant, Rule, Rules};
 pub use template::{Names, Placeholders, Template};
-pub use terms::{Draft, DraftRule, Terms, TopicRules, Unusable};
+pub use terms::{Draft, DraftRule, KeptDraft, Terms, TopicRules, Unusable};

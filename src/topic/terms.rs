@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::grants::Room;
 use super::{Action, Grants, GrantsPool, Names, Permission, QosSet, RawRule};
 
 /// What stands in a topic for the client id.
@@ -17,6 +18,8 @@ pub struct Terms {
     pub rules: Option<TopicRules>,
     /// When it ends.
     pub expires: Option<Instant>,
+    /// When the API was asked.
+    pub asked: Option<Instant>,
 }
 
 /// Rules about topics, as far as they can be made ready before it is known who is let in by them.
@@ -25,11 +28,11 @@ pub enum TopicRules {
     /// They are the same for all clients with these credentials.
     Ready(Arc<Grants>),
     /// They hold the client id.
-    ByClient(Box<Draft>),
+    ByClient(Arc<KeptDraft>),
 }
 
 /// Rules that have places for names.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Draft {
     /// In the order of the answer.
     pub rules: Vec<DraftRule>,
@@ -37,8 +40,24 @@ pub struct Draft {
     pub attrs: Vec<(String, String)>,
 }
 
+/// Rules that wait for a client id, and the room that they take in a [pool](GrantsPool).
+#[derive(Debug)]
+pub struct KeptDraft {
+    /// The rules.
+    pub(super) draft: Draft,
+    pub(super) _room: Option<Room>,
+}
+
+impl PartialEq for KeptDraft {
+    fn eq(&self, other: &Self) -> bool {
+        self.draft == other.draft
+    }
+}
+
+impl Eq for KeptDraft {}
+
 /// A rule as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DraftRule {
     /// What it does.
     pub permission: Permission,
@@ -79,35 +98,32 @@ impl Draft {
         // Also if they are made ready later: what is wrong with them is to be known now.
         let grants = self.compile(username, "")?;
         if holds_client_id {
-            return Ok(TopicRules::ByClient(Box::new(self)));
+            return pool.keep(self, username).map(TopicRules::ByClient).ok_or(Unusable::NoRoom);
         }
-        pool.share(grants).map(TopicRules::Ready).ok_or(Unusable::NoRoom)
-    }
-
-    /// The same for one client, whose id is known.
-    ///
-    /// # Errors
-    /// The same.
-    pub fn for_both(
-        &self,
-        username: &str,
-        client_id: &str,
-        pool: &GrantsPool,
-    ) -> Result<TopicRules, Unusable> {
-        self.for_client(username, client_id, pool).map(TopicRules::Ready)
+        pool.share(grants, username).map(TopicRules::Ready).ok_or(Unusable::NoRoom)
     }
 
     /// Makes the rules ready for one client.
     ///
     /// # Errors
-    /// The same.
+    /// What is wrong with them, or that there is no room.
     pub fn for_client(
         &self,
         username: &str,
         client_id: &str,
         pool: &GrantsPool,
     ) -> Result<Arc<Grants>, Unusable> {
-        pool.share(self.compile(username, client_id)?).ok_or(Unusable::NoRoom)
+        pool.share(self.compile(username, client_id)?, username).ok_or(Unusable::NoRoom)
+    }
+
+    /// About how many bytes this takes.
+    pub(super) fn bytes(&self) -> usize {
+        /// What a text takes besides its bytes.
+        const TEXT: usize = size_of::<String>() + 2 * size_of::<usize>();
+        let text = |text: &String| TEXT + text.capacity();
+        let topics: usize = self.rules.iter().flat_map(|rule| &rule.topics).map(text).sum();
+        let attrs: usize = self.attrs.iter().map(|(name, value)| text(name) + text(value)).sum();
+        size_of::<KeptDraft>() + self.rules.capacity() * size_of::<DraftRule>() + topics + attrs
     }
 
     fn compile(&self, username: &str, client_id: &str) -> Result<Grants, Unusable> {
@@ -131,7 +147,7 @@ impl Terms {
         match &self.rules {
             None => Ok(None),
             Some(TopicRules::Ready(grants)) => Ok(Some(Arc::clone(grants))),
-            Some(TopicRules::ByClient(draft)) => draft.for_client(username, client_id, pool).map(Some),
+            Some(TopicRules::ByClient(kept)) => kept.draft.for_client(username, client_id, pool).map(Some),
         }
     }
 }

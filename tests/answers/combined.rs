@@ -8,7 +8,7 @@ use super::support::{
     Broker, Client, Connect, MockApi, PATIENCE, Reply, api, eventually, local_user, on_every_broker,
     scene::PASSWORD,
 };
-use super::{READ, allowing, is_login, log_in, may_publish, reading, saying, says};
+use super::{READ, allowing, is_login, log_in, may_publish, reading, saying, saying_to, says};
 
 fn durable(broker: &Broker, name: &str) -> Client {
     Connect::v5(name).login(name, "secret").durable().accepted(broker.port())
@@ -105,11 +105,7 @@ fn a_refresh_in_the_background_renews_rules() {
 #[test]
 fn who_takes_over_a_client_id_has_its_own_rules() {
     on_every_broker(|version| {
-        let api = api("");
-        api.answer_with(|request| match is_login(request) {
-            true => Reply::json(&allowing(&[request.field("username")])),
-            false => Reply::status(403),
-        });
+        let api = saying_to(|name| allowing(&[name]), 403);
         let broker = reading(version, &api).start();
         let login = |name: &str| Connect::v5("same").login(name, "secret").accepted(broker.port());
         let mut alice = login("alice");
@@ -128,12 +124,13 @@ fn who_takes_over_a_client_id_has_its_own_rules() {
 #[test]
 fn a_sleeping_session_keeps_its_rules() {
     on_every_broker(|version| {
-        let api = api("");
-        api.answer_with(|request| match (is_login(request), request.field("username")) {
-            (true, "writer") => Reply::json(&json!({"is_superuser": true})),
-            (true, _) => Reply::json(&allowing(&["news/#"])),
-            (false, _) => Reply::status(403),
-        });
+        let api = saying_to(
+            |name| match name {
+                "writer" => json!({"is_superuser": true}),
+                _ => allowing(&["news/#"]),
+            },
+            403,
+        );
         let broker = reading(version, &api).option("acl_no_match", "deny").start();
         let mut reader = durable(&broker, "reader");
         assert_eq!(reader.subscribe(&[("news/#", 1)]), [1]);
@@ -144,10 +141,7 @@ fn a_sleeping_session_keeps_its_rules() {
         assert_eq!(reader.receive(PATIENCE).unwrap().topic, "news/1");
         reader.disconnect();
         assert!(may_publish(&mut writer, "news/2"));
-        api.answer_with(|request| match is_login(request) {
-            true => Reply::json(&allowing(&["nothing"])),
-            false => Reply::status(403),
-        });
+        says(&api, allowing(&["nothing"]));
         broker.sighup();
         std::thread::sleep(Duration::from_millis(200));
         let changed = Connect::v5("reader").login("reader", "another").durable();
@@ -162,11 +156,7 @@ fn a_sleeping_session_keeps_its_rules() {
 #[test]
 fn a_restored_session_is_asked_about() {
     on_every_broker(|version| {
-        let api = api("");
-        api.answer_with(|request| match is_login(request) {
-            true => Reply::json(&allowing(&["news/#"])),
-            false => Reply::status(200),
-        });
+        let api = saying_to(|_| allowing(&["news/#"]), 200);
         let mut broker =
             reading(version, &api).global("persistence true").global("autosave_interval 1").start();
         let mut reader = durable(&broker, "reader");
@@ -260,13 +250,8 @@ fn local_users_have_their_own_rights() {
 #[test]
 fn accesses_that_are_not_asked_about_go_by_rules_first() {
     on_every_broker(|version| {
-        let api = api("");
-        api.answer_with(|request| match is_login(request) {
-            true => Reply::json(
-                &json!({"acl": [{"permission": "deny", "action": "subscribe", "topic": "a/secret"}]}),
-            ),
-            false => Reply::status(200),
-        });
+        let denying = json!({"acl": [{"permission": "deny", "action": "subscribe", "topic": "a/secret"}]});
+        let api = saying_to(move |_| denying.clone(), 200);
         let broker = reading(version, &api).option("acl_checks", "write,subscribe").start();
         let mut reader = log_in(&broker, "reader");
         assert!(!reader.may_subscribe("a/+"), "a deny is below it");
@@ -283,11 +268,7 @@ fn accesses_that_are_not_asked_about_go_by_rules_first() {
 #[test]
 fn the_publisher_of_a_retained_message_goes_by_its_rules() {
     on_every_broker(|version| {
-        let api = api("");
-        api.answer_with(|request| match is_login(request) {
-            true => Reply::json(&allowing(&["news/#"])),
-            false => Reply::status(200),
-        });
+        let api = saying_to(|_| allowing(&["news/#"]), 200);
         let broker = reading(version, &api).start();
         let mut writer = log_in(&broker, "writer");
         writer.publish_retained("news/1", "x");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::support::{Connect, PATIENCE, Reply, Version, eventually, on_every_broker, side_by_side};
+use super::support::{Connect, PATIENCE, Reply, Version, api, eventually, on_every_broker, side_by_side};
 use super::{is_login, log_in, may_publish, reading, saying, says, unix_now};
 
 /// What a client is let in with that may do everything for so many seconds; and the time at which that is over.
@@ -153,5 +153,33 @@ fn many_end_together() {
         api.answer_with(|request| Reply::status(if is_login(request) { 200 } else { 403 }));
         let mut later = log_in(&broker, "later");
         later.ping();
+    });
+}
+
+/// One of two that share a username.
+#[test]
+fn who_ends_takes_nobody_of_its_name_along() {
+    on_every_broker(|version| {
+        let (short, until) = for_seconds(3);
+        let api = api("");
+        api.answer_with(move |request| match (is_login(request), request.field("password")) {
+            (true, "short") => Reply::json(&short),
+            (true, _) => Reply::json(&json!({"is_superuser": true})),
+            (false, _) => Reply::status(403),
+        });
+        let broker = reading(version, &api).start();
+        let shared =
+            |id: &str, password: &str| Connect::v5(id).login("shared", password).accepted(broker.port());
+        let mut stays = shared("a", "long");
+        let mut ends = shared("b", "short");
+        let mut sleeps = Connect::v5("c").login("shared", "long").durable().accepted(broker.port());
+        assert_eq!(sleeps.subscribe(&[("t", 1)]), [1]);
+        sleeps.disconnect();
+        assert!(ends.wait_until_closed(PATIENCE));
+        assert!(now() >= until as f64);
+        assert!(stays.try_ping(PATIENCE).is_some(), "mosquitto {version}");
+        assert!(may_publish(&mut stays, "t"), "mosquitto {version}");
+        let mut woken = Connect::v5("c").login("shared", "long").durable().accepted(broker.port());
+        assert_eq!(woken.receive(PATIENCE).unwrap().topic, "t", "mosquitto {version}");
     });
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 mod bodies;
 mod combined;
 mod ending;
+mod hostile;
 mod malformed;
 mod rules;
 mod widening;
@@ -13,7 +14,7 @@ mod widening;
 #[path = "../support/mod.rs"]
 mod support;
 
-use support::{Broker, Client, Connect, MockApi, Reply, Request, Setup, Version, api, broker_asking};
+use support::{Client, MockApi, Reply, Request, Setup, Version, api, broker_asking, log_in};
 
 const READ: u64 = 1;
 const WRITE: u64 = 2;
@@ -32,7 +33,21 @@ fn saying(body: Value) -> MockApi {
 
 /// From now on it gives this answer.
 fn says(api: &MockApi, body: Value) {
-    api.answer_with(move |request| if is_login(request) { Reply::json(&body) } else { Reply::status(403) });
+    says_to(api, move |_| body.clone(), 403);
+}
+
+/// An API that answers a login by its username, and every question about a topic with this status.
+fn saying_to(body: impl Fn(&str) -> Value + Send + Sync + 'static, topics: u16) -> MockApi {
+    let api = api("");
+    says_to(&api, body, topics);
+    api
+}
+
+fn says_to(api: &MockApi, body: impl Fn(&str) -> Value + Send + Sync + 'static, topics: u16) {
+    api.answer_with(move |request| match is_login(request) {
+        true => Reply::json(&body(request.field("username"))),
+        false => Reply::status(topics),
+    });
 }
 
 fn is_login(request: &Request) -> bool {
@@ -42,10 +57,6 @@ fn is_login(request: &Request) -> bool {
 /// A list of rules that allow all of this.
 fn allowing(topics: &[&str]) -> Value {
     json!({"acl": [{"permission": "allow", "action": "all", "topics": topics}]})
-}
-
-fn log_in(broker: &Broker, name: &str) -> Client {
-    Connect::v5(name).login(name, "secret").accepted(broker.port())
 }
 
 /// Whether a client may publish to a topic.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::support::{Admin, Connect, PATIENCE, Reply, Will, api, eventually, on_every_broker};
-use super::{READ, WRITE, allowing, is_login, log_in, may_publish, reading, saying, says};
+use super::{READ, WRITE, allowing, is_login, log_in, may_publish, reading, saying, saying_to, says};
 
 fn rules(list: Value) -> Value {
     json!({ "acl": list })
@@ -174,12 +174,13 @@ fn an_answer_without_rules_opens_nothing() {
 #[test]
 fn a_will_goes_by_the_rules_of_its_session() {
     on_every_broker(|version| {
-        let api = api("");
-        api.answer_with(|request| match (is_login(request), request.field("username")) {
-            (true, "watcher") => Reply::json(&json!({"is_superuser": true})),
-            (true, _) => Reply::json(&allowing(&["wills/good"])),
-            (false, _) => Reply::status(403),
-        });
+        let api = saying_to(
+            |name| match name {
+                "watcher" => json!({"is_superuser": true}),
+                _ => allowing(&["wills/good"]),
+            },
+            403,
+        );
         let broker = reading(version, &api).option("acl_no_match", "deny").start();
         let mut watcher = log_in(&broker, "watcher");
         assert!(watcher.may_subscribe("wills/#"));

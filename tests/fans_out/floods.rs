@@ -16,8 +16,7 @@ fn questions_about_a_message(
     configure: impl FnOnce(Setup) -> Setup,
     reply: Reply,
 ) -> usize {
-    let api = api("");
-    api.answer(Reply::status(200));
+    let api = friendly_api();
     let broker = configure(broker_asking(version, &api).option("timeout", "60s")).start();
     let _clients = listeners(&broker, LISTENERS, "t");
     let mut publisher = log_in(&broker, "publisher");

@@ -28,8 +28,7 @@ fn all_listeners_are_asked_about_while_the_publisher_waits() {
 fn one_message_to_many_takes_a_few_answers_and_each_is_asked_once() {
     let latency = Duration::from_millis(100);
     on_every_broker(|version| {
-        let api = api("");
-        api.answer(Reply::status(200));
+        let api = friendly_api();
         let broker = broker_asking(version, &api).option("timeout", "60s").start();
         let mut clients = listeners(&broker, LISTENERS, "t");
         let mut publisher = log_in(&broker, "publisher");

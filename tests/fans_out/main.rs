@@ -1,8 +1,6 @@
 //! A message to many subscribers: the plugin knows the subscribers, and asks about all of them at once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 mod floods;
@@ -13,8 +11,8 @@ mod listening;
 mod support;
 
 use support::{
-    Broker, Client, Connect, MockApi, PASSWORD, PATIENCE, Reply, Request, Setup, Version, api, broker_asking,
-    eventually, fence,
+    Broker, Client, Connect, Gate, MockApi, PASSWORD, PATIENCE, Reply, Request, Setup, Version, api,
+    broker_asking, eventually, fence,
 };
 
 const LISTENERS: usize = 20;
@@ -24,27 +22,15 @@ const UNTIL_THE_NEXT_DOUBT: Duration = Duration::from_millis(1200);
 
 /// An API that holds its answers to READ questions until it is told to go on.
 struct HeldReads {
+    /// Opened before the API ends.
+    gate: Gate,
     api: MockApi,
-    hold: Arc<AtomicBool>,
-}
-
-impl Drop for HeldReads {
-    fn drop(&mut self) {
-        self.go_on();
-    }
 }
 
 impl HeldReads {
     fn new() -> Self {
-        let (api, hold) = (api(""), Arc::new(AtomicBool::new(true)));
-        let held = Arc::clone(&hold);
-        api.answer_with(move |request| {
-            if request.acc() == 1 {
-                eventually(3 * PATIENCE, || !held.load(Ordering::Relaxed));
-            }
-            by_name(request)
-        });
-        Self { api, hold }
+        let api = api("");
+        Self { gate: Gate::holding(&api, |request| request.acc() == 1, by_name), api }
     }
 
     fn start(&self, version: Version, configure: impl FnOnce(Setup) -> Setup) -> Broker {
@@ -52,7 +38,7 @@ impl HeldReads {
     }
 
     fn go_on(&self) {
-        self.hold.store(false, Ordering::Relaxed);
+        self.gate.open();
     }
 
     /// Who is asked about a message, before and after the first of its readers has an answer: these, while it has

@@ -7,7 +7,7 @@ use std::time::Instant;
 use mosquitto_http_auth::internals::{Caller, Client, Login, Plugin, Ruling, SessionStays};
 
 use crate::support::idle::{Idle, thread};
-use crate::support::{MockApi, PATIENCE, Reply, api, eventually};
+use crate::support::{MockApi, PATIENCE, eventually, friendly_api};
 
 const SESSIONS: usize = 2_500;
 /// Sessions that are asked about in one turn.
@@ -21,8 +21,7 @@ struct Fleet {
 
 impl Fleet {
     fn new() -> Self {
-        let api = api("");
-        api.answer(Reply::status(200));
+        let api = friendly_api();
         let options = [
             ("auth_url", &*api.auth_url()),
             ("auth_cache_ttl", "0"),

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use super::Way::Plain;
 use super::{assert_all_stay, on_every_way_to_every_broker, reload};
-use crate::support::{
-    Connect, PATIENCE, Reply, Version, api, assert_unnoticed, fence, friendly_api, on_every_broker,
-};
+use crate::support::{Connect, PATIENCE, Reply, api, assert_unnoticed, fence, friendly_api, on_every_broker};
 
 #[test]
 fn everybody_stays_whatever_the_api_does() {
@@ -122,15 +120,16 @@ fn other_answers_disconnect_nobody() {
 /// Two devices with one name and passwords of their own.
 #[test]
 fn a_namesake_stays() {
-    let api = friendly_api();
-    // 2.0 knows no safe way to disconnect by anything but the username.
-    let broker = Plain.to(Version::V2_1, &api).start();
-    let mut one = Connect::v3("one").login("device", "old").accepted(broker.port());
-    let mut other = Connect::v3("other").login("device", "new").accepted(broker.port());
-    api.answer_with(|request| Reply::status(if request.field("password") == "old" { 403 } else { 200 }));
-    reload(&broker);
-    assert!(one.wait_until_closed(PATIENCE));
-    assert_all_stay([&mut other], "it has another password");
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let broker = Plain.to(version, &api).start();
+        let mut one = Connect::v3("one").login("device", "old").accepted(broker.port());
+        let mut other = Connect::v3("other").login("device", "new").accepted(broker.port());
+        api.answer_with(|request| Reply::status(if request.field("password") == "old" { 403 } else { 200 }));
+        reload(&broker);
+        assert!(one.wait_until_closed(PATIENCE));
+        assert_all_stay([&mut other], "it has another password");
+    });
 }
 
 /// The broker likes to give a new client the place in memory of one that has gone.

@@ -3,11 +3,14 @@
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
 
+use crate::support::scene::PASSWD_ARGON2ID;
 use crate::support::{
-    Admin, Connect, PATIENCE, Version, broker_asking, eventually, friendly_api, on_every_broker,
+    Admin, Broker, Client, Connect, MockApi, PATIENCE, Reply, Version, broker_asking, eventually,
+    friendly_api, on_every_broker,
 };
 
 /// Connections that are held open at once.
@@ -96,4 +99,87 @@ fn logins_go_on_beside_nonsense() {
     assert!(broker.is_running());
     assert!(!broker.log().contains("A bug in the plugin"), "{}", broker.log());
     assert_eq!(admin.carries_out("status", &json!({}))["answers"][0]["count"], LOGINS);
+}
+
+/// Commands of an API that takes back the rights of several at once: each is carried out to its end, also if a SIGHUP of
+/// somebody else comes, say for the log files.
+#[test]
+fn who_was_refused_goes_although_others_are_asked_about_by_then() {
+    const REVOKED: [&str; 4] = ["a", "b", "c", "d"];
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let admin = Admin::somewhere();
+        let broker = admin.of(broker_asking(version, &api)).option("reload_checks", false).start();
+        let log_in = |name: &str| Connect::v5(name).login(name, "secret").accepted(broker.port());
+        let mut revoked = REVOKED.map(log_in);
+        let mut other = log_in("other");
+        api.answer_with(|request| {
+            let is_revoked = REVOKED.contains(&request.field("username"));
+            Reply::status(if is_revoked { 403 } else { 200 }).after(Duration::from_millis(300))
+        });
+        for name in REVOKED {
+            let asked = admin.carries_out("recheck", &json!({"username": name}));
+            assert_eq!(asked, json!({"sessions": 1}), "mosquitto {version}");
+        }
+        broker.sighup();
+        for (client, name) in revoked.iter_mut().zip(REVOKED) {
+            assert!(client.wait_until_closed(PATIENCE), "mosquitto {version}: {name} is still there");
+        }
+        assert!(other.try_ping(PATIENCE).is_some(), "mosquitto {version}");
+    });
+}
+
+const CONTROL: &str = "$CONTROL/http-auth/v1";
+
+/// A broker with a local user whose hash takes long, and commands that have it compared so often.
+fn slow(version: Version, api: &MockApi, times: usize) -> (Broker, String) {
+    let slow_user = PASSWD_ARGON2ID.lines().find(|line| line.starts_with("command:")).unwrap();
+    let setup = broker_asking(version, api).option("control", true).option("timeout", "20s");
+    let broker = setup.file("passwords", slow_user).option("password_file", "passwords").start();
+    let explain = json!({"command": "explain", "username": "command", "password": "guess"});
+    (broker, json!({"commands": vec![explain; times]}).to_string())
+}
+
+/// An answer to an operator's commands, which takes a while.
+#[test]
+fn whoever_takes_an_operators_client_id_over_gets_no_answers() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let (broker, commands) = slow(version, &api, 6);
+        let mut operator = Connect::v5("ops").login("operator", "secret").accepted(broker.port());
+        let explained = |client: &mut Client| {
+            client.publish(CONTROL, &commands);
+            client.ping();
+        };
+        explained(&mut operator);
+        let answer = operator.receive(4 * PATIENCE).expect("an answer");
+        assert!(String::from_utf8_lossy(&answer.payload).contains("\"deny\""));
+        for name in ["operator", "mallory"] {
+            explained(&mut operator);
+            let mut mallory = Connect::v5("ops").login(name, "secret").accepted(broker.port());
+            assert!(operator.wait_until_closed(PATIENCE));
+            let got = mallory.receive(Duration::from_secs(4));
+            assert!(got.is_none(), "mosquitto {version}: {name} {got:?}");
+            operator = Connect::v5("ops").login("operator", "secret").accepted(broker.port());
+        }
+    });
+}
+
+/// They are made one after the other, and only so many wait.
+#[test]
+fn explanations_are_bounded() {
+    const MESSAGES: usize = 10;
+    let api = friendly_api();
+    let (broker, commands) = slow(Version::V2_1, &api, 20);
+    let mut operator = Connect::v5("ops").login("operator", "secret").accepted(broker.port());
+    for _ in 0..MESSAGES {
+        operator.publish(CONTROL, &commands);
+    }
+    let answers: String = (0..MESSAGES)
+        .map(|_| String::from_utf8(operator.receive(4 * PATIENCE).expect("an answer").payload).unwrap())
+        .collect();
+    let made = answers.matches("\"decision\"").count();
+    let refused = answers.matches("too many explanations wait").count();
+    assert_eq!(made + refused, 20 * MESSAGES);
+    assert!((64..100).contains(&made), "{made} were made");
 }

@@ -9,6 +9,7 @@
 //! A fence does not show that something has happened: a question on a new connection may take longer than the fence's
 //! on an old one. A test waits for wanted events before it puts up a fence.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -65,4 +66,16 @@ pub fn later_logins(port: u16, api: &MockApi) {
 pub fn received(client: &mut Client) -> Vec<Message> {
     client.ping();
     std::iter::from_fn(|| client.receive(Duration::ZERO)).collect()
+}
+
+/// The topics of the messages that come to a client, until there are so many or no more come.
+pub fn topics_received(client: &mut Client, count: usize) -> BTreeSet<String> {
+    let mut topics = BTreeSet::new();
+    while topics.len() < count
+        && let Some(message) = client.receive(PATIENCE)
+    {
+        topics.insert(message.topic);
+    }
+    topics.extend(received(client).into_iter().map(|message| message.topic));
+    topics
 }

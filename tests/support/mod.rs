@@ -26,7 +26,10 @@ pub use broker::{Broker, Setup, Usage, Version, on_every_broker};
 pub use client::{Client, Connect, Message, Protocol, Refusal, Will, reason};
 pub use mock_api::{MockApi, Reply, Request, Rules};
 pub use ports::free_port;
-pub use scene::{Gate, PASSWORD, bystander, friendly_api, hash_in, local_user, side_by_side, timed};
+pub use scene::{
+    Gate, PASSWORD, api_by_name, by_name, bystander, friendly_api, hash_in, local_user, log_in, read_by,
+    side_by_side, timed,
+};
 
 /// How long to wait for something that must happen: long enough on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,5 +1,5 @@
-//! The beginnings of many tests: an API that allows everything, local users, a bystander, and functions that run tests
-//! side by side and measure times.
+//! The beginnings of many tests: APIs that allow everything or answer by name, a gate that holds their answers back, local
+//! users, a bystander, and functions that run tests side by side and measure times.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::broker::is_absent;
-use super::{Broker, Client, Connect, MockApi, PATIENCE, Reply, api, eventually};
+use super::{Broker, Client, Connect, MockApi, PATIENCE, Reply, Request, api, eventually};
 
 /// A password file of `mosquitto_passwd` 2.0.11. All users but `with space` have the password [`PASSWORD`].
 pub const PASSWD_2_0_11: &str = include_str!("../fixtures/passwd-2.0.11");
@@ -41,26 +41,73 @@ pub fn friendly_api() -> MockApi {
     api
 }
 
-/// Holds back the answers of an API until it is dropped.
+/// Topics below `no/` are denied, and the password `wrong` is.
+pub fn by_name(request: &Request) -> Reply {
+    let denied = request.field("topic").starts_with("no/") || request.field("password") == "wrong";
+    Reply::status(if denied { 403 } else { 200 })
+}
+
+/// An API that answers [`by_name`].
+pub fn api_by_name() -> MockApi {
+    let api = api("");
+    api.answer_with(by_name);
+    api
+}
+
+/// Holds back answers of an API while it is closed. It is open when it is dropped.
 pub struct Gate(Arc<AtomicBool>);
 
 impl Gate {
     /// From now on the API gives this answer, but not yet.
     pub fn in_front_of(api: &MockApi, reply: Reply) -> Self {
+        Self::holding(api, |_| true, move |_| reply.clone())
+    }
+
+    /// From now on the API gives these answers, but not yet to the questions that `is_held` is true of.
+    pub fn holding(
+        api: &MockApi,
+        is_held: impl Fn(&Request) -> bool + Send + Sync + 'static,
+        reply: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let is_open = Arc::new(AtomicBool::new(false));
         let gate = Self(Arc::clone(&is_open));
-        api.answer_with(move |_| {
-            eventually(3 * PATIENCE, || is_open.load(Ordering::Relaxed));
-            reply.clone()
+        api.answer_with(move |request| {
+            if is_held(request) {
+                eventually(3 * PATIENCE, || is_open.load(Ordering::Relaxed));
+            }
+            reply(request)
         });
         gate
+    }
+
+    pub fn open(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn close(&self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.open();
     }
+}
+
+/// The topics of the READ questions about a client, sorted.
+pub fn read_by(api: &MockApi, client_id: &str) -> Vec<String> {
+    const READ: u64 = 1;
+    let is_it = |request: &&Request| request.acc() == READ && request.field("clientid") == client_id;
+    let mut topics: Vec<_> =
+        api.topic_checks().iter().filter(is_it).map(|request| request.field("topic").to_owned()).collect();
+    topics.sort();
+    topics
+}
+
+/// A client whose id and username are this name.
+pub fn log_in(broker: &Broker, name: &str) -> Client {
+    Connect::v5(name).login(name, "secret").accepted(broker.port())
 }
 
 /// A client whose pings show how long the broker stands still.

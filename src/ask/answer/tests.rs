@@ -81,9 +81,7 @@ fn rules_are_read_as_others_write_them() {
         {"permission": "deny", "action": "all", "topics": ["b/#", "eq c/+"], "qos": "2", "note": "mine"},
         {"permission": "allow", "action": "subscribe", "topic": "d/${client_attrs.site}", "qos": null, "retain": null},
     ], "client_attrs": {"site": "x", "-": 7}});
-    let Some(crate::topic::TopicRules::Ready(grants)) = terms(&body.to_string()).rules else {
-        panic!("not ready")
-    };
+    let Some(TopicRules::Ready(grants)) = terms(&body.to_string()).rules else { panic!("not ready") };
     let ask =
         |access, topic, qos| grants.decide(&Wanted { access, topic, qos: Some(qos), retain: Some(false) });
     assert_eq!(ask(Access::Write, "a/alice", 1), Some(true));
@@ -189,4 +187,17 @@ fn rules_without_room_are_no_answer() {
     let body = json!({"acl": [{"permission": "allow", "action": "all", "topic": topic}]}).to_string();
     let (answer, _) = read(&Body::Whole(body.into_bytes()), &LOGIN, &GrantsPool::new(1_000), now());
     assert_eq!(answer, Answer::None(NoAnswer::NoRoomForRules));
+}
+
+/// What stands in place of an object may be a token for the client.
+#[test]
+fn what_is_no_object_is_told_without_its_text() {
+    for (body, found) in [
+        ("\"t0psecret\"", "found a text, expected an object"),
+        ("[\"t0psecret\"]", "found a list, expected an object"),
+        ("12345", "found a number, expected an object"),
+        ("true", "found true or false, expected an object"),
+    ] {
+        assert!(problem(body).starts_with(found), "{body}: {}", problem(body));
+    }
 }

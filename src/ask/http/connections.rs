@@ -34,7 +34,7 @@ impl Progress {
     const CONNECTING: u8 = 2;
     const CONNECTED: u8 = 3;
 
-    /// That of the request on whose behalf this is called. Outside of a request, the client makes a connection in the
+    /// The progress of the request on whose behalf this is called. Outside of a request, the client makes a connection in the
     /// background, and nothing asks about its progress.
     pub(super) fn of_this_request() -> Self {
         PROGRESS.try_with(Self::clone).unwrap_or_default()

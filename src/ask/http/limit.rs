@@ -7,6 +7,7 @@
 //! stays at that; if not, the API has become slow by itself, or these questions always are, and the limit is as before.
 //! So an API that works on so many at a time gets one to two times as many, and one that takes any number gets
 //! `max_requests`.
+
 use std::time::{Duration, Instant};
 
 /// So many are asked at a time until the first answer has come, and however slow answers get, unless they take so long
@@ -30,7 +31,7 @@ const OPENING: f64 = 4.0;
 /// costs a sixth of the answers then.
 const TOLERANCE: f64 = 0.2;
 
-/// The same where answers are late.
+/// [`TOLERANCE`] where answers are late.
 const TOLERANCE_WHEN_LATE: f64 = 0.8;
 
 /// A question that takes so many times as long as others do of late, and at least this part of the time-out, may hang:

@@ -37,7 +37,7 @@ impl Default for Certificates {
 }
 
 impl Certificates {
-    /// That of a client. `None` if it has shown none, or one that cannot be read.
+    /// The certificate of a client. `None` if it has shown none, or one that cannot be read.
     pub(super) fn of(&self, details: &dyn Details) -> Option<Arc<Certificate>> {
         let der = details.certificate()?;
         let hash: [u8; 32] = digest(&SHA256, &der).as_ref().try_into().ok()?;

@@ -40,7 +40,7 @@ const OLD: Duration = Duration::from_secs(60);
 struct Registered {
     descriptor: c_int,
     connection: Connection,
-    /// That of the socket. Without it nobody is known by this line.
+    /// The inode of the socket. Without it nobody is known by this line.
     inode: Option<u64>,
 }
 

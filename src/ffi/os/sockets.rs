@@ -92,7 +92,7 @@ impl Sockets {
         self.interest.connections()
     }
 
-    /// The same, as it was at `since` or later.
+    /// All clients that had a socket at `since` or later, in order, if that can be told.
     pub(in crate::ffi) fn connections_since(&mut self, since: Instant) -> Option<&[Connection]> {
         self.interest.connections_since(since)
     }

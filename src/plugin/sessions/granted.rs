@@ -2,13 +2,15 @@
 //! when.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use super::rights::Standing;
-use super::{LetInBy, Session, Sessions};
-use crate::broker::Client;
-use crate::fingerprint::{About, Domain, Fingerprint, Whose};
-use crate::topic::{Access, Grants, Wanted};
+use super::{LetInBy, Session, Sessions, Tables};
+use crate::broker::{Client, Connection};
+use crate::cache::{Forgotten, LONGEST_QUESTION};
+use crate::fingerprint::{About, Fingerprint, Whose};
+use crate::topic::{Grants, Wanted};
 
 /// Answers about topics whose rules widen a session at a time. The oldest goes first, which costs no more than a question.
 const WIDER: usize = 8;
@@ -27,13 +29,41 @@ pub struct Granted {
     expires: Option<Instant>,
     /// The rules that came with answers about topics, the latest last.
     wider: Vec<Wider>,
+    /// All of it was forgotten.
+    is_forgotten: bool,
 }
 
-/// Rules that came with the answer about a topic. They hold as long as its verdict.
+/// Rules that came with the answer about a topic. They hold as long as its verdict, and as long as the API is the same.
 #[derive(Debug, Clone)]
 struct Wider {
     grants: Arc<Grants>,
     until: Instant,
+    is_good: Arc<AtomicBool>,
+}
+
+impl Wider {
+    fn holds(&self, now: Instant) -> bool {
+        now < self.until && self.is_good.load(Ordering::Relaxed)
+    }
+}
+
+/// What the connection has that a session had before. Its will may still be written.
+#[derive(Debug, Clone)]
+pub(super) enum Before {
+    /// It was let in with the same credentials: the same as the session has now.
+    Same,
+    /// What came with the answer about others.
+    Other(Option<Box<Granted>>),
+}
+
+impl Before {
+    /// That of a session that is now let in with these credentials.
+    pub(super) fn of(before: Option<&Session>, credentials: Fingerprint) -> Self {
+        match before {
+            Some(session) if session.credentials != credentials => Self::Other(session.granted.clone()),
+            _ => Self::Same,
+        }
+    }
 }
 
 /// What a session's rules say.
@@ -58,7 +88,7 @@ impl Granted {
         grants: Option<Arc<Grants>>,
         expires: Option<Instant>,
     ) -> Self {
-        Self { about, since, is_superuser, grants, expires, wider: Vec::new() }
+        Self { about, since, is_superuser, grants, expires, wider: Vec::new(), is_forgotten: false }
     }
 
     /// When the session ends.
@@ -75,26 +105,48 @@ impl Granted {
             return Says::Superuser;
         }
         let by_login = self.grants.iter();
-        let by_topics = self.wider.iter().rev().filter(|wider| now < wider.until).map(|wider| &wider.grants);
+        let by_topics = self.wider.iter().rev().filter(|wider| wider.holds(now)).map(|wider| &wider.grants);
         let decided = by_login.chain(by_topics).find_map(|grants| grants.decide(wanted));
         decided.map_or(Says::Nothing, Says::Rule)
     }
 
-    fn widen(&mut self, grants: Arc<Grants>, until: Instant, now: Instant) {
-        self.wider.retain(|wider| now < wider.until && !Arc::ptr_eq(&wider.grants, &grants));
+    fn widen(&mut self, with: Wider, now: Instant) {
+        self.wider.retain(|wider| wider.holds(now) && !Arc::ptr_eq(&wider.grants, &with.grants));
         if self.wider.len() >= WIDER {
             self.wider.remove(0);
         }
-        self.wider.push(Wider { grants, until });
+        self.wider.push(with);
+    }
+
+    /// Gives up all that came with answers but the end.
+    fn forget(&mut self) {
+        (self.is_forgotten, self.is_superuser, self.grants) = (true, false, None);
+        self.wider.clear();
     }
 }
 
 impl Session {
     /// What its rules say; `None` if it was not let in by the API, or if that was forgotten.
-    fn says(&self, wanted: &Wanted<'_>, forgotten: Option<Instant>, now: Instant) -> Option<Says> {
-        let granted = self.granted.as_ref()?;
-        let is_forgotten = forgotten.is_some_and(|at| granted.since <= at);
+    fn says(
+        &self,
+        connection: Option<Connection>,
+        wanted: &Wanted<'_>,
+        forgotten: &Forgotten,
+        now: Instant,
+    ) -> Option<Says> {
+        let granted = self.granted_to(connection)?;
+        let is_forgotten = granted.is_forgotten
+            || !forgotten.is_empty() && forgotten.latest(granted.about).is_some_and(|at| granted.since <= at);
         (self.by == LetInBy::Api && !is_forgotten).then(|| granted.says(wanted, now))
+    }
+
+    /// What a connection was granted: the last one, or the one before it.
+    fn granted_to(&self, connection: Option<Connection>) -> Option<&Granted> {
+        let has_left = || connection.is_some() && self.ended.map(|ended| ended.connection) == connection;
+        match &self.before {
+            Before::Other(granted) if self.current.is_some() && has_left() => granted.as_deref(),
+            _ => self.granted.as_deref(),
+        }
     }
 }
 
@@ -133,9 +185,16 @@ impl Sessions {
         let key = self.key(client, username);
         let mut tables = self.tables.lock();
         let is_it = |session: &&mut Session| session.current == Some(client.connection);
+        let is_good = Arc::clone(&tables.api_is_the_same);
         if let Some(granted) = tables.get(key).filter(is_it).and_then(|session| session.granted.as_mut()) {
-            granted.widen(grants, until, now);
+            granted.widen(Wider { grants, until, is_good }, now);
         }
+    }
+
+    /// Another API is asked from now on: what came with answers about topics holds no more.
+    pub fn unwiden(&self) {
+        let before = std::mem::replace(&mut self.tables.lock().api_is_the_same, Arc::new(true.into()));
+        before.store(false, Ordering::Relaxed);
     }
 
     /// What the rules of a client say: `None` where nothing is known of it, or where it cannot be told from somebody who
@@ -151,27 +210,15 @@ impl Sessions {
         let key = self.key(client, username);
         let mut tables = self.tables.lock();
         let turn = tables.turn;
-        let forgotten = tables.when_forgotten(key);
-        let session = tables.get(key)?;
-        let says = session.says(wanted, forgotten, now)?;
+        let (session, forgotten) = tables.get_beside_forgotten(key)?;
+        let says = session.says(Some(client.connection), wanted, forgotten, now)?;
         let standing = match client.address {
             // A message that is kept, or a session that sleeps: nobody else has come under its number.
             None => Standing::Is,
             Some(_) => self.standing(session, turn, client, wanted.access, now),
         };
         drop(tables);
-        match standing {
-            Standing::Is => Some(says),
-            Standing::IsNot => None,
-            Standing::IfAsleep => match has_socket() {
-                Some(false) => Some(says),
-                Some(true) => {
-                    self.opened(client, username);
-                    None
-                }
-                None => (wanted.access == Access::Read).then_some(says),
-            },
-        }
+        self.is_client_of(standing, client, username, wanted.access, has_socket).then_some(says)
     }
 
     /// Whether the time of a client's session is over.
@@ -188,28 +235,38 @@ impl Sessions {
         wanted: &Wanted<'_>,
         now: Instant,
     ) -> Option<Says> {
-        let key = self.keys.fields(Domain::Session, [client_id.as_bytes(), username.as_bytes()]);
+        let key = self.key_of(client_id, username);
         let tables = self.tables.lock();
-        let forgotten = tables.when_forgotten(key);
         let session = tables.connected.peek(&key).or_else(|| tables.asleep.peek(&key))?;
-        session.says(wanted, forgotten, now)
+        session.says(None, wanted, &tables.forgotten, now)
     }
 
-    /// Forgets what came with the API's answers for somebody, in constant time.
+    /// Forgets what came with the API's answers for somebody, in constant time, but for once in some ten thousand times.
     pub fn forget(&self, whose: Whose, now: Instant) {
-        // Sessions last for any time.
-        let _ = self.tables.lock().forgotten.note(whose, now, Duration::MAX);
+        let tables = &mut *self.tables.lock();
+        // Sessions last for any time, and names are kept for some.
+        if tables.forgotten.is_full() {
+            tables.forget_for_good();
+        }
+        let _ = tables.forgotten.note(whose, now, LONGEST_QUESTION);
     }
 }
 
-impl super::Tables {
-    /// When what was granted to a session was forgotten last, if anybody's ever was.
-    fn when_forgotten(&self, key: Fingerprint) -> Option<Instant> {
-        if self.forgotten.is_empty() {
-            return None;
+impl Tables {
+    /// Takes from all sessions what was forgotten, so that the names need not be kept for them.
+    fn forget_for_good(&mut self) {
+        let Self { connected, asleep, forgotten, .. } = self;
+        for (_, session) in connected.iter_mut().chain(asleep.iter_mut()) {
+            let Session { granted, before, .. } = session;
+            let before = match before {
+                Before::Other(Some(granted)) => Some(granted),
+                _ => None,
+            };
+            for granted in granted.iter_mut().chain(before) {
+                if forgotten.latest(granted.about).is_some_and(|at| granted.since <= at) {
+                    granted.forget();
+                }
+            }
         }
-        let tables = [&self.connected, &self.asleep];
-        let session = tables.into_iter().find_map(|table| table.peek(&key))?;
-        self.forgotten.latest(session.granted.as_ref()?.about)
     }
 }

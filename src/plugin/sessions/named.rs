@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use lru::LruCache;
 
+use super::Sessions;
 use crate::broker::{Client, Connection};
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Domain, Fingerprint};
 use crate::prefetch::peek::Identity;
 use crate::util::bounded;
 
@@ -51,5 +52,16 @@ impl Named {
     /// Who was let in last with this number.
     pub fn get(&mut self, connection: Connection) -> Option<&Arc<Identity>> {
         self.0.get(&connection)
+    }
+}
+
+impl Sessions {
+    /// Who was let in on a connection that is still the one of its session, if its names are kept.
+    pub fn client_of(&self, connection: Connection) -> Option<Arc<Identity>> {
+        let tables = &mut *self.tables.lock();
+        let identity = tables.named.get(connection)?;
+        let session = tables.connected.peek(&self.key_of(&identity.client_id, &identity.username))?;
+        let is_it = session.current == Some(connection) && session.credentials == identity.credentials;
+        is_it.then(|| Arc::clone(identity))
     }
 }

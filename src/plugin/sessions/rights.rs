@@ -37,7 +37,21 @@ impl Sessions {
         now: Instant,
         has_socket: impl FnOnce() -> Option<bool>,
     ) -> bool {
-        match self.local_rights(client, username, hash, access, now) {
+        let standing = self.local_rights(client, username, hash, access, now);
+        self.is_client_of(standing, client, username, access, has_socket)
+    }
+
+    /// Whether somebody of this standing is the client of the session: `has_socket` tells whether anybody has its number
+    /// now. Nothing may be locked.
+    pub(super) fn is_client_of(
+        &self,
+        standing: Standing,
+        client: Client<'_>,
+        username: &str,
+        access: Access,
+        has_socket: impl FnOnce() -> Option<bool>,
+    ) -> bool {
+        match standing {
             Standing::Is => true,
             Standing::IsNot => false,
             Standing::IfAsleep => match has_socket() {

@@ -43,7 +43,7 @@ impl Sessions {
 
     /// The connection of a session that is connected, and what it was let in by. Changes nothing.
     pub fn look(&self, client_id: &str, username: &str) -> Option<(Connection, LetInBy)> {
-        let key = self.keys.fields(Domain::Session, [client_id.as_bytes(), username.as_bytes()]);
+        let key = self.key_of(client_id, username);
         let tables = self.tables.lock();
         let session = tables.connected.peek(&key)?;
         Some((session.current?, session.by.clone()))

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::rights::WILL_WITHIN;
 use super::*;
+use crate::fingerprint::{About, Whose};
 use crate::question::Access;
+use crate::topic::Wanted;
 
 fn sessions() -> Sessions {
     Sessions::new(Fingerprinter::with_key(&[1; 16]), false)
@@ -291,4 +293,56 @@ fn a_message_waits_unasked_only_for_a_session_that_sleeps_for_sure() {
     assert_eq!(sessions.asleep(client(2), "alice", now), None);
     admit(&sessions, 2, now);
     assert!(sessions.asleep(client(2), "alice", now).is_some(), "that is over");
+}
+
+/// A session that the API has let in, with rights to everything.
+fn admit_by_api(sessions: &Sessions, connection: Connection, credentials: Fingerprint, now: Instant) {
+    sessions.admit(client(connection), "alice", credentials, LetInBy::Api, 0, now);
+    let granted = Granted::new(About { username: 1, client_id: 1 }, now, true, None, None);
+    assert!(sessions.grant(client(connection), "alice", credentials, Box::new(granted)));
+}
+
+fn says(sessions: &Sessions, connection: Connection, now: Instant) -> Option<Says> {
+    let wanted = Wanted { access: Access::Write, topic: "t", qos: None, retain: None };
+    sessions.says(client(connection), "alice", &wanted, now, || None)
+}
+
+#[test]
+fn forgetting_many_takes_the_rules_of_nobody_else() {
+    let (sessions, now) = (sessions(), Instant::now());
+    admit_by_api(&sessions, 1, credentials(), now);
+    let later = now + Duration::from_secs(1);
+    let names = 2..200_000;
+    for username in names.clone() {
+        let at = later + Duration::from_millis(20) * username;
+        sessions.forget(Whose::Username(username), at);
+    }
+    assert_eq!(says(&sessions, 1, later), Some(Says::Superuser));
+    sessions.forget(Whose::Username(1), later);
+    assert_eq!(says(&sessions, 1, later), None);
+    // It stays forgotten when its name is not kept any more.
+    for username in names {
+        sessions.forget(
+            Whose::Username(username),
+            later + Duration::from_secs(10_000) + Duration::from_millis(20) * username,
+        );
+    }
+    assert_eq!(says(&sessions, 1, later), None);
+}
+
+#[test]
+fn a_connection_that_was_taken_over_has_what_its_own_credentials_gave() {
+    let (sessions, now) = (sessions(), Instant::now());
+    let mine = Fingerprinter::with_key(&[1; 16]).fields(Domain::Credentials, [b"mine"]);
+    admit_by_api(&sessions, 1, credentials(), now);
+    admit_by_api(&sessions, 2, credentials(), now);
+    assert_eq!(says(&sessions, 1, now), Some(Says::Superuser), "its will, with the same credentials");
+    sessions.admit(client(3), "alice", mine, LetInBy::Api, 0, now);
+    let granted = Granted::new(About { username: 1, client_id: 1 }, now, false, None, None);
+    assert!(sessions.grant(client(3), "alice", mine, Box::new(granted)));
+    assert_eq!(says(&sessions, 2, now), Some(Says::Superuser));
+    assert_eq!(says(&sessions, 3, now), Some(Says::Nothing));
+    admit_by_api(&sessions, 4, credentials(), now);
+    assert_eq!(says(&sessions, 3, now), Some(Says::Nothing));
+    assert_eq!(says(&sessions, 4, now), Some(Says::Superuser));
 }

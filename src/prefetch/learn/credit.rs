@@ -43,7 +43,7 @@ impl Credit {
     }
 
     /// Its outcome.
-    pub fn is_over(&mut self, was_right: bool) {
+    pub fn ended(&mut self, was_right: bool) {
         self.open = (self.open - 1).max(0);
         self.count(was_right);
     }
@@ -75,7 +75,7 @@ mod tests {
                 now += 1;
             }
             asked += now;
-            (0..now).for_each(|_| credit.is_over(true));
+            (0..now).for_each(|_| credit.ended(true));
             rounds += 1;
         }
         assert_eq!(rounds, 5);
@@ -88,7 +88,7 @@ mod tests {
         let mut wrong = 0;
         while credit.may_guess() {
             credit.guess();
-            credit.is_over(false);
+            credit.ended(false);
             wrong += 1;
         }
         assert_eq!(wrong, (MOST + COST - 1) / COST);
@@ -110,7 +110,7 @@ mod tests {
             let (mut right, mut wrong) = (0, 0);
             let (mut most_open, mut watched) = (0, 0);
             let mut end = |credit: &mut Credit, is_right: bool| {
-                credit.is_over(is_right);
+                credit.ended(is_right);
                 if is_right { right += 1 } else { wrong += 1 }
             };
             for (draw, late) in outcomes {

@@ -24,8 +24,7 @@ const PROVEN: u32 = 3;
 /// Guesses about a template that is new: they are in vain if it is wrong.
 const START: u16 = 16;
 
-/// The same of a client that has asked something itself before, for all that it asked: one SUBSCRIBE with so many
-/// filters.
+/// Guesses about a client by all that it has asked itself before: one SUBSCRIBE with so many filters.
 const OWN_START: u16 = 64;
 
 /// Bytes charged for a group, and for a template besides its text: about what they take.
@@ -254,7 +253,7 @@ impl Group {
         }
     }
 
-    /// The same, to be changed.
+    /// The guesses that a template may make, to be counted.
     pub fn credit_mut(&mut self, slot: usize) -> &mut Credit {
         match self.of {
             Of::Kind => &mut self.templates[slot].credit,

@@ -52,7 +52,7 @@ impl Groups {
         self.by_key.get_mut(&key).map(|entry| &mut entry.group)
     }
 
-    /// The same, if it is still the one of this number.
+    /// A group, if it is still the one of this number.
     pub fn get_numbered(&mut self, key: Fingerprint, number: u64) -> Option<&mut Group> {
         self.get(key).filter(|group| group.number == number)
     }

@@ -71,14 +71,18 @@ impl Learner {
         self.groups.is_empty() && self.arrivals.is_empty()
     }
 
+    /// Whether a client comes again after a moment: what was asked about it then is remembered.
+    pub fn has_just_come(&mut self, client: Fingerprint, visit: Duration, now: Instant) -> bool {
+        self.close_visits(visit, now);
+        let is_just_now =
+            |arrival: &Arrival| now.saturating_duration_since(arrival.since) <= visit.min(LONGEST_VISIT);
+        self.arrivals.peek(&client).is_some_and(is_just_now)
+    }
+
     /// A client is about to be let in: what it is expected to ask. `visit`: for how long an answer is of use.
     pub fn arrives(&mut self, client: Client<'_>, visit: Duration, now: Instant, ask: &Ask<'_>) -> Vec<Wish> {
         let mut round = Round { ask, now, wishes: Vec::new() };
-        self.close_visits(visit, now);
-        if let Some(arrival) = self.arrivals.peek(&client.key)
-            && now.saturating_duration_since(arrival.since) <= visit.min(LONGEST_VISIT)
-        {
-            // It comes again: what was asked about it a moment ago is remembered.
+        if self.has_just_come(client.key, visit, now) {
             return round.wishes;
         }
         if let Some(over) = self.arrivals.pop(&client.key) {
@@ -194,7 +198,7 @@ impl Learner {
             group.asked(slot, witness, now);
             if member.guessed & bit != 0 {
                 member.guessed &= !bit;
-                group.credit_mut(slot).is_over(true);
+                group.credit_mut(slot).ended(true);
                 scores.confirmed(origin(group.templates()[slot].teacher));
             } else if member.watched & bit != 0 {
                 member.watched &= !bit;
@@ -332,7 +336,7 @@ impl Learner {
         for Membership { key, group: number, guessed, watched, .. } in arrival.in_groups.into_iter().flatten()
         {
             let Some(group) = self.groups.get_numbered(key, number) else { continue };
-            slots(guessed).for_each(|slot| group.credit_mut(slot).is_over(false));
+            slots(guessed).for_each(|slot| group.credit_mut(slot).ended(false));
             slots(watched).for_each(|slot| group.credit_mut(slot).count(false));
         }
     }

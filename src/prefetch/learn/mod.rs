@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use super::{Prefetch, Scope, keeps_topics};
 use crate::config::Config;
-use crate::question::{Access, Kind, Question, Verdict};
+use crate::question::{Kind, Question, Verdict};
 use crate::topic;
 pub use learner::Learner;
 use pattern::Who;
@@ -31,13 +31,16 @@ use visit::{Ask, Client};
 impl Prefetch {
     /// What a client that may come in is expected to ask, and is not remembered.
     pub(super) fn expected(&self, username: &str, client_id: &str, scope: &Scope<'_>) -> Vec<Wish> {
-        let Scope { config, source, now, .. } = *scope;
+        let Scope { config, now, .. } = *scope;
         if !learns(config) {
             self.unlearn();
             return Vec::new();
         }
+        if self.learner.lock().has_just_come(self.client_key(username, client_id), of_use(config), now) {
+            return Vec::new();
+        }
         let client = self.client(username, client_id, scope);
-        if self.asker.is_open(Kind::Access, source, now) {
+        if self.asker.is_open(Kind::Access, client.source, now) {
             return Vec::new();
         }
         self.with_ask(scope, |ask| self.learner.lock().arrives(client, of_use(config), now, ask))
@@ -75,8 +78,8 @@ impl Prefetch {
     }
 
     fn client<'a>(&self, username: &'a str, client_id: &'a str, scope: &Scope<'_>) -> Client<'a> {
-        let question = Question::Access { username, client_id, topic: "", access: Access::Read, more: "" };
-        Client { key: self.keys.client(&question), who: Who { client_id, username }, source: scope.source }
+        let (key, who) = (self.client_key(username, client_id), Who { client_id, username });
+        Client { key, who, source: (scope.source)() }
     }
 
     fn with_ask<R>(&self, scope: &Scope<'_>, body: impl FnOnce(&Ask<'_>) -> R) -> R {

@@ -1,9 +1,7 @@
 //! Placeholders in the rules of answers: `${username}`, `${clientid}`, `${client_attrs.NAME}`, and `${$}` for a `$`.
 
+use crate::topic::filter::MAX_BYTES;
 use crate::topic::{Names, has_wildcard, is_valid_filter};
-
-/// The longest filter in bytes: the length of an MQTT string has 16 bits.
-const MAX_BYTES: usize = u16::MAX as usize;
 
 /// What is in front of a filter that is to be compared with others as it is written.
 const LITERALLY: &str = "eq ";

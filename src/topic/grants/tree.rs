@@ -28,7 +28,7 @@ struct Node {
     children: u32,
     /// Where that begins which is said about the filters that end here.
     here: u32,
-    /// The same for those that go on with `#`.
+    /// Where that begins which is said about the filters that go on with `#`.
     below: u32,
     /// How filters go on behind this node by which a rule denies a subscription: a bit for each level, see [`bit`]; [`END`];
     /// or [`ANYHOW`].

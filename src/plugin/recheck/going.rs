@@ -1,0 +1,106 @@
+//! Whoever has to go is disconnected: refused when the API was asked again, or at the end of its time.
+
+use std::time::Instant;
+
+use super::Recheck;
+use crate::broker::BrokerThread;
+use crate::log::Level;
+use crate::plugin::attempt::Attempt;
+use crate::plugin::decision::LoggedClient;
+use crate::plugin::event::{Event, TopicCheck};
+use crate::plugin::refusals::SessionName;
+use crate::question::status::{self, Shown};
+
+impl Recheck {
+    /// Disconnects all that the API refuses by now.
+    pub fn revoke_all(&self, thread: &BrokerThread, now: Instant) {
+        self.revoke_those(&self.refusals.take(now, |_| true), thread, now);
+    }
+
+    fn revoke_those(&self, sessions: &[(SessionName, u16)], thread: &BrokerThread, now: Instant) {
+        // Read once for all of them: what is closed meanwhile is known to be.
+        let with_sockets = (!self.broker.is_2_1() && !sessions.is_empty())
+            .then(|| self.broker.connections(thread))
+            .flatten()
+            .unwrap_or_default();
+        for (session, status) in sessions {
+            let has_socket = with_sockets.binary_search(&session.connection).is_ok();
+            self.revoke(thread, session, *status, has_socket, now);
+        }
+    }
+
+    /// Disconnects a client that the API refuses by now, unless it is gone already. `has_socket`: it is known to have one.
+    fn revoke(
+        &self,
+        thread: &BrokerThread,
+        session: &SessionName,
+        status: u16,
+        has_socket: bool,
+        now: Instant,
+    ) {
+        let SessionName { connection, client_id, username, credentials, .. } = session;
+        let client = session.client();
+        let is_there = self.sessions.is_connected(client, username)
+            && self.sessions.has_credentials(client, username, *credentials)
+            && self.still_has_to_go(session, status, now)
+            && (!self.broker.is_2_1() || self.broker.is_session(thread, client_id, *connection))
+            // 2.0 finds one without a username by its id alone, and must not find one that sleeps.
+            && (!username.is_empty() || self.broker.is_2_1() || has_socket);
+        if is_there {
+            let who = LoggedClient(client, Some(username));
+            self.log.write(Level::Notice, revoked(&who, status));
+            self.metrics.kicked(1);
+            if has_socket {
+                self.broker.kick_client_id(thread, client_id);
+            } else {
+                // On 2.0 others of its username go with it.
+                self.broker.kick(thread, client_id, username);
+            }
+        }
+    }
+
+    /// Disconnects refused clients when another client connects, on a broker that never ticks (2.0.11 with
+    /// `per_listener_settings true`). A login is the one event during which the broker walks through none of its lists,
+    /// so that a client may be removed. The broker disconnects by username, so clients with the username that is just
+    /// connecting stay for now.
+    pub fn revoke_without_ticks(&self, attempt: &Attempt<'_>, event: &Event<'_>) {
+        // A request to the broker's HTTP listener comes on a thread that can disconnect nobody.
+        let Some(thread) = event.broker_thread() else { return };
+        if self.refusals.any() && self.api.is_tickless(event.now) {
+            let others = self.refusals.take(event.now, |session| session.username != attempt.username);
+            self.revoke_those(&others, thread, event.now);
+        }
+    }
+
+    /// Whether the reason for which a session has to go is still one: its time may have been made longer.
+    fn still_has_to_go(&self, session: &SessionName, status: u16, now: Instant) -> bool {
+        status != status::EXPIRED || self.sessions.is_over(session.client(), &session.username, now)
+    }
+
+    /// Whether a client that publishes was revoked, and is still there because no tick has come. Costs one load where
+    /// nobody was.
+    pub fn is_overdue_to_leave(&self, check: &TopicCheck<'_>, now: Instant) -> bool {
+        if !self.refusals.any() || !self.api.is_tickless(now) {
+            return false;
+        }
+        let is_meant = |session: &SessionName| {
+            session.connection == check.client.connection
+                && session.client_id == check.client.id
+                && self.sessions.has_credentials(check.client, &session.username, session.credentials)
+        };
+        let mut left = self.refusals.take(now, is_meant);
+        left.retain(|(session, status)| self.still_has_to_go(session, *status, now));
+        for (session, status) in &left {
+            let who = LoggedClient(check.client, Some(&session.username));
+            self.log.write(Level::Notice, revoked(&who, *status));
+        }
+        !left.is_empty()
+    }
+}
+
+fn revoked(who: &LoggedClient<'_>, status: u16) -> String {
+    match status {
+        status::EXPIRED => format!("Disconnecting {who}: its time is over (expire_at in the API's answer)."),
+        status => format!("Disconnecting {who}: the API answered {} when asked again.", Shown(status)),
+    }
+}
