@@ -7,7 +7,7 @@ use lru::LruCache;
 
 use super::Sessions;
 use crate::broker::{Client, Connection};
-use crate::fingerprint::{Domain, Fingerprint};
+use crate::fingerprint::Fingerprint;
 use crate::prefetch::peek::Identity;
 use crate::util::bounded;
 
