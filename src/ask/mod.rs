@@ -35,6 +35,7 @@ pub use inflight::{Early, Slot, Waiter};
 use inflight::{InFlight, Questions, Readers};
 use job::{Inbox, Job, Subject};
 pub use queue::Priority;
+pub use shared::Peer;
 use shared::Sharing;
 pub use store::ToAll;
 use store::{Found, Store};

@@ -17,18 +17,26 @@ use crate::log::{Level, Log};
 use crate::metrics::Metrics;
 use crate::question::{Answer, Kind, Verdict, status};
 
-type Hear = dyn Fn(ToAll) + Send + Sync;
+/// What brokers that share a cache tell each other beside verdicts. The worker's thread calls it.
+pub trait Peer: Send + Sync {
+    /// Another one has been given a command.
+    fn told(&self, told: ToAll);
+    /// What was learnt here, in this many bytes at most, if anything was.
+    fn learnt(&self, most: usize) -> Option<String>;
+    /// The same of another one.
+    fn learnt_elsewhere(&self, text: &str);
+}
 
 /// The store, and who hears of what the other brokers do.
 pub(super) struct Sharing {
     keys: Fingerprinter,
     store: ArcSwapOption<Store>,
-    hear: OnceCell<Box<Hear>>,
+    peer: OnceCell<Box<dyn Peer>>,
 }
 
 impl Sharing {
     pub(super) fn new(keys: Fingerprinter) -> Self {
-        Self { keys, store: ArcSwapOption::empty(), hear: OnceCell::new() }
+        Self { keys, store: ArcSwapOption::empty(), peer: OnceCell::new() }
     }
 
     /// Uses the store of these options from now on, or none.
@@ -69,9 +77,9 @@ impl Asker {
         }
     }
 
-    /// Calls `hear` with what other brokers have been told to do, on the worker's thread. Only the first call counts.
-    pub fn hear_others(&self, hear: impl Fn(ToAll) + Send + Sync + 'static) {
-        let _ = self.inner.sharing.hear.set(Box::new(hear));
+    /// Has `peer` hear of what other brokers do, and tell them what was learnt. Only the first call counts.
+    pub fn be_heard(&self, peer: impl Peer + 'static) {
+        let _ = self.inner.sharing.peer.set(Box::new(peer));
     }
 
     /// Has the other brokers carry out a command, if a cache is shared with any.
@@ -115,8 +123,18 @@ impl Listener for Inner {
     }
 
     fn told(&self, told: ToAll) {
-        if let Some(hear) = self.sharing.hear.get() {
-            hear(told);
+        if let Some(peer) = self.sharing.peer.get() {
+            peer.told(told);
+        }
+    }
+
+    fn learnt(&self, most: usize) -> Option<String> {
+        self.sharing.peer.get()?.learnt(most)
+    }
+
+    fn learnt_elsewhere(&self, text: &str) {
+        if let Some(peer) = self.sharing.peer.get() {
+            peer.learnt_elsewhere(text);
         }
     }
 }

@@ -1,23 +1,39 @@
 //! Commands of other brokers, with which a cache is shared (`shared_cache`), and those that they are told.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::orders::{Meant, Order};
 use super::steering::Steering;
-use crate::ask::ToAll;
+use crate::ask::{Peer, ToAll};
 use crate::log::Level;
 use crate::question::Whom;
+
+/// This broker among those that share a cache.
+struct OneOfMany(Weak<Steering>);
+
+impl Peer for OneOfMany {
+    fn told(&self, told: ToAll) {
+        if let Some(steering) = self.0.upgrade() {
+            steering.carry_out_as_well(told);
+        }
+    }
+
+    fn learnt(&self, most: usize) -> Option<String> {
+        self.0.upgrade()?.api.prefetch.habits(most)
+    }
+
+    fn learnt_elsewhere(&self, text: &str) {
+        if let Some(steering) = self.0.upgrade() {
+            steering.api.prefetch.adopt(text, Instant::now());
+        }
+    }
+}
 
 impl Steering {
     /// Carries out what other brokers are told to do, as long as this lives.
     pub(super) fn hear_others(self: &Arc<Self>) {
-        let steering = Arc::downgrade(self);
-        self.api.asker.hear_others(move |told| {
-            if let Some(steering) = steering.upgrade() {
-                steering.carry_out_as_well(told);
-            }
-        });
+        self.api.asker.be_heard(OneOfMany(Arc::downgrade(self)));
     }
 
     /// Has the other brokers carry a command out, too.

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use redis::{Value, cmd};
+use serde_json::json;
 
 use crate::store::{Kind, SECRET, Sharer, Store, shared};
 use crate::support::{
@@ -232,4 +233,29 @@ fn what_is_wrong_is_said_at_the_start() {
     let broker: Broker = shared(setup(), "redis://user:t0psecret@127.0.0.1:1").start();
     broker.wait_for_log("The shared cache at redis://127.0.0.1:1 cannot be used now", PATIENCE);
     assert!(!broker.log().contains("t0psecret"));
+}
+
+/// What one broker has seen devices ask, another knows from its first moment on.
+#[test]
+fn what_one_broker_has_learnt_the_others_know() {
+    on_every_broker(|version| {
+        let (api, store) = (friendly_api(), Store::start(Kind::Valkey));
+        let learning =
+            || broker_asking(version, &api).option("lookahead", false).option("shared_cache_timeout", "1s");
+        let log_in =
+            |name: &str, sharer: &Sharer| Connect::v5(name).login(name, "secret").accepted(sharer.port());
+        let one = Sharer::start(learning(), &store);
+        assert!(log_in("sensor-0001", &one).may_subscribe("commands/sensor-0001/#"));
+        assert!(eventually(2 * PATIENCE, || store.names("mha:1:learnt:").len() == 1), "nothing is told");
+        let other = Sharer::start(learning(), &store);
+        let learnt = || other.admin.carries_out("status", &json!({}))["learnt"].clone();
+        assert!(
+            eventually(PATIENCE, || learnt() == json!(["subscribe commands/%c/#"])),
+            "mosquitto {version}"
+        );
+        api.forget_requests();
+        let _newcomer = log_in("sensor-4711", &other);
+        let is_asked = || api.topic_checks().iter().any(|it| it.field("topic") == "commands/sensor-4711/#");
+        assert!(eventually(PATIENCE, is_asked), "it is asked about before it subscribes");
+    });
 }

@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use redis::{Value as Reply, cmd};
+use redis::cmd;
 use tokio::time::{sleep, timeout};
 
 use super::journal::{self, Journal, Repeated, entries, entries_of_streams};
+use super::learnt::Learnt;
 use super::seal::{Entry, Position, Says};
 use super::servers::{Failed, Servers};
-use super::time::StoreClock;
+use super::time::{StoreClock, milliseconds};
 use super::to_all::ToAll;
 use super::{State, Store};
 use crate::log::Level;
@@ -44,6 +45,10 @@ pub trait Listener: Send + Sync {
     fn forget_everything(&self);
     /// Another broker has been given a command.
     fn told(&self, told: ToAll);
+    /// What was learnt here, in this many bytes at most, if anything was.
+    fn learnt(&self, most: usize) -> Option<String>;
+    /// The same of other brokers.
+    fn learnt_elsewhere(&self, text: &str);
 }
 
 /// What the keeper knows beyond one connection.
@@ -105,7 +110,9 @@ impl Store {
         if self.is_missed.swap(false, Ordering::Relaxed) {
             self.log.write(Level::Notice, format!("The shared cache at {} is used again.", self.shown()));
         }
+        let mut learnt = Learnt::default();
         loop {
+            self.share_learnt(&servers, &mut learnt, listener).await?;
             self.read_on(&servers, known, listener).await?;
             self.read_clock(&servers).await?;
             self.note_foreign();
@@ -351,22 +358,7 @@ impl Store {
     async fn read_clock(&self, servers: &Servers) -> Result<(), Failed> {
         let asked = Instant::now();
         let reply = servers.ask_journal(&cmd("TIME")).await?;
-        let number = |reply: &Reply| match reply {
-            Reply::BulkString(digits) => str::from_utf8(digits).ok()?.parse::<u64>().ok(),
-            Reply::Int(number) => u64::try_from(*number).ok(),
-            _ => None,
-        };
-        let milliseconds = match reply {
-            Reply::Array(parts) => match parts.as_slice() {
-                [seconds, microseconds] => number(seconds)
-                    .and_then(|seconds| seconds.checked_mul(1000))
-                    .zip(number(microseconds))
-                    .and_then(|(seconds, microseconds)| seconds.checked_add(microseconds / 1000)),
-                _ => None,
-            },
-            _ => None,
-        };
-        let milliseconds = milliseconds.ok_or_else(unexpected)?;
+        let milliseconds = milliseconds(&reply).ok_or_else(unexpected)?;
         let own = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         if own.abs_diff(milliseconds) > APART.as_millis() as u64 {
             let apart = own.abs_diff(milliseconds) / 1000;

@@ -1,12 +1,13 @@
 //! A cache that several brokers share (`shared_cache`): a Valkey or Redis that is asked before the API. It can say
 //! yes, and nothing else: whatever is missing, old, forged or late there is asked of the API.
 //!
-//! `seal` is what stands there; `link` and `servers` the way there; `journal` what was taken back; `keeper` holds the
+//! `seal` is what stands there; `learnt` what is no verdict; `link` and `servers` the way there; `journal` what was taken back; `keeper` holds the
 //! connection, and is the breaker: while the store is slow or away, nobody waits for it.
 
 mod cluster;
 mod journal;
 mod keeper;
+mod learnt;
 mod link;
 mod seal;
 mod servers;

@@ -124,6 +124,8 @@ pub struct Keys {
     entries: LessSafeKey,
     /// The name of the journal.
     pub journal: String,
+    /// The name of what was learnt.
+    pub learnt: String,
 }
 
 impl Keys {
@@ -143,6 +145,7 @@ impl Keys {
             entries,
             // In a cluster the journals of two secrets are on one server, as what stands in braces says.
             journal: format!("mha:{VERSION}:{{journal}}:{journal}"),
+            learnt: format!("mha:{VERSION}:learnt:{journal}"),
         }
     }
 
@@ -201,19 +204,39 @@ impl Keys {
         text.extend_from_slice(&u32::try_from(name.len()).ok()?.to_be_bytes());
         text.extend_from_slice(name.as_bytes());
         text.resize(text.len().next_multiple_of(BLOCK), 0);
+        self.encrypted(&self.journal, text)
+    }
+
+    /// A text that stands under a name, encrypted. `None` if the system gives no random numbers.
+    pub fn seal_text(&self, name: &str, text: &str) -> Option<Vec<u8>> {
+        self.encrypted(name, text.as_bytes().to_vec())
+    }
+
+    /// The text that stands under a name, if it was written with this secret and for this name.
+    pub fn open_text(&self, name: &str, bytes: &[u8]) -> Option<String> {
+        String::from_utf8(self.decrypted(name, bytes)?).ok()
+    }
+
+    fn encrypted(&self, name: &str, mut text: Vec<u8>) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).ok()?;
-        let aad = Aad::from(self.journal.as_bytes());
+        let aad = Aad::from(name.as_bytes());
         self.entries.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut text).ok()?;
         Some([&nonce[..], &text].concat())
     }
 
-    /// An entry of the journal, if it was appended with this secret.
-    pub fn decrypt(&self, bytes: &[u8]) -> Option<Entry> {
+    fn decrypted(&self, name: &str, bytes: &[u8]) -> Option<Vec<u8>> {
         let (nonce, text) = bytes.split_at_checked(NONCE_LEN)?;
         let (nonce, mut text) = (Nonce::try_assume_unique_for_key(nonce).ok()?, text.to_vec());
-        let text = self.entries.open_in_place(nonce, Aad::from(self.journal.as_bytes()), &mut text).ok()?;
-        let mut numbers = Numbers(text);
+        let length = self.entries.open_in_place(nonce, Aad::from(name.as_bytes()), &mut text).ok()?.len();
+        text.truncate(length);
+        Some(text)
+    }
+
+    /// An entry of the journal, if it was appended with this secret.
+    pub fn decrypt(&self, bytes: &[u8]) -> Option<Entry> {
+        let text = self.decrypted(&self.journal, bytes)?;
+        let mut numbers = Numbers(&text);
         let [VERSION] = numbers.take::<1>()? else { return None };
         let mut next = || Some(u64::from_be_bytes(numbers.take()?));
         let (epoch, sender, number, at) = (next()?, next()?, next()?, next()?);
@@ -297,6 +320,16 @@ mod tests {
         for bytes in [&b""[..], b"garbage", &[0; 100]] {
             assert_eq!(keys.decrypt(bytes), None);
         }
+    }
+
+    #[test]
+    fn a_text_is_read_under_its_own_name_alone() {
+        let (keys, other) = (Keys::of(SECRET), Keys::of("another secret of 32 characters."));
+        let sealed = keys.seal_text("a", "sensor-0").unwrap();
+        assert!(!sealed.windows(6).any(|bytes| bytes == b"sensor"));
+        assert_eq!(keys.open_text("a", &sealed).as_deref(), Some("sensor-0"));
+        assert_eq!((keys.open_text("b", &sealed), other.open_text("a", &sealed)), (None, None));
+        assert_eq!(keys.open_text("a", &sealed[1..]), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::credit::Credit;
+use super::habits::Alike;
 use super::pattern::Telling;
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::question::Access;
@@ -85,6 +86,7 @@ pub struct Group {
     /// Tells it from a later one under the same key.
     pub number: u64,
     of: Of,
+    alike: Option<Alike>,
     templates: Vec<Template>,
     /// The clients that came a moment ago, by their numbers in the group, the first one first.
     present: VecDeque<(u64, Fingerprint)>,
@@ -99,6 +101,7 @@ impl Group {
         Self {
             number,
             of,
+            alike: None,
             templates: Vec::new(),
             present: VecDeque::new(),
             joined: 0,
@@ -106,9 +109,20 @@ impl Group {
         }
     }
 
+    /// A group of all whose names look like that, which has learnt nothing.
+    pub fn of_alike(number: u64, alike: Alike) -> Self {
+        Self { alike: Some(alike), ..Self::new(number, Of::Kind) }
+    }
+
+    /// Who is in it, where their names tell.
+    pub fn alike(&self) -> Option<&Alike> {
+        self.alike.as_ref()
+    }
+
     /// The bytes that it is charged.
     pub fn bytes(&self) -> usize {
-        GROUP + self.templates.iter().map(|template| TEMPLATE + template.pattern.len()).sum::<usize>()
+        let alike = self.alike.as_ref().map_or(0, Alike::bytes);
+        GROUP + alike + self.templates.iter().map(|template| TEMPLATE + template.pattern.len()).sum::<usize>()
     }
 
     /// All templates, the one of slot 0 first.

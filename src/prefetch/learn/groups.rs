@@ -103,6 +103,11 @@ impl Groups {
         }
     }
 
+    /// All groups, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &Group> {
+        self.by_key.values().map(|entry| &entry.group)
+    }
+
     /// Fails if more is kept than there is room for.
     #[cfg(test)]
     pub fn assert_bounded(&self) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::group::{Group, Of, TEMPLATES, slots};
 use super::groups::Groups;
+use super::habits::Alike;
 use super::pattern::{self, Telling, Who};
 use super::shape::Shape;
 use super::visit::{
@@ -224,7 +225,11 @@ impl Learner {
         let now = round.now;
         if !self.groups.has(key) {
             self.number += 1;
-            let group = Group::new(self.number, if which == Which::Own { Of::One } else { Of::Kind });
+            let group = match (which, Alike::like(client.who)) {
+                (Which::Own, _) => Group::new(self.number, Of::One),
+                (Which::Names, Some(alike)) => Group::of_alike(self.number, alike),
+                (Which::Names | Which::First, _) => Group::new(self.number, Of::Kind),
+            };
             self.groups.add(key, group, client.source, now);
         }
         self.groups.touch(key, now);
@@ -339,6 +344,27 @@ impl Learner {
             slots(guessed).for_each(|slot| group.credit_mut(slot).ended(false));
             slots(watched).for_each(|slot| group.credit_mut(slot).count(false));
         }
+    }
+
+    /// All that is learnt, by group.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.all()
+    }
+
+    /// The groups, and who came a moment ago.
+    pub fn parts(&mut self) -> (&mut Groups, &mut Arrivals) {
+        (&mut self.groups, &mut self.arrivals)
+    }
+
+    /// A number that no group or visit has.
+    pub fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    /// What groups are known by.
+    pub fn keys(&self) -> Fingerprinter {
+        self.keys
     }
 
     /// What was learnt of clients whose names look alike, as values of `acl_prefetch`, what is asked most first.

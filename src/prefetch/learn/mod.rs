@@ -12,12 +12,13 @@
 mod credit;
 mod group;
 mod groups;
+mod habits;
 mod learner;
 mod pattern;
 mod shape;
 mod visit;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Prefetch, Scope, keeps_topics};
 use crate::config::Config;
@@ -67,6 +68,19 @@ impl Prefetch {
     /// What was learnt of clients whose names look alike, as values of `acl_prefetch`.
     pub fn learnt(&self) -> Vec<String> {
         self.learner.lock().lines()
+    }
+
+    /// The same for another broker, in this many bytes at most. `None` if there is nothing.
+    pub fn habits(&self, most: usize) -> Option<String> {
+        let habits = self.learner.lock().habits(most);
+        if habits.is_empty() { None } else { serde_json::to_string(&habits).ok() }
+    }
+
+    /// Takes over what another broker has learnt.
+    pub fn adopt(&self, habits: &str, now: Instant) {
+        if let Ok(habits) = serde_json::from_str::<Vec<_>>(habits) {
+            self.learner.lock().adopt(&habits, now);
+        }
     }
 
     /// Forgets all.

@@ -84,6 +84,12 @@ pub fn fill_in(pattern: &str, who: Who<'_>, topic: &mut String) -> bool {
     true
 }
 
+/// Whether a text that somebody else has written is a pattern.
+pub fn is_one(text: &str) -> bool {
+    let is_place = |part: &str| part.starts_with(['c', 'u']);
+    !text.is_empty() && text.len() <= LONGEST && text.split('\0').skip(1).all(is_place)
+}
+
 /// A pattern as a value of `acl_prefetch`. `None` if its plain text holds a placeholder.
 pub fn line(access: Access, pattern: &str) -> Option<String> {
     let is_plain = !(pattern.contains("%c") || pattern.contains("%u"));

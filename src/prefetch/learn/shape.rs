@@ -2,7 +2,7 @@
 //! `sensor-0017` and `hub-3` do not.
 
 /// The most bytes of a shape. Names that differ only behind it look alike.
-const LONGEST: usize = 48;
+pub const LONGEST: usize = 48;
 
 /// What a name looks like, without what tells it from others of its kind.
 pub struct Shape {
