@@ -247,26 +247,6 @@ impl Asker {
         Arc::strong_count(&self.inner.state().readers) - 1
     }
 
-    /// Replaces the API to ask. If it is another API, or the same with other headers or TLS files
-    /// ([`Target::asks_like`]), all verdicts are forgotten, and answers that are still to come from the old one are not
-    /// used. If no option has changed, connections and circuit breakers stay as they are. Returns whether all were forgotten.
-    pub fn set_target(&self, target: Arc<Target>) -> bool {
-        let mut state = self.inner.state();
-        let before = self.inner.target.load();
-        let is_another = !before.asks_like(&target);
-        if is_another {
-            state.cache.clear();
-        } else if before.config == target.config && before.store == target.store {
-            return false;
-        }
-        if is_another || before.store != target.store {
-            self.inner.sharing.use_store(target.store.as_ref(), &self.inner.log, &self.inner.metrics);
-        }
-        state.cache.configure(target.config.cache_size, target.config.stale_ttl);
-        self.inner.target.store(target);
-        is_another
-    }
-
     /// A question for the worker. From now on it ends for all who wait, since dropping it tells them, too.
     fn job(&self, key: Fingerprint, source: Source, question: OwnedQuestion) -> Job {
         let shown = question.as_question();
