@@ -22,6 +22,8 @@ mod rules;
 mod scale;
 mod steering;
 mod store;
+// The tests have more of its servers started than are measured.
+#[allow(dead_code)]
 #[path = "../../tests/shared_cache/store.rs"]
 mod store_server;
 #[path = "../../tests/support/mod.rs"]

@@ -150,6 +150,8 @@ fn a_recheck_asks_the_api_about_the_sessions_of_all_brokers() {
         one.admin.carries_out("recheck", &json!({"username": "revoked"}));
         assert!(revoked.wait_until_closed(PATIENCE), "mosquitto {version}: the store has said yes");
         assert!(friend.try_ping(PATIENCE).is_some());
+        // Nobody waits for that: what is left is the friend's.
+        assert!(eventually(PATIENCE, || store.names("mha:1:login:").len() == 1), "mosquitto {version}");
         login("revoked").refused(one.port());
         login("revoked").refused(other.port());
     });

@@ -19,7 +19,7 @@ pub(super) const FAMILIES: &[Family] = &[
         unit: None,
         kind: COUNTER,
         help: "Questions for which the shared cache was asked, by result (hit, miss, old: ended or taken back, foreign: not \
-               signed with this secret, error: no answer in time)",
+               signed by these brokers, error: no answer in time)",
         samples: |metrics, gauges| {
             let result = |it: SharedLookup| {
                 (vec![("result", it.name().to_owned())], Value::Counter(metrics.shared.lookups(it)))
