@@ -1,5 +1,5 @@
 //! Several brokers share what the API has allowed, over a real Valkey or Redis.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod endures;
 mod faults;
