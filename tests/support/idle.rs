@@ -2,7 +2,6 @@
 
 use std::io;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
 
 use mosquitto_http_auth::internals::{Broker, BrokerThread, Caller, Connection, Unread, Until};
 
