@@ -235,7 +235,7 @@ impl Job {
                 }
                 Some(Finding::Said(asked)) => {
                     asks = Asks::Superuser;
-                    asked
+                    *asked
                 }
                 finding => {
                     let mut asked = place.wait_for(target.ask(&request, began, overdue), &target).await;

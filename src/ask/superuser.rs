@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::Inner;
 use super::dialect;
 use super::http::{Asks, Exchange, Reply, Request, Target};
 use super::job::Subject;
 use super::store::Found;
+use super::{Inner, spread};
 use crate::cache::{Look, PRECISION};
 use crate::fingerprint::{About, AlreadyHashed, Domain, Fingerprint};
 use crate::question::{Answer, Kind, NoAnswer, Question, Verdict, status};
@@ -31,7 +31,7 @@ pub(super) enum Finding {
     /// It may do everything, as was found before.
     Known(Found),
     /// The same, by this answer.
-    Said(Exchange),
+    Said(Box<Exchange>),
     /// It may not. A no about its topic counts from when this was asked, if it was, and no longer than this is known.
     No { asked: Option<Instant>, holds: Option<Duration> },
     /// Nobody can tell: a no about its topic would be none.
@@ -60,6 +60,8 @@ impl Finding {
 struct Said {
     answer: Answer,
     sent: Instant,
+    /// The time for which it may be remembered, if the API sets that itself.
+    lifetime: Option<Duration>,
 }
 
 type OnTheirWay = HashMap<Fingerprint, watch::Receiver<Option<Said>>, AlreadyHashed>;
@@ -116,8 +118,9 @@ impl Topic<'_> {
         };
         let config = &target.config;
         let name = dialect::name(&config.dialect, username, client_id);
-        let lifetime = config.lifetime(Kind::Access, Verdict::Allow);
+        let lifetime = || spread(config.lifetime(Kind::Access, Verdict::Allow));
         if config.dialect.superusers.as_ref().is_some_and(|pattern| pattern.matches(name)) {
+            let lifetime = lifetime();
             return Finding::Known(Found { sent: Instant::now(), lifetime, status: status::SUPERUSER });
         }
         if config.dialect.superuser_urls.is_empty() {
@@ -149,17 +152,20 @@ impl Topic<'_> {
                 };
                 let time = config.timeout.saturating_sub(self.began.elapsed()) / SHARE;
                 let exchange = target.ask_within(&request, time, Duration::ZERO, || ()).await;
-                let Reply { answer, sent, .. } = exchange.reply.clone();
                 users.note_superuser(key, self.subject, &exchange.reply, target);
-                let said = Said { answer, sent };
+                let Reply { answer, sent, lifetime } = exchange.reply.clone();
+                let said = Said { answer, sent, lifetime };
                 let _ = asking.tell.send(Some(said.clone()));
                 drop(asking);
                 (said, Some(exchange))
             }
         };
         match (said.answer, exchange) {
-            (Answer::Verdict { verdict: Verdict::Allow, .. }, Some(exchange)) => Finding::Said(exchange),
+            (Answer::Verdict { verdict: Verdict::Allow, .. }, Some(exchange)) => {
+                Finding::Said(Box::new(exchange))
+            }
             (Answer::Verdict { verdict: Verdict::Allow, status, .. }, None) => {
+                let lifetime = said.lifetime.map_or_else(lifetime, spread);
                 Finding::Known(Found { sent: said.sent, lifetime, status })
             }
             (answer, exchange) => {
@@ -226,5 +232,58 @@ impl Users for Inner {
         if self.target.load().asks_like(from) && !state.cache.has_forgotten(about, reply.sent) {
             self.remember(&mut state, subject, reply, None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(verdict: Verdict, sent: Instant) -> Reply {
+        Reply { answer: Answer::verdict(verdict, 200), sent, lifetime: None }
+    }
+
+    #[test]
+    fn a_no_about_a_topic_goes_by_what_is_known_of_its_user() {
+        let (now, seconds) = (Instant::now(), Duration::from_secs);
+        let before = now.checked_sub(seconds(1)).unwrap();
+        let configured = || seconds(30);
+        let tempered = |finding: Finding, verdict| {
+            let mut reply = reply(verdict, now);
+            finding.temper(&mut reply, configured);
+            reply
+        };
+        // Nobody can tell: a yes is one, a no is none.
+        let unknown = || Finding::Unknown(NoAnswer::Open);
+        assert_eq!(tempered(unknown(), Verdict::Allow), reply(Verdict::Allow, now));
+        assert_eq!(tempered(unknown(), Verdict::Deny).answer, Answer::None(NoAnswer::Open));
+        // A no counts from the first of both questions, and a yes as well.
+        let asked = || Finding::No { asked: Some(before), holds: None };
+        assert_eq!(tempered(asked(), Verdict::Deny), reply(Verdict::Deny, before));
+        assert_eq!(tempered(asked(), Verdict::Allow), reply(Verdict::Allow, before));
+        // And no longer than what is known of the user; a yes has its own time.
+        let known = |holds| Finding::No { asked: None, holds: Some(seconds(holds)) };
+        assert_eq!(tempered(known(7), Verdict::Deny).lifetime, Some(seconds(7)));
+        assert_eq!(tempered(known(70), Verdict::Deny).lifetime, Some(seconds(30)));
+        assert_eq!(tempered(known(7), Verdict::Allow), reply(Verdict::Allow, now));
+    }
+
+    #[test]
+    fn who_comes_meanwhile_shares_the_question_and_whoever_comes_later_asks() {
+        let key = crate::fingerprint::Fingerprinter::with_key(&[7; 16]).fields(Domain::Superuser, [b"joe"]);
+        let superusers = Superusers::default();
+        let said =
+            Said { answer: Answer::verdict(Verdict::Allow, 200), sent: Instant::now(), lifetime: None };
+        let asking = superusers.join(key).ok().unwrap();
+        let mut waiting = superusers.join(key).err().unwrap();
+        asking.tell.send(Some(said)).unwrap();
+        drop(asking);
+        assert!(waiting.borrow_and_update().is_some());
+        // One that ends without an answer leaves nobody waiting.
+        let asking = superusers.join(key).ok().unwrap();
+        let waiting = superusers.join(key).err().unwrap();
+        drop(asking);
+        assert!(waiting.has_changed().is_err() && waiting.borrow().is_none());
+        assert!(superusers.join(key).is_ok());
     }
 }

@@ -65,7 +65,7 @@ fn a_text_is_a_yes_only_if_it_is_ok() {
         let api = api_that_says(table, "ok");
         let broker = broker(version, &api, &go_auth("plugin_opt_http_response_mode text")).start();
         for (name, reply) in table {
-            let refused = Connect::v5("c").login(name, "p").refused(broker.port());
+            let refused = Connect::v5(format!("c-{name}")).login(name, "p").refused(broker.port());
             assert_eq!(refused, reason::NOT_AUTHORIZED, "{reply:?}");
         }
         let mut client = Connect::v5("c").login("joe", "p").accepted(broker.port());
@@ -103,11 +103,11 @@ fn json_is_a_yes_only_if_it_says_ok() {
         let api = api_that_says(all, r#"{"Ok": true, "error": ""}"#);
         let broker = broker(version, &api, &go_auth("plugin_opt_http_response_mode json")).start();
         for (name, reply) in no {
-            let refused = Connect::v5("c").login(name, "p").refused(broker.port());
+            let refused = Connect::v5(format!("c-{name}")).login(name, "p").refused(broker.port());
             assert_eq!(refused, reason::NOT_AUTHORIZED, "{reply:?}");
         }
         for (name, _) in none {
-            Connect::v5("c").login(name, "p").unanswered(broker.port());
+            Connect::v5(format!("c-{name}")).login(name, "p").unanswered(broker.port());
         }
         broker.wait_for_log("expected a body such as {\"ok\":true}", PATIENCE);
         assert!(is_let_in(broker.port(), "joe"));

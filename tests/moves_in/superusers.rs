@@ -141,9 +141,7 @@ fn questions_that_come_together_share_it() {
                 "/acl" => Reply::status(403),
                 _ => Reply::status(200),
             });
-            // Without a cache, too.
-            let conf = go_auth("plugin_opt_http_superuser_uri /superuser\nplugin_opt_cache true");
-            let broker = broker(version, &api, &conf).start();
+            let broker = broker(version, &api, &go_auth(CACHED)).start();
             let mut client = Connect::v5("c").login("joe", "p").accepted(broker.port());
             let topics: Vec<String> = (0..10).map(|n| format!("t{n}")).collect();
             let filters: Vec<_> = topics.iter().map(|topic| (topic.as_str(), 0)).collect();

@@ -334,7 +334,7 @@ impl Target {
         let stale = self.config.stale_ttl;
         let meanwhile = match self.endpoints(request.asks).endpoints.len() {
             1 if request.asks == Asks::Superuser => {
-                "topics go by acl_url alone, which denies nothing meanwhile".to_owned()
+                "topics go by acl_url alone, and a no of that is no answer".to_owned()
             }
             1 if stale.is_zero() => "questions to it are refused at once".to_owned(),
             1 => {

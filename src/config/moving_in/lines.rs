@@ -21,7 +21,13 @@ impl Reading<'_> {
     /// What becomes of each option that is none of this plugin's own.
     pub(super) fn lines(&mut self, backends: Backends) {
         for (index, (name, value)) in self.options.iter().enumerate() {
-            if own::find(name).is_none() && own::find_by_old_name(name).is_none() {
+            // That of a database of mosquitto-auth-plug, and no local user of this plugin.
+            let is_of_database = self.is_of(Theirs::AuthPlug) && name == "user" && !value.contains(':');
+            let is_own = own::find(name).is_some() || own::find_by_old_name(name).is_some();
+            if is_of_database {
+                let here = OF_NONE.into();
+                self.moved.lines.push(Line { index, name, fate: Fate::Missing, here });
+            } else if !is_own {
                 let (fate, here) = self.here(name, value, backends);
                 self.moved.lines.push(Line { index, name, fate, here });
             }
@@ -43,7 +49,7 @@ impl Reading<'_> {
         }
         let is_of_files = name.starts_with("files_") || matches!(name, "password_path" | "acl_path");
         if name.starts_with("http_") && !backends.http || is_of_files && !backends.files {
-            return (Fate::Missing, "it is of none of the backends: ignored, as there".into());
+            return (Fate::Missing, OF_NONE.into());
         }
         self.by_value(row, name, value).unwrap_or((row.fate, row.here.into()))
     }
@@ -124,7 +130,7 @@ impl Reading<'_> {
         let theirs = self.moved.theirs;
         let mut remarks = vec![format!(
             "The options are those of {}, and are understood as it meant them. Redirects are not followed: a status from 300 \
-             to 399 is a no. 408 and 429 are no answer. docs/moving-in.md has every option.",
+             to 399 is a no. 408 and 429 are no answer. docs/moving-in-options.md has every option.",
             theirs.name()
         )];
         let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
@@ -143,6 +149,9 @@ impl Reading<'_> {
         remarks
     }
 }
+
+/// What is said of an option that nothing there reads either.
+const OF_NONE: &str = "it is of none of the backends: ignored, as there";
 
 /// What is said where the original would not have done as it is told.
 const FORMS: &str = "mosquitto-go-auth sends forms by POST and as Go-http-client/1.1 whatever it says, and so does this plugin; its \

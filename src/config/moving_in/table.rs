@@ -1,5 +1,5 @@
 //! Every option of mosquitto-go-auth (and its fork) and of mosquitto-auth-plug that has to do with an HTTP API, and what
-//! becomes of it where only the plugin's path is changed. `docs/moving-in.md` shows this table.
+//! becomes of it where only the plugin's path is changed. `docs/moving-in-options.md` shows this table.
 
 use serde::Serialize;
 

@@ -269,6 +269,11 @@ fn auth_plug_is_told_by_its_options_and_comes_to_forms() {
     let by_name = config(&options(&AUTH_PLUG.replace("http_ip 127.0.0.1", "http_hostname api"))).unwrap();
     assert_eq!(by_name.auth_urls[0].url.as_str(), "http://api/auth");
     assert!(config(&plug("superusers [ab]*")).is_err());
+    // A database's, and no local user's.
+    let leftover = config(&plug("host localhost\nport 3306\nuser jjj\npass s3cret")).unwrap();
+    assert!(leftover.users.is_empty());
+    assert!(leftover.dialect.remarks.iter().any(|line| line.contains("plugin_opt_user: it is of none")));
+    assert!(config(&plug("user jjj:x")).unwrap().users.len() == 1);
     // What only the other one knows says nothing.
     let other = config(&plug("cache true\nhttp_response_mode json\nhttp_timeout 1")).unwrap();
     assert_eq!((other.dialect.yes, other.timeout.as_secs()), (Yes::Status, 10));
