@@ -294,6 +294,7 @@ impl<'a> Reading<'a> {
         for ((option, time), name) in ["auth_cache_ttl", "acl_cache_ttl"].into_iter().zip(times).zip(names) {
             self.set(option, format!("{time}s"), if name.is_empty() { "cache" } else { name });
         }
+        // For who goes on without them; a no has no time of its own there.
         let shorter = times[0].min(times[1]);
         self.set("deny_cache_ttl", format!("{shorter}s"), "");
         self.moved.dialect.remembers_no_like_yes = true;

@@ -188,7 +188,8 @@ impl Texts {
                 if given.into_iter().any(|(_, text)| named(text) == named(&value)) {
                     continue;
                 }
-            } else if own.contains(&name) {
+            } else if own.contains(&name) || name == "deny_cache_ttl" {
+                // A no has no time of its own there.
                 continue;
             }
             let called = called_in_broker(from.as_deref().unwrap_or(name));

@@ -251,9 +251,10 @@ impl Target {
 
     /// Says in the log, once a minute, what a status usually means that is about the URL and not about the client.
     pub(super) fn note_status(&self, endpoint: &Endpoint, status: StatusCode) {
-        let is_yes = status.is_success() && !self.config.dialect.is_contract();
+        // To others every status below 300 was a yes, and every one from 400 on a plain no.
+        let is_usual = !self.config.dialect.is_contract() && !status.is_redirection();
         let status = status.as_u16();
-        let Some(meaning) = meaning(status).filter(|_| !is_yes) else { return };
+        let Some(meaning) = meaning(status).filter(|_| !is_usual) else { return };
         if !self.config.defer_status.contains(&status) && endpoint.status_hint.is_due(Instant::now()) {
             let url = &endpoint.shown;
             self.log.warn(&format!("The API at {url} answered {status}, {meaning}. See docs/contract.md."));

@@ -24,13 +24,12 @@ impl Reading<'_> {
             // That of a database of mosquitto-auth-plug, and no local user of this plugin.
             let is_of_database = self.is_of(Theirs::AuthPlug) && name == "user" && !value.contains(':');
             let is_own = own::find(name).is_some() || own::find_by_old_name(name).is_some();
-            if is_of_database {
-                let here = OF_NONE.into();
-                self.moved.lines.push(Line { index, name, fate: Fate::Missing, here });
-            } else if !is_own {
-                let (fate, here) = self.here(name, value, backends);
-                self.moved.lines.push(Line { index, name, fate, here });
-            }
+            let (fate, here) = match (is_of_database, is_own) {
+                (true, _) => (Fate::Missing, OF_NONE.into()),
+                (false, true) => continue,
+                (false, false) => self.here(name, value, backends),
+            };
+            self.moved.lines.push(Line { index, name, fate, here });
         }
     }
 
