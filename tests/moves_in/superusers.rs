@@ -196,3 +196,23 @@ fn a_right_that_is_in_use_is_asked_for_again_before_it_ends() {
     api.topic.store(200, Ordering::Relaxed);
     assert!(eventually(PATIENCE, || client.publish_acknowledged("a", "x") & 0x80 == 0));
 }
+
+/// What one API has said of a user is nothing that another one has said.
+#[test]
+fn another_api_is_asked_anew() {
+    on_every_broker(|version| {
+        let api = Api::saying(200, 403);
+        let conf = go_auth(&format!("{CACHED}\nplugin_opt_config_file own.toml"));
+        let site = |number| format!("header = ['X-Site: {number}']\n");
+        let broker = broker(version, &api.api, &conf).file("own.toml", site(1)).start();
+        let mut client = joe(&broker);
+        assert!(client.may_subscribe("a"));
+        api.superuser.store(403, Ordering::Relaxed);
+        assert!(client.may_subscribe("b"), "it is remembered");
+        std::fs::write(broker.folder().join("own.toml"), site(2)).unwrap();
+        broker.sighup();
+        broker.wait_for_log("Files are re-read", PATIENCE);
+        assert!(!client.may_subscribe("c"));
+        assert!(about_superusers(&api.api).iter().any(|request| request.header("X-Site") == Some("2")));
+    });
+}
