@@ -17,7 +17,7 @@ mod store;
 mod tests;
 
 pub use forgotten::{Forgotten, LONGEST_QUESTION};
-pub use look::{Counts, Look};
+pub use look::{Counts, Look, PRECISION};
 use part::{CLIENTS, Part, share};
 use room::AWAITED;
 #[cfg(test)]

@@ -57,6 +57,8 @@ pub enum Domain {
     EarlySender,
     /// A client id, from whatever network it comes.
     ClientName,
+    /// The question whether a user may do everything: the name by which the API knows it.
+    Superuser,
     /// Clients that ask the same: the shapes of their names, also with what they ask first, or one client.
     Wishes,
 }

@@ -30,12 +30,14 @@
 //!   while it is on its way. `http` asks one within its time, or many at once (`batch`), knows how many at once its API can
 //!   take (`limit`), leaves it alone when it is silent (`breaker`, `rest`), and
 //!   looks names up on threads that may outlive the plugin (its `names`); `wire` is the JSON, and
-//!   `answer` reads that of answers. `store` is the cache that several brokers share, which is asked before the API, and
-//!   `shared` what is taken over from there and passed on.
+//!   `answer` reads that of answers; where a configuration of another plugin is understood, `dialect` is what that plugin
+//!   sends and reads, and `superuser` its question that goes before the one about a topic. `store` is the cache that several
+//!   brokers share, which is asked before the API, and `shared` what is taken over from there and passed on.
 //! - `metrics`: what is counted, and how Prometheus reads it.
 //! - `cache`: verdicts with their times, and whose were `forgotten`. `local`: password files, how a password is compared with
 //!   its hash (`password`), ACL files.
-//! - `config` (an option is a row of `options`), `main_queue` (tasks for the broker's thread, and the thread that wakes it).
+//! - `config` (an option is a row of `options`; `moving_in` understands those of other plugins), `main_queue` (tasks for the
+//!   broker's thread, and the thread that wakes it).
 //! - `fingerprint` (what tables know things by), `broker` (the broker as a trait, and whose thread this is), `log`.
 //! - `question` (also what a status means: `Answer::of_status`), then `topic` (filters, rules of ACL files, grants of the
 //!   API's answers and their terms, templates), then `util`.
@@ -84,6 +86,7 @@
 //! # Words
 //!
 //! - *question*: may this client log in, or touch this topic; *answer*: what came back; *verdict*: a yes or no in it.
+//! - *dialect*: how the API is spoken to; that of the contract, unless a configuration has moved in from another plugin.
 //! - *lane*: an HTTP client that carries one question at a time, over at most one connection.
 //! - *source*: the network and the username that a question is asked for; room is shared fairly among them.
 //! - *decision*: what the plugin tells the broker, and by what it was decided.

@@ -224,6 +224,9 @@ pub mod status {
     /// The body cannot be used.
     pub const BAD_BODY: u16 = 3;
 
+    /// Nobody was asked, since the username is one that may do everything (`superusers` of mosquitto-auth-plug).
+    pub const SUPERUSER: u16 = 4;
+
     /// Whether a deny by this says that the password is wrong.
     pub fn is_about_the_password(status: u16) -> bool {
         matches!(status, 401 | 403 | BODY_DENIES)
@@ -243,6 +246,7 @@ pub mod status {
                 BODY_DENIES => f.write_str("200 with a result that is no allow"),
                 EXPIRED => f.write_str("200 with an expire_at that is over"),
                 BAD_BODY => f.write_str("200 with a body that cannot be used"),
+                SUPERUSER => f.write_str("nothing (its username is one of plugin_opt_superusers)"),
                 status => write!(f, "{status}"),
             }
         }

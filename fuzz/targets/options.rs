@@ -69,6 +69,10 @@ fn has_it_in_host(url: &str) -> bool {
 
 /// The same options in TOML; `None` where TOML cannot express them, such as an option that is given twice by mistake.
 fn as_toml(options: &BrokerOptions) -> Option<String> {
+    // With it others are those of another plugin, which a file has none of.
+    if options.iter().any(|(name, _)| name == "backends") {
+        return None;
+    }
     let mut values: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, value) in options {
         values.entry(name).or_default().push(value);

@@ -1,19 +1,21 @@
 //! A question on its way: asked alone, or with others in one request.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
 use super::answer::{self, Now};
-use super::http::{Crowd, Reply, Request, Target, Told};
+use super::http::{Asks, Crowd, Reply, Request, Target, Told};
 use super::places::Place;
 use super::queue::{LONGEST_TOGETHER, Priority, Queued, Road};
 use super::shared::Shared;
 use super::store::{Found, Store};
-use super::wire;
+use super::superuser::{Finding, Topic, Users};
+use super::{dialect, wire};
 use crate::fingerprint::{About, Fingerprint, Source};
-use crate::question::{Kind, NoAnswer, OwnedQuestion};
+use crate::question::{Kind, NoAnswer, OwnedQuestion, Question, Verdict};
 use crate::topic::GrantsPool;
 
 /// How long a connection may take to deliver the rest of an answer that nobody waits for.
@@ -33,7 +35,7 @@ pub struct Subject {
 }
 
 /// Takes what becomes of questions, and says which API to ask. The worker's thread calls it.
-pub trait Inbox: Send + Sync {
+pub trait Inbox: Users {
     /// The API to ask now.
     fn target(&self) -> Arc<Target>;
     /// The rules that came with answers.
@@ -144,7 +146,8 @@ impl Job {
     /// Takes over what another broker was told, if it was. Returns what is still to be asked, and its place in the shared
     /// cache.
     async fn unless_known(mut self, target: Arc<Target>) -> Option<(Self, Option<Shared>)> {
-        let shared = self.shared(&wire::body(&self.question.as_question()), &target);
+        let body = dialect::body(&target.config.dialect, &self.question.as_question());
+        let shared = self.shared(&body, &target);
         if let Some(shared) = &shared
             && let Some(found) = shared.look_up().await
         {
@@ -153,15 +156,56 @@ impl Job {
         (!self.filed).then_some((self, shared))
     }
 
+    /// It as it is sent.
+    fn request(&self, question: &Question<'_>, target: &Target) -> Request {
+        let dialect = &target.config.dialect;
+        Request {
+            party: self.party(),
+            asks: self.subject.kind.into(),
+            body: dialect::body(dialect, question).into(),
+            credentials: dialect::credentials_of(dialect, question),
+        }
+    }
+
+    /// The network, username and client that it is asked for.
+    fn party(&self) -> [u64; 3] {
+        let [network, name] = self.source;
+        [network, name, self.subject.client.words()[0]]
+    }
+
+    /// What is known of its user, where that matters.
+    async fn superuser(
+        &self,
+        question: &Question<'_>,
+        target: &Arc<Target>,
+        (began, asks_again): (Instant, bool),
+        place: &Place,
+    ) -> Option<Finding> {
+        if self.subject.kind == Kind::Connect || !target.config.dialect.knows_superusers() {
+            return None;
+        }
+        let topic = Topic {
+            question: *question,
+            subject: self.subject,
+            party: self.party(),
+            asks_anew: self.asks_anew,
+            asks_again,
+            began,
+        };
+        // Of a type without its parts, as for the shared cache.
+        let finding: Pin<Box<dyn Future<Output = _> + Send + '_>> =
+            Box::pin(topic.superuser(&*self.inbox, target));
+        Some(place.wait_for(finding, target).await)
+    }
+
     /// Asks it alone.
     pub(super) async fn run(mut self, place: Place) {
         let question = self.question.as_question();
-        // The body is made now: a queue of bodies would take several times the bytes.
-        let [network, name] = self.source;
-        let party = [network, name, self.subject.client.words()[0]];
-        let request = Request { party, kind: self.subject.kind, body: wire::body(&question).into() };
+        let mut asks_again = false;
         loop {
             let target = self.inbox.target();
+            // The body is made now: a queue of bodies would take several times the bytes.
+            let request = self.request(&question, &target);
             let before = self.sent.take();
             let began = before.unwrap_or_else(Instant::now);
             let shared = self.shared(&request.body, &target);
@@ -177,12 +221,36 @@ impl Job {
                 self.inbox.overdue(self.subject.key, target.config.timeout);
                 place.leave();
             };
-            let mut asked = place.wait_for(target.ask(&request, began, overdue), &target).await;
+            let superuser = self.superuser(&question, &target, (began, asks_again), &place).await;
+            let mut asks = request.asks;
+            let mut asked = match superuser {
+                Some(Finding::Known(found)) => {
+                    if self.inbox.file_found(self.subject, &found, &target) {
+                        self.filed = true;
+                        return place.leave();
+                    }
+                    // What is remembered of the user was taken back for this client.
+                    asks_again = true;
+                    continue;
+                }
+                Some(Finding::Said(asked)) => {
+                    asks = Asks::Superuser;
+                    *asked
+                }
+                finding => {
+                    let mut asked = place.wait_for(target.ask(&request, began, overdue), &target).await;
+                    if let Some(finding) = finding {
+                        let config = &target.config;
+                        finding.temper(&mut asked.reply, || config.lifetime(Kind::Access, Verdict::Deny));
+                    }
+                    asked
+                }
+            };
             if let Some(body) = asked.body {
                 let (answer, problem) = answer::read(&body, &question, self.inbox.pool(), Now::read());
                 asked.reply.answer = answer.asked_at(asked.reply.sent);
                 if let (Some(problem), Some((_, endpoint))) = (problem, &asked.response) {
-                    target.note_bad_answer(request.kind, *endpoint, &problem);
+                    target.note_bad_answer(asks, *endpoint, &problem);
                 }
             }
             if self.inbox.file(self.subject, asked.reply.clone(), &target) {
@@ -193,7 +261,7 @@ impl Job {
                 place.leave();
                 // Nothing waits for the rest.
                 if let Some(response) = asked.response {
-                    target.drain(request.kind, response, DRAIN_LIMIT).await;
+                    target.drain(asks, response, DRAIN_LIMIT).await;
                 }
                 return;
             }

@@ -2,6 +2,7 @@
 
 mod ahead;
 pub mod answer;
+pub mod dialect;
 pub mod http;
 mod inflight;
 mod job;
@@ -12,6 +13,7 @@ mod queue;
 mod shared;
 mod steered;
 mod store;
+mod superuser;
 pub mod wire;
 pub mod worker;
 

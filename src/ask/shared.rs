@@ -29,7 +29,7 @@ pub trait Peer: Send + Sync {
 
 /// The store, and who hears of what the other brokers do.
 pub(super) struct Sharing {
-    keys: Fingerprinter,
+    pub(super) keys: Fingerprinter,
     store: ArcSwapOption<Store>,
     peer: OnceCell<Box<dyn Peer>>,
 }

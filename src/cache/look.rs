@@ -5,6 +5,9 @@ use super::{Cache, Place, TICKS_PER_SECOND};
 use crate::fingerprint::Fingerprint;
 use crate::question::Verdict;
 
+/// How exactly the times of a [`Look`] are told: less than this is cut off.
+pub const PRECISION: Duration = Duration::from_micros(1_000_000 / TICKS_PER_SECOND);
+
 /// A remembered verdict as it is explained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {

@@ -6,11 +6,13 @@
 
 mod broker_conf;
 mod choice;
+mod dialect;
 mod error;
 mod fields;
 mod file;
 mod foreign;
 mod header;
+pub mod moving_in;
 mod options;
 mod reading;
 mod shared_cache;
@@ -25,6 +27,7 @@ use reqwest::Url;
 use crate::question::{Kind, Verdict};
 pub use broker_conf::password_file_of_broker;
 pub use choice::{AuthMode, CountBy, ListenAt, NoMatch, WithoutAnswer};
+pub use dialect::{Dialect, Words, Yes};
 pub use error::ConfigError;
 use error::Unexpected;
 pub use fields::Field;
@@ -38,7 +41,7 @@ pub use url::{ApiUrl, shown_url};
 impl Config {
     /// The name by which messages call an option: `plugin_opt_NAME`, or the file, line and name where a file sets it.
     pub fn called(&self, option: &'static str) -> String {
-        match self.written.line(option) {
+        match self.written.location(option) {
             Some(location) => error::called(location, option),
             None => error::called_in_broker(option),
         }
@@ -58,7 +61,8 @@ impl Config {
 
     /// All URLs.
     pub fn urls(&self) -> impl Iterator<Item = &Url> {
-        self.auth_urls.iter().chain(&self.acl_urls).chain(&self.acl_batch_urls).map(|api| &api.url)
+        let urls = self.auth_urls.iter().chain(&self.acl_urls).chain(&self.acl_batch_urls);
+        urls.chain(&self.dialect.superuser_urls).map(|api| &api.url)
     }
 
     /// The options that mean something else than their defaults, and their values, without secrets.
@@ -89,9 +93,9 @@ impl Config {
     /// How long a verdict is remembered, unless the API's answer says otherwise.
     pub fn lifetime(&self, kind: Kind, verdict: Verdict) -> Duration {
         match (verdict, kind) {
-            (Verdict::Deny, _) => self.deny_cache_ttl,
-            (Verdict::Allow, Kind::Connect) => self.auth_cache_ttl,
-            (Verdict::Allow, Kind::Access) => self.acl_cache_ttl,
+            (Verdict::Deny, _) if !self.dialect.remembers_no_like_yes => self.deny_cache_ttl,
+            (_, Kind::Connect) => self.auth_cache_ttl,
+            (_, Kind::Access) => self.acl_cache_ttl,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderName, HeaderValue};
 
 use super::choice::{AuthMode, CountBy, ListenAt, NoMatch, WithoutAnswer};
+use super::dialect::Dialect;
 use super::fields::{Field, acl_fields, auth_fields};
 use super::header::header_line;
 use super::reading::{Texts, Written};

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use super::dialect::Dialect;
 use super::error::{Wrong, called_in_broker};
 use super::header::header_conflict;
+use super::moving_in::{self, Moved, MovedOption};
 use super::options::{Config, OPTIONS};
 use super::table::{self, OptionSpec};
 use super::url::{ApiUrl, urls};
@@ -12,6 +14,9 @@ use super::value::{NONE, slip};
 use super::{ConfigError, file, foreign};
 use crate::log::quoted;
 use crate::util::Location;
+
+/// What does not go with the questions and answers of another plugin.
+const NOT_BESIDE: [&str; 4] = ["acl_batch_url", "answer_rules", "auth_fields", "acl_fields"];
 
 /// Names and values of the options of mosquitto.conf, in its order. The broker hands them over at the start only.
 pub type BrokerOptions = Vec<(String, String)>;
@@ -86,6 +91,8 @@ impl Config {
 #[derive(Default)]
 pub(super) struct Texts {
     given: HashMap<&'static str, Given>,
+    /// What the options of another plugin say that no option here does.
+    dialect: Dialect,
     errors: Vec<ConfigError>,
 }
 
@@ -107,11 +114,18 @@ impl Texts {
     /// Stage one of reading: collects the texts of mosquitto.conf and of the file that it names, and defaults for the
     /// rest. The second value lists the options that stand in both.
     fn collect(options: &BrokerOptions) -> (Self, Vec<&'static str>) {
-        let mut texts = Self::default();
-        for (name, value) in options {
-            texts.add(Location::Option(called_in_broker(name).into()), name, value.clone());
+        let (mut texts, moved) = (Self::default(), moving_in::moved(options));
+        let is_theirs =
+            |index| moved.as_ref().is_some_and(|moved| moved.lines.iter().any(|line| line.index == index));
+        for (index, (name, value)) in options.iter().enumerate() {
+            if !is_theirs(index) {
+                texts.add(Location::Option(called_in_broker(name).into()), name, value.clone());
+            }
         }
         let in_both = texts.add_files();
+        if let Some(moved) = moved {
+            texts.add_moved(moved);
+        }
         for spec in OPTIONS.iter().filter(|spec| !spec.default.is_empty()) {
             let given = texts.given.entry(spec.name).or_insert_with(|| Given::new(spec));
             if given.texts.is_empty() {
@@ -145,6 +159,47 @@ impl Texts {
         }
         in_both.dedup();
         in_both
+    }
+
+    /// Adds what the options of another plugin come to. What this plugin's own options say counts before that.
+    fn add_moved(&mut self, moved: Moved<'_>) {
+        let Moved { theirs, options, dialect, errors, .. } = moved;
+        self.errors.extend(errors.into_iter().map(ConfigError::Combination));
+        self.dialect = dialect;
+        let own: Vec<&str> = self.given.keys().copied().collect();
+        if !self.dialect.is_contract() {
+            for name in NOT_BESIDE.into_iter().filter(|name| own.contains(name)) {
+                self.errors.push(ConfigError::Combination(format!(
+                    "{}: found it beside the options of {}, whose questions and answers have no room for that; expected one \
+                     of the two",
+                    called_in_broker(name),
+                    theirs.name()
+                )));
+            }
+        }
+        self.dialect.remembers_no_like_yes &= !own.contains(&"deny_cache_ttl");
+        for MovedOption { name, value, from } in options {
+            let Some(spec) = table::find(name) else { continue };
+            if spec.repeatable {
+                // Headers: those of this plugin's own options count, and the first of each name.
+                let named =
+                    |text: &str| text.split(':').next().unwrap_or_default().trim().to_ascii_lowercase();
+                let given = self.given.get(name).into_iter().flat_map(|given| &given.texts);
+                if given.into_iter().any(|(_, text)| named(text) == named(&value)) {
+                    continue;
+                }
+            } else if own.contains(&name) || name == "deny_cache_ttl" {
+                // A no has no time of its own there.
+                continue;
+            }
+            let called = called_in_broker(from.as_deref().unwrap_or(name));
+            self.add(Location::Option(called.into()), name, value);
+        }
+    }
+
+    /// Gives away what the options of another plugin say that no option here does.
+    pub(super) fn take_dialect(&mut self) -> Dialect {
+        std::mem::take(&mut self.dialect)
     }
 
     fn add(&mut self, location: Location, name: &str, value: String) {
@@ -223,8 +278,8 @@ pub(super) struct Written(HashMap<&'static str, WrittenOption>);
 
 #[derive(Clone)]
 struct WrittenOption {
-    /// The line of the configuration file that sets the option; `None` if mosquitto.conf or the default does.
-    line: Option<Location>,
+    /// Where it is set; an option of mosquitto.conf by the name of the one that it comes from.
+    location: Option<Location>,
     /// The values as they were written, of URLs as far as they are no secret; `None` if all of them may be secrets.
     shown: Option<String>,
 }
@@ -239,10 +294,7 @@ fn shown_urls(given: &Given) -> Option<String> {
 impl Written {
     pub(super) fn understand(texts: &mut Texts) -> Option<Self> {
         let written = |given: &Given| WrittenOption {
-            line: match given.texts.first() {
-                Some((location @ Location::Line { .. }, _)) => Some(location.clone()),
-                _ => None,
-            },
+            location: given.texts.first().map(|(location, _)| location.clone()),
             shown: if given.spec.secret {
                 shown_urls(given)
             } else {
@@ -253,9 +305,14 @@ impl Written {
         Some(Self(texts.given.iter().map(|(name, given)| (*name, written(given))).collect()))
     }
 
+    /// Where an option is set, or by which name messages call it.
+    pub(super) fn location(&self, option: &str) -> Option<&Location> {
+        self.0.get(option)?.location.as_ref()
+    }
+
     /// The line of the configuration file that sets an option, if one does.
     pub(super) fn line(&self, option: &str) -> Option<&Location> {
-        self.0.get(option)?.line.as_ref()
+        self.location(option).filter(|location| matches!(location, Location::Line { .. }))
     }
 
     /// The values of an option for a log; `None` if they may be secrets.

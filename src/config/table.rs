@@ -131,6 +131,8 @@ macro_rules! options {
             /// The values of all options, checked. Files that options name are read elsewhere, except `config_file`.
             Config { $($first)+ $($last)+ }
             $($(#[$about])* pub $group: $group_type)+
+            /// How the API is spoken to, where another plugin's options say it.
+            pub dialect: Dialect
             /// The locations and texts of the options, for messages.
             pub(super) written: Written
         }

@@ -79,6 +79,10 @@ impl PasswordHash {
     /// The text is in none of these formats, or checking a password against it would take more memory or time than
     /// a broker can spare.
     pub fn parse(text: &str) -> Result<Self, Mismatch> {
+        if text.starts_with("PBKDF2$") {
+            let found = "a hash of mosquitto-go-auth or mosquitto-auth-plug";
+            return Err(Mismatch::new(found, HASH_FORMATS));
+        }
         let Some(fields) = text.strip_prefix('$') else {
             return Err(Mismatch::new("something that is no hash", HASH_FORMATS));
         };

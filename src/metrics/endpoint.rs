@@ -19,6 +19,8 @@ pub enum About {
     Topics,
     /// Many topics in one request.
     ManyTopics,
+    /// Whether a user may do everything.
+    Superusers,
 }
 
 impl About {
@@ -28,6 +30,7 @@ impl About {
             About::Logins => name_of(Kind::Connect),
             About::Topics => name_of(Kind::Access),
             About::ManyTopics => "topics",
+            About::Superusers => "superuser",
         }
     }
 }

@@ -181,7 +181,8 @@ const FAMILIES: &[Family] = &[
         name: "api_in_flight",
         unit: None,
         kind: GAUGE,
-        help: "Requests that are on their way to a URL; `topics` are those with many questions about topics (acl_batch_url)",
+        help: "Requests that are on their way to a URL; `topics` are those with many questions about topics (acl_batch_url), \
+               `superuser` those whether a user may do everything",
         samples: |_, gauges| each_url(gauges, |endpoint| endpoint.in_flight as f64),
     },
     Family {

@@ -208,6 +208,7 @@ impl Settings {
         for path in secrets.into_iter().flatten().filter(|path| local::is_world_readable(path)) {
             log.warn(&format!("{} can be read by everybody on this machine; chmod 640 it.", path.display()));
         }
+        config.dialect.remarks.iter().for_each(|remark| log.warn(remark));
         if config.tls_insecure {
             log.warn("tls_insecure is true: anybody on the way can pose as the API and let clients in.");
         }
@@ -270,7 +271,10 @@ pub fn introduce(settings: &Settings, mode: Mode, is_2_1: bool, log: &Log) {
             config.cache_size,
             shown(config.auth_cache_ttl),
             shown(config.acl_cache_ttl),
-            shown(config.deny_cache_ttl)
+            match config.dialect.remembers_no_like_yes {
+                true => "as long".to_owned(),
+                false => shown(config.deny_cache_ttl),
+            }
         ),
     );
     if !config.auth_urls.is_empty()
@@ -315,8 +319,12 @@ pub fn what_is_asked(settings: &Settings) -> String {
         [] => String::new(),
         urls => format!("; many topics at once: {}", asked(urls, "")),
     };
+    let superusers = match &*settings.config.dialect.superuser_urls {
+        [] => String::new(),
+        urls => format!("; superusers: {}", asked(urls, "")),
+    };
     format!(
-        "logins: {}; topics: {}{many}; local users: {}",
+        "logins: {}; topics: {}{many}{superusers}; local users: {}",
         asked(&settings.config.auth_urls, only_local),
         asked(&settings.config.acl_urls, topics_otherwise),
         settings.users.len(),

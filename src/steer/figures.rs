@@ -83,6 +83,7 @@ fn endpoint(endpoint: &Endpoint) -> Value {
             About::Logins => "logins",
             About::Topics => "topics",
             About::ManyTopics => "batches",
+            About::Superusers => "superusers",
         },
         "breaker": match (endpoint.is_open, endpoint.is_paused) {
             (true, _) => "open",

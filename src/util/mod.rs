@@ -5,6 +5,7 @@ pub mod files;
 pub mod location;
 mod lock;
 pub mod panics;
+pub mod percent;
 pub mod random;
 mod table;
 

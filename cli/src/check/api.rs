@@ -35,12 +35,15 @@ pub fn check(config: &Config, offline: bool, broker: Option<&Broker>, report: &m
     if offline {
         return;
     }
-    let ways: [(_, _, Answers); 3] = [
+    let ways: [(_, _, Answers); 4] = [
         (&config.auth_urls, "logins", &|asker, api, report| {
             answers(asker, api, Kind::Connect, config, broker, report);
         }),
         (&config.acl_urls, "topics", &|asker, api, report| {
             answers(asker, api, Kind::Access, config, broker, report);
+        }),
+        (&config.dialect.superuser_urls, "superusers", &|asker, api, report| {
+            answers_about_superusers(asker, api, config, report);
         }),
         (&config.acl_batch_urls, "many topics at once", &|asker, api, report| {
             answers_to_many(asker, api, config, report);
@@ -159,6 +162,35 @@ fn answers(
     latency(&exchanges, kind, config, broker, report);
 }
 
+/// Asks whether somebody may do everything who does not exist.
+fn answers_about_superusers(asker: &Asker, api: &ApiUrl, config: &Config, report: &mut Report) {
+    let name = made_up();
+    let question =
+        Question::Access { username: &name, client_id: &name, topic: &name, access: Access::Read, more: "" };
+    let Some(exchange) = asker.ask_superuser(api, &name, 1, config.timeout + PATIENCE).pop() else { return };
+    let response = match &exchange.result {
+        Ok(response) => response,
+        Err(what) => {
+            report.error(
+                sentence(format!("The question about a made-up user got no answer: {what}")),
+                "look into the API's own log; until then topics go by acl_url, and a no of that counts as none",
+            );
+            return;
+        }
+    };
+    match answer(response, &question, config).0 {
+        Answer::Verdict { verdict: Verdict::Allow, .. } => report.error(
+            format!("A made-up user is a superuser ({}): everybody may use every topic.", response.status),
+            "answer 403 to whom the API does not know",
+        ),
+        Answer::Verdict { .. } => report.ok(format!("A made-up user is no superuser ({}).", response.status)),
+        Answer::None(reason) => report.error(
+            sentence(format!("Whether a made-up user is a superuser got no answer: {reason}")),
+            "mend what ails the API (its log says what)",
+        ),
+    }
+}
+
 /// Asks two questions in one request.
 fn answers_to_many(asker: &Asker, api: &ApiUrl, config: &Config, report: &mut Report) {
     let name = made_up();
@@ -211,14 +243,14 @@ fn status(response: &Response, question: &Question<'_>, config: &Config, report:
         (Answer::Verdict { verdict: Verdict::Allow, .. }, Kind::Connect) => {
             let body = says_otherwise(&response.body).map(|what| format!(" ({what}, which does not count)"));
             report.error(
-                format!("A made-up user with a made-up password gets 200{}: everybody is let in.", body.unwrap_or_default()),
+                format!("A made-up user with a made-up password gets {status}{}: everybody is let in.", body.unwrap_or_default()),
                 "answer 403 to whom the API does not know; the status alone is the answer",
             );
         }
         (Answer::Verdict { verdict: Verdict::Allow, .. }, Kind::Access) => {
             let body = says_otherwise(&response.body).map(|what| format!(" ({what}, which does not count)"));
             report.warning(
-                format!("A made-up user may read a made-up topic (200{}).", body.unwrap_or_default()),
+                format!("A made-up user may read a made-up topic ({status}{}).", body.unwrap_or_default()),
                 "answer 403 to what the API does not know, unless all topics are for all",
             );
         }

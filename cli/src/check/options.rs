@@ -37,6 +37,9 @@ pub fn check(
             return None;
         }
     };
+    for remark in &config.dialect.remarks {
+        report.note(remark.clone());
+    }
     let shown = config.not_at_default();
     report.ok(format!(
         "Options: {}.",

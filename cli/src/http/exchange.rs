@@ -2,20 +2,27 @@
 
 use std::time::{Duration, Instant};
 
-use reqwest::header::HeaderMap;
-use reqwest::{Client, Url, Version};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Client, Method, Url, Version};
 use rustls::ClientConfig;
 use serde_json::Value;
 
 use super::answer::MOST_BYTES;
 use super::cause::cause;
-use super::prepare::{Prepared, client};
-use super::wire;
+use super::prepare::{Prepared, USER_AGENT, client};
+use super::{dialect, wire};
 use crate::config::{ApiUrl, Config};
 use crate::question::Question;
 
 /// The most bytes of a body that are read: with one more than the plugin takes, it is too long.
 const BODY_LIMIT: usize = MOST_BYTES + 1;
+
+/// A request as it is sent.
+struct Sent {
+    method: Method,
+    body: Vec<u8>,
+    credentials: Option<HeaderValue>,
+}
 
 /// Asks as the options say.
 pub struct Asker {
@@ -65,7 +72,27 @@ impl Asker {
     /// Sends one question to one URL several times, over one connection where that is kept, until one fails. Each waits for no longer
     /// than `limit`.
     pub fn ask(&self, api: &ApiUrl, question: &Question<'_>, times: usize, limit: Duration) -> Vec<Exchange> {
-        self.send(api, &wire::body(question), times, limit)
+        let dialect = &self.config.dialect;
+        let (body, credentials) =
+            (dialect::body(dialect, question), dialect::credentials_of(dialect, question));
+        self.send(api, &self.sent(body, credentials), times, limit)
+    }
+
+    /// The same with the question whether a user may do everything, by the name by which the API knows it.
+    pub fn ask_superuser(&self, api: &ApiUrl, name: &str, times: usize, limit: Duration) -> Vec<Exchange> {
+        let dialect = &self.config.dialect;
+        let (body, credentials) =
+            (dialect::superuser_body(dialect, name), dialect::credentials(dialect, name, ""));
+        self.send(api, &self.sent(body, credentials), times, limit)
+    }
+
+    fn sent(&self, body: Vec<u8>, credentials: Option<HeaderValue>) -> Sent {
+        let is_free = !self.prepared.headers.contains_key(AUTHORIZATION);
+        Sent {
+            method: self.config.dialect.method.clone(),
+            body,
+            credentials: credentials.filter(|_| is_free),
+        }
     }
 
     /// The same with one request for several questions about topics.
@@ -76,10 +103,11 @@ impl Asker {
         times: usize,
         limit: Duration,
     ) -> Vec<Exchange> {
-        self.send(api, &wire::together(questions.iter().copied()), times, limit)
+        let body = wire::together(questions.iter().copied());
+        self.send(api, &Sent { method: Method::POST, body, credentials: None }, times, limit)
     }
 
-    fn send(&self, api: &ApiUrl, body: &[u8], times: usize, limit: Duration) -> Vec<Exchange> {
+    fn send(&self, api: &ApiUrl, sent: &Sent, times: usize, limit: Duration) -> Vec<Exchange> {
         let Prepared { headers, tls, .. } = &self.prepared;
         let client = match client(&self.config, headers, tls, api).build() {
             Ok(client) => client,
@@ -88,7 +116,7 @@ impl Asker {
         self.runtime.block_on(async {
             let mut exchanges = Vec::new();
             for _ in 0..times {
-                let exchange = ask_once(&client, &api.url, body, limit).await;
+                let exchange = ask_once(&client, &api.url, sent, limit).await;
                 let has_failed = exchange.result.is_err();
                 exchanges.push(exchange);
                 if has_failed {
@@ -107,13 +135,19 @@ impl Asker {
         } else {
             url.path().to_owned() + if url.query().is_some() { "?..." } else { "" }
         };
-        let mut lines = vec![format!("POST {path} HTTP/1.1")];
+        let dialect = &self.config.dialect;
+        let mut lines = vec![format!("{} {path} HTTP/1.1", dialect.method)];
         let host = url.host_str().unwrap_or_default();
         lines.push(match url.port() {
             Some(port) => format!("host: {host}:{port}"),
             None => format!("host: {host}"),
         });
-        lines.push(format!("user-agent: mosquitto-http-auth/{}", env!("CARGO_PKG_VERSION")));
+        if dialect.is_contract() {
+            lines.push(format!("user-agent: {USER_AGENT}"));
+        }
+        if dialect.sends_credentials {
+            lines.push("authorization: (of the client)".to_owned());
+        }
         if !url.username().is_empty() || url.password().is_some() {
             lines.push("authorization: (from the URL)".to_owned());
         }
@@ -121,9 +155,8 @@ impl Asker {
             let shown = value.to_str().ok().filter(|_| secrets || !value.is_sensitive());
             lines.push(format!("{name}: {}", shown.unwrap_or("(not shown)")));
         }
-        let body = wire::body(question);
-        let body =
-            if secrets { String::from_utf8_lossy(&body).into_owned() } else { without_password(&body) };
+        let body = String::from_utf8_lossy(&dialect::body(dialect, question)).into_owned();
+        let body = if secrets { body } else { without_password(body) };
         lines.push(String::new());
         lines.push(body);
         lines.join("\n")
@@ -131,9 +164,15 @@ impl Asker {
 }
 
 /// A body with dots for the password.
-fn without_password(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body).into_owned();
-    let Ok(Value::Object(fields)) = serde_json::from_str(&text) else { return text };
+fn without_password(text: String) -> String {
+    let Ok(Value::Object(fields)) = serde_json::from_str(&text) else {
+        // A form. What stands in front of its own fields may be secret, too.
+        let hidden = |field: &str| match field.split_once('=') {
+            Some(("username" | "clientid" | "topic" | "acc", _)) | None => field.to_owned(),
+            Some((name, _)) => format!("{name}=..."),
+        };
+        return text.split('&').map(hidden).collect::<Vec<_>>().join("&");
+    };
     match fields.get("password") {
         // As it was written, so that all else is shown as it is sent.
         Some(password) => text.replacen(&format!("\"password\":{password}"), "\"password\":\"...\"", 1),
@@ -141,9 +180,14 @@ fn without_password(body: &[u8]) -> String {
     }
 }
 
-async fn ask_once(client: &Client, url: &Url, body: &[u8], limit: Duration) -> Exchange {
+async fn ask_once(client: &Client, url: &Url, sent: &Sent, limit: Duration) -> Exchange {
     let began = Instant::now();
-    let sent = tokio::time::timeout(limit, client.post(url.clone()).body(body.to_vec()).send()).await;
+    let request = client.request(sent.method.clone(), url.clone()).body(sent.body.clone());
+    let request = match &sent.credentials {
+        Some(credentials) => request.header(AUTHORIZATION, credentials.clone()),
+        None => request,
+    };
+    let sent = tokio::time::timeout(limit, request.send()).await;
     let took = began.elapsed();
     let result = match sent {
         Err(_) => Err(format!("nothing came within {limit:?}")),

@@ -5,6 +5,9 @@
 mod answer;
 #[path = "../../../src/ask/http/cause.rs"]
 mod cause;
+#[allow(dead_code)]
+#[path = "../../../src/ask/dialect.rs"]
+mod dialect;
 mod exchange;
 #[allow(dead_code)]
 #[path = "../../../src/ask/http/hints.rs"]
@@ -27,6 +30,7 @@ use crate::config::Config;
 use crate::question::{Answer, Question, Verdict};
 use crate::topic::GrantsPool;
 use answer::{Body, Now};
+pub use dialect::name;
 pub use exchange::{Asker, Exchange, Response};
 pub use reach::{Reached, Trouble, reach};
 
@@ -35,13 +39,13 @@ pub use reach::{Reached, Trouble, reach};
 pub fn answer(response: &Response, question: &Question<'_>, config: &Config) -> (Answer, Option<String>) {
     let Response { status, ref headers, ref body, .. } = *response;
     let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    if !(config.answer_rules && answer::is_read(status, content_type)) {
-        return (Answer::of_status(status), None);
-    }
     let body = match body.len() {
         0..=answer::MOST_BYTES => Body::Whole(body.clone()),
         _ => Body::TooLong,
     };
+    if !(config.answer_rules && answer::is_read(status, content_type)) {
+        return (dialect::answer(&config.dialect, status, Some(&body)), None);
+    }
     answer::read(&body, question, &GrantsPool::new(usize::MAX), Now::read())
 }
 

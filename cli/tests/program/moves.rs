@@ -3,14 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use mosquitto_http_auth::internals::THEIRS;
 use tempfile::TempDir;
 
-use crate::support::{Broker, Connect, Version, api};
-use crate::{json, run, stderr, stdout};
-
-#[allow(dead_code)]
-#[path = "../../src/migrate/table.rs"]
-mod table;
+use crate::support::broker::plugin;
+use crate::support::{Broker, Connect, Reply, Version, api};
+use crate::{json, run, run_with, stderr, stdout};
 
 const GO_AUTH: &str = "auth_plugin /mosquitto/go-auth.so\nauth_opt_backends http\n";
 
@@ -57,7 +55,7 @@ fn a_configuration_of_go_auth_comes_to_our_options() {
     assert!(!moved.to_string().contains("s3cret"), "{moved}");
     for (name, expected) in [
         ("http_host", "same"),
-        ("http_superuser_uri", "missing"),
+        ("http_superuser_uri", "same"),
         ("http_header_X-Key", "same"),
         ("log_level", "different"),
         ("http_mode", "missing"),
@@ -76,7 +74,7 @@ fn what_would_not_do_is_switched_off() {
         ("http_response_mode text", "DANGER"),
         ("http_params_mode form", "forms"),
         ("http_method GET", "POST in place of GET"),
-        ("check_prefix true", "check_prefix"),
+        ("use_clientid_as_username true", "go by clientid"),
     ] {
         let conf = format!("{GO_AUTH}{urls}auth_opt_{line}\n");
         let (code, found) = moved(&conf);
@@ -90,8 +88,8 @@ fn what_would_not_do_is_switched_off() {
         assert!(text.lines().all(|line| !line.starts_with("plugin_opt_")), "{text}");
     }
     let (code, found) = moved(&format!("{}{urls}", GO_AUTH.replace("http", "postgres, http")));
-    assert_eq!(code, 1, "{found}");
-    assert!(found["obstacles"].to_string().contains("postgres decided, too"), "{found}");
+    assert_eq!((code, &found["works_as_it_stands"]), (1, &false.into()), "{found}");
+    assert!(found["obstacles"].to_string().contains("which nothing here stands for"), "{found}");
 }
 
 #[test]
@@ -101,7 +99,7 @@ fn a_configuration_of_auth_plug_is_known_and_so_are_its_forms() {
          auth_opt_http_getuser_uri /auth\nauth_opt_http_superuser_uri /superuser\nauth_opt_http_aclcheck_uri /acl\n\
          auth_opt_http_basic_auth_key czNjcmV0\nauth_opt_acl_cacheseconds 20\n",
     );
-    assert_eq!(code, 1, "forms are not there");
+    assert_eq!((code, &moved["works_as_it_stands"]), (1, &true.into()), "{moved}");
     assert_eq!(option(&moved, "auth_url"), Some("http://127.0.0.1:80/auth"));
     assert_eq!(option(&moved, "auth_cache_ttl"), Some("0s"));
     assert_eq!(option(&moved, "acl_cache_ttl"), Some("20s"));
@@ -155,13 +153,13 @@ fn a_file_without_such_a_plugin_is_said_to_be_one() {
 
 #[test]
 fn the_page_on_moving_in_has_every_option() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/moving-in.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/moving-in-options.md");
     let text = fs::read_to_string(&page).unwrap();
     let (begin, end) = ("<!-- theirs -->\n", "<!-- /theirs -->");
     let (before, rest) = text.split_once(begin).expect("where the table begins");
     let (found, behind) = rest.split_once(end).expect("where it ends");
     let mut expected = "| Option | Of | Here | |\n|---|---|---|---|\n".to_owned();
-    for row in table::TABLE {
+    for row in THEIRS {
         expected += &format!("| `{}` | {} | {} | {} |\n", row.name, row.of, row.fate.word(), row.here);
     }
     if std::env::var_os("UPDATE_README").is_some() {
@@ -169,4 +167,60 @@ fn the_page_on_moving_in_has_every_option() {
         return;
     }
     assert!(found == expected, "run UPDATE_README=1 cargo test -p mosquitto-http-auth-cli");
+}
+
+/// The program reads such a configuration, and asks by it, as the plugin does.
+#[test]
+fn a_configuration_that_has_moved_in_is_checked_and_asked_by() {
+    let api = api("");
+    api.answer_with(|request| {
+        let body = String::from_utf8_lossy(&request.body);
+        let is_yes = match request.path.as_str() {
+            "/super" => body == "username=root",
+            _ => body.contains("username=joe") || body.contains("username=root&"),
+        };
+        Reply::status(200).body(if is_yes { b"ok" } else { b"no" })
+    });
+    let address = api.address();
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("mosquitto.conf");
+    fs::write(
+        &path,
+        format!(
+            "user root\nlistener 1883\nauth_plugin {}\nauth_opt_backends http\nauth_opt_http_host {}\nauth_opt_http_port {}\n\
+             auth_opt_http_getuser_uri /user\nauth_opt_http_aclcheck_uri /acl\nauth_opt_http_superuser_uri /super\n\
+             auth_opt_http_params_mode form\nauth_opt_http_response_mode text\nauth_opt_cache true\nauth_opt_log_level info\n",
+            plugin().display(),
+            address.ip(),
+            address.port()
+        ),
+    )
+    .unwrap();
+    let file = path.to_str().unwrap();
+    let report = json(&run(&["check", file, "--json"]));
+    let findings = report["findings"].to_string();
+    for expected in [
+        "The options are those of mosquitto-go-auth",
+        "plugin_opt_log_level: lines go to the broker's log",
+        "A made-up user gets 200 with a result that is no allow, a no",
+        "A made-up user is no superuser (200)",
+    ] {
+        assert!(findings.contains(expected), "{expected}: {report:#}");
+    }
+    assert_eq!(report["ok"], true, "{report:#}");
+    let login = |name: &str| {
+        run_with("s3cret", &["login", name, "--password-stdin", "--client-id", "c", "--config", file])
+    };
+    let output = login("joe");
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("clientid=c&password=...&username=joe") && !text.contains("s3cret"), "{text}");
+    assert_eq!(login("mallory").status.code(), Some(1));
+    api.forget_requests();
+    let topic = |name: &str| run(&["topic", name, "write", "a/b", "--client-id", "c", "--config", file]);
+    let output = topic("root");
+    assert!(stdout(&output).contains("the user may do everything"), "{output:?}");
+    assert_eq!(topic("joe").status.code(), Some(0));
+    let paths: Vec<_> = api.requests().iter().map(|request| request.path.clone()).collect();
+    assert_eq!(paths, ["/super", "/super", "/acl"]);
 }

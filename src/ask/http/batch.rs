@@ -7,16 +7,17 @@ use bytes::Bytes;
 use reqwest::StatusCode;
 use tokio::time::timeout;
 
-use super::client::{Reply, Request, lifetime, retry_after};
+use super::client::{Reply, Request};
 use super::connections::Progress;
+use super::headers::{lifetime, retry_after};
 use super::hints::meaning;
 use super::lanes::Answered;
 use super::rest::{Party, Rest, Suspects};
-use super::target::{Endpoint, Endpoints, Target};
+use super::target::{Asks, Endpoint, Endpoints, Target};
 use crate::ask::json::Object;
 use crate::ask::wire::{self, Said};
 use crate::log::Level;
-use crate::question::{Answer, Kind, Verdict};
+use crate::question::{Answer, Verdict};
 use crate::util::Lock;
 
 /// The part of a question's time that all requests together take in which it goes with others: as much is left to ask it
@@ -145,7 +146,8 @@ impl Target {
     ) -> Result<(Vec<Said>, Option<Duration>), Wrong> {
         let (sent, progress) = (Instant::now(), Progress::default());
         let mut underway = endpoint.gauge.sent(sent);
-        let request = Request { party: [0; 3], kind: Kind::Access, body: crowd.body.clone() };
+        let request =
+            Request { party: [0; 3], asks: Asks::Topic, body: crowd.body.clone(), credentials: None };
         let asking = async {
             let mut answered = endpoint.send(&request, limit, &progress).await?;
             let took = progress.sent(sent).elapsed();

@@ -4,35 +4,36 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, StatusCode};
 use tokio::time::timeout;
 
 use super::breaker::{Admission, Opened, Party};
 use super::cause::cause;
 use super::connections::Progress;
+use super::headers::{lifetime, retry_after};
 use super::hints::{LOOKED_AT, meaning, says_otherwise};
 use super::lanes::Answered;
-use super::target::{Endpoint, Target};
+use super::target::{Asks, Endpoint, Target};
 use crate::ask::answer::{Body, MOST_BYTES, is_read};
+use crate::ask::dialect;
 use crate::log::Level;
-use crate::question::{Answer, Kind, NoAnswer};
+use crate::question::{Answer, NoAnswer};
 
 /// The largest response body, in bytes, that is read to its end.
 pub(super) const BODY_LIMIT: usize = MOST_BYTES;
-
-/// The longest lifetime that an answer may set in place of the configured one: a day.
-const LONGEST_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// A question as it is sent.
 #[derive(Clone)]
 pub(in crate::ask) struct Request {
     /// The network, username and client that it is asked for.
     pub(in crate::ask) party: Party,
-    /// Whether it is about a login or a topic.
-    pub(in crate::ask) kind: Kind,
+    /// What it is about.
+    pub(in crate::ask) asks: Asks,
     /// Shared by all who send it: it may be long.
     pub(in crate::ask) body: Bytes,
+    /// What goes as `Authorization`, unless a header of that name goes with every request.
+    pub(in crate::ask) credentials: Option<HeaderValue>,
 }
 
 /// An answer and what came with it.
@@ -71,12 +72,23 @@ impl Target {
         began: Instant,
         overdue: impl FnOnce(),
     ) -> Exchange {
-        let endpoints = self.endpoints(request.kind);
+        let timeout = self.config.timeout;
+        let time = timeout.saturating_sub(began.elapsed()).max(timeout / 4);
+        self.ask_within(request, time, timeout, overdue).await
+    }
+
+    /// The same within this time, and `overtime` for the last endpoint.
+    pub(in crate::ask) async fn ask_within(
+        self: &Arc<Self>,
+        request: &Request,
+        time: Duration,
+        overtime: Duration,
+        overdue: impl FnOnce(),
+    ) -> Exchange {
+        let endpoints = self.endpoints(request.asks);
         let count = endpoints.endpoints.len();
         let preferred = endpoints.preferred.load(Ordering::Relaxed);
         let sent = Instant::now();
-        let spent = sent.saturating_duration_since(began);
-        let time = self.config.timeout.saturating_sub(spent).max(self.config.timeout / 4);
         let mut asked = Exchange {
             reply: Reply { answer: Answer::None(NoAnswer::Open), sent, lifetime: None },
             response: None,
@@ -94,7 +106,7 @@ impl Target {
         for (attempt, &index) in admitted.iter().enumerate() {
             let left = time.saturating_sub(sent.elapsed());
             let others = u32::try_from(admitted.len() - attempt).unwrap_or(u32::MAX);
-            let overtime = if others == 1 { self.config.timeout } else { Duration::ZERO };
+            let overtime = if others == 1 { overtime } else { Duration::ZERO };
             let overdue = || overdue.take().into_iter().for_each(|overdue| overdue());
             let (answer, mut response) = self.attempt(index, request, left / others, overtime, overdue).await;
             asked.reply.answer = answer;
@@ -123,13 +135,15 @@ impl Target {
         overtime: Duration,
         overdue: impl FnOnce(),
     ) -> (Answer, Option<Answered>) {
-        let endpoint = &self.endpoints(request.kind).endpoints[index];
+        let endpoint = &self.endpoints(request.asks).endpoints[index];
         let sent = Instant::now();
         let progress = Progress::default();
         let mut underway = endpoint.gauge.sent(sent);
         let mut sending = std::pin::pin!(async {
             let mut answered = endpoint.send(request, limit, &progress).await?;
-            if self.config.answer_rules && says_more(&answered.response) {
+            let is_part_of_answer = self.config.answer_rules && says_more(&answered.response)
+                || dialect::reads_body(&self.config.dialect, answered.response.status().as_u16());
+            if is_part_of_answer {
                 answered.body = Some(answered.read().await?.map_or(Body::TooLong, Body::Whole));
             }
             reqwest::Result::Ok(answered)
@@ -165,13 +179,13 @@ impl Target {
                 }
                 (Answer::None(reason), None)
             }
-            Some(Ok(answered)) => {
-                let response = &answered.response;
-                let (answer, now) = (Answer::of_status(response.status().as_u16()), Instant::now());
+            Some(Ok(mut answered)) => {
+                let answer = self.read(&mut answered);
+                let (response, now) = (&answered.response, Instant::now());
                 let took = now.saturating_duration_since(progress.sent(sent));
                 // Also of one that comes too late: the API is there, and slow.
-                self.endpoints(request.kind).pace.lock().answered(took, now);
-                self.note_pace(request.kind, now);
+                self.endpoints(request.asks).pace.lock().answered(took, now);
+                self.note_pace(request.asks, now);
                 if in_time {
                     // How fast it fails says nothing about how fast it decides.
                     let has_decided = matches!(answer, Answer::Verdict { .. });
@@ -186,6 +200,13 @@ impl Target {
                 (answer, Some(answered))
             }
         }
+    }
+
+    /// What a response answers, as far as `answer_rules` has no part in it.
+    fn read(&self, answered: &mut Answered) -> Answer {
+        let (dialect, status) = (&self.config.dialect, answered.response.status().as_u16());
+        let body = if dialect::reads_body(dialect, status) { answered.body.take() } else { None };
+        dialect::answer(dialect, status, body.as_ref())
     }
 
     /// Tells the breaker that an endpoint has answered, and how long it wants to be left alone if the answer was 429.
@@ -230,8 +251,10 @@ impl Target {
 
     /// Says in the log, once a minute, what a status usually means that is about the URL and not about the client.
     pub(super) fn note_status(&self, endpoint: &Endpoint, status: StatusCode) {
+        // To others every status below 300 was a yes, and every one from 400 on a plain no.
+        let is_usual = !self.config.dialect.is_contract() && !status.is_redirection();
         let status = status.as_u16();
-        let Some(meaning) = meaning(status) else { return };
+        let Some(meaning) = meaning(status).filter(|_| !is_usual) else { return };
         if !self.config.defer_status.contains(&status) && endpoint.status_hint.is_due(Instant::now()) {
             let url = &endpoint.shown;
             self.log.warn(&format!("The API at {url} answered {status}, {meaning}. See docs/contract.md."));
@@ -239,8 +262,8 @@ impl Target {
     }
 
     /// Says in the log, once a minute, what is wrong with an answer that came from there.
-    pub(in crate::ask) fn note_bad_answer(&self, kind: Kind, index: usize, what: &str) {
-        self.note_bad_body(&self.endpoints(kind).endpoints[index], what);
+    pub(in crate::ask) fn note_bad_answer(&self, asks: Asks, index: usize, what: &str) {
+        self.note_bad_body(&self.endpoints(asks).endpoints[index], what);
     }
 
     /// Says in the log, once a minute, what is wrong with the body of an answer.
@@ -258,7 +281,7 @@ impl Target {
     /// Reads the body of a response and drops it, so that its connection can carry the next question. A body that is too
     /// long or too slow costs the connection, and nothing else. If it says no although the status said yes, the log says
     /// so, once a minute.
-    pub(in crate::ask) async fn drain(&self, kind: Kind, answered: (Answered, usize), limit: Duration) {
+    pub(in crate::ask) async fn drain(&self, asks: Asks, answered: (Answered, usize), limit: Duration) {
         let (Answered { mut response, lane, .. }, index) = answered;
         let says_yes = response.status() == StatusCode::OK;
         let (mut length, mut beginning) = (0, Vec::new());
@@ -274,7 +297,7 @@ impl Target {
             }
             reqwest::Result::Ok(true)
         };
-        let endpoint = &self.endpoints(kind).endpoints[index];
+        let endpoint = &self.endpoints(asks).endpoints[index];
         // A failure is fine, too: the verdict was in the status.
         if let Ok(Ok(true)) = timeout(limit, read_all).await {
             endpoint.server.give_back(lane).await;
@@ -300,17 +323,20 @@ impl Target {
         asked_for: Option<Party>,
         reason: &NoAnswer,
     ) {
-        let endpoint = &self.endpoints(request.kind).endpoints[index];
+        let endpoint = &self.endpoints(request.asks).endpoints[index];
         let opened = endpoint.breaker.unanswered(asked_for, Instant::now());
         if endpoint.breaker.is_open() {
             endpoint.samples.keep(request);
         }
         let Some(Opened { unanswered, of, pause, since }) = opened else { return };
-        self.start_probing(request.kind, index, since);
+        self.start_probing(request.asks, index, since);
         // Kept connections may be dead without a sign of it, for example if a firewall has forgotten them.
         self.renew_connections();
         let stale = self.config.stale_ttl;
-        let meanwhile = match self.endpoints(request.kind).endpoints.len() {
+        let meanwhile = match self.endpoints(request.asks).endpoints.len() {
+            1 if request.asks == Asks::Superuser => {
+                "topics go by acl_url alone, and a no of that is no answer".to_owned()
+            }
             1 if stale.is_zero() => "questions to it are refused at once".to_owned(),
             1 => {
                 format!("what it allowed before goes on for up to {stale:?}, and all else is refused at once")
@@ -356,34 +382,4 @@ impl Endpoint {
             _ => cause(error),
         })
     }
-}
-
-/// How long the API wants to be left alone, if the response says it in seconds.
-pub(super) fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    seconds.map(Duration::from_secs)
-}
-
-/// The lifetime that a response sets by `Cache-Control: max-age`, `no-cache` or `no-store`, if it does.
-pub(super) fn lifetime(response: &Response) -> Option<Duration> {
-    let mut lifetime = None;
-    for value in response.headers().get_all(CACHE_CONTROL) {
-        for directive in value.to_str().unwrap_or("no-store").split(',') {
-            let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
-            match name.trim().to_ascii_lowercase().as_str() {
-                "no-store" | "no-cache" => return Some(Duration::ZERO),
-                "max-age" => {
-                    let argument = argument.trim().trim_matches('"');
-                    let is_number =
-                        !argument.is_empty() && argument.bytes().all(|byte| byte.is_ascii_digit());
-                    // A number that is too large counts as the largest. What is no number is read as "do not remember",
-                    // as RFC 9111, section 4.2.1 recommends.
-                    let seconds = argument.parse().unwrap_or(if is_number { u64::MAX } else { 0 });
-                    lifetime = Some(Duration::from_secs(seconds).min(LONGEST_MAX_AGE));
-                }
-                _ => {}
-            }
-        }
-    }
-    lifetime
 }

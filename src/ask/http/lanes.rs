@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reqwest::header::HeaderMap;
-use reqwest::{Client, Response};
+use reqwest::header::{AUTHORIZATION, HeaderMap};
+use reqwest::{Client, RequestBuilder, Response};
 use rustls::ClientConfig;
 use tokio::time::sleep;
 
@@ -56,8 +56,7 @@ impl Lane {
     ) -> reqwest::Result<Answered> {
         let began = Instant::now();
         loop {
-            let post = self.client.post(endpoint.api.url.clone()).body(request.body.clone());
-            match progress.watch(post.send()).await {
+            match progress.watch(self.request(endpoint, request).send()).await {
                 Ok(response) => return Ok(Answered { response, lane: self, body: None }),
                 Err(error)
                     if has_full_queue(&error) && began.elapsed() < endpoint.server.connect_timeout() =>
@@ -66,6 +65,20 @@ impl Lane {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+}
+
+impl Lane {
+    fn request(&self, endpoint: &Endpoint, request: &Request) -> RequestBuilder {
+        let Way { config, headers, .. } = &*endpoint.server.way;
+        let sent = self.client.request(config.dialect.method.clone(), endpoint.api.url.clone());
+        let sent = sent.body(request.body.clone());
+        match &request.credentials {
+            Some(credentials) if !headers.contains_key(AUTHORIZATION) => {
+                sent.header(AUTHORIZATION, credentials.clone())
+            }
+            _ => sent,
         }
     }
 }

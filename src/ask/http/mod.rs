@@ -5,6 +5,7 @@ mod cause;
 mod client;
 mod connections;
 mod gauge;
+mod headers;
 mod hints;
 mod lanes;
 mod limit;
@@ -20,8 +21,9 @@ mod tls;
 
 pub(super) use batch::{Crowd, Told};
 pub use client::Reply;
-pub(super) use client::Request;
+pub(super) use client::{Exchange, Request};
 pub(super) use hints::Hint;
 pub use names::Names;
 pub use prepare::TargetError;
+pub(super) use target::Asks;
 pub use target::Target;

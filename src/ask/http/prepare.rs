@@ -28,7 +28,7 @@ impl Prepared {
     /// The first file that cannot be used, or the reason why TLS cannot be set up.
     pub(super) fn read(config: &Config) -> Result<Self, TargetError> {
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(config.dialect.content_type()));
         let mut configured = config.headers.clone();
         if let Some(path) = &config.header_file {
             let called = config.called("header_file");
@@ -57,6 +57,9 @@ impl Prepared {
     }
 }
 
+/// Who asks.
+pub(super) const USER_AGENT: &str = concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION"));
+
 /// What will send requests to an API, over however many connections.
 pub(super) fn client(
     config: &Config,
@@ -64,8 +67,10 @@ pub(super) fn client(
     tls: &ClientConfig,
     api: &ApiUrl,
 ) -> ClientBuilder {
-    let builder = ClientBuilder::new()
-        .user_agent(concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION")))
+    let builder = ClientBuilder::new();
+    // Another plugin's dialect has its own name among the headers, or none.
+    let builder = if config.dialect.is_contract() { builder.user_agent(USER_AGENT) } else { builder };
+    let builder = builder
         .default_headers(headers.clone())
         .redirect(redirect::Policy::none())
         // Proxy variables in the broker's environment are not meant for the plugin.

@@ -26,6 +26,9 @@ pub(super) fn identity(config: &Config, headers: &HeaderMap) -> Digest {
         .collect();
     lines.sort_unstable();
     texts.extend(lines);
+    if !config.dialect.is_contract() {
+        texts.push(config.dialect.told_apart_by());
+    }
     let mut context = Context::new(&SHA256);
     for text in texts {
         context.update(&(text.len() as u64).to_be_bytes());

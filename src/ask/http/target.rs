@@ -21,6 +21,7 @@ use super::sharing::{identity, store_options};
 use super::tls::TlsFiles;
 use crate::ask::queue::Road;
 use crate::ask::store::StoreOptions;
+use crate::ask::superuser::Superusers;
 use crate::config::{ApiUrl, Config};
 use crate::fingerprint::Source;
 use crate::log::{Level, Log};
@@ -30,6 +31,24 @@ use crate::util::Lock;
 
 /// The hash of no network: a breaker that is open for it is open for all.
 const NO_NETWORK: u64 = 0;
+
+/// What a request asks about, and with that its URLs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ask) enum Asks {
+    Login,
+    Topic,
+    /// Whether a user may do everything.
+    Superuser,
+}
+
+impl From<Kind> for Asks {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Connect => Asks::Login,
+            Kind::Access => Asks::Topic,
+        }
+    }
+}
 
 /// An API and the way to it.
 pub struct Target {
@@ -44,6 +63,9 @@ pub struct Target {
     servers: Vec<Arc<Server>>,
     connect: Endpoints,
     access: Endpoints,
+    superusers: Endpoints,
+    /// The questions about users that are on their way.
+    pub(in crate::ask) superusers_asked: Superusers,
     pub(super) batches: Batches,
     tls_files: TlsFiles,
 }
@@ -113,6 +135,8 @@ impl Target {
         Ok(Self {
             connect: Endpoints::new(&config.auth_urls, "logins", &way, &mut servers)?,
             access: Endpoints::new(&config.acl_urls, "topics", &way, &mut servers)?,
+            superusers: Endpoints::new(&config.dialect.superuser_urls, "superusers", &way, &mut servers)?,
+            superusers_asked: Superusers::default(),
             batches: Batches::new(Endpoints::new(
                 &config.acl_batch_urls,
                 "many topics at once",
@@ -138,6 +162,7 @@ impl Target {
             && self.config.acl_batch_urls == other.config.acl_batch_urls
             && self.config.tls_insecure == other.config.tls_insecure
             && self.config.answer_rules == other.config.answer_rules
+            && self.config.dialect == other.config.dialect
     }
 
     /// Tells this API from others, for brokers that share a cache: a digest of its URLs and of the headers that it gets.
@@ -166,31 +191,40 @@ impl Target {
 
     /// All URLs as they are now, in the order of the options.
     pub fn figures(&self, now: Instant) -> Vec<metrics::Endpoint> {
+        let figures = |endpoint: &Endpoint, about, is_paused, is_first| metrics::Endpoint {
+            url: endpoint.api.shown(),
+            about,
+            is_open: endpoint.breaker.is_open(),
+            is_paused,
+            is_first,
+            in_flight: endpoint.gauge.in_flight(),
+            at_a_time: endpoint.gauge.at_a_time(),
+        };
         let of = |road: Road| {
             let first = self.asked_first(road, now).map(|endpoint| &raw const *endpoint);
-            self.of(road).endpoints.iter().enumerate().map(move |(index, endpoint)| metrics::Endpoint {
-                url: endpoint.api.shown(),
-                about: match road {
+            self.of(road).endpoints.iter().enumerate().map(move |(index, endpoint)| {
+                let about = match road {
                     Road::Login => metrics::About::Logins,
                     Road::Topic => metrics::About::Topics,
                     Road::Together => metrics::About::ManyTopics,
-                },
-                is_open: endpoint.breaker.is_open(),
-                is_paused: match road {
+                };
+                let is_paused = match road {
                     Road::Together => !self.batches.rests[index].is_over(now),
                     Road::Login | Road::Topic => endpoint.breaker.is_paused(now),
-                },
-                is_first: first == Some(&raw const *endpoint),
-                in_flight: endpoint.gauge.in_flight(),
-                at_a_time: endpoint.gauge.at_a_time(),
+                };
+                figures(endpoint, about, is_paused, first == Some(&raw const *endpoint))
             })
         };
-        Road::ALL.into_iter().flat_map(of).collect()
+        // There is one at most.
+        let superusers = self.superusers.endpoints.iter().map(|endpoint| {
+            figures(endpoint, metrics::About::Superusers, endpoint.breaker.is_paused(now), true)
+        });
+        Road::ALL.into_iter().flat_map(of).chain(superusers).collect()
     }
 
     /// How many questions are on their way to the API.
     pub fn questions_under_way(&self) -> usize {
-        let alone = Kind::BOTH.into_iter().flat_map(|kind| &self.endpoints(kind).endpoints);
+        let alone = [&self.connect, &self.access, &self.superusers].into_iter().flat_map(|of| &of.endpoints);
         let alone: usize = alone.map(|endpoint| endpoint.gauge.in_flight()).sum();
         alone + self.batches.questions.load(Ordering::Relaxed)
     }
@@ -229,8 +263,8 @@ impl Target {
     }
 
     /// Says in the log if the API has become slow, or is so no longer.
-    pub fn note_pace(&self, kind: Kind, now: Instant) {
-        let endpoints = self.endpoints(kind);
+    pub(in crate::ask) fn note_pace(&self, asks: impl Into<Asks>, now: Instant) {
+        let endpoints = self.endpoints(asks);
         let Some(news) = endpoints.pace.lock().turn(now) else { return };
         let preferred = endpoints.endpoints.get(endpoints.preferred.load(Ordering::Relaxed));
         let level = if matches!(news, News::Slow { .. }) { Level::Warning } else { Level::Notice };
@@ -256,10 +290,11 @@ impl Target {
     }
 
     /// The URLs for a kind of question.
-    pub(in crate::ask) fn endpoints(&self, kind: Kind) -> &Endpoints {
-        match kind {
-            Kind::Connect => &self.connect,
-            Kind::Access => &self.access,
+    pub(in crate::ask) fn endpoints(&self, asks: impl Into<Asks>) -> &Endpoints {
+        match asks.into() {
+            Asks::Login => &self.connect,
+            Asks::Topic => &self.access,
+            Asks::Superuser => &self.superusers,
         }
     }
 }

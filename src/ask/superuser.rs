@@ -1,0 +1,289 @@
+//! Whether a user may do everything, which APIs of other plugins are asked before a topic of his. Its yes or no is remembered
+//! for the username beside the verdicts, and is no more than a part of the answer about a topic.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::dialect;
+use super::http::{Asks, Exchange, Reply, Request, Target};
+use super::job::Subject;
+use super::store::Found;
+use super::{Inner, spread};
+use crate::cache::{Look, PRECISION};
+use crate::fingerprint::{About, AlreadyHashed, Domain, Fingerprint};
+use crate::question::{Answer, Kind, NoAnswer, Question, Verdict, status};
+use crate::util::Lock;
+
+/// The share of what is left of a question's time that the one about the user may take.
+const SHARE: u32 = 2;
+
+/// How long a connection may take to deliver the rest of a no, while the question about the topic waits.
+const DRAIN_LIMIT: Duration = Duration::from_millis(100);
+
+/// The last part of its time in which an answer does not do for a topic that is asked about anew: as for verdicts.
+const LAST: u32 = 5;
+
+/// What is known of a user by now.
+pub(super) enum Finding {
+    /// It may do everything, as was found before.
+    Known(Found),
+    /// The same, by this answer.
+    Said(Box<Exchange>),
+    /// It may not. A no about its topic counts from when this was asked, if it was, and no longer than this is known.
+    No { asked: Option<Instant>, holds: Option<Duration> },
+    /// Nobody can tell: a no about its topic would be none.
+    Unknown(NoAnswer),
+}
+
+impl Finding {
+    /// Fits the answer about a topic to what is known of the user.
+    pub(super) fn temper(self, reply: &mut Reply, configured: impl FnOnce() -> Duration) {
+        let is_no = matches!(reply.answer, Answer::Verdict { verdict: Verdict::Deny, .. });
+        match self {
+            Finding::Unknown(reason) if is_no => reply.answer = Answer::None(reason),
+            Finding::No { asked, holds } => {
+                reply.sent = asked.map_or(reply.sent, |asked| asked.min(reply.sent));
+                if let Some(holds) = holds.filter(|_| is_no) {
+                    reply.lifetime = Some(reply.lifetime.unwrap_or_else(configured).min(holds));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What the API has said of a user.
+#[derive(Debug, Clone)]
+struct Said {
+    answer: Answer,
+    sent: Instant,
+    /// The time for which it may be remembered, if the API sets that itself.
+    lifetime: Option<Duration>,
+}
+
+type OnTheirWay = HashMap<Fingerprint, watch::Receiver<Option<Said>>, AlreadyHashed>;
+
+/// The questions about users that are on their way to an API. Whoever comes meanwhile shares the answer.
+#[derive(Default)]
+pub(in crate::ask) struct Superusers(Lock<OnTheirWay>);
+
+/// A question on its way. However it ends, others may ask anew then.
+struct Asking<'a> {
+    of: &'a Superusers,
+    key: Fingerprint,
+    tell: watch::Sender<Option<Said>>,
+}
+
+impl Superusers {
+    /// Joins the question about this user, or begins it.
+    fn join(&self, key: Fingerprint) -> Result<Asking<'_>, watch::Receiver<Option<Said>>> {
+        let mut on_their_way = self.0.lock();
+        if let Some(receiver) = on_their_way.get(&key) {
+            return Err(receiver.clone());
+        }
+        let (tell, receiver) = watch::channel(None);
+        on_their_way.insert(key, receiver);
+        Ok(Asking { of: self, key, tell })
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.of.0.lock().remove(&self.key);
+    }
+}
+
+/// A question about a topic, and how it is to be answered.
+pub(super) struct Topic<'a> {
+    pub(super) question: Question<'a>,
+    pub(super) subject: Subject,
+    /// Whom it is asked for.
+    pub(super) party: [u64; 3],
+    /// Whether what is remembered of the user has to be of late.
+    pub(super) asks_anew: bool,
+    /// Whether it must not be what is remembered at all.
+    pub(super) asks_again: bool,
+    /// When the question began.
+    pub(super) began: Instant,
+}
+
+impl Topic<'_> {
+    /// Finds out whether its user may do everything.
+    pub(super) async fn superuser(&self, users: &dyn Users, target: &Arc<Target>) -> Finding {
+        let Question::Access { username, client_id, .. } = self.question else {
+            return Finding::No { asked: None, holds: None };
+        };
+        let config = &target.config;
+        let name = dialect::name(&config.dialect, username, client_id);
+        let lifetime = || spread(config.lifetime(Kind::Access, Verdict::Allow));
+        if config.dialect.superusers.as_ref().is_some_and(|pattern| pattern.matches(name)) {
+            let lifetime = lifetime();
+            return Finding::Known(Found { sent: Instant::now(), lifetime, status: status::SUPERUSER });
+        }
+        if config.dialect.superuser_urls.is_empty() {
+            return Finding::No { asked: None, holds: None };
+        }
+        let key = users.superuser_key(name);
+        if !self.asks_again
+            && let Some(known) = users.known_superuser(key, target)
+            && let Some(finding) = self.by_memory(&known)
+        {
+            return finding;
+        }
+        let (said, exchange) = match target.superusers_asked.join(key) {
+            Err(mut receiver) => {
+                let said = receiver.wait_for(Option::is_some).await.ok().and_then(|said| said.clone());
+                let Some(said) = said else {
+                    return Finding::Unknown(NoAnswer::NotAsked(
+                        "the question about its user ended".to_owned(),
+                    ));
+                };
+                (said, None)
+            }
+            Ok(asking) => {
+                let request = Request {
+                    party: self.party,
+                    asks: Asks::Superuser,
+                    body: dialect::superuser_body(&config.dialect, name).into(),
+                    credentials: dialect::credentials(&config.dialect, name, ""),
+                };
+                let time = config.timeout.saturating_sub(self.began.elapsed()) / SHARE;
+                let exchange = target.ask_within(&request, time, Duration::ZERO, || ()).await;
+                users.note_superuser(key, self.subject, &exchange.reply, target);
+                let Reply { answer, sent, lifetime } = exchange.reply.clone();
+                let said = Said { answer, sent, lifetime };
+                let _ = asking.tell.send(Some(said.clone()));
+                drop(asking);
+                (said, Some(exchange))
+            }
+        };
+        match (said.answer, exchange) {
+            (Answer::Verdict { verdict: Verdict::Allow, .. }, Some(exchange)) => {
+                Finding::Said(Box::new(exchange))
+            }
+            (Answer::Verdict { verdict: Verdict::Allow, status, .. }, None) => {
+                let lifetime = said.lifetime.map_or_else(lifetime, spread);
+                Finding::Known(Found { sent: said.sent, lifetime, status })
+            }
+            (answer, exchange) => {
+                // The question about the topic may go over the same connection.
+                if let Some(response) = exchange.and_then(|exchange| exchange.response) {
+                    target.drain(Asks::Superuser, response, DRAIN_LIMIT).await;
+                }
+                match answer {
+                    Answer::None(reason) => Finding::Unknown(reason),
+                    Answer::Verdict { .. } => Finding::No { asked: Some(said.sent), holds: None },
+                }
+            }
+        }
+    }
+
+    /// What is remembered of the user, if it does.
+    fn by_memory(&self, known: &Look) -> Option<Finding> {
+        let Look { verdict, status, age, holds, .. } = *known;
+        let does = if self.asks_anew { holds > (age + holds) / LAST } else { !holds.is_zero() };
+        does.then(|| match verdict {
+            Verdict::Allow => {
+                // Rounded so that it was asked before whatever has taken it back since.
+                let sent = Instant::now().checked_sub(age + PRECISION).unwrap_or_else(Instant::now);
+                Finding::Known(Found { sent, lifetime: age + PRECISION + holds, status })
+            }
+            Verdict::Deny => Finding::No { asked: None, holds: Some(holds) },
+        })
+    }
+}
+
+/// Where what is known of users is remembered.
+pub trait Users: Send + Sync {
+    /// The fingerprint of the question about a user.
+    fn superuser_key(&self, name: &str) -> Fingerprint;
+    /// What is remembered of a user that this API has said.
+    fn known_superuser(&self, key: Fingerprint, target: &Target) -> Option<Look>;
+    /// Remembers what this API has said of the user of a question.
+    fn note_superuser(&self, key: Fingerprint, topic: Subject, reply: &Reply, from: &Target);
+}
+
+impl Users for Inner {
+    fn superuser_key(&self, name: &str) -> Fingerprint {
+        self.sharing.keys.fields(Domain::Superuser, [name.as_bytes()])
+    }
+
+    fn known_superuser(&self, key: Fingerprint, target: &Target) -> Option<Look> {
+        let (mut state, now) = (self.state(), Instant::now());
+        if !self.target.load().asks_like(target) {
+            return None;
+        }
+        let known = state.cache.look(key, now)?;
+        // It counts as a use.
+        state.cache.get(key, now);
+        Some(known)
+    }
+
+    fn note_superuser(&self, key: Fingerprint, topic: Subject, reply: &Reply, from: &Target) {
+        let about = match from.config.dialect.client_id_is_username {
+            true => topic.about,
+            false => About { client_id: self.sharing.keys.client_id(""), ..topic.about },
+        };
+        let subject = Subject { key, about, ..topic };
+        let mut state = self.state();
+        if self.target.load().asks_like(from) && !state.cache.has_forgotten(about, reply.sent) {
+            self.remember(&mut state, subject, reply, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(verdict: Verdict, sent: Instant) -> Reply {
+        Reply { answer: Answer::verdict(verdict, 200), sent, lifetime: None }
+    }
+
+    #[test]
+    fn a_no_about_a_topic_goes_by_what_is_known_of_its_user() {
+        let (now, seconds) = (Instant::now(), Duration::from_secs);
+        let before = now.checked_sub(seconds(1)).unwrap();
+        let configured = || seconds(30);
+        let tempered = |finding: Finding, verdict| {
+            let mut reply = reply(verdict, now);
+            finding.temper(&mut reply, configured);
+            reply
+        };
+        // Nobody can tell: a yes is one, a no is none.
+        let unknown = || Finding::Unknown(NoAnswer::Open);
+        assert_eq!(tempered(unknown(), Verdict::Allow), reply(Verdict::Allow, now));
+        assert_eq!(tempered(unknown(), Verdict::Deny).answer, Answer::None(NoAnswer::Open));
+        // A no counts from the first of both questions, and a yes as well.
+        let asked = || Finding::No { asked: Some(before), holds: None };
+        assert_eq!(tempered(asked(), Verdict::Deny), reply(Verdict::Deny, before));
+        assert_eq!(tempered(asked(), Verdict::Allow), reply(Verdict::Allow, before));
+        // And no longer than what is known of the user; a yes has its own time.
+        let known = |holds| Finding::No { asked: None, holds: Some(seconds(holds)) };
+        assert_eq!(tempered(known(7), Verdict::Deny).lifetime, Some(seconds(7)));
+        assert_eq!(tempered(known(70), Verdict::Deny).lifetime, Some(seconds(30)));
+        assert_eq!(tempered(known(7), Verdict::Allow), reply(Verdict::Allow, now));
+    }
+
+    #[test]
+    fn who_comes_meanwhile_shares_the_question_and_whoever_comes_later_asks() {
+        let key = crate::fingerprint::Fingerprinter::with_key(&[7; 16]).fields(Domain::Superuser, [b"joe"]);
+        let superusers = Superusers::default();
+        let said =
+            Said { answer: Answer::verdict(Verdict::Allow, 200), sent: Instant::now(), lifetime: None };
+        let asking = superusers.join(key).ok().unwrap();
+        let mut waiting = superusers.join(key).err().unwrap();
+        asking.tell.send(Some(said)).unwrap();
+        drop(asking);
+        assert!(waiting.borrow_and_update().is_some());
+        // One that ends without an answer leaves nobody waiting.
+        let asking = superusers.join(key).ok().unwrap();
+        let waiting = superusers.join(key).err().unwrap();
+        drop(asking);
+        assert!(waiting.has_changed().is_err() && waiting.borrow().is_none());
+        assert!(superusers.join(key).is_ok());
+    }
+}
