@@ -42,7 +42,9 @@ impl Sharing {
     /// Uses the store of these options from now on, or none.
     pub(super) fn use_store(&self, options: Option<&StoreOptions>, log: &Arc<Log>, metrics: &Arc<Metrics>) {
         let store = options.and_then(|options| {
-            let store = Store::new(options.clone(), self.keys, Arc::clone(log), Arc::clone(metrics));
+            let before = self.store.load();
+            let (to_log, metrics) = (Arc::clone(log), Arc::clone(metrics));
+            let store = Store::new(options.clone(), self.keys, to_log, metrics, before.as_deref());
             if store.is_none() {
                 let line = "The system gives no random numbers for the shared cache: it is not used.";
                 log.write(Level::Error, line.to_owned());

@@ -1,5 +1,6 @@
 //! What is taken back at one broker is taken back at all, whatever stands in the store.
 
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,10 +10,10 @@ use redis::{Value, cmd};
 use serde_json::{Value as Json, json};
 
 use crate::sharing::wait_for_verdicts;
-use crate::store::{Kind, Sharer, Store};
+use crate::store::{Kind, Sharer, Store, shared};
 use crate::support::{
-    Client, Connect, MockApi, PATIENCE, Reply, Setup, Version, broker_asking, eventually, friendly_api,
-    on_every_broker,
+    Client, Connect, MockApi, PATIENCE, Reply, Setup, Version, broker_asking, eventually, free_port,
+    friendly_api, on_every_broker,
 };
 
 /// How soon all brokers know.
@@ -238,4 +239,80 @@ fn what_was_taken_back_is_not_brought_back() {
     assert_eq!(other.metric("commands_total{way=\"heard\"}"), heard);
     tell(&one, &other, "kick", &json!({"username": "revoked"}));
     assert!(back.wait_until_closed(SOON));
+}
+
+/// A store that is full takes no entry of the journal, nor does one whose last entry somebody has made with the last number
+/// that there is. The others must not go on by what was taken back.
+#[test]
+fn what_the_store_does_not_take_down_is_taken_back_all_the_same() {
+    let full = |store: &Store| drop(store.does(cmd("CONFIG").arg("SET").arg("maxmemory").arg("1kb")));
+    let exhausted = |store: &Store| {
+        let journal = store.names("mha:1:{journal}").remove(0);
+        let last = format!("{0}-{0}", u64::MAX);
+        store.does(cmd("XADD").arg(&journal).arg(last).arg("m").arg("garbage"));
+    };
+    for (spoil, is_over) in [(&full as &dyn Fn(&Store), false), (&exhausted, true)] {
+        let (api, store) = (friendly_api(), Store::start(Kind::Valkey));
+        let is_revoked = refuse_once(&api, "revoked");
+        let [one, other] = two(Version::V2_1, &api, &store);
+        drop(login("revoked").accepted(other.port()));
+        wait_for_verdicts(&store, 1);
+        is_revoked.store(true, Ordering::Relaxed);
+        spoil(&store);
+        one.admin.carries_out("forget", &json!({"username": "revoked"}));
+        one.broker.wait_for_log("takes no commands for the other brokers", PATIENCE);
+        other.broker.wait_for_log("its journal of what was taken back is gone", PATIENCE);
+        login("revoked").refused(other.port());
+        login("revoked").refused(one.port());
+        if is_over {
+            [&one, &other].into_iter().for_each(|sharer| sharer.wait_until(true));
+            login("revoked").refused(other.port());
+            drop(login("friend").accepted(one.port()));
+            wait_for_verdicts(&store, 2);
+            drop(login("friend").accepted(other.port()));
+            let of_friend = api.logins().into_iter().filter(|login| login.field("username") == "friend");
+            assert_eq!(of_friend.count(), 1);
+        }
+    }
+}
+
+/// A broker that could not reach the store from its start on has remembered what others were told to take back meanwhile.
+#[test]
+fn a_broker_that_was_cut_off_from_its_start_on_takes_back_what_it_has_missed() {
+    on_every_broker(|version| {
+        let (api, store) = (friendly_api(), Store::start(Kind::Valkey));
+        let is_revoked = refuse_once(&api, "revoked");
+        let one = Sharer::start(asking(version, &api), &store);
+        // Commands from before its start are not its business.
+        one.admin.carries_out("kick", &json!({"username": "friend"}));
+        let port = free_port();
+        let other = Sharer::alone(shared(asking(version, &api), &format!("redis://127.0.0.1:{port}")));
+        other.broker.wait_for_log("cannot be used now", PATIENCE);
+        drop(login("revoked").accepted(other.port()));
+        let mut friend = login("friend").accepted(other.port());
+        is_revoked.store(true, Ordering::Relaxed);
+        one.admin.carries_out("forget", &json!({"username": "revoked"}));
+        assert!(eventually(PATIENCE, || one.metric("commands_total{way=\"told\"}") == 2.0));
+        lead(port, store.port());
+        assert!(eventually(2 * PATIENCE, || other.metric("up") == 1.0));
+        login("revoked").refused(other.port());
+        assert!(friend.try_ping(PATIENCE).is_some(), "mosquitto {version}");
+        assert_eq!(other.metric("commands_total{way=\"heard\"}"), 1.0);
+    });
+}
+
+/// Leads connections to a port on to another one, until the test ends.
+fn lead(from: u16, to: u16) {
+    let listener = TcpListener::bind(("127.0.0.1", from)).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let onward = TcpStream::connect(("127.0.0.1", to)).unwrap();
+            let ways = [(&stream, &onward), (&onward, &stream)];
+            for (mut from, mut to) in
+                ways.map(|(from, to)| (from.try_clone().unwrap(), to.try_clone().unwrap()))
+            {
+                thread::spawn(move || std::io::copy(&mut from, &mut to));
+            }
+        }
+    });
 }

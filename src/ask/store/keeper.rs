@@ -11,13 +11,12 @@ use tokio::time::{sleep, timeout};
 
 use super::journal::{self, Journal, Repeated, entries, entries_of_streams};
 use super::learnt::Learnt;
-use super::seal::{Entry, Position, Says};
+use super::seal::{Position, Says};
 use super::servers::{Failed, Servers};
 use super::time::{StoreClock, milliseconds};
 use super::to_all::ToAll;
 use super::{State, Store};
 use crate::log::Level;
-use crate::util::random;
 
 /// The pause before a store that could not be used is tried again; each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -25,9 +24,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// How long an entry of the journal is waited for before it is made sure that the journal is still there.
 const ROUND: Duration = Duration::from_secs(1);
-
-/// Entries that the journal keeps, or a few more.
-const ENTRIES: usize = 10_000;
 
 /// Entries that are read in one go.
 const AT_ONCE: usize = 1_000;
@@ -52,11 +48,27 @@ pub trait Listener: Send + Sync {
 }
 
 /// What the keeper knows beyond one connection.
+#[derive(Default)]
 struct Known {
     /// Commands that were carried out.
     heard: Repeated,
-    /// When the journals were last known to be read to their ends, in milliseconds of the store's clock.
-    in_step: Option<u64>,
+    /// A journal was lost, and none has been read to its end since.
+    is_uncertain: bool,
+}
+
+impl Known {
+    /// A journal is gone, and with it perhaps what was taken back. What is remembered is forgotten at once, since nobody
+    /// knows when there will be a journal again, and once more when there is.
+    fn lose_track(&mut self, listener: &Weak<dyn Listener>) {
+        self.is_uncertain = true;
+        forget_everything(listener);
+    }
+}
+
+fn forget_everything(listener: &Weak<dyn Listener>) {
+    if let Some(listener) = listener.upgrade() {
+        listener.forget_everything();
+    }
 }
 
 impl Store {
@@ -67,7 +79,7 @@ impl Store {
 
     /// Holds the connection until the store is not to be used any more.
     pub async fn hold(self: Arc<Self>, listener: Weak<dyn Listener>) {
-        let mut known = Known { heard: Repeated::default(), in_step: None };
+        let mut known = Known::default();
         let mut pause = FIRST_PAUSE;
         loop {
             let began = Instant::now();
@@ -162,25 +174,31 @@ impl Store {
         let streams = entries_of_streams(reply).ok_or_else(unexpected)?;
         if streams.is_empty() {
             servers.tend().await?;
-            return self.make_sure(servers, known).await;
+            return self.make_sure(servers, known, listener).await;
         }
         for (name, raw) in streams {
             if let Some(index) = self.keys.iter().position(|keys| keys.journal == name) {
-                self.take(index, raw, Some(&mut *known), listener);
+                self.take(index, raw, known, None, listener);
             }
         }
         Ok(())
     }
 
     /// Makes sure that the last entries that were read are still there: nothing was lost, and nothing taken out.
-    async fn make_sure(&self, servers: &Servers, known: &mut Known) -> Result<(), Failed> {
+    async fn make_sure(
+        &self,
+        servers: &Servers,
+        known: &mut Known,
+        listener: &Weak<dyn Listener>,
+    ) -> Result<(), Failed> {
         for index in 0..self.keys.len() {
             let read = self.journals.lock()[index].read;
             if self.range(servers, index, Some(read), Some(read), 1).await?.is_empty() {
+                known.lose_track(listener);
                 return Err(Failed::Lost("its journal of what was taken back is gone".to_owned()));
             }
         }
-        known.in_step = self.now();
+        self.note_in_step();
         Ok(())
     }
 
@@ -192,82 +210,43 @@ impl Store {
         known: &mut Known,
         listener: &Weak<dyn Listener>,
     ) -> Result<(), Failed> {
-        let mut is_uncertain = false;
+        // What was taken back before is nothing that can be remembered here.
+        let in_step = *self.in_step.lock();
+        let since = self.clock.lock().map(|clock| clock.at(in_step));
         for index in 0..self.keys.len() {
             let read = self.journals.lock()[index].read;
             let is_known = read != Position::default();
             if is_known && !self.range(servers, index, Some(read), Some(read), 1).await?.is_empty() {
-                self.read_to_end(servers, index, Some(known), listener).await?;
+                self.read_to_end(servers, index, known, None, listener).await?;
                 continue;
             }
-            is_uncertain |= is_known;
+            if is_known {
+                known.lose_track(listener);
+            }
             let first = self.range(servers, index, None, None, 1).await?;
             let goes_on = first.first().is_some_and(|(first, _)| !is_known || *first > read);
             let epoch = self.journals.lock()[index].epoch;
             let from = first.first().map_or(Position::default(), |(first, _)| *first);
             self.journals.lock()[index] = Journal::from(from);
+            let since = since.filter(|_| !is_known);
             if goes_on {
-                let known = is_known.then_some(&mut *known);
-                self.read_to_end(servers, index, known, listener).await?;
+                self.read_to_end(servers, index, known, since, listener).await?;
             }
             // Entries that were known are gone, while others are there: those who come later would miss them.
             let is_torn = is_known && self.journals.lock()[index].epoch == epoch;
             if self.journals.lock()[index].epoch == 0 || is_torn {
+                // Whoever begins one cannot know what stood in another before.
+                known.is_uncertain = true;
                 self.begin(servers, index).await?;
-                self.read_to_end(servers, index, None, listener).await?;
+                self.read_to_end(servers, index, known, since, listener).await?;
             }
         }
-        if is_uncertain && let Some(listener) = listener.upgrade() {
-            listener.forget_everything();
+        if known.is_uncertain {
+            forget_everything(listener);
+            known.is_uncertain = false;
         }
-        known.in_step = self.now();
+        self.note_in_step();
         Ok(())
-    }
-
-    /// Begins a journal anew.
-    async fn begin(&self, servers: &Servers, index: usize) -> Result<(), Failed> {
-        let drawn = random::key().and_then(|key| key.first_chunk().map(|first| u64::from_be_bytes(*first)));
-        let epoch = drawn.ok_or_else(no_randomness)?.max(1);
-        self.append(servers, index, epoch, self.next_number(), Says::Begin).await
-    }
-
-    fn next_number(&self) -> u64 {
-        self.number.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    async fn append(
-        &self,
-        servers: &Servers,
-        index: usize,
-        epoch: u64,
-        number: u64,
-        says: Says,
-    ) -> Result<(), Failed> {
-        let keys = &self.keys[index];
-        let at = self.now().unwrap_or_default();
-        let entry = Entry { epoch, sender: self.sender, number, at, says };
-        let sealed = keys.encrypt(&entry).ok_or_else(no_randomness)?;
-        let mut command = cmd("XADD");
-        command.arg(&keys.journal).arg("MAXLEN").arg("~").arg(ENTRIES).arg("*").arg("m").arg(sealed);
-        servers.ask_at_leisure(&keys.journal, &command).await.map(drop)
-    }
-
-    /// Tells the others what waits to be told, in every journal.
-    async fn tell(&self, servers: &Servers) -> Result<(), Failed> {
-        loop {
-            let Some(told) = self.outbox.lock().front().cloned() else { return Ok(()) };
-            let number = self.next_number();
-            for index in 0..self.keys.len() {
-                let epoch = self.journals.lock()[index].epoch;
-                self.append(servers, index, epoch, number, told.clone().says()).await?;
-            }
-            self.metrics.shared.told();
-            let mut outbox = self.outbox.lock();
-            // It may have been emptied meanwhile.
-            if outbox.front() == Some(&told) {
-                outbox.pop_front();
-            }
-        }
     }
 
     /// Entries of a journal from one position to another, both included.
@@ -286,12 +265,13 @@ impl Store {
         entries(servers.ask_at_leisure(name, &command).await?).ok_or_else(unexpected)
     }
 
-    /// Reads a journal to its end. Commands in it are carried out if it was `known` before.
+    /// Reads a journal to its end, and carries out what was told `since`.
     async fn read_to_end(
         &self,
         servers: &Servers,
         index: usize,
-        mut known: Option<&mut Known>,
+        known: &mut Known,
+        since: Option<u64>,
         listener: &Weak<dyn Listener>,
     ) -> Result<(), Failed> {
         loop {
@@ -299,19 +279,21 @@ impl Store {
             let next = Position(read.0, read.1.saturating_add(1));
             let raw = self.range(servers, index, Some(next), None, AT_ONCE).await?;
             let is_end = raw.len() < AT_ONCE;
-            self.take(index, raw, known.as_deref_mut(), listener);
+            self.take(index, raw, known, since, listener);
             if is_end {
                 return Ok(());
             }
         }
     }
 
-    /// Takes entries of a journal. Those that are new since it was `known` are carried out.
+    /// Takes entries of a journal, and carries out those that are new: of a journal that was not known before, what was
+    /// told `since`, in milliseconds of the store's clock.
     fn take(
         &self,
         index: usize,
         raw: Vec<journal::Raw>,
-        mut known: Option<&mut Known>,
+        known: &mut Known,
+        since: Option<u64>,
         listener: &Weak<dyn Listener>,
     ) {
         for (at, entry) in journal::decrypted(raw, &self.keys[index]) {
@@ -323,9 +305,11 @@ impl Store {
             let told = ToAll::of(&entry.says);
             let whose = told.as_ref().and_then(|told| self.whose(told));
             let is_new = self.journals.lock()[index].take(at, &entry, whose);
-            let Some(known) = known.as_deref_mut() else { continue };
             // With two secrets each command stands in two journals.
             if !is_new || entry.sender == self.sender || known.heard.is(&entry) {
+                continue;
+            }
+            if since.is_some_and(|since| entry.at < since) {
                 continue;
             }
             let Some(listener) = listener.upgrade() else { return };
@@ -333,24 +317,28 @@ impl Store {
                 listener.forget_everything();
             }
             let Some(told) = told else { continue };
-            if matches!(told, ToAll::Forget(_)) || self.is_fresh(entry.at, known.in_step) {
+            if matches!(told, ToAll::Forget(_)) || self.is_fresh(entry.at) {
                 self.metrics.shared.heard();
                 listener.told(told);
             }
         }
-        if let Some(known) = known {
-            known.in_step = self.now();
-        }
+        self.note_in_step();
     }
 
     /// Whether a command that was told then is carried out: not if it is older than what this broker can have missed.
-    fn is_fresh(&self, at: u64, in_step: Option<u64>) -> bool {
-        let now = self.now().unwrap_or_default();
-        at + FRESH >= in_step.unwrap_or(now) && at <= now + FRESH
+    fn is_fresh(&self, at: u64) -> bool {
+        let in_step = *self.in_step.lock();
+        let Some(clock) = *self.clock.lock() else { return false };
+        at + FRESH >= clock.at(in_step) && at <= clock.at(Instant::now()) + FRESH
+    }
+
+    /// The journals are read to their ends.
+    fn note_in_step(&self) {
+        *self.in_step.lock() = Instant::now();
     }
 
     /// The time of the store's clock.
-    fn now(&self) -> Option<u64> {
+    pub(super) fn now(&self) -> Option<u64> {
         self.clock.lock().map(|clock| clock.at(Instant::now()))
     }
 
@@ -382,8 +370,4 @@ impl Store {
 
 fn unexpected() -> Failed {
     Failed::Lost("its answer makes no sense".to_owned())
-}
-
-fn no_randomness() -> Failed {
-    Failed::Lost("the system gives no random numbers".to_owned())
 }

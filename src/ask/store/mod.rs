@@ -1,8 +1,8 @@
 //! A cache that several brokers share (`shared_cache`): a Valkey or Redis that is asked before the API. It can say
 //! yes, and nothing else: whatever is missing, old, forged or late there is asked of the API.
 //!
-//! `seal` is what stands there; `learnt` what is no verdict; `link` and `servers` the way there; `journal` what was taken back; `keeper` holds the
-//! connection, and is the breaker: while the store is slow or away, nobody waits for it.
+//! `seal` is what stands there; `learnt` what is no verdict; `link` and `servers` the way there; `journal` what was taken back, and
+//! `tell` how others learn of it; `keeper` holds the connection, and is the breaker: while the store is slow or away, nobody waits for it.
 
 mod cluster;
 mod journal;
@@ -11,6 +11,7 @@ mod learnt;
 mod link;
 mod seal;
 mod servers;
+mod tell;
 mod time;
 mod to_all;
 
@@ -83,6 +84,9 @@ pub struct Store {
     state: watch::Sender<State>,
     journals: Lock<Vec<Journal>>,
     clock: Lock<Option<StoreClock>>,
+    /// When the journals were last known to be read to their ends. Nothing that is remembered here is older than what was
+    /// missed before, or it is forgotten already.
+    in_step: Lock<Instant>,
     /// What the other brokers are yet to be told.
     outbox: Lock<VecDeque<ToAll>>,
     outbox_filled: Notify,
@@ -132,12 +136,14 @@ enum Looked {
 }
 
 impl Store {
-    /// A store that is not connected to yet. `None` if the system gives no random numbers.
+    /// A store that is not connected to yet, which may take the place of one `before`. `None` if the system gives no random
+    /// numbers.
     pub fn new(
         options: StoreOptions,
         fingerprints: Fingerprinter,
         log: Arc<Log>,
         metrics: Arc<Metrics>,
+        before: Option<&Self>,
     ) -> Option<Self> {
         let (sender, _) =
             random::key()?.split_first_chunk().map(|(first, rest)| (u64::from_be_bytes(*first), rest))?;
@@ -152,7 +158,10 @@ impl Store {
             sender,
             state: watch::Sender::new(State::Connecting),
             clock: Lock::default(),
-            outbox: Lock::default(),
+            in_step: Lock::new(before.map_or_else(Instant::now, |before| *before.in_step.lock())),
+            outbox: Lock::new(
+                before.map(|before| std::mem::take(&mut *before.outbox.lock())).unwrap_or_default(),
+            ),
             outbox_filled: Notify::new(),
             number: AtomicU64::new(0),
             trouble: Lock::default(),

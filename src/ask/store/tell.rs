@@ -1,0 +1,85 @@
+//! Writes the journal: what the other brokers are told.
+
+use std::sync::atomic::Ordering;
+
+use redis::cmd;
+
+use super::Store;
+use super::seal::{Entry, Says};
+use super::servers::{Failed, Servers};
+use super::to_all::ToAll;
+use crate::util::random;
+
+/// Entries that the journal keeps, or a few more.
+const ENTRIES: usize = 10_000;
+
+impl Store {
+    /// Begins a journal anew.
+    pub(super) async fn begin(&self, servers: &Servers, index: usize) -> Result<(), Failed> {
+        let drawn = random::key().and_then(|key| key.first_chunk().map(|first| u64::from_be_bytes(*first)));
+        let epoch = drawn.ok_or_else(no_randomness)?.max(1);
+        self.append(servers, index, epoch, self.next_number(), Says::Begin).await
+    }
+
+    /// Tells the others what waits to be told, in every journal.
+    pub(super) async fn tell(&self, servers: &Servers) -> Result<(), Failed> {
+        loop {
+            let Some(told) = self.outbox.lock().front().cloned() else { return Ok(()) };
+            let number = self.next_number();
+            for index in 0..self.keys.len() {
+                let epoch = self.journals.lock()[index].epoch;
+                let appended = self.append(servers, index, epoch, number, told.clone().says()).await;
+                if let Err(Failed::Refused(why)) = appended {
+                    return Err(self.tell_by_silence(servers, why).await);
+                }
+                appended?;
+            }
+            self.metrics.shared.told();
+            let mut outbox = self.outbox.lock();
+            // It may have been emptied meanwhile.
+            if outbox.front() == Some(&told) {
+                outbox.pop_front();
+            }
+        }
+    }
+
+    /// The store takes no entries: it is full, or somebody has spoilt the journal. The others would go on by what was
+    /// taken back. So the journal is taken away: then they know that they miss something, and forget everything.
+    async fn tell_by_silence(&self, servers: &Servers, why: String) -> Failed {
+        let is_forget = |told: &ToAll| matches!(told, ToAll::Forget(_));
+        if self.outbox.lock().iter().any(is_forget) {
+            for keys in &self.keys {
+                if let Err(failed) = servers.ask_journal(cmd("DEL").arg(&keys.journal)).await {
+                    return failed;
+                }
+            }
+            self.outbox.lock().retain(|told| !is_forget(told));
+        }
+        Failed::Lost(format!("it takes no commands for the other brokers: {why}"))
+    }
+
+    async fn append(
+        &self,
+        servers: &Servers,
+        index: usize,
+        epoch: u64,
+        number: u64,
+        says: Says,
+    ) -> Result<(), Failed> {
+        let keys = &self.keys[index];
+        let at = self.now().unwrap_or_default();
+        let entry = Entry { epoch, sender: self.sender, number, at, says };
+        let sealed = keys.encrypt(&entry).ok_or_else(no_randomness)?;
+        let mut command = cmd("XADD");
+        command.arg(&keys.journal).arg("MAXLEN").arg("~").arg(ENTRIES).arg("*").arg("m").arg(sealed);
+        servers.ask_at_leisure(&keys.journal, &command).await.map(drop)
+    }
+
+    fn next_number(&self) -> u64 {
+        self.number.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+fn no_randomness() -> Failed {
+    Failed::Lost("the system gives no random numbers".to_owned())
+}
