@@ -206,7 +206,7 @@ fn is_success(status: u16) -> bool {
 }
 
 /// Whether the body says yes, as Go reads it: whatever the case of names is, and no is what is not there. But where Go takes
-/// the last of several, all have to say so. `Err` if it cannot be read.
+/// the last of several, all have to say yes. `Err` if it cannot be read.
 fn says_ok(body: &Body) -> Result<bool, ()> {
     let Body::Whole(text) = body else { return Err(()) };
     let fields = match serde_json::from_slice(text) {
@@ -216,14 +216,13 @@ fn says_ok(body: &Body) -> Result<bool, ()> {
     };
     let (mut yes, mut no) = (false, false);
     for (name, value) in &fields {
-        match value {
-            Json::Bool(ok) if name.eq_ignore_ascii_case("ok") => {
-                yes |= ok;
-                no |= !ok;
-            }
-            Json::Null => {}
-            Json::Text(_) if name.eq_ignore_ascii_case("error") => {}
-            _ if name.eq_ignore_ascii_case("ok") || name.eq_ignore_ascii_case("error") => return Err(()),
+        // To Go the sign of the kelvin is a k, too.
+        let name = name.replace('\u{212a}', "k").to_ascii_lowercase();
+        match (name.as_str(), value) {
+            ("ok", Json::Bool(true)) => yes = true,
+            ("ok", Json::Bool(false)) => no = true,
+            ("ok" | "error", Json::Null) | ("error", Json::Text(_)) => {}
+            ("ok" | "error", _) => return Err(()),
             _ => {}
         }
     }
@@ -375,6 +374,7 @@ mod tests {
             r#"{"ok":null}"#,
             r#"{"result":"allow"}"#,
             r#"{"ok":true,"Ok":false}"#,
+            "{\"ok\":true,\"o\u{212a}\":false}",
             r#"{"OK":false,"ok":true}"#,
         ] {
             assert_eq!(said(Yes::Json, 200, body), denies, "{body}");

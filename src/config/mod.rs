@@ -20,6 +20,7 @@ mod table;
 mod url;
 mod value;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -63,6 +64,19 @@ impl Config {
     pub fn urls(&self) -> impl Iterator<Item = &Url> {
         let urls = self.auth_urls.iter().chain(&self.acl_urls).chain(&self.acl_batch_urls);
         urls.chain(&self.dialect.superuser_urls).map(|api| &api.url)
+    }
+
+    /// The files that may hold secrets.
+    pub fn secret_files(&self) -> impl Iterator<Item = &PathBuf> {
+        let files = [
+            &self.password_file,
+            &self.header_file,
+            &self.tls_key_file,
+            &self.admin_token_file,
+            &self.shared_cache_secret_file,
+            &self.config_file,
+        ];
+        files.into_iter().flatten()
     }
 
     /// The options that mean something else than their defaults, and their values, without secrets.

@@ -197,15 +197,7 @@ impl Settings {
                 "{name} is set in mosquitto.conf and in the configuration file: the one in mosquitto.conf counts."
             ));
         }
-        let secrets = [
-            &config.password_file,
-            &config.header_file,
-            &config.tls_key_file,
-            &config.admin_token_file,
-            &config.shared_cache_secret_file,
-            &config.config_file,
-        ];
-        for path in secrets.into_iter().flatten().filter(|path| local::is_world_readable(path)) {
+        for path in config.secret_files().filter(|path| local::is_world_readable(path)) {
             log.warn(&format!("{} can be read by everybody on this machine; chmod 640 it.", path.display()));
         }
         config.dialect.remarks.iter().for_each(|remark| log.warn(remark));

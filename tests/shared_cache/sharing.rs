@@ -184,6 +184,9 @@ fn another_secret_or_another_api_is_another_cache() {
     let with_header = Sharer::start(setup().option("header", "Authorization: Bearer 2"), &store);
     be("alice", &with_header);
     assert_eq!(api.requests().len(), 3 * QUESTIONS);
+    // Whoever is on the way to one broker's API lets nobody in at the others.
+    be("alice", &Sharer::start(setup().option("tls_insecure", true), &store));
+    assert_eq!(api.requests().len(), 4 * QUESTIONS);
 }
 
 #[test]

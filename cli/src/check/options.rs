@@ -51,8 +51,7 @@ pub fn check(
     if let Some(users) = known.as_ref().filter(|users| !users.is_empty()) {
         report.ok(format!("{} local users, decided without the API.", users.len()));
     }
-    let secrets = [&config.password_file, &config.header_file, &config.tls_key_file, &config.config_file];
-    for path in secrets.into_iter().flatten().filter(|path| local::is_world_readable(path)) {
+    for path in config.secret_files().filter(|path| local::is_world_readable(path)) {
         let path = path.display();
         report.warning(
             format!("{path} can be read by everybody on this machine."),

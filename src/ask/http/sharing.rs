@@ -11,10 +11,11 @@ use super::prepare::TargetError;
 use crate::ask::store::{Secrets, StoreOptions, Way};
 use crate::config::{ApiUrl, Config};
 
-/// A digest of what tells one API from another: its URLs, and the headers that it gets.
+/// A digest of what tells one API from another: its URLs, the headers that it gets, and whether it is surely that one.
 pub(super) fn identity(config: &Config, headers: &HeaderMap) -> Digest {
-    // Who does not read what answers say beside yes must not leave it to those who do.
-    let mut texts = vec![vec![u8::from(config.answer_rules)]];
+    // Who does not read what answers say beside yes must not leave it to those who do, nor who verifies certificates to
+    // those who do not.
+    let mut texts = vec![vec![u8::from(config.answer_rules) | u8::from(config.tls_insecure) << 1]];
     for urls in [&config.auth_urls, &config.acl_urls, &config.acl_batch_urls] {
         let shown = |api: &ApiUrl| format!("{:?} {}", api.socket, api.url).into_bytes();
         texts.extend(urls.iter().map(shown));

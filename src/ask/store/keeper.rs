@@ -213,11 +213,14 @@ impl Store {
         // What was taken back before is nothing that can be remembered here.
         let in_step = *self.in_step.lock();
         let since = self.clock.lock().map(|clock| clock.at(in_step));
+        // Each journal has all, but under a new secret only what was told since that one is known.
+        let mut is_complete = false;
         for index in 0..self.keys.len() {
             let read = self.journals.lock()[index].read;
             let is_known = read != Position::default();
             if is_known && !self.range(servers, index, Some(read), Some(read), 1).await?.is_empty() {
                 self.read_to_end(servers, index, known, None, listener).await?;
+                is_complete = true;
                 continue;
             }
             if is_known {
@@ -233,14 +236,15 @@ impl Store {
                 self.read_to_end(servers, index, known, since, listener).await?;
             }
             // Entries that were known are gone, while others are there: those who come later would miss them.
-            let is_torn = is_known && self.journals.lock()[index].epoch == epoch;
-            if self.journals.lock()[index].epoch == 0 || is_torn {
-                // Whoever begins one cannot know what stood in another before.
-                known.is_uncertain = true;
+            let found = self.journals.lock()[index].epoch;
+            if found == 0 || is_known && found == epoch {
                 self.begin(servers, index).await?;
                 self.read_to_end(servers, index, known, since, listener).await?;
+            } else {
+                is_complete |= since.is_some_and(|since| from.0 < since);
             }
         }
+        known.is_uncertain |= !is_complete;
         if known.is_uncertain {
             forget_everything(listener);
             known.is_uncertain = false;
@@ -309,7 +313,8 @@ impl Store {
             if !is_new || entry.sender == self.sender || known.heard.is(&entry) {
                 continue;
             }
-            if since.is_some_and(|since| entry.at < since) {
+            // Nor does it say that anything is lost if a journal begins that was not known.
+            if since.is_some_and(|since| entry.at < since || entry.says == Says::Begin) {
                 continue;
             }
             let Some(listener) = listener.upgrade() else { return };
