@@ -133,32 +133,9 @@ impl Topic<'_> {
         {
             return finding;
         }
-        let (said, exchange) = match target.superusers_asked.join(key) {
-            Err(mut receiver) => {
-                let said = receiver.wait_for(Option::is_some).await.ok().and_then(|said| said.clone());
-                let Some(said) = said else {
-                    return Finding::Unknown(NoAnswer::NotAsked(
-                        "the question about its user ended".to_owned(),
-                    ));
-                };
-                (said, None)
-            }
-            Ok(asking) => {
-                let request = Request {
-                    party: self.party,
-                    asks: Asks::Superuser,
-                    body: dialect::superuser_body(&config.dialect, name).into(),
-                    credentials: dialect::credentials(&config.dialect, name, ""),
-                };
-                let time = config.timeout.saturating_sub(self.began.elapsed()) / SHARE;
-                let exchange = target.ask_within(&request, time, Duration::ZERO, || ()).await;
-                users.note_superuser(key, self.subject, &exchange.reply, target);
-                let Reply { answer, sent, lifetime } = exchange.reply.clone();
-                let said = Said { answer, sent, lifetime };
-                let _ = asking.tell.send(Some(said.clone()));
-                drop(asking);
-                (said, Some(exchange))
-            }
+        let (said, exchange) = match self.ask_about(name, key, users, target).await {
+            Ok(asked) => asked,
+            Err(reason) => return Finding::Unknown(reason),
         };
         match (said.answer, exchange) {
             (Answer::Verdict { verdict: Verdict::Allow, .. }, Some(exchange)) => {
@@ -179,6 +156,38 @@ impl Topic<'_> {
                 }
             }
         }
+    }
+
+    /// Asks the API about the user, or waits for whoever is asking already: then there is no exchange of its own.
+    async fn ask_about(
+        &self,
+        name: &str,
+        key: Fingerprint,
+        users: &dyn Users,
+        target: &Arc<Target>,
+    ) -> Result<(Said, Option<Exchange>), NoAnswer> {
+        let asking = match target.superusers_asked.join(key) {
+            Ok(asking) => asking,
+            Err(mut others) => {
+                let said = others.wait_for(Option::is_some).await.ok().and_then(|said| said.clone());
+                let ended = || NoAnswer::NotAsked("the question about its user ended".to_owned());
+                return said.map(|said| (said, None)).ok_or_else(ended);
+            }
+        };
+        let config = &target.config;
+        let request = Request {
+            party: self.party,
+            asks: Asks::Superuser,
+            body: dialect::superuser_body(&config.dialect, name).into(),
+            credentials: dialect::credentials(&config.dialect, name, ""),
+        };
+        let time = config.timeout.saturating_sub(self.began.elapsed()) / SHARE;
+        let exchange = target.ask_within(&request, time, Duration::ZERO, || ()).await;
+        users.note_superuser(key, self.subject, &exchange.reply, target);
+        let Reply { answer, sent, lifetime } = exchange.reply.clone();
+        let said = Said { answer, sent, lifetime };
+        let _ = asking.tell.send(Some(said.clone()));
+        Ok((said, Some(exchange)))
     }
 
     /// What is remembered of the user, if it does.
