@@ -84,6 +84,11 @@ impl Stage {
         Self::with(version, |setup| setup)
     }
 
+    /// One on which a no is remembered for longer than any test takes, however busy the machine.
+    fn remembering(version: Version) -> Self {
+        Self::with(version, |setup| setup.option("deny_cache_ttl", LONG))
+    }
+
     fn with(version: Version, configure: impl FnOnce(Setup) -> Setup) -> Self {
         Self::start(version, |setup| configure(setup.option("auth_mode", "blocking")))
     }

@@ -11,7 +11,7 @@ use crate::support::{
 #[test]
 fn logins_that_wait_are_asked_at_once_and_once() {
     on_every_broker(|version| {
-        let mut stage = Stage::on(version);
+        let mut stage = Stage::remembering(version);
         let mut logins = crowd(CROWD);
         logins.extend((0..3).map(|n| Connect::v5(format!("d{n}")).login(format!("d{n}"), "wrong")));
         let mut clients = stage.connections(logins.len(), Protocol::V5);
@@ -35,7 +35,7 @@ fn logins_that_wait_are_asked_at_once_and_once() {
 #[test]
 fn topics_that_wait_are_asked_at_once_and_once() {
     on_every_broker(|version| {
-        let mut stage = Stage::on(version);
+        let mut stage = Stage::remembering(version);
         let mut clients = stage.let_in(&crowd(CROWD), Protocol::V5);
         let mut expected = Vec::new();
         stage.freeze_in_front_of(|_| {

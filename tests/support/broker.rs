@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
@@ -204,13 +205,27 @@ impl Setup {
     fn launch(&self) -> Broker {
         let folder = TempDir::with_prefix("mha-").unwrap();
         let ports: Vec<u16> = (0..=self.listeners.len()).map(|_| free_port()).collect();
-        let conf = self.conf(&ports);
+        let conf = self.readable(folder.path()).conf(&ports);
         fs::write(folder.path().join("mosquitto.conf"), &conf).unwrap();
         for (name, content) in &self.files {
             fs::write(folder.path().join(name), content).unwrap();
         }
         let process = self.run(folder.path());
         Broker { setup: self.clone(), process, ports, conf, folder }
+    }
+
+    /// The same with a plugin that the broker's user can read: the checkout may be where only root can look.
+    fn readable(&self, folder: &Path) -> Self {
+        let mut setup = self.clone();
+        if setup.user != "root"
+            && let Some(plugin) = &mut setup.plugin
+        {
+            let copy = folder.join("plugin.so");
+            fs::copy(&*plugin, &copy).unwrap();
+            fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
+            *plugin = copy;
+        }
+        setup
     }
 
     fn conf(&self, ports: &[u16]) -> String {
