@@ -292,7 +292,7 @@ fn say_status(status: &Value) {
     println!("  {}", text(&status["asked"]));
     for endpoint in status["endpoints"].as_array().into_iter().flatten() {
         println!(
-            "  {} ({}): {}, {} of {} questions on their way",
+            "  {} ({}): {}, {} of {} questions on their way{}",
             text(&endpoint["url"]),
             text(&endpoint["about"]),
             match endpoint["breaker"].as_str() {
@@ -302,6 +302,10 @@ fn say_status(status: &Value) {
             },
             text(&endpoint["in_flight"]),
             text(&endpoint["at_a_time"]),
+            endpoint["latency"].as_f64().map_or_else(String::new, |seconds| format!(
+                ", answers take {:.1} ms of late",
+                seconds * 1e3
+            )),
         );
     }
     let cache = &status["cache"];

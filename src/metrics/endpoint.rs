@@ -1,5 +1,7 @@
 //! The URLs that are asked, as figures tell of them.
 
+use std::time::Duration;
+
 use crate::question::Kind;
 
 /// The name of a kind of question in labels.
@@ -52,4 +54,6 @@ pub struct Endpoint {
     pub in_flight: usize,
     /// How many may be.
     pub at_a_time: usize,
+    /// How long its answers take of late, once there was one.
+    pub latency: Option<Duration>,
 }

@@ -358,6 +358,7 @@ pub fn metrics_as_markdown() -> String {
         is_first: true,
         in_flight: 0,
         at_a_time: 0,
+        latency: None,
     };
     let gauges = Gauges {
         endpoints: vec![endpoint],

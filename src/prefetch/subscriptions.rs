@@ -547,17 +547,18 @@ mod tests {
     fn a_hundred_thousand_who_listen_to_the_same_are_forgotten_in_no_time() {
         const CLIENTS: usize = 100_000;
         let mut subscriptions = Subscriptions::default();
+        let start = Instant::now();
         for n in 0..CLIENTS {
             subscribe(&mut subscriptions, &format!("c{n}"), "broadcast/#");
         }
         assert_eq!(subscriptions.len(), CLIENTS);
-        let start = Instant::now();
+        let (coming, start) = (start.elapsed(), Instant::now());
         for n in 0..CLIENTS {
             subscriptions.remove_client(&format!("c{n}"));
         }
         assert_nothing_is_left(&mut subscriptions);
-        // A list would take half a minute.
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        // Compared with what the same machine took a moment ago: a list would take a hundred times as long.
+        assert!(start.elapsed() < 10 * coming, "{:?} after {coming:?}", start.elapsed());
     }
 
     /// When all go at once, each step takes as long as for one of them.

@@ -93,6 +93,7 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         "first": endpoint.is_first,
         "in_flight": endpoint.in_flight,
         "at_a_time": endpoint.at_a_time,
+        "latency": endpoint.latency.map(|latency| latency.as_secs_f64()),
     })
 }
 

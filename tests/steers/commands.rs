@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{
     Admin, Broker, Connect, Gate, MockApi, PATIENCE, Reply, Version, broker_asking, eventually, fence,
@@ -216,11 +216,10 @@ fn status_tells_what_was_decided_and_who_was_refused() {
         client.publish_acknowledged("t", "x");
         client.publish_acknowledged("t", "x");
         login("refused").refused(broker.port());
-        let count = |status: &serde_json::Value, question: &str, result: &str, source: &str| {
+        let count = |status: &Value, question: &str, result: &str, source: &str| {
             let answers = status["answers"].as_array().unwrap();
-            let is_it = |it: &&serde_json::Value| {
-                it["question"] == question && it["result"] == result && it["source"] == source
-            };
+            let is_it =
+                |it: &&Value| it["question"] == question && it["result"] == result && it["source"] == source;
             answers.iter().find(is_it).map_or(0, |it| it["count"].as_u64().unwrap())
         };
         let mut status = json!({});
@@ -237,6 +236,8 @@ fn status_tells_what_was_decided_and_who_was_refused() {
         assert_eq!(status["ready"], true);
         assert_eq!(status["endpoints"][0]["about"], "logins");
         assert_eq!(status["endpoints"][1]["breaker"], "closed");
+        let is_timed = |endpoint: &Value| endpoint["latency"].as_f64().is_some_and(|seconds| seconds > 0.0);
+        assert!(status["endpoints"].as_array().unwrap().iter().all(is_timed), "{status}");
         let line = status["refused"][0]["line"].as_str().unwrap();
         assert!(line.contains("\"refused\"") && line.contains("403"), "{line}");
         // Who has no token sees figures, and no names.

@@ -199,6 +199,7 @@ impl Target {
             is_first,
             in_flight: endpoint.gauge.in_flight(),
             at_a_time: endpoint.gauge.at_a_time(),
+            latency: endpoint.gauge.usual(),
         };
         let of = |road: Road| {
             let first = self.asked_first(road, now).map(|endpoint| &raw const *endpoint);
