@@ -99,7 +99,7 @@ fn issued_in_version_1() -> (Identity, String) {
     }
     made_by(&[
         "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 3650 -subj /CN=ours",
-        "req -x509 -x509v1 -newkey rsa:2048 -nodes -keyout leaf.key -out leaf.pem -days 3650 -subj /CN=127.0.0.1 \
+        "req -config /dev/null -x509 -x509v1 -newkey rsa:2048 -nodes -keyout leaf.key -out leaf.pem -days 3650 -subj /CN=127.0.0.1 \
          -CA ca.pem -CAkey ca.key",
     ])
 }
