@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::group::{Group, Of, TEMPLATES};
+use super::group::{Group, Of, TEMPLATES, Template};
 use super::learner::Learner;
 use super::pattern::{self, Telling, Who};
 use super::shape::{self, Shape};
@@ -59,27 +59,26 @@ impl Habit {
 impl Learner {
     /// What clients do whose names look alike: what is asked most first, so much as `room` has bytes for.
     pub fn habits(&self, mut room: usize) -> Vec<Habit> {
-        let mut habits = Vec::new();
+        let mut asked = Vec::new();
         for group in self.groups().filter(|group| group.of() == Of::Kind) {
             let Some(of) = group.alike() else { continue };
-            for (slot, template) in
-                group.templates().iter().enumerate().filter(|(slot, _)| group.is_good(*slot))
-            {
-                let (acc, pattern) = (template.access as u8, template.pattern.to_string());
-                habits.push((Reverse(template.times), slot, Habit { of: of.clone(), acc, pattern }));
-            }
+            let good = group.templates().iter().enumerate().filter(|(slot, _)| group.is_good(*slot));
+            asked.extend(good.map(|(slot, template)| (Reverse(template.times), of, slot, template)));
         }
-        habits.sort_by(|(times, slot, one), (other_times, other_slot, other)| {
-            (times, &one.of, slot).cmp(&(other_times, &other.of, other_slot))
-        });
-        let fits = |habit: &Habit| {
+        asked.sort_unstable_by_key(|(times, of, slot, _)| (*times, *of, *slot));
+        // Only what there is room for is copied: the broker may wait for the lock.
+        let fits = |(_, of, _, template): &(_, &Alike, _, &Template)| {
             // A NUL takes six bytes in JSON.
-            let places = 5 * habit.pattern.matches('\0').count();
-            let bytes = OVERHEAD + habit.of.bytes() + habit.pattern.len() + places;
-            room = room.saturating_sub(bytes);
+            let places = 5 * template.pattern.matches('\0').count();
+            room = room.saturating_sub(OVERHEAD + of.bytes() + template.pattern.len() + places);
             room > 0
         };
-        let mut habits: Vec<_> = habits.into_iter().map(|(_, _, habit)| habit).take_while(fits).collect();
+        let habit = |(_, of, _, template): (_, &Alike, _, &Template)| Habit {
+            of: of.clone(),
+            acc: template.access as u8,
+            pattern: template.pattern.to_string(),
+        };
+        let mut habits: Vec<_> = asked.into_iter().take_while(fits).map(habit).collect();
         // In an order that stays while they do.
         habits.sort_by(|one, other| {
             (&one.of, one.acc, &one.pattern).cmp(&(&other.of, other.acc, &other.pattern))
