@@ -1,6 +1,6 @@
 //! What asks about topics one after the other if nothing is asked ahead: fleets, retained messages, queues, many filters.
 
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 const LATENCY: Duration = Duration::from_millis(20);
 /// How long topics are remembered where it is measured what happens once they are not.
 const SHORT: Duration = Duration::from_secs(1);
+/// Longer than any question takes, and than the broker waits for one client.
+const SILENCE: Duration = Duration::from_secs(10);
 const FILTERS: usize = 60;
 const QUEUED: usize = 200;
 
@@ -36,10 +38,11 @@ pub fn topics(bench: &Bench) -> Table {
              (QoS 1). *{FIRST}*: nothing is known. *{LEARNT}*: others with such names were there before. *{KNOWN}*: on 2.0 \
              with the logins remembered. *Retained*: a dashboard subscribes to all. *Queue*: a durable session comes \
              back to {QUEUED} messages whose verdicts are over. *Filters*: {FILTERS} in one SUBSCRIBE, API 25 ms; \
-             *{OVER}*: the same client comes again."
+             *{OVER}*: the same client comes again. *Lost*: messages that did not come, since the \
+             broker waits for one client no longer than twice `timeout` in one turn."
         ),
         &["all done, ms", "longest stall, ms"],
-        &["questions"],
+        &["questions", "lost"],
     );
     for _ in bench.rounds() {
         for &version in &bench.versions {
@@ -108,13 +111,14 @@ fn fleets(bench: &Bench, version: Version, devices: usize, over_tls: bool, table
     }
 }
 
-/// So many devices come: until all have what they want, the longest stall, and how many questions that took.
+/// So many devices come: until all have what they want, the longest stall, how many questions that took, and that nothing
+/// was lost.
 pub fn come(
     broker: &Broker,
     api: &Api,
     numbers: std::ops::Range<usize>,
     authority: Option<&Authority>,
-) -> [f64; 3] {
+) -> [f64; 4] {
     let wants = |number| {
         let id = format!("client-{number}");
         [
@@ -129,7 +133,7 @@ pub fn come(
     api.answer_after(LATENCY);
     let connect = || Fleet::connect_by(broker, numbers, authority);
     let rush = Rush::of_fleet(broker, api, connect, |fleet| fleet.log_in_and_send(packets, &answers, LIMIT));
-    [ms(rush.took), rush.stalls.longest_ms(), rush.questions as f64]
+    [ms(rush.took), rush.stalls.longest_ms(), rush.questions as f64, 0.0]
 }
 
 fn topic(number: usize) -> String {
@@ -153,15 +157,15 @@ fn delivered(messages: usize, qos: u8) -> usize {
     messages * length
 }
 
-/// A dashboard subscribes to so many retained messages: until it has all, the longest stall, and the questions.
-/// `is_ready` is called before it begins.
+/// A dashboard subscribes to so many retained messages: until it has all that come, the longest stall, the questions, and
+/// how many messages did not come. `is_ready` is called before it begins.
 pub fn dashboard(
     setup: &Setup,
     api: &Api,
     messages: usize,
     latency: Duration,
     is_ready: impl FnOnce(),
-) -> [f64; 3] {
+) -> [f64; 4] {
     const RETAIN: u8 = 1;
     api.answer_after(Duration::ZERO);
     let broker = setup.clone().global("max_queued_messages 0").global("max_inflight_messages 0").start();
@@ -169,13 +173,14 @@ pub fn dashboard(
     let mut dashboard = client(broker.port(), "dashboard");
     api.answer_after(latency);
     is_ready();
-    measured(&broker, api, || {
+    let [took, stall, questions, missing] = measured(&broker, api, || {
         dashboard.write_all(&subscribe("news/#", 0, 1)).unwrap();
-        read(&mut dashboard, suback(0, 1).len() + delivered(messages, 0));
-    })
+        read(&mut dashboard, suback(0, 1).len() + delivered(messages, 0))
+    });
+    [took, stall, questions, missing / delivered(1, 0) as f64]
 }
 
-fn queue(setup: &Setup, api: &Api) -> [f64; 3] {
+fn queue(setup: &Setup, api: &Api) -> [f64; 4] {
     api.answer_after(Duration::ZERO);
     let broker = setup.clone().global("max_queued_messages 0").global("max_inflight_messages 0").start();
     let login = Connect::v3("sleeper").durable().login("sleeper", PASSWORD).packet();
@@ -198,7 +203,7 @@ fn queue(setup: &Setup, api: &Api) -> [f64; 3] {
     measured(&broker, api, || read(&mut connect(), CONNACK.len() + delivered(QUEUED, 1)))
 }
 
-fn filters(setup: &Setup, api: &Api) -> [(&'static str, [f64; 3]); 2] {
+fn filters(setup: &Setup, api: &Api) -> [(&'static str, [f64; 4]); 2] {
     let broker = setup.start();
     let packet = {
         let filters = (0..FILTERS).flat_map(|number| {
@@ -214,23 +219,42 @@ fn filters(setup: &Setup, api: &Api) -> [(&'static str, [f64; 3]); 2] {
         let sample = measured(&broker, api, || {
             let mut hub = client(broker.port(), "hub");
             hub.write_all(&packet).unwrap();
-            read(&mut hub, 4 + FILTERS);
+            let came = read(&mut hub, 4 + FILTERS);
             hub.write_all(&[0xe0, 0]).unwrap();
+            came
         });
         thread::sleep(2 * SHORT);
         (occasion, sample)
     })
 }
 
-fn read(stream: &mut TcpStream, length: usize) {
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    std::io::Read::read_exact(stream, &mut vec![0; length]).expect("all that is to come");
+/// What has come of what was waited for.
+struct Came {
+    last: Instant,
+    missing: usize,
 }
 
-fn measured(broker: &Broker, api: &Api, action: impl FnOnce()) -> [f64; 3] {
+/// Reads so many bytes, or what comes of them until nothing has come for [`SILENCE`].
+fn read(stream: &mut TcpStream, length: usize) -> Came {
+    stream.set_read_timeout(Some(SILENCE)).unwrap();
+    let mut buffer = vec![0; length];
+    let mut came = Came { last: Instant::now(), missing: length };
+    while came.missing > 0 {
+        match stream.read(&mut buffer[..came.missing]) {
+            Ok(0) => panic!("the broker has closed the connection"),
+            Ok(read) => came = Came { last: Instant::now(), missing: came.missing - read },
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    came
+}
+
+/// How long it takes until the last byte has come, the longest stall, the questions, and the bytes that are missing.
+fn measured(broker: &Broker, api: &Api, action: impl FnOnce() -> Came) -> [f64; 4] {
     let pinger = Pinger::start(broker);
     let (asked, begun) = (api.asked(), Instant::now());
-    action();
-    let ended = Instant::now();
-    [ms(ended - begun), pinger.finish(begun, ended).longest_ms(), (api.asked() - asked) as f64]
+    let Came { last, missing } = action();
+    let questions = (api.asked() - asked) as f64;
+    [ms(last - begun), pinger.finish(begun, last).longest_ms(), questions, missing as f64]
 }

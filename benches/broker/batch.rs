@@ -24,10 +24,11 @@ pub fn batches(bench: &Bench) -> Table {
             "With `acl_batch_url`, which answers after the same time however many questions it is asked, and without it. \
              *Fleet*: {devices} devices, of which nothing is known, log in at once, subscribe twice and publish; API 20 ms. \
              *Fan-out*: one message to {SUBSCRIBERS} subscribers of whom nothing is remembered; API 5 ms. *Retained*: a \
-             dashboard subscribes to {messages} retained messages; API 20 ms. Logins are not among the questions."
+             dashboard subscribes to {messages} retained messages; API 20 ms. Logins are not among the questions. *Lost*: messages \
+             that did not come, since the broker waits for one client no longer than twice `timeout` in one turn."
         ),
         &["all done, ms", "longest stall, ms"],
-        &["questions about topics", "requests with them"],
+        &["questions about topics", "requests with them", "lost"],
     );
     for _ in bench.rounds() {
         for &version in &bench.versions {
@@ -35,7 +36,7 @@ pub fn batches(bench: &Bench) -> Table {
             each(bench, version, |name, setup, api| {
                 let broker = setup.start();
                 let sample = counted(api, || {
-                    let [took, stall, _] = ahead::come(&broker, api, 0..devices, None);
+                    let [took, stall, ..] = ahead::come(&broker, api, 0..devices, None);
                     [took, stall]
                 });
                 table.add(&group("fleet"), name, &sample);
@@ -51,12 +52,12 @@ pub fn batches(bench: &Bench) -> Table {
             each(bench, version, |name, setup, api| {
                 // The publisher's own questions go before the measurement, and are not remembered beyond it.
                 let mut asked = (0, 0);
-                let [took, stall, _] =
+                let [took, stall, _, lost] =
                     ahead::dashboard(setup, api, messages, Duration::from_millis(20), || {
                         asked = api.asked_about_topics();
                     });
                 let (questions, requests) = api.asked_about_topics();
-                let sample = [took, stall, (questions - asked.0) as f64, (requests - asked.1) as f64];
+                let sample = [took, stall, (questions - asked.0) as f64, (requests - asked.1) as f64, lost];
                 table.add(&group("retained"), name, &sample);
             });
         }
@@ -74,9 +75,9 @@ fn each(bench: &Bench, version: Version, mut measure: impl FnMut(&str, &Setup, &
 }
 
 /// Adds how many questions about topics came meanwhile, and in how many requests.
-fn counted(api: &Api, measure: impl FnOnce() -> [f64; 2]) -> [f64; 4] {
+fn counted(api: &Api, measure: impl FnOnce() -> [f64; 2]) -> [f64; 5] {
     let before = api.asked_about_topics();
     let [took, stall] = measure();
     let (questions, requests) = api.asked_about_topics();
-    [took, stall, (questions - before.0) as f64, (requests - before.1) as f64]
+    [took, stall, (questions - before.0) as f64, (requests - before.1) as f64, 0.0]
 }

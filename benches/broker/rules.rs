@@ -61,7 +61,7 @@ pub fn rules(bench: &Bench) -> Table {
             let (logins, topics) = (Api::start(), Api::saying(OF_FILTER));
             let setup = bench.asking(version, &logins.url("auth")).option("acl_url", topics.url("acl"));
             let setup = setup.option("answer_rules", true);
-            let [took, stall, questions] = dashboard(&setup, &topics, messages, LATENCY, || ());
+            let [took, stall, questions, _] = dashboard(&setup, &topics, messages, LATENCY, || ());
             table.add(
                 &format!("{release}, {messages} retained"),
                 "a dashboard",
