@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the .deb of `make packages` into fresh roots of Debian 12 and 13, has the packaged broker load the plugin, lets
-# a client log in, and removes the package again. Needs root, for chroot. Nothing of this machine is touched: the roots are
-# below target/roots, and have mounts of their own.
+# a client log in, and removes the package again. Then the same with the .rpm, by Debian's rpm. Needs root, for chroot.
+# Nothing of this machine is touched: the roots are below target/roots, and have mounts of their own.
 #
 #   scripts/test-packages.sh [bookworm | trixie]...       (default: both)
 set -euo pipefail
@@ -16,7 +16,8 @@ die() { printf 'test-packages: error: %s\n' "$*" >&2; exit 1; }
 [[ $(id -u) == 0 ]] || die "this needs root, for chroot."
 command -v debootstrap >/dev/null || die "install debootstrap first."
 deb=$(echo "$root"/target/packages/*.deb)
-[[ -e $deb ]] || die "there is no package: make packages first."
+rpm=$(echo "$root"/target/packages/*.rpm)
+[[ -e $deb && -e $rpm ]] || die "there is no package: make packages first."
 api=$root/target/debug/examples/mock_api
 [[ -x $api ]] || die "there is no mock API: cargo build --example mock_api first."
 (($#)) || set -- bookworm trixie
@@ -32,13 +33,47 @@ inside() {
 }
 
 # Every file of the root $1, but for what apt itself notes down.
-files_of() { (cd "$1" && find . -xdev \( -path ./proc -o -path ./tmp -o -path ./var/cache -o -path ./var/lib/apt -o -path ./var/lib/dpkg -o -path ./var/log -o -path './run*' \) -prune -o -print | sort); }
+files_of() { (cd "$1" && find . -xdev \( -path ./proc -o -path ./tmp -o -path ./var/cache -o -path ./var/lib/apt -o -path ./var/lib/dpkg -o -path ./var/lib/rpm -o -path ./var/log -o -path './run*' \) -prune -o -print | sort); }
 
 pids=()
 trap 'for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done' EXIT
 
+# Installs the package in the root $1 as /tmp/plugin.deb or .rpm ($2).
+install_package() {
+    case $2 in
+        deb) inside "$1" apt-get -q -y --no-install-recommends install /tmp/plugin.deb ;;
+        # Its broker is Debian's, of which rpm knows nothing.
+        rpm) inside "$1" rpm --force-debian --nodeps --install /tmp/plugin.rpm ;;
+    esac
+}
+
+remove_package() {
+    case $2 in
+        deb) inside "$1" apt-get -q -y purge mosquitto-http-auth ;;
+        rpm) inside "$1" rpm --force-debian --erase mosquitto-http-auth ;;
+    esac
+}
+
+# Lists what it has installed.
+files_of_package() {
+    case $2 in
+        deb) inside "$1" dpkg -L mosquitto-http-auth ;;
+        rpm) inside "$1" rpm --query --list mosquitto-http-auth ;;
+    esac
+}
+
+# The folder of the broker's own plugins, where Debian has it, and where systems with rpm look for plugins.
+folder_of_plugins() {
+    case $2 in
+        deb) inside "$1" sh -c 'dirname "$(dpkg -L mosquitto | grep dynamic_security.so | head -n 1)"' ;;
+        rpm) echo /usr/lib64 ;;
+    esac
+}
+
+# Tries the package of this kind (deb, rpm) in a root of this suite.
 try() {
-    local suite=$1 folder=$roots/$1 port=$2 api_port=$3 uri keyrings library tries
+    local suite=$1 kind=$2 folder=$roots/$1 port=$3 api_port=$4 uri keyrings library tries package
+    package=${!kind}
     read -r uri keyrings < <(mirror)
     if [[ ! -e $folder/complete ]]; then
         say "$suite: making a root"
@@ -50,23 +85,23 @@ try() {
         chmod +x "$folder/usr/sbin/policy-rc.d"
         cp /etc/resolv.conf "$folder/etc/resolv.conf"
         inside "$folder" apt-get -q update >>"$folder.log" 2>&1
-        inside "$folder" apt-get -q -y --no-install-recommends install mosquitto mosquitto-clients >>"$folder.log" 2>&1 ||
+        inside "$folder" apt-get -q -y --no-install-recommends install mosquitto mosquitto-clients rpm >>"$folder.log" 2>&1 ||
             { tail -n 5 "$folder.log" >&2; die "$suite: the broker cannot be installed."; }
         touch "$folder/complete"
     fi
     # What a run left that was broken off.
-    inside "$folder" apt-get -q -y purge mosquitto-http-auth >>"$folder.log" 2>&1 || true
+    for left in deb rpm; do remove_package "$folder" $left >>"$folder.log" 2>&1 || true; done
     rm -f "$folder"/etc/mosquitto/conf.d/http-auth.conf "$folder"/var/lib/mosquitto/* "$folder"/var/log/mosquitto/*
     files_of "$folder" >"$folder.before"
     find "$folder/etc/mosquitto" -type f -exec sha256sum {} + >"$folder.conf"
 
-    say "$suite: installing $(basename "$deb")"
-    cp "$deb" "$folder/tmp/plugin.deb"
-    inside "$folder" apt-get -q -y --no-install-recommends install /tmp/plugin.deb >>"$folder.log" 2>&1 ||
+    say "$suite: installing $(basename "$package")"
+    cp "$package" "$folder/tmp/plugin.$kind"
+    install_package "$folder" "$kind" >>"$folder.log" 2>&1 ||
         { tail -n 20 "$folder.log" >&2; die "$suite: the package cannot be installed."; }
     sha256sum --quiet -c "$folder.conf" || die "$suite: the package has changed the broker's configuration."
-    library=$(inside "$folder" dpkg -L mosquitto-http-auth | grep '\.so$')
-    [[ $(dirname "$library") == $(inside "$folder" sh -c 'dirname "$(dpkg -L mosquitto | grep dynamic_security.so | head -n 1)"') ]] ||
+    library=$(files_of_package "$folder" "$kind" | grep '\.so$')
+    [[ $(dirname "$library") == $(folder_of_plugins "$folder" "$kind") ]] ||
         die "$suite: $library is not where the broker's own plugins are."
     inside "$folder" mosquitto-http-auth --version
     inside "$folder" sh -c 'ls /usr/share/man/man1/mosquitto-http-auth.1.gz /usr/share/bash-completion/completions/mosquitto-http-auth' >/dev/null
@@ -97,14 +132,14 @@ CONF
     unset 'pids[-1]'
 
     say "$suite: removing it again"
-    rm "$folder/etc/mosquitto/conf.d/http-auth.conf" "$folder/tmp/plugin.deb"
-    inside "$folder" apt-get -q -y purge mosquitto-http-auth >>"$folder.log" 2>&1 || die "$suite: it cannot be removed."
+    rm "$folder/etc/mosquitto/conf.d/http-auth.conf" "$folder/tmp/plugin.$kind"
+    remove_package "$folder" "$kind" >>"$folder.log" 2>&1 || die "$suite: it cannot be removed."
     rm -f "$folder"/var/lib/mosquitto/*
     files_of "$folder" >"$folder.after"
     diff "$folder.before" "$folder.after" || die "$suite: the package leaves the files above behind."
     sha256sum --quiet -c "$folder.conf" || die "$suite: the broker's configuration is another now."
     say "$suite: $(sed -n 's/.*mosquitto version \([0-9.]*\) starting.*/mosquitto \1/p' "$folder/var/log/mosquitto/mosquitto.log" |
-        head -n 1): installed, loaded, a login, removed"
+        head -n 1): .$kind installed, loaded, a login, removed"
     rm -f "$folder"/var/log/mosquitto/*
 }
 
@@ -126,5 +161,5 @@ for ((tries = 0; tries < 100; tries++)); do
 done
 api_port=$(sed -n 's|^listening on http://.*:||p' "$roots/api.log")
 for suite in "$@"; do
-    try "$suite" "$(free_port)" "$api_port"
+    for kind in deb rpm; do try "$suite" "$kind" "$(free_port)" "$api_port"; done
 done
