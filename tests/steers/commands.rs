@@ -255,7 +255,9 @@ fn what_was_learnt_is_shown_until_everything_is_forgotten() {
         let api = friendly_api();
         let (broker, admin) = steered(version, &api);
         assert_eq!(admin.carries_out("status", &json!({}))["learnt"], json!([]));
+        assert_eq!(admin.carries_out("status", &json!({}))["templates"], 0);
         login("sensor-1").accepted(broker.port()).publish_acknowledged("state/sensor-1", "on");
+        assert_eq!(admin.carries_out("status", &json!({}))["templates"], 1);
         let learnt = || admin.carries_out("status", &json!({}))["learnt"].clone();
         assert_eq!(learnt(), json!(["write state/%c"]), "mosquitto {version}");
         admin.carries_out("forget", &json!({"username": "sensor-1"}));
