@@ -84,19 +84,21 @@ install() {
     fi
 }
 
-# Installing nginx would start a service, so it is unpacked beside the brokers. Without it, its test is skipped.
-unpack_nginx() {
-    unpacked=$here/.brokers/nginx
-    if [ -x "$unpacked/usr/sbin/nginx" ] || command -v nginx >/dev/null; then return; fi
-    say "unpacking nginx"
+# Installing these would start services, so they are unpacked beside the brokers. Without one, its tests are skipped.
+unpack() {
+    package=$1 program=$2
+    unpacked=$here/.brokers/$package
+    if [ -x "$unpacked/$program" ] || command -v "${program##*/}" >/dev/null; then return; fi
+    say "unpacking $package"
     mkdir -p "$here/.brokers"
-    temp=$(mktemp -d "$here/.brokers/.nginx.XXXXXX")
-    if { (cd "$temp" && apt-get -q download nginx) || { apt-get -q update && (cd "$temp" && apt-get -q download nginx); }; } \
-        >"$temp/log" 2>&1 && dpkg-deb --extract "$temp"/nginx_*.deb "$temp/unpacked"; then
+    temp=$(mktemp -d "$here/.brokers/.$package.XXXXXX")
+    if { (cd "$temp" && apt-get -q download "$package") \
+        || { apt-get -q update && (cd "$temp" && apt-get -q download "$package"); }; } \
+        >"$temp/log" 2>&1 && dpkg-deb --extract "$temp/$package"_*.deb "$temp/unpacked"; then
         rm -rf "$unpacked"
         mv -T "$temp/unpacked" "$unpacked"
     else
-        say "nginx cannot be had here, and its test will be skipped"
+        say "$package cannot be had here, and its tests will be skipped"
     fi
     rm -rf "$temp"
 }
@@ -127,7 +129,10 @@ if [ -n "$lacking" ]; then
     lacking=$(missing)
     [ -z "$lacking" ] || die "still missing after the installation: $lacking"
 fi
-if [ "${1:-}" = tests ]; then unpack_nginx; fi
+if [ "${1:-}" = tests ]; then
+    unpack nginx usr/sbin/nginx
+    unpack prometheus usr/bin/promtool
+fi
 # Installed headers come first (see build.rs), but mosquitto-dev has not all of them.
 for header in mosquitto_plugin.h mosquitto.h; do
     [ -e "/usr/include/$header" ] || { "$here/scripts/brokers.sh" 2.0.11 || "$here/scripts/brokers.sh" all; break; }

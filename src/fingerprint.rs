@@ -61,6 +61,8 @@ pub enum Domain {
     Superuser,
     /// Clients that ask the same: the shapes of their names, also with what they ask first, or one client.
     Wishes,
+    /// A client since it was forgotten: its fingerprint, a number.
+    Forgotten,
 }
 
 impl From<Access> for Domain {
@@ -123,7 +125,7 @@ pub struct About {
 }
 
 /// Whose verdicts are forgotten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Whose {
     /// Those about a username.
     Username(u32),

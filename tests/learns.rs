@@ -7,9 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 mod support;
+use serde_json::json;
 use support::tls::{Authority, Validity};
 use support::{
-    Broker, Client, Connect, Gate, MockApi, PASSWORD, PATIENCE, Reply, Request, Setup, Version, api,
+    Admin, Broker, Client, Connect, Gate, MockApi, PASSWORD, PATIENCE, Reply, Request, Setup, Version, api,
     api_by_name, broker_asking, by_name, eventually, fence, local_user, on_every_broker, reason,
 };
 
@@ -246,6 +247,27 @@ fn who_comes_again_is_asked_about_with_what_it_asked_before() {
         let ((), at_once) = api.most_concurrent_during(subscribe);
         assert!(at_once >= FILTERS / 6, "no more than {at_once} questions were on their way at once");
         assert_eq!(asked_about(&api, "hub").len(), FILTERS, "each once");
+    });
+}
+
+/// What only one client asks is forgotten with it, and of others nothing is.
+#[test]
+fn who_was_forgotten_is_not_asked_about_with_what_it_asked_before() {
+    on_every_broker(|version| {
+        let (api, admin) = (api_by_name(), Admin::somewhere());
+        let setup = learning(version, &api).option("acl_cache_ttl", "1s").option("stale_ttl", 0);
+        let broker = admin.of(setup).start();
+        let login = |name: &str| Connect::v5(name).login(name, "right").accepted(broker.port());
+        for name in ["one", "another"] {
+            assert!(login(name).may_subscribe(&format!("site/{name}/x")));
+        }
+        admin.carries_out("forget", &json!({"username": "one"}));
+        thread::sleep(Duration::from_secs(1));
+        api.forget_requests();
+        for (name, asked) in [("one", vec![]), ("another", vec!["4 site/another/x"])] {
+            fence::later_questions(&mut login(name), &api);
+            assert_eq!(asked_about(&api, name), asked, "mosquitto {version}: {name}");
+        }
     });
 }
 

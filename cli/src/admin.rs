@@ -317,6 +317,9 @@ fn say_status(status: &Value) {
         text(&status["parked"]),
         text(&status["queued"]),
     );
+    if let Some(templates) = status["templates"].as_u64().filter(|templates| *templates > 0) {
+        println!("  Learnt what clients ask after their login: {templates} kinds of questions.");
+    }
     for (about, name) in [("logins", "login"), ("topics", "topic")] {
         let (answers, seconds) = (&status["api"][name]["answers"], status["api"][name]["seconds"].as_f64());
         if let (Some(answers), Some(seconds)) = (answers.as_f64().filter(|answers| *answers > 0.0), seconds) {

@@ -41,6 +41,7 @@ pub use shared::Peer;
 use shared::Sharing;
 pub use store::ToAll;
 use store::{Found, Store};
+pub use superuser::Beforehand;
 use worker::Worker;
 
 /// Bytes that the rules of all answers may take which are remembered or that sessions hold; equal ones are held once. Room

@@ -3,16 +3,45 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Asker;
-use super::http::Target;
+use super::http::{Asks, Target};
+use super::superuser::{Beforehand, Users, asked_at};
+use super::{Asker, dialect};
 use crate::cache::{Counts, Look};
-use crate::fingerprint::{Fingerprint, Whose};
-use crate::question::NoAnswer;
+use crate::fingerprint::{Fingerprint, Source, Whose};
+use crate::question::{NoAnswer, Question, Verdict};
 
 impl Asker {
     /// The remembered verdict for a question as it is explained. Changes nothing.
     pub fn look(&self, key: Fingerprint, now: Instant) -> Option<Look> {
         self.inner.state().cache.look(key, now)
+    }
+
+    /// What is known of the user of a question about a topic, where APIs of other plugins are asked whether users may do
+    /// everything, and whether asking is in vain for now, for an explanation. Changes nothing.
+    pub fn superuser(
+        &self,
+        question: &Question<'_>,
+        source: Source,
+        now: Instant,
+    ) -> Option<(Beforehand, bool)> {
+        let Question::Access { username, client_id, .. } = *question else { return None };
+        let target = self.inner.target.load();
+        let dialect = &target.config.dialect;
+        if !dialect.knows_superusers() {
+            return None;
+        }
+        let name = dialect::name(dialect, username, client_id);
+        let remembered = || {
+            let cache = &self.inner.state().cache;
+            let known =
+                cache.look(self.inner.superuser_key(name), now).filter(|known| !known.holds.is_zero())?;
+            // A yes that was taken back for this client since does not count.
+            let is_yes = known.verdict == Verdict::Allow;
+            let is_over = is_yes && cache.has_forgotten(self.keys.about(question), asked_at(&known, now));
+            (!is_over).then_some(known)
+        };
+        let known = Beforehand::of(dialect, name, remembered);
+        Some((known, target.refuses(Asks::Superuser, source, now)))
     }
 
     /// Forgets whatever the API has said of somebody, what is on its way included.

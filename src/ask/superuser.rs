@@ -13,6 +13,7 @@ use super::job::Subject;
 use super::store::Found;
 use super::{Inner, spread};
 use crate::cache::{Look, PRECISION};
+use crate::config::Dialect;
 use crate::fingerprint::{About, AlreadyHashed, Domain, Fingerprint};
 use crate::question::{Answer, Kind, NoAnswer, Question, Verdict, status};
 use crate::util::Lock;
@@ -26,6 +27,32 @@ const DRAIN_LIMIT: Duration = Duration::from_millis(100);
 /// The last part of its time in which an answer does not do for a topic that is asked about anew: as for verdicts.
 const LAST: u32 = 5;
 
+/// What is known of a user before anybody is asked.
+#[derive(Debug)]
+pub enum Beforehand {
+    /// By its name it may do everything.
+    Named,
+    /// Nobody is asked about users.
+    NotAsked,
+    /// The API has said so.
+    Remembered(Look),
+    /// The API is to be asked.
+    ToBeAsked,
+}
+
+impl Beforehand {
+    /// Decisions and explanations share it. `remembered`: what the API has said of this name, if that still serves.
+    pub(super) fn of(dialect: &Dialect, name: &str, remembered: impl FnOnce() -> Option<Look>) -> Self {
+        if dialect.superusers.as_ref().is_some_and(|pattern| pattern.matches(name)) {
+            Self::Named
+        } else if dialect.superuser_urls.is_empty() {
+            Self::NotAsked
+        } else {
+            remembered().map_or(Self::ToBeAsked, Self::Remembered)
+        }
+    }
+}
+
 /// What is known of a user by now.
 pub(super) enum Finding {
     /// It may do everything, as was found before.
@@ -36,6 +63,11 @@ pub(super) enum Finding {
     No { asked: Option<Instant>, holds: Option<Duration> },
     /// Nobody can tell: a no about its topic would be none.
     Unknown(NoAnswer),
+}
+
+/// When what is remembered was asked: rounded so that it was before whatever has taken it back since.
+pub(super) fn asked_at(known: &Look, now: Instant) -> Instant {
+    now.checked_sub(known.age + PRECISION).unwrap_or(now)
 }
 
 impl Finding {
@@ -119,19 +151,19 @@ impl Topic<'_> {
         let config = &target.config;
         let name = dialect::name(&config.dialect, username, client_id);
         let lifetime = || spread(config.lifetime(Kind::Access, Verdict::Allow));
-        if config.dialect.superusers.as_ref().is_some_and(|pattern| pattern.matches(name)) {
-            let lifetime = lifetime();
-            return Finding::Known(Found { sent: Instant::now(), lifetime, status: status::SUPERUSER });
-        }
-        if config.dialect.superuser_urls.is_empty() {
-            return Finding::No { asked: None, holds: None };
-        }
         let key = users.superuser_key(name);
-        if !self.asks_again
-            && let Some(known) = users.known_superuser(key, target)
-            && let Some(finding) = self.by_memory(&known)
-        {
-            return finding;
+        let remembered = || {
+            let known = (!self.asks_again).then(|| users.known_superuser(key, target)).flatten();
+            known.filter(|known| self.does(known))
+        };
+        match Beforehand::of(&config.dialect, name, remembered) {
+            Beforehand::Named => {
+                let lifetime = lifetime();
+                return Finding::Known(Found { sent: Instant::now(), lifetime, status: status::SUPERUSER });
+            }
+            Beforehand::NotAsked => return Finding::No { asked: None, holds: None },
+            Beforehand::Remembered(known) => return by_memory(&known),
+            Beforehand::ToBeAsked => {}
         }
         let (said, exchange) = match self.ask_about(name, key, users, target).await {
             Ok(asked) => asked,
@@ -190,18 +222,22 @@ impl Topic<'_> {
         Ok((said, Some(exchange)))
     }
 
-    /// What is remembered of the user, if it does.
-    fn by_memory(&self, known: &Look) -> Option<Finding> {
-        let Look { verdict, status, age, holds, .. } = *known;
-        let does = if self.asks_anew { holds > (age + holds) / LAST } else { !holds.is_zero() };
-        does.then(|| match verdict {
-            Verdict::Allow => {
-                // Rounded so that it was asked before whatever has taken it back since.
-                let sent = Instant::now().checked_sub(age + PRECISION).unwrap_or_else(Instant::now);
-                Finding::Known(Found { sent, lifetime: age + PRECISION + holds, status })
-            }
-            Verdict::Deny => Finding::No { asked: None, holds: Some(holds) },
-        })
+    /// Whether what is remembered of the user does.
+    fn does(&self, known: &Look) -> bool {
+        let Look { age, holds, .. } = *known;
+        if self.asks_anew { holds > (age + holds) / LAST } else { !holds.is_zero() }
+    }
+}
+
+/// What is remembered of a user.
+fn by_memory(known: &Look) -> Finding {
+    let Look { verdict, status, age, holds, .. } = *known;
+    match verdict {
+        Verdict::Allow => {
+            let sent = asked_at(known, Instant::now());
+            Finding::Known(Found { sent, lifetime: age + PRECISION + holds, status })
+        }
+        Verdict::Deny => Finding::No { asked: None, holds: Some(holds) },
     }
 }
 

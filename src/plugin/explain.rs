@@ -1,12 +1,15 @@
 //! Tells what would be decided now, by which step, and why. It asks nobody, counts nothing and changes nothing.
 
+mod superuser;
+mod would;
+
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::api::no_answer;
 use super::attempt::{Attempt, NO_USERNAME, as_text};
-use super::decision::{By, Decision, Ruling};
+use super::decision::{By, Decision};
 use super::login;
 use super::sessions::{LetInBy, Says};
 use super::settings::Settings;
@@ -164,7 +167,7 @@ impl Steering {
             Unasked::ToBeAsked(username) => {
                 let more = self.more(("acl_fields", &settings.config.acl_fields), explain, steps);
                 let question = Question::Access { username, client_id, topic, access, more: &more };
-                self.by_api(self.api.asker.key(&question), Kind::Access, explain, steps, now)
+                self.by_api(self.api.asker.key(&question), Some(&question), explain, steps, now)
             }
         }
     }
@@ -244,9 +247,9 @@ impl Steering {
             }
             (None, None) => {
                 steps.note("memory", "what is remembered goes by the password, which was not given");
-                (self.by_breaker(Kind::Connect, explain, steps, now).map_or(Would::Ask, Would::Decide), None)
+                self.by_asking(None, explain, steps, now)
             }
-            (None, Some(_)) => self.by_api(attempt.key, Kind::Connect, explain, steps, now),
+            (None, Some(_)) => self.by_api(attempt.key, None, explain, steps, now),
         }
     }
 
@@ -267,27 +270,30 @@ impl Steering {
         self.api.more(fields, client, &(), None)
     }
 
-    /// The API's part: a remembered answer, or whether it would be asked.
+    /// The API's part: a remembered answer, or whether it would be asked. `topic`: the question, if it is about one.
     fn by_api(
         &self,
         key: Fingerprint,
-        kind: Kind,
+        topic: Option<&Question<'_>>,
         explain: &Explain,
         steps: &Steps,
         now: Instant,
     ) -> (Would, Option<Look>) {
         // For a login it was told before.
         let silent = Steps::default();
-        let steps_here = if kind == Kind::Access { steps } else { &silent };
+        let steps_here = if topic.is_some() { steps } else { &silent };
         let look = self.remembered(key, steps_here, now);
         if let Some(look) = look.filter(|look| !look.holds.is_zero()) {
             return (Would::Decide(by_memory(&look)), Some(look));
         }
-        let Some(decision) = self.by_breaker(kind, explain, steps, now) else { return (Would::Ask, None) };
-        if look.is_some_and(|look| !look.serves_stale.is_zero()) {
-            return (Would::Decide(Decision::allow(By::Stale)), look);
+        match self.by_asking(topic, explain, steps, now) {
+            (Would::Decide(decision), _)
+                if decision.is_no_answer() && look.is_some_and(|look| !look.serves_stale.is_zero()) =>
+            {
+                (Would::Decide(Decision::allow(By::Stale)), look)
+            }
+            would => would,
         }
-        (Would::Decide(decision), None)
     }
 
     fn remembered(&self, key: Fingerprint, steps: &Steps, now: Instant) -> Option<Look> {
@@ -315,12 +321,20 @@ impl Steering {
         look
     }
 
-    /// The decision if there would be no answer now.
-    fn by_breaker(&self, kind: Kind, explain: &Explain, steps: &Steps, now: Instant) -> Option<Decision> {
+    /// What is not remembered: whether the API would be asked, or could not be.
+    fn by_asking(
+        &self,
+        topic: Option<&Question<'_>>,
+        explain: &Explain,
+        steps: &Steps,
+        now: Instant,
+    ) -> (Would, Option<Look>) {
         let source = self.api.asker.source(explain.address.as_deref(), &explain.username);
+        let kind = if topic.is_some() { Kind::Access } else { Kind::Connect };
         let is_refused = self.api.asker.refuses(kind, source, now);
-        if let Some((place, is_up)) = self.api.asker.shared_cache() {
-            let found = if is_up {
+        let shared = self.api.asker.shared_cache();
+        if let Some((place, is_up)) = &shared {
+            let found = if *is_up {
                 format!(
                     "what other brokers have been told would be looked for at {place} first; it is not looked for here"
                 )
@@ -329,9 +343,16 @@ impl Steering {
             };
             steps.note("shared cache", found);
         }
+        // Where no topic can be asked about, nobody is looked at either.
+        if (!is_refused || shared.is_some_and(|(_, is_up)| is_up))
+            && let Some((decision, look)) =
+                topic.and_then(|topic| self.by_superuser(topic, source, steps, now))
+        {
+            return (Would::Decide(decision), look);
+        }
         let found = if is_refused { "it is left alone for now" } else { "it would be asked" };
         steps.note("API", found);
-        is_refused.then(|| no_answer(NoAnswer::Open))
+        (if is_refused { Would::Decide(no_answer(NoAnswer::Open)) } else { Would::Ask }, None)
     }
 }
 
@@ -341,43 +362,4 @@ fn by_memory(look: &Look) -> Decision {
 
 fn seconds(time: Duration) -> u64 {
     time.as_secs()
-}
-
-impl Would {
-    /// Its name in answers.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Would::Ask => "ask",
-            Would::Unknown(_) => "unknown",
-            Would::Decide(decision) => match decision.ruling {
-                Ruling::Allow => "allow",
-                Ruling::Defer => "defer",
-                Ruling::Deny | Ruling::Later | Ruling::Disconnect | Ruling::Unavailable => "deny",
-            },
-        }
-    }
-
-    /// Why, in words.
-    pub fn why(&self) -> String {
-        match self {
-            Would::Ask => "no answer is remembered, and the API can be asked".to_owned(),
-            Would::Unknown(why) => (*why).to_owned(),
-            Would::Decide(Decision { ruling: Ruling::Allow, by: By::LocalPassword, .. }) => {
-                "right password for a local user".to_owned()
-            }
-            Would::Decide(Decision { ruling: Ruling::Allow, by: By::LocalRules, .. }) => {
-                "the local user's topic rules allow it".to_owned()
-            }
-            Would::Decide(decision) => decision.by.to_string(),
-        }
-    }
-
-    /// By what, in the words of metrics.
-    pub fn source(&self) -> &'static str {
-        match self {
-            Would::Decide(decision) => decision.by.source().name(),
-            Would::Ask => "api",
-            Would::Unknown(_) => "unasked",
-        }
-    }
 }

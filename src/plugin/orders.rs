@@ -109,12 +109,29 @@ impl Logins {
             }
         }
         let before = self.closings.load(Ordering::Relaxed);
+        let has_socket = |connection: &Connection| self.broker.has_socket(thread, *connection) != Some(false);
+        let connected: Vec<_> = self.connected(whom).into_iter().filter(has_socket).collect();
         match whom {
             Whom::Username(username) => self.broker.kick_username(thread, username),
             Whom::ClientId(client_id) => self.kick_client_id(client_id, thread)?,
             Whom::Everybody => {}
         }
-        Ok(kicked + self.closings.load(Ordering::Relaxed).wrapping_sub(before))
+        let ended = self.closings.load(Ordering::Relaxed).wrapping_sub(before);
+        // Of those on websockets 2.0 says nothing until it has closed them, which it does when they can be written to.
+        let mut still_connected = self.connected(whom);
+        still_connected.sort_unstable();
+        let is_ending = |connection: &&Connection| still_connected.binary_search(connection).is_ok();
+        let ending = connected.iter().filter(is_ending).count();
+        Ok(kicked + ended + ending)
+    }
+
+    /// The connections of those who are meant, where the broker does not tell: before 2.1.
+    fn connected(&self, whom: &Whom) -> Vec<Connection> {
+        match whom {
+            Whom::Username(username) => self.sessions.connections_of(username),
+            Whom::ClientId(client_id) => self.sessions.connection_of(client_id).into_iter().collect(),
+            Whom::Everybody => Vec::new(),
+        }
     }
 
     fn kick_client_id(&self, client_id: &str, thread: &BrokerThread) -> Result<(), String> {

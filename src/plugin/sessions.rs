@@ -17,6 +17,7 @@ use lru::LruCache;
 use granted::Before;
 pub use granted::{Granted, Says};
 use named::Named;
+use steered::Connected;
 
 use crate::broker::{Client, Connection};
 use crate::cache::Forgotten;
@@ -114,8 +115,8 @@ struct Tables {
     api_is_the_same: Arc<AtomicBool>,
     /// Counts the turns of the broker's loop.
     turn: u64,
-    /// The connections of those that are connected, by client id alone, where commands name them by it.
-    by_client_id: Option<HashMap<Fingerprint, Connection, AlreadyHashed>>,
+    /// Those that are connected, by client id alone, where commands name them by it.
+    by_client_id: Option<HashMap<Fingerprint, Connected, AlreadyHashed>>,
 }
 
 impl Tables {
@@ -190,7 +191,7 @@ impl Sessions {
         let key = self.key(client, username);
         let mut tables = self.tables.lock();
         tables.named.put(client, username, credentials, level);
-        tables.note_client_id(&self.keys, client);
+        tables.note_client_id(&self.keys, client, username);
         if let Some(session) = tables.connected.get_mut(&key)
             && session.current == Some(client.connection)
         {

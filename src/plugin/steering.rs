@@ -140,8 +140,8 @@ impl Steering {
         }
     }
 
-    /// Forgets what the API has said of somebody, what is on its way included; with everybody also what clients were seen
-    /// to ask.
+    /// Forgets what the API has said of somebody, what is on its way included, and what it alone was seen to ask; with
+    /// everybody also what clients were seen to ask whose names look alike.
     pub fn forget(&self, whom: &Whom, now: Instant) {
         let keys = &self.logins.keys;
         let whose = match whom {
@@ -152,16 +152,15 @@ impl Steering {
         self.api.asker.forget(whose, now);
         // Whoever has just found something in there is let in with it.
         self.sessions.forget(whose, Instant::now());
-        if *whom == Whom::Everybody {
-            self.api.prefetch.unlearn();
+        match whose {
+            Whose::Everybody => self.api.prefetch.unlearn(),
+            Whose::Username(_) | Whose::ClientId(_) => self.api.prefetch.forget(whose),
         }
     }
 
-    /// What clients were seen to ask after their login, as values of `acl_prefetch`, the first so many.
-    pub fn learnt(&self, most: usize) -> Vec<String> {
-        let mut learnt = self.api.prefetch.learnt();
-        learnt.truncate(most);
-        learnt
+    /// What clients were seen to ask after their login, as values of `acl_prefetch`, what is asked most first.
+    pub fn learnt(&self) -> Vec<String> {
+        self.api.prefetch.learnt()
     }
 
     /// Has the broker's thread carry an order out, at its next tick.

@@ -130,7 +130,10 @@ pub fn status(steering: &Steering) -> Map<String, Value> {
     let refused: Vec<_> =
         steering.refusals().into_iter().map(|(at, line)| json!({"at": time(at), "line": line})).collect();
     status.insert("refused".to_owned(), refused.into());
-    status.insert("learnt".to_owned(), steering.learnt(SHOWN_TEMPLATES).into());
+    let mut learnt = steering.learnt();
+    status.insert("templates".to_owned(), learnt.len().into());
+    learnt.truncate(SHOWN_TEMPLATES);
+    status.insert("learnt".to_owned(), learnt.into());
     status
 }
 

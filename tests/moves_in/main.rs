@@ -6,6 +6,7 @@
 mod support;
 
 mod answers;
+mod files;
 mod refusals;
 mod samples;
 mod superusers;

@@ -1,5 +1,6 @@
 //! The question whether a user may do everything: asked first, once, remembered by itself, and no yes by failure.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -214,5 +215,83 @@ fn another_api_is_asked_anew() {
         broker.wait_for_log("Files are re-read", PATIENCE);
         assert!(!client.may_subscribe("c"));
         assert!(about_superusers(&api.api).iter().any(|request| request.header("X-Site") == Some("2")));
+    });
+}
+
+/// What would be decided, by whom, and what was found about the user.
+fn explained(admin: &Admin, name: &str, topic: &str) -> (String, String, String) {
+    let asked = json!({"username": name, "clientid": "c", "topic": topic, "acc": "write"});
+    let told = admin.carries_out("explain", &asked);
+    let steps = told["steps"].as_array().unwrap();
+    let found =
+        steps.iter().find(|step| step["step"] == "superuser").map_or(&told["nothing"], |it| &it["found"]);
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    (text(&told["decision"]), text(&told["by"]), text(found))
+}
+
+#[test]
+fn an_explanation_tells_what_is_known_of_the_user_and_changes_nothing() {
+    on_every_broker(|version| {
+        let api = Api::saying(200, 403);
+        let admin = Admin::somewhere();
+        let broker = admin.of(broker(version, &api.api, &go_auth(CACHED))).start();
+        let mut client = joe(&broker);
+        let (decision, by, found) = explained(&admin, "joe", "a");
+        assert_eq!((&*decision, &*by), ("ask", "api"), "{found}");
+        assert!(found.contains("would be asked whether"), "{found}");
+        assert_eq!(api.asked(), (0, 0), "{version}: it asks nobody");
+
+        assert!(client.may_subscribe("a"));
+        assert_eq!(api.asked(), (1, 0));
+        let figures = || {
+            let text = admin.get("/metrics").body;
+            text.lines().filter(|line| !line.contains("held_up")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let before = figures();
+        let (decision, by, found) = explained(&admin, "joe", "b");
+        assert_eq!((&*decision, &*by), ("allow", "api"), "{found}");
+        assert!(found.contains("answered 200") && found.contains("it is one"), "{found}");
+        assert_eq!(figures(), before, "{version}: it counts nothing");
+        assert_eq!(client.publish_acknowledged("b", "x") & 0x80, 0);
+        assert_eq!(api.asked(), (0, 0), "{version}: and it was so");
+
+        // Taken back for this client, the user is asked about once more.
+        admin.carries_out("forget", &json!({"clientid": "c"}));
+        assert!(explained(&admin, "joe", "b").2.contains("would be asked whether"));
+        api.superuser.store(403, Ordering::Relaxed);
+        assert!(!client.may_subscribe("c") && !client.may_subscribe("c"));
+        let (decision, by, found) = explained(&admin, "joe", "d");
+        assert_eq!((&*decision, &*by), ("ask", "api"), "{found}");
+        assert!(found.contains("answered 403") && found.contains("it is none"), "{found}");
+    });
+}
+
+#[test]
+fn an_explanation_knows_whose_name_says_enough_and_who_cannot_be_asked() {
+    on_every_broker(|version| {
+        let api = friendly();
+        let admin = Admin::somewhere();
+        let broker = admin.of(broker(version, &api, &auth_plug("auth_opt_superusers adm*"))).start();
+        let (decision, _, found) = explained(&admin, "admin", "a");
+        assert_eq!(decision, "allow");
+        assert_eq!(found, "its username is one of plugin_opt_superusers");
+
+        api.answer_with(|request| match request.path.as_str() {
+            "/superuser" => Reply::Reset,
+            _ => Reply::status(200),
+        });
+        let is_alone = eventually(PATIENCE, || {
+            // Of several networks, so that it is left alone.
+            for network in 0..3 {
+                let address = Ipv4Addr::new(127, network, 0, 1);
+                let mut client =
+                    Connect::v5("c").login("joe", "p").coming_from(address).accepted(broker.port());
+                client.publish_acknowledged("t", "x");
+                admin.carries_out("forget", &json!({"everything": true}));
+            }
+            explained(&admin, "joe", "a").2.contains("left alone")
+        });
+        assert!(is_alone, "{version}: {:?}", explained(&admin, "joe", "a"));
+        assert_eq!(explained(&admin, "joe", "a").0, "ask", "the topic may get a yes all the same");
     });
 }

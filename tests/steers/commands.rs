@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::broker::are_for_musl;
 use crate::support::{
     Admin, Broker, Connect, Gate, MockApi, PATIENCE, Reply, Version, broker_asking, eventually, fence,
-    friendly_api, on_every_broker,
+    friendly_api, on_every_broker, side_by_side,
 };
 
 fn steered(version: Version, api: &MockApi) -> (Broker, Admin) {
@@ -122,6 +123,79 @@ fn a_client_is_kicked_by_its_id() {
         let _back = Connect::v3("a").login("shared", "secret").durable().accepted(broker.port());
         assert_eq!(admin.carries_out("kick", &json!({"username": "shared"})), json!({"kicked": 2}));
         assert!(clients[1].wait_until_closed(PATIENCE));
+    });
+}
+
+/// 2.0 closes them a little later than others, and tells of none of them before that.
+#[test]
+fn clients_of_websockets_are_kicked_and_counted_like_others() {
+    on_every_broker(|version| {
+        if are_for_musl() {
+            return;
+        }
+        let (api, admin) = (friendly_api(), Admin::somewhere());
+        let setup = admin.of(broker_asking(version, &api)).option("login_wait", 0);
+        let broker = setup.listener(["protocol websockets"]).start();
+        let [plain, websockets] = *broker.ports() else { panic!("two ports") };
+        let over = |id: &str, name: &str| Connect::v5(id).login(name, "secret").over_websocket();
+        let mut clients = ["a", "b", "c"].map(|id| over(id, "shared").accepted(websockets));
+        let mut plainly = Connect::v3("d").login("shared", "secret").accepted(plain);
+        let mut other = over("other", "other").accepted(websockets);
+
+        assert_eq!(admin.carries_out("kick", &json!({"clientid": "a"})), json!({"kicked": 1}), "{version}");
+        assert!(clients[0].wait_until_closed(PATIENCE), "mosquitto {version}");
+        let told = admin.carries_out("kick", &json!({"username": "shared"}));
+        assert_eq!(told, json!({"kicked": 3}), "mosquitto {version}");
+        assert!(clients.iter_mut().all(|client| client.wait_until_closed(PATIENCE)), "mosquitto {version}");
+        assert!(plainly.wait_until_closed(PATIENCE));
+        assert_eq!(admin.metric("mosquitto_http_auth_kicks_total"), 4.0);
+        // Who is gone is gone, and may come back.
+        for whom in [json!({"username": "shared"}), json!({"clientid": "a"})] {
+            assert_eq!(admin.carries_out("kick", &whom), json!({"kicked": 0}), "mosquitto {version}");
+        }
+        assert!(over("a", "shared").accepted(websockets).try_ping(PATIENCE).is_some());
+        assert!(other.try_ping(PATIENCE).is_some(), "mosquitto {version}");
+    });
+}
+
+/// 2.0 closes the connection only when it can write to it. Nothing counts that comes from there meanwhile.
+#[test]
+fn whoever_is_kicked_and_reads_nothing_has_no_say_any_more() {
+    side_by_side([Version::V2_0_11, Version::V2_0_21], |version| {
+        if are_for_musl() {
+            return;
+        }
+        let (api, admin) = (friendly_api(), Admin::somewhere());
+        let setup = admin.of(broker_asking(version, &api)).option("login_wait", 0);
+        let broker = setup.listener(["protocol websockets"]).start();
+        let [plain, websockets] = *broker.ports() else { panic!("two ports") };
+        let mut deaf = Connect::v3("deaf").login("deaf", "secret").over_websocket().accepted(websockets);
+        assert!(deaf.may_subscribe("much"));
+        deaf.publish_acknowledged("news", "x");
+        let mut watcher = Connect::v3("watcher").login("watcher", "secret").accepted(plain);
+        assert!(watcher.may_subscribe("news"));
+        // More than the buffers of a connection hold.
+        let much = vec![b'x'; 50_000];
+        for _ in 0..400 {
+            watcher.publish_acknowledged("much", &much);
+        }
+        assert_eq!(
+            admin.carries_out("kick", &json!({"username": "deaf"})),
+            json!({"kicked": 1}),
+            "{version}"
+        );
+        assert_eq!(
+            admin.carries_out("kick", &json!({"username": "deaf"})),
+            json!({"kicked": 0}),
+            "{version}"
+        );
+        deaf.publish("news", "of the deaf");
+        std::thread::sleep(Duration::from_millis(500));
+        watcher.publish("news", "of the watcher");
+        let message = watcher.receive(PATIENCE).unwrap();
+        assert_eq!(message.payload, b"of the watcher", "mosquitto {version}");
+        // It hears of its end with what it should have read.
+        assert!(deaf.wait_until_closed(PATIENCE), "mosquitto {version}");
     });
 }
 
@@ -255,7 +329,9 @@ fn what_was_learnt_is_shown_until_everything_is_forgotten() {
         let api = friendly_api();
         let (broker, admin) = steered(version, &api);
         assert_eq!(admin.carries_out("status", &json!({}))["learnt"], json!([]));
+        assert_eq!(admin.carries_out("status", &json!({}))["templates"], 0);
         login("sensor-1").accepted(broker.port()).publish_acknowledged("state/sensor-1", "on");
+        assert_eq!(admin.carries_out("status", &json!({}))["templates"], 1);
         let learnt = || admin.carries_out("status", &json!({}))["learnt"].clone();
         assert_eq!(learnt(), json!(["write state/%c"]), "mosquitto {version}");
         admin.carries_out("forget", &json!({"username": "sensor-1"}));

@@ -3,6 +3,7 @@
 
 mod commands;
 mod control;
+mod dashboard;
 mod doors;
 mod explaining;
 mod hostile;

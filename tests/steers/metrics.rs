@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 fn secret_names(api: &MockApi, admin: &Admin, version: Version) -> crate::support::Broker {
-    let broker = admin.of(broker_asking(version, api)).start();
+    let broker = admin.of(broker_asking(version, api)).option("login_wait", 0).start();
     let mut client =
         Connect::v5("id-of-somebody").login("name-of-somebody", "secret").accepted(broker.port());
     client.publish_acknowledged("topic-of-somebody", "x");

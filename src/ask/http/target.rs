@@ -176,8 +176,8 @@ impl Target {
     }
 
     /// Whether such a question would get no answer now, since every URL is left alone.
-    pub fn refuses(&self, kind: Kind, source: Source, now: Instant) -> bool {
-        self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(source[0], now))
+    pub(in crate::ask) fn refuses(&self, asks: impl Into<Asks>, source: Source, now: Instant) -> bool {
+        self.endpoints(asks).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(source[0], now))
     }
 
     /// How many requests may be on their way at a time by each road: as many as the URL can take that is asked first.

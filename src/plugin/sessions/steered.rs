@@ -1,16 +1,26 @@
 //! What commands ask of the sessions.
 
+use std::collections::HashMap;
+
 use super::{BOUND, LetInBy, Sessions, Tables};
 use crate::broker::{Client, Connection};
 use crate::fingerprint::{Domain, Fingerprint, Fingerprinter};
 
+/// A client that is connected.
+pub(super) struct Connected {
+    connection: Connection,
+    /// Its username, as [`About`](crate::fingerprint::About) has it.
+    username: u32,
+}
+
 impl Tables {
     /// A client was let in.
-    pub(super) fn note_client_id(&mut self, keys: &Fingerprinter, client: Client<'_>) {
+    pub(super) fn note_client_id(&mut self, keys: &Fingerprinter, client: Client<'_>, username: &str) {
         if let Some(by_client_id) = &mut self.by_client_id
             && by_client_id.len() < BOUND.get()
         {
-            by_client_id.insert(name(keys, client.id), client.connection);
+            let connected = Connected { connection: client.connection, username: keys.username(username) };
+            by_client_id.insert(name(keys, client.id), connected);
         }
     }
 
@@ -18,7 +28,7 @@ impl Tables {
     pub(super) fn forget_client_id(&mut self, keys: &Fingerprinter, client: Client<'_>) {
         if let Some(by_client_id) = &mut self.by_client_id {
             let name = name(keys, client.id);
-            if by_client_id.get(&name) == Some(&client.connection) {
+            if by_client_id.get(&name).is_some_and(|it| it.connection == client.connection) {
                 by_client_id.remove(&name);
             }
         }
@@ -38,7 +48,14 @@ impl Sessions {
     /// The connection of a client that is connected and was let in here, if client ids are known.
     pub fn connection_of(&self, client_id: &str) -> Option<Connection> {
         let key = name(&self.keys, client_id);
-        self.tables.lock().by_client_id.as_ref()?.get(&key).copied()
+        Some(self.tables.lock().by_client_id.as_ref()?.get(&key)?.connection)
+    }
+
+    /// The same of all who are connected under a username, for commands only: all are looked at.
+    pub fn connections_of(&self, username: &str) -> Vec<Connection> {
+        let (tables, username) = (self.tables.lock(), self.keys.username(username));
+        let connected = tables.by_client_id.iter().flat_map(HashMap::values);
+        connected.filter(|it| it.username == username).map(|it| it.connection).collect()
     }
 
     /// The connection of a session that is connected, and what it was let in by. Changes nothing.

@@ -1,10 +1,13 @@
 //! Who came a moment ago, in which groups, and what is asked about whom because of that. Pure bookkeeping: whoever calls
 //! has the questions asked.
 
+mod closing;
+
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use super::group::{Group, Of, TEMPLATES, slots};
+use super::forgotten::Forgotten;
+use super::group::{Group, Of, TEMPLATES};
 use super::groups::Groups;
 use super::habits::Alike;
 use super::pattern::{self, Telling, Who};
@@ -12,7 +15,7 @@ use super::shape::Shape;
 use super::visit::{
     Arrival, Arrivals, Ask, Client, Lesson, Membership, Round, Which, Wish, forget_slot, wish,
 };
-use crate::fingerprint::{Domain, Fingerprint, Fingerprinter};
+use crate::fingerprint::{Domain, Fingerprint, Fingerprinter, Whose};
 use crate::prefetch::scores::{Origin, Scores};
 use crate::question::{Access, Kind};
 use crate::util::bounded;
@@ -29,16 +32,14 @@ const LESSONS: u8 = 128;
 /// Clients that are looked at in one go while the broker waits: less than a millisecond.
 const STEPS: usize = 256;
 
-/// Visits that are closed in one go.
-const CLOSED: usize = 64;
-
 /// All that is learnt.
 pub struct Learner {
     keys: Fingerprinter,
     groups: Groups,
     arrivals: Arrivals,
     scores: Scores,
-    /// The last number that was given to a group or a visit.
+    forgotten: Forgotten,
+    /// The last number that was given to a group, a visit or somebody's being forgotten.
     number: u64,
     pattern: String,
     topic: String,
@@ -56,6 +57,7 @@ impl Learner {
             groups,
             arrivals: bounded(arrivals),
             scores: Scores::new(),
+            forgotten: Forgotten::default(),
             number: 0,
             pattern: String::new(),
             topic: String::new(),
@@ -72,9 +74,22 @@ impl Learner {
         self.groups.is_empty() && self.arrivals.is_empty()
     }
 
+    /// Forgets what somebody alone was seen to ask, and that it has come.
+    pub fn forget(&mut self, whose: Whose) {
+        let number = self.next_number();
+        self.forgotten.note(whose, number);
+    }
+
     /// Whether a client comes again after a moment: what was asked about it then is remembered.
-    pub fn has_just_come(&mut self, client: Fingerprint, visit: Duration, now: Instant) -> bool {
+    pub fn has_just_come(
+        &mut self,
+        client: Fingerprint,
+        who: Who<'_>,
+        visit: Duration,
+        now: Instant,
+    ) -> bool {
         self.close_visits(visit, now);
+        let client = self.forgotten.key(client, who, &self.keys);
         let is_just_now =
             |arrival: &Arrival| now.saturating_duration_since(arrival.since) <= visit.min(LONGEST_VISIT);
         self.arrivals.peek(&client).is_some_and(is_just_now)
@@ -83,9 +98,10 @@ impl Learner {
     /// A client is about to be let in: what it is expected to ask. `visit`: for how long an answer is of use.
     pub fn arrives(&mut self, client: Client<'_>, visit: Duration, now: Instant, ask: &Ask<'_>) -> Vec<Wish> {
         let mut round = Round { ask, now, wishes: Vec::new() };
-        if self.has_just_come(client.key, visit, now) {
+        if self.has_just_come(client.key, client.who, visit, now) {
             return round.wishes;
         }
+        let client = self.as_known(client);
         if let Some(over) = self.arrivals.pop(&client.key) {
             self.close(over);
         }
@@ -123,6 +139,7 @@ impl Learner {
         ask: &Ask<'_>,
     ) -> Vec<Wish> {
         let mut round = Round { ask, now, wishes: Vec::new() };
+        let client = self.as_known(client);
         self.close_visits(visit, now);
         if !self.arrivals.contains(&client.key) {
             return round.wishes;
@@ -195,7 +212,7 @@ impl Learner {
         let (key, is_new) = (member.key, member.asked & bit == 0);
         if is_new {
             member.asked |= bit;
-            let witness = if which == Which::Own { visit } else { client.key.words()[0] };
+            let witness = if which == Which::Own { visit } else { client.witness };
             group.asked(slot, witness, now);
             if member.guessed & bit != 0 {
                 member.guessed &= !bit;
@@ -323,29 +340,6 @@ impl Learner {
         }
     }
 
-    /// Draws the lesson from visits that are over: what was asked ahead and not asked by then was in vain.
-    fn close_visits(&mut self, visit: Duration, now: Instant) {
-        let visit = visit.min(LONGEST_VISIT);
-        for _ in 0..CLOSED {
-            let is_over = |arrival: &Arrival| now.saturating_duration_since(arrival.since) > visit;
-            if !self.arrivals.peek_lru().is_some_and(|(_, arrival)| is_over(arrival)) {
-                return;
-            }
-            if let Some((_, arrival)) = self.arrivals.pop_lru() {
-                self.close(arrival);
-            }
-        }
-    }
-
-    fn close(&mut self, arrival: Arrival) {
-        for Membership { key, group: number, guessed, watched, .. } in arrival.in_groups.into_iter().flatten()
-        {
-            let Some(group) = self.groups.get_numbered(key, number) else { continue };
-            slots(guessed).for_each(|slot| group.credit_mut(slot).ended(false));
-            slots(watched).for_each(|slot| group.credit_mut(slot).count(false));
-        }
-    }
-
     /// All that is learnt, by group.
     pub fn groups(&self) -> impl Iterator<Item = &Group> {
         self.groups.all()
@@ -356,7 +350,7 @@ impl Learner {
         (&mut self.groups, &mut self.arrivals)
     }
 
-    /// A number that no group or visit has.
+    /// A number that nothing else has.
     pub fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
@@ -382,6 +376,10 @@ impl Learner {
     fn names_key(&self, who: Who<'_>) -> Fingerprint {
         let (client_id, username) = (Shape::of(who.client_id), Shape::of(who.username));
         self.keys.fields(Domain::Wishes, [client_id.bytes(), username.bytes()])
+    }
+
+    fn as_known<'a>(&self, client: Client<'a>) -> Client<'a> {
+        Client { key: self.forgotten.key(client.key, client.who, &self.keys), ..client }
     }
 
     fn own_key(&self, client: Fingerprint) -> Fingerprint {

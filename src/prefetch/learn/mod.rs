@@ -10,6 +10,7 @@
 //! Nothing here decides anything: a verdict counts for the exact question that the broker asks.
 
 mod credit;
+mod forgotten;
 mod group;
 mod groups;
 mod habits;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use super::{Prefetch, Scope, keeps_topics};
 use crate::config::Config;
+use crate::fingerprint::Whose;
 use crate::question::{Kind, Question, Verdict};
 use crate::topic;
 pub use learner::Learner;
@@ -37,7 +39,8 @@ impl Prefetch {
             self.unlearn();
             return Vec::new();
         }
-        if self.learner.lock().has_just_come(self.client_key(username, client_id), of_use(config), now) {
+        let (key, who) = (self.client_key(username, client_id), Who { client_id, username });
+        if self.learner.lock().has_just_come(key, who, of_use(config), now) {
             return Vec::new();
         }
         let client = self.client(username, client_id, scope);
@@ -83,6 +86,11 @@ impl Prefetch {
         }
     }
 
+    /// Forgets what somebody alone was seen to ask. What is known of clients whose names look alike holds no name.
+    pub fn forget(&self, whose: Whose) {
+        self.learner.lock().forget(whose);
+    }
+
     /// Forgets all.
     pub fn unlearn(&self) {
         let mut learner = self.learner.lock();
@@ -93,7 +101,7 @@ impl Prefetch {
 
     fn client<'a>(&self, username: &'a str, client_id: &'a str, scope: &Scope<'_>) -> Client<'a> {
         let (key, who) = (self.client_key(username, client_id), Who { client_id, username });
-        Client { key, who, source: (scope.source)() }
+        Client { key, witness: key.words()[0], who, source: (scope.source)() }
     }
 
     fn with_ask<R>(&self, scope: &Scope<'_>, body: impl FnOnce(&Ask<'_>) -> R) -> R {

@@ -6,7 +6,7 @@ use super::groups::Groups;
 use super::learner::Learner;
 use super::pattern::Who;
 use super::visit::{Ask, Client, Wish};
-use crate::fingerprint::{AlreadyHashed, Fingerprint, Fingerprinter};
+use crate::fingerprint::{AlreadyHashed, Fingerprint, Fingerprinter, Whose};
 use crate::question::{Access, OwnedQuestion, Question};
 use Access::{Read, Subscribe, Write};
 
@@ -71,7 +71,8 @@ impl World {
     fn client<'a>(&self, client_id: &'a str, username: &'a str) -> Client<'a> {
         let question = Question::Access { username, client_id, topic: "", access: Read, more: "" };
         let source = self.keys.source(Some(self.network), username);
-        Client { key: self.keys.client(&question), who: Who { client_id, username }, source }
+        let key = self.keys.client(&question);
+        Client { key, witness: key.words()[0], who: Who { client_id, username }, source }
     }
 
     fn comes(&mut self, client_id: &str, username: &str) {
@@ -252,6 +253,31 @@ fn a_client_is_asked_about_with_what_it_asked_before() {
     assert_eq!(world.news().len(), 60);
     world.comes("hub", "somebody else");
     assert_eq!(world.news(), [""; 0]);
+}
+
+#[test]
+fn what_a_client_alone_asked_is_forgotten_with_it() {
+    let mut world = World::new();
+    let kind = device("dev-0001");
+    world.visit("dev-0001", &[&kind[..], &[(Subscribe, "site/1/#".to_owned())]].concat());
+    world.visit("dev-0002", &[(Subscribe, "site/2/#".to_owned())]);
+    world.later(60);
+    world.news();
+    world.learner.forget(Whose::ClientId(world.keys.client_id("dev-0001")));
+    world.comes("dev-0001", "fleet");
+    world.comes("dev-0002", "fleet");
+    let of_kind = |id: &str| [format!("{id}: subscribe cmd/{id}/#"), format!("{id}: write state/{id}")];
+    let [one, two] = [of_kind("dev-0001"), of_kind("dev-0002")];
+    let own = "dev-0002: subscribe site/2/#".to_owned();
+    assert_eq!(world.news(), [&one[..], &two[..1], &[own], &two[1..]].concat());
+    // It comes anew, however short the time is, and is learnt from as before.
+    world.learner.forget(Whose::Username(world.keys.username("fleet")));
+    world.known.clear();
+    world.visit("dev-0001", &[(Subscribe, "site/3/#".to_owned())]);
+    assert_eq!(world.news(), one);
+    world.later(60);
+    world.comes("dev-0001", "fleet");
+    assert!(world.news().contains(&"dev-0001: subscribe site/3/#".to_owned()));
 }
 
 #[test]

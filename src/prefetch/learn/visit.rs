@@ -101,6 +101,8 @@ pub struct Round<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Client<'a> {
     pub key: Fingerprint,
+    /// Tells it from other clients, also once it was forgotten.
+    pub witness: u64,
     pub who: Who<'a>,
     pub source: Source,
 }
