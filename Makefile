@@ -72,9 +72,12 @@ packages: setup ## make a .deb and a .rpm of plugin and program: target/packages
 	@scripts/packages.sh $(ARGS)
 
 .PHONY: test-packages
-test-packages: ## install that .deb in fresh roots of Debian 12 and 13, log in, remove it (root; ARGS=trixie: in that one)
+test-packages: override tested := $(ARGS)
+test-packages: override ARGS :=
+test-packages: packages ## make both, install each in fresh roots of Debian 12 and 13, log in, remove it (root; ARGS=trixie: in that one)
+	@scripts/setup.sh packages
 	$(CARGO) build --example mock_api
-	@scripts/test-packages.sh $(ARGS)
+	@scripts/test-packages.sh $(tested)
 
 .PHONY: demo
 demo: build ## show the plugin at work, in every broker (ARGS=2.0.11: in that one)

@@ -2,7 +2,7 @@
 # Installs the packages that building and the demo need on a Debian machine, and no
 # others. If none is missing, it changes nothing.
 #
-#   scripts/setup.sh [tests | fuzz | memcheck | asan | musl]      with the packages for these
+#   scripts/setup.sh [tests | fuzz | memcheck | asan | musl | packages]      with the packages for these
 #
 # Mosquitto's own packages are left out on purpose. Even mosquitto-dev, which has
 # the headers, depends on the broker, and installing that starts a service on
@@ -32,7 +32,8 @@ case ${1:-} in
     memcheck) tools='valgrind:valgrind' ;;
     asan) tools='ar:binutils' ;;
     musl) tools='readelf:binutils' ;;
-    *) echo "usage: $0 [tests | fuzz | memcheck | asan | musl]" >&2; exit 2 ;;
+    packages) tools='debootstrap:debootstrap' ;;
+    *) echo "usage: $0 [tests | fuzz | memcheck | asan | musl | packages]" >&2; exit 2 ;;
 esac
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
