@@ -185,6 +185,9 @@ pub enum Family {
 /// minutes, if it must be. Returns its addresses, or why there are none in words for the operator.
 pub type LookUp = fn(&str, Family) -> Result<Vec<IpAddr>, String>;
 
+/// Starts a thread as [`Broker::spawn`] does.
+pub type Spawn<'a> = &'a dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
+
 /// The broker's process.
 pub trait Broker: Send + Sync {
     /// Starts a thread that takes no signals, since those are for the broker's own thread.

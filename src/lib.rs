@@ -6,22 +6,22 @@
 //!
 //! - `ffi`: the only unsafe code. Exported functions and callbacks (`entry`), each inside a guard that turns a panic
 //!   into a refusal (`guard`); event structs to typed requests (`events`); the broker's functions (`functions`); the
-//!   process's sockets, signals and clock (`os`).
+//!   process's signals, clock and sockets (`os`: `interest` finds whose each socket is, `sockets` looks into them).
 //! - `steer`: shows and steers a running plugin. `commands` are written once (`docs/commands.md`), and come by a topic
 //!   (`control`) or to the admin listener (`listeners`, `connections`), where `http` answers, with the status `page` and its
 //!   `history`.
 //! - `plugin`: who may do what, one method for each event. `login` and `topic_check` are the two lists of docs/deciding.md;
 //!   `api` is the API's part in them, and has the broker wait. Where a client waits beside the loop, it is `delayed`, and the
 //!   tick's `completion` lets it in or refuses it; `early` knows who cannot wait so. `warm_up` is what is asked before
-//!   somebody comes in, `left_behind` why somebody must not yet. On SIGHUP `settings` reads options and files whole, then
-//!   swaps them, unless `reload` finds that a check would end by a slip; then `recheck` answers for the sessions that exist,
+//!   somebody comes in, `left_behind` why somebody must not yet. On SIGHUP (`Plugin::reload`) `settings` reads options and files whole, then
+//!   swaps them, unless `changes` finds that a check would end by a slip; then `recheck` answers for the sessions that exist,
 //!   and `refusals` says who has to go. `sessions`, `throttle`, `wait_budget` keep count; `granting` gives sessions what came
 //!   with answers, `expiry` ends them on time; `hasher` is a
 //!   thread for slow hashes. Every answer is a `decision` with its reason. `steering` is what commands see and do of it:
 //!   `explain` decides without changing anything, by the same `unasked` as topic checks, and `orders` wait for the tick;
 //!   `others` are the brokers that carry out the same commands.
-//! - `prefetch`: asks before the broker asks. `peek` and `packet` (what waits unread in sockets), `rest` (of a packet that
-//!   the broker is at), `fan_out` and `subscriptions` (who will read a message), `replay` and `retained` (what a new
+//! - `prefetch`: asks before the broker asks. `peek` and `packet` (what waits unread in sockets), `in_hand` (the rest of a packet
+//!   that the broker is at), `fan_out` and `subscriptions` (who will read a message), `replay` and `retained` (what a new
 //!   subscriber gets), `wishes` (what a client will be asked about that may come in): by `acl_prefetch`, by what its kind was
 //!   seen to ask (`learn`), and by what waits in its queue (`queues`). It decides nothing; but where READs are not asked
 //!   about (`acl_checks`), what `subscriptions` knows of this username's own ones decides in `topic_check`.
@@ -49,12 +49,14 @@
 //!   where a rule decides it is the only one.)
 //! - **Cold**, where the broker waits: `plugin::api` has `ask` send the question or share one that is on its way;
 //!   prefetches what will come next; waits at the question's own slot. The worker's thread looks into the shared cache, if
-//!   there is one, and asks the API what is not there. It files the reply into the
-//!   cache and tells everybody who waits. When the time is up they are told so, and what comes later is remembered.
+//!   there is one, and asks the API what is not there. It files the reply into the cache and tells everybody who waits. When
+//!   the time is up they are told so, and what comes later is remembered.
 //! - **Delayed**, where a client waits (2.1): the same question with a waiter that pushes a task. The tick drains tasks
 //!   in batches and completes the client, if its ticket is still the newest for its client id.
 //! - **Beside**: refreshes, SIGHUP's questions, probes of a silent API. Nobody waits; a 401 or 403 may become a task
 //!   that disconnects.
+//! - **Taken back**, by a command: `plugin::steering` forgets it here, and `plugin::others` has `ask::store` write it into
+//!   the journal that all brokers read (`tell`). There their `keeper` finds it, and their `others` carry it out.
 //!
 //! # Rules
 //!

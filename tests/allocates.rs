@@ -20,12 +20,28 @@ static ALLOCATOR: Counting = Counting;
 
 const CLIENT: Client<'_> = Client { connection: 1, id: "sensor-1", address: Some("192.0.2.1") };
 
+const LOGIN: Login<'_> = Login {
+    client: CLIENT,
+    username: Some("sensor"),
+    password: Some(b"secret"),
+    starts_clean: true,
+    level: 5,
+    details: &(),
+};
+
 /// How often a thousand calls allocate, once everything is known.
 fn allocations(mut call: impl FnMut() -> Ruling) -> usize {
     for _ in 0..10 {
         assert_eq!(call(), Ruling::Allow);
     }
     allocations_of(|| (0..1000).for_each(|_| assert_eq!(call(), Ruling::Allow))).1
+}
+
+fn assert_checked_without_allocating(plugin: &Plugin, access: Access, topic: &str) {
+    let (client, username, caller) = (CLIENT, Some("sensor"), Caller::Broker(thread()));
+    let check = TopicCheck { client, username, topic, access, qos: 1, retain: Retain::No, details: &() };
+    let check = || plugin.authorise(&check, &caller, Instant::now()).ruling;
+    assert_eq!(allocations(check), 0, "a check of {access}");
 }
 
 #[test]
@@ -36,30 +52,9 @@ fn what_is_remembered_is_looked_up_without_allocating() {
     let options = options.map(|(name, url)| (name.to_owned(), url)).to_vec();
     let plugin = Plugin::new(options, Arc::new(Idle), &thread(), Instant::now()).unwrap();
     let caller = Caller::Broker(thread());
-    let login = Login {
-        client: CLIENT,
-        username: Some("sensor"),
-        password: Some(b"secret"),
-        starts_clean: true,
-        level: 5,
-        details: &(),
-    };
-    assert_eq!(allocations(|| plugin.authenticate(&login, &caller, Instant::now()).ruling), 0, "a login");
+    assert_eq!(allocations(|| plugin.authenticate(&LOGIN, &caller, Instant::now()).ruling), 0, "a login");
     for (access, topic) in [(Access::Write, "sensors/1"), (Access::Read, "commands/1")] {
-        let check = TopicCheck {
-            client: CLIENT,
-            username: Some("sensor"),
-            topic,
-            access,
-            qos: 1,
-            retain: Retain::No,
-            details: &(),
-        };
-        assert_eq!(
-            allocations(|| plugin.authorise(&check, &caller, Instant::now()).ruling),
-            0,
-            "a check of {access}"
-        );
+        assert_checked_without_allocating(&plugin, access, topic);
     }
     assert_eq!(api.requests().len(), 3, "all but the first of each was remembered");
 }
@@ -79,30 +74,9 @@ fn what_rules_of_an_answer_decide_is_decided_without_allocating() {
     let options = [&options[..], &[option("answer_rules", "true"), option("acl_no_match", "deny")]].concat();
     let plugin = Plugin::new(options, Arc::new(Idle), &thread(), Instant::now()).unwrap();
     let caller = Caller::Broker(thread());
-    let login = Login {
-        client: CLIENT,
-        username: Some("sensor"),
-        password: Some(b"secret"),
-        starts_clean: true,
-        level: 5,
-        details: &(),
-    };
-    assert_eq!(plugin.authenticate(&login, &caller, Instant::now()).ruling, Ruling::Allow);
+    assert_eq!(plugin.authenticate(&LOGIN, &caller, Instant::now()).ruling, Ruling::Allow);
     for (access, topic) in [(Access::Write, "dev/sensor-1/t"), (Access::Read, "dev/sensor-1/t")] {
-        let check = TopicCheck {
-            client: CLIENT,
-            username: Some("sensor"),
-            topic,
-            access,
-            qos: 1,
-            retain: Retain::No,
-            details: &(),
-        };
-        assert_eq!(
-            allocations(|| plugin.authorise(&check, &caller, Instant::now()).ruling),
-            0,
-            "a check of {access}"
-        );
+        assert_checked_without_allocating(&plugin, access, topic);
     }
     assert_eq!(api.requests().len(), 1, "only the login was asked about");
 }

@@ -10,9 +10,10 @@ use std::thread;
 
 mod support;
 use support::tls::{
-    Authority, Identity, OpensslServer, TlsFront, Validity, converted, made_by, self_signed_authority,
+    Authority, Identity, OpensslServer, TlsFront, Validity, assert_no_answer, converted, made_by,
+    self_signed_authority,
 };
-use support::{Broker, Connect, PATIENCE, Setup, Version, friendly_api, on_every_broker, side_by_side};
+use support::{Broker, Setup, Version, friendly_api, login, on_every_broker, side_by_side};
 
 const ADDRESS: &str = "IP:127.0.0.1";
 const SAN: &str = "subjectAltName=IP:127.0.0.1";
@@ -24,20 +25,6 @@ fn broker(version: Version, port: u16, trusted: &str) -> Setup {
         .option("tls_ca_file", "ca.pem")
 }
 
-fn alice() -> Connect {
-    Connect::v5("client-alice").login("alice", "secret")
-}
-
-/// Alice is refused, and a line of the log has all of these words.
-fn assert_refused(broker: &Broker, what: &str, words: &[&str]) {
-    alice().unanswered(broker.port());
-    broker.wait_for_log("gave no answer", PATIENCE);
-    let log = broker.log();
-    let told = |line: &str| words.iter().all(|word| line.contains(word));
-    let lines: Vec<_> = log.lines().filter(|line| line.contains("gave no answer")).collect();
-    assert!(lines.iter().any(|line| told(line)), "{what}: none says {words:?}: {lines:#?}");
-}
-
 #[test]
 fn the_very_certificate_that_is_named_is_trusted() {
     on_every_broker(|version| {
@@ -46,11 +33,11 @@ fn the_very_certificate_that_is_named_is_trusted() {
         let leaf = authority.issue(ADDRESS, &Validity::NOW);
         for identity in [self_signed_authority(ADDRESS), leaf] {
             let front = TlsFront::start(&api, &identity, None);
-            alice().accepted(broker(version, front.port(), &identity.certificate).start().port());
+            login("alice").accepted(broker(version, front.port(), &identity.certificate).start().port());
             // Another one is not, whatever it says of itself.
             let other = self_signed_authority(ADDRESS);
             let broker = broker(version, front.port(), &other.certificate).start();
-            assert_refused(
+            assert_no_answer(
                 &broker,
                 "another one",
                 &["the API's certificate (https://127.0.0.1:", "tls_ca_file"],
@@ -73,7 +60,7 @@ fn its_name_and_its_dates_still_count() {
         ] {
             let front = TlsFront::start(&api, &identity, None);
             let broker = broker(version, front.port(), &identity.certificate).start();
-            assert_refused(&broker, "named", &words);
+            assert_no_answer(&broker, "named", &words);
         }
         assert!(api.requests().is_empty(), "a password was sent");
     });
@@ -127,7 +114,7 @@ fn what_is_wrong_with_the_apis_certificate_is_said() {
     ] {
         let server = OpensslServer::start(&identity, options);
         on_every_broker(|version| {
-            assert_refused(&broker(version, server.port(), &authority).start(), what, &words);
+            assert_no_answer(&broker(version, server.port(), &authority).start(), what, &words);
         });
     }
 }
@@ -210,7 +197,7 @@ fn the_documented_recipes_work() {
                 .option("auth_url", format!("https://localhost:{}/auth", front.port()))
                 .file("trusted.pem", read(trusted))
                 .option("tls_ca_file", "trusted.pem");
-            alice().accepted(broker.start().port());
+            login("alice").accepted(broker.start().port());
         });
     }
 }
@@ -231,7 +218,7 @@ fn http_to_a_port_of_https_is_told() {
         side_by_side(Version::ALL, |version| {
             let url = format!("http://127.0.0.1:{port}/auth");
             let broker = Broker::with(version).option("auth_url", url).start();
-            assert_refused(&broker, "http to https", &["https:// URL"]);
+            assert_no_answer(&broker, "http to https", &["https:// URL"]);
         });
     }
 }

@@ -12,8 +12,8 @@ use tempfile::NamedTempFile;
 mod support;
 use support::tls::{Authority, Identity, TlsFront, Validity};
 use support::{
-    A_WHILE, Broker, Client, Connect, MockApi, PATIENCE, Reply, Setup, Version, api, eventually,
-    on_every_broker, reason,
+    A_WHILE, Broker, Client, Connect, PASSWORD, PATIENCE, Reply, Setup, Version, api, eventually,
+    friendly_api, login, on_every_broker, reason,
 };
 
 /// Its name in the broker's folder.
@@ -23,22 +23,9 @@ const FILE: &str = "plugin.toml";
 const TAKEN: &str = "Files are re-read";
 const NOT_TAKEN: &str = "Nothing was taken over";
 
-/// The password of the users in the fixtures.
-const PASSWORD: &str = "correct horse";
-
-fn friendly_api() -> MockApi {
-    let api = api("");
-    api.answer(Reply::status(200));
-    api
-}
-
 /// A broker with these lines of TOML for all configuration.
 fn broker(version: Version, toml: &str) -> Setup {
     Broker::with(version).option("config_file", FILE).file(FILE, toml)
-}
-
-fn login(name: &str) -> Connect {
-    Connect::v5(format!("client-{name}")).login(name, "secret")
 }
 
 /// Changes the file, has it read again, and gives what is logged about that.

@@ -310,10 +310,8 @@ fn no_answer_is_told_apart_from_no_behind_tls_and_in_websockets() {
         let api = api("");
         api.answer(Reply::status(503));
         let broker = broker_with_limit(version, &api)
-            .file("server.pem", &server.certificate)
-            .file("server.key", &server.key)
             .listener(["protocol websockets"])
-            .listener(["certfile server.pem", "keyfile server.key"])
+            .tls_listener(&server, &[])
             .start();
         let connect = Connect::v3("c").login("alice", "secret");
         assert_eq!(connect.clone().over_websocket().unanswered(broker.ports()[1]), Refusal::Closed);

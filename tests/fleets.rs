@@ -67,9 +67,7 @@ fn arrive(
         .option("auth_mode", "blocking")
         .option("login_wait", login_wait)
         .option("user", local_user("bystander"))
-        .file("server.pem", &server.certificate)
-        .file("server.key", &server.key)
-        .listener(["certfile server.pem", "keyfile server.key"])
+        .tls_listener(&server, &[])
         .start();
     let (port, tls_port) = (broker.port(), broker.ports()[1]);
     let mut bystander = bystander(&broker, "bystander", PASSWORD);

@@ -163,15 +163,10 @@ impl CertificateStage {
         let alice = authority.issue_to("alice", "DNS:alice", &Validity::NOW);
         let broker = broker_with(version, api, &["watcher", "alice"])
             .file("ca.pem", &authority.certificate)
-            .file("server.pem", &server.certificate)
-            .file("server.key", &server.key)
-            .listener([
-                "cafile ca.pem",
-                "certfile server.pem",
-                "keyfile server.key",
-                "require_certificate true",
-                "use_identity_as_username true",
-            ])
+            .tls_listener(
+                &server,
+                &["cafile ca.pem", "require_certificate true", "use_identity_as_username true"],
+            )
             .start();
         let tunnel = TlsTunnel::start(broker.ports()[1], &alice, &authority);
         let watcher = watcher(broker.port(), "written/#");

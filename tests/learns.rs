@@ -143,12 +143,8 @@ fn over_tls_and_websockets_it_works_alike() {
         let authority = Authority::new("test");
         let server = authority.issue("IP:127.0.0.1", &Validity::NOW);
         let api = api_by_name();
-        let broker = broker_asking(version, &api)
-            .file("server.pem", &server.certificate)
-            .file("server.key", &server.key)
-            .listener(["certfile server.pem", "keyfile server.key"])
-            .listener(["protocol websockets"])
-            .start();
+        let broker =
+            broker_asking(version, &api).tls_listener(&server, &[]).listener(["protocol websockets"]).start();
         teach(&broker);
         let mut tls = authority.connect(broker.ports()[1]);
         tls.write_all(&Connect::v3("device-0002").login("fleet", "right").packet()).unwrap();

@@ -254,14 +254,7 @@ fn certificates_are_told_at_the_login_and_with_topics() {
             .option("auth_fields", fields)
             .option("acl_fields", fields)
             .file("ca.pem", &authority.certificate)
-            .file("server.pem", &server.certificate)
-            .file("server.key", &server.key)
-            .listener([
-                "cafile ca.pem",
-                "certfile server.pem",
-                "keyfile server.key",
-                "require_certificate true",
-            ])
+            .tls_listener(&server, &["cafile ca.pem", "require_certificate true"])
             .start();
         let tunnel = TlsTunnel::start(broker.ports()[1], &sensor, &authority);
         let mut client = Connect::v5("c").login("joe", "secret").accepted(tunnel.port());

@@ -5,7 +5,8 @@ use std::fs;
 
 mod support;
 use support::{
-    Broker, Client, Connect, MockApi, PATIENCE, Refusal, Version, api, eventually, on_every_broker, reason,
+    Broker, Client, Connect, MockApi, PATIENCE, Refusal, Version, api, eventually, log_in, login,
+    on_every_broker, reason,
 };
 
 const RULES: &str = "user alice secret\nallow all news/#\nuser watcher secret\nallow all #\n";
@@ -29,8 +30,7 @@ impl Stage {
     fn new(version: Version, file: &str) -> Self {
         let broker =
             Broker::with(version).file("options.toml", file).option("config_file", "options.toml").start();
-        let log_in = |name: &str| Connect::v5(name).login(name, "secret").accepted(broker.port());
-        let (alice, mut watcher) = (log_in("alice"), log_in("watcher"));
+        let (alice, mut watcher) = (log_in(&broker, "alice"), log_in(&broker, "watcher"));
         assert!(watcher.may_subscribe("#"));
         Self { broker, alice, watcher }
     }
@@ -55,7 +55,7 @@ impl Stage {
         if !client.is_closed() {
             return true;
         }
-        match Connect::v5(name).login(name, "secret").attempt(self.broker.port()) {
+        match login(name).attempt(self.broker.port()) {
             Ok(again) => *client = again,
             Err(_) => return false,
         }

@@ -12,7 +12,7 @@ mod support;
 use support::broker::Setup;
 use support::{
     Broker, Client, Connect, ELSEWHERE, Gate, MockApi, PATIENCE, Protocol, Reply, Request, Version, api,
-    eventually, on_every_broker, reason,
+    eventually, login, on_every_broker, reason,
 };
 
 const RULES: &str = "user alice secret\nuser bob secret\nuser carol secret\n";
@@ -341,7 +341,7 @@ fn throttled_tries_are_not_asked_about_ahead_either() {
             // Where nothing is remembered, nothing is asked ahead.
             let setup = throttled_for_long(broker(version, &api)).option("auth_cache_ttl", "500ms");
             let broker = setup.option("throttle_by", by).start();
-            let known = ["bob", "carol"].map(|name| Connect::v5(name).login(name, "secret"));
+            let known = ["bob", "carol"].map(login);
             known.iter().for_each(|client| drop(client.accepted(broker.port())));
             let attack = |number: usize| {
                 let name = if by == "address" { format!("user-{number}") } else { "alice".to_owned() };

@@ -4,9 +4,11 @@
 use std::sync::LazyLock;
 
 mod support;
-use support::tls::{Authority, Identity, TlsFront, Validity, self_signed, self_signed_authority};
+use support::tls::{
+    Authority, Identity, TlsFront, Validity, assert_no_answer, self_signed, self_signed_authority,
+};
 use support::{
-    Broker, Connect, MockApi, PATIENCE, Setup, Version, api, friendly_api, on_every_broker, reason,
+    Broker, Connect, MockApi, PATIENCE, Setup, Version, api, friendly_api, login, on_every_broker, reason,
 };
 
 /// The authority that the operator trusts, and one that nobody does.
@@ -30,24 +32,15 @@ fn untrusting_broker(version: Version, port: u16) -> Setup {
         .option("acl_url", format!("https://127.0.0.1:{port}/acl"))
 }
 
-fn alice() -> Connect {
-    Connect::v5("client-alice").login("alice", "secret")
-}
-
 fn assert_works(broker: &Broker) {
-    let mut alice = alice().accepted(broker.port());
+    let mut alice = login("alice").accepted(broker.port());
     assert_eq!(alice.publish_acknowledged("t", "x") & 0x80, 0);
 }
 
 /// Nobody is let in, the API hears of nothing, and one line of the log has all of these words.
 fn assert_refused(broker: &Broker, api: &MockApi, what: &str, words: &[&str]) {
-    alice().unanswered(broker.port());
+    assert_no_answer(broker, what, words);
     assert!(api.requests().is_empty(), "{what}: the password was sent");
-    broker.wait_for_log("gave no answer", PATIENCE);
-    let log = broker.log();
-    let told = |line: &str| words.iter().all(|word| line.contains(word));
-    let lines: Vec<_> = log.lines().filter(|line| line.contains("gave no answer")).collect();
-    assert!(lines.iter().any(|line| told(line)), "{what}: none says {words:?}: {lines:?}");
 }
 
 #[test]
@@ -81,7 +74,7 @@ fn a_name_is_as_good_as_an_address() {
             .option("auth_url", format!("https://localhost:{}/auth", front.port()))
             .file("ca.pem", &OURS.certificate)
             .option("tls_ca_file", "ca.pem");
-        alice().accepted(by_name.start().port());
+        login("alice").accepted(by_name.start().port());
         api.forget_requests();
         assert_refused(&broker(version, front.port()).start(), &api, "a name for an address", &["name"]);
     });
@@ -216,7 +209,7 @@ fn an_api_behind_tls_says_no_as_well() {
         let broker = broker(version, front.port()).start();
         assert_works(&broker);
         Connect::v5("m").login("alice", "guess").refused(broker.port());
-        let mut alice = alice().accepted(broker.port());
+        let mut alice = login("alice").accepted(broker.port());
         assert_eq!(alice.publish_acknowledged("other", "x"), reason::NOT_AUTHORIZED);
     });
 }

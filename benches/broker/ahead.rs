@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::api::Api;
+use crate::fleet::{answers_to_wants, wants};
 use crate::load::{CONNACK, Fleet, PASSWORD, Pinger, Rush, client, expect, ms, publish, suback, subscribe};
 use crate::support::broker::Setup;
 use crate::support::tls::{Authority, Validity};
@@ -86,10 +87,7 @@ fn each(bench: &Bench, version: Version, mut measure: impl FnMut(&str, &Setup, &
 fn fleets(bench: &Bench, version: Version, devices: usize, over_tls: bool, table: &mut Table) {
     let authority = Authority::new("bench");
     let server = authority.issue("IP:127.0.0.1", &Validity::NOW);
-    let with_tls = |setup: Setup| {
-        let setup = setup.file("server.pem", &server.certificate).file("server.key", &server.key);
-        setup.listener(["certfile server.pem", "keyfile server.key"])
-    };
+    let with_tls = |setup: Setup| setup.tls_listener(&server, &[]);
     let api = Api::start();
     let ours = bench.ours(version, &api).option("auth_cache_ttl", "5m");
     let kind = if over_tls { "TLS" } else { "TCP" };
@@ -119,20 +117,12 @@ pub fn come(
     numbers: std::ops::Range<usize>,
     authority: Option<&Authority>,
 ) -> [f64; 4] {
-    let wants = |number| {
-        let id = format!("client-{number}");
-        [
-            subscribe(&format!("commands/{id}/#"), 0, 1),
-            subscribe(&format!("settings/{id}"), 0, 2),
-            publish(&format!("telemetry/{id}"), b"21.5", Some(3)),
-        ]
-        .concat()
-    };
-    let answers = [&CONNACK[..], &suback(0, 1), &suback(0, 2), &[0x40, 2, 0, 3]].concat();
     let packets = numbers.clone().map(wants).collect();
     api.answer_after(LATENCY);
     let connect = || Fleet::connect_by(broker, numbers, authority);
-    let rush = Rush::of_fleet(broker, api, connect, |fleet| fleet.log_in_and_send(packets, &answers, LIMIT));
+    let rush = Rush::of_fleet(broker, api, connect, |fleet| {
+        fleet.log_in_and_send(packets, &answers_to_wants(), LIMIT)
+    });
     [ms(rush.took), rush.stalls.longest_ms(), rush.questions as f64, 0.0]
 }
 

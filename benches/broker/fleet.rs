@@ -73,22 +73,27 @@ fn with_prefetch(setup: Setup) -> Setup {
         .fold(setup, |setup, question| setup.option("acl_prefetch", question))
 }
 
+/// What a device sends as soon as it comes: two subscriptions and a message.
+pub fn wants(number: usize) -> Vec<u8> {
+    let id = format!("client-{number}");
+    [
+        subscribe(&format!("commands/{id}/#"), 0, 1),
+        subscribe(&format!("settings/{id}"), 0, 2),
+        publish(&format!("telemetry/{id}"), b"21.5", Some(3)),
+    ]
+    .concat()
+}
+
+/// What the broker answers to the CONNECT and to all that a device [`wants`].
+pub fn answers_to_wants() -> Vec<u8> {
+    [&CONNACK[..], &suback(0, 1), &suback(0, 2), &[0x40, 2, 0, 3]].concat()
+}
+
 /// All devices come at once: how long it takes, the longest stall and most of them, and the questions.
 pub fn come(broker: &Broker, api: &Api, devices: usize) -> [f64; 4] {
     api.answer_after(LATENCY);
-    let wants = |number| {
-        let id = format!("client-{number}");
-        [
-            subscribe(&format!("commands/{id}/#"), 0, 1),
-            subscribe(&format!("settings/{id}"), 0, 2),
-            publish(&format!("telemetry/{id}"), b"21.5", Some(3)),
-        ]
-        .concat()
-    };
-    let puback = [0x40, 2, 0, 3];
-    let answers = [&CONNACK[..], &suback(0, 1), &suback(0, 2), &puback].concat();
     let rush = Rush::of(broker, api, devices, |fleet| {
-        fleet.log_in_and_send((0..devices).map(wants).collect(), &answers, LIMIT)
+        fleet.log_in_and_send((0..devices).map(wants).collect(), &answers_to_wants(), LIMIT)
     });
     [ms(rush.took), rush.stalls.longest_ms(), rush.stalls.p99_ms(), rush.questions as f64]
 }

@@ -37,10 +37,9 @@ pub use inflight::{Early, Slot, Waiter};
 use inflight::{InFlight, Questions, Readers};
 use job::{Inbox, Job, Subject};
 pub use queue::Priority;
-pub use shared::Peer;
 use shared::Sharing;
-pub use store::ToAll;
 use store::{Found, Store};
+pub use store::{Peer, ToAll};
 pub use superuser::Beforehand;
 use worker::Worker;
 

@@ -9,23 +9,13 @@ use once_cell::sync::OnceCell;
 
 use super::http::{Reply, Target};
 use super::job::Subject;
-use super::store::{Asked, Found, Listener, Store, StoreOptions, ToAll};
+use super::store::{Asked, Found, Listener, Peer, Store, StoreOptions, ToAll};
 use super::{Asker, Inner, spread};
 use crate::cache::Fresh;
 use crate::fingerprint::{Fingerprinter, Whose};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
 use crate::question::{Answer, Kind, Verdict, status};
-
-/// What brokers that share a cache tell each other beside verdicts. The worker's thread calls it.
-pub trait Peer: Send + Sync {
-    /// Another one has been given a command.
-    fn told(&self, told: ToAll);
-    /// What was learnt here, in this many bytes at most, if anything was.
-    fn learnt(&self, most: usize) -> Option<String>;
-    /// The same of another one.
-    fn learnt_elsewhere(&self, text: &str);
-}
 
 /// The store, and who hears of what the other brokers do.
 pub(super) struct Sharing {
@@ -124,20 +114,8 @@ impl Listener for Inner {
         self.state().cache.forget_whatever(Whose::Everybody, Instant::now());
     }
 
-    fn told(&self, told: ToAll) {
-        if let Some(peer) = self.sharing.peer.get() {
-            peer.told(told);
-        }
-    }
-
-    fn learnt(&self, most: usize) -> Option<String> {
-        self.sharing.peer.get()?.learnt(most)
-    }
-
-    fn learnt_elsewhere(&self, text: &str) {
-        if let Some(peer) = self.sharing.peer.get() {
-            peer.learnt_elsewhere(text);
-        }
+    fn peer(&self) -> Option<&dyn Peer> {
+        self.sharing.peer.get().map(|peer| &**peer)
     }
 }
 

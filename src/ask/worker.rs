@@ -17,6 +17,7 @@ use tokio::task::{JoinError, JoinSet};
 use super::job::{Inbox, Job, run_together};
 use super::places::Places;
 use super::queue::{Priority, Queue, Queued, Road, Room, Together};
+use crate::broker::Spawn;
 use crate::fingerprint::{Fingerprint, Source};
 use crate::question::NoAnswer;
 use crate::util::Lock;
@@ -54,9 +55,6 @@ impl Drop for Sending<'_> {
         let _ = self.0.commands.send(Command::AllHaveCome);
     }
 }
-
-/// A function that starts a thread which takes none of the signals that are meant for the broker.
-pub type Spawn<'a> = &'a dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
 
 impl Worker {
     /// Starts the thread.

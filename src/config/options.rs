@@ -1,4 +1,4 @@
-//! The table of options. `table` says what a row is, and makes code from it.
+//! The table of options: a new option is a new row. `table` says what a row is, and makes code from it.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! The API's part in a decision: its remembered verdict, its answer now, and the stale allow that serves without one.
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub struct Inquiry<'a> {
     pub question: Question<'a>,
     /// The client.
     pub client: Client<'a>,
+    /// The network and username that it is asked for, once they are known: see [`Api::source`].
+    pub source: &'a OnceCell<Source>,
 }
 
 /// The client on whose account the broker waits. The time that one client can take in a turn of the loop is bounded.
@@ -194,7 +197,7 @@ impl Api {
         if asked.was_under_way {
             self.prefetch.confirm(key);
         }
-        let readers = self.ask_ahead_of(inquiry, account, &asked, source, &event.at(began));
+        let readers = self.ask_ahead_of(inquiry, account, &asked, &event.at(began));
         let answer = asked.slot.wait(limit.saturating_sub(began.elapsed()));
         let answered = matches!(answer, Some(Answer::Verdict { .. }));
         let answered_at = Instant::now();
@@ -253,14 +256,14 @@ impl Api {
         inquiry: &Inquiry<'_>,
         account: Account,
         asked: &Asked,
-        source: Source,
         event: &Event<'_>,
     ) -> Option<Vec<Expected>> {
         let thread = event.broker_thread()?;
-        let Inquiry { key, ref question, client } = *inquiry;
+        let Inquiry { key, ref question, client, .. } = *inquiry;
         // While it waits for a login, no other login is parked.
         let guesses_logins = account.is_login() || !self.delays_logins;
         let gate = SettingsGate { guesses_logins, ..self.gate(event) };
+        let source = self.source(inquiry);
         let asked_for = || source;
         let scope = gate.scope(&asked_for, event.now);
         let mut readers = None;
@@ -282,9 +285,10 @@ impl Api {
         self.prefetch.fan_out(question, is_tickless, &self.gate(event).scope(&|| source, event.now))
     }
 
-    /// The network and username that a question is asked for.
+    /// The network and username that a question is asked for. Kept, since several steps go by it and it takes two hashes.
     pub fn source(&self, inquiry: &Inquiry<'_>) -> Source {
-        self.asker.source(inquiry.client.address, inquiry.question.username())
+        let found = || self.asker.source(inquiry.client.address, inquiry.question.username());
+        *inquiry.source.get_or_init(found)
     }
 
     /// The decision itself, or an allow if it says that the API gave no answer and an allow is remembered that may

@@ -37,7 +37,7 @@ pub struct Attempt<'a> {
     /// The fingerprint of the question, by which the API's verdict is remembered: that of username and password, unless
     /// there is more.
     pub key: Fingerprint,
-    /// What [`Self::source`] has found.
+    /// The network and username that it comes from, once they are known.
     pub source: OnceCell<Source>,
 }
 
@@ -64,7 +64,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// The network and username that it comes from. Kept, since several steps of a login go by it and it takes two hashes.
+    /// The network and username that it comes from, as [`super::api::Api::source`] gives them for its question.
     pub fn source(&self, keys: &Fingerprinter) -> Source {
         *self.source.get_or_init(|| keys.source(self.client.address, self.username))
     }
@@ -73,7 +73,7 @@ impl<'a> Attempt<'a> {
     pub fn inquiry(&self) -> Option<Inquiry<'_>> {
         let Self { username, more, .. } = *self;
         let question = Question::Connect { username, password: self.text?, more };
-        Some(Inquiry { key: self.key, question, client: self.client })
+        Some(Inquiry { key: self.key, question, client: self.client, source: &self.source })
     }
 
     /// The login as the throttle counts it: a password that is wrong with some fields may be right with others.

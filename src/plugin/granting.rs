@@ -98,7 +98,7 @@ impl Granting {
 
     /// Widens a session by the rules that came with the answer about one of its topics, for as long as that is remembered.
     pub fn widen(&self, inquiry: &Inquiry<'_>, decision: &Decision, now: Instant) {
-        let Inquiry { key, question, client } = *inquiry;
+        let Inquiry { key, question, client, .. } = *inquiry;
         let Some(TopicRules::Ready(grants)) = decision.terms.as_ref().and_then(|terms| terms.rules.as_ref())
         else {
             return;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use crate::broker::Broker;
+use crate::broker::Spawn;
 use crate::fingerprint::Source;
 use crate::local::PasswordHash;
 use crate::util::Lock;
@@ -51,19 +51,19 @@ impl<T: Send + 'static> Hasher<T> {
     ///
     /// # Errors
     /// The system's error if it gives no thread.
-    pub fn start(broker: &dyn Broker, answer: impl Fn(T, bool) + Send + 'static) -> io::Result<Self> {
-        Self::start_with(broker, |check| check.hash.verify(&check.password), answer)
+    pub fn start(spawn: Spawn<'_>, answer: impl Fn(T, bool) + Send + 'static) -> io::Result<Self> {
+        Self::start_with(spawn, |check| check.hash.verify(&check.password), answer)
     }
 
     fn start_with(
-        broker: &dyn Broker,
+        spawn: Spawn<'_>,
         matches: impl Fn(&Check<T>) -> bool + Send + 'static,
         answer: impl Fn(T, bool) + Send + 'static,
     ) -> io::Result<Self> {
         let checks = Lock::new(FairQueue::new(BOUND));
         let shared = Arc::new(Shared { checks, stopping: AtomicBool::new(false) });
         let in_thread = Arc::clone(&shared);
-        let thread = broker.spawn(Box::new(move || in_thread.work(matches, answer)))?;
+        let thread = spawn(Box::new(move || in_thread.work(matches, answer)))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -118,31 +118,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::time::Duration;
 
-    use crate::broker::{BrokerThread, Caller, Connection, Unread, Until};
-
-    struct Threads;
-
-    impl Broker for Threads {
-        fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
-            thread::Builder::new().spawn(body)
-        }
-        fn caller(&self) -> Caller {
-            Caller::Broker(BrokerThread::vouched_for())
-        }
-        fn is_2_1(&self) -> bool {
-            true
-        }
-        fn can_wake(&self, _: &BrokerThread) -> bool {
-            false
-        }
-        fn wake(&self) {}
-        fn is_session(&self, _: &BrokerThread, _: &str, _: Connection) -> bool {
-            false
-        }
-        fn complete_login(&self, _: &BrokerThread, _: &str, _: bool) {}
-        fn kick(&self, _: &BrokerThread, _: &str, _: &str) {}
-        fn peek(&self, _: &BrokerThread, _: Option<i32>, _: Until<'_>, _: &mut dyn FnMut(Unread<'_>)) {}
-    }
+    const SPAWN: Spawn<'_> = &|body| thread::Builder::new().spawn(body);
 
     /// The hash of the password `secret`.
     const HASH: &str = "$7$1$c2FsdHNhbHRzYWx0$\
@@ -173,7 +149,7 @@ mod tests {
                 check.ticket == "right"
             };
             let answer = move |ticket, matches| drop(answer.send((ticket, matches)));
-            Self { go_on, hasher: Hasher::start_with(&Threads, matches, answer).unwrap(), begun, answers }
+            Self { go_on, hasher: Hasher::start_with(SPAWN, matches, answer).unwrap(), begun, answers }
         }
 
         /// Has a first check begin, so that others wait.
@@ -201,7 +177,7 @@ mod tests {
     fn passwords_are_compared_with_their_hashes() {
         let (answer, answers) = channel();
         let answer = move |ticket, matches| drop(answer.send((ticket, matches)));
-        let hasher = Hasher::start(&Threads, answer).unwrap();
+        let hasher = Hasher::start(SPAWN, answer).unwrap();
         for (password, matches) in [("secret", true), ("guess", false)] {
             assert!(hasher.check(check(1, 1, password), Instant::now()).is_empty());
             let answer = answers.recv_timeout(Duration::from_secs(10)).unwrap();

@@ -206,7 +206,7 @@ impl Logins {
 
     fn start_hasher(&self) -> io::Result<Hasher<Ticket>> {
         let tasks = Arc::clone(&self.tasks);
-        Hasher::start(&*self.broker, move |ticket, matches| {
+        Hasher::start(&|body| self.broker.spawn(body), move |ticket, matches| {
             tasks.push(Task::PasswordChecked(ticket, matches))
         })
     }

@@ -2,6 +2,7 @@
 
 mod api;
 mod attempt;
+mod changes;
 mod completion;
 mod decision;
 mod delayed;
@@ -18,7 +19,6 @@ mod orders;
 mod others;
 mod recheck;
 mod refusals;
-mod reload;
 mod sessions;
 mod settings;
 mod start_error;

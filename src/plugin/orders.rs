@@ -50,6 +50,17 @@ pub struct Recipient {
     pub username: String,
 }
 
+impl Order {
+    /// What has come of the one by the command `kick` or `recheck`, in words.
+    pub fn outcome(command: &str, result: &Result<usize, String>) -> String {
+        match result {
+            Ok(count) if command == "kick" => format!("{count} disconnected"),
+            Ok(count) => format!("the API is asked about {count} sessions"),
+            Err(why) => why.clone(),
+        }
+    }
+}
+
 impl fmt::Debug for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use super::orders::{Meant, Order};
+use super::orders::{Meant, Order, Reply};
 use super::steering::Steering;
 use crate::ask::{Peer, ToAll};
 use crate::log::Level;
@@ -42,40 +42,37 @@ impl Steering {
     }
 
     fn carry_out_as_well(self: &Arc<Self>, told: ToAll) {
-        match told {
+        let (command, whom, ordered) = match told {
             ToAll::Forget(whom) => {
                 self.forget(&whom, Instant::now());
-                self.note_other("forget", &whom, "done");
+                return self.note_other("forget", &whom, "done");
             }
             ToAll::Kick(whom) => {
-                let (steering, meant) = (Arc::downgrade(self), whom.clone());
-                let reply = Box::new(move |result: Result<usize, String>| {
-                    if let Some(steering) = steering.upgrade() {
-                        let outcome = result.map_or_else(|why| why, |count| format!("{count} disconnected"));
-                        steering.note_other("kick", &meant, &outcome);
-                    }
-                });
-                if let Err(why) = self.order(Order::Kick(whom.clone(), reply)) {
-                    self.note_other("kick", &whom, why);
-                }
+                let reply = self.noting("kick", &whom);
+                ("kick", whom.clone(), self.order(Order::Kick(whom, reply)))
             }
             ToAll::Recheck(whom) => {
-                let (steering, meant) = (Arc::downgrade(self), whom.clone());
-                let reply = Box::new(move |result: Result<usize, String>| {
-                    if let Some(steering) = steering.upgrade() {
-                        let asked = |count| format!("the API is asked about {count} sessions");
-                        steering.note_other("recheck", &meant, &result.map_or_else(|why| why, asked));
-                    }
-                });
+                let reply = self.noting("recheck", &whom);
                 let username = match &whom {
                     Whom::Username(username) => Some(username.clone()),
                     Whom::ClientId(_) | Whom::Everybody => None,
                 };
-                if let Err(why) = self.order(Order::Recheck(username, reply)) {
-                    self.note_other("recheck", &whom, why);
-                }
+                ("recheck", whom, self.order(Order::Recheck(username, reply)))
             }
+        };
+        if let Err(why) = ordered {
+            self.note_other(command, &whom, why);
         }
+    }
+
+    /// Notes what has come of an order.
+    fn noting(self: &Arc<Self>, command: &'static str, whom: &Whom) -> Reply {
+        let (steering, whom) = (Arc::downgrade(self), whom.clone());
+        Box::new(move |result| {
+            if let Some(steering) = steering.upgrade() {
+                steering.note_other(command, &whom, &Order::outcome(command, &result));
+            }
+        })
     }
 
     fn note_other(&self, command: &str, whom: &Whom, outcome: &str) {

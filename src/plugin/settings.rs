@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::reload;
+use super::changes;
 use super::start_error::{StartError, each, one};
 use super::token::Token;
 use crate::ask::http::{Names, Target};
@@ -133,7 +133,7 @@ impl Current {
     pub fn reload(&self, is_2_1: bool, names: &Names, log: &Arc<Log>) -> Result<Target, Vec<StartError>> {
         let before = self.now();
         let (settings, target) = Settings::read(&self.options, is_2_1, names, log)?;
-        let unsaid = reload::unsaid_ends(&before, &settings);
+        let unsaid = changes::unsaid_ends(&before, &settings);
         if !unsaid.is_empty() {
             return Err(unsaid);
         }
@@ -149,7 +149,7 @@ impl Current {
                  until then such an answer refuses them.",
             );
         }
-        let changes = reload::what_has_changed(&before, &settings);
+        let changes = changes::what_has_changed(&before, &settings);
         log.write(
             Level::Notice,
             format!(

@@ -1,5 +1,6 @@
 //! Decides topic checks (`MOSQ_EVT_ACL_CHECK`).
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -131,7 +132,8 @@ impl Topics {
                 let more = self.api.more(fields, client, check.details, Some(message));
                 let question =
                     Question::Access { username, client_id: client.id, topic, access, more: &more };
-                let inquiry = Inquiry { key: self.api.asker.key(&question), question, client };
+                let (key, source) = (self.api.asker.key(&question), OnceCell::new());
+                let inquiry = Inquiry { key, question, client, source: &source };
                 let decision = self.by_api(&inquiry, check, event);
                 if decision.terms.is_some() && event.broker_thread().is_some() {
                     self.granting.widen(&inquiry, &decision, event.now);
@@ -167,7 +169,7 @@ impl Topics {
 
     /// Decides by the remembered verdict, or asks the API and waits.
     fn by_api(&self, inquiry: &Inquiry<'_>, check: &TopicCheck<'_>, event: &Event<'_>) -> Decision {
-        let Inquiry { key, question, client } = inquiry;
+        let Inquiry { key, question, client, .. } = inquiry;
         let hit = self.api.remembered(inquiry, || None, event.now);
         let mut replay = None;
         if hit.as_ref().is_none_or(|hit| hit.is_first_use) {

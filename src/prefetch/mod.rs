@@ -2,12 +2,12 @@
 //! in is expected to want. Nothing here decides anything; it only has answers on their way.
 
 mod fan_out;
+mod in_hand;
 mod learn;
 pub mod packet;
 pub mod peek;
 pub mod queues;
 mod replay;
-mod rest;
 pub mod retained;
 mod scores;
 pub mod subscriptions;

@@ -214,11 +214,7 @@ fn reply(
     // The task may be in the plugin's queue when the plugin ends, so it does not hold it.
     let (giver, steering) = (giver.clone(), Arc::downgrade(steering));
     Box::new(move |result| {
-        let outcome = match &result {
-            Ok(count) if command == "kick" => format!("{count} disconnected"),
-            Ok(count) => format!("the API is asked about {count} sessions"),
-            Err(why) => why.clone(),
-        };
+        let outcome = Order::outcome(command, &result);
         if let Some(steering) = steering.upgrade() {
             audit::note(&steering, command, &whom, &giver, &outcome);
         }

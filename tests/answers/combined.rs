@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::support::{
-    Broker, Client, Connect, MockApi, PATIENCE, Reply, api, eventually, local_user, on_every_broker,
+    Broker, Client, Connect, MockApi, PATIENCE, Reply, api, eventually, local_user, login, on_every_broker,
     scene::PASSWORD,
 };
 use super::{READ, allowing, is_login, log_in, may_publish, reading, saying, saying_to, says};
 
 fn durable(broker: &Broker, name: &str) -> Client {
-    Connect::v5(name).login(name, "secret").durable().accepted(broker.port())
+    login(name).durable().accepted(broker.port())
 }
 
 fn reads(api: &MockApi) -> usize {

@@ -162,11 +162,9 @@ fn what_was_sent_is_seen_in_tls_and_websockets_too() {
     let api = friendly_api();
     let (broker, mut watcher) = stage(&api, |setup| {
         setup
-            .file("server.pem", &server.certificate)
-            .file("server.key", &server.key)
             .listener(["protocol websockets"])
-            .listener(["certfile server.pem", "keyfile server.key"])
-            .listener(["protocol websockets", "certfile server.pem", "keyfile server.key"])
+            .tls_listener(&server, &[])
+            .tls_listener(&server, &["protocol websockets"])
     });
     let [_, web, tls, web_tls] = *broker.ports() else { panic!("four ports") };
     let connect = device("device").packet();

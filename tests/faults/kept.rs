@@ -161,21 +161,26 @@ fn nothing_else_ends_a_connection() {
     });
 }
 
+/// A client that sleeps, for which a message waits. Then the API about topics goes, and is left alone.
+fn sleeper_with_a_message(broker: &Broker, topics: &MockApi) -> Connect {
+    let sleeper = of(Protocol::V3_1_1, "sleeper").durable();
+    let mut client = sleeper.accepted(broker.port());
+    assert!(client.may_subscribe("news/#"));
+    client.disconnect();
+    assert_eq!(local(broker).publish_acknowledged("news/1", "first") & 0x80, 0);
+    topics.stop();
+    thread::sleep(SHORT_TTL);
+    exhaust_topics(broker);
+    sleeper
+}
+
 /// The broker would drop each message about which it gets no yes.
 #[test]
 fn what_waits_for_a_client_that_cannot_be_asked_about_stays() {
     on_every_broker(|version| {
         let (logins, topics) = (friendly_api(), friendly_api());
         let broker = with_two_apis(version, &logins, &topics).option("acl_cache_ttl", "1s").start();
-        let sleeper = of(Protocol::V3_1_1, "sleeper").durable();
-        let mut client = sleeper.accepted(broker.port());
-        assert!(client.may_subscribe("news/#"));
-        client.disconnect();
-        let mut local = local(&broker);
-        assert_eq!(local.publish_acknowledged("news/1", "first") & 0x80, 0);
-        topics.stop();
-        thread::sleep(SHORT_TTL);
-        exhaust_topics(&broker);
+        let sleeper = sleeper_with_a_message(&broker, &topics);
         for _ in 0..3 {
             assert!(sleeper.attempt(broker.port()).is_err(), "it is let in, and what waits for it is lost");
         }
@@ -198,15 +203,7 @@ fn who_has_slept_for_less_than_stale_ttl_gets_what_waits_for_it() {
             .option("acl_cache_ttl", "1s")
             .option("breaker_pause", "1h")
             .start();
-        let sleeper = of(Protocol::V3_1_1, "sleeper").durable();
-        let mut client = sleeper.accepted(broker.port());
-        assert!(client.may_subscribe("news/#"));
-        client.disconnect();
-        let mut local = local(&broker);
-        assert_eq!(local.publish_acknowledged("news/1", "first") & 0x80, 0);
-        topics.stop();
-        thread::sleep(SHORT_TTL);
-        exhaust_topics(&broker);
+        let sleeper = sleeper_with_a_message(&broker, &topics);
         let mut client = sleeper.accepted(broker.port());
         assert_eq!(client.receive(PATIENCE).expect("what waited").payload, b"first");
     });

@@ -100,12 +100,7 @@ fn over_tls_it_works_alike() {
         let authority = Authority::new("test");
         let server = authority.issue("IP:127.0.0.1", &Validity::NOW);
         let api = friendly_api();
-        let broker = broker_asking(version, &api)
-            .option("timeout", "60s")
-            .file("server.pem", &server.certificate)
-            .file("server.key", &server.key)
-            .listener(["certfile server.pem", "keyfile server.key"])
-            .start();
+        let broker = broker_asking(version, &api).option("timeout", "60s").tls_listener(&server, &[]).start();
         let mut hub = authority.connect(broker.ports()[1]);
         hub.write_all(&Connect::v3("hub").login("hub", "secret").packet()).unwrap();
         let mut connack = [0; 4];

@@ -74,19 +74,15 @@ fn connections_that_cannot_be_read_are_left_alone_and_go_on() {
     on_every_broker(|version| {
         let elsewhere = Broker::with(version).without_plugin().global("allow_anonymous true").start();
         let mut stage = Stage::with(version, |setup| {
-            setup
-                .file("server.pem", &server.certificate)
-                .file("server.key", &server.key)
-                .file("ca.pem", &authority.certificate)
-                .listener(["protocol websockets"])
-                .listener([
-                    "certfile server.pem".to_owned(),
-                    "keyfile server.key".to_owned(),
+            setup.file("ca.pem", &authority.certificate).listener(["protocol websockets"]).tls_listener(
+                &server,
+                &[
                     // The last listener's lines are the last of all: here a bridge may follow.
-                    "connection bridge".to_owned(),
-                    format!("address 127.0.0.1:{}", elsewhere.port()),
-                    "topic from/# in 1".to_owned(),
-                ])
+                    "connection bridge",
+                    &format!("address 127.0.0.1:{}", elsewhere.port()),
+                    "topic from/# in 1",
+                ],
+            )
         });
         let (port, web, tls) = (stage.broker.port(), stage.broker.ports()[1], stage.broker.ports()[2]);
         let mut reader = Connect::v5("reader").login("reader", "right").accepted(port);

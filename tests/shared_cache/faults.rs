@@ -1,7 +1,7 @@
 //! A store that is away, slow, full or emptied costs little, and never means yes.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::cmd;
 
@@ -20,23 +20,16 @@ fn impatient(version: Version, api: &MockApi) -> Setup {
     broker_asking(version, api).option("lookahead", false).option("acl_learn", false)
 }
 
-/// How long a login takes.
-fn login(name: &str, sharer: &Sharer) -> Duration {
-    let start = Instant::now();
-    drop(Connect::v5(name).login(name, "secret").accepted(sharer.port()));
-    start.elapsed()
-}
-
 #[test]
 fn a_store_that_is_killed_is_missed_by_nobody_and_used_again() {
     on_every_broker(|version| {
         let (api, mut store) = (friendly_api(), Store::start(Kind::Valkey));
         let [one, other] = [(); 2].map(|()| Sharer::start(asking(version, &api), &store));
-        login("alice", &one);
+        one.visited_by("alice");
         wait_for_verdicts(&store, 1);
         store.kill();
         for name in ["bob", "carol"] {
-            assert!(login(name, &other) < Duration::from_secs(1));
+            assert!(other.visited_by(name) < Duration::from_secs(1));
         }
         other.wait_until(false);
         other.broker.wait_for_log("cannot be used now", PATIENCE);
@@ -44,9 +37,9 @@ fn a_store_that_is_killed_is_missed_by_nobody_and_used_again() {
         [&one, &other].into_iter().for_each(|sharer| sharer.wait_until(true));
         other.broker.wait_for_log("is used again", PATIENCE);
         let asked = api.logins().len();
-        login("dave", &one);
+        one.visited_by("dave");
         wait_for_verdicts(&store, 1);
-        login("dave", &other);
+        other.visited_by("dave");
         assert_eq!(api.logins().len(), asked + 1, "mosquitto {version}");
     });
 }
@@ -57,11 +50,11 @@ fn a_store_that_is_frozen_costs_its_time_once() {
         let (api, store) = (friendly_api(), Store::start(Kind::Valkey));
         let setup = impatient(version, &api).option("shared_cache_timeout", "400ms");
         let sharer = Sharer::start(setup, &store);
-        login("before", &sharer);
+        sharer.visited_by("before");
         store.signal(libc::SIGSTOP);
-        let first = login("first", &sharer);
+        let first = sharer.visited_by("first");
         assert!(first >= Duration::from_millis(350), "{first:?}");
-        let others: Vec<_> = (0..10).map(|number| login(&format!("other{number}"), &sharer)).collect();
+        let others: Vec<_> = (0..10).map(|number| sharer.visited_by(&format!("other{number}"))).collect();
         assert!(
             others.iter().all(|took| *took < Duration::from_millis(350)),
             "mosquitto {version}: {others:?}"
@@ -79,7 +72,7 @@ fn a_store_that_was_never_there_costs_nothing() {
     let sharer = Sharer::alone(shared(asking(Version::V2_1, &api), &format!("redis://127.0.0.1:{port}")));
     sharer.broker.wait_for_log("cannot be used now", PATIENCE);
     for number in 0..5 {
-        assert!(login(&format!("client{number}"), &sharer) < Duration::from_millis(500));
+        assert!(sharer.visited_by(&format!("client{number}")) < Duration::from_millis(500));
     }
     assert_eq!(sharer.metric("lookups_total{result=\"error\"}"), 0.0);
 }
@@ -88,14 +81,14 @@ fn a_store_that_was_never_there_costs_nothing() {
 fn a_full_store_takes_no_verdicts_and_nobody_minds() {
     let (api, store) = (friendly_api(), Store::start(Kind::Valkey));
     let sharer = Sharer::start(asking(Version::V2_1, &api), &store);
-    login("alice", &sharer);
+    sharer.visited_by("alice");
     wait_for_verdicts(&store, 1);
     store.does(cmd("CONFIG").arg("SET").arg("maxmemory").arg("1kb"));
-    login("bob", &sharer);
+    sharer.visited_by("bob");
     sharer.broker.wait_for_log("takes no verdicts: OOM", PATIENCE);
     assert_eq!(sharer.metric("up"), 1.0);
     store.does(cmd("CONFIG").arg("SET").arg("maxmemory").arg("0"));
-    login("carol", &sharer);
+    sharer.visited_by("carol");
     wait_for_verdicts(&store, 2);
 }
 
@@ -110,10 +103,10 @@ fn a_store_that_is_emptied_is_filled_again() {
         assert!(eventually(PATIENCE, || store.names("mha:1:{journal}").len() == 1));
         thread::sleep(Duration::from_secs(3));
         [&one, &other].into_iter().for_each(|sharer| sharer.wait_until(true));
-        login("bob", &one);
+        one.visited_by("bob");
         wait_for_verdicts(&store, 1);
         let asked = api.logins().len();
-        login("bob", &other);
+        other.visited_by("bob");
         assert_eq!(api.logins().len(), asked, "mosquitto {version}");
     });
 }

@@ -3,14 +3,14 @@
 //! The test runs in a network namespace of its own, and the store in another, with a cable between them.
 
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{env, fs};
 
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::store::{Kind, Sharer, shared};
-use crate::support::{Connect, MockApi, PATIENCE, Setup, Version, broker_asking, eventually, friendly_api};
+use crate::support::{MockApi, PATIENCE, Setup, Version, broker_asking, eventually, friendly_api};
 
 const NEAR: &str = "192.0.2.1/24";
 const FAR: &str = "192.0.2.2";
@@ -104,12 +104,6 @@ fn setup(version: Version, api: &MockApi) -> Setup {
     shared(setup, &Distant::url()).option("shared_cache_timeout", format!("{}ms", STORE_TIME.as_millis()))
 }
 
-fn login(name: &str, sharer: &Sharer) -> Duration {
-    let start = Instant::now();
-    drop(Connect::v5(name).login(name, "secret").accepted(sharer.port()));
-    start.elapsed()
-}
-
 #[test]
 fn a_network_that_goes_costs_its_time_once_and_nothing_is_missed() {
     if !is_in_own_network("partition::a_network_that_goes_costs_its_time_once_and_nothing_is_missed") {
@@ -118,28 +112,28 @@ fn a_network_that_goes_costs_its_time_once_and_nothing_is_missed() {
     let (api, store) = (friendly_api(), Distant::start());
     let versions = [Version::V2_0_11, Version::V2_1];
     let brokers = versions.map(|version| Sharer::of(setup(version, &api)));
-    login("before", &brokers[0]);
+    brokers[0].visited_by("before");
     // Nobody waits for that.
     let is_stored = || brokers[0].metric("stores_total{result=\"ok\"}") == 1.0;
     assert!(eventually(PATIENCE, is_stored));
-    login("before", &brokers[1]);
+    brokers[1].visited_by("before");
     assert_eq!(api.logins().len(), 1, "what one has asked the other is not asked");
     store.set_cable("down");
     for sharer in &brokers {
-        let first = login("first", sharer);
+        let first = sharer.visited_by("first");
         assert!(first >= STORE_TIME * 7 / 8, "{first:?}");
-        let others: Vec<_> = (0..10).map(|number| login(&format!("other{number}"), sharer)).collect();
+        let others: Vec<_> = (0..10).map(|number| sharer.visited_by(&format!("other{number}"))).collect();
         assert!(others.iter().all(|took| *took < STORE_TIME * 7 / 8), "{others:?}");
         sharer.wait_until(false);
     }
     brokers[0].admin.carries_out("forget", &json!({ "username": "before" }));
     let asked = api.logins().len();
-    login("before", &brokers[1]);
+    brokers[1].visited_by("before");
     assert_eq!(api.logins().len(), asked, "this one has not heard of it");
     store.set_cable("up");
     brokers.iter().for_each(|sharer| sharer.wait_until(true));
     let has_heard = || brokers[1].metric("commands_total{way=\"heard\"}") > 0.0;
     assert!(eventually(PATIENCE, has_heard), "the other is told later");
-    login("before", &brokers[1]);
+    brokers[1].visited_by("before");
     assert_eq!(api.logins().len(), asked + 1);
 }

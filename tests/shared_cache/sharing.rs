@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::store::{Kind, SECRET, Sharer, Store, shared};
 use crate::support::{
-    Broker, Connect, MockApi, PATIENCE, Reply, Version, broker_asking, eventually, friendly_api,
+    Broker, Connect, MockApi, PATIENCE, Reply, Version, broker_asking, eventually, friendly_api, log_in,
     on_every_broker, side_by_side,
 };
 
@@ -245,10 +245,8 @@ fn what_one_broker_has_learnt_the_others_know() {
         let (api, store) = (friendly_api(), Store::start(Kind::Valkey));
         let learning =
             || broker_asking(version, &api).option("lookahead", false).option("shared_cache_timeout", "1s");
-        let log_in =
-            |name: &str, sharer: &Sharer| Connect::v5(name).login(name, "secret").accepted(sharer.port());
         let one = Sharer::start(learning(), &store);
-        assert!(log_in("sensor-0001", &one).may_subscribe("commands/sensor-0001/#"));
+        assert!(log_in(&one.broker, "sensor-0001").may_subscribe("commands/sensor-0001/#"));
         assert!(eventually(2 * PATIENCE, || store.names("mha:1:learnt:").len() == 1), "nothing is told");
         let other = Sharer::start(learning(), &store);
         let learnt = || other.admin.carries_out("status", &json!({}))["learnt"].clone();
@@ -257,7 +255,7 @@ fn what_one_broker_has_learnt_the_others_know() {
             "mosquitto {version}"
         );
         api.forget_requests();
-        let _newcomer = log_in("sensor-4711", &other);
+        let _newcomer = log_in(&other.broker, "sensor-4711");
         let is_asked = || api.topic_checks().iter().any(|it| it.field("topic") == "commands/sensor-4711/#");
         assert!(eventually(PATIENCE, is_asked), "it is asked about before it subscribes");
     });

@@ -4,12 +4,13 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use redis::{Cmd, ConnectionLike, Value, cmd};
 use tempfile::TempDir;
 
 use crate::support::tls::{Authority, Identity};
-use crate::support::{Admin, Broker, PATIENCE, Setup, eventually, free_port};
+use crate::support::{Admin, Broker, PATIENCE, Setup, eventually, free_port, log_in, timed};
 
 /// The secret of brokers that share a cache.
 pub const SECRET: &str = "0123456789abcdef-the-secret-of-the-tests";
@@ -306,6 +307,11 @@ impl Sharer {
     pub fn wait_until(&self, is_up: bool) {
         let is_so = || (self.metric("up") == 1.0) == is_up;
         assert!(eventually(PATIENCE, is_so), "the cache is used: {}", !is_up);
+    }
+
+    /// Lets a client in, which goes again at once. Returns how long its login took.
+    pub fn visited_by(&self, name: &str) -> Duration {
+        timed(|| drop(log_in(&self.broker, name))).1
     }
 
     /// The value of a metric of the shared cache.

@@ -1,8 +1,7 @@
 //! What is taken back at one broker is taken back at all, whatever stands in the store.
 
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,8 +11,8 @@ use serde_json::{Value as Json, json};
 use crate::sharing::wait_for_verdicts;
 use crate::store::{Kind, Sharer, Store, shared};
 use crate::support::{
-    Client, Connect, MockApi, PATIENCE, Reply, Setup, Version, broker_asking, eventually, free_port,
-    friendly_api, on_every_broker,
+    Client, MockApi, PATIENCE, Setup, Version, broker_asking, eventually, free_port, friendly_api, login,
+    on_every_broker, revocable,
 };
 
 /// How soon all brokers know.
@@ -32,21 +31,6 @@ fn two(version: Version, api: &MockApi, store: &Store) -> [Sharer; 2] {
     [(); 2].map(|()| Sharer::start(asking(version, api), store))
 }
 
-fn login(name: &str) -> Connect {
-    Connect::v5(name).login(name, "secret")
-}
-
-/// An API that refuses this name from the moment on that the flag is set.
-fn refuse_once(api: &MockApi, name: &'static str) -> Arc<AtomicBool> {
-    let is_revoked = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&is_revoked);
-    api.answer_with(move |request| {
-        let is_refused = flag.load(Ordering::Relaxed) && request.field("username") == name;
-        Reply::status(if is_refused { 403 } else { 200 })
-    });
-    is_revoked
-}
-
 /// Gives a command, and returns how long it takes until the other broker has heard of it.
 fn tell(one: &Sharer, other: &Sharer, command: &str, whom: &Json) -> Duration {
     let heard = || other.metric("commands_total{way=\"heard\"}");
@@ -61,7 +45,7 @@ fn who_is_forgotten_at_one_broker_is_forgotten_at_all() {
     for kind in Kind::BOTH {
         on_every_broker(|version| {
             let (api, store) = (friendly_api(), Store::start(kind));
-            let is_revoked = refuse_once(&api, "revoked");
+            let is_revoked = revocable(&api, "revoked");
             let [one, other] = two(version, &api, &store);
             for sharer in [&one, &other] {
                 drop(login("revoked").accepted(sharer.port()));
@@ -142,7 +126,7 @@ fn who_is_kicked_at_one_broker_is_kicked_at_all() {
 fn a_recheck_asks_the_api_about_the_sessions_of_all_brokers() {
     on_every_broker(|version| {
         let (api, store) = (friendly_api(), Store::start(Kind::Valkey));
-        let is_revoked = refuse_once(&api, "revoked");
+        let is_revoked = revocable(&api, "revoked");
         let setup = || asking(version, &api).option("reload_checks", false);
         let [one, other] = [(); 2].map(|()| Sharer::start(setup(), &store));
         let mut revoked = login("revoked").accepted(other.port());
@@ -163,7 +147,7 @@ fn a_recheck_asks_the_api_about_the_sessions_of_all_brokers() {
 fn a_broker_that_was_cut_off_forgets_what_it_has_missed() {
     on_every_broker(|version| {
         let (api, mut store) = (friendly_api(), Store::start(Kind::Valkey));
-        let is_revoked = refuse_once(&api, "revoked");
+        let is_revoked = revocable(&api, "revoked");
         let [one, other] = two(version, &api, &store);
         let still_in = login("revoked").accepted(other.port());
         is_revoked.store(true, Ordering::Relaxed);
@@ -203,7 +187,7 @@ fn a_broker_that_cannot_know_what_it_has_missed_forgets_everything() {
 #[test]
 fn what_was_taken_back_is_not_brought_back() {
     let (api, store) = (friendly_api(), Store::start(Kind::Valkey));
-    let is_revoked = refuse_once(&api, "revoked");
+    let is_revoked = revocable(&api, "revoked");
     let [one, other] = two(Version::V2_1, &api, &store);
     let mut revoked = login("revoked").accepted(one.port());
     wait_for_verdicts(&store, 1);
@@ -253,7 +237,7 @@ fn what_the_store_does_not_take_down_is_taken_back_all_the_same() {
     };
     for (spoil, is_over) in [(&full as &dyn Fn(&Store), false), (&exhausted, true)] {
         let (api, store) = (friendly_api(), Store::start(Kind::Valkey));
-        let is_revoked = refuse_once(&api, "revoked");
+        let is_revoked = revocable(&api, "revoked");
         let [one, other] = two(Version::V2_1, &api, &store);
         drop(login("revoked").accepted(other.port()));
         wait_for_verdicts(&store, 1);
@@ -281,7 +265,7 @@ fn what_the_store_does_not_take_down_is_taken_back_all_the_same() {
 fn a_broker_that_was_cut_off_from_its_start_on_takes_back_what_it_has_missed() {
     on_every_broker(|version| {
         let (api, store) = (friendly_api(), Store::start(Kind::Valkey));
-        let is_revoked = refuse_once(&api, "revoked");
+        let is_revoked = revocable(&api, "revoked");
         let one = Sharer::start(asking(version, &api), &store);
         // Commands from before its start are not its business.
         one.admin.carries_out("kick", &json!({"username": "friend"}));

@@ -1,7 +1,6 @@
 //! `forget`, `kick`, `recheck` and `status`, on every broker.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::broker::are_for_musl;
 use crate::support::{
     Admin, Broker, Connect, Gate, MockApi, PATIENCE, Reply, Version, broker_asking, eventually, fence,
-    friendly_api, on_every_broker, side_by_side,
+    friendly_api, login, on_every_broker, revocable, side_by_side,
 };
 
 fn steered(version: Version, api: &MockApi) -> (Broker, Admin) {
@@ -18,27 +17,12 @@ fn steered(version: Version, api: &MockApi) -> (Broker, Admin) {
     (broker, admin)
 }
 
-fn login(name: &str) -> Connect {
-    Connect::v5(name).login(name, "secret")
-}
-
-/// An API that refuses this name from the moment on that the flag is set.
-fn refuse_once(api: &MockApi, name: &'static str) -> Arc<AtomicBool> {
-    let is_revoked = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&is_revoked);
-    api.answer_with(move |request| {
-        let is_refused = flag.load(Ordering::Relaxed) && request.field("username") == name;
-        Reply::status(if is_refused { 403 } else { 200 })
-    });
-    is_revoked
-}
-
 /// What an API does the moment that it takes a right back.
 #[test]
 fn a_revoked_device_is_off_the_broker_and_stays_out() {
     on_every_broker(|version| {
         let api = friendly_api();
-        let is_revoked = refuse_once(&api, "revoked");
+        let is_revoked = revocable(&api, "revoked");
         let (broker, admin) = steered(version, &api);
         let mut revoked = login("revoked").accepted(broker.port());
         let mut other = login("other").accepted(broker.port());
@@ -217,7 +201,7 @@ fn who_is_parked_is_kicked_too() {
 fn a_recheck_asks_about_those_who_are_meant() {
     on_every_broker(|version| {
         let api = friendly_api();
-        let is_revoked = refuse_once(&api, "revoked");
+        let is_revoked = revocable(&api, "revoked");
         // A command is no SIGHUP: it asks although that would not.
         let admin = Admin::somewhere();
         let broker = admin.of(broker_asking(version, &api)).option("reload_checks", "false").start();
@@ -283,7 +267,7 @@ fn commands_are_answered_while_the_broker_waits() {
 fn status_tells_what_was_decided_and_who_was_refused() {
     on_every_broker(|version| {
         let api = friendly_api();
-        let is_revoked = refuse_once(&api, "refused");
+        let is_revoked = revocable(&api, "refused");
         is_revoked.store(true, Ordering::Relaxed);
         let (broker, admin) = steered(version, &api);
         let mut client = login("u").accepted(broker.port());

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::support::scene::PASSWD_ARGON2ID;
 use crate::support::{
     Admin, Broker, Client, Connect, MockApi, PATIENCE, Reply, Version, broker_asking, eventually,
-    friendly_api, on_every_broker,
+    friendly_api, log_in, on_every_broker,
 };
 
 /// Connections that are held open at once.
@@ -110,9 +110,8 @@ fn who_was_refused_goes_although_others_are_asked_about_by_then() {
         let api = friendly_api();
         let admin = Admin::somewhere();
         let broker = admin.of(broker_asking(version, &api)).option("reload_checks", false).start();
-        let log_in = |name: &str| Connect::v5(name).login(name, "secret").accepted(broker.port());
-        let mut revoked = REVOKED.map(log_in);
-        let mut other = log_in("other");
+        let mut revoked = REVOKED.map(|name| log_in(&broker, name));
+        let mut other = log_in(&broker, "other");
         api.answer_with(|request| {
             let is_revoked = REVOKED.contains(&request.field("username"));
             Reply::status(if is_revoked { 403 } else { 200 }).after(Duration::from_millis(300))

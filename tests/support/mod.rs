@@ -27,8 +27,8 @@ pub use client::{Client, Connect, Message, Protocol, Refusal, Will, reason};
 pub use mock_api::{MockApi, Reply, Request, Rules};
 pub use ports::free_port;
 pub use scene::{
-    Gate, PASSWORD, api_by_name, by_name, bystander, friendly_api, hash_in, local_user, log_in, read_by,
-    side_by_side, timed,
+    Gate, PASSWORD, api_by_name, by_name, bystander, friendly_api, hash_in, local_user, log_in, login,
+    read_by, revocable, side_by_side, timed,
 };
 
 /// How long to wait for something that must happen: long enough on a busy machine.

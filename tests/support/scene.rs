@@ -95,6 +95,17 @@ impl Drop for Gate {
     }
 }
 
+/// Has an API refuse this username as soon as the flag is set, and as long as it is.
+pub fn revocable(api: &MockApi, name: &'static str) -> Arc<AtomicBool> {
+    let is_revoked = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_revoked);
+    api.answer_with(move |request| {
+        let is_refused = flag.load(Ordering::Relaxed) && request.field("username") == name;
+        Reply::status(if is_refused { 403 } else { 200 })
+    });
+    is_revoked
+}
+
 /// The topics of the READ questions about a client, sorted.
 pub fn read_by(api: &MockApi, client_id: &str) -> Vec<String> {
     const READ: u64 = 1;
@@ -105,9 +116,14 @@ pub fn read_by(api: &MockApi, client_id: &str) -> Vec<String> {
     topics
 }
 
+/// How a client connects whose id and username are this name.
+pub fn login(name: &str) -> Connect {
+    Connect::v5(name).login(name, "secret")
+}
+
 /// A client whose id and username are this name.
 pub fn log_in(broker: &Broker, name: &str) -> Client {
-    Connect::v5(name).login(name, "secret").accepted(broker.port())
+    login(name).accepted(broker.port())
 }
 
 /// A client whose pings show how long the broker stands still.

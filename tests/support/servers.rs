@@ -25,7 +25,7 @@ pub struct Server {
 }
 
 impl Server {
-    fn start(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> Self {
+    pub fn start(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", free_port())).unwrap();
         let (address, stopping) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
         let stop = Arc::clone(&stopping);

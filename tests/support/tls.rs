@@ -2,27 +2,47 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+};
 use tempfile::TempDir;
 
-use super::{MockApi, PATIENCE, eventually, free_port};
+use super::servers::Server;
+use super::{Broker, MockApi, PATIENCE, Setup, eventually, free_port, login};
 
 /// A certificate with its key, both in PEM.
 #[derive(Debug, Clone)]
 pub struct Identity {
     pub certificate: String,
     pub key: String,
+}
+
+impl Setup {
+    /// Adds a listener for TLS, which has this certificate and these further lines.
+    pub fn tls_listener(self, server: &Identity, lines: &[&str]) -> Self {
+        let lines = [&["certfile server.pem", "keyfile server.key"], lines].concat();
+        self.file("server.pem", &server.certificate).file("server.key", &server.key).listener(lines)
+    }
+}
+
+/// The API gives no answer, and one line of the log has all of these words.
+pub fn assert_no_answer(broker: &Broker, what: &str, words: &[&str]) {
+    login("alice").unanswered(broker.port());
+    broker.wait_for_log("gave no answer", PATIENCE);
+    let log = broker.log();
+    let told = |line: &str| words.iter().all(|word| line.contains(word));
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("gave no answer")).collect();
+    assert!(lines.iter().any(|line| told(line)), "{what}: none says {words:?}: {lines:#?}");
 }
 
 /// A certificate authority, made with the program `openssl`.
@@ -199,45 +219,30 @@ fn read_identity(folder: &Path) -> Identity {
 
 /// TLS in front of a mock API: takes requests on a port of its own and passes them on, until it is dropped.
 pub struct TlsFront {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    acceptor: Option<JoinHandle<()>>,
-}
-
-struct Shared {
-    api: SocketAddr,
-    config: Mutex<Arc<ServerConfig>>,
-    stopping: AtomicBool,
+    server: Server,
+    config: Arc<Mutex<Arc<ServerConfig>>>,
 }
 
 impl TlsFront {
     /// Starts TLS with this certificate. With an authority, clients must show one of its certificates.
     pub fn start(api: &MockApi, identity: &Identity, clients_by: Option<&Authority>) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", free_port())).unwrap();
-        let config = Mutex::new(config(identity, clients_by));
-        let shared = Arc::new(Shared { api: api.address(), config, stopping: AtomicBool::new(false) });
-        let (address, in_thread) = (listener.local_addr().unwrap(), Arc::clone(&shared));
-        let acceptor = Some(thread::spawn(move || in_thread.accept_all(&listener)));
-        Self { address, shared, acceptor }
+        let config = Arc::new(Mutex::new(config(identity, clients_by)));
+        let (api, shown) = (api.address(), Arc::clone(&config));
+        let server = Server::start(move |stream| {
+            let config = Arc::clone(&shown.lock().unwrap());
+            // A client that does not accept the certificate, or has none to show, ends the connection here.
+            let _ = serve(&stream, config, api);
+        });
+        Self { server, config }
     }
 
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.server.address.port()
     }
 
     /// Changes the certificate for new connections.
     pub fn show(&self, identity: &Identity) {
-        *self.shared.config.lock().unwrap() = config(identity, None);
-    }
-}
-
-impl Drop for TlsFront {
-    fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(self.address); // wakes `accept`
-        if let Some(acceptor) = self.acceptor.take() {
-            let _ = acceptor.join();
-        }
+        *self.config.lock().unwrap() = config(identity, None);
     }
 }
 
@@ -262,45 +267,29 @@ fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(pem.as_bytes()).map(Result::unwrap).collect()
 }
 
-impl Shared {
-    fn accept_all(self: Arc<Self>, listener: &TcpListener) {
-        for stream in listener.incoming() {
-            if self.stopping.load(Ordering::Relaxed) {
-                return;
-            }
-            let (Ok(stream), shared) = (stream, Arc::clone(&self)) else { continue };
-            thread::spawn(move || {
-                // A client that does not accept the certificate, or has none to show, ends the connection here.
-                let _ = shared.serve(stream);
-            });
-        }
+fn serve(stream: &TcpStream, config: Arc<ServerConfig>, api: SocketAddr) -> io::Result<()> {
+    let tls = ServerConnection::new(config).map_err(io::Error::other)?;
+    let mut client = StreamOwned::new(tls, stream.try_clone()?);
+    while client.conn.is_handshaking() {
+        client.conn.complete_io(&mut client.sock)?;
     }
-
-    fn serve(&self, stream: TcpStream) -> io::Result<()> {
-        let config = Arc::clone(&self.config.lock().unwrap());
-        let tls = ServerConnection::new(config).map_err(io::Error::other)?;
-        let mut client = StreamOwned::new(tls, stream.try_clone()?);
-        while client.conn.is_handshaking() {
-            client.conn.complete_io(&mut client.sock)?;
+    let mut api = TcpStream::connect(api)?;
+    // Requests come one after the other, so there is no need to read from both sides at once.
+    let passed_on = loop {
+        let request = read_message(&mut client)?;
+        if request.is_empty() {
+            break Ok(());
         }
-        let mut api = TcpStream::connect(self.api)?;
-        // Requests come one after the other, so there is no need to read from both sides at once.
-        let passed_on = loop {
-            let request = read_message(&mut client)?;
-            if request.is_empty() {
-                break Ok(());
-            }
-            api.write_all(&request)?;
-            let answer = read_message(&mut api)?;
-            if answer.is_empty() {
-                break Ok(());
-            }
-            client.write_all(&answer)?;
-            client.flush()?;
-        };
-        let _ = stream.shutdown(Shutdown::Both); // fails if the other side was first
-        passed_on
-    }
+        api.write_all(&request)?;
+        let answer = read_message(&mut api)?;
+        if answer.is_empty() {
+            break Ok(());
+        }
+        client.write_all(&answer)?;
+        client.flush()?;
+    };
+    let _ = stream.shutdown(Shutdown::Both); // fails if the other side was first
+    passed_on
 }
 
 /// A client's end of a TLS connection.
@@ -309,12 +298,15 @@ pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 impl Authority {
     /// What clients need who trust this authority.
     pub fn client_config(&self) -> Arc<ClientConfig> {
+        Arc::new(self.trusted().with_no_client_auth())
+    }
+
+    fn trusted(&self) -> ConfigBuilder<ClientConfig, WantsClientCert> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(certificates(&self.certificate));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider);
-        let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
-        Arc::new(builder.with_no_client_auth())
+        builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots)
     }
 
     /// A connection to a TLS port of this machine, with the handshake done. What is written to it leaves at once.
@@ -338,53 +330,22 @@ pub fn connect_tls(config: Arc<ClientConfig>, port: u16) -> io::Result<TlsStream
 
 /// A port that passes plain connections on to a TLS port, with a client certificate, so that a client without TLS can
 /// have one. Its threads end with their connections.
-pub struct TlsTunnel {
-    address: SocketAddr,
-    stopping: Arc<AtomicBool>,
-    acceptor: Option<JoinHandle<()>>,
-}
+pub struct TlsTunnel(Server);
 
 impl TlsTunnel {
     pub fn start(to: u16, identity: &Identity, authority: &Authority) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", free_port())).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(certificates(&authority.certificate));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider);
-        let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
         let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
-        let config =
-            Arc::new(builder.with_client_auth_cert(certificates(&identity.certificate), key).unwrap());
-        let (address, stopping) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
-        let stop = Arc::clone(&stopping);
-        let acceptor = thread::spawn(move || {
-            for stream in listener.incoming() {
-                if stop.load(Ordering::Relaxed) {
-                    return;
-                }
-                let (Ok(stream), config) = (stream, Arc::clone(&config)) else { continue };
-                thread::spawn(move || {
-                    // The end of one side ends the other.
-                    let _ = pass_on(&stream, to, config);
-                    let _ = stream.shutdown(Shutdown::Both);
-                });
-            }
-        });
-        Self { address, stopping, acceptor: Some(acceptor) }
+        let config = authority.trusted().with_client_auth_cert(certificates(&identity.certificate), key);
+        let config = Arc::new(config.unwrap());
+        Self(Server::start(move |stream| {
+            // The end of one side ends the other.
+            let _ = pass_on(&stream, to, Arc::clone(&config));
+            let _ = stream.shutdown(Shutdown::Both);
+        }))
     }
 
     pub fn port(&self) -> u16 {
-        self.address.port()
-    }
-}
-
-impl Drop for TlsTunnel {
-    fn drop(&mut self) {
-        self.stopping.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(self.address); // wakes `accept`
-        if let Some(acceptor) = self.acceptor.take() {
-            let _ = acceptor.join();
-        }
+        self.0.address.port()
     }
 }
 

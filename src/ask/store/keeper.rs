@@ -35,21 +35,27 @@ const APART: Duration = Duration::from_secs(60);
 /// copied it.
 const FRESH: u64 = 60_000;
 
-/// What the store tells the plugin. The worker's thread calls it.
+/// The plugin, as far as the store has to do with it. The worker's thread calls it.
 pub trait Listener: Send + Sync {
     /// It cannot be known what was taken back meanwhile: nothing that is remembered is certain.
     fn forget_everything(&self);
-    /// Another broker has been given a command.
+    /// Who hears of what the other brokers do, if anybody does by now.
+    fn peer(&self) -> Option<&dyn Peer>;
+}
+
+/// What brokers that share a cache tell each other beside verdicts. The worker's thread calls it.
+pub trait Peer: Send + Sync {
+    /// Another one has been given a command.
     fn told(&self, told: ToAll);
     /// What was learnt here, in this many bytes at most, if anything was.
     fn learnt(&self, most: usize) -> Option<String>;
-    /// The same of other brokers.
+    /// The same of another one.
     fn learnt_elsewhere(&self, text: &str);
 }
 
 /// What the keeper knows beyond one connection.
-#[derive(Default)]
 struct Known {
+    listener: Weak<dyn Listener>,
     /// Commands that were carried out.
     heard: Repeated,
     /// A journal was lost, and none has been read to its end since.
@@ -59,15 +65,15 @@ struct Known {
 impl Known {
     /// A journal is gone, and with it perhaps what was taken back. What is remembered is forgotten at once, since nobody
     /// knows when there will be a journal again, and once more when there is.
-    fn lose_track(&mut self, listener: &Weak<dyn Listener>) {
+    fn lose_track(&mut self) {
         self.is_uncertain = true;
-        forget_everything(listener);
+        self.forget_everything();
     }
-}
 
-fn forget_everything(listener: &Weak<dyn Listener>) {
-    if let Some(listener) = listener.upgrade() {
-        listener.forget_everything();
+    fn forget_everything(&self) {
+        if let Some(listener) = self.listener.upgrade() {
+            listener.forget_everything();
+        }
     }
 }
 
@@ -79,11 +85,11 @@ impl Store {
 
     /// Holds the connection until the store is not to be used any more.
     pub async fn hold(self: Arc<Self>, listener: Weak<dyn Listener>) {
-        let mut known = Known::default();
+        let mut known = Known { listener, heard: Repeated::default(), is_uncertain: false };
         let mut pause = FIRST_PAUSE;
         loop {
             let began = Instant::now();
-            let why = match self.session(&mut known, &listener).await {
+            let why = match self.session(&mut known).await {
                 Ok(never) => match never {},
                 Err(failed) => failed.why(),
             };
@@ -110,12 +116,12 @@ impl Store {
     }
 
     /// One connection, from its beginning to its end.
-    async fn session(&self, known: &mut Known, listener: &Weak<dyn Listener>) -> Result<Infallible, Failed> {
+    async fn session(&self, known: &mut Known) -> Result<Infallible, Failed> {
         *self.trouble.lock() = None;
         let servers = Servers::open(&self.options.way, &self.keys[0].journal).await.map_err(Failed::Lost)?;
         let servers = Arc::new(servers);
         self.read_clock(&servers).await?;
-        self.catch_up(&servers, known, listener).await?;
+        self.catch_up(&servers, known).await?;
         self.tell(&servers).await?;
         self.probe(&servers).await?;
         self.state.send_replace(State::Up(Arc::clone(&servers)));
@@ -124,8 +130,8 @@ impl Store {
         }
         let mut learnt = Learnt::default();
         loop {
-            self.share_learnt(&servers, &mut learnt, listener).await?;
-            self.read_on(&servers, known, listener).await?;
+            self.share_learnt(&servers, &mut learnt, &known.listener).await?;
+            self.read_on(&servers, known).await?;
             self.read_clock(&servers).await?;
             self.note_foreign();
         }
@@ -148,12 +154,7 @@ impl Store {
     }
 
     /// Waits for the next entries, and tells the others what there is to tell meanwhile.
-    async fn read_on(
-        &self,
-        servers: &Servers,
-        known: &mut Known,
-        listener: &Weak<dyn Listener>,
-    ) -> Result<(), Failed> {
+    async fn read_on(&self, servers: &Servers, known: &mut Known) -> Result<(), Failed> {
         let behind: Vec<_> = {
             let journals = self.journals.lock();
             let names = self.keys.iter().map(|keys| keys.journal.clone());
@@ -174,27 +175,22 @@ impl Store {
         let streams = entries_of_streams(reply).ok_or_else(unexpected)?;
         if streams.is_empty() {
             servers.tend().await?;
-            return self.make_sure(servers, known, listener).await;
+            return self.make_sure(servers, known).await;
         }
         for (name, raw) in streams {
             if let Some(index) = self.keys.iter().position(|keys| keys.journal == name) {
-                self.take(index, raw, known, None, listener);
+                self.take(index, raw, known, None);
             }
         }
         Ok(())
     }
 
     /// Makes sure that the last entries that were read are still there: nothing was lost, and nothing taken out.
-    async fn make_sure(
-        &self,
-        servers: &Servers,
-        known: &mut Known,
-        listener: &Weak<dyn Listener>,
-    ) -> Result<(), Failed> {
+    async fn make_sure(&self, servers: &Servers, known: &mut Known) -> Result<(), Failed> {
         for index in 0..self.keys.len() {
             let read = self.journals.lock()[index].read;
             if self.range(servers, index, Some(read), Some(read), 1).await?.is_empty() {
-                known.lose_track(listener);
+                known.lose_track();
                 return Err(Failed::Lost("its journal of what was taken back is gone".to_owned()));
             }
         }
@@ -204,12 +200,7 @@ impl Store {
 
     /// Reads what has been written into the journals since they were read last. A journal that has lost something is
     /// begun anew, and everything that is remembered here forgotten.
-    async fn catch_up(
-        &self,
-        servers: &Servers,
-        known: &mut Known,
-        listener: &Weak<dyn Listener>,
-    ) -> Result<(), Failed> {
+    async fn catch_up(&self, servers: &Servers, known: &mut Known) -> Result<(), Failed> {
         // What was taken back before is nothing that can be remembered here.
         let in_step = *self.in_step.lock();
         let since = self.clock.lock().map(|clock| clock.at(in_step));
@@ -219,12 +210,12 @@ impl Store {
             let read = self.journals.lock()[index].read;
             let is_known = read != Position::default();
             if is_known && !self.range(servers, index, Some(read), Some(read), 1).await?.is_empty() {
-                self.read_to_end(servers, index, known, None, listener).await?;
+                self.read_to_end(servers, index, known, None).await?;
                 is_complete = true;
                 continue;
             }
             if is_known {
-                known.lose_track(listener);
+                known.lose_track();
             }
             let first = self.range(servers, index, None, None, 1).await?;
             let goes_on = first.first().is_some_and(|(first, _)| !is_known || *first > read);
@@ -233,20 +224,20 @@ impl Store {
             self.journals.lock()[index] = Journal::from(from);
             let since = since.filter(|_| !is_known);
             if goes_on {
-                self.read_to_end(servers, index, known, since, listener).await?;
+                self.read_to_end(servers, index, known, since).await?;
             }
             // Entries that were known are gone, while others are there: those who come later would miss them.
             let found = self.journals.lock()[index].epoch;
             if found == 0 || is_known && found == epoch {
                 self.begin(servers, index).await?;
-                self.read_to_end(servers, index, known, since, listener).await?;
+                self.read_to_end(servers, index, known, since).await?;
             } else {
                 is_complete |= since.is_some_and(|since| from.0 < since);
             }
         }
         known.is_uncertain |= !is_complete;
         if known.is_uncertain {
-            forget_everything(listener);
+            known.forget_everything();
             known.is_uncertain = false;
         }
         self.note_in_step();
@@ -276,14 +267,13 @@ impl Store {
         index: usize,
         known: &mut Known,
         since: Option<u64>,
-        listener: &Weak<dyn Listener>,
     ) -> Result<(), Failed> {
         loop {
             let read = self.journals.lock()[index].read;
             let next = Position(read.0, read.1.saturating_add(1));
             let raw = self.range(servers, index, Some(next), None, AT_ONCE).await?;
             let is_end = raw.len() < AT_ONCE;
-            self.take(index, raw, known, since, listener);
+            self.take(index, raw, known, since);
             if is_end {
                 return Ok(());
             }
@@ -292,14 +282,7 @@ impl Store {
 
     /// Takes entries of a journal, and carries out those that are new: of a journal that was not known before, what was
     /// told `since`, in milliseconds of the store's clock.
-    fn take(
-        &self,
-        index: usize,
-        raw: Vec<journal::Raw>,
-        known: &mut Known,
-        since: Option<u64>,
-        listener: &Weak<dyn Listener>,
-    ) {
+    fn take(&self, index: usize, raw: Vec<journal::Raw>, known: &mut Known, since: Option<u64>) {
         for (at, entry) in journal::decrypted(raw, &self.keys[index]) {
             let Some(entry) = entry else {
                 self.journals.lock()[index].pass(at);
@@ -317,14 +300,14 @@ impl Store {
             if since.is_some_and(|since| entry.at < since || entry.says == Says::Begin) {
                 continue;
             }
-            let Some(listener) = listener.upgrade() else { return };
+            let Some(listener) = known.listener.upgrade() else { return };
             if entry.says == Says::Begin {
                 listener.forget_everything();
             }
-            let Some(told) = told else { continue };
+            let (Some(told), Some(peer)) = (told, listener.peer()) else { continue };
             if matches!(told, ToAll::Forget(_)) || self.is_fresh(entry.at) {
                 self.metrics.shared.heard();
-                listener.told(told);
+                peer.told(told);
             }
         }
         self.note_in_step();

@@ -62,12 +62,14 @@ impl Store {
                 && text != learnt.text
                 && let Some(listener) = listener.upgrade()
             {
-                listener.learnt_elsewhere(&text);
+                if let Some(peer) = listener.peer() {
+                    peer.learnt_elsewhere(&text);
+                }
                 learnt.text = text;
             }
         }
         let Some(listener) = listener.upgrade() else { return Ok(()) };
-        let own = listener.learnt(MOST);
+        let own = listener.peer().and_then(|peer| peer.learnt(MOST));
         let (Some(own), Some(keys)) = (own.filter(|own| *own != learnt.text), self.keys.first()) else {
             return Ok(());
         };

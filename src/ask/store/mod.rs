@@ -31,7 +31,7 @@ use crate::metrics::{Metrics, SharedLookup};
 use crate::question::{Kind, Whom};
 use crate::util::{Lock, random};
 use journal::Journal;
-pub use keeper::Listener;
+pub use keeper::{Listener, Peer};
 pub use link::Way;
 pub use seal::Secrets;
 use seal::{Keys, Name, Position, VALUE, Value};

@@ -1,4 +1,5 @@
-//! The operating system: the process's clock, names, sockets, signals and loaded libraries.
+//! The operating system: the process's clock, names, sockets, signals and loaded libraries. `interest` finds whose each
+//! socket is, `sockets` looks into them; `in_hand` and `read_ahead` find what the broker has read of them already.
 
 pub(super) mod clock;
 pub(super) mod copies;

@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::credit::Credit;
-use super::habits::Alike;
 use super::pattern::Telling;
+use super::shape::Alike;
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::question::Access;
 

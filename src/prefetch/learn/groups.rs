@@ -1,10 +1,11 @@
 //! All groups, within a bound.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use super::group::{Group, Of};
 use super::pattern;
+use super::shape::Alike;
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Source};
 use crate::util::fair::{self, FairQueue, Handle};
 
@@ -31,6 +32,8 @@ struct Entry {
 /// The groups, by their keys.
 pub struct Groups {
     by_key: HashMap<Fingerprint, Entry, AlreadyHashed>,
+    /// The keys of those of clients whose names look alike, by their numbers.
+    alike: BTreeMap<u64, Fingerprint>,
     order: FairQueue<u64, Fingerprint>,
     bound: usize,
 }
@@ -44,7 +47,7 @@ impl Default for Groups {
 impl Groups {
     /// None yet, for so many bytes.
     pub fn bounded(bound: usize) -> Self {
-        Self { by_key: HashMap::default(), order: FairQueue::new(bound), bound }
+        Self { by_key: HashMap::default(), alike: BTreeMap::new(), order: FairQueue::new(bound), bound }
     }
 
     /// A group.
@@ -69,6 +72,9 @@ impl Groups {
 
     /// Adds a group that somebody of this source is the first in. There may be no room for it.
     pub fn add(&mut self, key: Fingerprint, group: Group, source: Source, now: Instant) {
+        if group.alike().is_some() {
+            self.alike.insert(group.number, key);
+        }
         let handle = self.order.push(source, 0, key, now).0;
         self.by_key.insert(key, Entry { group, source, handle, touched: now });
         self.has_grown(key, now);
@@ -92,26 +98,34 @@ impl Groups {
             && now.saturating_duration_since(since) > LONG
             && let Some(gone) = self.order.remove(oldest)
         {
-            self.by_key.remove(&gone);
+            self.remove(gone);
         }
         let Some(entry) = self.by_key.get_mut(&key) else { return };
         entry.touched = now;
         let (handle, gone) = self.order.push(entry.source, bytes, key, now);
         entry.handle = handle;
-        for key in gone {
-            self.by_key.remove(&key);
+        gone.into_iter().for_each(|key| self.remove(key));
+    }
+
+    fn remove(&mut self, key: Fingerprint) {
+        if let Some(Entry { group, .. }) = self.by_key.remove(&key) {
+            self.alike.remove(&group.number);
         }
     }
 
-    /// All groups, in no order.
-    pub fn all(&self) -> impl Iterator<Item = &Group> {
-        self.by_key.values().map(|entry| &entry.group)
+    /// The groups of clients whose names look alike, behind that of a number.
+    pub fn alike_behind(&self, number: u64) -> impl Iterator<Item = (&Alike, &Group)> {
+        self.alike.range(number + 1..).filter_map(|(_, key)| {
+            let group = &self.by_key.get(key)?.group;
+            Some((group.alike()?, group))
+        })
     }
 
     /// Fails if more is kept than there is room for.
     #[cfg(test)]
     pub fn assert_bounded(&self) {
         let taken: usize = self.by_key.values().map(|entry| entry.group.bytes() + fair::OVERHEAD).sum();
+        assert_eq!(self.alike_behind(0).count(), self.alike.len());
         assert!(taken <= self.bound && taken == self.order.bytes(), "{taken} and {}", self.order.bytes());
     }
 

@@ -2,6 +2,7 @@
 //! has the questions asked.
 
 mod closing;
+mod habits;
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -9,9 +10,8 @@ use std::time::{Duration, Instant};
 use super::forgotten::Forgotten;
 use super::group::{Group, Of, TEMPLATES};
 use super::groups::Groups;
-use super::habits::Alike;
 use super::pattern::{self, Telling, Who};
-use super::shape::Shape;
+use super::shape::{self, Alike};
 use super::visit::{
     Arrival, Arrivals, Ask, Client, Lesson, Membership, Round, Which, Wish, forget_slot, wish,
 };
@@ -19,6 +19,7 @@ use crate::fingerprint::{Domain, Fingerprint, Fingerprinter, Whose};
 use crate::prefetch::scores::{Origin, Scores};
 use crate::question::{Access, Kind};
 use crate::util::bounded;
+use habits::Told;
 
 /// Clients that came a moment ago; some 8 MB with usual names.
 const ARRIVALS: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
@@ -41,6 +42,8 @@ pub struct Learner {
     forgotten: Forgotten,
     /// The last number that was given to a group, a visit or somebody's being forgotten.
     number: u64,
+    /// How far the groups were gone through for other brokers.
+    told: Told,
     pattern: String,
     topic: String,
 }
@@ -59,6 +62,7 @@ impl Learner {
             scores: Scores::new(),
             forgotten: Forgotten::default(),
             number: 0,
+            told: Told::default(),
             pattern: String::new(),
             topic: String::new(),
         }
@@ -110,17 +114,16 @@ impl Learner {
         {
             self.close(arrival);
         }
-        self.number += 1;
         let arrival = Arrival {
             client_id: client.who.client_id.into(),
             username: client.who.username.into(),
             source: client.source,
             since: now,
-            number: self.number,
+            number: self.next_number(),
             in_groups: [None; 3],
         };
         self.arrivals.put(client.key, arrival);
-        self.join(client, Which::Names, self.names_key(client.who), &mut round);
+        self.join(client, Which::Names, shape::key(&self.keys, client.who), &mut round);
         let own = self.own_key(client.key);
         if self.groups.has(own) {
             self.join(client, Which::Own, own, &mut round);
@@ -162,7 +165,7 @@ impl Learner {
             is_expected |= self.note(lesson, Which::First, round);
         } else if telling != Telling::Nothing || is_expected {
             // What it asks first tells the kinds apart whose names look alike.
-            let names = self.names_key(client.who).words().map(u64::to_le_bytes);
+            let names = shape::key(&self.keys, client.who).words().map(u64::to_le_bytes);
             let fields = [names.as_flattened(), &[access as u8], pattern.as_bytes()];
             self.join(client, Which::First, self.keys.fields(Domain::Wishes, fields), round);
         }
@@ -241,11 +244,11 @@ impl Learner {
     fn join(&mut self, client: Client<'_>, which: Which, key: Fingerprint, round: &mut Round<'_>) {
         let now = round.now;
         if !self.groups.has(key) {
-            self.number += 1;
+            let number = self.next_number();
             let group = match (which, Alike::like(client.who)) {
-                (Which::Own, _) => Group::new(self.number, Of::One),
-                (Which::Names, Some(alike)) => Group::of_alike(self.number, alike),
-                (Which::Names | Which::First, _) => Group::new(self.number, Of::Kind),
+                (Which::Own, _) => Group::new(number, Of::One),
+                (Which::Names, Some(alike)) => Group::of_alike(number, alike),
+                (Which::Names | Which::First, _) => Group::new(number, Of::Kind),
             };
             self.groups.add(key, group, client.source, now);
         }
@@ -340,25 +343,10 @@ impl Learner {
         }
     }
 
-    /// All that is learnt, by group.
-    pub fn groups(&self) -> impl Iterator<Item = &Group> {
-        self.groups.all()
-    }
-
-    /// The groups, and who came a moment ago.
-    pub fn parts(&mut self) -> (&mut Groups, &mut Arrivals) {
-        (&mut self.groups, &mut self.arrivals)
-    }
-
     /// A number that nothing else has.
-    pub fn next_number(&mut self) -> u64 {
+    fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
-    }
-
-    /// What groups are known by.
-    pub fn keys(&self) -> Fingerprinter {
-        self.keys
     }
 
     /// What was learnt of clients whose names look alike, as values of `acl_prefetch`, what is asked most first.
@@ -371,11 +359,6 @@ impl Learner {
     pub fn assert_bounded(&self) {
         assert_eq!(self.arrivals.len(), self.arrivals.cap().get());
         self.groups.assert_bounded();
-    }
-
-    fn names_key(&self, who: Who<'_>) -> Fingerprint {
-        let (client_id, username) = (Shape::of(who.client_id), Shape::of(who.username));
-        self.keys.fields(Domain::Wishes, [client_id.bytes(), username.bytes()])
     }
 
     fn as_known<'a>(&self, client: Client<'a>) -> Client<'a> {

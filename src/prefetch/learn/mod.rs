@@ -13,7 +13,6 @@ mod credit;
 mod forgotten;
 mod group;
 mod groups;
-mod habits;
 mod learner;
 mod pattern;
 mod shape;
@@ -73,9 +72,10 @@ impl Prefetch {
         self.learner.lock().lines()
     }
 
-    /// The same for another broker, in this many bytes at most. `None` if there is nothing.
+    /// The same for another broker, in this many bytes at most. `None` if there is nothing, or more than is gone through at
+    /// once: further calls go on.
     pub fn habits(&self, most: usize) -> Option<String> {
-        let habits = self.learner.lock().habits(most);
+        let habits = self.learner.lock().habits(most)?;
         if habits.is_empty() { None } else { serde_json::to_string(&habits).ok() }
     }
 

@@ -1,8 +1,13 @@
 //! Which clients are taken for the same kind: those whose names look alike. `sensor-0017` and `sensor-4711` do,
 //! `sensor-0017` and `hub-3` do not.
 
+use serde::{Deserialize, Serialize};
+
+use super::pattern::Who;
+use crate::fingerprint::{Domain, Fingerprint, Fingerprinter};
+
 /// The most bytes of a shape. Names that differ only behind it look alike.
-pub const LONGEST: usize = 48;
+const LONGEST: usize = 48;
 
 /// What a name looks like, without what tells it from others of its kind.
 pub struct Shape {
@@ -65,6 +70,42 @@ impl Shape {
         let taken = &bytes[..bytes.len().min(room)];
         self.bytes[self.length..][..taken.len()].copy_from_slice(taken);
         self.length += taken.len();
+    }
+}
+
+/// What all clients of these names are known by whose names look alike.
+pub fn key(keys: &Fingerprinter, who: Who<'_>) -> Fingerprint {
+    let [client_id, username] = [who.client_id, who.username].map(Shape::of);
+    keys.fields(Domain::Wishes, [client_id.bytes(), username.bytes()])
+}
+
+/// Clients whose names look alike: what their ids and usernames look like.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Alike {
+    pub(super) id: String,
+    pub(super) name: String,
+}
+
+impl Alike {
+    /// Those that are like this one. `None` where the look is no text, since it ends within a letter.
+    pub fn like(who: Who<'_>) -> Option<Self> {
+        let text = |name| String::from_utf8(Shape::of(name).bytes().to_vec()).ok();
+        Some(Self { id: text(who.client_id)?, name: text(who.username)? })
+    }
+
+    /// The bytes of its texts.
+    pub fn bytes(&self) -> usize {
+        self.id.len() + self.name.len()
+    }
+
+    /// Whether it can be what names look like.
+    pub fn is_one(&self) -> bool {
+        [&self.id, &self.name].iter().all(|text| text.len() <= LONGEST)
+    }
+
+    /// What they are known by, see [`key`].
+    pub fn key(&self, keys: &Fingerprinter) -> Fingerprint {
+        keys.fields(Domain::Wishes, [self.id.as_bytes(), self.name.as_bytes()])
     }
 }
 

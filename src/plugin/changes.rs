@@ -1,4 +1,4 @@
-//! What SIGHUP takes over: not what looks like a file that is half written. And what is said about it.
+//! What a SIGHUP would change: it is not taken over if it looks like a file that is half written, and said otherwise.
 
 use super::settings::Settings;
 use super::start_error::StartError;
