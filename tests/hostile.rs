@@ -421,7 +421,6 @@ fn slow_names_do_not_open_the_breaker_for_those_who_share_their_address() {
 
 /// An account that comes under many ids has no more of a full cache than one that has a single id.
 #[test]
-#[ignore = "found: the share of the cache is for each client id, and an account has as many as it likes"]
 fn one_account_with_many_ids_displaces_nobodys_allows() {
     const CACHE: usize = 1000;
     const HONEST: usize = 20;
