@@ -114,6 +114,9 @@ impl Hasher for PassThrough {
 /// networks, and the room of one network between its usernames.
 pub type Source = [u64; 2];
 
+/// The name of nobody: a [`Source`] with it is a stranger.
+pub const NO_NAME: u64 = 0;
+
 /// Whom a question is about, as far as is needed to forget its verdict: keyed hashes, cut to what a slot of the cache has
 /// room for. Where two names happen to share one, a verdict is forgotten that need not be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

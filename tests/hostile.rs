@@ -383,7 +383,6 @@ fn one_account_with_many_ids_does_not_stop_the_broker_for_all_their_retained_mes
 
 /// Names that are made up behind the address that all share do not open the breaker.
 #[test]
-#[ignore = "found: where all have one address, made-up names open the breaker for all of them"]
 fn slow_names_do_not_open_the_breaker_for_those_who_share_their_address() {
     const HONEST: usize = 8;
     on_every_broker(|version| {
@@ -457,7 +456,6 @@ fn one_account_with_many_ids_displaces_nobodys_allows() {
 
 /// Addresses that one client makes up are not many that the API is silent to.
 #[test]
-#[ignore = "found: made-up X-Forwarded-For addresses open the breaker for everybody"]
 fn made_up_addresses_do_not_open_the_breaker() {
     const HONEST: usize = 8;
     let api = api("");
