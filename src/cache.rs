@@ -74,7 +74,7 @@ pub struct Fresh {
 ///
 /// - those go first that have ended;
 /// - then those of the client that holds more than its share: a 64th, or 256 where that is
-///   more (in small caches an eighth);
+///   more (in small caches an eighth). An account has two such shares, however many client ids it has;
 /// - then those that were used once, least recently used first. What was used twice stays, as long as it takes no
 ///   more than seven eighths of the cache.
 ///

@@ -114,6 +114,9 @@ impl Hasher for PassThrough {
 /// networks, and the room of one network between its usernames.
 pub type Source = [u64; 2];
 
+/// The name of nobody: a [`Source`] with it is a stranger.
+pub const NO_NAME: u64 = 0;
+
 /// Whom a question is about, as far as is needed to forget its verdict: keyed hashes, cut to what a slot of the cache has
 /// room for. Where two names happen to share one, a verdict is forgotten that need not be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -122,6 +125,19 @@ pub struct About {
     pub username: u32,
     /// The client id; that of an empty one for a login, whose verdict goes by username and password.
     pub client_id: u32,
+}
+
+/// A username has so many shares of a full cache, and each of its client ids belongs to one of them.
+const SHARES_OF_USERNAME: u64 = 2;
+
+impl About {
+    /// To whose share of a full cache its verdict counts. An account has as many client ids as it likes, so these have no
+    /// shares of their own. Where devices have one username in common, one that fills its share takes that from half of the
+    /// others only.
+    pub fn sharer(self) -> Fingerprint {
+        let part = u64::from(self.client_id) % SHARES_OF_USERNAME;
+        Fingerprint(u64::from(self.username) * SHARES_OF_USERNAME + part, 0)
+    }
 }
 
 /// Whose verdicts are forgotten.
@@ -269,7 +285,7 @@ pub fn network(address: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
     use crate::question::Access;
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     const KEY: [u8; 16] = *b"0123456789abcdef";
 
@@ -309,6 +325,21 @@ mod tests {
         // A key that joins fields with a dash would take `a-b` with `c` for `a` with `b-c`.
         let connect = |username, password| keys.question(&Question::Connect { username, password, more: "" });
         assert!(connect("a-b", "c") != connect("a", "b-c"));
+    }
+
+    #[test]
+    fn a_username_has_few_shares_however_many_client_ids_it_has() {
+        let keys = Fingerprinter::with_key(&KEY);
+        let sharer = |username: &str, client_id: &str| {
+            let question =
+                Question::Access { username, client_id, topic: "t", access: Access::Read, more: "" };
+            keys.about(&question).sharer().words()
+        };
+        let of = |username: &str| (0..100).map(|n| sharer(username, &n.to_string())).collect::<HashSet<_>>();
+        let shares = [of("one"), of("another")];
+        assert!(shares.iter().all(|shares| shares.len() == SHARES_OF_USERNAME as usize));
+        assert!(shares[0].is_disjoint(&shares[1]));
+        assert_eq!(sharer("one", "1"), sharer("one", "1"));
     }
 
     /// Which way a fingerprint is made does not show in it.

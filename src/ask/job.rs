@@ -15,7 +15,7 @@ use super::store::{Found, Store};
 use super::superuser::{Finding, Topic, Users};
 use super::{dialect, wire};
 use crate::fingerprint::{About, Fingerprint, Source};
-use crate::question::{Kind, NoAnswer, OwnedQuestion, Question, Verdict};
+use crate::question::{Answer, Kind, NoAnswer, OwnedQuestion, Question, Verdict};
 use crate::topic::GrantsPool;
 
 /// How long a connection may take to deliver the rest of an answer that nobody waits for.
@@ -198,6 +198,13 @@ impl Job {
         Some(place.wait_for(finding, target).await)
     }
 
+    /// Notes that the API has allowed something that was asked for this name.
+    fn note_allow(&self, reply: &Reply, target: &Target) {
+        if matches!(reply.answer, Answer::Verdict { verdict: Verdict::Allow, .. }) {
+            target.known.note(self.source[1]);
+        }
+    }
+
     /// Asks it alone.
     pub(super) async fn run(mut self, place: Place) {
         let question = self.question.as_question();
@@ -253,6 +260,7 @@ impl Job {
                     target.note_bad_answer(asks, *endpoint, &problem);
                 }
             }
+            self.note_allow(&asked.reply, &target);
             if self.inbox.file(self.subject, asked.reply.clone(), &target) {
                 self.filed = true;
                 if let Some(shared) = shared {
@@ -295,6 +303,7 @@ pub(super) async fn run_together(jobs: Vec<Job>, place: Place, inbox: Arc<dyn In
                         reply.answer = answer.asked_at(reply.sent);
                         problem.into_iter().for_each(|problem| target.note_bad_result(from, &problem));
                     }
+                    job.note_allow(&reply, &target);
                     job.filed = inbox.file(job.subject, reply.clone(), &target);
                     if !job.filed {
                         alone.push(job);

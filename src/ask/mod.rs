@@ -270,7 +270,8 @@ impl Asker {
 
 impl State {
     /// Puts a verdict into the cache. `unused`: it was asked early, for this reason, and the broker has not come for it.
-    fn put(&mut self, Subject { key, client, .. }: Subject, fresh: Fresh, unused: Option<Early>) {
+    fn put(&mut self, key: Fingerprint, fresh: Fresh, unused: Option<Early>) {
+        let client = fresh.about.sharer();
         match unused {
             Some(Early::Reader) => drop(self.cache.insert_awaited(key, client, fresh)),
             Some(Early::Guess) => drop(self.cache.insert_unused(key, client, fresh)),
@@ -300,7 +301,7 @@ impl Inner {
             let lifetime =
                 ends.map_or(lifetime, |ends| lifetime.min(ends.saturating_duration_since(reply.sent)));
             let fresh = Fresh { verdict, status, since: reply.sent, lifetime, about };
-            state.put(subject, fresh, unused);
+            state.put(key, fresh, unused);
             if let Some(terms) = terms {
                 state.cache.attach(key, terms);
             }

@@ -102,7 +102,7 @@ impl Inner {
             false => lifetime.min(config.lifetime(subject.kind, Verdict::Allow)),
         };
         let fresh = Fresh { verdict: Verdict::Allow, status, since: sent, lifetime, about: subject.about };
-        state.put(subject, fresh, in_flight.unused());
+        state.put(subject.key, fresh, in_flight.unused());
         drop(state);
         in_flight.deliver(&Answer::Verdict { verdict: Verdict::Allow, status, terms: None });
         true

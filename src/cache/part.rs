@@ -1,10 +1,11 @@
 //! A part of the cache: verdicts that share a bound, counted by client, and the order in which they make room.
 use super::store::{BY_CLIENT, BY_USE, Id, List, Store};
 
-/// The number of values by which clients are told apart; clients with the same value count as one. There are 32 for
+/// The number of values by which clients are told apart; clients with the same value count as one. There are 64 for
 /// each of the [`SHARES`], so that clients which count as one stay far below a share together, unless one of them holds
-/// many verdicts.
-pub const CLIENTS: usize = 2048;
+/// many verdicts. To the cache a client is half of the client ids of a username
+/// ([`About::sharer`](crate::fingerprint::About::sharer)).
+pub const CLIENTS: usize = 4096;
 
 /// One client's share of a full cache: one part in this many. So filling it takes this many clients, and no more than
 /// this many can be above their share.
@@ -20,6 +21,10 @@ const FEWEST_SHARES: usize = 8;
 /// How many verdicts one client may hold of a cache that is full at `bound`.
 pub fn share(bound: usize) -> usize {
     (bound / SHARES).max(SMALLEST_SHARE.min(bound / FEWEST_SHARES)).max(1)
+}
+
+fn seven_eighths(of: usize) -> usize {
+    of - of.div_ceil(8)
 }
 
 /// Verdicts in the order of their use, and each client's verdicts in the order in which they came.
@@ -117,13 +122,17 @@ impl Part {
 
     /// The slot that makes room for another one, of the client `newcomer` if there is one: a slot of a client that
     /// holds more than its share, or else the least recently used of those that were used once. Slots that were used
-    /// twice have seven eighths of the bound, so that new ones have room until their second use.
+    /// twice have seven eighths of the bound, or of what that client holds, so that new ones have room until their second
+    /// use.
     pub fn first_to_go(&self, newcomer: Option<u16>, bound: usize, share: usize) -> Option<Id> {
-        if let Some(client) = self.greediest(newcomer, share).map(usize::from) {
-            let once = self.once.clients[client].oldest();
-            return once.or_else(|| self.proven.clients[client].oldest());
+        if let Some(client) = self.greediest(newcomer, share) {
+            let held = self.held_by(client);
+            let (once, proven) =
+                (&self.once.clients[usize::from(client)], &self.proven.clients[usize::from(client)]);
+            let first = if proven.len() > seven_eighths(held) { proven.oldest() } else { once.oldest() };
+            return first.or_else(|| proven.oldest());
         }
-        if self.proven.uses.len() > bound - bound.div_ceil(8) {
+        if self.proven.uses.len() > seven_eighths(bound) {
             return self.proven.uses.oldest();
         }
         self.once.uses.oldest()

@@ -32,7 +32,7 @@ const REMOVED_AT_A_RELOAD: usize = 1_000;
 const SWEPT_EVERY: u32 = TICKS_PER_SECOND as u32;
 
 /// The most slots that a sweep looks at in one step, which takes some hundred microseconds.
-const SWEPT_AT_ONCE: usize = 65_536;
+pub(super) const SWEPT_AT_ONCE: usize = 65_536;
 
 /// The most ended verdicts that a sweep removes in one step: removing one takes longer than looking at it.
 const ENDED_AT_ONCE: usize = 4_096;

@@ -102,10 +102,14 @@ struct Blocks {
 
 impl Blocks {
     fn at(&self, id: Id) -> &Slot {
+        #[cfg(test)]
+        touched::count();
         &self.blocks[id as usize / BLOCK][id as usize % BLOCK]
     }
 
     fn at_mut(&mut self, id: Id) -> &mut Slot {
+        #[cfg(test)]
+        touched::count();
         &mut self.blocks[id as usize / BLOCK][id as usize % BLOCK]
     }
 
@@ -118,6 +122,25 @@ impl Blocks {
         }
         self.len += 1;
         id
+    }
+}
+
+/// Counts how often this thread looks at slots or changes them: most of the work of a step, on a machine of any speed.
+#[cfg(test)]
+pub mod touched {
+    use std::cell::Cell;
+
+    thread_local!(static TOUCHED: Cell<usize> = const { Cell::new(0) });
+
+    pub(super) fn count() {
+        TOUCHED.set(TOUCHED.get() + 1);
+    }
+
+    /// How often it does so in a step.
+    pub fn in_step<T>(step: impl FnOnce() -> T) -> usize {
+        let before = TOUCHED.get();
+        step();
+        TOUCHED.get() - before
     }
 }
 

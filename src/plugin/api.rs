@@ -16,7 +16,7 @@ use crate::ask::{Asked, Asker, Priority, Waiter};
 use crate::broker::{Client, Connection, Details};
 use crate::cache::Hit;
 use crate::config::{Field, NoMatch};
-use crate::fingerprint::{Fingerprint, Source};
+use crate::fingerprint::{Fingerprint, NO_NAME, Source};
 use crate::prefetch::peek::Identity;
 use crate::prefetch::subscriptions::Expected;
 use crate::prefetch::{Gate, Prefetch, Scope};
@@ -170,8 +170,8 @@ impl Api {
         // The time of the event may be some milliseconds in the future, which is as long as a wait takes.
         let began = Instant::now();
         let source = self.source(inquiry);
-        if self.asker.is_open(question.kind(), source, now) {
-            return self.or_stale(key, no_answer(NoAnswer::Open), now);
+        if let Some(decision) = self.without_waiting(inquiry, now) {
+            return decision;
         }
         let timeout = event.settings.config.timeout;
         // The broker's HTTP listener has a thread of its own: only requests to it wait there.
@@ -223,6 +223,23 @@ impl Api {
             self.prefetch.expect(&question, &readers, answered_at);
         }
         decision
+    }
+
+    /// The decision, if asking is in vain. Where the API is silent to strangers it may be so to all: then whoever has an
+    /// allow that may still serve does not wait to find out, and is asked about beside.
+    pub fn without_waiting(&self, inquiry: &Inquiry<'_>, now: Instant) -> Option<Decision> {
+        let Inquiry { key, question, .. } = *inquiry;
+        let (kind, source) = (question.kind(), self.source(inquiry));
+        if self.asker.is_open(kind, source, now) {
+            return Some(self.or_stale(key, no_answer(NoAnswer::Open), now));
+        }
+        if !self.asker.refuses(kind, [source[0], NO_NAME], now) {
+            return None;
+        }
+        let allow = self.asker.stale_allow(key, now)?;
+        // Where there is no thread to ask with, the next question will say so.
+        let _ = self.asker.ask(key, &question, source, Priority::Refresh, None, now);
+        Some(Decision::allow(By::Stale).with(allow.terms))
     }
 
     /// Refuses without waiting, and has the API asked all the same: the answer will be there when the client comes again.

@@ -345,10 +345,12 @@ impl Plugin {
     /// Reads all files again (`MOSQ_EVT_RELOAD`, SIGHUP), and takes over what they say only if all of them are fine.
     /// Either way, a recheck of all sessions begins.
     pub fn reload(&self, now: Instant) {
+        let mut asks_otherwise = false;
         match self.settings.reload(self.broker.is_2_1(), &self.names, &self.log) {
             Ok(target) => {
                 self.metrics.reloaded(true);
-                if self.api.asker.set_target(Arc::new(target)) {
+                asks_otherwise = self.api.asker.set_target(Arc::new(target));
+                if asks_otherwise {
                     self.sessions.unwiden();
                 }
             }
@@ -361,7 +363,7 @@ impl Plugin {
             }
         }
         self.show_what_was_learnt();
-        self.logins.recheck.begin(self.settings.now().config.reload_checks, now);
+        self.logins.recheck.begin(self.settings.now().config.reload_checks, asks_otherwise, now);
     }
 
     /// Says in the log what clients were seen to ask after their login.

@@ -120,8 +120,8 @@ impl Recheck {
     }
 
     /// Begins a round: the broker has read its configuration again and is about to check all sessions. `by_option`: the API
-    /// is asked about them, unless a command says about whom.
-    pub fn begin(&self, by_option: bool, now: Instant) {
+    /// is asked about them, unless a command says about whom. `asks_otherwise`: since then it is asked in another way.
+    pub fn begin(&self, by_option: bool, asks_otherwise: bool, now: Instant) {
         let asks_about_all = self.command.lock().as_mut().map_or(by_option, |command| {
             command.has_begun = true;
             command.username.is_none()
@@ -131,7 +131,7 @@ impl Recheck {
         round.number = round.number.wrapping_add(1);
         round.last = now;
         round.compared.clear();
-        self.refusals.begin(round.number, asks_about_all, now);
+        self.refusals.begin(round.number, asks_about_all, asks_otherwise, now);
         if asks_about_all {
             *self.noted.lock() = Noted::default();
         }
@@ -154,9 +154,7 @@ impl Recheck {
     }
 
     fn all_were_asked(&self, now: Instant) {
-        if self.refusals.all_were_asked(now) {
-            self.tasks.push(Task::Revoked);
-        }
+        task(&self.refusals.all_were_asked(now)).into_iter().for_each(|task| self.tasks.push(task));
     }
 
     /// Asks about the next ones of those who were noted.
@@ -280,11 +278,8 @@ impl Recheck {
             if let Some(granting) = granting {
                 granting.renew(&session, answer, Instant::now());
             }
-            match refusals.answered(round, session, answer, Instant::now()) {
-                Change::None => {}
-                Change::SomebodyGoes => tasks.push(Task::Revoked),
-                Change::Disbelieved => tasks.push(Task::Disbelieved),
-            }
+            let change = refusals.answered(round, session, answer, Instant::now());
+            task(&change).into_iter().for_each(|task| tasks.push(task));
         })
         .who_may_leave(number);
         // If there is no thread to ask with, the next login says so.
@@ -302,10 +297,19 @@ impl Recheck {
         for (question, number) in self.refusals.in_vain() {
             self.api.asker.leave(question, number);
         }
-        let line = "The API refused everybody whom it was asked about again after the SIGHUP (401 or 403, 20 times in a \
-                    row). So nobody is disconnected, and it is not asked any further. Has the token expired with which \
-                    this broker asks it (plugin_opt_header_file)? Renew it and send another SIGHUP. If all of them are \
-                    to go, restart the broker.";
+        let line = "The API refused everybody whom it was asked about again after the SIGHUP (401 or 403). So nobody is \
+                    disconnected, and it is not asked any further. Has the token expired with which this broker asks it \
+                    (plugin_opt_header_file), or has the configuration file lost it? Put it right and send another \
+                    SIGHUP. If all of them are to go, restart the broker.";
         self.log.write(Level::Error, line);
+    }
+}
+
+/// What the broker's thread has to do after a change.
+fn task(change: &Change) -> Option<Task> {
+    match change {
+        Change::None => None,
+        Change::SomebodyGoes => Some(Task::Revoked),
+        Change::Disbelieved => Some(Task::Disbelieved),
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! An API that refuses everybody is more likely to refuse the broker: the token has expired with which this asks. So
 //! nobody has to go before somebody was allowed, or before everybody was asked about and few were refused. From
-//! [`TOO_MANY`] refusals in a row on the API is not believed, and not asked any further.
+//! [`TOO_MANY`] refusals in a row on the API is not believed, and not asked any further. Nor are fewer believed, however
+//! few, where that SIGHUP has changed how the API is asked: the file may have lost the token. Without a change the next
+//! SIGHUP settles it.
 
 use std::collections::HashSet;
 use std::mem;
@@ -94,6 +96,8 @@ struct Round {
     /// Whether the broker may still go through its sessions, and when it came to one last.
     goes_on: bool,
     last: Instant,
+    /// Whether the API is asked in another way than before, with other headers for example. So what it refuses may be that.
+    asks_otherwise: bool,
     /// Questions that have no answer yet.
     awaited: usize,
     /// All questions.
@@ -109,21 +113,38 @@ impl Round {
             is_believed: None,
             goes_on: true,
             last: now,
+            asks_otherwise: false,
             awaited: 0,
             asked: Vec::new(),
             refused: HashSet::default(),
         }
     }
+
+    /// Whether everybody was asked about, and nobody was allowed.
+    fn has_allowed_nobody(&self, now: Instant) -> bool {
+        let was_asked_about_all = !self.goes_on || now.saturating_duration_since(self.last) >= PAUSE;
+        self.is_believed.is_none() && self.awaited == 0 && was_asked_about_all
+    }
 }
 
 impl State {
-    /// Those who were refused have to go, if everybody was asked about and it was not known whom to believe.
-    fn settle(&mut self, now: Instant) {
-        let Round { is_believed, goes_on, last, awaited, .. } = self.round;
-        let was_asked_about_all = !goes_on || now.saturating_duration_since(last) >= PAUSE;
-        if is_believed.is_none() && awaited == 0 && was_asked_about_all {
+    /// Those who were refused have to go, if everybody was asked about and it was not known whom to believe. But if the API
+    /// is asked in another way, it is not believed. (Who says no in a body, to a broker that may ask, is.)
+    fn settle(&mut self, now: Instant) -> Change {
+        if self.round.has_allowed_nobody(now) {
+            let is_plain = |(_, status): &(SessionName, u16)| matches!(status, 401 | 403);
+            if self.round.asks_otherwise && !self.held.is_empty() && self.held.iter().all(is_plain) {
+                return self.disbelieve();
+            }
             self.due.append(&mut self.held);
         }
+        if self.due.is_empty() { Change::None } else { Change::SomebodyGoes }
+    }
+
+    fn disbelieve(&mut self) -> Change {
+        self.round.is_believed = Some(false);
+        self.held.clear();
+        Change::Disbelieved
     }
 }
 
@@ -135,15 +156,19 @@ impl Refusals {
     }
 
     /// Begins a round. If it asks about everybody, that includes whoever was refused in the one before. If not, what is
-    /// still to come of that one counts in this, too.
-    pub fn begin(&self, number: u32, asks_about_all: bool, now: Instant) {
+    /// still to come of that one counts in this, too. `asks_otherwise`: since this reload the API is asked in another way.
+    pub fn begin(&self, number: u32, asks_about_all: bool, asks_otherwise: bool, now: Instant) {
         let state = &mut *self.state.lock();
         let is_open = state.round.awaited > 0 || !state.held.is_empty();
+        // A broker may reload twice before it comes to its sessions.
+        let is_unsettled = state.round.is_believed.is_none() && !state.round.has_allowed_nobody(now);
+        let asks_otherwise = asks_otherwise || (state.round.asks_otherwise && is_unsettled);
         if !asks_about_all && is_open && state.round.is_believed != Some(false) {
             (state.round.goes_on, state.round.last) = (true, now);
+            state.round.asks_otherwise = asks_otherwise;
             return;
         }
-        state.round = Round::new(number, now);
+        state.round = Round { asks_otherwise, ..Round::new(number, now) };
         state.held.clear();
         self.note(state);
     }
@@ -187,17 +212,25 @@ impl Refusals {
                 state.round.refused.insert(session.credentials);
                 state.held.push((session, status));
                 if state.round.refused.len() >= TOO_MANY {
-                    state.round.is_believed = Some(false);
-                    state.held.clear();
+                    let change = state.disbelieve();
                     self.note(state);
-                    return Change::Disbelieved;
+                    return change;
                 }
             }
             Answer::None(_) => {}
         }
-        state.settle(now);
+        self.settled(state, now)
+    }
+
+    /// Whether those who were refused have to go by now, although nobody was allowed.
+    pub fn settle(&self, now: Instant) -> Change {
+        self.settled(&mut self.state.lock(), now)
+    }
+
+    fn settled(&self, state: &mut State, now: Instant) -> Change {
+        let change = state.settle(now);
         self.note(state);
-        if state.due.is_empty() { Change::None } else { Change::SomebodyGoes }
+        change
     }
 
     /// The time of a session is over: it has to go.
@@ -207,12 +240,11 @@ impl Refusals {
         self.note(state);
     }
 
-    /// The broker has gone through all sessions. Returns whether somebody has to go.
-    pub fn all_were_asked(&self, now: Instant) -> bool {
+    /// The broker has gone through all sessions.
+    pub fn all_were_asked(&self, now: Instant) -> Change {
         let state = &mut *self.state.lock();
         state.round.goes_on = false;
-        state.settle(now);
-        !state.due.is_empty()
+        self.settled(state, now)
     }
 
     /// The questions of a round in which the API is not believed.
@@ -227,15 +259,12 @@ impl Refusals {
     }
 
     /// Takes those who have to go and whom `chosen` chooses. Costs one load where there are none.
-    pub fn take(&self, now: Instant, chosen: impl Fn(&SessionName) -> bool) -> Vec<(SessionName, u16)> {
+    pub fn take(&self, chosen: impl Fn(&SessionName) -> bool) -> Vec<(SessionName, u16)> {
         if !self.any() {
             return Vec::new();
         }
-        let mut state = self.state.lock();
-        state.settle(now);
-        let all = mem::take(&mut state.due);
-        // Nothing is locked while this is: `chosen` may ask other tables.
-        drop(state);
+        // Nothing is locked while `chosen` is called: it may ask other tables.
+        let all = mem::take(&mut self.state.lock().due);
         let (taken, mut left): (Vec<_>, Vec<_>) = all.into_iter().partition(|(session, _)| chosen(session));
         let state = &mut *self.state.lock();
         state.due.append(&mut left);
@@ -273,18 +302,18 @@ mod tests {
     fn round(asked: usize, answers: &[Answer]) -> (Refusals, Vec<Change>) {
         let now = Instant::now();
         let refusals = Refusals::new(now);
-        refusals.begin(1, true, now);
+        refusals.begin(1, true, false, now);
         for _ in 0..asked {
             assert!(refusals.ask(key(), now).is_some());
         }
-        refusals.all_were_asked(now);
+        let _ = refusals.all_were_asked(now);
         let answered = |(n, answer)| refusals.answered(1, session(n), answer, now);
         let changes = answers.iter().enumerate().map(answered).collect();
         (refusals, changes)
     }
 
     fn gone(refusals: &Refusals) -> usize {
-        refusals.take(Instant::now(), |_| true).len()
+        refusals.take(|_| true).len()
     }
 
     #[test]
@@ -313,6 +342,59 @@ mod tests {
         assert!(refusals.ask(key(), Instant::now()).is_none());
     }
 
+    /// A reload has changed how the API is asked, and then these answers come, to a question for each.
+    fn asked_otherwise(answers: &[Answer]) -> (Refusals, Vec<Change>) {
+        let now = Instant::now();
+        let refusals = Refusals::new(now);
+        refusals.begin(1, true, true, now);
+        // The broker may reload once more before it comes to its sessions.
+        refusals.begin(2, true, false, now);
+        answers.iter().for_each(|_| assert!(refusals.ask(key(), now).is_some()));
+        let _ = refusals.all_were_asked(now);
+        let answered = |(n, answer)| refusals.answered(2, session(n), answer, now);
+        let changes = answers.iter().enumerate().map(answered).collect();
+        (refusals, changes)
+    }
+
+    #[test]
+    fn nobody_goes_if_the_api_is_asked_otherwise_and_allows_nobody() {
+        for few in 1..=3 {
+            let (refusals, mut changes) = asked_otherwise(&[const { REFUSED }; 3][..few]);
+            assert_eq!((changes.pop(), gone(&refusals)), (Some(Change::Disbelieved), 0));
+            assert!(changes.iter().all(|change| *change == Change::None));
+            // Without a change the next reload settles it.
+            let now = Instant::now();
+            refusals.begin(3, true, false, now);
+            assert!(refusals.ask(key(), now).is_some());
+            assert_eq!(refusals.answered(3, session(0), &REFUSED, now), Change::None);
+            assert_eq!((refusals.all_were_asked(now), gone(&refusals)), (Change::SomebodyGoes, 1));
+        }
+    }
+
+    #[test]
+    fn who_is_refused_goes_if_the_api_that_is_asked_otherwise_knows_somebody() {
+        assert_eq!(gone(&asked_otherwise(&[REFUSED, ALLOWED, REFUSED]).0), 2);
+        // It says so in a body, which it would not do to a broker that may not ask.
+        let in_body = Answer::verdict(Verdict::Deny, status::BODY_DENIES);
+        assert_eq!(gone(&asked_otherwise(&[REFUSED, in_body]).0), 2);
+    }
+
+    /// A broker without ticks says nothing of having come to the end.
+    #[test]
+    fn time_settles_it_where_the_broker_never_ticks() {
+        for asks_otherwise in [false, true] {
+            let now = Instant::now();
+            let refusals = Refusals::new(now);
+            refusals.begin(1, true, asks_otherwise, now);
+            assert!(refusals.ask(key(), now).is_some());
+            assert_eq!(refusals.answered(1, session(0), &REFUSED, now), Change::None);
+            assert_eq!(refusals.settle(now + PAUSE / 2), Change::None);
+            let expected = if asks_otherwise { Change::Disbelieved } else { Change::SomebodyGoes };
+            assert_eq!(refusals.settle(now + PAUSE), expected);
+            assert_eq!(gone(&refusals), usize::from(!asks_otherwise));
+        }
+    }
+
     #[test]
     fn sessions_that_share_credentials_are_one_refusal() {
         let now = Instant::now();
@@ -328,7 +410,7 @@ mod tests {
     fn an_answer_of_the_round_before_counts_no_more() {
         let now = Instant::now();
         let (refusals, _) = round(2, &[REFUSED]);
-        refusals.begin(2, true, now);
+        refusals.begin(2, true, false, now);
         assert_eq!(refusals.answered(1, session(1), &ALLOWED, now), Change::None);
         assert_eq!(gone(&refusals), 0);
     }
@@ -337,18 +419,18 @@ mod tests {
     fn an_answer_of_the_round_before_counts_if_it_was_not_about_all() {
         let now = Instant::now();
         let (refusals, _) = round(2, &[REFUSED]);
-        refusals.begin(2, false, now);
+        refusals.begin(2, false, false, now);
         assert!(refusals.ask(key(), now).is_some());
-        refusals.all_were_asked(now);
+        let _ = refusals.all_were_asked(now);
         assert_eq!(refusals.answered(1, session(2), &REFUSED, now), Change::None, "one is still to come");
         assert_eq!(refusals.answered(1, session(3), &REFUSED, now), Change::SomebodyGoes);
         assert_eq!(gone(&refusals), 3);
         // Of a round that is over nothing counts.
-        refusals.begin(3, false, now);
+        refusals.begin(3, false, false, now);
         assert_eq!(refusals.ask(key(), now).map(|(round, _)| round), Some(3));
         // Who was not believed is asked anew.
         let (refusals, _) = round(100, &[const { REFUSED }; TOO_MANY]);
-        refusals.begin(2, false, now);
+        refusals.begin(2, false, false, now);
         assert_eq!(refusals.ask(key(), now).map(|(round, _)| round), Some(2));
     }
 }

@@ -1,9 +1,12 @@
 //! A circuit breaker: an API that does not answer is not asked for a while, and questions to it are refused at once.
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::known::Known;
 use crate::config::BreakerLimits;
+use crate::fingerprint::Source;
 use crate::util::{Lock, random};
 
 /// The network, the username and the client that a question is asked for, each as a keyed hash.
@@ -24,6 +27,8 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 /// The breaker of one endpoint.
 pub struct Breaker {
     settings: BreakerLimits,
+    /// The names that the API has allowed something.
+    known: Arc<Known>,
     /// Whether the breaker is closed and no pause was asked for. Spares the lock as long as that is so.
     is_clear: AtomicBool,
     state: Lock<State>,
@@ -61,13 +66,23 @@ struct Open {
     pause: Duration,
     /// Whether the probes should not go on with the questions that they have.
     wants_question: bool,
-    /// The network that alone the API was silent to: questions of others are asked nevertheless.
-    only_for: Option<u64>,
+    /// Whom the API was silent to: questions of others are asked nevertheless.
+    scope: Scope,
 }
 
-impl Open {
-    fn is_for(&self, network: u64) -> bool {
-        self.only_for.is_none_or(|only| only == network)
+/// Whom an open breaker is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Scope {
+    /// The network that alone the API was silent to.
+    only_network: Option<u64>,
+    /// Only for names that the API has allowed nothing: it was silent to those, and not to others. Anybody can make up such
+    /// names, and addresses, too.
+    only_strangers: bool,
+}
+
+impl Scope {
+    fn includes(&self, [network, name]: Source, known: &Known) -> bool {
+        self.only_network.is_none_or(|only| only == network) && !(self.only_strangers && known.contains(name))
     }
 }
 
@@ -89,6 +104,8 @@ pub struct Opened {
     pub unanswered: usize,
     /// All recent questions that were counted.
     pub of: usize,
+    /// Whether it is for names only that the API has allowed nothing.
+    pub only_strangers: bool,
     /// The pause before the first probe, without its random part.
     pub pause: Duration,
     /// When that was: the probes are for this opening.
@@ -96,11 +113,11 @@ pub struct Opened {
 }
 
 impl Breaker {
-    /// A closed breaker.
-    pub fn new(settings: BreakerLimits) -> Self {
+    /// A closed breaker of an API that has allowed these names something.
+    pub fn new(settings: BreakerLimits, known: Arc<Known>) -> Self {
         let recent = VecDeque::with_capacity(RECENT);
         let state = State { recent, open: None, closed: None, back_off: None };
-        Self { settings, is_clear: AtomicBool::new(true), state: Lock::new(state) }
+        Self { settings, known, is_clear: AtomicBool::new(true), state: Lock::new(state) }
     }
 
     /// Whether a question may be asked now.
@@ -109,7 +126,7 @@ impl Breaker {
             return Admission::Ask;
         }
         let mut state = self.state.lock();
-        if let Some(open) = state.open.as_mut().filter(|open| open.is_for(asked_for[0])) {
+        if let Some(open) = state.open.as_mut().filter(|open| self.is_for(open, asked_for)) {
             let is_kept = std::mem::take(&mut open.wants_question);
             return if is_kept { Admission::RefuseAndKeep } else { Admission::Refuse };
         }
@@ -121,30 +138,40 @@ impl Breaker {
         Admission::Ask
     }
 
-    /// Whether a question from this network would be refused now.
-    pub fn refuses(&self, network: u64, now: Instant) -> bool {
-        self.would_refuse(network, now).is_some()
+    fn is_for(&self, open: &Open, [network, name, _]: Party) -> bool {
+        open.scope.includes([network, name], &self.known)
     }
 
-    /// Whether a question from this network would be refused now, and is not even wanted to probe with.
-    pub fn has_no_use_for(&self, network: u64, now: Instant) -> bool {
-        self.would_refuse(network, now) == Some(Admission::Refuse)
+    /// Whether a question from there would be refused now.
+    pub fn refuses(&self, source: Source, now: Instant) -> bool {
+        self.would_refuse(|scope| scope.includes(source, &self.known), now).is_some()
     }
 
-    fn would_refuse(&self, network: u64, now: Instant) -> Option<Admission> {
+    /// Whether a question from there would be refused now, and is not even wanted to probe with.
+    pub fn has_no_use_for(&self, source: Source, now: Instant) -> bool {
+        self.would_refuse(|scope| scope.includes(source, &self.known), now) == Some(Admission::Refuse)
+    }
+
+    /// Whether any question would be refused now, wherever it comes from.
+    pub fn refuses_all(&self, now: Instant) -> bool {
+        self.would_refuse(|scope| scope.only_network.is_none() && !scope.only_strangers, now).is_some()
+    }
+
+    fn would_refuse(&self, is_meant: impl Fn(&Scope) -> bool, now: Instant) -> Option<Admission> {
         if self.is_clear.load(Ordering::Acquire) {
             return None;
         }
         let state = self.state.lock();
         match &state.open {
-            Some(open) if open.is_for(network) && open.wants_question => Some(Admission::RefuseAndKeep),
-            Some(open) if open.is_for(network) => Some(Admission::Refuse),
+            Some(open) if is_meant(&open.scope) && open.wants_question => Some(Admission::RefuseAndKeep),
+            Some(open) if is_meant(&open.scope) => Some(Admission::Refuse),
             _ => state.back_off.filter(|until| now < *until).map(|_| Admission::Refuse),
         }
     }
 
     /// A question that was sent at `sent` was answered, with whatever status: the API was there by then. If that says
-    /// that it was silent to one network alone, it closes: says after how long.
+    /// that it was silent to one network alone, it closes: says after how long. To strangers alone: once the pause is over,
+    /// so that these do not open and close it all the time.
     pub fn answered(&self, asked_for: Party, sent: Instant, now: Instant) -> Option<Duration> {
         let mut state = self.state.lock();
         // Otherwise closing is for probes: an answer to a question from before says nothing about now.
@@ -153,7 +180,11 @@ impl Breaker {
             return None;
         }
         state.note(Outcome::Answered(asked_for), now);
-        let open = state.open.take_if(|open| !open.is_for(asked_for[0]))?;
+        let open = state.open.take_if(|open| {
+            let is_elsewhere = open.scope.only_network.is_some_and(|only| only != asked_for[0]);
+            let is_due = is_elsewhere || now.saturating_duration_since(open.since) >= open.pause;
+            is_due && !self.is_for(open, asked_for)
+        })?;
         self.is_clear.store(state.back_off.is_none(), Ordering::Release);
         state.closed = Some((now, open.pause));
         Some(now.saturating_duration_since(open.since))
@@ -201,13 +232,18 @@ impl Breaker {
     pub fn unanswered(&self, asked_for: Option<Party>, now: Instant) -> Option<Opened> {
         let BreakerLimits { after, percent, pause, .. } = self.settings;
         let mut state = self.state.lock();
-        let is_for_all = |open: &Open| asked_for.is_none_or(|party| open.is_for(party[0]));
-        if state.open.as_ref().is_some_and(is_for_all) {
+        let is_for_it = |open: &Open| asked_for.is_none_or(|party| self.is_for(open, party));
+        if state.open.as_ref().is_some_and(is_for_it) {
             return None;
         }
         state.note(asked_for.map_or(Outcome::Unreachable, Outcome::Silent), now);
         let (unanswered, of) = state.count();
         if after == 0 || unanswered < after || unanswered * 100 < of * percent {
+            return None;
+        }
+        let scope =
+            Scope { only_network: state.only_network(), only_strangers: state.only_strangers(&self.known) };
+        if state.open.as_ref().is_some_and(|open| open.scope == scope) {
             return None;
         }
         // If it opens again soon after it closed, the pauses go on from where they were.
@@ -216,10 +252,9 @@ impl Breaker {
             _ => pause,
         };
         self.is_clear.store(false, Ordering::Release);
-        let only_for = state.only_network();
         let next_probe = now + jitter(pause);
-        state.open = Some(Open { since: now, next_probe, pause, wants_question: true, only_for });
-        Some(Opened { unanswered, of, pause, since: now })
+        state.open = Some(Open { since: now, next_probe, pause, wants_question: true, scope });
+        Some(Opened { unanswered, of, only_strangers: scope.only_strangers, pause, since: now })
     }
 
     /// Notes that the API wants to be left alone (429), maybe for a certain time. Returns for how long it will be, or
@@ -283,6 +318,17 @@ impl State {
         })
     }
 
+    /// Whether the API was silent to names only that it has allowed nothing: the last question of another was answered.
+    fn only_strangers(&self, known: &Known) -> bool {
+        let outcomes = self.recent.iter().rev().map(|(_, outcome)| outcome);
+        let is_silent = outcomes.filter_map(|outcome| match outcome {
+            Outcome::Unreachable => Some(true),
+            Outcome::Silent(party) => known.contains(party[1]).then_some(true),
+            Outcome::Answered(party) => known.contains(party[1]).then_some(false),
+        });
+        !is_silent.into_iter().next().unwrap_or(false)
+    }
+
     fn has_several(&self, level: usize) -> bool {
         let mut parties = self.recent.iter().filter_map(|(_, outcome)| match outcome {
             Outcome::Answered(party) | Outcome::Silent(party) => Some(party[level]),
@@ -316,8 +362,13 @@ mod tests {
         Some([n, n, n])
     }
 
+    /// It has allowed nobody anything.
+    fn closed() -> Breaker {
+        Breaker::new(SETTINGS, Arc::default())
+    }
+
     fn open(now: Instant) -> Breaker {
-        let breaker = Breaker::new(SETTINGS);
+        let breaker = closed();
         for n in 0..5 {
             breaker.unanswered(client(n), now);
         }
@@ -327,7 +378,7 @@ mod tests {
     #[test]
     fn an_api_that_is_silent_to_several_clients_opens_it() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS);
+        let breaker = closed();
         let opened: Vec<_> = (0..5).map(|n| breaker.unanswered(client(n), now).is_some()).collect();
         assert_eq!(opened, [false, false, false, false, true]);
         assert_ne!(breaker.admit([9; 3], now), Admission::Ask);
@@ -336,21 +387,21 @@ mod tests {
     #[test]
     fn an_api_that_is_silent_to_all_of_few_clients_opens_it() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS);
+        let breaker = closed();
         assert_eq!((0..5).filter(|n| breaker.unanswered(client(n % 2), now).is_some()).count(), 1);
     }
 
     #[test]
     fn an_api_that_cannot_be_reached_opens_it_also_for_one_client() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS);
+        let breaker = closed();
         assert_eq!((0..5).filter(|_| breaker.unanswered(None, now).is_some()).count(), 1);
     }
 
     #[test]
     fn an_api_that_hangs_on_every_third_question_opens_it() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS);
+        let breaker = closed();
         let opened = (0..20).any(|n| {
             if n % 3 == 0 {
                 return breaker.unanswered(client(n), now).is_some();
@@ -364,7 +415,7 @@ mod tests {
     #[test]
     fn one_client_that_makes_the_api_hang_does_not() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS);
+        let breaker = closed();
         for _ in 0..1_000 {
             assert_eq!(breaker.unanswered(client(1), now), None);
         }
@@ -374,13 +425,13 @@ mod tests {
     #[test]
     fn names_that_one_network_makes_up_do_not_open_it_for_others() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS);
+        let breaker = closed();
         for n in 0..1_000 {
             assert_eq!(breaker.unanswered(Some([1, n, n]), now), None);
             breaker.answered([2, 0, 0], now, now);
         }
         // Nor while nobody else asks: others are asked for, and the first answer closes it.
-        let breaker = Breaker::new(SETTINGS);
+        let breaker = closed();
         assert!((0..5).any(|n| breaker.unanswered(Some([1, n, n]), now).is_some()));
         assert_ne!(breaker.admit([1, 9, 9], now), Admission::Ask);
         assert_eq!(breaker.admit([2, 9, 9], now), Admission::Ask);
@@ -395,16 +446,16 @@ mod tests {
     #[test]
     fn behind_one_proxy_names_are_counted_and_clients_of_one_name() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS);
+        let breaker = closed();
         assert!((0..5).any(|n| breaker.unanswered(Some([1, n, n]), now).is_some()));
-        let breaker = Breaker::new(SETTINGS);
+        let breaker = closed();
         assert!((0..5).any(|n| breaker.unanswered(Some([1, 1, n]), now).is_some()));
     }
 
     #[test]
     fn an_api_that_is_silent_to_others_too_is_silent_to_all() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS);
+        let breaker = closed();
         (0..5).for_each(|n| {
             let _ = breaker.unanswered(Some([1, n, n]), now);
         });
@@ -412,10 +463,73 @@ mod tests {
         assert_ne!(breaker.admit([77, 0, 0], now), Admission::Ask);
     }
 
+    /// It has allowed ten names something, from these networks, and answered them just now.
+    fn with_known(network: impl Fn(u64) -> u64, now: Instant) -> (Breaker, impl Fn(u64) -> Party) {
+        let breaker = closed();
+        let party = move |n| [network(n), n, n];
+        for n in 1..=10 {
+            breaker.known.note(n);
+            breaker.answered(party(n), now, now);
+        }
+        (breaker, party)
+    }
+
+    #[test]
+    fn names_and_addresses_that_are_made_up_open_it_for_such_names_only() {
+        let start = Instant::now();
+        // Whether honest clients and hostile ones have an address for each name, or all have the same.
+        for (has_own, has_made_up) in [(false, false), (false, true), (true, true)] {
+            let (breaker, party) = with_known(|n| if has_own { n } else { 1 }, start);
+            let stranger = |n| Some([if has_made_up { n } else { 1 }, n, n]);
+            let opened: Vec<_> = (200..300).filter_map(|n| breaker.unanswered(stranger(n), start)).collect();
+            assert!(matches!(opened[..], [Opened { only_strangers: true, .. }]), "{opened:?}");
+            // Nor does it close and open all the time.
+            for (now, is_open) in [(start, true), (start + SETTINGS.pause, false)] {
+                for n in 1..=10 {
+                    assert_eq!(breaker.admit(party(n), now), Admission::Ask);
+                    assert!(!breaker.refuses_all(now));
+                }
+                breaker.answered(party(1), now, now);
+                assert_eq!(breaker.is_open(), is_open);
+                assert_eq!(breaker.admit([1, 999, 999], now) == Admission::Ask, !is_open);
+            }
+        }
+    }
+
+    #[test]
+    fn an_api_that_is_silent_to_a_known_name_after_strangers_is_silent_to_all() {
+        let now = Instant::now();
+        let (breaker, party) = with_known(|_| 1, now);
+        assert!((200..205).any(|n| breaker.unanswered(Some([1, n, n]), now).is_some()));
+        let opened = breaker.unanswered(Some(party(3)), now).expect("it opens for all");
+        assert!(!opened.only_strangers);
+        for n in 1..=10 {
+            assert_ne!(breaker.admit(party(n), now), Admission::Ask);
+        }
+        // As it does where no connection comes about.
+        let (breaker, party) = with_known(|_| 1, now);
+        assert!((0..5).any(|_| breaker.unanswered(None, now).is_some_and(|opened| !opened.only_strangers)));
+        assert!(breaker.refuses_all(now) && breaker.admit(party(1), now) != Admission::Ask);
+    }
+
+    #[test]
+    fn an_api_that_hangs_on_every_third_question_of_known_names_opens_it_for_them() {
+        let now = Instant::now();
+        let (breaker, party) = with_known(|_| 1, now);
+        let opened = (0..30).find_map(|n| match n % 3 {
+            0 => breaker.unanswered(Some(party(1 + n % 10)), now),
+            _ => {
+                breaker.answered(party(1 + n % 10), now, now);
+                None
+            }
+        });
+        assert_eq!(opened.map(|opened| opened.only_strangers), Some(false));
+    }
+
     #[test]
     fn silence_of_long_ago_is_forgotten() {
         let mut now = Instant::now();
-        let breaker = Breaker::new(SETTINGS);
+        let breaker = closed();
         for n in 0..100 {
             assert_eq!(breaker.unanswered(client(n), now), None);
             now += RECENTLY / 2;
@@ -454,9 +568,12 @@ mod tests {
         let now = Instant::now();
         let breaker = open(now);
         for _ in 0..3 {
-            assert!(breaker.refuses(9, now) && !breaker.has_no_use_for(9, now), "a question is wanted");
+            assert!(
+                breaker.refuses([9; 2], now) && !breaker.has_no_use_for([9; 2], now),
+                "a question is wanted"
+            );
             assert_eq!(breaker.admit([9; 3], now), Admission::RefuseAndKeep);
-            assert!(breaker.has_no_use_for(9, now));
+            assert!(breaker.has_no_use_for([9; 2], now));
             assert_eq!(breaker.admit([9; 3], now), Admission::Refuse);
             breaker.probe_failed(now, now);
         }
@@ -465,17 +582,17 @@ mod tests {
     #[test]
     fn an_api_that_wants_to_be_left_alone_is_but_not_for_ever() {
         let now = Instant::now();
-        let breaker = Breaker::new(SETTINGS);
+        let breaker = closed();
         assert_eq!(breaker.back_off(Some(Duration::from_secs(100_000)), now), Some(LONGEST_BACK_OFF));
         assert_eq!(breaker.back_off(None, now), None, "it is told once");
-        assert!(breaker.refuses(9, now + BACK_OFF / 2));
+        assert!(breaker.refuses([9; 2], now + BACK_OFF / 2));
         assert_eq!(breaker.admit([9; 3], now + LONGEST_BACK_OFF), Admission::Ask);
     }
 
     #[test]
     fn after_0_never_opens() {
         let now = Instant::now();
-        let breaker = Breaker::new(BreakerLimits { after: 0, ..SETTINGS });
+        let breaker = Breaker::new(BreakerLimits { after: 0, ..SETTINGS }, Arc::default());
         for n in 0..100 {
             assert_eq!(breaker.unanswered(client(n), now), None);
         }

@@ -328,7 +328,7 @@ impl Target {
         if endpoint.breaker.is_open() {
             endpoint.samples.keep(request);
         }
-        let Some(Opened { unanswered, of, pause, since }) = opened else { return };
+        let Some(Opened { unanswered, of, only_strangers, pause, since }) = opened else { return };
         self.start_probing(request.asks, index, since);
         // Kept connections may be dead without a sign of it, for example if a firewall has forgotten them.
         self.renew_connections();
@@ -336,6 +336,11 @@ impl Target {
         let meanwhile = match self.endpoints(request.asks).endpoints.len() {
             1 if request.asks == Asks::Superuser => {
                 "topics go by acl_url alone, and a no of that is no answer".to_owned()
+            }
+            1 if only_strangers => {
+                "usernames that it has allowed something before are still asked about, and all others are refused at \
+                 once"
+                    .to_owned()
             }
             1 if stale.is_zero() => "questions to it are refused at once".to_owned(),
             1 => {

@@ -7,6 +7,7 @@ mod connections;
 mod gauge;
 mod headers;
 mod hints;
+mod known;
 mod lanes;
 mod limit;
 mod names;

@@ -11,6 +11,7 @@ use super::breaker::Breaker;
 use super::cause::cause;
 use super::gauge::Gauge;
 use super::hints::Hint;
+use super::known::Known;
 use super::lanes::{Server, Way};
 use super::names::Names;
 use super::pace::{News, Pace};
@@ -28,9 +29,6 @@ use crate::log::{Level, Log};
 use crate::metrics;
 use crate::question::Kind;
 use crate::util::Lock;
-
-/// The hash of no network: a breaker that is open for it is open for all.
-const NO_NETWORK: u64 = 0;
 
 /// What a request asks about, and with that its URLs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +59,8 @@ pub struct Target {
     /// See [`Self::identity`].
     identity: Digest,
     servers: Vec<Arc<Server>>,
+    /// The names that it has allowed something.
+    pub(in crate::ask) known: Arc<Known>,
     connect: Endpoints,
     access: Endpoints,
     superusers: Endpoints,
@@ -103,12 +103,13 @@ impl Endpoints {
         about: &str,
         way: &Arc<Way>,
         servers: &mut Vec<Arc<Server>>,
+        known: &Arc<Known>,
     ) -> Result<Self, TargetError> {
         let endpoint = |api: &ApiUrl| {
             Ok(Endpoint {
                 api: api.clone(),
                 shown: format!("{} ({about})", api.shown()),
-                breaker: Breaker::new(way.config.breaker),
+                breaker: Breaker::new(way.config.breaker, Arc::clone(known)),
                 server: Server::of(api, way, servers).map_err(|error| TargetError::Tls(cause(&error)))?,
                 samples: Samples::default(),
                 status_hint: Hint::default(),
@@ -131,18 +132,26 @@ impl Target {
         let store = store_options(config, &tls, names)?;
         let identity = identity(config, &headers);
         let way = Arc::new(Way { config: Arc::clone(config), headers, tls, names: names.clone() });
-        let mut servers = Vec::new();
+        let (mut servers, known) = (Vec::new(), Arc::default());
         Ok(Self {
-            connect: Endpoints::new(&config.auth_urls, "logins", &way, &mut servers)?,
-            access: Endpoints::new(&config.acl_urls, "topics", &way, &mut servers)?,
-            superusers: Endpoints::new(&config.dialect.superuser_urls, "superusers", &way, &mut servers)?,
+            connect: Endpoints::new(&config.auth_urls, "logins", &way, &mut servers, &known)?,
+            access: Endpoints::new(&config.acl_urls, "topics", &way, &mut servers, &known)?,
+            superusers: Endpoints::new(
+                &config.dialect.superuser_urls,
+                "superusers",
+                &way,
+                &mut servers,
+                &known,
+            )?,
             superusers_asked: Superusers::default(),
             batches: Batches::new(Endpoints::new(
                 &config.acl_batch_urls,
                 "many topics at once",
                 &way,
                 &mut servers,
+                &known,
             )?),
+            known,
             config: Arc::clone(config),
             log: Arc::clone(log),
             store,
@@ -172,12 +181,12 @@ impl Target {
 
     /// Whether asking such a question is in vain: every URL is left alone, and is not even probed with it.
     pub fn is_open(&self, kind: Kind, source: Source, now: Instant) -> bool {
-        self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.has_no_use_for(source[0], now))
+        self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.has_no_use_for(source, now))
     }
 
     /// Whether such a question would get no answer now, since every URL is left alone.
     pub(in crate::ask) fn refuses(&self, asks: impl Into<Asks>, source: Source, now: Instant) -> bool {
-        self.endpoints(asks).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(source[0], now))
+        self.endpoints(asks).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(source, now))
     }
 
     /// How many requests may be on their way at a time by each road: as many as the URL can take that is asked first.
@@ -253,7 +262,7 @@ impl Target {
         let in_order = (preferred..endpoints.len()).chain(0..preferred);
         let mut asked = in_order.filter(|index| match road {
             Road::Together => self.batches.rests[*index].is_over(now),
-            Road::Login | Road::Topic => !endpoints[*index].breaker.refuses(NO_NETWORK, now),
+            Road::Login | Road::Topic => !endpoints[*index].breaker.refuses_all(now),
         });
         asked.next().map(|index| &endpoints[index])
     }

@@ -87,8 +87,9 @@ impl Model {
                 .iter()
                 .filter(|held| held.place == place && greedy.is_none_or(|client| held.client == client));
             // Seven eighths are for what was used twice.
-            let proven = self.held.iter().filter(|held| held.place == place && held.is_proven).count();
-            let new_first = greedy.is_some() || proven <= self.bound - self.bound.div_ceil(8);
+            let proven = of_client.clone().filter(|held| held.is_proven).count();
+            let most = greedy.map_or(self.bound, |client| self.held_by(place, client));
+            let new_first = proven <= most - most.div_ceil(8);
             let order = |held: &&Held| {
                 (held.is_proven == new_first, if greedy.is_some() { held.came } else { held.used })
             };

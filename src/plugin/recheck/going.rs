@@ -8,13 +8,22 @@ use crate::log::Level;
 use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::LoggedClient;
 use crate::plugin::event::{Event, TopicCheck};
-use crate::plugin::refusals::SessionName;
+use crate::plugin::refusals::{Change, SessionName};
 use crate::question::status::{self, Shown};
 
 impl Recheck {
     /// Disconnects all that the API refuses by now.
     pub fn revoke_all(&self, thread: &BrokerThread, now: Instant) {
-        self.revoke_those(&self.refusals.take(now, |_| true), thread, now);
+        self.revoke_those(&self.take(|_| true, now), thread, now);
+    }
+
+    /// Takes those who have to go by now and whom `chosen` chooses. Where the broker never ticks, only time tells whether
+    /// everybody was asked about.
+    fn take(&self, chosen: impl Fn(&SessionName) -> bool, now: Instant) -> Vec<(SessionName, u16)> {
+        if self.refusals.settle(now) == Change::Disbelieved {
+            self.stop();
+        }
+        self.refusals.take(chosen)
     }
 
     fn revoke_those(&self, sessions: &[(SessionName, u16)], thread: &BrokerThread, now: Instant) {
@@ -67,7 +76,7 @@ impl Recheck {
         // A request to the broker's HTTP listener comes on a thread that can disconnect nobody.
         let Some(thread) = event.broker_thread() else { return };
         if self.refusals.any() && self.api.is_tickless(event.now) {
-            let others = self.refusals.take(event.now, |session| session.username != attempt.username);
+            let others = self.take(|session| session.username != attempt.username, event.now);
             self.revoke_those(&others, thread, event.now);
         }
     }
@@ -88,7 +97,7 @@ impl Recheck {
                 && session.client_id == check.client.id
                 && self.sessions.has_credentials(check.client, &session.username, session.credentials)
         };
-        let mut left = self.refusals.take(now, is_meant);
+        let mut left = self.take(is_meant, now);
         left.retain(|(session, status)| self.still_has_to_go(session, *status, now));
         for (session, status) in &left {
             let who = LoggedClient(check.client, Some(&session.username));
