@@ -3,7 +3,9 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
-use super::support::{Connect, PASSWORD, PATIENCE, free_port, local_user, on_every_broker};
+use super::support::{
+    Connect, PASSWORD, PATIENCE, Request, eventually, free_port, local_user, on_every_broker,
+};
 use super::{Broker, broker, friendly, go_auth, sent};
 
 const FILES: &str = "plugin_opt_files_password_path passwords\nplugin_opt_files_acl_path rules";
@@ -80,9 +82,14 @@ fn a_sighup_reads_their_files_again_and_keeps_their_words() {
             api.forget_requests();
             let mut client = Connect::v5(name).login(name, PASSWORD).accepted(broker.port());
             assert_eq!(client.publish_acknowledged("t", "x") & 0x80, 0, "mosquitto {version}: {name}");
-            let sites: Vec<_> =
-                api.requests().iter().map(|it| it.header("X-Site").unwrap_or_default().to_owned()).collect();
-            (sent(&api.requests()), sites)
+            let requests = api.requests();
+            // Who is still connected would be asked about at the next SIGHUP.
+            let endings = || broker.log().matches(&format!("Client {name} ")).count();
+            let before = endings();
+            drop(client);
+            assert!(eventually(PATIENCE, || endings() > before), "mosquitto {version}: {name} stays");
+            let site = |it: &Request| it.header("X-Site").unwrap_or_default().to_owned();
+            (sent(&requests), requests.iter().map(site).collect::<Vec<_>>())
         };
         let (before, sites) = ask("joe");
         assert_eq!(sites, ["1", "1"], "{before:?}");
