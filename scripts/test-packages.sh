@@ -50,7 +50,12 @@ install_package() {
 remove_package() {
     case $2 in
         deb) inside "$1" apt-get -q -y purge mosquitto-http-auth ;;
-        rpm) inside "$1" rpm --force-debian --erase mosquitto-http-auth ;;
+        rpm)
+            inside "$1" rpm --force-debian --erase mosquitto-http-auth || return
+            # What makes the .rpm cannot give it folders of its own, so these stay, empty.
+            inside "$1" sh -c 'cd /usr/share && rmdir --ignore-fail-on-non-empty --parents fish/vendor_completions.d \
+                zsh/site-functions doc/mosquitto-http-auth/docs doc/mosquitto-http-auth/contrib doc/mosquitto-http-auth/examples'
+            ;;
     esac
 }
 
