@@ -157,6 +157,11 @@ impl Asker {
         self.inner.target.load().refuses(kind, source, now)
     }
 
+    /// Whether no question of this kind would get an answer now, whoever it is asked for.
+    pub fn refuses_all(&self, kind: Kind, now: Instant) -> bool {
+        self.inner.target.load().refuses_all(kind, now)
+    }
+
     /// Whether a question is on its way.
     pub fn is_under_way(&self, key: Fingerprint) -> bool {
         self.inner.state().in_flight.contains_key(&key)

@@ -18,7 +18,7 @@ use super::unasked::{Asked, Facts, Unasked, unasked};
 use crate::broker::{Client, Connection};
 use crate::cache::Look;
 use crate::config::Field;
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, NO_NAME};
 use crate::local::PasswordHash;
 use crate::question::status::Shown;
 use crate::question::{Access, Kind, NoAnswer, Question};
@@ -247,7 +247,7 @@ impl Steering {
             }
             (None, None) => {
                 steps.note("memory", "what is remembered goes by the password, which was not given");
-                self.by_asking(None, explain, steps, now)
+                self.by_asking(None, false, explain, steps, now)
             }
             (None, Some(_)) => self.by_api(attempt.key, None, explain, steps, now),
         }
@@ -286,10 +286,9 @@ impl Steering {
         if let Some(look) = look.filter(|look| !look.holds.is_zero()) {
             return (Would::Decide(by_memory(&look)), Some(look));
         }
-        match self.by_asking(topic, explain, steps, now) {
-            (Would::Decide(decision), _)
-                if decision.is_no_answer() && look.is_some_and(|look| !look.serves_stale.is_zero()) =>
-            {
+        let serves_stale = look.is_some_and(|look| !look.serves_stale.is_zero());
+        match self.by_asking(topic, serves_stale, explain, steps, now) {
+            (Would::Decide(decision), _) if decision.is_no_answer() && serves_stale => {
                 (Would::Decide(Decision::allow(By::Stale)), look)
             }
             would => would,
@@ -321,17 +320,21 @@ impl Steering {
         look
     }
 
-    /// What is not remembered: whether the API would be asked, or could not be.
+    /// What is not remembered, or has ended but may still serve: whether the API would be asked, or could not be.
     fn by_asking(
         &self,
         topic: Option<&Question<'_>>,
+        serves_stale: bool,
         explain: &Explain,
         steps: &Steps,
         now: Instant,
     ) -> (Would, Option<Look>) {
         let source = self.api.asker.source(explain.address.as_deref(), &explain.username);
         let kind = if topic.is_some() { Kind::Access } else { Kind::Connect };
-        let is_refused = self.api.asker.refuses(kind, source, now);
+        // Who has an allow that may still serve does not wait to find out whether the API is silent to strangers alone.
+        let [network, name] = source;
+        let refused = [network, if serves_stale { NO_NAME } else { name }];
+        let is_refused = self.api.asker.refuses(kind, refused, now);
         let shared = self.api.asker.shared_cache();
         if let Some((place, is_up)) = &shared {
             let found = if *is_up {

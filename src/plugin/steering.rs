@@ -114,8 +114,8 @@ impl Steering {
     /// Why logins or topics cannot be decided now, if that is so.
     pub fn trouble(&self, now: Instant) -> Option<&'static str> {
         let config = self.config();
-        // That of nobody in particular: a breaker that is open for one network alone does not count.
-        let refuses = |kind| self.api.asker.refuses(kind, [0; 2], now);
+        // A breaker that is open for one network alone, or for made-up names, does not count.
+        let refuses = |kind| self.api.asker.refuses_all(kind, now);
         if !config.auth_urls.is_empty() && refuses(Kind::Connect) {
             Some("all URLs of auth_url are left alone, since they gave no answers")
         } else if !config.acl_urls.is_empty() && refuses(Kind::Access) {

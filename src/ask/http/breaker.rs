@@ -84,6 +84,15 @@ impl Scope {
     fn includes(&self, [network, name]: Source, known: &Known) -> bool {
         self.only_network.is_none_or(|only| only == network) && !(self.only_strangers && known.contains(name))
     }
+
+    /// Whether it is for everybody. As long as the API has allowed nobody anything, all are strangers.
+    fn is_everybody(&self, known: &Known) -> bool {
+        self.only_network.is_none() && !self.spares_known(known)
+    }
+
+    fn spares_known(&self, known: &Known) -> bool {
+        self.only_strangers && known.is_anybody()
+    }
 }
 
 /// What to do with a question.
@@ -104,7 +113,7 @@ pub struct Opened {
     pub unanswered: usize,
     /// All recent questions that were counted.
     pub of: usize,
-    /// Whether it is for names only that the API has allowed nothing.
+    /// Whether it is for names only that the API has allowed nothing, and there are others.
     pub only_strangers: bool,
     /// The pause before the first probe, without its random part.
     pub pause: Duration,
@@ -154,7 +163,7 @@ impl Breaker {
 
     /// Whether any question would be refused now, wherever it comes from.
     pub fn refuses_all(&self, now: Instant) -> bool {
-        self.would_refuse(|scope| scope.only_network.is_none() && !scope.only_strangers, now).is_some()
+        self.would_refuse(|scope| scope.is_everybody(&self.known), now).is_some()
     }
 
     fn would_refuse(&self, is_meant: impl Fn(&Scope) -> bool, now: Instant) -> Option<Admission> {
@@ -254,7 +263,7 @@ impl Breaker {
         self.is_clear.store(false, Ordering::Release);
         let next_probe = now + jitter(pause);
         state.open = Some(Open { since: now, next_probe, pause, wants_question: true, scope });
-        Some(Opened { unanswered, of, only_strangers: scope.only_strangers, pause, since: now })
+        Some(Opened { unanswered, of, only_strangers: scope.spares_known(&self.known), pause, since: now })
     }
 
     /// Notes that the API wants to be left alone (429), maybe for a certain time. Returns for how long it will be, or
@@ -461,6 +470,7 @@ mod tests {
         });
         assert!((2..9).any(|n| breaker.unanswered(Some([n, n, n]), now).is_some()));
         assert_ne!(breaker.admit([77, 0, 0], now), Admission::Ask);
+        assert!(breaker.refuses_all(now), "nobody is known, so all are strangers");
     }
 
     /// It has allowed ten names something, from these networks, and answered them just now.

@@ -189,6 +189,11 @@ impl Target {
         self.endpoints(asks).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(source, now))
     }
 
+    /// Whether no question of this kind would get an answer now, whoever it is asked for.
+    pub fn refuses_all(&self, kind: Kind, now: Instant) -> bool {
+        self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.refuses_all(now))
+    }
+
     /// How many requests may be on their way at a time by each road: as many as the URL can take that is asked first.
     pub(in crate::ask) fn at_a_time(&self, now: Instant) -> [usize; 3] {
         // Where all are left alone, nothing is sent: questions end at once, and need not wait for that.
