@@ -38,23 +38,33 @@ files_of() { (cd "$1" && find . -xdev \( -path ./proc -o -path ./tmp -o -path ./
 pids=()
 trap 'for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done' EXIT
 
+# Runs rpm in the root $1. That of Debian 12 wants to be told that it is meant.
+rpm_in() {
+    local root=$1 meant=
+    shift
+    if inside "$root" rpm --force-debian --version >/dev/null 2>&1; then meant=--force-debian; fi
+    inside "$root" rpm $meant "$@"
+}
+
 # Installs the package in the root $1 as /tmp/plugin.deb or .rpm ($2).
 install_package() {
     case $2 in
         deb) inside "$1" apt-get -q -y --no-install-recommends install /tmp/plugin.deb ;;
         # Its broker is Debian's, of which rpm knows nothing.
-        rpm) inside "$1" rpm --force-debian --nodeps --install /tmp/plugin.rpm ;;
+        rpm) rpm_in "$1" --nodeps --install /tmp/plugin.rpm ;;
     esac
 }
 
 remove_package() {
     case $2 in
         deb) inside "$1" apt-get -q -y purge mosquitto-http-auth ;;
+        # What makes the .rpm cannot give it folders of its own, so these stay, empty.
         rpm)
-            inside "$1" rpm --force-debian --erase mosquitto-http-auth || return
-            # What makes the .rpm cannot give it folders of its own, so these stay, empty.
-            inside "$1" sh -c 'cd /usr/share && rmdir --ignore-fail-on-non-empty --parents fish/vendor_completions.d \
-                zsh/site-functions doc/mosquitto-http-auth/docs doc/mosquitto-http-auth/contrib doc/mosquitto-http-auth/examples'
+            local result=0
+            rpm_in "$1" --erase mosquitto-http-auth || result=$?
+            (cd "$1/usr/share" && rmdir --ignore-fail-on-non-empty --parents fish/vendor_completions.d zsh/site-functions \
+                doc/mosquitto-http-auth/{docs,contrib,examples}) 2>/dev/null || true
+            return $result
             ;;
     esac
 }
@@ -63,7 +73,7 @@ remove_package() {
 files_of_package() {
     case $2 in
         deb) inside "$1" dpkg -L mosquitto-http-auth ;;
-        rpm) inside "$1" rpm --query --list mosquitto-http-auth ;;
+        rpm) rpm_in "$1" --query --list mosquitto-http-auth ;;
     esac
 }
 
