@@ -1,28 +1,27 @@
 //! The API's part in a decision: its remembered verdict, its answer now, and the stale allow that serves without one.
 
+mod gate;
+
 use std::cell::OnceCell;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::decision::{By, Decision};
 use super::event::Event;
-use super::sessions::{Granted, Says, Sessions};
-use super::settings::Settings;
-use super::throttle::{Throttle, Try};
+use super::sessions::Sessions;
+use super::throttle::Throttle;
 use super::wait_budget::{Payer, Wait, WaitBudget};
 use crate::ask::more_fields::{self, Certificates, Known};
 use crate::ask::{Asked, Asker, Priority, Waiter};
-use crate::broker::{Client, Connection, Details};
+use crate::broker::{Client, Details};
 use crate::cache::Hit;
-use crate::config::{Field, NoMatch};
+use crate::config::Field;
 use crate::fingerprint::{Fingerprint, NO_NAME, Source};
-use crate::prefetch::peek::Identity;
+use crate::prefetch::Prefetch;
 use crate::prefetch::subscriptions::Expected;
-use crate::prefetch::{Gate, Prefetch, Scope};
-use crate::question::{Access, Answer, NoAnswer, Question};
-use crate::topic::Wanted;
+use crate::question::{Answer, NoAnswer, Question};
 use crate::util::Lock;
+pub use gate::SettingsGate;
 
 /// A question of the broker, and the client that it is about.
 #[derive(Clone, Copy)]
@@ -335,70 +334,4 @@ impl Api {
 /// The refusal for want of an answer.
 pub fn no_answer(reason: NoAnswer) -> Decision {
     Decision::deny(By::NoAnswer(reason))
-}
-
-/// Has nothing asked early that would not be asked if the broker came to it now.
-pub struct SettingsGate<'a> {
-    api: &'a Api,
-    settings: &'a Settings,
-    now: Instant,
-    guesses_logins: bool,
-    /// What a client is granted that is not let in yet: it is the one whose topics are asked.
-    newcomer: Option<&'a Granted>,
-}
-
-impl<'a> SettingsGate<'a> {
-    /// The gate for the topics of a client that is about to be let in, with what it is granted then.
-    pub fn before(self, newcomer: Option<&'a Granted>) -> Self {
-        Self { newcomer, ..self }
-    }
-
-    /// What asking early goes by that is done for this source.
-    pub fn scope<'s>(&'s self, source: &'s dyn Fn() -> Source, now: Instant) -> Scope<'s> {
-        Scope { config: &self.settings.config, gate: self, source, now }
-    }
-}
-
-impl Gate for SettingsGate<'_> {
-    fn guesses_logins(&self) -> bool {
-        self.guesses_logins
-    }
-
-    /// The peer may be a proxy, so the throttle also goes by the strictest count for this username from any address.
-    fn asks_login(&self, peer: Option<IpAddr>, username: &str, question: Fingerprint) -> bool {
-        let address = peer.map(|peer| peer.to_string());
-        let address = address.as_deref();
-        let attempt = Try { address, username, client_id: "", credentials: question, is_shared: true };
-        let (throttle, limits) = (&self.api.throttle, &self.settings.config.throttle);
-        self.settings.users.get(username).is_none() && throttle.admit_speculative(&attempt, limits, self.now)
-    }
-
-    fn asks_topics(&self, username: &str, client_id: &str) -> bool {
-        self.settings.users.get(username).is_none()
-            // What is asked ahead has no further fields, so its answer would serve nobody.
-            && self.settings.config.acl_fields.is_empty()
-            && !self.settings.is_wildcard_in_disguise(username, client_id)
-    }
-
-    fn is_decided(&self, username: &str, client_id: &str, access: Access, topic: &str) -> bool {
-        let config = &*self.settings.config;
-        if !config.answer_rules {
-            return false;
-        }
-        let wanted = Wanted { access, topic, qos: None, retain: None };
-        let says = match self.newcomer {
-            Some(granted) => Some(granted.says(&wanted, self.now)),
-            None => self.api.sessions.would_say(client_id, username, &wanted, self.now),
-        };
-        says.is_some_and(|says| says != Says::Nothing || config.acl_no_match != NoMatch::Ask)
-    }
-
-    fn client_of(&self, connection: Connection) -> Option<Arc<Identity>> {
-        self.api.sessions.client_of(connection)
-    }
-
-    fn is_connected(&self, identity: &Identity) -> bool {
-        let Identity { client_id, username, credentials, .. } = identity;
-        self.api.sessions.is_connected_with(client_id, username, *credentials)
-    }
 }

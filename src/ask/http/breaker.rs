@@ -250,8 +250,8 @@ impl Breaker {
         if after == 0 || unanswered < after || unanswered * 100 < of * percent {
             return None;
         }
-        let scope =
-            Scope { only_network: state.only_network(), only_strangers: state.only_strangers(&self.known) };
+        let only_strangers = state.only_strangers(&self.known, percent);
+        let scope = Scope { only_network: state.only_network(), only_strangers };
         if state.open.as_ref().is_some_and(|open| open.scope == scope) {
             return None;
         }
@@ -327,15 +327,21 @@ impl State {
         })
     }
 
-    /// Whether the API was silent to names only that it has allowed nothing: the last question of another was answered.
-    fn only_strangers(&self, known: &Known) -> bool {
-        let outcomes = self.recent.iter().rev().map(|(_, outcome)| outcome);
-        let is_silent = outcomes.filter_map(|outcome| match outcome {
+    /// Whether the API was silent to names only that it has allowed nothing. Of the others, one may have had no answer: two
+    /// in a row, or this percentage of them, tell that it is silent to all.
+    fn only_strangers(&self, known: &Known, percent: usize) -> bool {
+        let is_silent = self.recent.iter().rev().filter_map(|(_, outcome)| match outcome {
             Outcome::Unreachable => Some(true),
             Outcome::Silent(party) => known.contains(party[1]).then_some(true),
             Outcome::Answered(party) => known.contains(party[1]).then_some(false),
         });
-        !is_silent.into_iter().next().unwrap_or(false)
+        let (mut in_a_row, mut silent, mut all) = (0, 0, 0);
+        for is_silent in is_silent {
+            in_a_row += usize::from(is_silent && in_a_row == all);
+            silent += usize::from(is_silent);
+            all += 1;
+        }
+        in_a_row < 2 && (silent < 2 || silent * 100 < all * percent)
     }
 
     fn has_several(&self, level: usize) -> bool {
@@ -511,6 +517,7 @@ mod tests {
         let now = Instant::now();
         let (breaker, party) = with_known(|_| 1, now);
         assert!((200..205).any(|n| breaker.unanswered(Some([1, n, n]), now).is_some()));
+        assert_eq!(breaker.unanswered(Some(party(3)), now), None, "one may have had no answer by chance");
         let opened = breaker.unanswered(Some(party(3)), now).expect("it opens for all");
         assert!(!opened.only_strangers);
         for n in 1..=10 {
