@@ -267,7 +267,7 @@ fn arguments() -> Result<Chosen, String> {
         }
     }
     let is_part = !chosen.parts.is_empty() || !chosen.versions.is_empty();
-    chosen.is_everything = !(is_part || chosen.quick || chosen.rounds.is_some() || chosen.outage.is_some());
+    chosen.is_everything = !(is_part || chosen.quick || chosen.outage.is_some());
     if chosen.parts.is_empty() {
         chosen.parts.extend(&PARTS);
     }
