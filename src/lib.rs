@@ -105,7 +105,7 @@
 //! - *replay*: the broker goes through the retained messages that a new subscription matches, a READ question for each.
 //! - *limit*: how many questions may be on their way to a URL at once; *alone* is what an answer takes without others.
 //! - *throttle*: slow down those who try wrong passwords. *breaker*: leave an API alone that gives no answers; it is
-//!   *open* then.
+//!   *open* then, for all or for *strangers*: whoever is not among the *known names*, which the API has allowed something.
 //! - *stale*: past its time, but good enough while there is no answer.
 //! - *store*, or *shared cache*: a Valkey or Redis in which brokers leave each other what the API has allowed; its *journal*
 //!   says what was taken back, and an *epoch* is the time of one journal.

@@ -151,7 +151,7 @@ impl Job {
         if let Some(shared) = &shared
             && let Some(found) = shared.look_up().await
         {
-            self.filed = self.inbox.file_found(self.subject, &found, &target);
+            self.filed = self.takes_over(&found, &target);
         }
         (!self.filed).then_some((self, shared))
     }
@@ -198,6 +198,15 @@ impl Job {
         Some(place.wait_for(finding, target).await)
     }
 
+    /// Files an allow that was given before, unless it is not to be used.
+    fn takes_over(&self, found: &Found, target: &Arc<Target>) -> bool {
+        let is_filed = self.inbox.file_found(self.subject, found, target);
+        if is_filed {
+            target.known.note(self.source[1]);
+        }
+        is_filed
+    }
+
     /// Notes that the API has allowed something that was asked for this name.
     fn note_allow(&self, reply: &Reply, target: &Target) {
         if matches!(reply.answer, Answer::Verdict { verdict: Verdict::Allow, .. }) {
@@ -219,7 +228,7 @@ impl Job {
             // What was sent with others was looked up then.
             if let Some(shared) = shared.as_ref().filter(|_| before.is_none())
                 && let Some(found) = shared.look_up().await
-                && self.inbox.file_found(self.subject, &found, &target)
+                && self.takes_over(&found, &target)
             {
                 self.filed = true;
                 return place.leave();
@@ -232,7 +241,7 @@ impl Job {
             let mut asks = request.asks;
             let mut asked = match superuser {
                 Some(Finding::Known(found)) => {
-                    if self.inbox.file_found(self.subject, &found, &target) {
+                    if self.takes_over(&found, &target) {
                         self.filed = true;
                         return place.leave();
                     }

@@ -72,6 +72,8 @@ impl Asker {
             state.cache.clear();
         } else if before.config == target.config && before.store == target.store {
             return false;
+        } else {
+            target.known.take_over(&before.known);
         }
         if is_another || before.store != target.store {
             self.inner.sharing.use_store(target.store.as_ref(), &self.inner.log, &self.inner.metrics);

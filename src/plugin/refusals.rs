@@ -98,6 +98,8 @@ struct Round {
     last: Instant,
     /// Whether the API is asked in another way than before, with other headers for example. So what it refuses may be that.
     asks_otherwise: bool,
+    /// Whether it is asked about everybody.
+    is_about_all: bool,
     /// Questions that have no answer yet.
     awaited: usize,
     /// All questions.
@@ -114,6 +116,7 @@ impl Round {
             goes_on: true,
             last: now,
             asks_otherwise: false,
+            is_about_all: true,
             awaited: 0,
             asked: Vec::new(),
             refused: HashSet::default(),
@@ -133,7 +136,8 @@ impl State {
     fn settle(&mut self, now: Instant) -> Change {
         if self.round.has_allowed_nobody(now) {
             let is_plain = |(_, status): &(SessionName, u16)| matches!(status, 401 | 403);
-            if self.round.asks_otherwise && !self.held.is_empty() && self.held.iter().all(is_plain) {
+            let Round { asks_otherwise, is_about_all, .. } = self.round;
+            if asks_otherwise && is_about_all && !self.held.is_empty() && self.held.iter().all(is_plain) {
                 return self.disbelieve();
             }
             self.due.append(&mut self.held);
@@ -160,15 +164,16 @@ impl Refusals {
     pub fn begin(&self, number: u32, asks_about_all: bool, asks_otherwise: bool, now: Instant) {
         let state = &mut *self.state.lock();
         let is_open = state.round.awaited > 0 || !state.held.is_empty();
-        // A broker may reload twice before it comes to its sessions.
-        let is_unsettled = state.round.is_believed.is_none() && !state.round.has_allowed_nobody(now);
+        // A broker may reload twice before it comes to its sessions, and an API may have answered nothing.
+        let is_unsettled = state.round.is_believed.is_none()
+            && (!state.round.has_allowed_nobody(now) || !state.round.asked.is_empty());
         let asks_otherwise = asks_otherwise || (state.round.asks_otherwise && is_unsettled);
         if !asks_about_all && is_open && state.round.is_believed != Some(false) {
             (state.round.goes_on, state.round.last) = (true, now);
             state.round.asks_otherwise = asks_otherwise;
             return;
         }
-        state.round = Round { asks_otherwise, ..Round::new(number, now) };
+        state.round = Round { asks_otherwise, is_about_all: asks_about_all, ..Round::new(number, now) };
         state.held.clear();
         self.note(state);
     }
@@ -377,6 +382,34 @@ mod tests {
         // It says so in a body, which it would not do to a broker that may not ask.
         let in_body = Answer::verdict(Verdict::Deny, status::BODY_DENIES);
         assert_eq!(gone(&asked_otherwise(&[REFUSED, in_body]).0), 2);
+    }
+
+    /// A command that asks about one user says whom to believe: the API lets others in meanwhile, or not.
+    #[test]
+    fn who_alone_is_asked_about_and_refused_goes() {
+        let now = Instant::now();
+        let refusals = Refusals::new(now);
+        refusals.begin(1, false, true, now);
+        assert!(refusals.ask(key(), now).is_some());
+        assert_eq!(refusals.answered(1, session(0), &REFUSED, now), Change::None);
+        assert_eq!((refusals.all_were_asked(now), gone(&refusals)), (Change::SomebodyGoes, 1));
+    }
+
+    #[test]
+    fn where_nothing_was_answered_the_next_reload_still_asks_otherwise() {
+        let now = Instant::now();
+        let refusals = Refusals::new(now);
+        refusals.begin(1, true, true, now);
+        assert!(refusals.ask(key(), now).is_some());
+        assert_eq!(
+            refusals.answered(1, session(0), &Answer::None(crate::question::NoAnswer::Busy), now),
+            Change::None
+        );
+        assert_eq!(refusals.all_were_asked(now), Change::None);
+        refusals.begin(2, true, false, now);
+        assert!(refusals.ask(key(), now).is_some());
+        assert_eq!(refusals.answered(2, session(0), &REFUSED, now), Change::None);
+        assert_eq!((refusals.all_were_asked(now), gone(&refusals)), (Change::Disbelieved, 0));
     }
 
     /// A broker without ticks says nothing of having come to the end.

@@ -93,9 +93,10 @@ impl Distant {
 
 impl Drop for Distant {
     fn drop(&mut self) {
+        // First, since it goes by itself with the other end's network, some time after the server.
+        ip("link del near");
         let _ = self.process.kill();
         let _ = self.process.wait();
-        ip("link del near");
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::known::Known;
+use super::known_names::KnownNames;
 use crate::config::BreakerLimits;
 use crate::fingerprint::Source;
 use crate::util::{Lock, random};
@@ -28,7 +28,7 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 pub struct Breaker {
     settings: BreakerLimits,
     /// The names that the API has allowed something.
-    known: Arc<Known>,
+    known: Arc<KnownNames>,
     /// Whether the breaker is closed and no pause was asked for. Spares the lock as long as that is so.
     is_clear: AtomicBool,
     state: Lock<State>,
@@ -81,16 +81,16 @@ struct Scope {
 }
 
 impl Scope {
-    fn includes(&self, [network, name]: Source, known: &Known) -> bool {
+    fn includes(&self, [network, name]: Source, known: &KnownNames) -> bool {
         self.only_network.is_none_or(|only| only == network) && !(self.only_strangers && known.contains(name))
     }
 
     /// Whether it is for everybody. As long as the API has allowed nobody anything, all are strangers.
-    fn is_everybody(&self, known: &Known) -> bool {
+    fn is_everybody(&self, known: &KnownNames) -> bool {
         self.only_network.is_none() && !self.spares_known(known)
     }
 
-    fn spares_known(&self, known: &Known) -> bool {
+    fn spares_known(&self, known: &KnownNames) -> bool {
         self.only_strangers && known.is_anybody()
     }
 }
@@ -123,7 +123,7 @@ pub struct Opened {
 
 impl Breaker {
     /// A closed breaker of an API that has allowed these names something.
-    pub fn new(settings: BreakerLimits, known: Arc<Known>) -> Self {
+    pub fn new(settings: BreakerLimits, known: Arc<KnownNames>) -> Self {
         let recent = VecDeque::with_capacity(RECENT);
         let state = State { recent, open: None, closed: None, back_off: None };
         Self { settings, known, is_clear: AtomicBool::new(true), state: Lock::new(state) }
@@ -179,8 +179,8 @@ impl Breaker {
     }
 
     /// A question that was sent at `sent` was answered, with whatever status: the API was there by then. If that says
-    /// that it was silent to one network alone, it closes: says after how long. To strangers alone: once the pause is over,
-    /// so that these do not open and close it all the time.
+    /// that it was silent to one network alone (or to strangers of one), it closes: says after how long. To strangers
+    /// everywhere: once the pause is over, so that these do not open and close it all the time.
     pub fn answered(&self, asked_for: Party, sent: Instant, now: Instant) -> Option<Duration> {
         let mut state = self.state.lock();
         // Otherwise closing is for probes: an answer to a question from before says nothing about now.
@@ -241,7 +241,10 @@ impl Breaker {
     pub fn unanswered(&self, asked_for: Option<Party>, now: Instant) -> Option<Opened> {
         let BreakerLimits { after, percent, pause, .. } = self.settings;
         let mut state = self.state.lock();
-        let is_for_it = |open: &Open| asked_for.is_none_or(|party| self.is_for(open, party));
+        let is_for_it = |open: &Open| match asked_for {
+            Some(party) => self.is_for(open, party),
+            None => open.scope.is_everybody(&self.known),
+        };
         if state.open.as_ref().is_some_and(is_for_it) {
             return None;
         }
@@ -329,7 +332,7 @@ impl State {
 
     /// Whether the API was silent to names only that it has allowed nothing. Of the others, one may have had no answer: two
     /// in a row, or this percentage of them, tell that it is silent to all.
-    fn only_strangers(&self, known: &Known, percent: usize) -> bool {
+    fn only_strangers(&self, known: &KnownNames, percent: usize) -> bool {
         let is_silent = self.recent.iter().rev().filter_map(|(_, outcome)| match outcome {
             Outcome::Unreachable => Some(true),
             Outcome::Silent(party) => known.contains(party[1]).then_some(true),
@@ -523,7 +526,12 @@ mod tests {
         for n in 1..=10 {
             assert_ne!(breaker.admit(party(n), now), Admission::Ask);
         }
-        // As it does where no connection comes about.
+        // As it does where no connection comes about, also from then on.
+        let (breaker, party) = with_known(|_| 1, now);
+        assert!((200..205).any(|n| breaker.unanswered(Some([1, n, n]), now).is_some()));
+        assert_eq!(breaker.admit(party(1), now), Admission::Ask);
+        assert!((0..5).any(|_| breaker.unanswered(None, now).is_some_and(|opened| !opened.only_strangers)));
+        assert!(breaker.refuses_all(now));
         let (breaker, party) = with_known(|_| 1, now);
         assert!((0..5).any(|_| breaker.unanswered(None, now).is_some_and(|opened| !opened.only_strangers)));
         assert!(breaker.refuses_all(now) && breaker.admit(party(1), now) != Admission::Ask);

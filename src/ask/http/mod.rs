@@ -7,7 +7,7 @@ mod connections;
 mod gauge;
 mod headers;
 mod hints;
-mod known;
+mod known_names;
 mod lanes;
 mod limit;
 mod names;

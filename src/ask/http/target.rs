@@ -11,7 +11,7 @@ use super::breaker::Breaker;
 use super::cause::cause;
 use super::gauge::Gauge;
 use super::hints::Hint;
-use super::known::Known;
+use super::known_names::KnownNames;
 use super::lanes::{Server, Way};
 use super::names::Names;
 use super::pace::{News, Pace};
@@ -60,7 +60,7 @@ pub struct Target {
     identity: Digest,
     servers: Vec<Arc<Server>>,
     /// The names that it has allowed something.
-    pub(in crate::ask) known: Arc<Known>,
+    pub(in crate::ask) known: Arc<KnownNames>,
     connect: Endpoints,
     access: Endpoints,
     superusers: Endpoints,
@@ -103,7 +103,7 @@ impl Endpoints {
         about: &str,
         way: &Arc<Way>,
         servers: &mut Vec<Arc<Server>>,
-        known: &Arc<Known>,
+        known: &Arc<KnownNames>,
     ) -> Result<Self, TargetError> {
         let endpoint = |api: &ApiUrl| {
             Ok(Endpoint {
