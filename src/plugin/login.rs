@@ -225,9 +225,8 @@ impl Logins {
             return decision;
         }
         let source = attempt.source(&self.keys);
-        // (Nobody else waits for one whom the API may be silent to.)
-        if self.api.asker.is_open(question.kind(), source, event.now) {
-            return self.api.or_stale(key, no_answer(NoAnswer::Open), event.now);
+        if let Some(decision) = self.api.without_waiting(&inquiry, event.now) {
+            return decision;
         }
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return Decision::deny(By::Busy) };
         self.delayed.has_turn(ticket, open, None);
