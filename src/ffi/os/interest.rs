@@ -136,7 +136,11 @@ impl Interest {
     fn find(&mut self, connection: Connection) -> io::Result<Option<c_int>> {
         fs::metadata("/proc/self/fd")?;
         for number in (0..FIRST).filter(|number| is_epoll(*number)) {
-            self.read(number)?;
+            match self.read(number) {
+                // That of another thread, which has closed it meanwhile.
+                Err(_) if !is_epoll(number) => continue,
+                read => read?,
+            }
             if self.connections.binary_search(&connection).is_ok() {
                 return Ok(Some(number));
             }
