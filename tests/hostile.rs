@@ -388,7 +388,7 @@ fn slow_names_do_not_open_the_breaker_for_those_who_share_their_address() {
     on_every_broker(|version| {
         let api = api("");
         let broker = broker_asking(version, &api)
-            .option("timeout", "300ms")
+            .option("timeout", "1s")
             .option("auth_cache_ttl", 0)
             .option("breaker_pause", "1m")
             .option("breaker_longest", "1m")
@@ -460,7 +460,7 @@ fn made_up_addresses_do_not_open_the_breaker() {
     const HONEST: usize = 8;
     let api = api("");
     let broker = broker_asking(Version::V2_0_21, &api)
-        .option("timeout", "300ms")
+        .option("timeout", "1s")
         .option("auth_cache_ttl", 0)
         .option("breaker_pause", "1m")
         .option("breaker_longest", "1m")
