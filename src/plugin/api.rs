@@ -186,6 +186,10 @@ impl Api {
             _ => budget.lock().limit(key, payer, timeout, began),
         };
         if limit.is_zero() {
+            // What was asked ahead may have come since the caller looked.
+            if let Some(hit) = self.remembered(inquiry, || None, now) {
+                return Decision::by_memory(hit);
+            }
             let decision = self.ask_beside(&question, key, source, account, budget, now);
             return self.or_stale(key, decision, now);
         }
