@@ -177,13 +177,13 @@ distclean: clean ## remove the unpacked brokers, too
 	rm -rf .brokers
 
 .PHONY: bench
-bench: build brokers ## measure it in real brokers, about 15 minutes, for docs/benchmark.md (ARGS='storm --rounds 3': a part)
+bench: build brokers ## measure it in real brokers, most of an hour, for docs/benchmark.md (ARGS='storm --rounds 3': a part)
 	@scripts/stores.sh
 	@MHA_PLUGIN="$(target)/release/$(plugin)" $(CARGO) bench --target-dir "$(target)/bench" --bench broker -- $(ARGS)
 
 .PHONY: bench-quick
 bench-quick: override ARGS += --quick
-bench-quick: bench ## the same in about 2 minutes: one round, less of everything
+bench-quick: bench ## the same in some minutes: one round, less of everything
 
 .PHONY: bench-pieces
 bench-pieces: setup ## measure its pieces by themselves (ARGS=cache: those with that in their name)

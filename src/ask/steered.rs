@@ -72,14 +72,16 @@ impl Asker {
             state.cache.clear();
         } else if before.config == target.config && before.store == target.store {
             return false;
-        } else {
-            target.known.take_over(&before.known);
         }
         if is_another || before.store != target.store {
             self.inner.sharing.use_store(target.store.as_ref(), &self.inner.log, &self.inner.metrics);
         }
         state.cache.configure(target.config.cache_size, target.config.stale_ttl);
-        self.inner.target.store(target);
+        self.inner.target.store(Arc::clone(&target));
+        drop(state);
+        if !is_another {
+            target.known.take_over(&before.known);
+        }
         is_another
     }
 

@@ -300,7 +300,8 @@ impl Recheck {
         let line = "The API refused everybody whom it was asked about again after the SIGHUP (401 or 403). So nobody is \
                     disconnected, and it is not asked any further. Has the token expired with which this broker asks it \
                     (plugin_opt_header_file), or has the configuration file lost it? Put it right and send another \
-                    SIGHUP. If all of them are to go, send another SIGHUP as it is (fewer than 20), or restart the broker.";
+                    SIGHUP. If all of them are to go, restart the broker; of fewer than 20, another SIGHUP without a change \
+                    will do.";
         self.log.write(Level::Error, line);
     }
 }

@@ -286,6 +286,7 @@ impl Refusals {
 mod tests {
     use super::*;
     use crate::fingerprint::Fingerprinter;
+    use crate::question::NoAnswer;
 
     const REFUSED: Answer = Answer::verdict(Verdict::Deny, 403);
     const ALLOWED: Answer = Answer::verdict(Verdict::Allow, 200);
@@ -368,11 +369,8 @@ mod tests {
             assert_eq!((changes.pop(), gone(&refusals)), (Some(Change::Disbelieved), 0));
             assert!(changes.iter().all(|change| *change == Change::None));
             // Without a change the next reload settles it.
-            let now = Instant::now();
-            refusals.begin(3, true, false, now);
-            assert!(refusals.ask(key(), now).is_some());
-            assert_eq!(refusals.answered(3, session(0), &REFUSED, now), Change::None);
-            assert_eq!((refusals.all_were_asked(now), gone(&refusals)), (Change::SomebodyGoes, 1));
+            assert_eq!(about_one(&refusals, (3, true, false), &REFUSED), Change::SomebodyGoes);
+            assert_eq!(gone(&refusals), 1);
         }
     }
 
@@ -384,32 +382,33 @@ mod tests {
         assert_eq!(gone(&asked_otherwise(&[REFUSED, in_body]).0), 2);
     }
 
+    /// A whole round about one session.
+    fn about_one(
+        refusals: &Refusals,
+        (number, is_about_all, asks_otherwise): (u32, bool, bool),
+        answer: &Answer,
+    ) -> Change {
+        let now = Instant::now();
+        refusals.begin(number, is_about_all, asks_otherwise, now);
+        assert!(refusals.ask(key(), now).is_some());
+        assert_eq!(refusals.answered(number, session(0), answer, now), Change::None);
+        refusals.all_were_asked(now)
+    }
+
     /// A command that asks about one user says whom to believe: the API lets others in meanwhile, or not.
     #[test]
     fn who_alone_is_asked_about_and_refused_goes() {
-        let now = Instant::now();
-        let refusals = Refusals::new(now);
-        refusals.begin(1, false, true, now);
-        assert!(refusals.ask(key(), now).is_some());
-        assert_eq!(refusals.answered(1, session(0), &REFUSED, now), Change::None);
-        assert_eq!((refusals.all_were_asked(now), gone(&refusals)), (Change::SomebodyGoes, 1));
+        let refusals = Refusals::new(Instant::now());
+        assert_eq!(about_one(&refusals, (1, false, true), &REFUSED), Change::SomebodyGoes);
+        assert_eq!(gone(&refusals), 1);
     }
 
     #[test]
     fn where_nothing_was_answered_the_next_reload_still_asks_otherwise() {
-        let now = Instant::now();
-        let refusals = Refusals::new(now);
-        refusals.begin(1, true, true, now);
-        assert!(refusals.ask(key(), now).is_some());
-        assert_eq!(
-            refusals.answered(1, session(0), &Answer::None(crate::question::NoAnswer::Busy), now),
-            Change::None
-        );
-        assert_eq!(refusals.all_were_asked(now), Change::None);
-        refusals.begin(2, true, false, now);
-        assert!(refusals.ask(key(), now).is_some());
-        assert_eq!(refusals.answered(2, session(0), &REFUSED, now), Change::None);
-        assert_eq!((refusals.all_were_asked(now), gone(&refusals)), (Change::Disbelieved, 0));
+        let refusals = Refusals::new(Instant::now());
+        assert_eq!(about_one(&refusals, (1, true, true), &Answer::None(NoAnswer::Busy)), Change::None);
+        assert_eq!(about_one(&refusals, (2, true, false), &REFUSED), Change::Disbelieved);
+        assert_eq!(gone(&refusals), 0);
     }
 
     /// A broker without ticks says nothing of having come to the end.

@@ -110,6 +110,14 @@ fn a_client_is_kicked_by_its_id() {
     });
 }
 
+/// A broker with a second listener, for websockets, and an API that allows everything.
+fn with_websockets(version: Version) -> (MockApi, Admin, Broker) {
+    let (api, admin) = (friendly_api(), Admin::somewhere());
+    let setup = admin.of(broker_asking(version, &api)).option("login_wait", 0);
+    let broker = setup.listener(["protocol websockets"]).start();
+    (api, admin, broker)
+}
+
 /// 2.0 closes them a little later than others, and tells of none of them before that.
 #[test]
 fn clients_of_websockets_are_kicked_and_counted_like_others() {
@@ -117,9 +125,7 @@ fn clients_of_websockets_are_kicked_and_counted_like_others() {
         if are_for_musl() {
             return;
         }
-        let (api, admin) = (friendly_api(), Admin::somewhere());
-        let setup = admin.of(broker_asking(version, &api)).option("login_wait", 0);
-        let broker = setup.listener(["protocol websockets"]).start();
+        let (_api, admin, broker) = with_websockets(version);
         let [plain, websockets] = *broker.ports() else { panic!("two ports") };
         let over = |id: &str, name: &str| Connect::v5(id).login(name, "secret").over_websocket();
         let mut clients = ["a", "b", "c"].map(|id| over(id, "shared").accepted(websockets));
@@ -149,9 +155,7 @@ fn whoever_is_kicked_and_reads_nothing_has_no_say_any_more() {
         if are_for_musl() {
             return;
         }
-        let (api, admin) = (friendly_api(), Admin::somewhere());
-        let setup = admin.of(broker_asking(version, &api)).option("login_wait", 0);
-        let broker = setup.listener(["protocol websockets"]).start();
+        let (_api, admin, broker) = with_websockets(version);
         let [plain, websockets] = *broker.ports() else { panic!("two ports") };
         let mut deaf = Connect::v3("deaf").login("deaf", "secret").over_websocket().accepted(websockets);
         assert!(deaf.may_subscribe("much"));
