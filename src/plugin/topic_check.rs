@@ -54,6 +54,10 @@ impl Live<'_> {
     fn has_socket(&self) -> Option<bool> {
         self.topics.broker.has_socket(self.event.broker_thread()?, self.check.client.connection)
     }
+
+    fn has_socket_since(&self, closed: Instant) -> Option<bool> {
+        self.topics.broker.has_socket_since(self.event.broker_thread()?, self.check.client.connection, closed)
+    }
 }
 
 impl Facts for Live<'_> {
@@ -68,7 +72,7 @@ impl Facts for Live<'_> {
     fn has_local_rights(&self, username: &str, hash: &Arc<PasswordHash>) -> bool {
         let TopicCheck { client, access, .. } = *self.check;
         let (sessions, now) = (&self.topics.sessions, self.event.now);
-        sessions.has_local_rights(client, username, hash, access, now, || self.has_socket())
+        sessions.has_local_rights(client, username, hash, access, now, |closed| self.has_socket_since(closed))
     }
 
     fn rules_say(&self, username: &str) -> Option<Says> {
@@ -76,7 +80,7 @@ impl Facts for Live<'_> {
         self.event.broker_thread()?;
         let wanted = asked(self.check).wanted();
         let (sessions, client, now) = (&self.topics.sessions, self.check.client, self.event.now);
-        sessions.says(client, username, &wanted, now, || self.has_socket())
+        sessions.says(client, username, &wanted, now, |closed| self.has_socket_since(closed))
     }
 
     fn has_subscribed(&self, username: &str) -> bool {

@@ -16,19 +16,24 @@ pub(in crate::ffi) struct Clock {
 impl Clock {
     pub(in crate::ffi) fn start() -> Self {
         let started = Instant::now();
-        Self { started, started_at: monotonic(libc::CLOCK_MONOTONIC) }
+        Self { started, started_at: time_of(libc::CLOCK_MONOTONIC) }
     }
 
     pub(in crate::ffi) fn now(&self) -> Instant {
-        let coarse = monotonic(libc::CLOCK_MONOTONIC_COARSE);
+        let coarse = time_of(libc::CLOCK_MONOTONIC_COARSE);
         self.started + (coarse + AHEAD).saturating_sub(self.started_at)
     }
 }
 
-/// The time of one of the kernel's two clocks that count like [`Instant`].
-fn monotonic(clock: libc::clockid_t) -> Duration {
+/// How long this thread has worked so far. What else runs on the machine does not count.
+pub(super) fn worked() -> Duration {
+    time_of(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// The time of one of the kernel's clocks.
+fn time_of(clock: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes to a struct on this stack. Both clocks exist since Linux 2.6.32, so this does not fail.
+    // SAFETY: writes to a struct on this stack. The clocks exist since Linux 2.6.32, so this does not fail.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }

@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
+use super::clock::worked;
 use crate::broker::{Connection, Until};
 
 /// The broker's epoll instance is among its first descriptors: it makes it when it starts.
@@ -73,7 +74,7 @@ pub(in crate::ffi) struct Interest {
     connections: Vec<Connection>,
     /// When the list was read, if it is the broker's.
     read: Option<Instant>,
-    /// How long that took.
+    /// How long this thread worked for that. A busy machine may take much longer, but it is not the list that keeps it.
     took: Duration,
     /// The list was read for the look that is going on.
     is_of_this_look: bool,
@@ -265,7 +266,7 @@ impl Interest {
 
     /// Reads what is registered in an epoll instance.
     fn read(&mut self, epoll: c_int) -> io::Result<()> {
-        let begun = Instant::now();
+        let begun = worked();
         self.read = None;
         self.sockets.clear();
         let length = read_whole(&mut File::open(format!("/proc/self/fdinfo/{epoll}"))?, &mut self.text)?;
@@ -282,8 +283,7 @@ impl Interest {
             }
         }
         self.sockets.sort_unstable_by_key(|it| it.descriptor);
-        let now = Instant::now();
-        (self.read, self.took, self.is_of_this_turn) = (Some(now), now - begun, true);
+        (self.read, self.took, self.is_of_this_turn) = (Some(Instant::now()), worked() - begun, true);
         Ok(())
     }
 }

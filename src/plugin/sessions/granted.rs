@@ -205,7 +205,7 @@ impl Sessions {
         username: &str,
         wanted: &Wanted<'_>,
         now: Instant,
-        has_socket: impl FnOnce() -> Option<bool>,
+        has_socket_since: impl FnOnce(Instant) -> Option<bool>,
     ) -> Option<Says> {
         let key = self.key(client, username);
         let mut tables = self.tables.lock();
@@ -218,7 +218,7 @@ impl Sessions {
             Some(_) => self.standing(session, turn, client, wanted.access, now),
         };
         drop(tables);
-        self.is_client_of(standing, client, username, wanted.access, has_socket).then_some(says)
+        self.is_client_of(standing, client, username, wanted.access, has_socket_since).then_some(says)
     }
 
     /// Whether the time of a client's session is over.

@@ -16,8 +16,8 @@ pub(super) const WILL_WITHIN: Duration = Duration::from_millis(100);
 pub(super) enum Standing {
     Is,
     IsNot,
-    /// If it is the session that sleeps, and nobody who got its number.
-    IfAsleep,
+    /// If it is the session that sleeps since then, and nobody who got its number.
+    IfAsleepSince(Instant),
 }
 
 impl Sessions {
@@ -27,7 +27,7 @@ impl Sessions {
     /// (reads) and for its will (a write; in 2.0 and up to 2.1.2): before its loop comes round or, if the will
     /// is held back, while the session sleeps. Anything else with its number is somebody who got the number
     /// later, without a password that this plugin has seen. Mosquitto 2.0 does not tell when a session that sleeps
-    /// ends, so there `has_socket` must say that nobody has the number now.
+    /// ends, so there `has_socket_since` must say that nobody has had the number since.
     pub fn has_local_rights(
         &self,
         client: Client<'_>,
@@ -35,26 +35,26 @@ impl Sessions {
         hash: &Arc<PasswordHash>,
         access: Access,
         now: Instant,
-        has_socket: impl FnOnce() -> Option<bool>,
+        has_socket_since: impl FnOnce(Instant) -> Option<bool>,
     ) -> bool {
         let standing = self.local_rights(client, username, hash, access, now);
-        self.is_client_of(standing, client, username, access, has_socket)
+        self.is_client_of(standing, client, username, access, has_socket_since)
     }
 
-    /// Whether somebody of this standing is the client of the session: `has_socket` tells whether anybody has its number
-    /// now. Nothing may be locked.
+    /// Whether somebody of this standing is the client of the session: `has_socket_since` tells whether anybody has had its
+    /// number since it was closed. Nothing may be locked.
     pub(super) fn is_client_of(
         &self,
         standing: Standing,
         client: Client<'_>,
         username: &str,
         access: Access,
-        has_socket: impl FnOnce() -> Option<bool>,
+        has_socket_since: impl FnOnce(Instant) -> Option<bool>,
     ) -> bool {
         match standing {
             Standing::Is => true,
             Standing::IsNot => false,
-            Standing::IfAsleep => match has_socket() {
+            Standing::IfAsleepSince(closed) => match has_socket_since(closed) {
                 Some(false) => true,
                 Some(true) => {
                     self.opened(client, username);
@@ -156,7 +156,7 @@ impl Sessions {
                 return Standing::Is;
             }
             if may_sleep {
-                return Standing::IfAsleep;
+                return Standing::IfAsleepSince(ended.at);
             }
         }
         let may_be_a_will = access == Access::Write && ended.stays != SessionStays::No;

@@ -45,7 +45,24 @@ fn may_if(
     now: Instant,
     has_socket: Option<bool>,
 ) -> bool {
-    sessions.has_local_rights(client(connection), "alice", &hash(), access, now, || has_socket)
+    sessions.has_local_rights(client(connection), "alice", &hash(), access, now, |_| has_socket)
+}
+
+/// A list of sockets that was read before the connection was closed would tell of its own.
+#[test]
+fn who_sleeps_is_looked_for_since_it_was_closed() {
+    let (sessions, now) = (sessions(), Instant::now());
+    admit(&sessions, 1, now);
+    let closed = now + Duration::from_secs(1);
+    sessions.close(client(1), "alice", SessionStays::Unknown, closed);
+    let later = closed + Duration::from_secs(1);
+    let (mut asked, hash) = (None, hash());
+    let mut look = |since| {
+        asked = Some(since);
+        Some(false)
+    };
+    assert!(sessions.has_local_rights(client(1), "alice", &hash, Access::Read, later, &mut look));
+    assert_eq!(asked, Some(closed));
 }
 
 #[test]
@@ -77,7 +94,7 @@ fn rights_belong_to_the_connection_that_was_let_in() {
     admit(&sessions, 1, now);
     assert!(may(&sessions, 1, Access::Subscribe, now));
     assert!(!may(&sessions, 2, Access::Subscribe, now));
-    assert!(!sessions.has_local_rights(client(1), "bob", &hash(), Access::Subscribe, now, || None));
+    assert!(!sessions.has_local_rights(client(1), "bob", &hash(), Access::Subscribe, now, |_| None));
 }
 
 #[test]
@@ -89,7 +106,7 @@ fn who_was_let_in_by_the_api_or_another_hash_has_no_local_rights() {
     admit(&sessions, 1, now);
     assert!(sessions.is_let_in_by(client(1), "alice", credentials(), &hash()), "the same hash, read again");
     let other = hash_with_salt("dGxhc3RsYXN0bGFz");
-    assert!(!sessions.has_local_rights(client(1), "alice", &other, Access::Write, now, || None));
+    assert!(!sessions.has_local_rights(client(1), "alice", &other, Access::Write, now, |_| None));
 }
 
 #[test]
@@ -208,7 +225,7 @@ fn somebody_with_the_number_of_a_closed_connection_is_a_stranger() {
     // From another address.
     closed();
     let elsewhere = Client { address: Some("127.0.0.2"), ..client(1) };
-    assert!(!sessions.has_local_rights(elsewhere, "alice", &hash(), Access::Read, now, || Some(false)));
+    assert!(!sessions.has_local_rights(elsewhere, "alice", &hash(), Access::Read, now, |_| Some(false)));
 }
 
 #[test]
@@ -304,7 +321,7 @@ fn admit_by_api(sessions: &Sessions, connection: Connection, credentials: Finger
 
 fn says(sessions: &Sessions, connection: Connection, now: Instant) -> Option<Says> {
     let wanted = Wanted { access: Access::Write, topic: "t", qos: None, retain: None };
-    sessions.says(client(connection), "alice", &wanted, now, || None)
+    sessions.says(client(connection), "alice", &wanted, now, |_| None)
 }
 
 #[test]
