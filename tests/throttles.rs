@@ -513,10 +513,19 @@ fn wrong_passwords_for_changing_names_do_not_either() {
     });
 }
 
-/// Who is turned away because others hold up the broker (`login_wait`) learns nothing by that: the guess is asked about
-/// beside, and counts when it comes again.
-#[test]
-fn a_guess_that_is_answered_beside_counts_when_it_comes_again() {
+/// Asserts that guesses about alice are not looked at any more, once the last one's answer is counted.
+fn assert_is_throttled(broker: &Broker, api: &MockApi) {
+    api.forget_requests();
+    let is_throttled = || {
+        assert!(guess("alice").attempt(broker.port()).is_err());
+        broker.log().contains("too many wrong passwords")
+    };
+    assert!(eventually(PATIENCE, is_throttled));
+    assert!(asked_about(api, "alice") <= 1);
+}
+
+/// Brokers whose logins are in one another's way, and what makes guesses about alice be turned away for that.
+fn on_busy_brokers(check: impl Fn(&Broker, &MockApi, &dyn Fn(usize) -> Connect)) {
     for version in [Version::V2_0_11, Version::V2_0_21] {
         let api = api("");
         let freezes = |request: &Request| request.field("username").starts_with("freezes-");
@@ -530,7 +539,7 @@ fn a_guess_that_is_answered_beside_counts_when_it_comes_again() {
             .option("lookahead", false)
             .option("timeout", "10s")
             .start();
-        for round in 0..=AFTER {
+        check(&broker, &api, &|round| {
             gate.close();
             let [mut freezes, mut slow, mut guesses] =
                 [(); 3].map(|()| Client::open(broker.port(), Protocol::V5));
@@ -545,10 +554,57 @@ fn a_guess_that_is_answered_beside_counts_when_it_comes_again() {
             assert!(guesses.is_turned_away(), "{round}");
             api.wait_for_requests(3, PATIENCE);
             api.wait_until_answered(PATIENCE);
-            guess.refused(broker.port());
+            guess
+        });
+    }
+}
+
+/// Who is turned away because others hold up the broker (`login_wait`) learns nothing by that: the guess is asked about
+/// beside, and counts, once.
+#[test]
+fn a_guess_that_is_answered_beside_counts_once() {
+    on_busy_brokers(|broker, api, turned_away| {
+        for round in 0..AFTER {
+            turned_away(round).refused(broker.port());
             assert_eq!(api.logins().len(), 3, "the guess is known");
         }
+        api.forget_requests();
+        guess("alice").refused(broker.port());
+        assert_eq!(asked_about(api, "alice"), 1, "each pause has room for one");
         guess("alice").refused(broker.port());
         broker.wait_for_log("too many wrong passwords", PATIENCE);
-    }
+        assert_eq!(asked_about(api, "alice"), 1);
+    });
+}
+
+/// The same where nobody comes again.
+#[test]
+fn a_guess_that_is_answered_beside_counts_although_nobody_comes_back() {
+    on_busy_brokers(|broker, api, turned_away| {
+        for round in 0..=AFTER {
+            turned_away(round);
+        }
+        assert_is_throttled(broker, api);
+    });
+}
+
+/// Whoever gives up before the answer is there has guessed all the same, and may come again only for what was right.
+#[test]
+fn a_guess_that_is_answered_too_late_counts_at_once() {
+    on_every_broker(|version| {
+        let api = api("");
+        let gate = Gate::holding(&api, |_| true, |_| Reply::status(403));
+        let broker = throttled_for_long(broker(version, &api))
+            .option("timeout", "1s")
+            .option("breaker_after", 0)
+            .start();
+        for round in 0..=AFTER {
+            gate.close();
+            let guess = Connect::v5(format!("a-{round}")).login("alice", format!("guess-{round}"));
+            assert!(guess.attempt(broker.port()).is_err());
+            gate.open();
+            api.wait_until_answered(PATIENCE);
+        }
+        assert_is_throttled(&broker, &api);
+    });
 }

@@ -67,6 +67,11 @@ impl Waiter {
         Self { hears_late: true, number: None, has_left: false, tell: Box::new(tell) }
     }
 
+    /// Tells it at once.
+    pub(super) fn hears(self, answer: &Answer) {
+        (self.tell)(answer);
+    }
+
     /// May leave by this number.
     pub fn who_may_leave(mut self, number: u64) -> Self {
         self.number = Some(number);
@@ -120,7 +125,8 @@ impl InFlight {
     /// Why it was asked early, if nobody has come for the answer yet.
     pub(super) fn unused(&self) -> Option<Early> {
         let early = if self.reader.is_some() { Early::Reader } else { Early::Guess };
-        let is_unused = matches!(self.priority, Priority::Speculative | Priority::Warmup | Priority::Reader);
+        let is_unused = matches!(self.priority, Priority::Speculative | Priority::Warmup | Priority::Reader)
+            && !self.waiters.iter().any(|waiter| waiter.hears_late);
         is_unused.then_some(early)
     }
 
@@ -169,7 +175,7 @@ impl InFlight {
             slot.file(answer.clone());
         }
         for waiter in self.waiters {
-            (waiter.tell)(answer);
+            waiter.hears(answer);
         }
     }
 }

@@ -229,6 +229,20 @@ impl Asker {
         Ok(Asked { slot, was_under_way })
     }
 
+    /// Has a waiter told how a question ends that goes on although nobody waits for it any more: at once, if it has ended.
+    pub fn hear_late(&self, key: Fingerprint, waiter: Waiter, now: Instant) {
+        let mut state = self.inner.state();
+        if let Some(in_flight) = state.in_flight.get_mut(&key) {
+            return in_flight.add(Some(waiter));
+        }
+        let answer = match state.cache.get(key, now) {
+            Some(Hit { verdict, status, terms, .. }) => Answer::Verdict { verdict, status, terms },
+            None => Answer::None(NoAnswer::Busy),
+        };
+        drop(state);
+        waiter.hears(&answer);
+    }
+
     /// A waiter waits no more. If it was the last, and the question has not been sent, it is not asked; the waiter hears
     /// of that all the same.
     pub fn leave(&self, key: Fingerprint, number: u64) {

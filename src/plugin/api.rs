@@ -213,7 +213,7 @@ impl Api {
             if !account.is_login() {
                 return Answer::None(NoAnswer::TimedOut(limit));
             }
-            // The client leaves before it is known whether it has guessed right: that counts when it comes again.
+            // The client leaves before it is known whether it has guessed right.
             self.asker.nobody_waits(key);
             let is_cut = limit < timeout;
             Answer::None(if is_cut { NoAnswer::LoginWaitSpent } else { NoAnswer::TimedOut(limit) })

@@ -113,7 +113,7 @@ impl Logins {
     pub fn complete_those_who_waited(&self, thread: &BrokerThread, event: &Event<'_>) {
         for ticket in self.delayed.take_those_who_waited(event.now) {
             self.guarded(Some(ticket), thread, event, || {
-                let Some(parked) = self.delayed.get(ticket) else { return };
+                let Some(parked) = self.delayed.has_waited(ticket) else { return };
                 let attempt = Attempt::of(&parked, None);
                 if let Some(by) = parked.leaves.clone() {
                     self.refuse(ticket, &attempt, Decision::deny(by), thread, event);

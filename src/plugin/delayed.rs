@@ -3,7 +3,8 @@
 //! The broker finds a parked client by its client id alone. If one goes away and another comes under the
 //! same id, the answer to the first must never let the second in: so every parking has a ticket, and an
 //! answer counts only for the ticket that it was asked for.
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -11,12 +12,17 @@ use std::time::{Duration, Instant};
 use super::decision::By;
 use super::throttle::{Group, Open};
 use crate::broker::Connection;
-use crate::fingerprint::{AlreadyHashed, Fingerprint, network};
+use crate::fingerprint::{Fingerprint, network};
 use crate::topic::Terms;
 use crate::util::{Held, Lock};
-pub use client::{Parked, Turn};
+pub use client::Parked;
+use quota::Quota;
+pub use turns::Turn;
+use turns::Turns;
 
 mod client;
+mod quota;
+mod turns;
 
 /// Names one parking, among all instances of the plugin in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,11 +45,8 @@ static NEXT_TICKET: AtomicU64 = AtomicU64::new(0);
 /// names, which is what 64 requests of 20 ms each can serve in 30 s, or 500 with the longest ones.
 const BYTES: usize = 64 << 20;
 
-/// One network may take one part in so many of that, so that a single one that floods leaves room for the others.
-const NETWORK_SHARE: usize = 4;
-
 /// What the passwords of those who wait for their turn may take, in bytes: 128 with the longest ones, or all that there
-/// is room for with usual ones. One network may take one part in [`NETWORK_SHARE`] of these, too.
+/// is room for with usual ones.
 const PASSWORD_BYTES: usize = 8 << 20;
 
 /// With so many parked clients or more, it is looked from time to time which of them have hung up.
@@ -63,27 +66,31 @@ const OVERHEAD: usize = 512;
 #[derive(Default)]
 pub struct Delayed(Lock<State>);
 
-#[derive(Default)]
 struct State {
     parked: HashMap<Ticket, Parked>,
     /// When those who wait for something else than the API have waited long enough.
     deadlines: BTreeSet<(Instant, Ticket)>,
-    /// Those who wait for their turn, by the group in which they do.
-    turns: HashMap<Group, VecDeque<Turn>, AlreadyHashed>,
-    password_bytes: usize,
-    password_bytes_by_network: HashMap<String, usize>,
+    turns: Turns,
     /// When it is time to look who has hung up.
     next_look: Option<Instant>,
-    bytes: usize,
-    bytes_by_network: HashMap<String, usize>,
+    texts: Quota,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            parked: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            turns: Turns::new(PASSWORD_BYTES),
+            next_look: None,
+            texts: Quota::new(BYTES),
+        }
+    }
 }
 
 impl State {
     fn insert(&mut self, ticket: Ticket, client: Parked) {
-        let bytes = bytes(&client);
-        let network = network(client.address.as_deref().unwrap_or_default()).into_owned();
-        self.bytes += bytes;
-        *self.bytes_by_network.entry(network).or_default() += bytes;
+        self.texts.take(&network_of(&client), bytes(&client));
         self.parked.insert(ticket, client);
     }
 
@@ -98,35 +105,20 @@ impl State {
         }
     }
 
-    fn charge(&mut self, turn: &Turn) {
-        self.password_bytes += turn.bytes();
-        *self.password_bytes_by_network.entry(turn.network.clone()).or_default() += turn.bytes();
-    }
-
-    fn discharge(&mut self, turn: &Turn) {
-        self.password_bytes -= turn.bytes();
-        if let Some(of_network) = self.password_bytes_by_network.get_mut(&turn.network) {
-            *of_network -= turn.bytes();
-            if *of_network == 0 {
-                self.password_bytes_by_network.remove(&turn.network);
-            }
-        }
-    }
-
+    /// Takes a parked client out, and with it whatever is kept of it elsewhere.
     fn remove(&mut self, ticket: Ticket) -> Option<Parked> {
         self.set_deadline(ticket, None);
         let client = self.parked.remove(&ticket)?;
-        let bytes = bytes(&client);
-        self.bytes -= bytes;
-        let network = network(client.address.as_deref().unwrap_or_default());
-        if let Some(of_network) = self.bytes_by_network.get_mut(&*network) {
-            *of_network -= bytes;
-            if *of_network == 0 {
-                self.bytes_by_network.remove(&*network);
-            }
+        if let Some(place) = client.turn {
+            self.turns.remove(place);
         }
+        self.texts.give_back(&network_of(&client), bytes(&client));
         Some(client)
     }
+}
+
+fn network_of(client: &Parked) -> Cow<'_, str> {
+    network(client.address.as_deref().unwrap_or_default())
 }
 
 /// What a parked client is charged. Its names are kept here, in the table of newest tickets and in the question.
@@ -138,11 +130,8 @@ fn bytes(client: &Parked) -> usize {
 impl Delayed {
     /// Parks a client, if there is room. Whoever was parked under this id before is gone, or the broker would not ask.
     pub fn park(&self, client: Parked) -> Option<Ticket> {
-        let bytes = bytes(&client);
-        let network = network(client.address.as_deref().unwrap_or_default());
         let state = &mut *self.0.lock();
-        let of_network = state.bytes_by_network.get(&*network).copied().unwrap_or_default() + bytes;
-        if state.bytes + bytes > BYTES || of_network > BYTES / NETWORK_SHARE {
+        if !state.texts.fits(&network_of(&client), bytes(&client)) {
             return None;
         }
         let ticket = Ticket(NEXT_TICKET.fetch_add(1, Ordering::Relaxed));
@@ -154,44 +143,40 @@ impl Delayed {
     /// Has a parked client wait for its turn in a group, but no longer than until then. `false` if there is no room.
     pub fn await_turn(&self, group: Group, turn: Turn, until: Instant) -> bool {
         let state = &mut *self.0.lock();
-        let of_network = state.password_bytes_by_network.get(&turn.network).copied().unwrap_or_default();
-        if state.password_bytes + turn.bytes() > PASSWORD_BYTES
-            || of_network + turn.bytes() > PASSWORD_BYTES / NETWORK_SHARE
-        {
-            return false;
-        }
-        state.charge(&turn);
-        state.set_deadline(turn.ticket, Some(until));
-        state.turns.entry(group).or_default().push_back(turn);
-        true
+        let ticket = turn.ticket;
+        let Some(client) = state.parked.get_mut(&ticket) else { return false };
+        client.turn = state.turns.push(group, turn);
+        let has_room = client.turn.is_some();
+        state.set_deadline(ticket, has_room.then_some(until));
+        has_room
     }
 
     /// Has it wait on, as the next of its group.
     pub fn await_turn_still(&self, group: Group, turn: Turn) {
         let state = &mut *self.0.lock();
-        state.charge(&turn);
-        state.turns.entry(group).or_default().push_front(turn);
+        if let Some(client) = state.parked.get_mut(&turn.ticket) {
+            client.turn = Some(state.turns.push_first(group, turn));
+        }
     }
 
     /// The next of a group who is still there and waits for its turn.
     pub fn next_turn(&self, group: Group) -> Option<(Turn, Parked)> {
         let state = &mut *self.0.lock();
-        while let Some(turn) = state.turns.get_mut(&group)?.pop_front() {
-            state.discharge(&turn);
-            match state.parked.get(&turn.ticket) {
-                Some(client) if is_newest(client, turn.ticket) => return Some((turn, client.clone())),
-                Some(_) => drop(state.remove(turn.ticket)),
-                None => {}
+        while let Some(turn) = state.turns.pop(group) {
+            let Some(client) = state.parked.get_mut(&turn.ticket) else { continue };
+            client.turn = None;
+            if is_newest(client, turn.ticket) {
+                return Some((turn, client.clone()));
             }
+            state.remove(turn.ticket);
         }
-        state.turns.remove(&group);
         None
     }
 
     /// Those of the groups in which somebody waits for a turn.
     pub fn with_turns(&self, groups: impl IntoIterator<Item = Group>) -> Vec<Group> {
         let state = self.0.lock();
-        groups.into_iter().filter(|group| state.turns.contains_key(group)).collect()
+        groups.into_iter().filter(|group| state.turns.has(*group)).collect()
     }
 
     /// Notes that a parked client has its turn, and until when it waits for the outcome, if that is bounded here.
@@ -269,6 +254,20 @@ impl Delayed {
         self.0.lock().parked.len()
     }
 
+    /// A client that has waited long enough. If its id belongs to another parking by now, its own is forgotten, unless the
+    /// outcome of its try is still to come.
+    pub fn has_waited(&self, ticket: Ticket) -> Option<Parked> {
+        let state = &mut *self.0.lock();
+        let client = state.parked.get(&ticket)?;
+        if is_newest(client, ticket) {
+            return Some(client.clone());
+        }
+        if !client.awaits_outcome() {
+            state.remove(ticket);
+        }
+        None
+    }
+
     /// Ends a parking.
     pub fn end(&self, ticket: Ticket) {
         let ended = self.0.lock().remove(ticket);
@@ -321,23 +320,12 @@ impl Delayed {
         for ticket in &gone {
             let Some(client) = state.remove(*ticket) else { continue };
             forget(&client, *ticket);
-            if client.open.is_some() && !client.may_enter {
+            if client.awaits_outcome() {
                 asked.push((*ticket, client.key));
-                let rest =
-                    Parked { client_id: String::new(), username: String::new(), until: None, ..client };
+                let (client_id, username) = Default::default();
+                let rest = Parked { client_id, username, until: None, turn: None, ..client };
                 state.insert(*ticket, rest);
             }
-        }
-        if !gone.is_empty() {
-            let State { turns, parked, .. } = state;
-            let mut left = Vec::new();
-            for waiting in turns.values_mut() {
-                let is_there = |turn: &Turn| parked.contains_key(&turn.ticket);
-                for turn in std::mem::take(waiting) {
-                    if is_there(&turn) { waiting.push_back(turn) } else { left.push(turn) }
-                }
-            }
-            left.iter().for_each(|turn| state.discharge(turn));
         }
         asked
     }
@@ -388,6 +376,7 @@ mod tests {
             starts_clean: true,
             level: 4,
             hash: None,
+            turn: None,
             open: None,
             awaits: 1,
             may_enter: false,
@@ -455,11 +444,11 @@ mod tests {
         [stays, gone, replaced, newer].into_iter().for_each(|ticket| delayed.has_turn(ticket, open(), None));
         let turn = Turn { ticket: waits, password: Some(b"secret".to_vec()), network: String::new() };
         delayed.await_turn(group, turn, Instant::now());
-        let before = delayed.0.lock().bytes;
+        let before = delayed.0.lock().texts.taken();
         let mut asked: Vec<_> = delayed.forget_gone(&[1, 3]).into_iter().map(|(ticket, _)| ticket).collect();
         asked.sort_by_key(|ticket| ticket.0);
         assert_eq!(asked, [gone, replaced]);
-        assert!(delayed.0.lock().bytes < before);
+        assert!(delayed.0.lock().texts.taken() < before);
         assert!(delayed.get(stays).is_some() && delayed.get(newer).is_some());
         assert!(delayed.get(gone).is_none() && delayed.next_turn(group).is_none());
         // Their tries end as they end.
@@ -471,8 +460,46 @@ mod tests {
         delayed.end(stays);
         delayed.end(newer);
         let state = delayed.0.lock();
-        assert_eq!((state.bytes, state.bytes_by_network.len(), state.parked.len()), (0, 0, 0));
-        assert_eq!((state.password_bytes, state.password_bytes_by_network.len()), (0, 0));
+        assert!(state.texts.is_empty() && state.turns.is_empty());
+    }
+
+    /// Nobody else would, since an id that comes again has a parking of its own.
+    #[test]
+    fn who_is_replaced_is_forgotten_when_its_time_is_up() {
+        let delayed = Delayed::default();
+        let group = Fingerprinter::with_key(&[0; 16]).fields(Domain::Account, []);
+        let now = Instant::now();
+        let turn = |ticket| Turn { ticket, password: Some(b"secret".to_vec()), network: String::new() };
+        let gone = delayed.park(client("f", 1)).unwrap();
+        assert!(delayed.await_turn(group, turn(gone), now));
+        let newer = delayed.park(client("f", 2)).unwrap();
+        assert_eq!(delayed.take_those_who_waited(now), [gone]);
+        assert!(delayed.has_waited(gone).is_none() && delayed.next_turn(group).is_none());
+        assert_eq!(delayed.len(), 1);
+        assert!(delayed.is_back("f", client("f", 2).credentials));
+        assert!(delayed.has_waited(newer).is_none());
+        let state = delayed.0.lock();
+        assert!(state.parked.is_empty() && state.texts.is_empty() && state.turns.is_empty());
+    }
+
+    #[test]
+    fn whoever_leaves_takes_its_turn_along() {
+        let delayed = Delayed::default();
+        let group = Fingerprinter::with_key(&[0; 16]).fields(Domain::Account, []);
+        let tickets = ["g", "h", "i"].map(|id| delayed.park(client(id, 1)).unwrap());
+        for ticket in tickets {
+            let turn = Turn { ticket, password: Some(vec![0; 100]), network: String::new() };
+            assert!(delayed.await_turn(group, turn, Instant::now()));
+        }
+        delayed.end(tickets[1]);
+        let (first, _) = delayed.next_turn(group).unwrap();
+        assert_eq!(first.ticket, tickets[0]);
+        delayed.await_turn_still(group, first);
+        for ticket in [tickets[0], tickets[2]] {
+            assert_eq!(delayed.next_turn(group).map(|(turn, _)| turn.ticket), Some(ticket));
+        }
+        assert!(delayed.next_turn(group).is_none() && delayed.with_turns([group]).is_empty());
+        assert!(delayed.0.lock().turns.is_empty());
     }
 
     #[test]

@@ -261,21 +261,36 @@ impl Logins {
 
     /// Ends an open try, and has the next clients of its groups looked at.
     pub fn close(&self, open: Open, decision: &Decision, event: &Event<'_>) {
-        if decision.by == By::NoAnswer(NoAnswer::LoginWaitSpent) {
-            // What is asked about beside may take its time-out twice: whatever comes then is remembered.
-            return self.throttle.leave(&open, 2 * event.settings.config.timeout, event.now);
+        if let By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::TimedOut(_)) = decision.by {
+            return self.leave(open, event);
         }
-        let outcome = match decision.ruling {
-            Ruling::Allow => Outcome::LetIn,
-            Ruling::Deny if decision.by.is_about_the_password() => Outcome::Refused,
-            _ => Outcome::Unknown,
-        };
+        let outcome = outcome_of(decision);
         let groups = self.throttle.close(open, outcome, &event.settings.config.throttle, event.now);
         if self.delays {
             for group in self.delayed.with_turns(groups) {
                 self.tasks.push(Task::NextTurn(group));
             }
         }
+    }
+
+    /// Turns a client away whose question goes on. Its try ends with that: a wrong guess counts, whether or not anybody
+    /// comes back for the answer.
+    fn leave(&self, open: Open, event: &Event<'_>) {
+        let config = &event.settings.config;
+        if !self.throttle.leave(&open, 2 * config.timeout, event.now) {
+            return;
+        }
+        let (throttle, tasks, limits) =
+            (Arc::clone(&self.throttle), Arc::clone(&self.tasks), config.throttle.clone());
+        let delays = self.delays;
+        let waiter = Waiter::however_late(move |answer| {
+            let outcome = outcome_of(&Decision::by_answer(answer));
+            let groups = throttle.close_left(open, outcome, &limits, Instant::now());
+            if delays {
+                groups.into_iter().for_each(|group| tasks.push(Task::NextTurn(group)));
+            }
+        });
+        self.api.asker.hear_late(open.credentials(), waiter, event.now);
     }
 
     /// A waiter that leaves the answer as a task for the client with this ticket.
@@ -311,6 +326,7 @@ impl Logins {
             key: attempt.key,
             sender: self.sender(attempt),
             hash: attempt.hash.clone(),
+            turn: None,
             open: None,
             awaits: 1,
             may_enter: false,
@@ -368,6 +384,15 @@ pub fn unasked(attempt: &Attempt<'_>, settings: &Settings) -> Option<Decision> {
         return Some(Decision::defer(By::NotOurs));
     }
     attempt.text.is_none().then(|| Decision::deny(By::PasswordIsNoText))
+}
+
+/// What a decision says about the username and password.
+fn outcome_of(decision: &Decision) -> Outcome {
+    match decision.ruling {
+        Ruling::Allow => Outcome::LetIn,
+        Ruling::Deny if decision.by.is_about_the_password() => Outcome::Refused,
+        _ => Outcome::Unknown,
+    }
 }
 
 /// The client waits beside the broker's loop.

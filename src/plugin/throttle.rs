@@ -105,6 +105,13 @@ pub struct Open {
     known: Known,
 }
 
+impl Open {
+    /// What is tried.
+    pub fn credentials(&self) -> Fingerprint {
+        self.credentials
+    }
+}
+
 /// What is known of credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Known {
@@ -203,12 +210,33 @@ impl Throttle {
         limits: &ThrottleLimits,
         now: Instant,
     ) -> [Group; KINDS] {
+        self.end(open, outcome, outcome != Outcome::Unknown, limits, now)
+    }
+
+    /// Ends an open try that was left, since its question has ended: for all who have the same credentials open.
+    pub fn close_left(
+        &self,
+        open: Open,
+        outcome: Outcome,
+        limits: &ThrottleLimits,
+        now: Instant,
+    ) -> [Group; KINDS] {
+        self.end(open, outcome, true, limits, now)
+    }
+
+    fn end(
+        &self,
+        open: Open,
+        outcome: Outcome,
+        ends_all: bool,
+        limits: &ThrottleLimits,
+        now: Instant,
+    ) -> [Group; KINDS] {
         let mut state = self.state.lock();
-        let is_answered = outcome != Outcome::Unknown;
         let mut ended = [false; KINDS];
         if open.known != Known::Good {
             for ((kind, group), ended) in state.kinds.iter_mut().zip(open.groups).zip(&mut ended) {
-                *ended = kind.close(group, &open, is_answered);
+                *ended = kind.close(group, &open, ends_all);
             }
         }
         match outcome {
@@ -222,14 +250,16 @@ impl Throttle {
         open.groups
     }
 
-    /// A client is turned away while its question goes on, for `at_most` this long: until then its try stays open. Whether
-    /// it was a wrong one counts when the same credentials come again.
-    pub fn leave(&self, open: &Open, at_most: Duration, now: Instant) {
-        if open.known != Known::Good {
-            for (kind, group) in self.state.lock().kinds.iter_mut().zip(open.groups) {
-                kind.leave(group, open, now + at_most);
-            }
+    /// A client is turned away while its question goes on: until that ends its try stays open, but no longer than
+    /// `at_most`. Returns whether somebody has to see to it that the try ends with the question
+    /// ([`Self::close_left`]); nobody has to where somebody does it already.
+    pub fn leave(&self, open: &Open, at_most: Duration, now: Instant) -> bool {
+        if open.known == Known::Good {
+            return false;
         }
+        let [accounts, clients] = &mut self.state.lock().kinds;
+        clients.leave(open.groups[1], open, now + at_most);
+        accounts.leave(open.groups[0], open, now + at_most)
     }
 
     /// Counts a try that begins to wait for its turn. Meanwhile nobody else can come under its client id, and its client

@@ -5,10 +5,11 @@ use std::thread;
 use std::time::Duration;
 
 use super::{SLOW, broker};
-use crate::support::scene::PASSWD_ARGON2ID;
+use crate::support::admin::Admin;
+use crate::support::scene::{Gate, PASSWD_ARGON2ID};
 use crate::support::{
-    Broker, Connect, PASSWORD, PATIENCE, Reply, Version, api, broker_asking, bystander, eventually, fence,
-    friendly_api,
+    Broker, Connect, PASSWORD, PATIENCE, Reply, Request, Version, api, broker_asking, bystander, eventually,
+    fence, friendly_api,
 };
 
 #[test]
@@ -42,6 +43,35 @@ fn clients_that_hang_up_while_parked_leave_nothing_behind() {
     assert!(eventually(PATIENCE, || again.attempt(broker.port()).is_ok()), "its id is free");
     assert!(eventually(PATIENCE, || broker.open_files() <= files + 10), "{} files", broker.open_files());
     assert!(eventually(PATIENCE, || broker.threads() <= threads), "{} threads", broker.threads());
+}
+
+/// Somebody else under its id has a parking of its own: what was kept of the first one would shut out its whole network.
+#[test]
+fn who_is_replaced_while_it_waits_for_its_turn_is_forgotten() {
+    const WAIT: usize = 20;
+    let api = friendly_api();
+    let is_about_alice = |request: &Request| request.field("username") == "alice";
+    let _gate = Gate::holding(&api, is_about_alice, |_| Reply::status(403));
+    let admin = Admin::somewhere();
+    let broker = admin
+        .of(broker(&api))
+        .option("timeout", "60s")
+        .option("max_wait", "5s")
+        .option("throttle_after", 1)
+        .start();
+    let come =
+        |id: String, name: &str, password: &str| Connect::v3(id).login(name, password).send(broker.port());
+    let parked = || admin.metric("mosquitto_http_auth_parked_clients") as usize;
+    let _open = come("o".to_owned(), "alice", "wrong");
+    api.wait_for_requests(1, PATIENCE);
+    // The guess about alice that is open leaves no room for more.
+    let waiting: Vec<_> = (0..WAIT).map(|n| come(format!("w-{n}"), "alice", &format!("more-{n}"))).collect();
+    assert!(eventually(PATIENCE, || parked() == 1 + WAIT), "{} before", parked());
+    drop(waiting);
+    for n in 0..WAIT {
+        Connect::v3(format!("w-{n}")).login(format!("other-{n}"), "x").refused(broker.port());
+    }
+    assert!(eventually(PATIENCE, || parked() == 1), "{} after", parked());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Ticket;
+use super::turns::Place;
 use crate::broker::{Client, Connection};
 use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
@@ -36,6 +36,8 @@ pub struct Parked {
     pub sender: Fingerprint,
     /// The hash of a local user that its password is compared with, if it is not the API that decides.
     pub hash: Option<Arc<PasswordHash>>,
+    /// Where it waits for its turn, as long as it does.
+    pub turn: Option<Place>,
     /// Its open try, once it has its turn and until the outcome is known.
     pub open: Option<Open>,
     /// How many answers it waits for still.
@@ -57,25 +59,13 @@ impl Parked {
         Decision::allow(by).with(self.terms.clone())
     }
 
+    /// Whether its try is open: how that ends is noted, whatever becomes of the client.
+    pub(super) fn awaits_outcome(&self) -> bool {
+        self.open.is_some() && !self.may_enter
+    }
+
     /// The client, as events show it.
     pub fn client(&self) -> Client<'_> {
         Client { connection: self.connection, id: &self.client_id, address: self.address.as_deref() }
-    }
-}
-
-/// A client that waits for its turn to be looked at: the only one whose password is kept.
-pub struct Turn {
-    /// Its parking.
-    pub ticket: Ticket,
-    /// Its password.
-    pub password: Option<Vec<u8>>,
-    /// The network that its password is charged to.
-    pub network: String,
-}
-
-impl Turn {
-    /// What the password is charged as.
-    pub(super) fn bytes(&self) -> usize {
-        self.password.as_ref().map_or(0, Vec::len)
     }
 }

@@ -36,6 +36,8 @@ pub struct OpenTry {
     holders: usize,
     /// When it counts as ended, if it was not closed.
     until: Instant,
+    /// Whether it ends with its question, for which nobody waits any more.
+    is_left: bool,
 }
 
 /// The room that a group has for a try. A greater value is less room.
@@ -122,34 +124,38 @@ impl Groups {
             }
             None => {
                 let Open { credentials, is_shared, number, .. } = *open;
-                tries.push(OpenTry { credentials, is_shared, number, holders, until });
+                tries.push(OpenTry { credentials, is_shared, number, holders, until, is_left: false });
             }
         }
     }
 
-    /// Closes a try, for all that share its answer if there is one; `true` if a question that was open has ended.
-    pub fn close(&mut self, group: Group, open: &Open, is_answered: bool) -> bool {
+    /// Closes a try, for all that share its answer if it `ends_all`; `true` if a question that was open has ended.
+    pub fn close(&mut self, group: Group, open: &Open, ends_all: bool) -> bool {
         let Some(tries) = self.open.peek_mut(&group) else { return false };
         // A try that was opened later is another question.
         let is_this = |other: &OpenTry| other.credentials == open.credentials && other.number <= open.number;
         let Some(at) = tries.iter().position(is_this) else { return false };
         tries[at].holders = tries[at].holders.saturating_sub(1);
-        let is_for_nobody = tries[at].holders == 0 || (is_answered && open.is_shared);
+        let is_for_nobody = tries[at].holders == 0 || (ends_all && open.is_shared);
         if is_for_nobody {
             tries.swap_remove(at);
         }
         if tries.is_empty() {
             self.open.pop(&group);
         }
-        is_for_nobody || is_answered
+        is_for_nobody || ends_all
     }
 
-    /// Nobody waits for a try any more, and its question ends by this time.
-    pub fn leave(&mut self, group: Group, open: &Open, until: Instant) {
+    /// Nobody waits for a try any more, and its question ends by this time. Returns whether it is the first time that this
+    /// is said of it.
+    pub fn leave(&mut self, group: Group, open: &Open, until: Instant) -> bool {
         let tries = self.open.peek_mut(&group).into_iter().flatten();
+        let mut is_first = false;
         for its in tries.filter(|other| other.credentials == open.credentials) {
             its.until = its.until.min(until);
+            is_first |= !std::mem::replace(&mut its.is_left, true);
         }
+        is_first
     }
 
     /// Counts a refusal, and returns the end of the pause. In a pause, only the refusal of its one try counts.
