@@ -32,6 +32,9 @@ const OWN_START: u16 = 64;
 const GROUP: usize = 512;
 const TEMPLATE: usize = 160;
 
+/// Numbers of clients that have come again that a group keeps at least: 24 bytes each.
+const OUTDATED: usize = 1_024;
+
 /// A set of templates, by their places in the group.
 pub type Slots = u128;
 
@@ -88,9 +91,12 @@ pub struct Group {
     of: Of,
     alike: Option<Alike>,
     templates: Vec<Template>,
-    /// The clients that came a moment ago, by their numbers in the group, the first one first.
+    /// The clients that came a moment ago, by their numbers in the group, the one that came first before the others. Whoever
+    /// has come again has the latest number alone.
     present: VecDeque<(u64, Fingerprint)>,
     joined: u64,
+    /// So many numbers are kept before those in between that are not needed are taken out.
+    clean_up_at: usize,
     /// The credit that all templates of one client share.
     shared: Credit,
 }
@@ -105,6 +111,7 @@ impl Group {
             templates: Vec::new(),
             present: VecDeque::new(),
             joined: 0,
+            clean_up_at: OUTDATED,
             shared: Credit::new(OWN_START),
         }
     }
@@ -130,10 +137,14 @@ impl Group {
         &self.templates
     }
 
-    /// A client has come: its number in the group. `is_there` tells whose numbers are still needed.
+    /// A client has come, perhaps again: its number in the group. `is_there` tells whose numbers are still needed.
     pub fn join(&mut self, client: Fingerprint, mut is_there: impl FnMut(u64, Fingerprint) -> bool) -> u64 {
         while self.present.front().is_some_and(|(number, client)| !is_there(*number, *client)) {
             self.present.pop_front();
+        }
+        if self.present.len() >= self.clean_up_at {
+            self.present.retain(|(number, client)| is_there(*number, *client));
+            self.clean_up_at = 2 * self.present.len() + OUTDATED;
         }
         let number = self.joined;
         self.joined += 1;
@@ -231,8 +242,7 @@ impl Group {
     /// The next client that is to be asked about by a template, and its number. Each comes once.
     pub fn next(&mut self, slot: usize) -> Option<(u64, Fingerprint)> {
         let template = &mut self.templates[slot];
-        let first = self.present.front()?.0;
-        let index = usize::try_from(template.next.saturating_sub(first)).ok()?;
+        let index = self.present.partition_point(|(number, _)| *number < template.next);
         let next = *self.present.get(index)?;
         template.next = next.0 + 1;
         Some(next)
@@ -242,6 +252,15 @@ impl Group {
     pub fn is_next(&self, slot: usize, number: u64) -> bool {
         let first = self.present.front().map_or(number, |(first, _)| *first);
         self.templates[slot].next.max(first) == number
+    }
+
+    /// A client has another number than before. For whichever templates it was looked at, it was looked at.
+    pub fn is_renumbered(&mut self, before: u64, number: u64) {
+        for slot in 0..self.templates.len() {
+            if before < self.templates[slot].next && self.is_next(slot, number) {
+                self.go_behind(slot, number);
+            }
+        }
     }
 
     /// All clients up to this number were looked at for a template, or are not to be.

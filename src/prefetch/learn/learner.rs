@@ -3,18 +3,17 @@
 
 mod closing;
 mod habits;
+mod joining;
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use super::forgotten::Forgotten;
-use super::group::{Group, Of, TEMPLATES};
+use super::group::TEMPLATES;
 use super::groups::Groups;
 use super::pattern::{self, Telling, Who};
-use super::shape::{self, Alike};
-use super::visit::{
-    Arrival, Arrivals, Ask, Client, Lesson, Membership, Round, Which, Wish, forget_slot, wish,
-};
+use super::shape;
+use super::visit::{Arrival, Arrivals, Ask, Client, Lesson, Round, Which, Wish, forget_slot, wish};
 use crate::fingerprint::{Domain, Fingerprint, Fingerprinter, Whose};
 use crate::prefetch::scores::{Origin, Scores};
 use crate::question::{Access, Kind};
@@ -84,25 +83,26 @@ impl Learner {
         self.forgotten.note(whose, number);
     }
 
-    /// Whether a client comes again after a moment: what was asked about it then is remembered.
-    pub fn has_just_come(
-        &mut self,
-        client: Fingerprint,
-        who: Who<'_>,
-        visit: Duration,
-        now: Instant,
-    ) -> bool {
+    /// Whether a client comes again after a moment: what was asked about it then is remembered. The broker comes to it behind
+    /// all others that have come.
+    pub fn comes_again(&mut self, client: Fingerprint, who: Who<'_>, visit: Duration, now: Instant) -> bool {
         self.close_visits(visit, now);
         let client = self.forgotten.key(client, who, &self.keys);
         let is_just_now =
             |arrival: &Arrival| now.saturating_duration_since(arrival.since) <= visit.min(LONGEST_VISIT);
-        self.arrivals.peek(&client).is_some_and(is_just_now)
+        if !self.arrivals.peek(&client).is_some_and(is_just_now) {
+            return false;
+        }
+        for which in Which::ALL {
+            self.number_anew(client, which);
+        }
+        true
     }
 
     /// A client is about to be let in: what it is expected to ask. `visit`: for how long an answer is of use.
     pub fn arrives(&mut self, client: Client<'_>, visit: Duration, now: Instant, ask: &Ask<'_>) -> Vec<Wish> {
         let mut round = Round { ask, now, wishes: Vec::new() };
-        if self.has_just_come(client.key, client.who, visit, now) {
+        if self.comes_again(client.key, client.who, visit, now) {
             return round.wishes;
         }
         let client = self.as_known(client);
@@ -240,39 +240,6 @@ impl Learner {
         is_good
     }
 
-    /// Has a client be a member of a group from now on, and finds what it is expected to ask because of that.
-    fn join(&mut self, client: Client<'_>, which: Which, key: Fingerprint, round: &mut Round<'_>) {
-        let now = round.now;
-        if !self.groups.has(key) {
-            let number = self.next_number();
-            let group = match (which, Alike::like(client.who)) {
-                (Which::Own, _) => Group::new(number, Of::One),
-                (Which::Names, Some(alike)) => Group::of_alike(number, alike),
-                (Which::Names | Which::First, _) => Group::new(number, Of::Kind),
-            };
-            self.groups.add(key, group, client.source, now);
-        }
-        self.groups.touch(key, now);
-        let Self { groups, arrivals, .. } = self;
-        let Some(group) = groups.get(key) else { return };
-        let number = group.join(client.key, |number, client| {
-            let arrival = arrivals.peek_mut(&client);
-            arrival.and_then(|arrival| arrival.member(key).map(|member| member.number)) == Some(number)
-        });
-        if let Some(arrival) = arrivals.peek_mut(&client.key) {
-            arrival.in_groups[which as usize] = Some(Membership {
-                key,
-                group: group.number,
-                number,
-                asked: 0,
-                guessed: 0,
-                watched: 0,
-                lessons: 0,
-            });
-        }
-        self.expect(client, which, round);
-    }
-
     fn expect(&mut self, client: Client<'_>, which: Which, round: &mut Round<'_>) {
         let Self { groups, arrivals, scores, topic, .. } = self;
         let Round { ask, now, ref mut wishes } = *round;
@@ -352,6 +319,12 @@ impl Learner {
     /// What was learnt of clients whose names look alike, as values of `acl_prefetch`, what is asked most first.
     pub fn lines(&self) -> Vec<String> {
         self.groups.lines()
+    }
+
+    /// How many numbers of clients the group with most of them keeps.
+    #[cfg(test)]
+    pub fn longest_group(&self) -> usize {
+        self.groups.longest()
     }
 
     /// Fails if anything has grown beyond its bound.

@@ -39,7 +39,7 @@ impl Prefetch {
             return Vec::new();
         }
         let (key, who) = (self.client_key(username, client_id), Who { client_id, username });
-        if self.learner.lock().has_just_come(key, who, of_use(config), now) {
+        if self.learner.lock().comes_again(key, who, of_use(config), now) {
             return Vec::new();
         }
         let client = self.client(username, client_id, scope);

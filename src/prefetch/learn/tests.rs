@@ -120,6 +120,54 @@ fn device(id: &str) -> Vec<(Access, String)> {
     vec![(Subscribe, format!("cmd/{id}/#")), (Write, format!("state/{id}"))]
 }
 
+/// As those whose logins are remembered do: the broker asks in the order in which they came last.
+#[test]
+fn who_comes_again_is_asked_about_in_the_order_of_that() {
+    const CLIENTS: usize = 200;
+    let mut world = World::new();
+    let id = |n: usize| format!("client-{n}");
+    for n in 0..CLIENTS {
+        world.comes(&id(n), "fleet");
+    }
+    for n in (0..CLIENTS).rev() {
+        world.comes(&id(n), "fleet");
+    }
+    for n in (0..CLIENTS).rev() {
+        world.wants(&id(n), "fleet", Subscribe, &format!("commands/{}/#", id(n)));
+    }
+    assert!(
+        world.asked - world.ahead.len() <= 2,
+        "{} of {CLIENTS} were not asked ahead",
+        world.asked - world.ahead.len()
+    );
+}
+
+/// Whoever comes again was looked at before, and keeps nobody back who comes for the first time.
+#[test]
+fn who_comes_again_holds_up_nobody() {
+    let mut world = World::new();
+    let wish = |id: &str| (Subscribe, format!("commands/{id}/#"));
+    for n in 0..20 {
+        let id = format!("client-{n}");
+        world.visit(&id, &[wish(&id)]);
+    }
+    world.comes("client-3", "fleet");
+    world.news();
+    world.comes("client-20", "fleet");
+    assert_eq!(world.news(), ["client-20: subscribe commands/client-20/#"]);
+}
+
+/// Numbers that nobody has any more are kept for some time only.
+#[test]
+fn who_comes_again_and_again_fills_no_group() {
+    let mut world = World::new();
+    world.comes("client-0", "fleet");
+    for _ in 0..100_000 {
+        world.comes("client-1", "fleet");
+    }
+    assert!(world.learner.longest_group() <= 2_000, "{}", world.learner.longest_group());
+}
+
 #[test]
 fn a_topic_with_a_name_is_learnt_at_first_sight() {
     let mut world = World::new();

@@ -38,6 +38,11 @@ pub enum Which {
     Own,
 }
 
+impl Which {
+    /// All three.
+    pub const ALL: [Self; 3] = [Self::Names, Self::First, Self::Own];
+}
+
 /// A client in a group.
 #[derive(Debug, Clone, Copy)]
 pub struct Membership {

@@ -1,0 +1,61 @@
+//! Who is in which groups, in the order in which clients have come: in this order the broker comes to what they want.
+
+use super::Learner;
+use crate::fingerprint::Fingerprint;
+use crate::prefetch::learn::group::{Group, Of};
+use crate::prefetch::learn::shape::Alike;
+use crate::prefetch::learn::visit::{Arrivals, Client, Membership, Round, Which};
+
+impl Learner {
+    /// Has a client be a member of a group from now on, and finds what it is expected to ask because of that.
+    pub(super) fn join(&mut self, client: Client<'_>, which: Which, key: Fingerprint, round: &mut Round<'_>) {
+        let now = round.now;
+        if !self.groups.has(key) {
+            let number = self.next_number();
+            let group = match (which, Alike::like(client.who)) {
+                (Which::Own, _) => Group::new(number, Of::One),
+                (Which::Names, Some(alike)) => Group::of_alike(number, alike),
+                (Which::Names | Which::First, _) => Group::new(number, Of::Kind),
+            };
+            self.groups.add(key, group, client.source, now);
+        }
+        self.groups.touch(key, now);
+        let Self { groups, arrivals, .. } = self;
+        let Some(group) = groups.get(key) else { return };
+        let number = group.join(client.key, |number, client| is_member(arrivals, client, key, number));
+        if let Some(arrival) = arrivals.peek_mut(&client.key) {
+            arrival.in_groups[which as usize] = Some(Membership {
+                key,
+                group: group.number,
+                number,
+                asked: 0,
+                guessed: 0,
+                watched: 0,
+                lessons: 0,
+            });
+        }
+        self.expect(client, which, round);
+    }
+
+    /// Has a member of a group be the last that came.
+    pub(super) fn number_anew(&mut self, client: Fingerprint, which: Which) {
+        let Self { groups, arrivals, .. } = self;
+        let its = |arrivals: &Arrivals| arrivals.peek(&client)?.in_groups[which as usize];
+        let Some(member) = its(arrivals) else { return };
+        let Some(group) = groups.get_numbered(member.key, member.group) else { return };
+        let number = group.join(client, |number, client| is_member(arrivals, client, member.key, number));
+        group.is_renumbered(member.number, number);
+        if let Some(member) =
+            arrivals.peek_mut(&client).and_then(|arrival| arrival.in_groups[which as usize].as_mut())
+        {
+            member.number = number;
+        }
+    }
+}
+
+/// Whether a client has this number in a group.
+fn is_member(arrivals: &Arrivals, client: Fingerprint, group: Fingerprint, number: u64) -> bool {
+    let arrival = arrivals.peek(&client);
+    let mut memberships = arrival.into_iter().flat_map(|arrival| arrival.in_groups.iter().flatten());
+    memberships.any(|member| member.key == group && member.number == number)
+}
