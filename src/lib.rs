@@ -7,7 +7,7 @@
 //! - `ffi`: the only unsafe code. Exported functions and callbacks (`entry`), each inside a guard that turns a panic
 //!   into a refusal (`guard`); event structs to typed requests (`events`); the broker's functions (`functions`); the
 //!   process's signals, clock and sockets (`os`: `interest` finds whose each socket is, `sockets` looks into them).
-//! - `steer`: shows and steers a running plugin. `commands` are written once (`docs/commands.md`), and come by a topic
+//! - `steer`: shows and steers a running plugin. Its `commands` (`docs/commands.md`) come by a topic
 //!   (`control`) or to the admin listener (`listeners`, `connections`), where `http` answers, with the status `page` and its
 //!   `history`.
 //! - `plugin`: who may do what, one method for each event. `login` and `topic_check` are the two lists of docs/deciding.md;
@@ -36,8 +36,9 @@
 //! - `metrics`: what is counted, and how Prometheus reads it.
 //! - `cache`: verdicts with their times, and whose were `forgotten`. `local`: password files, how a password is compared with
 //!   its hash (`password`), ACL files.
-//! - `config` (an option is a row of `options`; `moving_in` understands those of other plugins), `main_queue` (tasks for the
-//!   broker's thread, and the thread that wakes it).
+//! - `config` (an option is a row of `options`; `moving_in` understands those of other plugins), `command` (one about
+//!   somebody: its name, who gave it, what came of it), `main_queue` (tasks for the broker's thread, and the thread that
+//!   wakes it).
 //! - `fingerprint` (what tables know things by), `broker` (the broker as a trait, and whose thread this is), `log`.
 //! - `question` (also what a status means: `Answer::of_status`), then `topic` (filters, rules of ACL files, grants of the
 //!   API's answers and their terms, templates), then `util`.
@@ -55,8 +56,8 @@
 //!   in batches and completes the client, if its ticket is still the newest for its client id.
 //! - **Beside**: refreshes, SIGHUP's questions, probes of a silent API. Nobody waits; a 401 or 403 may become a task
 //!   that disconnects.
-//! - **Taken back**, by a command: `plugin::steering` forgets it here, and `plugin::others` has `ask::store` write it into
-//!   the journal that all brokers read (`tell`). There their `keeper` finds it, and their `others` carry it out.
+//! - **Taken back**, by a command: `plugin::steering` carries it out here, has the log tell of it, and has `ask::store` write
+//!   it into the journal that all brokers read (`tell`). There `keeper` finds it, and `others` hands it to `steering`.
 //!
 //! # Rules
 //!
@@ -117,6 +118,7 @@
 mod ask;
 mod broker;
 mod cache;
+mod command;
 mod config;
 #[allow(unsafe_code)]
 mod ffi;

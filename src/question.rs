@@ -161,17 +161,6 @@ impl Kind {
     pub const BOTH: [Self; 2] = [Self::Connect, Self::Access];
 }
 
-/// Who is meant by a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Whom {
-    /// All of a username, which is not empty.
-    Username(String),
-    /// The one of a client id, which is not empty.
-    ClientId(String),
-    /// All.
-    Everybody,
-}
-
 /// The outcome of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {

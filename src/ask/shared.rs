@@ -9,9 +9,10 @@ use once_cell::sync::OnceCell;
 
 use super::http::{Reply, Target};
 use super::job::Subject;
-use super::store::{Asked, Found, Listener, Peer, Store, StoreOptions, ToAll};
+use super::store::{Asked, Found, Listener, Peer, Store, StoreOptions};
 use super::{Asker, Inner, spread};
 use crate::cache::Fresh;
+use crate::command::Command;
 use crate::fingerprint::{Fingerprinter, Whose};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
@@ -75,9 +76,9 @@ impl Asker {
     }
 
     /// Has the other brokers carry out a command, if a cache is shared with any.
-    pub fn tell_others(&self, told: ToAll) {
+    pub fn tell_others(&self, command: Command) {
         if let Some(store) = self.inner.sharing.store() {
-            store.tell_others(told);
+            store.tell_others(command);
         }
     }
 
