@@ -38,8 +38,8 @@ options! {
          it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
     "acl_url" { secret: true, separator: Some(" ") } => acl_urls: Vec<ApiUrl> = optional(urls),
         "http:// or https:// URLs, also http://unix:/SOCKET:/PATH, separated by spaces, or none",
-        "Where to ask about topics. Without it the plugin has no say in topics, unless `acl_file` is set. `none`: as if \
-         it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
+        "Where to ask about topics. Without it the plugin has no say in topics, unless `acl_file` is set, or `answer_rules` \
+         beside `auth_url`. `none`: as if it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
     "acl_batch_url" { secret: true, separator: Some(" ") } => acl_batch_urls: Vec<ApiUrl> = optional(urls),
         "http:// or https:// URLs, also http://unix:/SOCKET:/PATH, separated by spaces, or none",
         "Where many topics are asked about in one request, see docs/batches.md. Questions that are ready at the same time go \
@@ -72,7 +72,7 @@ options! {
         "a time up to 60s, such as 500ms; 0 = no bound",
         "Where logins hold up the broker (2.0, `auth_mode blocking`, and clients on 2.1 that send more than their \
          CONNECT): how long they may do so in one turn of its loop, see docs/waiting.md. The first question of a turn is \
-         waited for to its end in any case. Clients that come after this time, and are not known, are asked about in the \
+         waited for to its end, but on 2.1 not for a network that has held up the broker in vain for long enough. Clients that come after this time, and are not known, are asked about in the \
          background and turned away without a CONNACK; they get in when they come again.";
     "connect_timeout" => connect_timeout: Duration = one(|text| time(text, SHORTEST..=60 * SECOND)) or "500ms",
         "a time from 10ms to 60s, such as 500ms",
@@ -243,7 +243,7 @@ breaker: BreakerLimits {
          answer doubles it.";
     "breaker_longest" => longest: Duration = one(|text| time(text, SHORTEST..=HOUR)) or "30s",
         "a time from 10ms to 1h, such as 30s",
-        "The longest pause before an API that was left alone is asked again.";
+        "The longest pause before an API that was left alone is asked again, or `breaker_pause` if that is longer.";
 }
 
 {
