@@ -192,7 +192,7 @@ impl Answer {
         Answer::Verdict { verdict, status, terms: None }
     }
 
-    /// The same, and what it says besides is from when the API was asked.
+    /// This answer to a question that was asked then: what it says besides is from that time.
     pub fn asked_at(mut self, at: Instant) -> Self {
         if let Answer::Verdict { terms: Some(terms), .. } = &mut self {
             Arc::make_mut(terms).asked = Some(at);

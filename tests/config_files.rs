@@ -413,7 +413,7 @@ fn a_reload_says_what_counts_from_the_next_start_on() {
         let of_names = "A first shared_cache lets other brokers disconnect a client by its id from";
         let cache =
             format!("shared_cache = 'redis://127.0.0.1:{port}'\nshared_cache_secret_file = 'cache.secret'\n");
-        let start = || broker(version, &url).file("cache.secret", &"s".repeat(32)).start();
+        let start = || broker(version, &url).file("cache.secret", "s".repeat(32)).start();
 
         let broker = start();
         let log = reload(&broker, &format!("{url}timeout = '3s'\n"));

@@ -172,7 +172,7 @@ impl Shared {
                 let lifetime = spread(reply.lifetime.unwrap_or_else(configured));
                 self.store.keep(self.asked, reply.sent, lifetime, status);
             }
-            // The same that ends an allow that is remembered.
+            // A no that ends what is remembered here ends what is stored there.
             Verdict::Deny if self.asks_anew && status::is_about_the_client(status) => {
                 self.store.remove(self.asked)
             }

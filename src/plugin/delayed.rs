@@ -188,7 +188,7 @@ impl Delayed {
         None
     }
 
-    /// Those of the groups in which somebody waits for a turn.
+    /// The groups, of these, in which somebody waits for a turn.
     pub fn with_turns(&self, groups: impl IntoIterator<Item = Group>) -> Vec<Group> {
         let state = self.0.lock();
         groups.into_iter().filter(|group| state.turns.contains_key(group)).collect()

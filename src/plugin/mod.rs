@@ -351,7 +351,9 @@ impl Plugin {
     }
 
     /// Reads all files again (`MOSQ_EVT_RELOAD`, SIGHUP), and takes over what they say only if all of them are fine.
-    /// Either way, a recheck of all sessions begins.
+    /// Either way, a recheck of all sessions begins. Here nobody is asked about yet: the broker raises the login of each session
+    /// once more behind this (`MOSQ_EVT_BASIC_AUTH`), where `login` recognises it, `recheck` has it asked about, and `refusals`
+    /// settles who has to go.
     pub fn reload(&self, now: Instant) {
         let mut asks_otherwise = false;
         match self.settings.reload(self.broker.is_2_1(), &self.names, &self.log) {

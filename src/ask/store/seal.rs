@@ -29,7 +29,7 @@ const MOST_SECRETS: usize = 2;
 
 /// Bytes of a stored verdict.
 pub(super) const VALUE: usize = SIGNED + 32;
-/// Those in front of its signature.
+/// Bytes of a stored verdict in front of its signature.
 const SIGNED: usize = 1 + 1 + 2 + 8 + 8 + 8 + 16;
 /// Says that the verdict is a yes without conditions, and no refusal is stored. An answer that says more than yes needs
 /// another number.
