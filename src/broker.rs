@@ -177,7 +177,7 @@ pub enum Place<'a> {
 pub enum Family {
     /// All.
     Any,
-    /// Those of IPv4.
+    /// Addresses of IPv4.
     V4,
 }
 
@@ -193,7 +193,7 @@ pub trait Broker: Send + Sync {
     /// Starts a thread that takes no signals, since those are for the broker's own thread.
     ///
     /// # Errors
-    /// Those of the system.
+    /// Why the system starts none.
     fn spawn(&self, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
 
     /// What looks names up here. A function, since a thread that is at it may outlive the broker's plugins, and must use

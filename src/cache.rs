@@ -97,7 +97,7 @@ pub struct Cache {
     denies: Part,
     /// Verdicts that were asked for early and not used yet. Held apart, so that they push out none that is in use.
     unused: Part,
-    /// Those of them that are about the readers of a message.
+    /// Verdicts that were asked for early about the readers of a message, and not used yet.
     awaited: Part,
     /// How many of these may be held.
     awaited_bound: usize,

@@ -4,86 +4,92 @@
 //!
 //! Imports go down this list, never up; `tests/layout.rs` holds that.
 //!
-//! - `ffi`: the only unsafe code. Exported functions and callbacks (`entry`), each inside a guard that turns a panic
-//!   into a refusal (`guard`); event structs to typed requests (`events`); the broker's functions (`functions`); the
-//!   process's signals, clock and sockets (`os`: `interest` finds whose each socket is, `sockets` looks into them).
-//! - `steer`: shows and steers a running plugin. `commands` are written once (`docs/commands.md`), and come by a topic
-//!   (`control`) or to the admin listener (`listeners`, `connections`), where `http` answers, with the status `page` and its
-//!   `history`.
+//! - `ffi`: the only unsafe code. Exported functions and callbacks (`entry`), each inside a guard that turns a panic into a
+//!   refusal (`guard`); event structs to typed requests (`events`); the broker's functions (`functions`); the process's
+//!   signals, clock and sockets (`os`: `interest` finds whose each socket is, `sockets` looks into them).
+//! - `steer`: shows and steers a running plugin. Its `commands` (`docs/commands.md`) come by a topic (`control`) or to the
+//!   admin listener (`listeners`, `connections`), where `http` answers, with the status `page` and its `history`.
 //! - `plugin`: who may do what, one method for each event. `login` and `topic_check` are the two lists of docs/deciding.md;
 //!   `api` is the API's part in them, and has the broker wait. Where a client waits beside the loop, it is `delayed`, and the
-//!   tick's `completion` lets it in or refuses it; `early` knows who cannot wait so. `warm_up` is what is asked before
-//!   somebody comes in, `left_behind` why somebody must not yet. On SIGHUP (`Plugin::reload`) `settings` reads options and files whole, then
-//!   swaps them, unless `changes` finds that a check would end by a slip; then `recheck` answers for the sessions that exist,
-//!   and `refusals` says who has to go. `sessions`, `throttle`, `wait_budget` keep count; `granting` gives sessions what came
-//!   with answers, `expiry` ends them on time; `hasher` is a
-//!   thread for slow hashes. Every answer is a `decision` with its reason. `steering` is what commands see and do of it:
-//!   `explain` decides without changing anything, by the same `unasked` as topic checks, and `orders` wait for the tick;
-//!   `others` are the brokers that carry out the same commands.
-//! - `prefetch`: asks before the broker asks. `peek` and `packet` (what waits unread in sockets), `in_hand` (the rest of a packet
-//!   that the broker is at), `fan_out` and `subscriptions` (who will read a message), `replay` and `retained` (what a new
-//!   subscriber gets), `wishes` (what a client will be asked about that may come in): by `acl_prefetch`, by what its kind was
-//!   seen to ask (`learn`), and by what waits in its queue (`queues`). It decides nothing; but where READs are not asked
+//!   tick's `completion` lets it in or refuses it. `left_behind` is why somebody must not come in yet. `settings` are all
+//!   options and files. `sessions`, `throttle`, `wait_budget` keep count; `granting` gives sessions what came with answers,
+//!   `expiry` ends them on time; `hasher` is a thread for slow hashes. Every answer is a `decision` with its reason.
+//!   `steering` is what commands see and do of it: `explain` decides without changing anything, by the same `unasked` as topic
+//!   checks, and `orders` wait for the tick; `others` are the brokers that carry out the same commands.
+//! - `prefetch`: asks before the broker asks. `peek` and `packet` (what waits unread in sockets), `in_hand` (the rest of a
+//!   packet that the broker is at), `fan_out` and `subscriptions` (who will read a message), `replay` and `retained` (what a
+//!   new subscriber gets), `wishes` (what a client will be asked about that may come in): by `acl_prefetch`, by what its kind
+//!   was seen to ask (`learn`), and by what waits in its queue (`queues`). It decides nothing; but where READs are not asked
 //!   about (`acl_checks`), what `subscriptions` knows of this username's own ones decides in `topic_check`.
-//! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that
-//!   asks, by priority (`queue`), and sends what is ready together; a `job` is a question there, and has one of the `places`
-//!   while it is on its way. `http` asks one within its time, or many at once (`batch`), knows how many at once its API can
-//!   take (`limit`), leaves it alone when it is silent (`breaker`, `rest`), and
-//!   looks names up on threads that may outlive the plugin (its `names`); `wire` is the JSON, and
-//!   `answer` reads that of answers; where a configuration of another plugin is understood, `dialect` is what that plugin
-//!   sends and reads, and `superuser` its question that goes before the one about a topic. `store` is the cache that several
+//! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that asks, by
+//!   priority (`queue`), and sends what is ready together; a `job` is a question there, and has one of the `places` while it
+//!   is on its way. `http` asks one within its time, or many at once (`batch`), knows how many at once its API can take
+//!   (`limit`), leaves it alone when it is silent (`breaker`, `rest`), and looks names up on threads that may outlive the
+//!   plugin (its `names`); `wire` is the JSON; where a configuration of another plugin is understood, `dialect` is what that
+//!   plugin sends, and `superuser` its question that goes before the one about a topic. `store` is the cache that several
 //!   brokers share, which is asked before the API, and `shared` what is taken over from there and passed on.
 //! - `metrics`: what is counted, and how Prometheus reads it.
 //! - `cache`: verdicts with their times, and whose were `forgotten`. `local`: password files, how a password is compared with
 //!   its hash (`password`), ACL files.
-//! - `config` (an option is a row of `options`; `moving_in` understands those of other plugins), `main_queue` (tasks for the
-//!   broker's thread, and the thread that wakes it).
+//! - `config` (an option is a row of `options`; `moving_in` understands those of other plugins), `command` (one about
+//!   somebody: its name, who gave it, what came of it), `main_queue` (tasks for the broker's thread, and the thread that wakes
+//!   it).
 //! - `fingerprint` (what tables know things by), `broker` (the broker as a trait, and whose thread this is), `log`.
-//! - `question` (also what a status means: `Answer::of_status`), then `topic` (filters, rules of ACL files, grants of the
-//!   API's answers and their terms, templates), then `util`.
+//! - `question` (also what a status means by itself), then `topic` (filters, rules of ACL files, grants of the API's answers
+//!   and their terms, templates), then `util`.
 //!
 //! # Ways
 //!
 //! - **Hot**, a remembered topic check: `ffi::entry`, `ffi::events`, `plugin`, `topic_check`, `unasked`, `ask`, `cache`, a
 //!   code. One lock, no waiting, no allocation, no system call. (With `answer_rules` that of the sessions comes first, and
 //!   where a rule decides it is the only one.)
-//! - **Cold**, where the broker waits: `plugin::api` has `ask` send the question or share one that is on its way;
-//!   prefetches what will come next; waits at the question's own slot. The worker's thread looks into the shared cache, if
-//!   there is one, and asks the API what is not there. It files the reply into the cache and tells everybody who waits. When
-//!   the time is up they are told so, and what comes later is remembered.
-//! - **Delayed**, where a client waits (2.1): the same question with a waiter that pushes a task. The tick drains tasks
-//!   in batches and completes the client, if its ticket is still the newest for its client id.
-//! - **Beside**: refreshes, SIGHUP's questions, probes of a silent API. Nobody waits; a 401 or 403 may become a task
-//!   that disconnects.
-//! - **Taken back**, by a command: `plugin::steering` forgets it here, and `plugin::others` has `ask::store` write it into
-//!   the journal that all brokers read (`tell`). There their `keeper` finds it, and their `others` carry it out.
+//! - **Cold**, where the broker waits: `plugin::api` has `ask` send the question or share one that is on its way; prefetches
+//!   what will come next; waits at the question's own slot. The worker's thread looks into the shared cache, if there is one,
+//!   and asks the API what is not there. It files the reply into the cache and tells everybody who waits. When the time is up
+//!   they are told so, and what comes later is remembered.
+//! - **Delayed**, where a client waits (2.1): the same question with a waiter that pushes a task. The tick drains tasks in
+//!   batches and completes the client, if its ticket is still the newest for its client id.
+//! - **Beside**: refreshes, SIGHUP's questions, probes of a silent API. Nobody waits; a no that is about the client
+//!   (`question::status::is_about_the_client`) may become a task that disconnects.
+//! - **A response becomes a verdict** by its status (`Answer::of_status`), or as another plugin reads it (`ask::dialect`); the
+//!   body of a 200 is read by `ask::answer` (`answer_rules`), and that about many questions by `ask::wire` and
+//!   `ask::http::batch`. Without a response it is one by `ask::superuser`, or by what `ask::shared` takes over.
+//! - **A client waits** where `early` (`place`) says: beside the loop, first for its turn (`login::park_for_turn`, by
+//!   `throttle`), then in `ask::queue`, for its answer, and for what it will ask (`warm_up`); or with the broker
+//!   (`api::wait_for`, by `wait_budget`).
+//! - **SIGHUP**: `Plugin::reload` has `settings` read options and files whole and swap them, unless `changes` finds that a
+//!   check would end by a slip. Then the broker raises the login of every session once more: `login` has `recheck` recognise
+//!   it, which keeps the session and notes the question; `refusals` settles, by all answers, who has to go.
+//! - **Taken back**, by a command: `plugin::steering` carries it out here, has the log tell of it, and has `ask::store` write
+//!   it into the journal that all brokers read (`tell`). There `keeper` finds it, and `others` hands it to `steering`.
 //!
 //! # Rules
 //!
 //! - Whatever ends without a clear yes is a refusal, panics included. No answer is never remembered.
-//! - Nothing is held while waiting for an answer or calling the broker: its functions call back into the plugin. They
+//! - Nothing is held while waiting for an answer or calling a C function of the broker: these call back into the plugin. They
 //!   are called on its own thread alone (`BrokerThread` proves it); log lines queue until everything is let go of.
-//! - A decision takes the settings once (`Event`). Two threads may ask at once (`http_api` on 2.1).
+//! - A decision takes the settings once (`Event`), and a question its `Target` (how to ask), which a reload swaps right behind
+//!   them. Two threads may ask at once (`http_api` on 2.1).
 //! - What is shared with other brokers can say yes, and nothing else. It counts only if it is signed, and nothing that it is
 //!   about was taken back since it was asked.
 //! - Asking ahead decides nothing: a verdict counts for the exact question that the broker asks.
 //! - Everything that clients can make grow has a bound, and the bound says where its number comes from.
-//! - Time comes in as `now`. No password, token or header reaches a log.
-//! - No mutable state outside the instance, but for what belongs to the process: the signal's handler, the sockets that
-//!   listen for the plugin, and the newest ticket of each client id, which all instances share as they share the broker's
-//!   table.
+//! - Time comes in as `now`; whoever has waited, or runs on another thread, reads the clock. No password, token or header
+//!   reaches a log.
+//! - No mutable state outside the instance, but for what belongs to the process: the signal's handler, the sockets that listen
+//!   for the plugin, the last ticket and the newest of each client id, which all instances share as they share the broker's
+//!   table; and for each thread, where it has panicked last.
 //!
 //! # Locks
 //!
 //! One type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds one takes only those to the
-//! right: `doors` (while the plugin starts) or `sys_topics`; then `recheck.round` or `prefetch.state` or `prefetch.learner`
-//! or `prefetch.queues`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets, `delayed` and its newest
-//! tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot, `breaker`, `gauge`, a
-//! server's idle lanes, its second tries, names and then one of them, an address's rest, suspects, `recheck.noted`,
-//! `hasher`, `recheck.refusals`, `recheck.command`, `main_queue`, `log`. All others (an endpoint's pace, samples and hints,
-//! a request's progress, the pool of rules, `expiry`, those of the shared cache) are held alone, as are most of these, and
-//! nobody waits at a slot while
-//! holding anything.
+//! right: `doors` (while the plugin starts) or `sys_topics`; then `recheck.round` or `prefetch.state` or `prefetch.learner` or
+//! `prefetch.queues`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets, `delayed` and its newest tickets;
+//! `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot, `breaker`, `gauge`, a server's
+//! idle lanes, its second tries, names and then one of them, an address's rest, suspects, `recheck.noted`, `hasher`,
+//! `recheck.refusals`, `recheck.command`, `main_queue`, `log`. All others (an endpoint's pace, samples and hints, a request's
+//! progress, the pool of rules, `expiry`, those of the shared cache) are held alone, as are most of these, and nobody waits at
+//! a slot while holding anything.
 //!
 //! # Words
 //!
@@ -97,26 +103,28 @@
 //! - *parked*: waiting beside the broker's loop for a login (the broker calls it delayed); a *ticket* names one parking.
 //! - *recheck*: SIGHUP has every session asked about once more.
 //! - *together*: many topic questions in one request (`acl_batch_url`); *alone*: not so. *road*: login, topic, or together.
-//! - *wish*: a topic question that a client is expected to raise as soon as it is in; a *template* says so of all clients
-//!   of a *group*, with places for their names.
+//! - *wish*: a topic question that a client is expected to raise as soon as it is in; a *template* says so of all clients of a
+//!   *group*, with places for their names.
 //! - *prefetch*: ask early; a *speculative* question has nobody waiting yet; *peek*: read what waits in sockets. A *scope* is
 //!   what that goes by; the *gate* in it is the plugin's say.
 //! - *fan-out*: one message, many readers, a READ question for each.
 //! - *replay*: the broker goes through the retained messages that a new subscription matches, a READ question for each.
 //! - *limit*: how many questions may be on their way to a URL at once; *alone* is what an answer takes without others.
-//! - *throttle*: slow down those who try wrong passwords. *breaker*: leave an API alone that gives no answers; it is
-//!   *open* then, for all or for *strangers*: whoever is not among the *known names*, which the API has allowed something.
+//! - *throttle*: slow down those who try wrong passwords. *breaker*: leave an API alone that gives no answers; it is *open*
+//!   then, for all or for *strangers*: whoever is not among the *known names*, which the API has allowed something.
 //! - *stale*: past its time, but good enough while there is no answer.
 //! - *store*, or *shared cache*: a Valkey or Redis in which brokers leave each other what the API has allowed; its *journal*
 //!   says what was taken back, and an *epoch* is the time of one journal.
-//! - *command*: what an operator or an API has the plugin do; an *order* is its part for the broker's thread.
-//! - *turn*: one round of the broker's loop; the *tick* is the plugin's part in it. (A client's turn to be looked at,
-//!   while it is throttled, is always *its turn*.)
+//! - *command*: what an operator or an API has the plugin do; a *verb* is what one does to somebody; an *order* is its part
+//!   for the broker's thread.
+//! - *turn*: one round of the broker's loop; the *tick* is the plugin's part in it. (A client's turn to be looked at, while it
+//!   is throttled, is always *its turn*.)
 #![deny(unsafe_code)]
 
 mod ask;
 mod broker;
 mod cache;
+mod command;
 mod config;
 #[allow(unsafe_code)]
 mod ffi;

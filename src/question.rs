@@ -161,17 +161,6 @@ impl Kind {
     pub const BOTH: [Self; 2] = [Self::Connect, Self::Access];
 }
 
-/// Who is meant by a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Whom {
-    /// All of a username, which is not empty.
-    Username(String),
-    /// The one of a client id, which is not empty.
-    ClientId(String),
-    /// All.
-    Everybody,
-}
-
 /// The outcome of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -203,7 +192,7 @@ impl Answer {
         Answer::Verdict { verdict, status, terms: None }
     }
 
-    /// The same, and what it says besides is from when the API was asked.
+    /// This answer to a question that was asked then: what it says besides is from that time.
     pub fn asked_at(mut self, at: Instant) -> Self {
         if let Answer::Verdict { terms: Some(terms), .. } = &mut self {
             Arc::make_mut(terms).asked = Some(at);

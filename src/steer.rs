@@ -1,6 +1,5 @@
 //! Shows and steers a running plugin: the commands, written once, and the admin listener.
 
-mod audit;
 mod commands;
 mod connections;
 mod control;

@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 mod support;
 use support::tls::{Authority, Identity, TlsFront, Validity};
 use support::{
-    A_WHILE, Broker, Client, Connect, PASSWORD, PATIENCE, Reply, Setup, Version, api, eventually,
+    A_WHILE, Broker, Client, Connect, PASSWORD, PATIENCE, Reply, Setup, Version, api, eventually, free_port,
     friendly_api, login, on_every_broker, reason,
 };
 
@@ -401,6 +401,35 @@ fn a_reload_says_what_has_changed_and_what_is_not_re_read() {
         }
         assert!(!log.contains("t0psecret"), "{log}");
         assert!(reload_as_it_is(&broker).contains("No option has changed"));
+    });
+}
+
+#[test]
+fn a_reload_says_what_counts_from_the_next_start_on() {
+    on_every_broker(|version| {
+        let (api, port) = (friendly_api(), free_port());
+        let url = format!("auth_url = '{}'\n", api.auth_url());
+        let told = |log: &str, what: &str| log.contains(what);
+        let of_names = "A first shared_cache lets other brokers disconnect a client by its id from";
+        let cache =
+            format!("shared_cache = 'redis://127.0.0.1:{port}'\nshared_cache_secret_file = 'cache.secret'\n");
+        let start = || broker(version, &url).file("cache.secret", "s".repeat(32)).start();
+
+        let broker = start();
+        let log = reload(&broker, &format!("{url}timeout = '3s'\n"));
+        assert!(!told(&log, "next start on"), "{log}");
+        let listen = format!("admin_listen = '127.0.0.1:{port}'\n");
+        let log = reload(&broker, &format!("{url}{listen}control = true\nauth_mode = 'blocking'\n"));
+        for name in ["auth_mode", "admin_listen", "control"] {
+            let line = format!("A new {name} counts from the broker's next start on.");
+            assert!(told(&log, &line), "mosquitto {version}: {name}: {log}");
+        }
+
+        // 2.0 knows client ids only where that was wanted from its start on.
+        let broker = start();
+        let log = reload(&broker, &format!("{url}{cache}"));
+        assert_eq!(told(&log, of_names), !version.is_2_1(), "{log}");
+        assert!(!told(&reload(&broker, &format!("{url}{cache}timeout = '3s'\n")), of_names));
     });
 }
 

@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 12] = [
     &["ask"],
     &["metrics"],
     &["cache", "local"],
-    &["config", "main_queue"],
+    &["config", "command", "main_queue"],
     &["fingerprint", "broker", "log"],
     &["question"],
     &["topic"],

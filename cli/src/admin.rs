@@ -135,20 +135,20 @@ pub struct Sessions {
 /// # Errors
 /// What cannot be used: the configuration, the token, the address.
 pub fn run(command: &Command, json: bool) -> Result<Outcome, String> {
-    let (name, door, request) = match command {
-        Command::Status(Plain { door }) => ("status", door, Map::new()),
-        Command::Explain(explain) => ("explain", &explain.door, explain.request()?),
+    let (door, request) = match command {
+        Command::Status(Plain { door }) => (door, Map::new()),
+        Command::Explain(explain) => (&explain.door, explain.request()?),
         Command::Forget(About { whom, door }) => {
-            ("forget", door, request(whom.username.as_ref(), whom.client_id.as_ref(), whom.everything))
+            (door, request(whom.username.as_ref(), whom.client_id.as_ref(), whom.everything))
         }
         Command::Kick(Whom { whom, door }) => {
-            ("kick", door, request(whom.username.as_ref(), whom.client_id.as_ref(), false))
+            (door, request(whom.username.as_ref(), whom.client_id.as_ref(), false))
         }
         Command::Recheck(Sessions { whom, door }) => {
-            ("recheck", door, request(whom.username.as_ref(), None, whom.everything))
+            (door, request(whom.username.as_ref(), None, whom.everything))
         }
     };
-    let (status, answer) = match post(door, name, &Value::Object(request))? {
+    let (status, answer) = match post(door, command.name(), &Value::Object(request))? {
         Ok(answer) => answer,
         Err(what) => {
             crate::output::complain(&what);
@@ -163,10 +163,23 @@ pub fn run(command: &Command, json: bool) -> Result<Outcome, String> {
     if json {
         print_json(&answer);
     } else {
-        say(name, &answer);
+        say(command, &answer);
     }
-    let is_no = name == "explain" && answer["decision"] == "deny";
+    let is_no = matches!(command, Command::Explain(_)) && answer["decision"] == "deny";
     Ok(if is_no { Outcome::No } else { Outcome::Yes })
+}
+
+impl Command {
+    /// What the plugin calls it.
+    fn name(&self) -> &'static str {
+        match self {
+            Command::Status(_) => "status",
+            Command::Explain(_) => "explain",
+            Command::Forget(_) => "forget",
+            Command::Kick(_) => "kick",
+            Command::Recheck(_) => "recheck",
+        }
+    }
 }
 
 impl Explain {
@@ -265,18 +278,20 @@ impl Door {
 }
 
 /// Prints an answer for people.
-fn say(command: &str, answer: &Value) {
+fn say(command: &Command, answer: &Value) {
     match command {
-        "status" => say_status(answer),
-        "explain" => {
+        Command::Status(_) => say_status(answer),
+        Command::Explain(_) => {
             println!("{}: {}", text(&answer["decision"]), text(&answer["why"]));
             for step in answer["steps"].as_array().into_iter().flatten() {
                 println!("  {:<14} {}", text(&step["step"]), text(&step["found"]));
             }
         }
-        "kick" => println!("{} disconnected.", text(&answer["kicked"])),
-        "recheck" => println!("The API is being asked about {} sessions.", text(&answer["sessions"])),
-        _ => println!("Forgotten."),
+        Command::Forget(_) => println!("Forgotten."),
+        Command::Kick(_) => println!("{} disconnected.", text(&answer["kicked"])),
+        Command::Recheck(_) => {
+            println!("The API is being asked about {} sessions.", text(&answer["sessions"]))
+        }
     }
 }
 

@@ -167,7 +167,7 @@ pub fn credentials(dialect: &Dialect, name: &str, password: &str) -> Option<Head
     Some(value)
 }
 
-/// The same for a question.
+/// The `Authorization` that goes with a question, if the dialect has one.
 pub fn credentials_of(dialect: &Dialect, question: &Question<'_>) -> Option<HeaderValue> {
     let password = match *question {
         Question::Connect { password, .. } => password,

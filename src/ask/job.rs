@@ -156,7 +156,7 @@ impl Job {
         (!self.filed).then_some((self, shared))
     }
 
-    /// It as it is sent.
+    /// The request to the API that asks a question: the body, and what goes with it.
     fn request(&self, question: &Question<'_>, target: &Target) -> Request {
         let dialect = &target.config.dialect;
         Request {
@@ -331,8 +331,8 @@ pub(super) async fn run_together(jobs: Vec<Job>, place: Place, inbox: Arc<dyn In
     alone
 }
 
-/// Those of the questions that no other broker has been told about, each with its place in the shared cache: all, where none
-/// is shared.
+/// The questions whose answer the shared cache does not have, each with its place there. Where no cache is shared that is all
+/// of them.
 async fn unknown(jobs: Vec<Job>, target: &Arc<Target>, inbox: &dyn Inbox) -> Vec<(Job, Option<Shared>)> {
     if inbox.store().is_none() {
         return jobs.into_iter().map(|job| (job, None)).collect();

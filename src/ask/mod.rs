@@ -38,8 +38,8 @@ use inflight::{InFlight, Questions, Readers};
 use job::{Inbox, Job, Subject};
 pub use queue::Priority;
 use shared::Sharing;
+pub use store::Peer;
 use store::{Found, Store};
-pub use store::{Peer, ToAll};
 pub use superuser::Beforehand;
 use worker::Worker;
 

@@ -9,9 +9,10 @@ use once_cell::sync::OnceCell;
 
 use super::http::{Reply, Target};
 use super::job::Subject;
-use super::store::{Asked, Found, Listener, Peer, Store, StoreOptions, ToAll};
+use super::store::{Asked, Found, Listener, Peer, Store, StoreOptions};
 use super::{Asker, Inner, spread};
 use crate::cache::Fresh;
+use crate::command::Command;
 use crate::fingerprint::{Fingerprinter, Whose};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
@@ -75,9 +76,9 @@ impl Asker {
     }
 
     /// Has the other brokers carry out a command, if a cache is shared with any.
-    pub fn tell_others(&self, told: ToAll) {
+    pub fn tell_others(&self, command: Command) {
         if let Some(store) = self.inner.sharing.store() {
-            store.tell_others(told);
+            store.tell_others(command);
         }
     }
 
@@ -171,7 +172,7 @@ impl Shared {
                 let lifetime = spread(reply.lifetime.unwrap_or_else(configured));
                 self.store.keep(self.asked, reply.sent, lifetime, status);
             }
-            // The same that ends an allow that is remembered.
+            // A no that ends what is remembered here ends what is stored there.
             Verdict::Deny if self.asks_anew && status::is_about_the_client(status) => {
                 self.store.remove(self.asked)
             }

@@ -57,7 +57,7 @@ impl Beforehand {
 pub(super) enum Finding {
     /// It may do everything, as was found before.
     Known(Found),
-    /// The same, by this answer.
+    /// It may do everything, as the API has just answered.
     Said(Box<Exchange>),
     /// It may not. A no about its topic counts from when this was asked, if it was, and no longer than this is known.
     No { asked: Option<Instant>, holds: Option<Duration> },

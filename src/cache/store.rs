@@ -34,7 +34,7 @@ pub enum Place {
     Denies,
     /// The verdicts that were asked for early and not used yet.
     Unused,
-    /// Those of them that are about the readers of a message, and that the broker is on its way to.
+    /// The verdicts that were asked for early about the readers of a message, which the broker is on its way to.
     Awaited,
 }
 

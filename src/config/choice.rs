@@ -56,8 +56,8 @@ impl fmt::Display for ListenAt {
 /// Which wrong passwords are counted together (`throttle_by`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CountBy {
-    /// Those from one address for one username.
+    /// Wrong passwords from one address for one username.
     AddressAndUsername,
-    /// Those from one address, for any username.
+    /// Wrong passwords from one address, for any username.
     Address,
 }

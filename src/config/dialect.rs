@@ -50,9 +50,9 @@ pub enum Yes {
     Contract,
     /// Every status from 200 to 299.
     Status,
-    /// Such a status, and the body `ok`.
+    /// A status from 200 to 299, and the body `ok`.
     Text,
-    /// Such a status, and JSON with a true `ok`.
+    /// A status from 200 to 299, and JSON with a true `ok`.
     Json,
 }
 

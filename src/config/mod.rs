@@ -1,7 +1,8 @@
 //! The plugin's options, from mosquitto.conf and from the file that `config_file` names.
 //!
 //! An option is a row of the table in `options`. The struct [`Config`], the defaults, the parser, its error messages
-//! and the list in docs/configuration.md are made from the rows, so a new option is a new row. Reading has two stages (`reading`): the
+//! and the list in docs/configuration.md are made from the rows, and columns of a row ([`table::OptionSpec`]) say what else
+//! has to be done with it: so a new option is a new row. What goes with what is checked by `contradictions`. Reading has two stages (`reading`): the
 //! first collects all texts with their locations, the second parses them and checks them as a whole.
 
 mod broker_conf;
@@ -36,7 +37,7 @@ pub use header::{header_conflict, header_lines};
 pub use options::{BreakerLimits, Config, OPTIONS, ThrottleLimits};
 pub use reading::BrokerOptions;
 pub use shared_cache::{Arrangement, SharedCacheUrl, address};
-pub use table::option_as_markdown;
+pub use table::{OptionSpec, option_as_markdown};
 pub use url::{ApiUrl, shown_url};
 
 impl Config {
@@ -66,24 +67,31 @@ impl Config {
         urls.chain(&self.dialect.superuser_urls).map(|api| &api.url)
     }
 
+    /// The files that options name.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.paths().into_iter().map(|(_, path)| path)
+    }
+
     /// The files that may hold secrets.
     pub fn secret_files(&self) -> impl Iterator<Item = &PathBuf> {
-        let files = [
-            &self.password_file,
-            &self.header_file,
-            &self.tls_key_file,
-            &self.admin_token_file,
-            &self.shared_cache_secret_file,
-            &self.config_file,
-        ];
-        files.into_iter().flatten()
+        let holds_secrets = |name| table::find(name).is_some_and(|spec| spec.holds_secrets);
+        self.paths().into_iter().filter(move |(name, _)| holds_secrets(name)).map(|(_, path)| path)
+    }
+
+    /// The options that mean something else than their defaults.
+    pub fn set(&self) -> Vec<&'static str> {
+        Self::default_values().iter().flat_map(|defaults| self.differing(defaults)).collect()
     }
 
     /// The options that mean something else than their defaults, and their values, without secrets.
     pub fn not_at_default(&self) -> Vec<String> {
-        let defaults = Self::default_values();
-        let names = defaults.iter().flat_map(|defaults| self.differing(defaults));
-        names.map(|name| self.written.value(name)).collect()
+        self.set().into_iter().map(|name| self.written.value(name)).collect()
+    }
+
+    /// The options whose change since `before` counts from the broker's next start on.
+    pub fn changed_for_next_start(&self, before: &Self) -> impl Iterator<Item = &'static str> {
+        let waits = |name: &&str| table::find(name).is_some_and(|spec| spec.at_start);
+        self.differing(before).into_iter().filter(waits)
     }
 
     /// Whether commands may come from anywhere.

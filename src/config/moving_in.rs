@@ -22,9 +22,9 @@ const LONGEST_TIME: u64 = 30 * 24 * 3600;
 /// Whose options they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Theirs {
-    /// Those of mosquitto-go-auth, or of its fork.
+    /// Options of mosquitto-go-auth, or of its fork.
     GoAuth,
-    /// Those of mosquitto-auth-plug.
+    /// Options of mosquitto-auth-plug.
     AuthPlug,
 }
 
@@ -149,7 +149,7 @@ impl<'a> Reading<'a> {
         self.value(name) == Some("true")
     }
 
-    /// The same for those that they take blanks out of.
+    /// Whether an option is `true`, where they take all blanks out before they compare.
     fn is_true_among_blanks(&self, name: &str) -> bool {
         self.value(name).is_some_and(|value| value.replace(' ', "") == "true")
     }

@@ -1,5 +1,6 @@
 //! The table of options: a new option is a new row. `table` says what a row is, and makes code from it.
 
+use std::any::Any;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::fields::{Field, acl_fields, auth_fields};
 use super::header::header_line;
 use super::reading::{Texts, Written};
 use super::shared_cache::{SharedCacheUrl, shared_cache_url};
-use super::table::{OptionSpec, fields, options, specs};
+use super::table::{OptionSpec, fields, options, paths, specs};
 use super::url::{ApiUrl, urls};
 use super::value::{
     Prefetch, accesses, boolean, choice, count, listen_at, path, path_or_none, prefetch, statuses, text, time,
@@ -31,30 +32,36 @@ const ALLOW_OR_DENY: &[(&str, Verdict)] = &[("allow", Verdict::Allow), ("deny", 
 
 options! {
 {
-    "auth_url" { secret: true, separator: Some(" ") } => auth_urls: Vec<ApiUrl> = optional(urls),
+    "auth_url" {
+        secret: true, separator: Some(" "), if_lost: Some("the API would not be asked about logins any more")
+    } => auth_urls: Vec<ApiUrl> = optional(urls),
         "http:// or https:// URLs, also http://unix:/SOCKET:/PATH, separated by spaces, or none",
         "Where to ask about logins. Of several URLs the next is asked when one gives no answer. Without it, \
          only local users are decided; all others are left to the broker's own files and other plugins. `none`: as if \
          it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
-    "acl_url" { secret: true, separator: Some(" ") } => acl_urls: Vec<ApiUrl> = optional(urls),
+    "acl_url" {
+        secret: true, separator: Some(" "), if_lost: Some("the API would not be asked about topics any more")
+    } => acl_urls: Vec<ApiUrl> = optional(urls),
         "http:// or https:// URLs, also http://unix:/SOCKET:/PATH, separated by spaces, or none",
-        "Where to ask about topics. Without it the plugin has no say in topics, unless `acl_file` is set. `none`: as if \
-         it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
-    "acl_batch_url" { secret: true, separator: Some(" ") } => acl_batch_urls: Vec<ApiUrl> = optional(urls),
+        "Where to ask about topics. Without it the plugin has no say in topics, unless `acl_file` is set, or `answer_rules` \
+         beside `auth_url`. `none`: as if it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
+    "acl_batch_url" { secret: true, separator: Some(" "), of_contract: true } => acl_batch_urls: Vec<ApiUrl> = optional(urls),
         "http:// or https:// URLs, also http://unix:/SOCKET:/PATH, separated by spaces, or none",
         "Where many topics are asked about in one request, see docs/batches.md. Questions that are ready at the same time go \
          there together; one alone goes to `acl_url`. If this address gives no right answer, each of them is asked there.";
     "acl_batch_size" => acl_batch_size: usize = one(|text| count(text, 2..=1_000)) or "100",
         "a whole number from 2 to 1000",
         "The most questions in one request to `acl_batch_url`.";
-    "password_file" => password_file: Option<PathBuf> = optional(path_or_none),
+    "password_file" {
+        holds_secrets: true, if_lost: Some("those in it would not be local users any more")
+    } => password_file: Option<PathBuf> = optional(path_or_none),
         "the path of a readable file, or none",
         "Local users, in the format of `mosquitto_passwd` (`$6$`, `$7$`, argon2id). Re-read on SIGHUP. `none`: as if \
          it were not set. To take it back by a SIGHUP, write `none`; leaving the line out is not enough.";
     "user" { secret: true, comments: false } => users: Vec<String> = each(text),
         "name:hash, with a hash as mosquitto_passwd writes it",
         "A local user, `name:hash`, in the format of `password_file`.";
-    "acl_file" => acl_file: Option<PathBuf> = optional(path_or_none),
+    "acl_file" { if_lost: Some("local users would have other rights to topics") } => acl_file: Option<PathBuf> = optional(path_or_none),
         "the path of a readable file, or none",
         "Topic rules of the local users, in the format of Mosquitto's own ACL files. Without it local users \
          may do everything. Re-read on SIGHUP. `none`: as if \
@@ -72,7 +79,7 @@ options! {
         "a time up to 60s, such as 500ms; 0 = no bound",
         "Where logins hold up the broker (2.0, `auth_mode blocking`, and clients on 2.1 that send more than their \
          CONNECT): how long they may do so in one turn of its loop, see docs/waiting.md. The first question of a turn is \
-         waited for to its end in any case. Clients that come after this time, and are not known, are asked about in the \
+         waited for to its end, but on 2.1 not for a network that has held up the broker in vain for long enough. Clients that come after this time, and are not known, are asked about in the \
          background and turned away without a CONNACK; they get in when they come again.";
     "connect_timeout" => connect_timeout: Duration = one(|text| time(text, SHORTEST..=60 * SECOND)) or "500ms",
         "a time from 10ms to 60s, such as 500ms",
@@ -89,7 +96,7 @@ options! {
     "header" { secret: true } => headers: Vec<(HeaderName, HeaderValue)> = each(header_line),
         "Name: value",
         "A header of every request, `Name: value`.";
-    "header_file" => header_file: Option<PathBuf> = optional(path),
+    "header_file" { holds_secrets: true } => header_file: Option<PathBuf> = optional(path),
         "the path of a readable file",
         "Headers of every request, `Name: value`, a line each; empty lines and lines that start with `#` are \
          skipped. The place for secrets. Re-read on SIGHUP.";
@@ -100,7 +107,7 @@ options! {
     "tls_cert_file" => tls_cert_file: Option<PathBuf> = optional(path),
         "the path of a readable PEM file",
         "Client certificate for https, with its chain. Needs `tls_key_file`.";
-    "tls_key_file" => tls_key_file: Option<PathBuf> = optional(path),
+    "tls_key_file" { holds_secrets: true } => tls_key_file: Option<PathBuf> = optional(path),
         "the path of a readable PEM file",
         "Private key of the client certificate.";
     "tls_insecure" => tls_insecure: bool = one(boolean) or "false",
@@ -129,7 +136,9 @@ options! {
         "What becomes of a QoS 1 or 2 publish that the API gives no answer about. `disconnect`: its connection ends \
          without an acknowledgement, so that the client keeps the message and sends it again. `deny`: it is \
          acknowledged and dropped, as the broker does with every publish that is denied.";
-    "answer_rules" => answer_rules: bool = one(boolean) or "false",
+    "answer_rules" {
+        of_contract: true, if_lost: Some("the rules in the API's answers would not count any more")
+    } => answer_rules: bool = one(boolean) or "false",
         "true or false",
         "Read what JSON answers say beside the status: `result`, `is_superuser`, topic rules (`acl`) and `expire_at`, in the \
          format of EMQX and RMQTT, see docs/answers.md. `false`: the status alone is the answer.";
@@ -164,12 +173,12 @@ options! {
         "Which accesses the API is asked about; the others are allowed. With `write,subscribe`, whoever was allowed to \
          subscribe to a filter may read what matches it, for as long as the session lasts and under the same username; \
          every other `read` is asked about. Read docs/asking-ahead.md before you set this.";
-    "auth_fields" { separator: Some(",") } => auth_fields: Vec<Field> = optional(auth_fields),
+    "auth_fields" { separator: Some(","), of_contract: true } => auth_fields: Vec<Field> = optional(auth_fields),
         "a list, separated by commas, of clientid, address, protocol, protocol_version, clean_start, keepalive, \
          listener_port, tls_common_name, tls_subject, tls_serial and tls_fingerprint",
         "What the request about a login has behind `username` and `password`, see docs/more-fields.md. Verdicts are \
          remembered for the whole request, so the same password under another `clientid` is another question.";
-    "acl_fields" { separator: Some(",") } => acl_fields: Vec<Field> = optional(acl_fields),
+    "acl_fields" { separator: Some(","), of_contract: true } => acl_fields: Vec<Field> = optional(acl_fields),
         "a list, separated by commas, of address, protocol, protocol_version, clean_start, keepalive, listener_port, \
          tls_common_name, tls_subject, tls_serial, tls_fingerprint, qos and retain",
         "What the request about a topic has behind `acc`, see docs/more-fields.md. With any of these fields no topic is \
@@ -189,7 +198,7 @@ options! {
         "refuse or ask",
         "Logins with a password and without a username, which MQTT 5 allows. `ask`: the API is asked with the username \
          `\"\"`, also about their topics. The password may be a token.";
-    "auth_mode" => auth_mode: AuthMode = one(|text| choice(text, &[
+    "auth_mode" { at_start: true } => auth_mode: AuthMode = one(|text| choice(text, &[
             ("auto", AuthMode::Auto), ("blocking", AuthMode::Blocking), ("delayed", AuthMode::Delayed),
         ])) or "auto",
         "auto, blocking or delayed",
@@ -243,20 +252,20 @@ breaker: BreakerLimits {
          answer doubles it.";
     "breaker_longest" => longest: Duration = one(|text| time(text, SHORTEST..=HOUR)) or "30s",
         "a time from 10ms to 1h, such as 30s",
-        "The longest pause before an API that was left alone is asked again.";
+        "The longest pause before an API that was left alone is asked again, or `breaker_pause` if that is longer.";
 }
 
 {
-    "admin_listen" => admin_listen: Vec<ListenAt> = each(listen_at),
+    "admin_listen" { at_start: true } => admin_listen: Vec<ListenAt> = each(listen_at),
         "an address and port, such as 127.0.0.1:9465 or [::1]:9465, or unix: and the path of a socket",
         "Where metrics, the status page and the commands of `docs/commands.md` are served over HTTP, without TLS. Over a \
          Unix socket whoever may open it may steer; over TCP commands want the token in `admin_token_file`. Counts from \
          the broker's next start on.";
-    "admin_token_file" => admin_token_file: Option<PathBuf> = optional(path),
+    "admin_token_file" { holds_secrets: true } => admin_token_file: Option<PathBuf> = optional(path),
         "the path of a readable file",
         "The token that commands over TCP want (`Authorization: Bearer TOKEN`): one line of 16 characters or more, without \
          blanks. Without it only a Unix socket may steer. Re-read on SIGHUP.";
-    "control" => control: bool = one(boolean) or "false",
+    "control" { at_start: true } => control: bool = one(boolean) or "false",
         "true or false",
         "Take the commands of `docs/commands.md` on the topic `$CONTROL/http-auth/v1`, from clients that a rule of `acl_file` or \
          the API lets write to it. Counts from the broker's next start on.";
@@ -270,7 +279,7 @@ breaker: BreakerLimits {
         "A Valkey or Redis that several brokers share: what the API has allowed one of them the others need not ask, also \
          after a restart, see docs/several-brokers.md. Over `rediss://` certificates go by the `tls_` options, as they do \
          for https.";
-    "shared_cache_secret_file" => shared_cache_secret_file: Option<PathBuf> = optional(path),
+    "shared_cache_secret_file" { holds_secrets: true } => shared_cache_secret_file: Option<PathBuf> = optional(path),
         "the path of a readable file",
         "The secret of all brokers that share a cache: a line of 32 characters or more, without blanks. With it names are \
          hidden and what is stored is signed. The line below may hold the secret from before, which is still understood. \
@@ -279,7 +288,7 @@ breaker: BreakerLimits {
         "a time from 1ms to 1s, such as 50ms",
         "The longest that a question waits for the shared cache before the API is asked. A cache that takes longer is left \
          alone until it is fast again.";
-    "config_file" { includes: true } => config_file: Option<PathBuf> = optional(path),
+    "config_file" { includes: true, holds_secrets: true } => config_file: Option<PathBuf> = optional(path),
         "the path of a readable TOML file",
         "A TOML file with any of these options, such as `timeout = \"2s\"`; options that may be given several \
          times, and several URLs, are lists. Re-read on SIGHUP, which the broker does not do with its own \

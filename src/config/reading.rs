@@ -15,9 +15,6 @@ use super::{ConfigError, file, foreign};
 use crate::log::quoted;
 use crate::util::Location;
 
-/// What does not go with the questions and answers of another plugin.
-const NOT_BESIDE: [&str; 4] = ["acl_batch_url", "answer_rules", "auth_fields", "acl_fields"];
-
 /// Names and values of the options of mosquitto.conf, in its order. The broker hands them over at the start only.
 pub type BrokerOptions = Vec<(String, String)>;
 
@@ -168,7 +165,8 @@ impl Texts {
         self.dialect = dialect;
         let own: Vec<&str> = self.given.keys().copied().collect();
         if !self.dialect.is_contract() {
-            for name in NOT_BESIDE.into_iter().filter(|name| own.contains(name)) {
+            let not_beside = OPTIONS.iter().filter(|spec| spec.of_contract).map(|spec| spec.name);
+            for name in not_beside.filter(|name| own.contains(name)) {
                 self.errors.push(ConfigError::Combination(format!(
                     "{}: found it beside the options of {}, whose questions and answers have no room for that; expected one \
                      of the two",

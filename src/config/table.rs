@@ -38,6 +38,14 @@ pub struct OptionSpec {
     pub(super) comments: bool,
     /// The former name of the option.
     pub(super) old_name: Option<&'static str>,
+    /// Whether it names a file that may hold secrets. That it names a file its type says.
+    pub(super) holds_secrets: bool,
+    /// Whether a new value counts from the broker's next start on, and not from a SIGHUP on.
+    pub at_start: bool,
+    /// What would be so if a SIGHUP lost the option. It has to be taken back by `none`, or by its default.
+    pub if_lost: Option<&'static str>,
+    /// Whether the questions and answers of another plugin have no room for it.
+    pub(super) of_contract: bool,
 }
 
 impl OptionSpec {
@@ -53,6 +61,10 @@ impl OptionSpec {
         includes: false,
         comments: true,
         old_name: None,
+        holds_secrets: false,
+        at_start: false,
+        if_lost: None,
+        of_contract: false,
     };
 }
 
@@ -114,6 +126,26 @@ macro_rules! fields {
     };
 }
 
+/// Makes the method that finds the files which options name, by the types of their fields. Options in groups name none: these
+/// can be copied.
+macro_rules! paths {
+    ($(
+        $name:literal $({ $($flag:tt)+ })? => $field:ident: $type:ty =
+            $how:ident($parse:expr) $(or $default:literal)?, $expected:literal, $meaning:literal;
+    )+) => {
+        impl Config {
+            /// The files that options name, each with the name of its option.
+            pub(super) fn paths(&self) -> Vec<(&'static str, &PathBuf)> {
+                let mut paths = Vec::new();
+                $(if let Some(Some(path)) = (&self.$field as &dyn Any).downcast_ref::<Option<PathBuf>>() {
+                    paths.push(($name, path));
+                })+
+                paths
+            }
+        }
+    };
+}
+
 /// Makes the whole table: rows that are fields of [`Config`] itself, groups of rows that become a struct for one part
 /// of the plugin, and then further rows that are fields of [`Config`].
 macro_rules! options {
@@ -136,10 +168,12 @@ macro_rules! options {
             /// The locations and texts of the options, for messages.
             pub(super) written: Written
         }
+
+        paths! { $($first)+ $($last)+ }
     };
 }
 
-pub(super) use {fields, options, specs};
+pub(super) use {fields, options, paths, specs};
 
 /// The option of this name.
 pub(super) fn find(name: &str) -> Option<&'static OptionSpec> {

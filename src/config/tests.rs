@@ -25,6 +25,25 @@ fn defaults_are_those_of_the_table() {
 }
 
 #[test]
+fn files_are_known_by_their_types_and_those_with_secrets_by_their_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let toml = folder.path().join("toml");
+    std::fs::write(&toml, "").unwrap();
+    let path = |name| (name, name);
+    let named = ["password_file", "acl_file", "header_file", "tls_ca_file", "tls_cert_file", "tls_key_file"];
+    let options: Vec<_> =
+        [URL, ("config_file", toml.to_str().unwrap())].into_iter().chain(named.map(path)).collect();
+    let (config, _) = read(&options).unwrap();
+    let shown = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let all: Vec<_> = config.files().map(shown).collect();
+    assert_eq!(all, [&named[..], &["toml"]].concat());
+    let secret: Vec<_> = config.secret_files().map(shown).collect();
+    assert_eq!(secret, ["password_file", "header_file", "tls_key_file", "toml"]);
+    let paths = OPTIONS.iter().filter(|spec| spec.name.ends_with("_file"));
+    assert_eq!(paths.count(), 9, "is a new one of the type by which it is found?");
+}
+
+#[test]
 fn every_mistake_says_what_was_found_and_expected() {
     for (options, expected) in [
         (

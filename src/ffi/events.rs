@@ -242,7 +242,7 @@ unsafe fn client<'a>(process: &Process, client: *const sys::mosquitto) -> Result
 /// The username of a client, or `None` if it is empty or there is none.
 ///
 /// # Safety
-/// As for [`client`].
+/// What [`client`] demands.
 unsafe fn username<'a>(
     process: &Process,
     client: *const sys::mosquitto,

@@ -157,7 +157,7 @@ impl Process {
     /// The address of the client's peer.
     ///
     /// # Safety
-    /// As for [`Self::client_id`].
+    /// What [`Self::client_id`] demands.
     pub(super) unsafe fn client_address<'a>(&self, client: *const sys::mosquitto) -> Option<&'a CStr> {
         // SAFETY: passed on to the caller.
         unsafe { string_of(self.functions.client_address, client) }
@@ -166,7 +166,7 @@ impl Process {
     /// The client's username.
     ///
     /// # Safety
-    /// As for [`Self::client_id`].
+    /// What [`Self::client_id`] demands.
     pub(super) unsafe fn client_username<'a>(&self, client: *const sys::mosquitto) -> Option<&'a CStr> {
         // SAFETY: passed on to the caller.
         unsafe { string_of(self.functions.client_username, client) }
@@ -195,7 +195,7 @@ impl Process {
     /// The protocol's level that the client speaks: 3, 4 or 5, or 0 if the broker does not say.
     ///
     /// # Safety
-    /// As for [`Self::client_id`].
+    /// What [`Self::client_id`] demands.
     pub(super) unsafe fn client_level(&self, client: *const sys::mosquitto) -> u8 {
         let version = self.functions.client_protocol_version.filter(|_| !client.is_null());
         // SAFETY: a client of this broker, by the caller's word.

@@ -13,7 +13,7 @@ use super::functions::{Callback, Identifier, Process};
 use super::sys::mosquitto_plugin_event as event;
 use crate::broker::{Broker, Caller};
 use crate::log::{Level, Refused};
-use crate::plugin::Plugin;
+use crate::plugin::{CONTROL_TOPIC, Plugin};
 use crate::steer::Doors;
 use crate::util::{Lock, panics};
 
@@ -116,9 +116,9 @@ impl Instance {
         // SAFETY: as in `register`.
         match unsafe { self.process.register(self.identifier, control.0, control.1, user_data) } {
             Ok(()) => drop(self.control.set(control)),
-            Err(Code::ALREADY_EXISTS) => self.plugin.log().warn(
-                "control: another copy of the plugin gets the commands on $CONTROL/http-auth/v1 already, for all listeners.",
-            ),
+            Err(Code::ALREADY_EXISTS) => self.plugin.log().warn(&format!(
+                "control: another copy of the plugin gets the commands on {CONTROL_TOPIC} already, for all listeners."
+            )),
             Err(code) => {
                 self.process.write_log(Level::Error, &cannot_register(control.0, code));
                 return Err(code);

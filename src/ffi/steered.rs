@@ -1,19 +1,17 @@
 //! What commands need of the broker: their topic, messages to those who have asked, and disconnecting by a name.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr;
 
 use super::code::Code;
 use super::functions::Process;
 use super::sys::mosquitto_plugin_event as event;
-
-/// The topic that commands come by.
-const CONTROL_TOPIC: &CStr = c"$CONTROL/http-auth/v1";
+use crate::plugin::CONTROL_TOPIC_TERMINATED;
 
 /// What an event is about, as the broker wants it: of commands, the topic that they come by.
 pub(super) fn about(kind: event::Type) -> *const c_void {
     match kind {
-        event::MOSQ_EVT_CONTROL => CONTROL_TOPIC.as_ptr().cast(),
+        event::MOSQ_EVT_CONTROL => CONTROL_TOPIC_TERMINATED.as_ptr().cast(),
         _ => ptr::null(),
     }
 }

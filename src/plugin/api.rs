@@ -246,7 +246,7 @@ impl Api {
     }
 
     /// Refuses without waiting, and has the API asked all the same: the answer will be there when the client comes again.
-    /// That of a login counts for the throttle only then.
+    /// A wrong password counts for the throttle only then, since nobody hears this answer.
     fn ask_beside(
         &self,
         question: &Question<'_>,

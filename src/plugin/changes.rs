@@ -2,6 +2,7 @@
 
 use super::settings::Settings;
 use super::start_error::StartError;
+use crate::config::{OPTIONS, OptionSpec};
 use crate::util::location::file_name;
 
 /// What a reload would end without saying so: whatever decides now about logins or topics, or about all local users. A
@@ -9,49 +10,17 @@ use crate::util::location::file_name;
 pub fn unsaid_ends(before: &Settings, after: &Settings) -> Vec<StartError> {
     let (old, new) = (&*before.config, &*after.config);
     let file = new.config_file.as_deref().map_or_else(|| "config_file".into(), file_name);
-    let lost = |had: bool, has: bool, (option, if_meant): (&'static str, &str), so: &str| {
-        let is_lost = had && !has && !new.is_in_file(option);
-        is_lost.then(|| {
-            format!(
-                "{file}: {option} is missing, so {so}; expected {option} as before, or {option} = {if_meant} if that is \
-                 meant"
-            )
-        })
+    let (had, has) = (old.set(), new.set());
+    let is_lost = |name: &'static str| had.contains(&name) && !has.contains(&name) && !new.is_in_file(name);
+    let end = |spec: &OptionSpec| {
+        let OptionSpec { name, default, if_lost, .. } = *spec;
+        let so = if_lost.filter(|_| is_lost(name))?;
+        let if_meant = if default.is_empty() { "\"none\"" } else { default };
+        Some(format!(
+            "{file}: {name} is missing, so {so}; expected {name} as before, or {name} = {if_meant} if that is meant"
+        ))
     };
-    let missing = |had, has, option, so: &str| lost(had, has, (option, "\"none\""), so);
-    let options = [
-        missing(
-            !old.auth_urls.is_empty(),
-            !new.auth_urls.is_empty(),
-            "auth_url",
-            "the API would not be asked about logins any more",
-        ),
-        missing(
-            !old.acl_urls.is_empty(),
-            !new.acl_urls.is_empty(),
-            "acl_url",
-            "the API would not be asked about topics any more",
-        ),
-        missing(
-            old.password_file.is_some(),
-            new.password_file.is_some(),
-            "password_file",
-            "those in it would not be local users any more",
-        ),
-        missing(
-            old.acl_file.is_some(),
-            new.acl_file.is_some(),
-            "acl_file",
-            "local users would have other rights to topics",
-        ),
-        lost(
-            old.answer_rules,
-            new.answer_rules,
-            ("answer_rules", "false"),
-            "the rules in the API's answers would not count any more",
-        ),
-    ];
-    let mut ends: Vec<String> = options.into_iter().flatten().collect();
+    let mut ends: Vec<String> = OPTIONS.iter().filter_map(end).collect();
     if ends.is_empty() {
         ends.extend(end_of_local_users(before, after, &file));
     }

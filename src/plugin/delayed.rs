@@ -173,7 +173,7 @@ impl Delayed {
         None
     }
 
-    /// Those of the groups in which somebody waits for a turn.
+    /// The groups, of these, in which somebody waits for a turn.
     pub fn with_turns(&self, groups: impl IntoIterator<Item = Group>) -> Vec<Group> {
         let state = self.0.lock();
         groups.into_iter().filter(|group| state.turns.has(*group)).collect()

@@ -31,6 +31,7 @@ mod unasked;
 mod wait_budget;
 mod warm_up;
 
+use std::ffi::CStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -59,7 +60,8 @@ use expiry::Expiry;
 pub use explain::{Explain, Explanation};
 use granting::Granting;
 use login::Logins;
-pub use orders::{Meant, Order, Recipient, Reply};
+use orders::Order;
+pub use orders::Recipient;
 use recheck::Recheck;
 use refusals::Refusals;
 pub use sessions::SessionStays;
@@ -71,8 +73,14 @@ use sys_topics::SysTopics;
 use throttle::{Group, Throttle};
 use topic_check::Topics;
 
+/// The topic that commands come by, as the broker wants it.
+pub const CONTROL_TOPIC_TERMINATED: &CStr = c"$CONTROL/http-auth/v1";
+
 /// The topic that commands come by.
-pub const CONTROL_TOPIC: &str = "$CONTROL/http-auth/v1";
+pub const CONTROL_TOPIC: &str = match CONTROL_TOPIC_TERMINATED.to_str() {
+    Ok(topic) => topic,
+    Err(_) => "",
+};
 
 /// A task that another thread, or an earlier event, leaves for the broker's thread.
 #[derive(Debug)]
@@ -343,7 +351,9 @@ impl Plugin {
     }
 
     /// Reads all files again (`MOSQ_EVT_RELOAD`, SIGHUP), and takes over what they say only if all of them are fine.
-    /// Either way, a recheck of all sessions begins.
+    /// Either way, a recheck of all sessions begins. Here nobody is asked about yet: the broker raises the login of each session
+    /// once more behind this (`MOSQ_EVT_BASIC_AUTH`), where `login` recognises it, `recheck` has it asked about, and `refusals`
+    /// settles who has to go.
     pub fn reload(&self, now: Instant) {
         let mut asks_otherwise = false;
         match self.settings.reload(self.broker.is_2_1(), &self.names, &self.log) {

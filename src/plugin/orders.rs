@@ -1,7 +1,8 @@
 //! What commands have the broker's thread do, at the tick.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::CONTROL_TOPIC;
 use super::attempt::Attempt;
@@ -10,24 +11,10 @@ use super::delayed::Parked;
 use super::event::Event;
 use super::login::Logins;
 use crate::broker::{BrokerThread, Client, Connection};
-use crate::log::quoted;
-use crate::question::Whom;
+use crate::command::{Done, Outcome, Whom};
 
-/// Hears how many clients an order was about, or why it was not carried out.
-pub type Reply = Box<dyn FnOnce(Result<usize, String>) + Send>;
-
-/// Who is meant, in words.
-pub struct Meant<'a>(pub &'a Whom);
-
-impl fmt::Display for Meant<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Whom::Username(username) => write!(f, "username {}", quoted(username)),
-            Whom::ClientId(client_id) => write!(f, "client id {}", quoted(client_id)),
-            Whom::Everybody => f.write_str("everybody"),
-        }
-    }
-}
+/// Hears what came of a command.
+pub type Reply = Box<dyn FnOnce(Outcome) + Send>;
 
 /// Something that only the broker's thread can do.
 pub enum Order {
@@ -36,7 +23,33 @@ pub enum Order {
     /// Have the API asked again about the sessions of a username, or about all.
     Recheck(Option<String>, Reply),
     /// Send a client these bytes as the answer to its commands.
-    Answer(Recipient, Vec<u8>),
+    Answer(Recipient, Vec<u8>, Place),
+}
+
+/// A place among the orders that may wait, until it is dropped.
+#[derive(Debug)]
+pub struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    /// Takes a place, if fewer than `most` are taken.
+    pub fn among(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let place = Self(Arc::clone(taken));
+        (taken.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
+    }
+
+    /// A reply that gives the place back when it is called, or dropped with its order.
+    pub fn held_by(self, reply: Reply) -> Reply {
+        Box::new(move |outcome| {
+            drop(self);
+            reply(outcome);
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A client that has given commands.
@@ -48,17 +61,6 @@ pub struct Recipient {
     pub client_id: String,
     /// Its username; empty if it has none.
     pub username: String,
-}
-
-impl Order {
-    /// What has come of the one by the command `kick` or `recheck`, in words.
-    pub fn outcome(command: &str, result: &Result<usize, String>) -> String {
-        match result {
-            Ok(count) if command == "kick" => format!("{count} disconnected"),
-            Ok(count) => format!("the API is asked about {count} sessions"),
-            Err(why) => why.clone(),
-        }
-    }
 }
 
 impl fmt::Debug for Order {
@@ -77,11 +79,11 @@ impl Logins {
         match order {
             Order::Kick(whom, reply) => {
                 let kicked = self.kick(&whom, thread, event);
-                self.metrics.kicked(*kicked.as_ref().unwrap_or(&0));
-                reply(kicked);
+                self.metrics.kicked(kicked);
+                reply(Ok(Done::Kicked(kicked)));
             }
             Order::Recheck(username, reply) => self.recheck.ask_about(username, reply, thread),
-            Order::Answer(to, payload) => {
+            Order::Answer(to, payload, _place) => {
                 if self.is_still_there(&to, thread) {
                     let topic = format!("{CONTROL_TOPIC}/response");
                     self.broker.publish(thread, Some(&to.client_id), &topic, &payload);
@@ -106,7 +108,7 @@ impl Logins {
 
     /// Disconnects those who are connected, and refuses those who are parked: what lets them in may be an answer from
     /// before. Returns how many there were.
-    fn kick(&self, whom: &Whom, thread: &BrokerThread, event: &Event<'_>) -> Result<usize, String> {
+    fn kick(&self, whom: &Whom, thread: &BrokerThread, event: &Event<'_>) -> usize {
         let is_meant = |client: &Parked| match whom {
             Whom::Username(username) => client.username == *username,
             Whom::ClientId(client_id) => client.client_id == *client_id,
@@ -124,7 +126,7 @@ impl Logins {
         let connected: Vec<_> = self.connected(whom).into_iter().filter(has_socket).collect();
         match whom {
             Whom::Username(username) => self.broker.kick_username(thread, username),
-            Whom::ClientId(client_id) => self.kick_client_id(client_id, thread)?,
+            Whom::ClientId(client_id) => self.kick_client_id(client_id, thread),
             Whom::Everybody => {}
         }
         let ended = self.closings.load(Ordering::Relaxed).wrapping_sub(before);
@@ -133,7 +135,7 @@ impl Logins {
         still_connected.sort_unstable();
         let is_ending = |connection: &&Connection| still_connected.binary_search(connection).is_ok();
         let ending = connected.iter().filter(is_ending).count();
-        Ok(kicked + ended + ending)
+        kicked + ended + ending
     }
 
     /// The connections of those who are meant, where the broker does not tell: before 2.1.
@@ -145,7 +147,7 @@ impl Logins {
         }
     }
 
-    fn kick_client_id(&self, client_id: &str, thread: &BrokerThread) -> Result<(), String> {
+    fn kick_client_id(&self, client_id: &str, thread: &BrokerThread) {
         // 2.0 has no function that finds a client, and must not be told to disconnect one that is not connected: this
         // plugin knows whom it has let in.
         let connection = if self.broker.is_2_1() {
@@ -160,6 +162,5 @@ impl Logins {
             (Some(_), None) => self.broker.kick_client_id(thread, client_id),
             (Some(_), Some(false)) | (None, _) => {}
         }
-        Ok(())
     }
 }

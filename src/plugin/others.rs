@@ -1,21 +1,21 @@
-//! Commands of other brokers, with which a cache is shared (`shared_cache`), and those that they are told.
+//! The other brokers with which a cache is shared (`shared_cache`): this one carries out what they were told to do, and learns
+//! what they have learnt.
 
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use super::orders::{Meant, Order, Reply};
 use super::steering::Steering;
-use crate::ask::{Peer, ToAll};
-use crate::log::Level;
-use crate::question::Whom;
+use crate::ask::Peer;
+use crate::command::{Command, Giver};
 
 /// This broker among those that share a cache.
 struct OneOfMany(Weak<Steering>);
 
 impl Peer for OneOfMany {
-    fn told(&self, told: ToAll) {
+    fn told(&self, command: Command) {
         if let Some(steering) = self.0.upgrade() {
-            steering.carry_out_as_well(told);
+            // Nobody there waits to hear what came of it; the log has it.
+            steering.carry_out(command, Giver::Broker, Box::new(drop));
         }
     }
 
@@ -34,50 +34,5 @@ impl Steering {
     /// Carries out what other brokers are told to do, as long as this lives.
     pub(super) fn hear_others(self: &Arc<Self>) {
         self.api.asker.be_heard(OneOfMany(Arc::downgrade(self)));
-    }
-
-    /// Has the other brokers carry a command out, too.
-    pub fn tell_others(&self, told: ToAll) {
-        self.api.asker.tell_others(told);
-    }
-
-    fn carry_out_as_well(self: &Arc<Self>, told: ToAll) {
-        let (command, whom, ordered) = match told {
-            ToAll::Forget(whom) => {
-                self.forget(&whom, Instant::now());
-                return self.note_other("forget", &whom, "done");
-            }
-            ToAll::Kick(whom) => {
-                let reply = self.noting("kick", &whom);
-                ("kick", whom.clone(), self.order(Order::Kick(whom, reply)))
-            }
-            ToAll::Recheck(whom) => {
-                let reply = self.noting("recheck", &whom);
-                let username = match &whom {
-                    Whom::Username(username) => Some(username.clone()),
-                    Whom::ClientId(_) | Whom::Everybody => None,
-                };
-                ("recheck", whom, self.order(Order::Recheck(username, reply)))
-            }
-        };
-        if let Err(why) = ordered {
-            self.note_other(command, &whom, why);
-        }
-    }
-
-    /// Notes what has come of an order.
-    fn noting(self: &Arc<Self>, command: &'static str, whom: &Whom) -> Reply {
-        let (steering, whom) = (Arc::downgrade(self), whom.clone());
-        Box::new(move |result| {
-            if let Some(steering) = steering.upgrade() {
-                steering.note_other(command, &whom, &Order::outcome(command, &result));
-            }
-        })
-    }
-
-    fn note_other(&self, command: &str, whom: &Whom, outcome: &str) {
-        let line = format!("Command {command} for {}, by another broker: {outcome}.", Meant(whom));
-        self.log().write(Level::Notice, line);
-        self.broker().wake();
     }
 }

@@ -21,6 +21,7 @@ use super::sessions::{LetInBy, Sessions};
 use super::{Task, Tasks};
 use crate::ask::{Priority, Waiter};
 use crate::broker::{Broker, BrokerThread};
+use crate::command::Done;
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
@@ -99,15 +100,9 @@ impl Recheck {
 
     /// Has the API asked again about the sessions of a username, or about all, as after a SIGHUP: only the broker has the
     /// passwords, and it shows them only then. A SIGHUP that somebody else sends at that very moment is one with this.
-    /// `reply` hears about how many.
+    /// `reply` hears about how many; whoever calls this waits for it before the next call.
     pub fn ask_about(&self, username: Option<String>, reply: Reply, thread: &BrokerThread) {
-        let mut command = self.command.lock();
-        if command.is_some() {
-            drop(command);
-            return reply(Err("another recheck is just being carried out; try again in a moment".to_owned()));
-        }
-        *command = Some(Command { username, reply, has_begun: false, asked: 0 });
-        drop(command);
+        *self.command.lock() = Some(Command { username, reply, has_begun: false, asked: 0 });
         self.broker.reload(thread);
     }
 
@@ -146,7 +141,7 @@ impl Recheck {
         }
         let command = self.command.lock().take_if(|command| command.has_begun);
         if let Some(Command { reply, asked, .. }) = command {
-            reply(Ok(asked));
+            reply(Ok(Done::Rechecked(asked)));
         }
         if self.noted.lock().is_empty() {
             self.all_were_asked(now);

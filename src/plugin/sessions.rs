@@ -105,7 +105,7 @@ struct Tables {
     asleep: Table,
     local_asleep: Table,
     named: Named,
-    /// Those that ended in this turn of the broker's loop for good.
+    /// Sessions that ended in this turn of the broker's loop for good.
     gone: HashSet<Fingerprint, AlreadyHashed>,
     /// When it was looked through without a turn.
     gone_looked_through: Option<Instant>,
@@ -115,7 +115,7 @@ struct Tables {
     api_is_the_same: Arc<AtomicBool>,
     /// Counts the turns of the broker's loop.
     turn: u64,
-    /// Those that are connected, by client id alone, where commands name them by it.
+    /// Sessions that are connected, by client id alone, where commands name them by it.
     by_client_id: Option<HashMap<Fingerprint, Connected, AlreadyHashed>>,
 }
 

@@ -137,11 +137,14 @@ impl Current {
         if !unsaid.is_empty() {
             return Err(unsaid);
         }
-        if settings.config.auth_mode != before.config.auth_mode {
-            log.warn("A new auth_mode counts from the broker's next start on.");
+        for name in settings.config.changed_for_next_start(&before.config) {
+            log.warn(&format!("A new {name} counts from the broker's next start on."));
         }
-        if settings.config.admin_listen != before.config.admin_listen {
-            log.warn("A new admin_listen counts from the broker's next start on.");
+        if !is_2_1 && !before.config.is_steered() && settings.config.shared_cache.is_some() {
+            log.warn(
+                "A first shared_cache lets other brokers disconnect a client by its id from the broker's next start on; by a \
+                 username they can at once.",
+            );
         }
         if is_2_1 && before.config.defer_status.is_empty() && !settings.config.defer_status.is_empty() {
             log.warn(
@@ -284,18 +287,7 @@ pub fn introduce(settings: &Settings, mode: Mode, is_2_1: bool, log: &Log) {
 
 /// The files that options name.
 fn files(config: &Config) -> String {
-    let files = [
-        &config.config_file,
-        &config.password_file,
-        &config.acl_file,
-        &config.header_file,
-        &config.admin_token_file,
-        &config.shared_cache_secret_file,
-        &config.tls_ca_file,
-        &config.tls_cert_file,
-        &config.tls_key_file,
-    ];
-    let named: Vec<_> = files.into_iter().flatten().map(|path| path.display().to_string()).collect();
+    let named: Vec<_> = config.files().map(|path| path.display().to_string()).collect();
     if named.is_empty() { "no option names any".to_owned() } else { named.join(", ") }
 }
 

@@ -1,7 +1,7 @@
 //! What commands and metrics see and do of a plugin: from any thread, while the broker waits or not.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::Semaphore;
@@ -9,20 +9,25 @@ use tokio::task::spawn_blocking;
 
 use super::api::Api;
 use super::login::Logins;
-use super::orders::{Order, Reply};
+use super::orders::{Order, Place, Recipient, Reply};
 use super::sessions::Sessions;
 use super::settings::{Current, what_is_asked};
 use super::token::Token;
 use super::{Task, Tasks};
 use crate::broker::Broker;
+use crate::command::{self, Command, Done, Giver, Verb, Whom};
 use crate::config::Config;
 use crate::fingerprint::Whose;
-use crate::log::Log;
+use crate::log::{Level, Log};
 use crate::metrics::{Gauges, Metrics};
-use crate::question::{Kind, NoAnswer, Whom};
+use crate::question::{Kind, NoAnswer};
 
-/// Orders that may wait for the broker's thread: a few would do, since there is one operator.
-const ORDERS: usize = 64;
+/// Kicks that may wait for the broker's thread: a few would do, since there is one operator. Of rechecks one may, since the
+/// broker goes through its sessions for one at a time.
+const KICKS: usize = 64;
+
+/// Answers that may wait for the broker's thread, one for each message with commands.
+const ANSWERS: usize = 64;
 
 /// Explanations that may wait for each other.
 const EXPLANATIONS: usize = 64;
@@ -38,8 +43,10 @@ pub struct Steering {
     metrics: Arc<Metrics>,
     log: Arc<Log>,
     delays: bool,
-    /// Orders that wait.
-    orders: Arc<AtomicUsize>,
+    /// How many of each wait for the broker's thread.
+    kicks: Arc<AtomicUsize>,
+    rechecks: Arc<AtomicUsize>,
+    answers: Arc<AtomicUsize>,
     /// Explanations may compare slow hashes, which take 46 MiB each: one at a time.
     explaining: Arc<Semaphore>,
     /// How many wait, and the one that is made.
@@ -65,7 +72,9 @@ impl Steering {
             metrics,
             log,
             delays,
-            orders: Arc::default(),
+            kicks: Arc::default(),
+            rechecks: Arc::default(),
+            answers: Arc::default(),
             explaining: Arc::new(Semaphore::new(1)),
             explanations: Arc::new(Semaphore::new(EXPLANATIONS)),
         }
@@ -140,15 +149,59 @@ impl Steering {
         }
     }
 
+    /// Carries a command out: forgets at once, and has the broker's thread do the rest at its next tick. What is accepted here the
+    /// other brokers are told, too, unless it is they who have told it. The log gets a line about what came of it, and `reply`
+    /// hears the same.
+    pub fn carry_out(self: &Arc<Self>, command: Command, giver: Giver, reply: Reply) {
+        let is_told = giver == Giver::Broker;
+        let reply = self.noting(command.clone(), giver, reply);
+        let tell_others = |command| {
+            if !is_told {
+                self.api.asker.tell_others(command);
+            }
+        };
+        let whom = command.whom.clone();
+        match command.verb {
+            Verb::Forget => {
+                self.forget(&whom, Instant::now());
+                tell_others(command);
+                reply(Ok(Done::Forgotten));
+            }
+            Verb::Kick => match Place::among(&self.kicks, KICKS) {
+                Some(place) => {
+                    self.order(Order::Kick(whom, place.held_by(reply)));
+                    tell_others(command);
+                }
+                None => reply(Err("too many commands wait for the broker's thread".to_owned())),
+            },
+            Verb::Recheck => match Place::among(&self.rechecks, 1) {
+                Some(place) => {
+                    self.order(Order::Recheck(whom.into_username(), place.held_by(reply)));
+                    tell_others(command);
+                }
+                None => reply(Err("another recheck is being carried out; try again in a moment".to_owned())),
+            },
+        }
+    }
+
+    /// What has the log tell of an outcome, and then hears it.
+    fn noting(self: &Arc<Self>, command: Command, giver: Giver, reply: Reply) -> Reply {
+        // It may be in the plugin's queue when the plugin ends, so it does not hold it.
+        let steering = Arc::downgrade(self);
+        Box::new(move |outcome| {
+            if let Some(steering) = steering.upgrade() {
+                steering.log.write(Level::Notice, command::line(&command, &giver, &outcome));
+                // The broker's thread writes it, and may sleep for long.
+                steering.broker.wake();
+            }
+            reply(outcome);
+        })
+    }
+
     /// Forgets what the API has said of somebody, what is on its way included, and what it alone was seen to ask; with
     /// everybody also what clients were seen to ask whose names look alike.
-    pub fn forget(&self, whom: &Whom, now: Instant) {
-        let keys = &self.logins.keys;
-        let whose = match whom {
-            Whom::Username(username) => Whose::Username(keys.username(username)),
-            Whom::ClientId(client_id) => Whose::ClientId(keys.client_id(client_id)),
-            Whom::Everybody => Whose::Everybody,
-        };
+    fn forget(&self, whom: &Whom, now: Instant) {
+        let whose = whom.whose(&self.logins.keys);
         self.api.asker.forget(whose, now);
         // Whoever has just found something in there is let in with it.
         self.sessions.forget(whose, Instant::now());
@@ -163,34 +216,18 @@ impl Steering {
         self.api.prefetch.learnt()
     }
 
-    /// Has the broker's thread carry an order out, at its next tick.
-    ///
-    /// # Errors
-    /// Words for the operator, if too many orders wait.
-    pub fn order(&self, order: Order) -> Result<(), &'static str> {
-        if self.orders.fetch_add(1, Ordering::Relaxed) >= ORDERS {
-            self.orders.fetch_sub(1, Ordering::Relaxed);
-            return Err("too many commands wait for the broker's thread");
+    /// Has the broker's thread send a client these bytes as the answer to its commands, at its next tick. If too many wait,
+    /// it gets none: it has asked too much at once.
+    pub fn answer(&self, to: Recipient, payload: Vec<u8>) {
+        if let Some(place) = Place::among(&self.answers, ANSWERS) {
+            self.order(Order::Answer(to, payload, place));
         }
-        let orders = Arc::clone(&self.orders);
-        let counted = move |reply: Reply| -> Reply {
-            Box::new(move |result| {
-                orders.fetch_sub(1, Ordering::Relaxed);
-                reply(result);
-            })
-        };
-        let order = match order {
-            Order::Kick(whom, reply) => Order::Kick(whom, counted(reply)),
-            Order::Recheck(username, reply) => Order::Recheck(username, counted(reply)),
-            Order::Answer(..) => {
-                self.orders.fetch_sub(1, Ordering::Relaxed);
-                order
-            }
-        };
+    }
+
+    fn order(&self, order: Order) {
         // Without the thread it waits until the loop comes round by itself.
         let _ = self.tasks.start_waking();
         self.tasks.push(Task::Order(order));
-        Ok(())
     }
 
     /// Runs something on the plugin's own thread, until it ends or the plugin does.

@@ -30,7 +30,7 @@ pub struct Topics {
     log: Arc<Log>,
 }
 
-/// The check as those see it whom nobody has to be asked for.
+/// What a topic check asks, in the words of the decisions for which nobody has to be asked (`unasked`).
 fn asked<'a>(check: &TopicCheck<'a>) -> Asked<'a> {
     let TopicCheck { client, username, topic, access, qos, retain, .. } = *check;
     Asked {

@@ -426,7 +426,7 @@ mod tests {
             };
             std::iter::from_fn(&mut one).count()
         };
-        // Those of a peer are 200 to begin with.
+        // One peer has 200 guesses to begin with.
         assert_eq!([guesses(false), guesses(false), guesses(false)], [50, 38, 28]);
         assert_eq!([guesses(true), guesses(true), guesses(false)], [84, 0, 0]);
     }

@@ -15,7 +15,7 @@ use std::time::Instant;
 /// 20 ms each. Beyond, somebody's topics are forgotten, and are asked about one by one as the broker comes to them.
 const BOUND: usize = 64 << 20;
 
-/// Those of one client may take one part in so many of that, so that nobody gets all the room. A bridge or a hub, which
+/// The topics of one client may take one part in so many of [`BOUND`], so that nobody gets all the room. A bridge or a hub, which
 /// publishes what others measure, has room for 60,000.
 const CLIENT_SHARE: usize = 4;
 

@@ -83,7 +83,7 @@ impl Score {
 
 /// The points of all listeners and peers.
 pub struct Scores {
-    /// As many as there are listeners.
+    /// One for each listener and kind of guess.
     listeners: HashMap<(u16, Kind), Score>,
     peers: LruCache<Origin, Score>,
 }

@@ -7,42 +7,58 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::audit::{self, Giver};
 use super::figures;
-use crate::ask::ToAll;
+use crate::command::{Command, Done, Giver, Verb, Whom};
 use crate::metrics::unix;
-use crate::plugin::{Explain, Explanation, Order, Reply, Steering};
-use crate::question::{Access, Whom};
+use crate::plugin::{Explain, Explanation, Steering};
+use crate::question::Access;
 use crate::util::Lock;
+
+/// What a command is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Name {
+    /// Tell how the plugin is.
+    Status,
+    /// Tell what would be decided.
+    Explain,
+    /// Do something to somebody.
+    Of(Verb),
+}
 
 /// A command that can be carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
+pub enum Given {
     /// Tell how the plugin is.
     Status,
     /// Tell what would be decided.
     Explain(Explain),
-    /// Forget what the API has said.
-    Forget(Whom),
-    /// Disconnect.
-    Kick(Whom),
-    /// Ask the API again.
-    Recheck(Whom),
+    /// Do something to somebody.
+    Command(Command),
 }
 
-/// Why a command was not carried out, in words for whoever gave it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failed {
-    /// There is no command of this name.
-    Unknown,
-    /// What it was given makes no sense.
-    Bad(String),
-    /// It cannot be carried out now.
-    Busy(String),
-}
+/// Hears what came of a command, or why it was not carried out, in words for whoever gave it.
+pub type Told = Box<dyn FnOnce(Result<Value, String>) + Send>;
 
-/// Hears what came of a command.
-pub type Told = Box<dyn FnOnce(Result<Value, Failed>) + Send>;
+impl Name {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        [Self::Status, Self::Explain].into_iter().chain(Verb::ALL.map(Self::Of))
+    }
+
+    /// The command of this name, if there is one.
+    pub fn of(text: &str) -> Option<Self> {
+        Self::all().find(|name| name.as_text() == text)
+    }
+
+    /// As it is written.
+    pub fn as_text(self) -> &'static str {
+        match self {
+            Name::Status => "status",
+            Name::Explain => "explain",
+            Name::Of(verb) => verb.name(),
+        }
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,120 +86,98 @@ struct ExplainFields {
 }
 
 impl WhomFields {
-    fn whom(self) -> Result<Whom, Failed> {
+    fn whom(self) -> Result<Whom, String> {
         let named = |name: String, make: fn(String) -> Whom| match name {
-            name if name.is_empty() => Err(bad("found an empty name, expected one")),
-            name if name.contains('\0') => Err(bad("found a NUL in a name, which no client has")),
+            name if name.is_empty() => Err("found an empty name, expected one".to_owned()),
+            name if name.contains('\0') => Err("found a NUL in a name, which no client has".to_owned()),
             name => Ok(make(name)),
         };
         match (self.username, self.clientid, self.everything) {
             (Some(username), None, None) => named(username, Whom::Username),
             (None, Some(client_id), None) => named(client_id, Whom::ClientId),
             (None, None, Some(true)) => Ok(Whom::Everybody),
-            _ => Err(bad("expected exactly one of username, clientid and everything (true)")),
+            _ => Err("expected exactly one of username, clientid and everything (true)".to_owned()),
         }
     }
 }
 
 impl ExplainFields {
-    fn explain(self) -> Result<Explain, Failed> {
+    fn explain(self) -> Result<Explain, String> {
         let Self { username, password, clientid: client_id, address, topic, acc } = self;
         let topic = match (topic, acc) {
             (None, None) => None,
             (Some(topic), Some(acc)) => Some((topic, access(&acc)?)),
-            _ => return Err(bad("expected topic and acc together, or neither of them")),
+            _ => return Err("expected topic and acc together, or neither of them".to_owned()),
         };
         if topic.is_some() && password.is_some() {
-            return Err(bad("found a password beside a topic, for which none is needed"));
+            return Err("found a password beside a topic, for which none is needed".to_owned());
         }
         Ok(Explain { username, password, client_id, address, topic })
     }
 }
 
-fn access(acc: &Value) -> Result<Access, Failed> {
+fn access(acc: &Value) -> Result<Access, String> {
     match (acc.as_u64(), acc.as_str()) {
         (Some(1), _) | (_, Some("read")) => Ok(Access::Read),
         (Some(2), _) | (_, Some("write")) => Ok(Access::Write),
         (Some(4), _) | (_, Some("subscribe")) => Ok(Access::Subscribe),
-        _ => Err(bad("acc: expected \"read\", \"write\", \"subscribe\", 1, 2 or 4")),
+        _ => Err("acc: expected \"read\", \"write\", \"subscribe\", 1, 2 or 4".to_owned()),
     }
 }
 
-fn bad(what: impl Into<String>) -> Failed {
-    Failed::Bad(what.into())
+fn fields<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, String> {
+    serde_json::from_value(Value::Object(fields)).map_err(|error| error.to_string())
 }
 
-fn fields<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, Failed> {
-    serde_json::from_value(Value::Object(fields)).map_err(|error| bad(error.to_string()))
-}
-
-impl Command {
-    /// Reads a command with its fields.
+impl Given {
+    /// Reads the fields of a command.
     ///
     /// # Errors
-    /// [`Failed::Unknown`], or [`Failed::Bad`] with what is wrong with the fields.
-    pub fn read(name: &str, given: Map<String, Value>) -> Result<Self, Failed> {
-        match name {
-            "status" => fields::<NoFields>(given).map(|NoFields {}| Command::Status),
-            "explain" => Ok(Command::Explain(fields::<ExplainFields>(given)?.explain()?)),
-            "forget" => Ok(Command::Forget(fields::<WhomFields>(given)?.whom()?)),
-            "kick" => match fields::<WhomFields>(given)?.whom()? {
-                Whom::Everybody => {
-                    Err(bad("expected a username or a clientid: everybody is not kicked at once"))
-                }
-                whom => Ok(Command::Kick(whom)),
-            },
-            "recheck" => match fields::<WhomFields>(given)?.whom()? {
-                Whom::ClientId(_) => Err(bad("expected a username, or everything (true)")),
-                whom => Ok(Command::Recheck(whom)),
-            },
-            _ => Err(Failed::Unknown),
+    /// What is wrong with them.
+    pub fn read(name: Name, given: Map<String, Value>) -> Result<Self, String> {
+        let verb = match name {
+            Name::Status => return fields::<NoFields>(given).map(|NoFields {}| Given::Status),
+            Name::Explain => return Ok(Given::Explain(fields::<ExplainFields>(given)?.explain()?)),
+            Name::Of(verb) => verb,
+        };
+        match (verb, fields::<WhomFields>(given)?.whom()?) {
+            (Verb::Kick, Whom::Everybody) => {
+                Err("expected a username or a clientid: everybody is not kicked at once".to_owned())
+            }
+            (Verb::Recheck, Whom::ClientId(_)) => Err("expected a username, or everything (true)".to_owned()),
+            (verb, whom) => Ok(Given::Command(Command { verb, whom })),
         }
     }
 
-    /// Carries it out. `told` is called at once, or by the broker's thread.
+    /// Carries it out. `told` is called at once, or by another thread.
     pub fn carry_out(self, giver: &Giver, steering: &Arc<Steering>, told: Told) {
         match self {
-            Command::Status => told(Ok(Value::Object(figures::status(steering)))),
-            Command::Explain(explain) => {
+            Given::Status => told(Ok(Value::Object(figures::status(steering)))),
+            Given::Explain(explain) => {
                 let (told, refused) = twice(told);
                 let explaining = Arc::clone(steering);
                 let run = move || told(Ok(shown(&explaining.explain(&explain, Instant::now()))));
                 if let Err(why) = steering.run_slowly(run) {
-                    refused(Err(Failed::Busy(why)));
+                    refused(Err(why));
                 }
             }
-            Command::Forget(whom) => {
-                steering.forget(&whom, Instant::now());
-                steering.tell_others(ToAll::Forget(whom.clone()));
-                audit::note(steering, "forget", &whom, giver, "done");
-                told(Ok(match whom {
-                    Whom::Username(username) => json!({"username": username}),
-                    Whom::ClientId(client_id) => json!({"clientid": client_id}),
-                    Whom::Everybody => json!({"everything": true}),
-                }));
-            }
-            Command::Kick(whom) => {
-                let (told, refused) = twice(told);
-                steering.tell_others(ToAll::Kick(whom.clone()));
-                let reply = reply("kick", "kicked", whom.clone(), giver, steering, told);
-                if let Err(why) = steering.order(Order::Kick(whom, reply)) {
-                    refused(Err(Failed::Busy(why.to_owned())));
-                }
-            }
-            Command::Recheck(whom) => {
-                let (told, refused) = twice(told);
-                steering.tell_others(ToAll::Recheck(whom.clone()));
-                let reply = reply("recheck", "sessions", whom.clone(), giver, steering, told);
-                let username = match whom {
-                    Whom::Username(username) => Some(username),
-                    Whom::ClientId(_) | Whom::Everybody => None,
-                };
-                if let Err(why) = steering.order(Order::Recheck(username, reply)) {
-                    refused(Err(Failed::Busy(why.to_owned())));
-                }
+            Given::Command(command) => {
+                let whom = command.whom.clone();
+                let reply = move |outcome: Result<Done, String>| told(outcome.map(|done| data(done, whom)));
+                steering.carry_out(command, giver.clone(), Box::new(reply));
             }
         }
+    }
+}
+
+/// What is answered to a command that was carried out.
+fn data(done: Done, whom: Whom) -> Value {
+    match (done, whom) {
+        (Done::Forgotten, Whom::Username(username)) => json!({"username": username}),
+        (Done::Forgotten, Whom::ClientId(client_id)) => json!({"clientid": client_id}),
+        (Done::Forgotten, Whom::Everybody) => json!({"everything": true}),
+        (Done::Kicked(count), _) => json!({"kicked": count}),
+        (Done::Rechecked(count), _) => json!({"sessions": count}),
     }
 }
 
@@ -200,26 +194,6 @@ fn twice(told: Told) -> (Told, Told) {
         })
     };
     (call(first), call(second))
-}
-
-/// What hears from the broker's thread how many clients a command was about.
-fn reply(
-    command: &'static str,
-    counts: &'static str,
-    whom: Whom,
-    giver: &Giver,
-    steering: &Arc<Steering>,
-    told: Told,
-) -> Reply {
-    // The task may be in the plugin's queue when the plugin ends, so it does not hold it.
-    let (giver, steering) = (giver.clone(), Arc::downgrade(steering));
-    Box::new(move |result| {
-        let outcome = Order::outcome(command, &result);
-        if let Some(steering) = steering.upgrade() {
-            audit::note(&steering, command, &whom, &giver, &outcome);
-        }
-        told(result.map(|count| json!({counts: count})).map_err(Failed::Busy));
-    })
 }
 
 fn shown(explanation: &Explanation) -> Value {
@@ -247,15 +221,16 @@ pub fn time(at: SystemTime) -> Value {
 mod tests {
     use super::*;
 
-    fn read(name: &str, given: &Value) -> Result<Command, Failed> {
-        Command::read(name, given.as_object().unwrap().clone())
+    fn read(name: &str, given: &Value) -> Result<Given, String> {
+        Given::read(Name::of(name).unwrap(), given.as_object().unwrap().clone())
     }
 
     #[test]
     fn commands_say_whom_they_mean_once() {
-        let username = Whom::Username("u".to_owned());
-        for name in ["forget", "kick", "recheck"] {
-            assert!(read(name, &json!({"username": "u"})).is_ok(), "{name}");
+        let about = |verb, whom| Ok(Given::Command(Command { verb, whom }));
+        for (name, verb) in [("forget", Verb::Forget), ("kick", Verb::Kick), ("recheck", Verb::Recheck)] {
+            let username = Whom::Username("u".to_owned());
+            assert_eq!(read(name, &json!({"username": "u"})), about(verb, username));
             for given in [
                 json!({}),
                 json!({"username": ""}),
@@ -266,15 +241,14 @@ mod tests {
                 json!({"everything": false}),
                 json!({"username": "u", "everything": true}),
             ] {
-                assert!(matches!(read(name, &given), Err(Failed::Bad(_))), "{name} {given}");
+                assert!(read(name, &given).is_err(), "{name} {given}");
             }
         }
-        assert_eq!(read("forget", &json!({"username": "u"})), Ok(Command::Forget(username)));
-        assert_eq!(read("forget", &json!({"everything": true})), Ok(Command::Forget(Whom::Everybody)));
+        assert_eq!(read("forget", &json!({"everything": true})), about(Verb::Forget, Whom::Everybody));
         assert!(read("kick", &json!({"everything": true})).is_err());
         assert!(read("recheck", &json!({"clientid": "c"})).is_err());
-        assert_eq!(read("reboot", &json!({})), Err(Failed::Unknown));
-        assert_eq!(read("status", &json!({})), Ok(Command::Status));
+        assert_eq!(Name::of("reboot"), None);
+        assert_eq!(read("status", &json!({})), Ok(Given::Status));
         assert!(read("status", &json!({"verbose": true})).is_err());
     }
 
@@ -283,7 +257,7 @@ mod tests {
         let explain = |given: Value| read("explain", &given);
         assert!(explain(json!({"username": "u", "password": "p"})).is_ok());
         let topic = json!({"username": "u", "clientid": "c", "topic": "t", "acc": 2});
-        let Ok(Command::Explain(Explain { topic: Some(topic), .. })) = explain(topic) else {
+        let Ok(Given::Explain(Explain { topic: Some(topic), .. })) = explain(topic) else {
             panic!("no topic")
         };
         assert_eq!(topic, ("t".to_owned(), Access::Write));
@@ -294,7 +268,7 @@ mod tests {
             json!({"username": "u", "topic": "t", "acc": "publish"}),
             json!({"username": "u", "password": "p", "topic": "t", "acc": 1}),
         ] {
-            assert!(matches!(explain(given.clone()), Err(Failed::Bad(_))), "{given}");
+            assert!(explain(given.clone()).is_err(), "{given}");
         }
     }
 }

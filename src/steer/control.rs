@@ -4,27 +4,30 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::audit::Giver;
-use super::commands::{Command, Failed};
-use crate::plugin::{Control, Order, Recipient, Steering};
+use super::commands::{Given, Name};
+use crate::command::Giver;
+use crate::plugin::{Control, Recipient, Steering};
 use crate::util::Lock;
 
 /// The longest message, in bytes, and the most commands in it.
 const LONGEST: usize = 16 * 1024;
 const MOST: usize = 20;
 
+/// In place of the name of a command that has none, and the error of one that nobody knows.
+const UNKNOWN: &str = "Unknown command";
+
 /// A command of an envelope, or what is wrong with it. The name is what the answer calls it.
 #[derive(Debug, PartialEq)]
 struct Entry {
     name: String,
     correlation: Option<String>,
-    command: Result<Command, String>,
+    command: Result<Given, String>,
 }
 
 impl Entry {
     /// What is wrong with the envelope, in the broker's own words where it has some.
     fn wrong(what: &str) -> Self {
-        Self { name: "Unknown command".to_owned(), correlation: None, command: Err(what.to_owned()) }
+        Self { name: UNKNOWN.to_owned(), correlation: None, command: Err(what.to_owned()) }
     }
 
     fn read(entry: Value) -> Self {
@@ -37,10 +40,9 @@ impl Entry {
             Some(Value::String(correlation)) => Some(correlation),
             Some(_) => return Self { name, ..Self::wrong("Invalid correlationData data type.") },
         };
-        let command = Command::read(&name.to_ascii_lowercase(), fields).map_err(|failed| match failed {
-            Failed::Unknown => "Unknown command".to_owned(),
-            Failed::Bad(what) | Failed::Busy(what) => what,
-        });
+        let command = Name::of(&name.to_ascii_lowercase())
+            .ok_or_else(|| UNKNOWN.to_owned())
+            .and_then(|known| Given::read(known, fields));
         Self { name, correlation, command }
     }
 
@@ -97,11 +99,7 @@ pub fn carry_out(control: &Control<'_>, steering: &Arc<Steering>) {
         let (answers, sender) = (Arc::clone(&answers), sender.clone());
         // An order may be in the plugin's queue when the plugin ends, so it does not hold it.
         let weak = Arc::downgrade(steering);
-        let told = move |result: Result<Value, Failed>| {
-            let result = result.map_err(|failed| match failed {
-                Failed::Unknown => "Unknown command".to_owned(),
-                Failed::Bad(what) | Failed::Busy(what) => what,
-            });
+        let told = move |result| {
             let mut state = answers.lock();
             state.answers[number] = Entry::answer(name, correlation, result);
             state.missing -= 1;
@@ -116,15 +114,14 @@ pub fn carry_out(control: &Control<'_>, steering: &Arc<Steering>) {
         };
         match command {
             Ok(command) => command.carry_out(&giver, steering, Box::new(told)),
-            Err(what) => told(Err(Failed::Bad(what))),
+            Err(what) => told(Err(what)),
         }
     }
 }
 
 fn send(steering: &Steering, to: Recipient, answers: Vec<Value>) {
     let payload = json!({"responses": answers}).to_string().into_bytes();
-    // If too many wait, this one asked too much at once.
-    let _ = steering.order(Order::Answer(to, payload));
+    steering.answer(to, payload);
 }
 
 #[cfg(test)]

@@ -18,11 +18,11 @@ use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::audit::Giver;
-use super::commands::{Command, Failed};
+use super::commands::{Given, Name};
 use super::connections::Connections;
 use super::history::History;
 use super::{figures, page};
+use crate::command::Giver;
 use crate::plugin::Steering;
 
 /// The largest body of a request, in bytes.
@@ -180,7 +180,7 @@ async fn said(
             Ok(Said::json(StatusCode::OK, &Value::Object(figures)))
         }
         path => match path.strip_prefix("/v1/") {
-            Some(name) => command(name.to_owned(), request, site, door, is_trusted).await,
+            Some(name) => command(Name::of(name), request, site, door, is_trusted).await,
             None => Err(Said::error(StatusCode::NOT_FOUND, "there is nothing here; see docs/commands.md")),
         },
     }
@@ -246,8 +246,9 @@ fn authorise(headers: &HeaderMap, site: &Site, door: &Door) -> Result<(), Said> 
         .with(WWW_AUTHENTICATE, "Bearer realm=\"mosquitto-http-auth\""))
 }
 
+/// Carries out the command of this name, if there is one.
 async fn command(
-    name: String,
+    name: Option<Name>,
     request: Request<Incoming>,
     site: &Arc<Site>,
     door: &Door,
@@ -255,43 +256,33 @@ async fn command(
 ) -> Result<Said, Said> {
     authorise(request.headers(), site, door)?;
     is_trusted.store(true, Ordering::Relaxed);
-    let is_known = ["status", "explain", "forget", "kick", "recheck"].contains(&&*name);
-    if !is_known {
-        let what = "there is no such command; expected status, explain, forget, kick or recheck";
-        return Err(Said::error(StatusCode::NOT_FOUND, what));
-    }
-    let fields = match (request.method(), &*name) {
-        (&Method::GET | &Method::HEAD, "status") => Map::new(),
+    let Some(name) = name else {
+        let names: Vec<_> = Name::all().map(Name::as_text).collect();
+        let what = format!("there is no such command; expected one of {}", names.join(", "));
+        return Err(Said::error(StatusCode::NOT_FOUND, &what));
+    };
+    let fields = match (request.method(), name) {
+        (&Method::GET | &Method::HEAD, Name::Status) => Map::new(),
         (&Method::POST, _) => fields(request).await?,
         _ => {
-            let allowed = if name == "status" { "GET, HEAD, POST" } else { "POST" };
+            let allowed = if name == Name::Status { "GET, HEAD, POST" } else { "POST" };
             let said = Said::error(StatusCode::METHOD_NOT_ALLOWED, "expected POST");
             return Err(said.with(ALLOW, allowed));
         }
     };
-    let command = Command::read(&name, fields).map_err(|failed| refused(&failed))?;
+    let given = Given::read(name, fields).map_err(|what| Said::error(StatusCode::BAD_REQUEST, &what))?;
     let (told, answer) = oneshot::channel();
     let told = Box::new(move |result| drop(told.send(result)));
     let giver = door.giver();
-    command.carry_out(&giver, &site.steering, told);
-    match timeout(BROKER_WITHIN, answer).await {
-        Ok(Ok(Ok(value))) => Ok(Said::json(StatusCode::OK, &value)),
-        Ok(Ok(Err(failed))) => Err(refused(&failed)),
-        Ok(Err(_)) => Err(Said::error(StatusCode::SERVICE_UNAVAILABLE, "the broker is stopping")),
-        Err(_) => {
-            let what =
-                "the broker's own thread has not come round within 5 s; it carries this out when it does";
-            Err(Said::error(StatusCode::SERVICE_UNAVAILABLE, what))
-        }
-    }
-}
-
-fn refused(failed: &Failed) -> Said {
-    match failed {
-        Failed::Unknown => Said::error(StatusCode::NOT_FOUND, "there is no such command"),
-        Failed::Bad(what) => Said::error(StatusCode::BAD_REQUEST, what),
-        Failed::Busy(what) => Said::error(StatusCode::SERVICE_UNAVAILABLE, what),
-    }
+    given.carry_out(&giver, &site.steering, told);
+    let late = "the broker's own thread has not come round within 5 s; it carries this out when it does";
+    let why = match timeout(BROKER_WITHIN, answer).await {
+        Ok(Ok(Ok(value))) => return Ok(Said::json(StatusCode::OK, &value)),
+        Ok(Ok(Err(why))) => why,
+        Ok(Err(_)) => "the broker is stopping".to_owned(),
+        Err(_) => late.to_owned(),
+    };
+    Err(Said::error(StatusCode::SERVICE_UNAVAILABLE, &why))
 }
 
 /// The fields of a command, which the body holds as one JSON object.

@@ -5,6 +5,7 @@ mod endures;
 mod faults;
 mod many;
 mod partition;
+mod refusing;
 mod sharing;
 mod store;
 #[path = "../support/mod.rs"]

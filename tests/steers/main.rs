@@ -5,6 +5,7 @@ mod commands;
 mod control;
 mod dashboard;
 mod doors;
+mod examples;
 mod explaining;
 mod hostile;
 mod metrics;

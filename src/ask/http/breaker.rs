@@ -39,7 +39,7 @@ struct State {
     recent: VecDeque<(Instant, Outcome)>,
     /// Set while the breaker is open.
     open: Option<Open>,
-    /// When the breaker closed last, and the pause that had been reached by then.
+    /// When the breaker closed last, and the pause that it begins with if it opens again soon.
     closed: Option<(Instant, Duration)>,
     /// When the pause ends that the API has asked for (429).
     back_off: Option<Instant>,
@@ -208,10 +208,15 @@ impl Breaker {
     /// A probe had no answer: the next one comes after a longer pause, and with another question if one comes.
     pub fn probe_failed(&self, since: Instant, now: Instant) {
         if let Some(open) = self.state.lock().open.as_mut().filter(|open| open.since == since) {
-            open.pause = (open.pause * 2).min(self.settings.longest);
-            open.next_probe = now + jitter(open.pause);
+            open.pause = (open.pause * 2).min(self.longest());
+            open.next_probe = now + jitter(open.pause, self.longest());
             open.wants_question = true;
         }
+    }
+
+    /// No pause is longer, its random part included. The first one is never cut.
+    fn longest(&self) -> Duration {
+        self.settings.longest.max(self.settings.pause)
     }
 
     /// Whether it is open.
@@ -232,7 +237,7 @@ impl Breaker {
         self.is_clear.store(state.back_off.is_none(), Ordering::Release);
         state.recent.clear();
         // Longer each time, so that an API that answers now and then is not waited for most of the time.
-        state.closed = Some((now, (open.pause * 2).min(self.settings.longest)));
+        state.closed = Some((now, (open.pause * 2).min(self.longest())));
         Some(now.saturating_duration_since(open.since))
     }
 
@@ -260,11 +265,11 @@ impl Breaker {
         }
         // If it opens again soon after it closed, the pauses go on from where they were.
         let pause = match state.closed {
-            Some((closed, reached)) if now.saturating_duration_since(closed) < RECENTLY => reached,
+            Some((closed, next)) if now.saturating_duration_since(closed) < RECENTLY => next,
             _ => pause,
         };
         self.is_clear.store(false, Ordering::Release);
-        let next_probe = now + jitter(pause);
+        let next_probe = now + jitter(pause, self.longest());
         state.open = Some(Open { since: now, next_probe, pause, wants_question: true, scope });
         Some(Opened { unanswered, of, only_strangers: scope.spares_known(&self.known), pause, since: now })
     }
@@ -357,9 +362,11 @@ impl State {
     }
 }
 
-/// Makes a pause longer or shorter by up to a quarter, so that brokers that lost the same API do not all probe at once.
-fn jitter(pause: Duration) -> Duration {
-    pause.mul_f64(0.75 + 0.5 * random::fraction())
+/// Makes a pause longer or shorter by up to a quarter, but not longer than the longest, so that brokers that lost the same API
+/// do not all probe at once.
+fn jitter(pause: Duration, longest: Duration) -> Duration {
+    let (least, most) = (pause * 3 / 4, (pause * 5 / 4).min(longest));
+    least + most.saturating_sub(least).mul_f64(random::fraction())
 }
 
 #[cfg(test)]
@@ -575,6 +582,7 @@ mod tests {
         }
         for (pause, expected) in pauses.iter().zip([1.0, 2.0, 4.0, 8.0, 8.0, 8.0]) {
             assert!((0.7 * expected..1.3 * expected).contains(pause), "{pauses:?}");
+            assert!(*pause <= SETTINGS.longest.as_secs_f64(), "{pauses:?}");
         }
         // An answer to a question from before it opened changes nothing.
         breaker.answered([0, 0, 0], start - TIMEOUT, now);

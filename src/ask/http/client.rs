@@ -77,7 +77,7 @@ impl Target {
         self.ask_within(request, time, timeout, overdue).await
     }
 
-    /// The same within this time, and `overtime` for the last endpoint.
+    /// Asks the endpoints in turn within this time, with `overtime` more for the last of them.
     pub(in crate::ask) async fn ask_within(
         self: &Arc<Self>,
         request: &Request,

@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-/// So many are asked at a time until the first answer has come, and however slow answers get, unless they take so long
+/// So many questions are asked at a time until the first answer has come, and however slow answers get, unless they take so long
 /// that an API which does one after the other could not answer as many in time.
 const FEW: f64 = 4.0;
 

@@ -41,9 +41,9 @@ pub enum News {
         /// How the broker was held up in that minute.
         held_up: HoldUps,
     },
-    /// They are not any more.
+    /// Answers come in time again.
     InTime {
-        /// How long they were.
+        /// How long they came late.
         after: Duration,
         /// How the broker was held up in all that time.
         held_up: HoldUps,

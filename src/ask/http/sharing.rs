@@ -41,7 +41,7 @@ pub(super) fn identity(config: &Config, headers: &HeaderMap) -> Digest {
 /// What the options say of a cache that is shared with other brokers.
 ///
 /// # Errors
-/// That the file of its secret cannot be used.
+/// The file of its secret cannot be used.
 pub(super) fn store_options(
     config: &Config,
     tls: &ClientConfig,

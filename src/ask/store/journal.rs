@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use redis::Value as Reply;
 
-use super::seal::{Entry, Keys, Position, Says, Value};
+use super::says::Says;
+use super::seal::{Entry, Keys, Position, Value};
 use crate::fingerprint::{About, Whose};
 
 /// Names that are remembered as forgotten. When there are more, everything from before counts as forgotten.
@@ -157,6 +158,7 @@ pub fn decrypted(raw: Vec<Raw>, keys: &Keys) -> impl Iterator<Item = (Position, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::{Command, Verb, Whom};
 
     const ABOUT: About = About { username: 1, client_id: 2 };
 
@@ -165,7 +167,7 @@ mod tests {
     }
 
     fn told() -> Says {
-        Says::Told(1, 1, "somebody".to_owned())
+        Says::Told(Command { verb: Verb::Forget, whom: Whom::Username("somebody".to_owned()) })
     }
 
     fn value(position: u64) -> Value {

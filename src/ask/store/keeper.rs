@@ -11,11 +11,12 @@ use tokio::time::{sleep, timeout};
 
 use super::journal::{self, Journal, Repeated, entries, entries_of_streams};
 use super::learnt::Learnt;
-use super::seal::{Position, Says};
+use super::says::Says;
+use super::seal::Position;
 use super::servers::{Failed, Servers};
 use super::time::{StoreClock, milliseconds};
-use super::to_all::ToAll;
 use super::{State, Store};
+use crate::command::{Command, Verb};
 use crate::log::Level;
 
 /// The pause before a store that could not be used is tried again; each further failure doubles it.
@@ -46,10 +47,10 @@ pub trait Listener: Send + Sync {
 /// What brokers that share a cache tell each other beside verdicts. The worker's thread calls it.
 pub trait Peer: Send + Sync {
     /// Another one has been given a command.
-    fn told(&self, told: ToAll);
+    fn told(&self, command: Command);
     /// What was learnt here, in this many bytes at most, if anything was.
     fn learnt(&self, most: usize) -> Option<String>;
-    /// The same of another one.
+    /// What another one has learnt, as [`learnt`](Self::learnt) has it there.
     fn learnt_elsewhere(&self, text: &str);
 }
 
@@ -289,8 +290,7 @@ impl Store {
                 self.metrics.shared.foreign_entry();
                 continue;
             };
-            let told = ToAll::of(&entry.says);
-            let whose = told.as_ref().and_then(|told| self.whose(told));
+            let whose = self.whose(&entry.says);
             let is_new = self.journals.lock()[index].take(at, &entry, whose);
             // With two secrets each command stands in two journals.
             if !is_new || entry.sender == self.sender || known.heard.is(&entry) {
@@ -304,10 +304,10 @@ impl Store {
             if entry.says == Says::Begin {
                 listener.forget_everything();
             }
-            let (Some(told), Some(peer)) = (told, listener.peer()) else { continue };
-            if matches!(told, ToAll::Forget(_)) || self.is_fresh(entry.at) {
+            let (Says::Told(command), Some(peer)) = (entry.says, listener.peer()) else { continue };
+            if command.verb == Verb::Forget || self.is_fresh(entry.at) {
                 self.metrics.shared.heard();
-                peer.told(told);
+                peer.told(command);
             }
         }
         self.note_in_step();

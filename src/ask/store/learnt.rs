@@ -24,7 +24,7 @@ const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 pub(super) struct Learnt {
     /// When it was looked at last.
     looked: Option<Instant>,
-    /// As it stood there.
+    /// What stood in the store then.
     text: String,
 }
 

@@ -1,7 +1,7 @@
 //! A cache that several brokers share (`shared_cache`): a Valkey or Redis that is asked before the API. It can say
 //! yes, and nothing else: whatever is missing, old, forged or late there is asked of the API.
 //!
-//! `seal` is what stands there; `learnt` what is no verdict; `link` and `servers` the way there; `journal` what was taken back, and
+//! `seal` is what stands there, and `says` what an entry of the journal says; `learnt` what is no verdict; `link` and `servers` the way there; `journal` what was taken back, and
 //! `tell` how others learn of it; `keeper` holds the connection, and is the breaker: while the store is slow or away, nobody waits for it.
 
 mod cluster;
@@ -9,11 +9,11 @@ mod journal;
 mod keeper;
 mod learnt;
 mod link;
+mod says;
 mod seal;
 mod servers;
 mod tell;
 mod time;
-mod to_all;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,19 +25,20 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
 
 use super::http::Hint;
+use crate::command::{Command, Verb, Whom};
 use crate::fingerprint::{About, Fingerprinter, Whose};
 use crate::log::Log;
 use crate::metrics::{Metrics, SharedLookup};
-use crate::question::{Kind, Whom};
+use crate::question::Kind;
 use crate::util::{Lock, random};
 use journal::Journal;
 pub use keeper::{Listener, Peer};
 pub use link::Way;
+use says::Says;
 pub use seal::Secrets;
 use seal::{Keys, Name, Position, VALUE, Value};
 use servers::{Failed, Servers};
 use time::StoreClock;
-pub use to_all::ToAll;
 
 /// How far ahead of the store's clock a verdict may have been sent: when another server takes over, its clock may be
 /// behind.
@@ -88,7 +89,7 @@ pub struct Store {
     /// missed before, or it is forgotten already.
     in_step: Lock<Instant>,
     /// What the other brokers are yet to be told.
-    outbox: Lock<VecDeque<ToAll>>,
+    outbox: Lock<VecDeque<Command>>,
     outbox_filled: Notify,
     /// The number of the last entry.
     number: AtomicU64,
@@ -317,13 +318,13 @@ impl Store {
     }
 
     /// Tells the other brokers of a command. What they cannot be told now they are told later.
-    pub fn tell_others(&self, told: ToAll) {
+    pub fn tell_others(&self, command: Command) {
         let mut outbox = self.outbox.lock();
         if outbox.len() >= TOLD {
             outbox.clear();
-            outbox.push_back(ToAll::Forget(Whom::Everybody));
+            outbox.push_back(Command { verb: Verb::Forget, whom: Whom::Everybody });
         }
-        outbox.push_back(told);
+        outbox.push_back(command);
         drop(outbox);
         self.outbox_filled.notify_one();
     }
@@ -366,13 +367,11 @@ impl Store {
         }
     }
 
-    /// Whose verdicts a command takes back.
-    fn whose(&self, told: &ToAll) -> Option<Whose> {
-        match told {
-            ToAll::Forget(Whom::Username(name)) => Some(Whose::Username(self.fingerprints.username(name))),
-            ToAll::Forget(Whom::ClientId(name)) => Some(Whose::ClientId(self.fingerprints.client_id(name))),
-            ToAll::Forget(Whom::Everybody) => Some(Whose::Everybody),
-            ToAll::Kick(_) | ToAll::Recheck(_) => None,
+    /// Whose verdicts an entry takes back.
+    fn whose(&self, says: &Says) -> Option<Whose> {
+        match says {
+            Says::Told(Command { verb: Verb::Forget, whom }) => Some(whom.whose(&self.fingerprints)),
+            Says::Told(_) | Says::Begin | Says::Unknown(..) => None,
         }
     }
 }

@@ -12,6 +12,7 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundK
 use ring::hmac::{HMAC_SHA256, Key, Tag, sign, verify};
 use ring::rand::{SecureRandom, SystemRandom};
 
+use super::says::Says;
 use crate::question::Kind;
 use crate::util::files;
 
@@ -28,7 +29,7 @@ const MOST_SECRETS: usize = 2;
 
 /// Bytes of a stored verdict.
 pub(super) const VALUE: usize = SIGNED + 32;
-/// Those in front of its signature.
+/// Bytes of a stored verdict in front of its signature.
 const SIGNED: usize = 1 + 1 + 2 + 8 + 8 + 8 + 16;
 /// Says that the verdict is a yes without conditions, and no refusal is stored. An answer that says more than yes needs
 /// another number.
@@ -63,21 +64,12 @@ pub struct Entry {
     pub epoch: u64,
     /// Who says it: a number that each plugin draws at its start.
     pub sender: u64,
-    /// The how manieth entry of that sender this is.
+    /// Counts the entries of that sender, from 1 on.
     pub number: u64,
     /// When, in milliseconds of the store's clock.
     pub at: u64,
     /// What.
     pub says: Says,
-}
-
-/// What was done, and to whom.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Says {
-    /// A new journal has begun, since the one from before is not complete any more.
-    Begin,
-    /// A command, by its number, and whom it was about: a kind of name, and the name.
-    Told(u8, u8, String),
 }
 
 /// A name in the store that tells nothing of what it stands for.
@@ -196,13 +188,7 @@ impl Keys {
         for number in [entry.epoch, entry.sender, entry.number, entry.at] {
             text.extend_from_slice(&number.to_be_bytes());
         }
-        let (command, tag, name) = match &entry.says {
-            Says::Begin => (0, 0, ""),
-            Says::Told(command, tag, name) => (*command, *tag, name.as_str()),
-        };
-        text.extend_from_slice(&[command, tag]);
-        text.extend_from_slice(&u32::try_from(name.len()).ok()?.to_be_bytes());
-        text.extend_from_slice(name.as_bytes());
+        entry.says.write(&mut text)?;
         text.resize(text.len().next_multiple_of(BLOCK), 0);
         self.encrypted(&self.journal, text)
     }
@@ -240,11 +226,7 @@ impl Keys {
         let [VERSION] = numbers.take::<1>()? else { return None };
         let mut next = || Some(u64::from_be_bytes(numbers.take()?));
         let (epoch, sender, number, at) = (next()?, next()?, next()?, next()?);
-        let [command, tag] = numbers.take()?;
-        let length = u32::from_be_bytes(numbers.take()?) as usize;
-        let name = str::from_utf8(numbers.0.get(..length)?).ok()?.to_owned();
-        let says = if command == 0 { Says::Begin } else { Says::Told(command, tag, name) };
-        Some(Entry { epoch, sender, number, at, says })
+        Some(Entry { epoch, sender, number, at, says: Says::read(numbers)? })
     }
 }
 
@@ -254,10 +236,10 @@ fn signed(name: &Name, head: &[u8]) -> Vec<u8> {
 }
 
 /// Bytes that are taken from the front.
-struct Numbers<'a>(&'a [u8]);
+pub(super) struct Numbers<'a>(pub(super) &'a [u8]);
 
 impl Numbers<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (first, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*first)
@@ -269,6 +251,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::command::{Command, Verb, Whom};
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -306,8 +289,16 @@ mod tests {
     #[test]
     fn an_entry_tells_nothing_without_the_secret() {
         let (keys, other) = (Keys::of(SECRET), Keys::of("another secret of 32 characters."));
-        for says in [Says::Begin, Says::Told(2, 1, "alice".to_owned()), Says::Told(1, 3, "x".repeat(65_535))]
-        {
+        let told = |verb, whom| Says::Told(Command { verb, whom });
+        let of = |name: &str| Whom::Username(name.to_owned());
+        for says in [
+            Says::Begin,
+            told(Verb::Kick, of("alice")),
+            told(Verb::Forget, of(&"x".repeat(65_535))),
+            told(Verb::Forget, Whom::ClientId("c".to_owned())),
+            told(Verb::Recheck, Whom::Everybody),
+            Says::Unknown(9, 1),
+        ] {
             let entry = Entry { epoch: 1, sender: 2, number: 3, at: 4, says };
             let sealed = keys.encrypt(&entry).unwrap();
             assert!(!sealed.windows(5).any(|bytes| bytes == b"alice"));

@@ -144,7 +144,7 @@ impl Servers {
     /// Makes sure that the right servers are asked.
     ///
     /// # Errors
-    /// That it is another one now.
+    /// Another server is the master now.
     pub async fn tend(&self) -> Result<(), Failed> {
         match &self.verdicts {
             Verdicts::One(link, true) => match in_time(AT_LEISURE, is_master(link)).await? {

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use redis::cmd;
 
 use super::Store;
-use super::seal::{Entry, Says};
+use super::says::Says;
+use super::seal::Entry;
 use super::servers::{Failed, Servers};
-use super::to_all::ToAll;
+use crate::command::{Command, Verb};
 use crate::util::random;
 
 /// Entries that the journal keeps, or a few more.
@@ -28,7 +29,7 @@ impl Store {
             let number = self.next_number();
             for index in 0..self.keys.len() {
                 let epoch = self.journals.lock()[index].epoch;
-                let appended = self.append(servers, index, epoch, number, told.clone().says()).await;
+                let appended = self.append(servers, index, epoch, number, Says::Told(told.clone())).await;
                 if let Err(Failed::Refused(why)) = appended {
                     return Err(self.tell_by_silence(servers, why).await);
                 }
@@ -46,7 +47,7 @@ impl Store {
     /// The store takes no entries: it is full, or somebody has spoilt the journal. The others would go on by what was
     /// taken back. So the journal is taken away: then they know that they miss something, and forget everything.
     async fn tell_by_silence(&self, servers: &Servers, why: String) -> Failed {
-        let is_forget = |told: &ToAll| matches!(told, ToAll::Forget(_));
+        let is_forget = |told: &Command| told.verb == Verb::Forget;
         if self.outbox.lock().iter().any(is_forget) {
             for keys in &self.keys {
                 if let Err(failed) = servers.ask_journal(cmd("DEL").arg(&keys.journal)).await {

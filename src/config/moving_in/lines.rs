@@ -21,7 +21,7 @@ impl Reading<'_> {
     /// What becomes of each option that is none of this plugin's own.
     pub(super) fn lines(&mut self, backends: Backends) {
         for (index, (name, value)) in self.options.iter().enumerate() {
-            // That of a database of mosquitto-auth-plug, and no local user of this plugin.
+            // mosquitto-auth-plug names the user of a database by the option that gives this plugin a local user.
             let is_of_database = self.is_of(Theirs::AuthPlug) && name == "user" && !value.contains(':');
             let is_own = own::find(name).is_some() || own::find_by_old_name(name).is_some();
             let (fate, here) = match (is_of_database, is_own) {

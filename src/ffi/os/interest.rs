@@ -138,7 +138,7 @@ impl Interest {
         fs::metadata("/proc/self/fd")?;
         for number in (0..FIRST).filter(|number| is_epoll(*number)) {
             match self.read(number) {
-                // That of another thread, which has closed it meanwhile.
+                // It was another thread's, which has closed it meanwhile.
                 Err(_) if !is_epoll(number) => continue,
                 read => read?,
             }

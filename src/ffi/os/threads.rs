@@ -7,7 +7,7 @@ use std::thread::{Builder, JoinHandle};
 /// Starts a thread. It inherits a mask in which all signals are blocked: one that it took would not wake the broker's loop.
 ///
 /// # Errors
-/// Those of the system.
+/// Why the system starts none.
 pub(in crate::ffi) fn spawn(body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
     let builder = Builder::new().name("mosq-http-auth".to_owned());
     // SAFETY: all zeroes is a valid sigset_t, and sigfillset and pthread_sigmask write to sets on this stack. This

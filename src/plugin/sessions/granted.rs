@@ -57,7 +57,7 @@ pub(super) enum Before {
 }
 
 impl Before {
-    /// That of a session that is now let in with these credentials.
+    /// What a session was granted before, which is now let in with these credentials.
     pub(super) fn of(before: Option<&Session>, credentials: Fingerprint) -> Self {
         match before {
             Some(session) if session.credentials != credentials => Self::Other(session.granted.clone()),

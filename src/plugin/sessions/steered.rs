@@ -51,7 +51,8 @@ impl Sessions {
         Some(self.tables.lock().by_client_id.as_ref()?.get(&key)?.connection)
     }
 
-    /// The same of all who are connected under a username, for commands only: all are looked at.
+    /// The connections of all who are connected under a username and were let in here, if client ids are known. For commands
+    /// only: it looks at everybody.
     pub fn connections_of(&self, username: &str) -> Vec<Connection> {
         let (tables, username) = (self.tables.lock(), self.keys.username(username));
         let connected = tables.by_client_id.iter().flat_map(HashMap::values);

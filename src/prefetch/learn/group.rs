@@ -41,9 +41,9 @@ pub type Slots = u128;
 /// Whose templates a group holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Of {
-    /// Those of clients whose names look alike, or of those among them that ask the same first.
+    /// The templates of clients whose names look alike, or of some of these that ask the same first.
     Kind,
-    /// Those of one client, by what it asked when it came before.
+    /// The templates of one client, by what it asked when it came before.
     One,
 }
 

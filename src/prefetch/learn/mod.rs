@@ -72,7 +72,7 @@ impl Prefetch {
         self.learner.lock().lines()
     }
 
-    /// The same for another broker, in this many bytes at most. `None` if there is nothing, or more than is gone through at
+    /// What was learnt, as another broker reads it, in this many bytes at most. `None` if there is nothing, or more than is gone through at
     /// once: further calls go on.
     pub fn habits(&self, most: usize) -> Option<String> {
         let habits = self.learner.lock().habits(most)?;

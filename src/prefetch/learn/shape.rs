@@ -87,7 +87,7 @@ pub struct Alike {
 }
 
 impl Alike {
-    /// Those that are like this one. `None` where the look is no text, since it ends within a letter.
+    /// The names that look like those of this client. `None` where the look is no text, since it ends within a letter.
     pub fn like(who: Who<'_>) -> Option<Self> {
         let text = |name| String::from_utf8(Shape::of(name).bytes().to_vec()).ok();
         Some(Self { id: text(who.client_id)?, name: text(who.username)? })

@@ -30,11 +30,11 @@ pub struct Ask<'a> {
 /// Which of its groups a client is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// By its names.
+    /// The group of clients whose names look like its own.
     Names,
-    /// By its names and what it asked first.
+    /// The group of those among them that ask the same first.
     First,
-    /// Its own.
+    /// A group of its own.
     Own,
 }
 

@@ -116,7 +116,7 @@ impl GrantsPool {
         self.share_on(&self.grants, grants, username)
     }
 
-    /// The same for rules that wait for a client id.
+    /// The set of rules which still wait for a client id that equals this one, as [`share`](Self::share) finds it for others.
     pub fn keep(&self, draft: Draft, username: &str) -> Option<Arc<KeptDraft>> {
         self.share_on(&self.drafts, KeptDraft { draft, _room: None }, username)
     }

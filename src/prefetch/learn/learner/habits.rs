@@ -25,7 +25,7 @@ const STEPS: usize = 1_024;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Habit {
     of: Alike,
-    /// As questions have it: `acc`.
+    /// The access, by the number that questions to the API have (`acc`).
     acc: u8,
     pattern: String,
 }
