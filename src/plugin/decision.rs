@@ -244,12 +244,35 @@ impl By {
     pub fn source(&self) -> DecidedBy {
         match self {
             By::LocalPassword | By::LocalRules => DecidedBy::Local,
-            By::Api { .. } => DecidedBy::Api,
+            By::Api { .. } | By::Recheck => DecidedBy::Api,
             By::Remembered { .. } => DecidedBy::Cache,
             By::Stale | By::Asleep => DecidedBy::Stale,
-            By::Throttle(_) | By::Turn => DecidedBy::Throttle,
-            By::Rules | By::NoRule | By::Expired => DecidedBy::Rules,
-            _ => DecidedBy::Unasked,
+            By::Throttle(_) => DecidedBy::Throttle,
+            By::Rules | By::NoRule | By::BadRules | By::NoAnswer(NoAnswer::NoRoomForRules) | By::Expired => {
+                DecidedBy::Rules
+            }
+            By::NoAnswer(
+                NoAnswer::TimedOut(_)
+                | NoAnswer::Transport(_)
+                | NoAnswer::Status(_)
+                | NoAnswer::Open
+                | NoAnswer::WouldLose,
+            ) => DecidedBy::NoAnswer,
+            By::Option(_)
+            | By::NotOurs
+            | By::SpecialCharacters
+            | By::NoUsername
+            | By::PasswordIsNoText
+            | By::Session
+            | By::Reload
+            | By::Kick
+            | By::NoAnswer(
+                NoAnswer::Busy | NoAnswer::BudgetSpent | NoAnswer::LoginWaitSpent | NoAnswer::NotAsked(_),
+            )
+            | By::Parked
+            | By::Busy
+            | By::Turn
+            | By::Bug => DecidedBy::Unasked,
         }
     }
 
@@ -263,7 +286,8 @@ impl By {
             By::NoUsername | By::PasswordIsNoText => "a login that cannot be asked about",
             By::Session | By::Reload | By::Recheck => "a SIGHUP",
             By::Api { .. } | By::Remembered { .. } | By::Stale => "the API said no",
-            By::Throttle(_) | By::Turn => "too many wrong passwords",
+            By::Throttle(_) => "too many wrong passwords",
+            By::Turn => "its turn has not come",
             By::NoAnswer(NoAnswer::Open) => "the API gave no answer before and was left alone",
             By::NoAnswer(_) | By::Asleep => "the API gave no answer",
             By::Parked | By::Busy => "too many clients wait",
@@ -339,5 +363,33 @@ impl fmt::Display for LoggedClient<'_> {
         }
         let address = self.0.address.unwrap_or("not connected");
         write!(f, " (client id {}, {})", quoted(self.0.id), address.escape_debug())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lack_of_an_answer_is_told_apart_from_that_of_a_question() {
+        let limit = Duration::from_secs(1);
+        for reason in [NoAnswer::TimedOut(limit), NoAnswer::Status(503), NoAnswer::Open, NoAnswer::WouldLose]
+        {
+            let counted = Decision::deny(By::NoAnswer(reason)).counts_as();
+            assert_eq!(counted, Some((Outcome::NoAnswer, DecidedBy::NoAnswer)));
+        }
+        for by in [By::NoAnswer(NoAnswer::Busy), By::Busy, By::Turn, By::Reload] {
+            assert_eq!(Decision::deny(by).counts_as(), Some((Outcome::NoAnswer, DecidedBy::Unasked)));
+        }
+        for by in [By::Kick, By::Option("anonymous"), By::SpecialCharacters] {
+            assert_eq!(Decision::deny(by).counts_as(), Some((Outcome::Deny, DecidedBy::Unasked)));
+        }
+        let (recheck, bad_rules) = (Decision::deny(By::Recheck), Decision::deny(By::BadRules));
+        assert_eq!(recheck.counts_as(), Some((Outcome::Deny, DecidedBy::Api)));
+        assert_eq!(bad_rules.counts_as(), Some((Outcome::Deny, DecidedBy::Rules)));
+        assert_eq!(
+            Decision::deny(By::Throttle(limit)).counts_as(),
+            Some((Outcome::Deny, DecidedBy::Throttle))
+        );
     }
 }
