@@ -116,12 +116,31 @@ impl Hasher for PassThrough {
     }
 }
 
-/// Where a request comes from: its network, and the username in it, each as a keyed hash. Room is shared fairly between
-/// networks, and the room of one network between its usernames.
-pub type Source = [u64; 2];
+/// Where a request comes from. Room is shared fairly between networks, and the room of one network between its usernames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Source {
+    /// The network, as a keyed hash.
+    pub network: u64,
+    /// The username, as a keyed hash, or [`NO_NAME`].
+    pub username: u64,
+}
 
-/// The name of nobody: a [`Source`] with it is a stranger.
+/// The username of nobody: a [`Source`] with it is a stranger.
 pub const NO_NAME: u64 = 0;
+
+impl Source {
+    /// A stranger from the same network.
+    pub const fn of_stranger(self) -> Self {
+        Self { username: NO_NAME, ..self }
+    }
+}
+
+/// The keys by which a `FairQueue` shares its room.
+impl From<Source> for [u64; 2] {
+    fn from(Source { network, username }: Source) -> Self {
+        [network, username]
+    }
+}
 
 /// Whom a question is about, as far as is needed to forget its verdict: keyed hashes, cut to what a slot of the cache has
 /// room for. Where two names happen to share one, a verdict is forgotten that need not be.
@@ -234,9 +253,9 @@ impl Fingerprinter {
 
     /// The source of a request. Without an address, each username counts as a network of its own.
     pub fn source(&self, address: Option<&str>, username: &str) -> Source {
-        let name = self.fields(Domain::AccountName, [username.as_bytes()]).0;
+        let username = self.fields(Domain::AccountName, [username.as_bytes()]).0;
         let network = |address| self.fields(Domain::Network, [network(address).as_bytes()]).0;
-        [address.map_or(name, network), name]
+        Source { network: address.map_or(username, network), username }
     }
 
     /// The fingerprint of up to three fields within a domain. Their number and their lengths are hashed first, so that no

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::dialect;
-use super::http::{Asks, Exchange, Reply, Request, Target};
+use super::http::{AskedFor, Asks, Exchange, Reply, Request, Target};
 use super::job::Subject;
 use super::store::Found;
 use super::{Inner, spread};
@@ -133,7 +133,7 @@ pub(super) struct Topic<'a> {
     pub(super) question: Question<'a>,
     pub(super) subject: Subject,
     /// Whom it is asked for.
-    pub(super) party: [u64; 3],
+    pub(super) asked_for: AskedFor,
     /// Whether what is remembered of the user has to be of late.
     pub(super) asks_anew: bool,
     /// Whether it must not be what is remembered at all.
@@ -208,7 +208,7 @@ impl Topic<'_> {
         };
         let config = &target.config;
         let request = Request {
-            party: self.party,
+            asked_for: self.asked_for,
             asks: Asks::Superuser,
             body: dialect::superuser_body(&config.dialect, name).into(),
             credentials: dialect::credentials(&config.dialect, name, ""),

@@ -18,7 +18,7 @@ use super::unasked::{Asked, Facts, Unasked, unasked};
 use crate::broker::{Client, Connection};
 use crate::cache::Look;
 use crate::config::Field;
-use crate::fingerprint::{Fingerprint, NO_NAME};
+use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
 use crate::question::status::Shown;
 use crate::question::{Access, Kind, NoAnswer, Question};
@@ -332,8 +332,7 @@ impl Steering {
         let source = self.api.asker.source(explain.address.as_deref(), &explain.username);
         let kind = if topic.is_some() { Kind::Access } else { Kind::Connect };
         // Who has an allow that may still serve does not wait to find out whether the API is silent to strangers alone.
-        let [network, name] = source;
-        let refused = [network, if serves_stale { NO_NAME } else { name }];
+        let refused = if serves_stale { source.of_stranger() } else { source };
         let is_refused = self.api.asker.refuses(kind, refused, now);
         let shared = self.api.asker.shared_cache();
         if let Some((place, is_up)) = &shared {

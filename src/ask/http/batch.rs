@@ -7,6 +7,7 @@ use bytes::Bytes;
 use reqwest::StatusCode;
 use tokio::time::timeout;
 
+use super::breaker::AskedFor;
 use super::client::{Reply, Request};
 use super::connections::Progress;
 use super::headers::{lifetime, retry_after};
@@ -146,8 +147,12 @@ impl Target {
     ) -> Result<(Vec<Said>, Option<Duration>), Wrong> {
         let (sent, progress) = (Instant::now(), Progress::default());
         let mut underway = endpoint.gauge.sent(sent);
-        let request =
-            Request { party: [0; 3], asks: Asks::Topic, body: crowd.body.clone(), credentials: None };
+        let request = Request {
+            asked_for: AskedFor::default(),
+            asks: Asks::Topic,
+            body: crowd.body.clone(),
+            credentials: None,
+        };
         let asking = async {
             let mut answered = endpoint.send(&request, limit, &progress).await?;
             let took = progress.sent(sent).elapsed();

@@ -194,7 +194,7 @@ impl Learner {
         let slot = match group.find(access, pattern) {
             Some(slot) => slot,
             None if member.lessons < LESSONS => {
-                let teacher = self.keys.fields(Domain::Teacher, [&client.source[0].to_le_bytes()]);
+                let teacher = self.keys.fields(Domain::Teacher, [&client.source.network.to_le_bytes()]);
                 let (slot, took_place) = group.insert(access, pattern, telling, teacher, now);
                 member.lessons += 1;
                 let key = member.key;
