@@ -20,7 +20,6 @@ use crate::cache::Look;
 use crate::config::Field;
 use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
-use crate::question::status::Shown;
 use crate::question::{Access, Kind, NoAnswer, Question};
 
 /// What is to be explained.
@@ -304,13 +303,13 @@ impl Steering {
                 Some(look) if look.holds.is_zero() => format!(
                     "the API answered {} {} s ago; that has ended, and serves for another {} s while the API gives no \
                      answer (stale_ttl)",
-                    Shown(look.status),
+                    look.grounds,
                     seconds(look.age),
                     seconds(look.serves_stale)
                 ),
                 Some(look) => format!(
                     "the API answered {} {} s ago{}; that holds for another {} s",
-                    Shown(look.status),
+                    look.grounds,
                     seconds(look.age),
                     if look.is_unused { " (asked for early)" } else { "" },
                     seconds(look.holds)
@@ -359,7 +358,7 @@ impl Steering {
 }
 
 fn by_memory(look: &Look) -> Decision {
-    Decision::of(look.verdict, By::Remembered { status: look.status })
+    Decision::of(look.verdict, By::Remembered { grounds: look.grounds })
 }
 
 fn seconds(time: Duration) -> u64 {
