@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 use mosquitto_http_auth::internals::{
-    About, Access, Action, Cache, Domain, Fingerprint, Fingerprinter, Fresh, Grants, GrantsPool, Names,
-    Permission, QosSet, Question, RawRule, Subscriptions, Verdict, Wanted, body, matches, packets,
+    About, Access, Action, Cache, Domain, Fingerprint, Fingerprinter, Fresh, Grants, GrantsPool, Grounds,
+    Names, Permission, QosSet, Question, RawRule, Subscriptions, Verdict, Wanted, body, matches, packets,
 };
 
 const LOGIN: Question<'_> =
@@ -46,7 +46,13 @@ fn cache(criterion: &mut Criterion) {
             cache.insert(
                 *key,
                 *key,
-                Fresh { verdict: Verdict::Allow, status: 200, since: now, lifetime, about: About::default() },
+                Fresh {
+                    verdict: Verdict::Allow,
+                    grounds: Grounds::Status(200),
+                    since: now,
+                    lifetime,
+                    about: About::default(),
+                },
             );
         }
         // Taken with a stride, so that none is near the one before it in memory.

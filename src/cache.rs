@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::fingerprint::{About, Fingerprint};
-use crate::question::Verdict;
+use crate::question::{Grounds, Verdict};
 use crate::topic::Terms;
 
 mod attached;
@@ -33,8 +33,8 @@ const TICKS_PER_SECOND: u64 = 16;
 pub struct Hit {
     /// What the API decided.
     pub verdict: Verdict,
-    /// The HTTP status it decided with.
-    pub status: u16,
+    /// What it said.
+    pub grounds: Grounds,
     /// Whether to ask again now: this is the first use of an allow in the last fifth of its time. So clients that use
     /// it often never have to wait.
     pub refresh: bool,
@@ -58,8 +58,8 @@ pub struct Allow {
 pub struct Fresh {
     /// What the API decided.
     pub verdict: Verdict,
-    /// The HTTP status it decided with.
-    pub status: u16,
+    /// What it said.
+    pub grounds: Grounds,
     /// When the question was sent.
     pub since: Instant,
     /// How long the verdict holds from then on.
@@ -207,7 +207,7 @@ impl Cache {
 
     /// A slot for a verdict that is in use, or `None` if it is not to be remembered.
     fn slot(&self, key: Fingerprint, client: Fingerprint, fresh: Fresh) -> Option<Slot> {
-        let Fresh { verdict, status, since, lifetime, about } = fresh;
+        let Fresh { verdict, grounds, since, lifetime, about } = fresh;
         let ticks = in_ticks(lifetime);
         let since = self.tick(since);
         let (place, refresh_margin) = match verdict {
@@ -221,7 +221,7 @@ impl Cache {
             ends: since.saturating_add(ticks),
             since,
             refresh_margin,
-            status,
+            grounds: grounds.number(),
             client: (client.words()[0] % CLIENTS as u64) as u16,
             about,
             verdict,
@@ -286,8 +286,9 @@ impl Cache {
         if refresh {
             slot.refresh_margin = 0;
         }
-        let Slot { verdict, status, terms, .. } = *slot;
-        Some(Hit { verdict, status, refresh, is_first_use, terms: self.store.attached.get(terms) })
+        let Slot { verdict, grounds, terms, .. } = *slot;
+        let grounds = Grounds::of_number(grounds);
+        Some(Hit { verdict, grounds, refresh, is_first_use, terms: self.store.attached.get(terms) })
     }
 
     /// Moves an unused verdict to the allows or denies, since the broker has come for it.
@@ -302,14 +303,15 @@ impl Cache {
             Verdict::Allow => Place::Allows,
             Verdict::Deny => Place::Denies,
         };
-        let Slot { verdict, status, place, client, ends, terms, .. } = *slot;
+        let Slot { verdict, grounds, place, client, ends, terms, .. } = *slot;
+        let grounds = Grounds::of_number(grounds);
         let share = self.share;
         let terms = self.store.attached.get(terms);
         let (part, store) = self.part(place);
         part.add(store, id, share);
         self.make_room(place, Some(client));
         self.make_room_early(Place::Unused, None, tick);
-        (tick < ends).then_some(Hit { verdict, status, refresh: false, is_first_use: true, terms })
+        (tick < ends).then_some(Hit { verdict, grounds, refresh: false, is_first_use: true, terms })
     }
 
     /// The tick of a moment.

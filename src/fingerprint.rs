@@ -59,8 +59,14 @@ pub enum Domain {
     ClientName,
     /// The question whether a user may do everything: the name by which the API knows it.
     Superuser,
-    /// Clients that ask the same: the shapes of their names, also with what they ask first, or one client.
-    Wishes,
+    /// Clients whose names look alike: the shapes of their client id and username.
+    LooksAlike,
+    /// Those of them that ask the same first: their fingerprint, a kind of access, a pattern of topics.
+    AsksFirst,
+    /// What one client asks by itself: its fingerprint.
+    OwnWishes,
+    /// Who has taught what others are expected to ask: a network, or another broker.
+    Teacher,
     /// A client since it was forgotten: its fingerprint, a number.
     Forgotten,
 }
@@ -110,12 +116,31 @@ impl Hasher for PassThrough {
     }
 }
 
-/// Where a request comes from: its network, and the username in it, each as a keyed hash. Room is shared fairly between
-/// networks, and the room of one network between its usernames.
-pub type Source = [u64; 2];
+/// Where a request comes from. Room is shared fairly between networks, and the room of one network between its usernames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Source {
+    /// The network, as a keyed hash.
+    pub network: u64,
+    /// The username, as a keyed hash, or [`NO_NAME`].
+    pub username: u64,
+}
 
-/// The name of nobody: a [`Source`] with it is a stranger.
+/// The username of nobody: a [`Source`] with it is a stranger.
 pub const NO_NAME: u64 = 0;
+
+impl Source {
+    /// A stranger from the same network.
+    pub const fn of_stranger(self) -> Self {
+        Self { username: NO_NAME, ..self }
+    }
+}
+
+/// The keys by which a `FairQueue` shares its room.
+impl From<Source> for [u64; 2] {
+    fn from(Source { network, username }: Source) -> Self {
+        [network, username]
+    }
+}
 
 /// Whom a question is about, as far as is needed to forget its verdict: keyed hashes, cut to what a slot of the cache has
 /// room for. Where two names happen to share one, a verdict is forgotten that need not be.
@@ -228,21 +253,22 @@ impl Fingerprinter {
 
     /// The source of a request. Without an address, each username counts as a network of its own.
     pub fn source(&self, address: Option<&str>, username: &str) -> Source {
-        let name = self.fields(Domain::AccountName, [username.as_bytes()]).0;
+        let username = self.fields(Domain::AccountName, [username.as_bytes()]).0;
         let network = |address| self.fields(Domain::Network, [network(address).as_bytes()]).0;
-        [address.map_or(name, network), name]
+        Source { network: address.map_or(username, network), username }
     }
 
-    /// The fingerprint of up to three fields within a domain. Their lengths are hashed first, so that no two lists of
-    /// fields give the same input, wherever one field ends and the next begins.
+    /// The fingerprint of up to three fields within a domain. Their number and their lengths are hashed first, so that no
+    /// two lists of fields give the same input, wherever one field ends and the next begins, and also where one of them
+    /// is empty.
     pub fn fields<const N: usize>(&self, domain: Domain, fields: [&[u8]; N]) -> Fingerprint {
         const { assert!(N <= 3) };
         let mut hasher = self.0;
-        // The lengths share one word, since each word takes time: the length of an MQTT string has 16 bits. A length
-        // that does not fit is 65535 here, and stands in full before its field.
+        // All share one word, since each word takes time: the length of an MQTT string has 16 bits. A length that does
+        // not fit is 65535 here, and stands in full before its field.
         let in_head = |field: &[u8]| u16::try_from(field.len()).unwrap_or(u16::MAX);
         let lengths = fields.iter().rev().fold(0, |head, field| head << 16 | u64::from(in_head(field)));
-        let head = lengths << 8 | u64::from(domain as u8);
+        let head = (N as u64) << 56 | lengths << 8 | u64::from(domain as u8);
         // What is short is hashed in one go: each write has its own beginning and end.
         let mut short = [0; SHORT];
         let length = size_of_val(&head) + fields.iter().map(|field| field.len()).sum::<usize>();
@@ -350,7 +376,7 @@ mod tests {
         for (first, second) in (0..SHORT).flat_map(|first| [(first, 0), (first, 7), (first / 2, first)]) {
             let fields = [&bytes[..first], &bytes[first..first + second]];
             let mut hasher = keys.0;
-            hasher.write_u64((second as u64) << 24 | (first as u64) << 8 | Domain::Client as u64);
+            hasher.write_u64(2 << 56 | (second as u64) << 24 | (first as u64) << 8 | Domain::Client as u64);
             fields.into_iter().for_each(|field| hasher.write(field));
             let hash = hasher.finish128();
             assert!(keys.fields(Domain::Client, fields) == Fingerprint(hash.h1, hash.h2), "{first} {second}");
@@ -369,6 +395,19 @@ mod tests {
                 assert_eq!(seen.insert(keys.fields(Domain::Client, fields), (first, total)), None);
             }
         }
+    }
+
+    #[test]
+    fn an_empty_field_is_not_the_lack_of_one() {
+        let keys = Fingerprinter::with_key(&KEY);
+        for bytes in [&b""[..], b"x", &[0; SHORT], &[0; 1 << 16]] {
+            let client = Domain::Client;
+            let all = [keys.fields(client, [bytes]), keys.fields(client, [bytes, b""])];
+            assert!(all[0] != all[1]);
+            assert!(!all.contains(&keys.fields(client, [bytes, b"", b""])));
+            assert!(!all.contains(&keys.fields(client, [b"", bytes])) || bytes.is_empty());
+        }
+        assert!(keys.fields(Domain::Client, []) != keys.fields(Domain::Client, [b""]));
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub use crate::prefetch::peek::{Guess, Identity, Peeked};
 pub use crate::prefetch::queues::Queues;
 pub use crate::prefetch::retained::{Retained, Whose};
 pub use crate::prefetch::subscriptions::Subscriptions;
-pub use crate::question::{Access, Answer, Kind, Question, Verdict};
+pub use crate::question::{Access, Answer, Grounds, Kind, Question, Verdict};
 pub use crate::topic::{
     Action, BadRule, Grants, GrantsPool, Names, Permission, QosSet, RawRule, WILDCARDS, Wanted, behind_group,
     is_valid_filter, matches,

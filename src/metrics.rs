@@ -81,18 +81,28 @@ pub enum DecidedBy {
     Throttle,
     /// Rules that came with an answer.
     Rules,
-    /// None of these: an option, or want of room, time or an answer.
+    /// The lack of an answer: the API gave none, or is left alone since it gave none.
+    NoAnswer,
+    /// None of these: an option, a command, or want of room or time.
     Unasked,
 }
 
 impl DecidedBy {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 7] =
-        [Self::Local, Self::Api, Self::Cache, Self::Stale, Self::Throttle, Self::Rules, Self::Unasked];
+    pub const ALL: [Self; 8] = [
+        Self::Local,
+        Self::Api,
+        Self::Cache,
+        Self::Stale,
+        Self::Throttle,
+        Self::Rules,
+        Self::NoAnswer,
+        Self::Unasked,
+    ];
 
     /// Its name in labels.
     pub fn name(self) -> &'static str {
-        ["local", "api", "cache", "stale", "throttle", "rules", "unasked"][self as usize]
+        ["local", "api", "cache", "stale", "throttle", "rules", "no_answer", "unasked"][self as usize]
     }
 }
 

@@ -168,8 +168,8 @@ pub enum Answer {
     Verdict {
         /// The API's yes or no.
         verdict: Verdict,
-        /// The HTTP status from which the verdict was read, or one of [`status`].
-        status: u16,
+        /// What the verdict was read from.
+        grounds: Grounds,
         /// What an allow says besides, if it was read (`answer_rules`).
         terms: Option<Arc<Terms>>,
     },
@@ -181,15 +181,15 @@ impl Answer {
     /// What a status means (the contract): 200 allows; 408, 429 and 5xx are no answer; all others deny.
     pub fn of_status(status: u16) -> Self {
         match status {
-            200 => Self::verdict(Verdict::Allow, status),
+            200 => Self::verdict(Verdict::Allow, Grounds::Status(status)),
             408 | 429 | 500..=599 => Answer::None(NoAnswer::Status(status)),
-            _ => Self::verdict(Verdict::Deny, status),
+            _ => Self::verdict(Verdict::Deny, Grounds::Status(status)),
         }
     }
 
     /// A verdict that says nothing besides.
-    pub const fn verdict(verdict: Verdict, status: u16) -> Self {
-        Answer::Verdict { verdict, status, terms: None }
+    pub const fn verdict(verdict: Verdict, grounds: Grounds) -> Self {
+        Answer::Verdict { verdict, grounds, terms: None }
     }
 
     /// This answer to a question that was asked then: what it says besides is from that time.
@@ -201,42 +201,77 @@ impl Answer {
     }
 }
 
-/// What a verdict is about that denies: the client, its password, or nothing but the question. And the numbers that stand
-/// for a status where the body of a 200 has denied (`answer_rules`): none of them is a status of HTTP.
-pub mod status {
-    use std::fmt;
+/// What the API said, by which a verdict was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grounds {
+    /// This HTTP status.
+    Status(u16),
+    /// A `result` in the body that is no allow (`answer_rules`). As good as a 403.
+    BodyDenies,
+    /// An `expire_at` in the body that is over.
+    Expired,
+    /// A body that cannot be used.
+    BadBody,
+    /// Nothing: nobody was asked, since the username is one that may do everything (`superusers` of mosquitto-auth-plug).
+    NamedSuperuser,
+    /// This, among the results about many questions (`acl_batch_url`). As good as a 200 or a 403.
+    InBatch(Verdict),
+}
 
-    /// `result` says no. As good as a 403.
-    pub const BODY_DENIES: u16 = 1;
-    /// The time that `expire_at` names is over.
-    pub const EXPIRED: u16 = 2;
-    /// The body cannot be used.
-    pub const BAD_BODY: u16 = 3;
+impl Grounds {
+    /// A number that stands for it where each byte counts.
+    pub const fn number(self) -> u16 {
+        match self {
+            // It has three digits; those below have one.
+            Grounds::Status(status) => status,
+            Grounds::BodyDenies => 1,
+            Grounds::Expired => 2,
+            Grounds::BadBody => 3,
+            Grounds::NamedSuperuser => 4,
+            Grounds::InBatch(Verdict::Allow) => 5,
+            Grounds::InBatch(Verdict::Deny) => 6,
+        }
+    }
 
-    /// Nobody was asked, since the username is one that may do everything (`superusers` of mosquitto-auth-plug).
-    pub const SUPERUSER: u16 = 4;
+    /// That for which this number stands.
+    pub const fn of_number(number: u16) -> Self {
+        match number {
+            1 => Grounds::BodyDenies,
+            2 => Grounds::Expired,
+            3 => Grounds::BadBody,
+            4 => Grounds::NamedSuperuser,
+            5 => Grounds::InBatch(Verdict::Allow),
+            6 => Grounds::InBatch(Verdict::Deny),
+            status => Grounds::Status(status),
+        }
+    }
 
     /// Whether a deny by this says that the password is wrong.
-    pub fn is_about_the_password(status: u16) -> bool {
-        matches!(status, 401 | 403 | BODY_DENIES)
+    pub const fn is_about_the_password(self) -> bool {
+        matches!(self, Grounds::Status(401 | 403) | Grounds::BodyDenies)
     }
 
-    /// Whether a deny by this says that the client is to go, and ends what it was allowed.
-    pub fn is_about_the_client(status: u16) -> bool {
-        is_about_the_password(status) || status == EXPIRED
+    /// Whether a deny by this is about the client and not only about the question: it ends what the client was allowed, and
+    /// has it go when it is asked about again.
+    pub const fn is_about_the_client(self) -> bool {
+        self.is_about_the_password() || matches!(self, Grounds::Expired | Grounds::InBatch(Verdict::Deny))
     }
+}
 
-    /// An answer in the words of the log, as it follows "the API answered".
-    pub struct Shown(pub u16);
-
-    impl fmt::Display for Shown {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            match self.0 {
-                BODY_DENIES => f.write_str("200 with a result that is no allow"),
-                EXPIRED => f.write_str("200 with an expire_at that is over"),
-                BAD_BODY => f.write_str("200 with a body that cannot be used"),
-                SUPERUSER => f.write_str("nothing (its username is one of plugin_opt_superusers)"),
-                status => write!(f, "{status}"),
+/// What the API said in the words of the log, as it follows "the API answered".
+impl fmt::Display for Grounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Grounds::Status(status) => write!(f, "{status}"),
+            Grounds::BodyDenies => f.write_str("200 with a result that is no allow"),
+            Grounds::Expired => f.write_str("200 with an expire_at that is over"),
+            Grounds::BadBody => f.write_str("200 with a body that cannot be used"),
+            Grounds::NamedSuperuser => f.write_str("nothing (its username is one of plugin_opt_superusers)"),
+            Grounds::InBatch(Verdict::Allow) => {
+                f.write_str("200 with an allow among its results (acl_batch_url)")
+            }
+            Grounds::InBatch(Verdict::Deny) => {
+                f.write_str("200 with a deny among its results (acl_batch_url)")
             }
         }
     }
@@ -304,11 +339,35 @@ mod tests {
     fn only_200_allows_and_trouble_is_no_answer() {
         for status in 100..1000 {
             let expected = match status {
-                200 => Answer::verdict(Verdict::Allow, status),
+                200 => Answer::verdict(Verdict::Allow, Grounds::Status(status)),
                 408 | 429 | 500..=599 => Answer::None(NoAnswer::Status(status)),
-                _ => Answer::verdict(Verdict::Deny, status),
+                _ => Answer::verdict(Verdict::Deny, Grounds::Status(status)),
             };
             assert_eq!(Answer::of_status(status), expected);
+        }
+    }
+
+    #[test]
+    fn grounds_come_back_from_their_number() {
+        for number in 0..1000 {
+            assert_eq!(Grounds::of_number(number).number(), number);
+        }
+        let statuses = (100..1000).map(Grounds::of_number);
+        assert!(statuses.into_iter().all(|grounds| matches!(grounds, Grounds::Status(_))));
+        assert_eq!(size_of::<Grounds>(), 4);
+    }
+
+    #[test]
+    fn only_what_is_about_the_client_ends_what_it_was_allowed() {
+        let about = |grounds: Grounds| (grounds.is_about_the_password(), grounds.is_about_the_client());
+        for grounds in [Grounds::Status(401), Grounds::Status(403), Grounds::BodyDenies] {
+            assert_eq!(about(grounds), (true, true));
+        }
+        for grounds in [Grounds::Expired, Grounds::InBatch(Verdict::Deny)] {
+            assert_eq!(about(grounds), (false, true));
+        }
+        for grounds in [Grounds::Status(404), Grounds::BadBody] {
+            assert_eq!(about(grounds), (false, false));
         }
     }
 }

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use mosquitto_http_auth::internals::{
     About, Access, Broker, BrokerThread, Cache, Caller, Client, Connection, Domain, Fingerprint,
-    Fingerprinter, Fresh, Login, Plugin, Question, Retain, Ruling, TopicCheck, Unread, Until, Verdict,
+    Fingerprinter, Fresh, Grounds, Login, Plugin, Question, Retain, Ruling, TopicCheck, Unread, Until,
+    Verdict,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -79,7 +80,7 @@ fn the_cache_gives_nothing_past_its_time_and_keeps_its_bound() {
                         let since = now - sent_before;
                         let fresh = Fresh {
                             verdict,
-                            status: if allow { 200 } else { 403 },
+                            grounds: Grounds::Status(if allow { 200 } else { 403 }),
                             since,
                             lifetime,
                             about: About::default(),

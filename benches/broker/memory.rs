@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use mosquitto_http_auth::internals::{About, Access, Cache, Fingerprinter, Fresh, Question, Verdict};
+use mosquitto_http_auth::internals::{
+    About, Access, Cache, Fingerprinter, Fresh, Grounds, Question, Verdict,
+};
 
 use crate::Bench;
 use crate::support::allocator;
@@ -38,8 +40,13 @@ fn filled(size: usize) -> Cache {
         let (username, client_id, topic) = ("device", &*client_id, &*topic);
         let question = Question::Access { username, client_id, topic, access: Access::Read, more: "" };
         let lifetime = Duration::from_secs(3600);
-        let fresh =
-            Fresh { verdict: Verdict::Allow, status: 200, since: now, lifetime, about: About::default() };
+        let fresh = Fresh {
+            verdict: Verdict::Allow,
+            grounds: Grounds::Status(200),
+            since: now,
+            lifetime,
+            about: About::default(),
+        };
         cache.insert(keys.question(&question), keys.client(&question), fresh);
     }
     cache

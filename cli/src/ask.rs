@@ -12,7 +12,7 @@ use crate::http::{Asker, Exchange, Response, answer, meaning, name};
 use crate::local::Placeholders;
 use crate::output::{password, print_json};
 use crate::plugin_conf::{acl, options, users};
-use crate::question::{Answer, Kind, NoAnswer, Question, Verdict, status};
+use crate::question::{Answer, Grounds, Kind, NoAnswer, Question, Verdict};
 
 /// What comes of a question, by which step, and why.
 struct Decision {
@@ -200,9 +200,14 @@ fn judge(exchange: &Exchange, question: &Question<'_>, config: &Config, which: &
     let (answer, problem) = answer(response, question, config);
     match answer {
         Answer::Verdict { verdict: Verdict::Allow, .. } => Decision::allow(format!("the API said {status}")),
-        Answer::Verdict { verdict: Verdict::Deny, status, .. } => {
-            let said = format!("the API said {}", status::Shown(status));
-            let meaning = meaning(status).filter(|_| config.dialect.is_contract() || status >= 300);
+        Answer::Verdict { verdict: Verdict::Deny, grounds, .. } => {
+            let said = format!("the API said {grounds}");
+            let meaning = match grounds {
+                Grounds::Status(status) => {
+                    meaning(status).filter(|_| config.dialect.is_contract() || status >= 300)
+                }
+                _ => None,
+            };
             Decision::deny(match problem.as_deref().or(meaning) {
                 Some(meaning) => format!("{said}, {meaning}"),
                 None => said,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::json::{Json, Object};
-use crate::question::{Answer, NoAnswer, Question, Verdict, status};
+use crate::question::{Answer, Grounds, NoAnswer, Question, Verdict};
 use crate::topic::{Action, Draft, DraftRule, GrantsPool, Permission, QosSet, Terms, TopicRules, Unusable};
 
 /// The most bytes of a body.
@@ -52,7 +52,8 @@ impl Now {
 
 /// The answer that a 200 with such a body is, and what is wrong with the body if that is why it denies.
 pub fn read(body: &Body, question: &Question<'_>, pool: &GrantsPool, now: Now) -> (Answer, Option<String>) {
-    answer(fields(body).and_then(|fields| said(&fields, question, pool, now)))
+    let said = fields(body).and_then(|fields| said(&fields, question, pool, now));
+    answer(said, Grounds::Status(200))
 }
 
 /// The answer that one of many is, which stands in an object of its own, and what is wrong with that if it is why it denies.
@@ -62,19 +63,20 @@ pub fn read_object(
     pool: &GrantsPool,
     now: Now,
 ) -> (Answer, Option<String>) {
-    answer(said(fields, question, pool, now))
+    answer(said(fields, question, pool, now), Grounds::InBatch(Verdict::Allow))
 }
 
-fn answer(said: Result<Said, Unusable>) -> (Answer, Option<String>) {
+/// `yes`: the grounds for an allow.
+fn answer(said: Result<Said, Unusable>, yes: Grounds) -> (Answer, Option<String>) {
     match said {
         Ok(Said::Yes(terms)) => {
             let terms = (terms != Terms::default()).then(|| Arc::new(terms));
-            (Answer::Verdict { verdict: Verdict::Allow, status: 200, terms }, None)
+            (Answer::Verdict { verdict: Verdict::Allow, grounds: yes, terms }, None)
         }
-        Ok(Said::No) => (Answer::verdict(Verdict::Deny, status::BODY_DENIES), None),
-        Ok(Said::Expired) => (Answer::verdict(Verdict::Deny, status::EXPIRED), None),
+        Ok(Said::No) => (Answer::verdict(Verdict::Deny, Grounds::BodyDenies), None),
+        Ok(Said::Expired) => (Answer::verdict(Verdict::Deny, Grounds::Expired), None),
         Err(Unusable::NoRoom) => (Answer::None(NoAnswer::NoRoomForRules), None),
-        Err(Unusable::Bad(what)) => (Answer::verdict(Verdict::Deny, status::BAD_BODY), Some(what)),
+        Err(Unusable::Bad(what)) => (Answer::verdict(Verdict::Deny, Grounds::BadBody), Some(what)),
     }
 }
 

@@ -9,7 +9,7 @@ use super::answer::Body;
 use super::json::Json;
 use super::wire;
 use crate::config::{Dialect, Words, Yes};
-use crate::question::{Answer, NoAnswer, Question, Verdict, status};
+use crate::question::{Answer, Grounds, NoAnswer, Question, Verdict};
 use crate::util::percent::push_encoded;
 
 /// The number that mosquitto-auth-plug sends where no topic is asked about.
@@ -184,14 +184,16 @@ pub fn reads_body(dialect: &Dialect, status: u16) -> bool {
 /// What a response answers, by its status, and by its body where [`reads_body`] says so.
 pub fn answer(dialect: &Dialect, status: u16, body: Option<&Body>) -> Answer {
     match dialect.yes {
-        Yes::Status if is_success(status) => Answer::verdict(Verdict::Allow, status),
+        Yes::Status if is_success(status) => Answer::verdict(Verdict::Allow, Grounds::Status(status)),
         Yes::Text if is_success(status) => match body {
-            Some(Body::Whole(text)) if text == b"ok" => Answer::verdict(Verdict::Allow, status),
-            _ => Answer::verdict(Verdict::Deny, status::BODY_DENIES),
+            Some(Body::Whole(text)) if text == b"ok" => {
+                Answer::verdict(Verdict::Allow, Grounds::Status(status))
+            }
+            _ => Answer::verdict(Verdict::Deny, Grounds::BodyDenies),
         },
         Yes::Json if is_success(status) => match body.map(says_ok) {
-            Some(Ok(true)) => Answer::verdict(Verdict::Allow, status),
-            Some(Ok(false)) => Answer::verdict(Verdict::Deny, status::BODY_DENIES),
+            Some(Ok(true)) => Answer::verdict(Verdict::Allow, Grounds::Status(status)),
+            Some(Ok(false)) => Answer::verdict(Verdict::Deny, Grounds::BodyDenies),
             Some(Err(())) | None => Answer::None(NoAnswer::Transport(NO_JSON.to_owned())),
         },
         _ => Answer::of_status(status),
@@ -343,7 +345,7 @@ mod tests {
             for status in 100..1000 {
                 let body = if yes == Yes::Text { "ok" } else { "{\"ok\":true}" };
                 let expected = match status {
-                    200..=299 => Answer::verdict(Verdict::Allow, status),
+                    200..=299 => Answer::verdict(Verdict::Allow, Grounds::Status(status)),
                     other => Answer::of_status(other),
                 };
                 assert_eq!(said(yes, status, body), expected, "{yes:?} {status}");
@@ -357,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_body_lets_in_only_by_what_go_takes_for_a_yes() {
-        let denies = Answer::verdict(Verdict::Deny, status::BODY_DENIES);
+        let denies = Answer::verdict(Verdict::Deny, Grounds::BodyDenies);
         for body in ["", "OK", "ok\n", " ok", "ok ", "okay", "\"ok\"", "true", "{\"ok\":true}", "\u{feff}ok"]
         {
             assert_eq!(said(Yes::Text, 200, body), denies, "{body}");
@@ -365,7 +367,11 @@ mod tests {
         for body in
             [r#"{"ok":true}"#, r#" {"Ok" : true, "error":"", "x":[1]} "#, r#"{"OK":true,"error":null}"#]
         {
-            assert_eq!(said(Yes::Json, 201, body), Answer::verdict(Verdict::Allow, 201), "{body}");
+            assert_eq!(
+                said(Yes::Json, 201, body),
+                Answer::verdict(Verdict::Allow, Grounds::Status(201)),
+                "{body}"
+            );
         }
         for body in [
             "null",

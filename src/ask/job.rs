@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::answer::{self, Now};
-use super::http::{Asks, Crowd, Reply, Request, Target, Told};
+use super::http::{AskedFor, Asks, Crowd, Party, Reply, Request, Target, Told};
 use super::places::Place;
 use super::queue::{LONGEST_TOGETHER, Priority, Queued, Road};
 use super::shared::Shared;
@@ -118,8 +118,8 @@ impl Job {
     }
 
     /// Whom it is asked for, and whom it is about.
-    fn parties(&self) -> [[u64; 2]; 2] {
-        [self.source, self.subject.client.words()]
+    fn parties(&self) -> [Party; 2] {
+        [Party::Source(self.source), Party::Client(self.subject.client)]
     }
 
     /// When its time is up, if it was sent before.
@@ -160,17 +160,16 @@ impl Job {
     fn request(&self, question: &Question<'_>, target: &Target) -> Request {
         let dialect = &target.config.dialect;
         Request {
-            party: self.party(),
+            asked_for: self.asked_for(),
             asks: self.subject.kind.into(),
             body: dialect::body(dialect, question).into(),
             credentials: dialect::credentials_of(dialect, question),
         }
     }
 
-    /// The network, username and client that it is asked for.
-    fn party(&self) -> [u64; 3] {
-        let [network, name] = self.source;
-        [network, name, self.subject.client.words()[0]]
+    /// The source and the client that it is asked for.
+    fn asked_for(&self) -> AskedFor {
+        AskedFor { source: self.source, client: self.subject.client.words()[0] }
     }
 
     /// What is known of its user, where that matters.
@@ -187,7 +186,7 @@ impl Job {
         let topic = Topic {
             question: *question,
             subject: self.subject,
-            party: self.party(),
+            asked_for: self.asked_for(),
             asks_anew: self.asks_anew,
             asks_again,
             began,
@@ -202,7 +201,7 @@ impl Job {
     fn takes_over(&self, found: &Found, target: &Arc<Target>) -> bool {
         let is_filed = self.inbox.file_found(self.subject, found, target);
         if is_filed {
-            target.known.note(self.source[1]);
+            target.known.note(self.source.username);
         }
         is_filed
     }
@@ -210,7 +209,7 @@ impl Job {
     /// Notes that the API has allowed something that was asked for this name.
     fn note_allow(&self, reply: &Reply, target: &Target) {
         if matches!(reply.answer, Answer::Verdict { verdict: Verdict::Allow, .. }) {
-            target.known.note(self.source[1]);
+            target.known.note(self.source.username);
         }
     }
 

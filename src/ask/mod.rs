@@ -29,7 +29,7 @@ use crate::cache::{Allow, Cache, Fresh, Hit};
 use crate::fingerprint::{Fingerprint, Fingerprinter, Source};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
-use crate::question::{Answer, Kind, NoAnswer, OwnedQuestion, Question, Verdict, status};
+use crate::question::{Answer, Kind, NoAnswer, OwnedQuestion, Question, Verdict};
 use crate::topic::GrantsPool;
 use crate::util::{Held, Lock, panics, random};
 use http::{Reply, Target};
@@ -199,10 +199,10 @@ impl Asker {
         self.hold_store();
         let mut state = self.inner.state();
         if priority == Priority::Broker
-            && let Some(Hit { verdict, status, terms, .. }) = state.cache.get(key, now)
+            && let Some(Hit { verdict, grounds, terms, .. }) = state.cache.get(key, now)
         {
             // It has come since the caller looked.
-            let slot = Arc::new(Slot::answered(Answer::Verdict { verdict, status, terms }));
+            let slot = Arc::new(Slot::answered(Answer::Verdict { verdict, grounds, terms }));
             return Ok(Asked { slot, was_under_way: true });
         }
         let (in_flight, was_under_way) = match state.in_flight.entry(key) {
@@ -236,7 +236,7 @@ impl Asker {
             return in_flight.add(Some(waiter));
         }
         let answer = match state.cache.get(key, now) {
-            Some(Hit { verdict, status, terms, .. }) => Answer::Verdict { verdict, status, terms },
+            Some(Hit { verdict, grounds, terms, .. }) => Answer::Verdict { verdict, grounds, terms },
             None => Answer::None(NoAnswer::Busy),
         };
         drop(state);
@@ -309,17 +309,17 @@ impl Inner {
     /// broker has not come for it yet.
     fn remember(&self, state: &mut State, subject: Subject, reply: &Reply, unused: Option<Early>) {
         let Subject { key, about, kind, .. } = subject;
-        let Answer::Verdict { verdict, status, ref terms } = reply.answer else { return };
+        let Answer::Verdict { verdict, grounds, ref terms } = reply.answer else { return };
         // Only a refusal that is about the client ends an allow that is still good. A 404 of a deployment
         // gone wrong denies no more than the question asked.
-        let about_the_client = verdict == Verdict::Allow || status::is_about_the_client(status);
+        let about_the_client = verdict == Verdict::Allow || grounds.is_about_the_client();
         if about_the_client || state.cache.peek(key, reply.sent) != Some(Verdict::Allow) {
             let configured = || self.target.load().config.lifetime(kind, verdict);
             let lifetime = spread(reply.lifetime.unwrap_or_else(configured));
             let ends = terms.as_ref().and_then(|terms| terms.expires);
             let lifetime =
                 ends.map_or(lifetime, |ends| lifetime.min(ends.saturating_duration_since(reply.sent)));
-            let fresh = Fresh { verdict, status, since: reply.sent, lifetime, about };
+            let fresh = Fresh { verdict, grounds, since: reply.sent, lifetime, about };
             state.put(key, fresh, unused);
             if let Some(terms) = terms {
                 state.cache.attach(key, terms);

@@ -145,9 +145,9 @@ impl<J: Queued> Queue<J> {
         }
         let (key, bytes) = (job.key(), job.bytes() + OVERHEAD);
         // What the broker is stopped for is asked in the order in which it came.
-        let source = if priority == Priority::Broker { [0; 2] } else { job.source() };
+        let source = if priority == Priority::Broker { Source::default() } else { job.source() };
         let lane = (priority, job.road());
-        let (handle, mut gone) = self.lane_mut(lane).push(source, bytes, job, now);
+        let (handle, mut gone) = self.lane_mut(lane).push(source.into(), bytes, job, now);
         self.places.insert(key, (lane, handle));
         while self.rest_bytes() > self.rest_bound
             && let Some(job) = self.shed()
@@ -181,7 +181,7 @@ impl<J: Queued> Queue<J> {
     #[must_use = "somebody may wait for what has no room"]
     pub fn join(&mut self, key: Fingerprint, priority: Priority, source: Source, now: Instant) -> Vec<J> {
         let Some(&(lane @ (old, _), handle)) = self.places.get(&key) else { return Vec::new() };
-        let has_less = || priority != Priority::Broker && self.lane(lane).has_less(source[0], handle);
+        let has_less = || priority != Priority::Broker && self.lane(lane).has_less(source.network, handle);
         if old > priority || (old == priority && !has_less()) {
             return Vec::new();
         }

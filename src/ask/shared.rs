@@ -16,7 +16,7 @@ use crate::command::Command;
 use crate::fingerprint::{Fingerprinter, Whose};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
-use crate::question::{Answer, Kind, Verdict, status};
+use crate::question::{Answer, Kind, Verdict};
 
 /// The store, and who hears of what the other brokers do.
 pub(super) struct Sharing {
@@ -91,7 +91,7 @@ impl Asker {
 impl Inner {
     /// Takes an allow over that the API has given another broker. Returns `false` if it does not count here.
     pub(super) fn take_over(&self, subject: Subject, found: &Found, from: &Arc<Target>) -> bool {
-        let Found { sent, lifetime, status } = *found;
+        let Found { sent, lifetime, grounds } = *found;
         let mut state = self.state();
         if !self.target.load().asks_like(from) || state.cache.has_forgotten(subject.about, sent) {
             return false;
@@ -102,10 +102,10 @@ impl Inner {
             true => lifetime,
             false => lifetime.min(config.lifetime(subject.kind, Verdict::Allow)),
         };
-        let fresh = Fresh { verdict: Verdict::Allow, status, since: sent, lifetime, about: subject.about };
+        let fresh = Fresh { verdict: Verdict::Allow, grounds, since: sent, lifetime, about: subject.about };
         state.put(subject.key, fresh, in_flight.unused());
         drop(state);
-        in_flight.deliver(&Answer::Verdict { verdict: Verdict::Allow, status, terms: None });
+        in_flight.deliver(&Answer::verdict(Verdict::Allow, grounds));
         true
     }
 }
@@ -158,7 +158,7 @@ impl Shared {
 
     /// Stores what the API has said for the other brokers, or removes what it has taken back.
     pub(super) fn pass_on(self, reply: &Reply, target: &Target) {
-        let Answer::Verdict { verdict, status, ref terms } = reply.answer else { return };
+        let Answer::Verdict { verdict, grounds, ref terms } = reply.answer else { return };
         match verdict {
             // An answer that says more than yes is not stored: what else it says would be lost. Nor may a yes from before stand
             // for it.
@@ -170,12 +170,10 @@ impl Shared {
             Verdict::Allow => {
                 let configured = || target.config.lifetime(self.kind, verdict);
                 let lifetime = spread(reply.lifetime.unwrap_or_else(configured));
-                self.store.keep(self.asked, reply.sent, lifetime, status);
+                self.store.keep(self.asked, reply.sent, lifetime, grounds);
             }
             // A no that ends what is remembered here ends what is stored there.
-            Verdict::Deny if self.asks_anew && status::is_about_the_client(status) => {
-                self.store.remove(self.asked)
-            }
+            Verdict::Deny if self.asks_anew && grounds.is_about_the_client() => self.store.remove(self.asked),
             Verdict::Deny => {}
         }
     }

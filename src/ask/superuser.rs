@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::dialect;
-use super::http::{Asks, Exchange, Reply, Request, Target};
+use super::http::{AskedFor, Asks, Exchange, Reply, Request, Target};
 use super::job::Subject;
 use super::store::Found;
 use super::{Inner, spread};
 use crate::cache::{Look, PRECISION};
 use crate::config::Dialect;
 use crate::fingerprint::{About, AlreadyHashed, Domain, Fingerprint};
-use crate::question::{Answer, Kind, NoAnswer, Question, Verdict, status};
+use crate::question::{Answer, Grounds, Kind, NoAnswer, Question, Verdict};
 use crate::util::Lock;
 
 /// The share of what is left of a question's time that the one about the user may take.
@@ -133,7 +133,7 @@ pub(super) struct Topic<'a> {
     pub(super) question: Question<'a>,
     pub(super) subject: Subject,
     /// Whom it is asked for.
-    pub(super) party: [u64; 3],
+    pub(super) asked_for: AskedFor,
     /// Whether what is remembered of the user has to be of late.
     pub(super) asks_anew: bool,
     /// Whether it must not be what is remembered at all.
@@ -158,8 +158,8 @@ impl Topic<'_> {
         };
         match Beforehand::of(&config.dialect, name, remembered) {
             Beforehand::Named => {
-                let lifetime = lifetime();
-                return Finding::Known(Found { sent: Instant::now(), lifetime, status: status::SUPERUSER });
+                let (lifetime, grounds) = (lifetime(), Grounds::NamedSuperuser);
+                return Finding::Known(Found { sent: Instant::now(), lifetime, grounds });
             }
             Beforehand::NotAsked => return Finding::No { asked: None, holds: None },
             Beforehand::Remembered(known) => return by_memory(&known),
@@ -173,9 +173,9 @@ impl Topic<'_> {
             (Answer::Verdict { verdict: Verdict::Allow, .. }, Some(exchange)) => {
                 Finding::Said(Box::new(exchange))
             }
-            (Answer::Verdict { verdict: Verdict::Allow, status, .. }, None) => {
+            (Answer::Verdict { verdict: Verdict::Allow, grounds, .. }, None) => {
                 let lifetime = said.lifetime.map_or_else(lifetime, spread);
-                Finding::Known(Found { sent: said.sent, lifetime, status })
+                Finding::Known(Found { sent: said.sent, lifetime, grounds })
             }
             (answer, exchange) => {
                 // The question about the topic may go over the same connection.
@@ -208,7 +208,7 @@ impl Topic<'_> {
         };
         let config = &target.config;
         let request = Request {
-            party: self.party,
+            asked_for: self.asked_for,
             asks: Asks::Superuser,
             body: dialect::superuser_body(&config.dialect, name).into(),
             credentials: dialect::credentials(&config.dialect, name, ""),
@@ -231,11 +231,11 @@ impl Topic<'_> {
 
 /// What is remembered of a user.
 fn by_memory(known: &Look) -> Finding {
-    let Look { verdict, status, age, holds, .. } = *known;
+    let Look { verdict, grounds, age, holds, .. } = *known;
     match verdict {
         Verdict::Allow => {
             let sent = asked_at(known, Instant::now());
-            Finding::Known(Found { sent, lifetime: age + PRECISION + holds, status })
+            Finding::Known(Found { sent, lifetime: age + PRECISION + holds, grounds })
         }
         Verdict::Deny => Finding::No { asked: None, holds: Some(holds) },
     }
@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     fn reply(verdict: Verdict, sent: Instant) -> Reply {
-        Reply { answer: Answer::verdict(verdict, 200), sent, lifetime: None }
+        Reply { answer: Answer::verdict(verdict, Grounds::Status(200)), sent, lifetime: None }
     }
 
     #[test]
@@ -317,8 +317,11 @@ mod tests {
     fn who_comes_meanwhile_shares_the_question_and_whoever_comes_later_asks() {
         let key = crate::fingerprint::Fingerprinter::with_key(&[7; 16]).fields(Domain::Superuser, [b"joe"]);
         let superusers = Superusers::default();
-        let said =
-            Said { answer: Answer::verdict(Verdict::Allow, 200), sent: Instant::now(), lifetime: None };
+        let said = Said {
+            answer: Answer::verdict(Verdict::Allow, Grounds::Status(200)),
+            sent: Instant::now(),
+            lifetime: None,
+        };
         let asking = superusers.join(key).ok().unwrap();
         let mut waiting = superusers.join(key).err().unwrap();
         asking.tell.send(Some(said)).unwrap();

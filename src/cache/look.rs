@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::{Cache, Place, TICKS_PER_SECOND};
 use crate::fingerprint::Fingerprint;
-use crate::question::Verdict;
+use crate::question::{Grounds, Verdict};
 
 /// How exactly the times of a [`Look`] are told: less than this is cut off.
 pub const PRECISION: Duration = Duration::from_micros(1_000_000 / TICKS_PER_SECOND);
@@ -13,8 +13,8 @@ pub const PRECISION: Duration = Duration::from_micros(1_000_000 / TICKS_PER_SECO
 pub struct Look {
     /// What the API decided.
     pub verdict: Verdict,
-    /// The HTTP status it decided with.
-    pub status: u16,
+    /// What it said.
+    pub grounds: Grounds,
     /// How long ago it was asked.
     pub age: Duration,
     /// How long the verdict holds. Zero if it has ended and serves only while the API gives no answer.
@@ -74,7 +74,7 @@ impl Cache {
         let time = |ticks: u32| Duration::from_millis(u64::from(ticks) * 1000 / TICKS_PER_SECOND);
         Some(Look {
             verdict: slot.verdict,
-            status: slot.status,
+            grounds: Grounds::of_number(slot.grounds),
             age: time(tick.saturating_sub(slot.since)),
             holds: time(slot.ends.saturating_sub(tick)),
             serves_stale: if slot.place == Place::Allows { time(end - tick) } else { Duration::ZERO },

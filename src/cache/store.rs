@@ -72,8 +72,8 @@ pub struct Slot {
     pub since: u32,
     /// How many ticks before its end it is asked again, or 0 once it was. Saturates for lifetimes over 5 hours.
     pub refresh_margin: u16,
-    /// The HTTP status.
-    pub status: u16,
+    /// What the API said: the number of its [`Grounds`](crate::question::Grounds).
+    pub grounds: u16,
     /// The client that it is about: its fingerprint, folded to the few bits that counting takes.
     pub client: u16,
     /// Whom it is about, to be forgotten by.

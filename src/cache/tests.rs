@@ -9,8 +9,8 @@ fn key(n: u32) -> Fingerprint {
 }
 
 fn fresh(verdict: Verdict, since: Instant, lifetime: Duration) -> Fresh {
-    let status = if verdict == Verdict::Allow { 200 } else { 403 };
-    Fresh { verdict, status, since, lifetime, about: About::default() }
+    let grounds = Grounds::Status(if verdict == Verdict::Allow { 200 } else { 403 });
+    Fresh { verdict, grounds, since, lifetime, about: About::default() }
 }
 
 fn seconds(n: u64) -> Duration {
@@ -27,7 +27,13 @@ fn a_verdict_ends_with_its_time_counted_from_sending() {
     let start = Instant::now();
     let mut cache = Cache::new(10, Duration::ZERO, start);
     cache.insert(key(1), key(1), fresh(Verdict::Allow, start, seconds(10)));
-    let hit = Hit { verdict: Verdict::Allow, status: 200, refresh: false, is_first_use: false, terms: None };
+    let hit = Hit {
+        verdict: Verdict::Allow,
+        grounds: Grounds::Status(200),
+        refresh: false,
+        is_first_use: false,
+        terms: None,
+    };
     assert_eq!(cache.get(key(1), start + seconds(5)), Some(hit));
     assert_eq!(cache.get(key(1), start + seconds(10)), None);
     assert_eq!(cache.len(), 0);

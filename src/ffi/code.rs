@@ -65,7 +65,7 @@ impl Code {
 mod tests {
     use super::*;
     use crate::plugin::By;
-    use crate::question::NoAnswer;
+    use crate::question::{Grounds, NoAnswer};
 
     const BROKERS: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
 
@@ -94,7 +94,7 @@ mod tests {
             let decision = Decision::deny(by);
             BROKERS.map(|(mqtt_5, is_2_1)| Code::of_login(&decision, mqtt_5, is_2_1).0)
         };
-        assert_eq!(codes(By::Api { status: 403 }), [11; 4]);
+        assert_eq!(codes(By::Api { grounds: Grounds::Status(403) }), [11; 4]);
         assert_eq!(codes(By::NoAnswer(NoAnswer::Status(503))), [13, 13, 13, 0x88]);
         assert_eq!(codes(By::NoAnswer(NoAnswer::BudgetSpent)), [13, 13, 13, 0x89]);
         assert_eq!(codes(By::Busy), [13, 13, 13, 0x89]);

@@ -105,7 +105,8 @@ const FAMILIES: &[Family] = &[
         unit: None,
         kind: COUNTER,
         help: "What was decided, by question (login, read, write, subscribe), result (allow, deny, defer: left to others, \
-               no_answer) and source (local, api, cache, stale, throttle, rules, unasked)",
+               no_answer) and source (local, api, cache, stale, throttle, rules, no_answer: the API gave none or is left \
+               alone, unasked: nothing was needed to decide, or there was no room or time)",
         samples: |metrics, _| {
             let labels = |decisions: &super::Decisions| {
                 vec![

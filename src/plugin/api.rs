@@ -16,7 +16,7 @@ use crate::ask::{Asked, Asker, Priority, Waiter};
 use crate::broker::{Client, Details};
 use crate::cache::Hit;
 use crate::config::Field;
-use crate::fingerprint::{Fingerprint, NO_NAME, Source};
+use crate::fingerprint::{Fingerprint, Source};
 use crate::prefetch::Prefetch;
 use crate::prefetch::subscriptions::Expected;
 use crate::question::{Answer, NoAnswer, Question};
@@ -236,7 +236,7 @@ impl Api {
         if self.asker.is_open(kind, source, now) {
             return Some(self.or_stale(key, no_answer(NoAnswer::Open), now));
         }
-        if !self.asker.refuses(kind, [source[0], NO_NAME], now) {
+        if !self.asker.refuses(kind, source.of_stranger(), now) {
             return None;
         }
         let allow = self.asker.stale_allow(key, now)?;

@@ -8,8 +8,7 @@ use crate::broker::Client;
 use crate::cache::Hit;
 use crate::log::{Refused, quoted};
 use crate::metrics::{DecidedBy, Outcome};
-use crate::question::status::{self, Shown};
-use crate::question::{Answer, NoAnswer, Verdict};
+use crate::question::{Answer, Grounds, NoAnswer, Verdict};
 use crate::topic::Terms;
 
 /// What the broker is told.
@@ -84,8 +83,8 @@ impl Decision {
     /// The decision that an answer of the API means; without a verdict, a denial.
     pub fn by_answer(answer: &Answer) -> Self {
         match answer {
-            Answer::Verdict { verdict, status, terms } => {
-                Self::of(*verdict, By::Api { status: *status }).with(terms.clone())
+            Answer::Verdict { verdict, grounds, terms } => {
+                Self::of(*verdict, By::Api { grounds: *grounds }).with(terms.clone())
             }
             Answer::None(reason) => Self::deny(By::NoAnswer(reason.clone())),
         }
@@ -94,8 +93,8 @@ impl Decision {
     /// The decision that a remembered verdict means. The first use of one that was asked for early counts as an answer
     /// of now.
     pub fn by_memory(hit: Hit) -> Self {
-        let Hit { verdict, status, is_first_use, terms, .. } = hit;
-        let by = if is_first_use { By::Api { status } } else { By::Remembered { status } };
+        let Hit { verdict, grounds, is_first_use, terms, .. } = hit;
+        let by = if is_first_use { By::Api { grounds } } else { By::Remembered { grounds } };
         Self::of(verdict, by).with(terms)
     }
 
@@ -107,11 +106,11 @@ impl Decision {
     /// This decision, but a denial by a status that means "not mine" (`defer_status`) is left to others.
     pub fn or_deferred(self, defer_status: &[u16]) -> Self {
         match (self.ruling, &self.by) {
-            (Ruling::Deny, By::Api { status } | By::Remembered { status })
-                if defer_status.contains(status) =>
-            {
-                Self::defer(self.by)
-            }
+            (
+                Ruling::Deny,
+                By::Api { grounds: Grounds::Status(status) }
+                | By::Remembered { grounds: Grounds::Status(status) },
+            ) if defer_status.contains(status) => Self::defer(self.by),
             _ => self,
         }
     }
@@ -191,13 +190,13 @@ pub enum By {
     Reload,
     /// The API's answer.
     Api {
-        /// The HTTP status of the answer.
-        status: u16,
+        /// What the API said.
+        grounds: Grounds,
     },
     /// An earlier answer of the API that still holds.
     Remembered {
-        /// The HTTP status of the answer.
-        status: u16,
+        /// What the API said.
+        grounds: Grounds,
     },
     /// An earlier allow of the API that has ended, while the API gives no answer (`stale_ttl`).
     Stale,
@@ -235,7 +234,7 @@ impl By {
     pub fn is_about_the_password(&self) -> bool {
         match self {
             By::LocalPassword => true,
-            By::Api { status } | By::Remembered { status } => status::is_about_the_password(*status),
+            By::Api { grounds } | By::Remembered { grounds } => grounds.is_about_the_password(),
             _ => false,
         }
     }
@@ -244,12 +243,35 @@ impl By {
     pub fn source(&self) -> DecidedBy {
         match self {
             By::LocalPassword | By::LocalRules => DecidedBy::Local,
-            By::Api { .. } => DecidedBy::Api,
+            By::Api { .. } | By::Recheck => DecidedBy::Api,
             By::Remembered { .. } => DecidedBy::Cache,
             By::Stale | By::Asleep => DecidedBy::Stale,
-            By::Throttle(_) | By::Turn => DecidedBy::Throttle,
-            By::Rules | By::NoRule | By::Expired => DecidedBy::Rules,
-            _ => DecidedBy::Unasked,
+            By::Throttle(_) => DecidedBy::Throttle,
+            By::Rules | By::NoRule | By::BadRules | By::NoAnswer(NoAnswer::NoRoomForRules) | By::Expired => {
+                DecidedBy::Rules
+            }
+            By::NoAnswer(
+                NoAnswer::TimedOut(_)
+                | NoAnswer::Transport(_)
+                | NoAnswer::Status(_)
+                | NoAnswer::Open
+                | NoAnswer::WouldLose,
+            ) => DecidedBy::NoAnswer,
+            By::Option(_)
+            | By::NotOurs
+            | By::SpecialCharacters
+            | By::NoUsername
+            | By::PasswordIsNoText
+            | By::Session
+            | By::Reload
+            | By::Kick
+            | By::NoAnswer(
+                NoAnswer::Busy | NoAnswer::BudgetSpent | NoAnswer::LoginWaitSpent | NoAnswer::NotAsked(_),
+            )
+            | By::Parked
+            | By::Busy
+            | By::Turn
+            | By::Bug => DecidedBy::Unasked,
         }
     }
 
@@ -263,7 +285,8 @@ impl By {
             By::NoUsername | By::PasswordIsNoText => "a login that cannot be asked about",
             By::Session | By::Reload | By::Recheck => "a SIGHUP",
             By::Api { .. } | By::Remembered { .. } | By::Stale => "the API said no",
-            By::Throttle(_) | By::Turn => "too many wrong passwords",
+            By::Throttle(_) => "too many wrong passwords",
+            By::Turn => "its turn has not come",
             By::NoAnswer(NoAnswer::Open) => "the API gave no answer before and was left alone",
             By::NoAnswer(_) | By::Asleep => "the API gave no answer",
             By::Parked | By::Busy => "too many clients wait",
@@ -296,8 +319,8 @@ impl fmt::Display for By {
             By::Reload => {
                 f.write_str("the files were read again while its password was checked; it may try again")
             }
-            By::Api { status } => write!(f, "the API answered {}", Shown(*status)),
-            By::Remembered { status } => write!(f, "the API answered {} a moment ago", Shown(*status)),
+            By::Api { grounds } => write!(f, "the API answered {grounds}"),
+            By::Remembered { grounds } => write!(f, "the API answered {grounds} a moment ago"),
             By::Stale => f.write_str("the API gives no answer, and its last one still serves"),
             By::Asleep => {
                 f.write_str("the API gives no answer, and the message waits for its reader to come back")
@@ -339,5 +362,33 @@ impl fmt::Display for LoggedClient<'_> {
         }
         let address = self.0.address.unwrap_or("not connected");
         write!(f, " (client id {}, {})", quoted(self.0.id), address.escape_debug())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lack_of_an_answer_is_told_apart_from_that_of_a_question() {
+        let limit = Duration::from_secs(1);
+        for reason in [NoAnswer::TimedOut(limit), NoAnswer::Status(503), NoAnswer::Open, NoAnswer::WouldLose]
+        {
+            let counted = Decision::deny(By::NoAnswer(reason)).counts_as();
+            assert_eq!(counted, Some((Outcome::NoAnswer, DecidedBy::NoAnswer)));
+        }
+        for by in [By::NoAnswer(NoAnswer::Busy), By::Busy, By::Turn, By::Reload] {
+            assert_eq!(Decision::deny(by).counts_as(), Some((Outcome::NoAnswer, DecidedBy::Unasked)));
+        }
+        for by in [By::Kick, By::Option("anonymous"), By::SpecialCharacters] {
+            assert_eq!(Decision::deny(by).counts_as(), Some((Outcome::Deny, DecidedBy::Unasked)));
+        }
+        let (recheck, bad_rules) = (Decision::deny(By::Recheck), Decision::deny(By::BadRules));
+        assert_eq!(recheck.counts_as(), Some((Outcome::Deny, DecidedBy::Api)));
+        assert_eq!(bad_rules.counts_as(), Some((Outcome::Deny, DecidedBy::Rules)));
+        assert_eq!(
+            Decision::deny(By::Throttle(limit)).counts_as(),
+            Some((Outcome::Deny, DecidedBy::Throttle))
+        );
     }
 }

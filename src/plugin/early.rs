@@ -101,7 +101,7 @@ impl Logins {
             return Place::Beside;
         }
         let longest = event.settings.config.login_wait;
-        match (has_sent_more, self.early.may_wait(attempt.source(&self.keys)[0], longest, event.now)) {
+        match (has_sent_more, self.early.may_wait(attempt.source(&self.keys).network, longest, event.now)) {
             (true, true) => Place::Here,
             (true, false) => Place::Nowhere,
             (false, true) => Place::RatherHere,
@@ -131,7 +131,7 @@ impl Logins {
     pub fn has_waited(&self, attempt: &Attempt<'_>, began: Instant, is_allowed: bool, event: &Event<'_>) {
         if self.delays && !is_allowed && event.broker_thread().is_some() {
             let now = Instant::now();
-            self.early.waited_in_vain(attempt.source(&self.keys)[0], now - began, now);
+            self.early.waited_in_vain(attempt.source(&self.keys).network, now - began, now);
         }
     }
 
@@ -172,7 +172,7 @@ impl EarlySenders {
         {
             state.known.remove(&client);
         }
-        let (handle, gone) = state.order.push(source, 1, (client, source), now);
+        let (handle, gone) = state.order.push(source.into(), 1, (client, source), now);
         state.known.insert(client, handle);
         for (client, _) in gone {
             state.known.remove(&client);
@@ -183,7 +183,7 @@ impl EarlySenders {
     pub fn knows(&self, client: Fingerprint, now: Instant) -> bool {
         let state = &mut *self.0.lock();
         let Some((client, source)) = state.remove(client) else { return false };
-        let (handle, _) = state.order.push(source, 1, (client, source), now);
+        let (handle, _) = state.order.push(source.into(), 1, (client, source), now);
         state.known.insert(client, handle);
         true
     }
@@ -221,13 +221,17 @@ mod tests {
         Fingerprinter::with_key(&[3; 16]).fields(Domain::Session, [&n.to_le_bytes()])
     }
 
+    fn source(network: u64, username: u64) -> Source {
+        Source { network, username }
+    }
+
     #[test]
     fn one_network_pushes_nobody_else_out() {
         let now = Instant::now();
         let early = EarlySenders::new(now);
-        early.note(client(0), [1, 1], now);
+        early.note(client(0), source(1, 1), now);
         for n in 1..2 * CLIENTS {
-            early.note(client(n), [2, n as u64], now);
+            early.note(client(n), source(2, n as u64), now);
         }
         assert!(early.knows(client(0), now) && early.knows(client(1), now));
         assert!(!early.knows(client(2 * CLIENTS - 1), now));
@@ -235,7 +239,7 @@ mod tests {
         assert_eq!(early.0.lock().order.bytes(), CLIENTS);
         // Who has not come for long makes room.
         early.knows(client(0), now + LONG);
-        early.note(client(3 * CLIENTS), [2, 0], now + LONG);
+        early.note(client(3 * CLIENTS), source(2, 0), now + LONG);
         assert!(early.knows(client(3 * CLIENTS), now + LONG) && early.knows(client(0), now + LONG));
         assert!(!early.knows(client(2), now + LONG) && early.knows(client(1), now + LONG));
     }
@@ -245,7 +249,7 @@ mod tests {
         let now = Instant::now();
         let early = EarlySenders::new(now);
         for _ in 0..3 {
-            early.note(client(1), [1, 1], now);
+            early.note(client(1), source(1, 1), now);
             assert!(early.knows(client(1), now));
         }
         assert!(!early.knows(client(2), now));

@@ -18,9 +18,8 @@ use super::unasked::{Asked, Facts, Unasked, unasked};
 use crate::broker::{Client, Connection};
 use crate::cache::Look;
 use crate::config::Field;
-use crate::fingerprint::{Fingerprint, NO_NAME};
+use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
-use crate::question::status::Shown;
 use crate::question::{Access, Kind, NoAnswer, Question};
 
 /// What is to be explained.
@@ -304,13 +303,13 @@ impl Steering {
                 Some(look) if look.holds.is_zero() => format!(
                     "the API answered {} {} s ago; that has ended, and serves for another {} s while the API gives no \
                      answer (stale_ttl)",
-                    Shown(look.status),
+                    look.grounds,
                     seconds(look.age),
                     seconds(look.serves_stale)
                 ),
                 Some(look) => format!(
                     "the API answered {} {} s ago{}; that holds for another {} s",
-                    Shown(look.status),
+                    look.grounds,
                     seconds(look.age),
                     if look.is_unused { " (asked for early)" } else { "" },
                     seconds(look.holds)
@@ -332,8 +331,7 @@ impl Steering {
         let source = self.api.asker.source(explain.address.as_deref(), &explain.username);
         let kind = if topic.is_some() { Kind::Access } else { Kind::Connect };
         // Who has an allow that may still serve does not wait to find out whether the API is silent to strangers alone.
-        let [network, name] = source;
-        let refused = [network, if serves_stale { NO_NAME } else { name }];
+        let refused = if serves_stale { source.of_stranger() } else { source };
         let is_refused = self.api.asker.refuses(kind, refused, now);
         let shared = self.api.asker.shared_cache();
         if let Some((place, is_up)) = &shared {
@@ -360,7 +358,7 @@ impl Steering {
 }
 
 fn by_memory(look: &Look) -> Decision {
-    Decision::of(look.verdict, By::Remembered { status: look.status })
+    Decision::of(look.verdict, By::Remembered { grounds: look.grounds })
 }
 
 fn seconds(time: Duration) -> u64 {

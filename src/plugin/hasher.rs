@@ -70,7 +70,7 @@ impl<T: Send + 'static> Hasher<T> {
     /// Queues a check, and returns the checks that have no room any more, which may include the new one.
     pub fn check(&self, check: Check<T>, now: Instant) -> Vec<Check<T>> {
         let (source, bytes) = (check.source, check.bytes());
-        let (_, displaced) = self.shared.checks.lock().push(source, bytes, check, now);
+        let (_, displaced) = self.shared.checks.lock().push(source.into(), bytes, check, now);
         self.wake();
         displaced
     }
@@ -125,7 +125,7 @@ mod tests {
         eEQE09QBPMVlC6F6I+JOT5AREPxo7WTSC595bdeT7GqK1vngZV1aMKZRgnpzpOxxVdIS7OsQ/GOpQoVDdlPd6Q==";
 
     fn check(address: u8, name: u8, password: &str) -> Check<String> {
-        let source = [address.into(), name.into()];
+        let source = Source { network: address.into(), username: name.into() };
         let hash = Arc::new(PasswordHash::parse(HASH).unwrap());
         Check { ticket: password.to_owned(), source, hash, password: password.as_bytes().to_owned() }
     }

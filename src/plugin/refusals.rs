@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::attempt::Attempt;
 use crate::broker::{Client, Connection};
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
-use crate::question::{Answer, Verdict, status};
+use crate::question::{Answer, Grounds, Verdict};
 use crate::util::Lock;
 
 /// Credentials that are refused in a round, before anybody was allowed, from which on it is not believed. Those that many
@@ -73,7 +73,7 @@ pub enum Change {
     Disbelieved,
 }
 
-/// The sessions that were refused, each with the status, and the round of questions that it comes from.
+/// The sessions that were refused, each with what the API said, and the round of questions that it comes from.
 pub struct Refusals {
     /// Whether anybody was refused. Spares the lock as long as that is not so.
     any: AtomicBool,
@@ -82,9 +82,9 @@ pub struct Refusals {
 
 struct State {
     /// Those who have to go.
-    due: Vec<(SessionName, u16)>,
+    due: Vec<(SessionName, Grounds)>,
     /// Those who have to go if the API is believed.
-    held: Vec<(SessionName, u16)>,
+    held: Vec<(SessionName, Grounds)>,
     round: Round,
 }
 
@@ -135,7 +135,8 @@ impl State {
     /// is asked in another way, it is not believed. (Who says no in a body, to a broker that may ask, is.)
     fn settle(&mut self, now: Instant) -> Change {
         if self.round.has_allowed_nobody(now) {
-            let is_plain = |(_, status): &(SessionName, u16)| matches!(status, 401 | 403);
+            let is_plain =
+                |(_, grounds): &(SessionName, Grounds)| matches!(grounds, Grounds::Status(401 | 403));
             let Round { asks_otherwise, is_about_all, .. } = self.round;
             if asks_otherwise && is_about_all && !self.held.is_empty() && self.held.iter().all(is_plain) {
                 return self.disbelieve();
@@ -209,13 +210,13 @@ impl Refusals {
                 state.round.asked = Vec::new();
                 state.due.append(&mut state.held);
             }
-            Answer::Verdict { status, .. } if !status::is_about_the_client(status) => {}
-            Answer::Verdict { status, .. } if state.round.is_believed.is_some() => {
-                state.due.push((session, status));
+            Answer::Verdict { grounds, .. } if !grounds.is_about_the_client() => {}
+            Answer::Verdict { grounds, .. } if state.round.is_believed.is_some() => {
+                state.due.push((session, grounds));
             }
-            Answer::Verdict { status, .. } => {
+            Answer::Verdict { grounds, .. } => {
                 state.round.refused.insert(session.credentials);
-                state.held.push((session, status));
+                state.held.push((session, grounds));
                 if state.round.refused.len() >= TOO_MANY {
                     let change = state.disbelieve();
                     self.note(state);
@@ -241,7 +242,7 @@ impl Refusals {
     /// The time of a session is over: it has to go.
     pub fn expired(&self, session: SessionName) {
         let state = &mut *self.state.lock();
-        state.due.push((session, status::EXPIRED));
+        state.due.push((session, Grounds::Expired));
         self.note(state);
     }
 
@@ -264,7 +265,7 @@ impl Refusals {
     }
 
     /// Takes those who have to go and whom `chosen` chooses. Costs one load where there are none.
-    pub fn take(&self, chosen: impl Fn(&SessionName) -> bool) -> Vec<(SessionName, u16)> {
+    pub fn take(&self, chosen: impl Fn(&SessionName) -> bool) -> Vec<(SessionName, Grounds)> {
         if !self.any() {
             return Vec::new();
         }
@@ -288,8 +289,8 @@ mod tests {
     use crate::fingerprint::Fingerprinter;
     use crate::question::NoAnswer;
 
-    const REFUSED: Answer = Answer::verdict(Verdict::Deny, 403);
-    const ALLOWED: Answer = Answer::verdict(Verdict::Allow, 200);
+    const REFUSED: Answer = Answer::verdict(Verdict::Deny, Grounds::Status(403));
+    const ALLOWED: Answer = Answer::verdict(Verdict::Allow, Grounds::Status(200));
 
     fn key_of(username: &str) -> Fingerprint {
         Fingerprinter::with_key(&[0; 16]).credentials(username, b"p")
@@ -378,7 +379,7 @@ mod tests {
     fn who_is_refused_goes_if_the_api_that_is_asked_otherwise_knows_somebody() {
         assert_eq!(gone(&asked_otherwise(&[REFUSED, ALLOWED, REFUSED]).0), 2);
         // It says so in a body, which it would not do to a broker that may not ask.
-        let in_body = Answer::verdict(Verdict::Deny, status::BODY_DENIES);
+        let in_body = Answer::verdict(Verdict::Deny, Grounds::BodyDenies);
         assert_eq!(gone(&asked_otherwise(&[REFUSED, in_body]).0), 2);
     }
 

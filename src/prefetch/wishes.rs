@@ -60,7 +60,7 @@ impl Prefetch {
     /// A message waits for a client whose session sleeps: it will be asked about again when the client comes back.
     pub fn note_queued(&self, question: &Question<'_>) {
         if let Question::Access { topic, access: Access::Read, username, .. } = *question {
-            let name = self.keys.source(None, username)[1];
+            let name = self.keys.source(None, username).username;
             self.queues.lock().note(self.keys.client(question), name, topic);
         }
     }

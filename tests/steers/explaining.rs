@@ -86,7 +86,7 @@ fn an_api_that_is_left_alone_is_told() {
         let told = explain("unknown");
         client.publish(format!("t{number}"), "x");
         number += 1;
-        told["decision"] == "deny" && told["by"] == "unasked"
+        told["decision"] == "deny" && told["by"] == "no_answer"
     }));
     assert!(eventually(PATIENCE, || explain("known")["by"] == "stale"), "{}", explain("known"));
     assert_eq!(admin.metric("mosquitto_http_auth_ready"), 0.0);

@@ -76,6 +76,10 @@ fn they_count_what_was_refused_and_why() {
     for n in 0..3 {
         Connect::v5("c").login("u", format!("wrong{n}")).refused(broker.port());
     }
+    api.answer(Reply::status(503));
+    assert!(Connect::v5("e").login("w", "right").attempt(broker.port()).is_err());
+    let unanswered = r#"decisions_total{question="login",result="no_answer",source="no_answer"}"#;
+    assert!(eventually(PATIENCE, || metric(unanswered) == 1.0), "{}", metric(unanswered));
     let throttled = || metric("throttled_logins_total");
     assert!(eventually(PATIENCE, || throttled() >= 1.0), "{}", throttled());
     assert!(metric(r#"decisions_total{question="login",result="deny",source="api"}"#) >= 1.0);

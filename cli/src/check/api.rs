@@ -10,7 +10,7 @@ use crate::http::{
 };
 use crate::log::sentence;
 use crate::output::Report;
-use crate::question::{Access, Answer, Kind, NoAnswer, Question, Verdict, status};
+use crate::question::{Access, Answer, Grounds, Kind, NoAnswer, Question, Verdict};
 
 /// How often each URL is asked: the first question opens the connection, the others tell how long an answer takes.
 const QUESTIONS: usize = 3;
@@ -258,8 +258,8 @@ fn status(response: &Response, question: &Question<'_>, config: &Config, report:
             format!("A made-up user gets {status}, which is no answer: nobody is let in by it, and enough of them have the API left alone."),
             "mend what ails the API (its log says what), or answer 403 where it means no",
         ),
-        (Answer::Verdict { status, .. }, _) if status != response.status => {
-            report.ok(format!("A made-up user gets {}, a no.", status::Shown(status)));
+        (Answer::Verdict { grounds, .. }, _) if grounds != Grounds::Status(status) => {
+            report.ok(format!("A made-up user gets {grounds}, a no."));
         }
         _ => match meaning(status) {
             Some(meaning) => report.warning(

@@ -19,7 +19,7 @@ fn answer(body: &str) -> Answer {
 
 fn terms(body: &str) -> Terms {
     match answer(body) {
-        Answer::Verdict { verdict: Verdict::Allow, status: 200, terms } => {
+        Answer::Verdict { verdict: Verdict::Allow, grounds: Grounds::Status(200), terms } => {
             terms.map_or_else(Terms::default, |terms| (*terms).clone())
         }
         other => panic!("{body}: {other:?}"),
@@ -28,7 +28,7 @@ fn terms(body: &str) -> Terms {
 
 fn problem(body: &str) -> String {
     let (answer, problem) = read_text(body, &LOGIN, now());
-    assert_eq!(answer, Answer::verdict(Verdict::Deny, status::BAD_BODY), "{body}");
+    assert_eq!(answer, Answer::verdict(Verdict::Deny, Grounds::BadBody), "{body}");
     problem.unwrap()
 }
 
@@ -40,7 +40,7 @@ fn a_result_that_is_missing_was_said_by_the_status() {
         assert_eq!(terms(body), Terms::default(), "{body}");
     }
     for body in [r#"{"result":"deny"}"#, r#"{"result":"ignore","acl":7}"#] {
-        assert_eq!(answer(body), Answer::verdict(Verdict::Deny, status::BODY_DENIES), "{body}");
+        assert_eq!(answer(body), Answer::verdict(Verdict::Deny, Grounds::BodyDenies), "{body}");
     }
 }
 
@@ -55,7 +55,11 @@ fn a_superuser_is_one_by_a_plain_yes_alone() {
     let topic =
         Question::Access { username: "a", client_id: "c", topic: "t", access: Access::Read, more: "" };
     let (answer, _) = read_text(r#"{"is_superuser":true}"#, &topic, now());
-    assert_eq!(answer, Answer::verdict(Verdict::Allow, 200), "nobody becomes one by a topic");
+    assert_eq!(
+        answer,
+        Answer::verdict(Verdict::Allow, Grounds::Status(200)),
+        "nobody becomes one by a topic"
+    );
 }
 
 #[test]
@@ -65,11 +69,11 @@ fn the_end_is_told_in_seconds() {
     let (Answer::Verdict { terms: Some(terms), .. }, None) = at("1800000060") else { panic!("no terms") };
     assert_eq!(terms.expires, Some(now.instant + Duration::from_secs(60)));
     for over in ["1800000000", "1799999999", "0"] {
-        assert_eq!(at(over).0, Answer::verdict(Verdict::Deny, status::EXPIRED), "{over}");
+        assert_eq!(at(over).0, Answer::verdict(Verdict::Deny, Grounds::Expired), "{over}");
     }
     for wrong in ["1800000060000", "\"1800000060\"", "1800000060.5", "-1", "true", "[]"] {
         let (answer, problem) = at(wrong);
-        assert_eq!(answer, Answer::verdict(Verdict::Deny, status::BAD_BODY), "{wrong}");
+        assert_eq!(answer, Answer::verdict(Verdict::Deny, Grounds::BadBody), "{wrong}");
         assert!(problem.unwrap().starts_with("expire_at: found "), "{wrong}");
     }
 }
@@ -175,10 +179,10 @@ fn a_body_that_is_no_object_is_refused() {
     problem(&deep);
     let pool = GrantsPool::new(1 << 20);
     let (answer, what) = read(&Body::TooLong, &LOGIN, &pool, now());
-    assert_eq!(answer, Answer::verdict(Verdict::Deny, status::BAD_BODY));
+    assert_eq!(answer, Answer::verdict(Verdict::Deny, Grounds::BadBody));
     assert!(what.unwrap().contains("65536"));
     let (answer, _) = read(&Body::Whole(b"{\"result\":\"\xff\"}".to_vec()), &LOGIN, &pool, now());
-    assert_eq!(answer, Answer::verdict(Verdict::Deny, status::BAD_BODY));
+    assert_eq!(answer, Answer::verdict(Verdict::Deny, Grounds::BadBody));
 }
 
 #[test]

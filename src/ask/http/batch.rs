@@ -7,6 +7,7 @@ use bytes::Bytes;
 use reqwest::StatusCode;
 use tokio::time::timeout;
 
+use super::breaker::AskedFor;
 use super::client::{Reply, Request};
 use super::connections::Progress;
 use super::headers::{lifetime, retry_after};
@@ -17,16 +18,12 @@ use super::target::{Asks, Endpoint, Endpoints, Target};
 use crate::ask::json::Object;
 use crate::ask::wire::{self, Said};
 use crate::log::Level;
-use crate::question::{Answer, Verdict};
+use crate::question::{Answer, Grounds};
 use crate::util::Lock;
 
 /// The part of a question's time that all requests together take in which it goes with others: as much is left to ask it
 /// alone.
 const SHARE: u32 = 2;
-
-/// The statuses that verdicts count for which come in one answer.
-const ALLOWED: u16 = 200;
-const DENIED: u16 = 403;
 
 /// Where many questions go at once.
 pub(super) struct Batches {
@@ -116,7 +113,8 @@ impl Target {
                     let mut suspects = suspects.lock();
                     crowd.parties.iter().flatten().for_each(|party| suspects.clear(*party));
                     let reply = |Said { verdict, more }: Said| {
-                        (Reply { answer: answer(verdict), sent, lifetime }, more)
+                        let answer = Answer::verdict(verdict, Grounds::InBatch(verdict));
+                        (Reply { answer, sent, lifetime }, more)
                     };
                     return Some(Told { replies: said.into_iter().map(reply).collect(), from: index });
                 }
@@ -146,8 +144,12 @@ impl Target {
     ) -> Result<(Vec<Said>, Option<Duration>), Wrong> {
         let (sent, progress) = (Instant::now(), Progress::default());
         let mut underway = endpoint.gauge.sent(sent);
-        let request =
-            Request { party: [0; 3], asks: Asks::Topic, body: crowd.body.clone(), credentials: None };
+        let request = Request {
+            asked_for: AskedFor::default(),
+            asks: Asks::Topic,
+            body: crowd.body.clone(),
+            credentials: None,
+        };
         let asking = async {
             let mut answered = endpoint.send(&request, limit, &progress).await?;
             let took = progress.sent(sent).elapsed();
@@ -205,15 +207,6 @@ impl Wrong {
             meaning(status).filter(|_| status >= 300).map_or_else(String::new, |it| format!(", {it}"));
         Self { found: format!("status {status}{means}"), pause: pause.filter(|_| status == 429) }
     }
-}
-
-/// A verdict in an answer to many questions counts as if it had come alone.
-fn answer(verdict: Verdict) -> Answer {
-    let status = match verdict {
-        Verdict::Allow => ALLOWED,
-        Verdict::Deny => DENIED,
-    };
-    Answer::verdict(verdict, status)
 }
 
 fn at_rest(endpoint: &Endpoint, questions: usize, found: &str, pause: Duration) -> String {

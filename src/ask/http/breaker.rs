@@ -9,8 +9,33 @@ use crate::config::BreakerLimits;
 use crate::fingerprint::Source;
 use crate::util::{Lock, random};
 
-/// The network, the username and the client that a question is asked for, each as a keyed hash.
-pub type Party = [u64; 3];
+/// Whom a question is asked for; by default nobody in particular.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AskedFor {
+    /// Where it comes from.
+    pub source: Source,
+    /// The client that it is about, as a keyed hash.
+    pub client: u64,
+}
+
+/// What counts as one whom the API is silent to, the widest first.
+#[derive(Debug, Clone, Copy)]
+enum Level {
+    Network,
+    Username,
+    Client,
+}
+
+impl AskedFor {
+    /// As a keyed hash, what it counts as on a level.
+    fn on(self, level: Level) -> u64 {
+        match level {
+            Level::Network => self.source.network,
+            Level::Username => self.source.username,
+            Level::Client => self.client,
+        }
+    }
+}
 
 /// How many of the last questions count.
 const RECENT: usize = 20;
@@ -48,12 +73,12 @@ struct State {
 /// How a question ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    /// It was answered for this party, with whatever status.
-    Answered(Party),
+    /// It was answered, with whatever status.
+    Answered(AskedFor),
     /// No connection came about: nothing that a client says can cause that.
     Unreachable,
-    /// The request was sent for this party, and nothing came back.
-    Silent(Party),
+    /// The request was sent, and nothing came back.
+    Silent(AskedFor),
 }
 
 /// An open breaker's times.
@@ -81,8 +106,9 @@ struct Scope {
 }
 
 impl Scope {
-    fn includes(&self, [network, name]: Source, known: &KnownNames) -> bool {
-        self.only_network.is_none_or(|only| only == network) && !(self.only_strangers && known.contains(name))
+    fn includes(&self, source: Source, known: &KnownNames) -> bool {
+        self.only_network.is_none_or(|only| only == source.network)
+            && !(self.only_strangers && known.contains(source.username))
     }
 
     /// Whether it is for everybody. As long as the API has allowed nobody anything, all are strangers.
@@ -130,12 +156,12 @@ impl Breaker {
     }
 
     /// Whether a question may be asked now.
-    pub fn admit(&self, asked_for: Party, now: Instant) -> Admission {
+    pub fn admit(&self, asked_for: AskedFor, now: Instant) -> Admission {
         if self.is_clear.load(Ordering::Acquire) {
             return Admission::Ask;
         }
         let mut state = self.state.lock();
-        if let Some(open) = state.open.as_mut().filter(|open| self.is_for(open, asked_for)) {
+        if let Some(open) = state.open.as_mut().filter(|open| self.is_for(open, asked_for.source)) {
             let is_kept = std::mem::take(&mut open.wants_question);
             return if is_kept { Admission::RefuseAndKeep } else { Admission::Refuse };
         }
@@ -147,8 +173,8 @@ impl Breaker {
         Admission::Ask
     }
 
-    fn is_for(&self, open: &Open, [network, name, _]: Party) -> bool {
-        open.scope.includes([network, name], &self.known)
+    fn is_for(&self, open: &Open, source: Source) -> bool {
+        open.scope.includes(source, &self.known)
     }
 
     /// Whether a question from there would be refused now.
@@ -181,7 +207,7 @@ impl Breaker {
     /// A question that was sent at `sent` was answered, with whatever status: the API was there by then. If that says
     /// that it was silent to one network alone (or to strangers of one), it closes: says after how long. To strangers
     /// everywhere: once the pause is over, so that these do not open and close it all the time.
-    pub fn answered(&self, asked_for: Party, sent: Instant, now: Instant) -> Option<Duration> {
+    pub fn answered(&self, asked_for: AskedFor, sent: Instant, now: Instant) -> Option<Duration> {
         let mut state = self.state.lock();
         // Otherwise closing is for probes: an answer to a question from before says nothing about now.
         let since = state.open.as_ref().map(|open| open.since);
@@ -190,9 +216,9 @@ impl Breaker {
         }
         state.note(Outcome::Answered(asked_for), now);
         let open = state.open.take_if(|open| {
-            let is_elsewhere = open.scope.only_network.is_some_and(|only| only != asked_for[0]);
+            let is_elsewhere = open.scope.only_network.is_some_and(|only| only != asked_for.source.network);
             let is_due = is_elsewhere || now.saturating_duration_since(open.since) >= open.pause;
-            is_due && !self.is_for(open, asked_for)
+            is_due && !self.is_for(open, asked_for.source)
         })?;
         self.is_clear.store(state.back_off.is_none(), Ordering::Release);
         state.closed = Some((now, open.pause));
@@ -241,13 +267,13 @@ impl Breaker {
         Some(now.saturating_duration_since(open.since))
     }
 
-    /// Notes that a question had no answer: no connection came about (`None`), or the request was sent for this party.
-    /// Returns how it was counted if that opens the breaker.
-    pub fn unanswered(&self, asked_for: Option<Party>, now: Instant) -> Option<Opened> {
+    /// Notes that a question had no answer: no connection came about (`None`), or the request was sent, and for whom it was
+    /// asked. Returns how it was counted if that opens the breaker.
+    pub fn unanswered(&self, asked_for: Option<AskedFor>, now: Instant) -> Option<Opened> {
         let BreakerLimits { after, percent, pause, .. } = self.settings;
         let mut state = self.state.lock();
         let is_for_it = |open: &Open| match asked_for {
-            Some(party) => self.is_for(open, party),
+            Some(asked_for) => self.is_for(open, asked_for.source),
             None => open.scope.is_everybody(&self.known),
         };
         if state.open.as_ref().is_some_and(is_for_it) {
@@ -303,17 +329,19 @@ impl State {
     /// take it from the others. Where all come from one network, as through a proxy, names are counted instead; and
     /// where all have one name, clients.
     fn count(&self) -> (usize, usize) {
-        let level = (0..2).find(|level| self.has_several(*level)).unwrap_or(2);
+        let wider = [Level::Network, Level::Username];
+        let level = wider.into_iter().find(|level| self.has_several(*level)).unwrap_or(Level::Client);
         let mut silent_to = Vec::with_capacity(RECENT);
         let (mut answered, mut unreachable, mut silent) = (0, 0, 0);
         for (_, outcome) in &self.recent {
             match outcome {
                 Outcome::Answered(_) => answered += 1,
                 Outcome::Unreachable => unreachable += 1,
-                Outcome::Silent(party) => {
+                Outcome::Silent(asked_for) => {
                     silent += 1;
-                    if !silent_to.contains(&party[level]) {
-                        silent_to.push(party[level]);
+                    let one = asked_for.on(level);
+                    if !silent_to.contains(&one) {
+                        silent_to.push(one);
                     }
                 }
             }
@@ -326,11 +354,11 @@ impl State {
     /// The network that all recent questions came from, if there is but one.
     fn only_network(&self) -> Option<u64> {
         let is_unreachable = |(_, outcome): &(Instant, Outcome)| *outcome == Outcome::Unreachable;
-        if self.has_several(0) || self.recent.iter().any(is_unreachable) {
+        if self.has_several(Level::Network) || self.recent.iter().any(is_unreachable) {
             return None;
         }
         self.recent.iter().find_map(|(_, outcome)| match outcome {
-            Outcome::Answered([network, ..]) | Outcome::Silent([network, ..]) => Some(*network),
+            Outcome::Answered(asked_for) | Outcome::Silent(asked_for) => Some(asked_for.source.network),
             Outcome::Unreachable => None,
         })
     }
@@ -338,10 +366,11 @@ impl State {
     /// Whether the API was silent to names only that it has allowed nothing. Of the others, one may have had no answer: two
     /// in a row, or this percentage of them, tell that it is silent to all.
     fn only_strangers(&self, known: &KnownNames, percent: usize) -> bool {
+        let is_known = |asked_for: &AskedFor| known.contains(asked_for.source.username);
         let is_silent = self.recent.iter().rev().filter_map(|(_, outcome)| match outcome {
             Outcome::Unreachable => Some(true),
-            Outcome::Silent(party) => known.contains(party[1]).then_some(true),
-            Outcome::Answered(party) => known.contains(party[1]).then_some(false),
+            Outcome::Silent(asked_for) => is_known(asked_for).then_some(true),
+            Outcome::Answered(asked_for) => is_known(asked_for).then_some(false),
         });
         let (mut in_a_row, mut silent, mut all) = (0, 0, 0);
         for is_silent in is_silent {
@@ -352,13 +381,14 @@ impl State {
         in_a_row < 2 && (silent < 2 || silent * 100 < all * percent)
     }
 
-    fn has_several(&self, level: usize) -> bool {
-        let mut parties = self.recent.iter().filter_map(|(_, outcome)| match outcome {
-            Outcome::Answered(party) | Outcome::Silent(party) => Some(party[level]),
+    /// Whether the recent questions were asked for several on a level.
+    fn has_several(&self, level: Level) -> bool {
+        let mut ones = self.recent.iter().filter_map(|(_, outcome)| match outcome {
+            Outcome::Answered(asked_for) | Outcome::Silent(asked_for) => Some(asked_for.on(level)),
             Outcome::Unreachable => None,
         });
-        let first = parties.next();
-        parties.any(|party| Some(party) != first)
+        let first = ones.next();
+        ones.any(|one| Some(one) != first)
     }
 }
 
@@ -382,9 +412,19 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(2);
 
+    /// A client of its own, of this username from this network.
+    fn from(network: u64, username: u64, client: u64) -> AskedFor {
+        AskedFor { source: Source { network, username }, client }
+    }
+
     /// A client with a network, a username and a client id of its own.
-    fn client(n: u64) -> Option<Party> {
-        Some([n, n, n])
+    fn client(n: u64) -> Option<AskedFor> {
+        Some(from(n, n, n))
+    }
+
+    /// One who was not asked for before.
+    fn another() -> AskedFor {
+        from(9, 9, 9)
     }
 
     /// It has allowed nobody anything.
@@ -406,7 +446,7 @@ mod tests {
         let breaker = closed();
         let opened: Vec<_> = (0..5).map(|n| breaker.unanswered(client(n), now).is_some()).collect();
         assert_eq!(opened, [false, false, false, false, true]);
-        assert_ne!(breaker.admit([9; 3], now), Admission::Ask);
+        assert_ne!(breaker.admit(another(), now), Admission::Ask);
     }
 
     #[test]
@@ -431,7 +471,7 @@ mod tests {
             if n % 3 == 0 {
                 return breaker.unanswered(client(n), now).is_some();
             }
-            breaker.answered([0, 0, 0], now, now);
+            breaker.answered(from(0, 0, 0), now, now);
             false
         });
         assert!(opened);
@@ -444,7 +484,7 @@ mod tests {
         for _ in 0..1_000 {
             assert_eq!(breaker.unanswered(client(1), now), None);
         }
-        assert_eq!(breaker.admit([9; 3], now), Admission::Ask);
+        assert_eq!(breaker.admit(another(), now), Admission::Ask);
     }
 
     #[test]
@@ -452,29 +492,29 @@ mod tests {
         let now = Instant::now();
         let breaker = closed();
         for n in 0..1_000 {
-            assert_eq!(breaker.unanswered(Some([1, n, n]), now), None);
-            breaker.answered([2, 0, 0], now, now);
+            assert_eq!(breaker.unanswered(Some(from(1, n, n)), now), None);
+            breaker.answered(from(2, 0, 0), now, now);
         }
         // Nor while nobody else asks: others are asked for, and the first answer closes it.
         let breaker = closed();
-        assert!((0..5).any(|n| breaker.unanswered(Some([1, n, n]), now).is_some()));
-        assert_ne!(breaker.admit([1, 9, 9], now), Admission::Ask);
-        assert_eq!(breaker.admit([2, 9, 9], now), Admission::Ask);
-        assert!(breaker.answered([2, 9, 9], now, now).is_some());
-        assert_eq!(breaker.admit([1, 9, 9], now), Admission::Ask);
+        assert!((0..5).any(|n| breaker.unanswered(Some(from(1, n, n)), now).is_some()));
+        assert_ne!(breaker.admit(from(1, 9, 9), now), Admission::Ask);
+        assert_eq!(breaker.admit(from(2, 9, 9), now), Admission::Ask);
+        assert!(breaker.answered(from(2, 9, 9), now, now).is_some());
+        assert_eq!(breaker.admit(from(1, 9, 9), now), Admission::Ask);
         (0..100).for_each(|n| {
-            let _ = breaker.unanswered(Some([1, n, n]), now);
+            let _ = breaker.unanswered(Some(from(1, n, n)), now);
         });
-        assert_eq!(breaker.admit([2, 9, 9], now), Admission::Ask);
+        assert_eq!(breaker.admit(from(2, 9, 9), now), Admission::Ask);
     }
 
     #[test]
     fn behind_one_proxy_names_are_counted_and_clients_of_one_name() {
         let now = Instant::now();
         let breaker = closed();
-        assert!((0..5).any(|n| breaker.unanswered(Some([1, n, n]), now).is_some()));
+        assert!((0..5).any(|n| breaker.unanswered(Some(from(1, n, n)), now).is_some()));
         let breaker = closed();
-        assert!((0..5).any(|n| breaker.unanswered(Some([1, 1, n]), now).is_some()));
+        assert!((0..5).any(|n| breaker.unanswered(Some(from(1, 1, n)), now).is_some()));
     }
 
     #[test]
@@ -482,22 +522,22 @@ mod tests {
         let now = Instant::now();
         let breaker = closed();
         (0..5).for_each(|n| {
-            let _ = breaker.unanswered(Some([1, n, n]), now);
+            let _ = breaker.unanswered(Some(from(1, n, n)), now);
         });
-        assert!((2..9).any(|n| breaker.unanswered(Some([n, n, n]), now).is_some()));
-        assert_ne!(breaker.admit([77, 0, 0], now), Admission::Ask);
+        assert!((2..9).any(|n| breaker.unanswered(Some(from(n, n, n)), now).is_some()));
+        assert_ne!(breaker.admit(from(77, 0, 0), now), Admission::Ask);
         assert!(breaker.refuses_all(now), "nobody is known, so all are strangers");
     }
 
     /// It has allowed ten names something, from these networks, and answered them just now.
-    fn with_known(network: impl Fn(u64) -> u64, now: Instant) -> (Breaker, impl Fn(u64) -> Party) {
+    fn with_known(network: impl Fn(u64) -> u64, now: Instant) -> (Breaker, impl Fn(u64) -> AskedFor) {
         let breaker = closed();
-        let party = move |n| [network(n), n, n];
+        let device = move |n| from(network(n), n, n);
         for n in 1..=10 {
             breaker.known.note(n);
-            breaker.answered(party(n), now, now);
+            breaker.answered(device(n), now, now);
         }
-        (breaker, party)
+        (breaker, device)
     }
 
     #[test]
@@ -505,19 +545,19 @@ mod tests {
         let start = Instant::now();
         // Whether honest clients and hostile ones have an address for each name, or all have the same.
         for (has_own, has_made_up) in [(false, false), (false, true), (true, true)] {
-            let (breaker, party) = with_known(|n| if has_own { n } else { 1 }, start);
-            let stranger = |n| Some([if has_made_up { n } else { 1 }, n, n]);
+            let (breaker, device) = with_known(|n| if has_own { n } else { 1 }, start);
+            let stranger = |n| Some(from(if has_made_up { n } else { 1 }, n, n));
             let opened: Vec<_> = (200..300).filter_map(|n| breaker.unanswered(stranger(n), start)).collect();
             assert!(matches!(opened[..], [Opened { only_strangers: true, .. }]), "{opened:?}");
             // Nor does it close and open all the time.
             for (now, is_open) in [(start, true), (start + SETTINGS.pause, false)] {
                 for n in 1..=10 {
-                    assert_eq!(breaker.admit(party(n), now), Admission::Ask);
+                    assert_eq!(breaker.admit(device(n), now), Admission::Ask);
                     assert!(!breaker.refuses_all(now));
                 }
-                breaker.answered(party(1), now, now);
+                breaker.answered(device(1), now, now);
                 assert_eq!(breaker.is_open(), is_open);
-                assert_eq!(breaker.admit([1, 999, 999], now) == Admission::Ask, !is_open);
+                assert_eq!(breaker.admit(from(1, 999, 999), now) == Admission::Ask, !is_open);
             }
         }
     }
@@ -525,33 +565,33 @@ mod tests {
     #[test]
     fn an_api_that_is_silent_to_a_known_name_after_strangers_is_silent_to_all() {
         let now = Instant::now();
-        let (breaker, party) = with_known(|_| 1, now);
-        assert!((200..205).any(|n| breaker.unanswered(Some([1, n, n]), now).is_some()));
-        assert_eq!(breaker.unanswered(Some(party(3)), now), None, "one may have had no answer by chance");
-        let opened = breaker.unanswered(Some(party(3)), now).expect("it opens for all");
+        let (breaker, device) = with_known(|_| 1, now);
+        assert!((200..205).any(|n| breaker.unanswered(Some(from(1, n, n)), now).is_some()));
+        assert_eq!(breaker.unanswered(Some(device(3)), now), None, "one may have had no answer by chance");
+        let opened = breaker.unanswered(Some(device(3)), now).expect("it opens for all");
         assert!(!opened.only_strangers);
         for n in 1..=10 {
-            assert_ne!(breaker.admit(party(n), now), Admission::Ask);
+            assert_ne!(breaker.admit(device(n), now), Admission::Ask);
         }
         // As it does where no connection comes about, also from then on.
-        let (breaker, party) = with_known(|_| 1, now);
-        assert!((200..205).any(|n| breaker.unanswered(Some([1, n, n]), now).is_some()));
-        assert_eq!(breaker.admit(party(1), now), Admission::Ask);
+        let (breaker, device) = with_known(|_| 1, now);
+        assert!((200..205).any(|n| breaker.unanswered(Some(from(1, n, n)), now).is_some()));
+        assert_eq!(breaker.admit(device(1), now), Admission::Ask);
         assert!((0..5).any(|_| breaker.unanswered(None, now).is_some_and(|opened| !opened.only_strangers)));
         assert!(breaker.refuses_all(now));
-        let (breaker, party) = with_known(|_| 1, now);
+        let (breaker, device) = with_known(|_| 1, now);
         assert!((0..5).any(|_| breaker.unanswered(None, now).is_some_and(|opened| !opened.only_strangers)));
-        assert!(breaker.refuses_all(now) && breaker.admit(party(1), now) != Admission::Ask);
+        assert!(breaker.refuses_all(now) && breaker.admit(device(1), now) != Admission::Ask);
     }
 
     #[test]
     fn an_api_that_hangs_on_every_third_question_of_known_names_opens_it_for_them() {
         let now = Instant::now();
-        let (breaker, party) = with_known(|_| 1, now);
+        let (breaker, device) = with_known(|_| 1, now);
         let opened = (0..30).find_map(|n| match n % 3 {
-            0 => breaker.unanswered(Some(party(1 + n % 10)), now),
+            0 => breaker.unanswered(Some(device(1 + n % 10)), now),
             _ => {
-                breaker.answered(party(1 + n % 10), now, now);
+                breaker.answered(device(1 + n % 10), now, now);
                 None
             }
         });
@@ -585,10 +625,10 @@ mod tests {
             assert!(*pause <= SETTINGS.longest.as_secs_f64(), "{pauses:?}");
         }
         // An answer to a question from before it opened changes nothing.
-        breaker.answered([0, 0, 0], start - TIMEOUT, now);
-        assert_eq!(breaker.admit([9; 3], now), Admission::RefuseAndKeep);
+        breaker.answered(from(0, 0, 0), start - TIMEOUT, now);
+        assert_eq!(breaker.admit(another(), now), Admission::RefuseAndKeep);
         assert_eq!(breaker.recovered(start, now), Some(now - start));
-        assert_eq!(breaker.admit([9; 3], now), Admission::Ask);
+        assert_eq!(breaker.admit(another(), now), Admission::Ask);
         assert_eq!(breaker.next_probe(start), None);
         // And if it goes again at once, the pauses go on from where they were, and the probes of before do not.
         let opened = (0..5).find_map(|n| breaker.unanswered(client(n), now));
@@ -602,12 +642,12 @@ mod tests {
         let breaker = open(now);
         for _ in 0..3 {
             assert!(
-                breaker.refuses([9; 2], now) && !breaker.has_no_use_for([9; 2], now),
+                breaker.refuses(another().source, now) && !breaker.has_no_use_for(another().source, now),
                 "a question is wanted"
             );
-            assert_eq!(breaker.admit([9; 3], now), Admission::RefuseAndKeep);
-            assert!(breaker.has_no_use_for([9; 2], now));
-            assert_eq!(breaker.admit([9; 3], now), Admission::Refuse);
+            assert_eq!(breaker.admit(another(), now), Admission::RefuseAndKeep);
+            assert!(breaker.has_no_use_for(another().source, now));
+            assert_eq!(breaker.admit(another(), now), Admission::Refuse);
             breaker.probe_failed(now, now);
         }
     }
@@ -618,8 +658,8 @@ mod tests {
         let breaker = closed();
         assert_eq!(breaker.back_off(Some(Duration::from_secs(100_000)), now), Some(LONGEST_BACK_OFF));
         assert_eq!(breaker.back_off(None, now), None, "it is told once");
-        assert!(breaker.refuses([9; 2], now + BACK_OFF / 2));
-        assert_eq!(breaker.admit([9; 3], now + LONGEST_BACK_OFF), Admission::Ask);
+        assert!(breaker.refuses(another().source, now + BACK_OFF / 2));
+        assert_eq!(breaker.admit(another(), now + LONGEST_BACK_OFF), Admission::Ask);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, StatusCode};
 use tokio::time::timeout;
 
-use super::breaker::{Admission, Opened, Party};
+use super::breaker::{Admission, AskedFor, Opened};
 use super::cause::cause;
 use super::connections::Progress;
 use super::headers::{lifetime, retry_after};
@@ -26,8 +26,8 @@ pub(super) const BODY_LIMIT: usize = MOST_BYTES;
 /// A question as it is sent.
 #[derive(Clone)]
 pub(in crate::ask) struct Request {
-    /// The network, username and client that it is asked for.
-    pub(in crate::ask) party: Party,
+    /// The source and the client that it is asked for.
+    pub(in crate::ask) asked_for: AskedFor,
     /// What it is about.
     pub(in crate::ask) asks: Asks,
     /// Shared by all who send it: it may be long.
@@ -96,7 +96,7 @@ impl Target {
         };
         let mut admitted = Vec::with_capacity(count);
         for index in (0..count).map(|attempt| (preferred + attempt) % count) {
-            match endpoints.endpoints[index].breaker.admit(request.party, sent) {
+            match endpoints.endpoints[index].breaker.admit(request.asked_for, sent) {
                 Admission::Ask => admitted.push(index),
                 Admission::Refuse => {}
                 Admission::RefuseAndKeep => endpoints.endpoints[index].samples.keep(request),
@@ -150,7 +150,7 @@ impl Target {
         });
         let silence = |reason: &NoAnswer| {
             // Until there is a connection, nothing that a client says can be the cause.
-            let asked_for = progress.is_connected().then_some(request.party);
+            let asked_for = progress.is_connected().then_some(request.asked_for);
             self.note_silence(index, request, asked_for, reason);
         };
         let (result, in_time) = match timeout(limit, &mut sending).await {
@@ -193,7 +193,7 @@ impl Target {
                     self.note_limit(endpoint, now);
                     match &answer {
                         Answer::None(reason) if is_gateway_failure(&answer) => silence(reason),
-                        _ => self.note_answer(endpoint, request.party, sent, response),
+                        _ => self.note_answer(endpoint, request.asked_for, sent, response),
                     }
                 }
                 self.note_status(endpoint, response.status());
@@ -210,9 +210,9 @@ impl Target {
     }
 
     /// Tells the breaker that an endpoint has answered, and how long it wants to be left alone if the answer was 429.
-    fn note_answer(&self, endpoint: &Endpoint, party: Party, sent: Instant, response: &Response) {
+    fn note_answer(&self, endpoint: &Endpoint, asked_for: AskedFor, sent: Instant, response: &Response) {
         let now = Instant::now();
-        if let Some(after) = endpoint.breaker.answered(party, sent, now) {
+        if let Some(after) = endpoint.breaker.answered(asked_for, sent, now) {
             self.note_recovery(endpoint, after);
         }
         if endpoint.server.second_tries.must_tell_of_no_room() {
@@ -320,7 +320,7 @@ impl Target {
         self: &Arc<Self>,
         index: usize,
         request: &Request,
-        asked_for: Option<Party>,
+        asked_for: Option<AskedFor>,
         reason: &NoAnswer,
     ) {
         let endpoint = &self.endpoints(request.asks).endpoints[index];

@@ -21,10 +21,12 @@ mod target;
 mod tls;
 
 pub(super) use batch::{Crowd, Told};
+pub(super) use breaker::AskedFor;
 pub use client::Reply;
 pub(super) use client::{Exchange, Request};
 pub(super) use hints::Hint;
 pub use names::Names;
 pub use prepare::TargetError;
+pub(super) use rest::Party;
 pub(super) use target::Asks;
 pub use target::Target;

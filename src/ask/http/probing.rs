@@ -32,7 +32,7 @@ impl Samples {
     /// Keeps a question, if it is not kept already.
     pub(super) fn keep(&self, request: &Request) {
         let mut kept = self.0.lock();
-        if kept.iter().all(|one| one.party != request.party) {
+        if kept.iter().all(|one| one.asked_for != request.asked_for) {
             kept.push_back(request.clone());
         }
         if kept.len() > KEPT {
@@ -126,13 +126,15 @@ async fn probe_until_it_is_back(target: Weak<Target>, asks: Asks, index: usize, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ask::http::AskedFor;
 
     fn request(n: u64) -> Request {
-        Request { party: [n; 3], asks: Asks::Login, body: Vec::new().into(), credentials: None }
+        let asked_for = AskedFor { client: n, ..AskedFor::default() };
+        Request { asked_for, asks: Asks::Login, body: Vec::new().into(), credentials: None }
     }
 
     fn next(samples: &Samples) -> Option<u64> {
-        samples.next().map(|request| request.party[0])
+        samples.next().map(|request| request.asked_for.client)
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
+use crate::fingerprint::{Fingerprint, Source};
 use crate::util::{Lock, bounded, random};
 
 /// The first pause after a wrong answer. Each further one in a row doubles it.
@@ -91,11 +92,16 @@ impl Drop for Visit<'_> {
     }
 }
 
-/// Somebody who can spoil an answer by what he chooses: the source that a question is asked for, or the client that it is
-/// about.
-pub(in crate::ask) type Party = [u64; 2];
+/// Somebody who can spoil an answer by what he chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::ask) enum Party {
+    /// The source that a question is asked for.
+    Source(Source),
+    /// The client that it is about.
+    Client(Fingerprint),
+}
 
-/// Parties that are remembered for having been in a request without a right answer: those of fifty full requests, 64 bytes
+/// Parties that are remembered for having been in a request without a right answer: those of fifty full requests, 80 bytes
 /// each. The longest unused go first.
 const PARTIES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
@@ -141,6 +147,10 @@ impl Suspects {
 mod tests {
     use super::*;
 
+    fn party(network: u64, username: u64) -> Party {
+        Party::Source(Source { network, username })
+    }
+
     #[test]
     fn a_wrong_answer_is_news_once_and_pauses_grow_until_a_trial_goes_well() {
         let (rest, start) = (Rest::default(), Instant::now());
@@ -176,7 +186,7 @@ mod tests {
     #[test]
     fn who_was_in_a_request_that_failed_goes_alone_until_his_time_or_another_request_clears_him() {
         let (mut suspects, start) = (Suspects::default(), Instant::now());
-        let (evil, innocent) = ([1, 1], [1, 2]);
+        let (evil, innocent) = (party(1, 1), party(1, 2));
         let mut now = start;
         for apart in APART.into_iter().chain(APART.last().copied()) {
             assert!(!suspects.contains(evil, now));
@@ -189,7 +199,7 @@ mod tests {
             suspects.clear(innocent);
             assert!(!suspects.contains(innocent, now));
         }
-        (0..20_000).for_each(|n| suspects.accuse([2, n], now));
+        (0..20_000).for_each(|n| suspects.accuse(party(2, n), now));
         assert_eq!(suspects.0.len(), PARTIES.get());
     }
 
@@ -202,14 +212,15 @@ mod tests {
         for second in 0..7_200 {
             let now = start + Duration::from_secs(second);
             let (apart, together): (Vec<_>, Vec<_>) =
-                (0..READERS).map(|name| [1, name]).partition(|source| suspects.contains(*source, now));
-            alone += apart.iter().filter(|source| source[1] != 0).count();
-            if together.contains(&[1, 0]) {
+                (0..READERS).map(|name| party(1, name)).partition(|reader| suspects.contains(*reader, now));
+            let spoiler = party(1, 0);
+            alone += apart.iter().filter(|reader| **reader != spoiler).count();
+            if together.contains(&spoiler) {
                 spoilt += 1;
                 late += usize::from(second > 600);
-                together.iter().for_each(|source| suspects.accuse(*source, now));
+                together.iter().for_each(|reader| suspects.accuse(*reader, now));
             } else {
-                together.iter().for_each(|source| suspects.clear(*source));
+                together.iter().for_each(|reader| suspects.clear(*reader));
             }
         }
         assert!(spoilt <= 30 && late <= 24, "{spoilt} times, {late} of them after ten minutes");

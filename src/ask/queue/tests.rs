@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::fingerprint::{Domain, Fingerprinter};
+use crate::fingerprint::{Domain, Fingerprinter, Source};
 
 /// Bytes that each question in these tests is charged.
 const EACH: usize = 2_000;
@@ -12,7 +12,7 @@ const EACH: usize = 2_000;
 struct Job {
     number: u32,
     road: Road,
-    source: [u64; 2],
+    source: Source,
     bytes: usize,
 }
 
@@ -33,16 +33,20 @@ impl Queued for Job {
     fn sent_bytes(&self) -> usize {
         self.bytes - OVERHEAD
     }
-    fn source(&self) -> [u64; 2] {
+    fn source(&self) -> Source {
         self.source
     }
-    fn ask_for(&mut self, source: [u64; 2]) {
+    fn ask_for(&mut self, source: Source) {
         self.source = source;
     }
 }
 
+fn source(network: u64, username: u64) -> Source {
+    Source { network, username }
+}
+
 fn job(number: u32, address: u64, name: u64) -> Job {
-    Job { number, road: Road::Login, source: [address, name], bytes: EACH }
+    Job { number, road: Road::Login, source: source(address, name), bytes: EACH }
 }
 
 /// So many are being asked, all of them logins, and so many may be.
@@ -198,7 +202,7 @@ fn a_flood_of_logins_is_told_that_there_is_no_room() {
     let gone: Vec<Job> =
         (0..50).flat_map(|number| queue.push(job(number, 1, number.into()), Priority::Login, now)).collect();
     assert_eq!(gone.len(), 41);
-    assert!(gone.iter().all(|job| job.source[0] == 1), "nobody else goes for it");
+    assert!(gone.iter().all(|job| job.source.network == 1), "nobody else goes for it");
     assert_eq!(queue.len(), 10);
     assert!(gone.iter().all(|job| queue.remove(job.key()).is_none()));
 }
@@ -307,7 +311,7 @@ fn step() -> impl Strategy<Value = Step> {
     let job = job.prop_map(|(number, address, name, bytes)| Job {
         number,
         road: Road::Login,
-        source: [address, name],
+        source: source(address, name),
         bytes,
     });
     prop_oneof![
@@ -340,7 +344,7 @@ struct Model {
 
 impl Model {
     fn source(item: &Item) -> [u64; 2] {
-        if item.priority == Priority::Broker { [0; 2] } else { item.job.source }
+        if item.priority == Priority::Broker { [0; 2] } else { item.job.source.into() }
     }
 
     fn of(&self, priority: Priority, prefix: &[u64]) -> impl Iterator<Item = &Item> {
@@ -391,7 +395,7 @@ impl Model {
                 let most = Priority::REST.map(|other| self.bytes(other, &[])).into_iter().max();
                 assert_eq!(Some(self.bytes(priority, &[])), most);
             }
-            let [address, name] = job.source;
+            let [address, name] = job.source.into();
             assert_eq!(
                 Some(self.bytes(priority, &[address])),
                 (0..4).map(|a| self.bytes(priority, &[a])).max()
@@ -565,12 +569,12 @@ fn who_joins_a_question_does_not_wait_behind_the_flood_of_who_asked_first() {
         assert!(queue.push(job(number, 1, number.into()), Priority::Login, now).is_empty());
     }
     // Where no more waits from elsewhere it stays, and so it does the second time.
-    assert!(queue.join(key(4), Priority::Login, [1, 9], now).is_empty());
+    assert!(queue.join(key(4), Priority::Login, source(1, 9), now).is_empty());
     for _ in 0..2 {
-        assert!(queue.join(key(4), Priority::Login, [2, 4], now).is_empty());
-        assert!(queue.join(key(4), Priority::Login, [3, 4], now).is_empty());
+        assert!(queue.join(key(4), Priority::Login, source(2, 4), now).is_empty());
+        assert!(queue.join(key(4), Priority::Login, source(3, 4), now).is_empty());
     }
-    assert!(queue.join(key(7), Priority::Login, [2, 4], now).is_empty(), "it has gone out already");
+    assert!(queue.join(key(7), Priority::Login, source(2, 4), now).is_empty(), "it has gone out already");
     assert_eq!(taken(&mut queue), [0, 4, 1, 2, 3]);
 }
 

@@ -171,7 +171,13 @@ mod tests {
     }
 
     fn value(position: u64) -> Value {
-        Value { epoch: 7, position: Position(position, 0), sent: 0, lifetime: 1, status: 200 }
+        Value {
+            epoch: 7,
+            position: Position(position, 0),
+            sent: 0,
+            lifetime: 1,
+            grounds: crate::question::Grounds::Status(200),
+        }
     }
 
     #[test]

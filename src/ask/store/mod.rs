@@ -29,7 +29,7 @@ use crate::command::{Command, Verb, Whom};
 use crate::fingerprint::{About, Fingerprinter, Whose};
 use crate::log::Log;
 use crate::metrics::{Metrics, SharedLookup};
-use crate::question::Kind;
+use crate::question::{Grounds, Kind};
 use crate::util::{Lock, random};
 use journal::Journal;
 pub use keeper::{Listener, Peer};
@@ -124,8 +124,8 @@ pub struct Found {
     pub sent: Instant,
     /// How long the allow holds from then on.
     pub lifetime: Duration,
-    /// The HTTP status of the answer.
-    pub status: u16,
+    /// What the API said.
+    pub grounds: Grounds,
 }
 
 /// What becomes of a look-up.
@@ -276,11 +276,11 @@ impl Store {
         }
         let age = Duration::from_millis(milliseconds.saturating_sub(value.sent));
         let lifetime = Duration::from_millis(value.lifetime);
-        Some(Found { sent: now.checked_sub(age)?, lifetime, status: value.status })
+        Some(Found { sent: now.checked_sub(age)?, lifetime, grounds: value.grounds })
     }
 
     /// Stores an allow that the API has given, unless the store has been away since it was asked. Nobody waits for that.
-    pub fn keep(self: &Arc<Self>, asked: Asked, sent: Instant, lifetime: Duration, status: u16) {
+    pub fn keep(self: &Arc<Self>, asked: Asked, sent: Instant, lifetime: Duration, grounds: Grounds) {
         let State::Up(servers) = self.state.borrow().clone() else { return };
         let (Some((epoch, position)), Some(clock)) = (asked.mark, *self.clock.lock()) else { return };
         let (Some(keys), Some(name)) = (self.keys.first(), asked.names.into_iter().next()) else { return };
@@ -288,7 +288,7 @@ impl Store {
         let lifetime = lifetime.as_millis() as u64;
         let left = (sent + lifetime).saturating_sub(now);
         let (Ok(permit), true) = (Arc::clone(&self.writes).try_acquire_owned(), left > 0) else { return };
-        let value = Value { epoch, position, sent, lifetime, status };
+        let value = Value { epoch, position, sent, lifetime, grounds };
         let command = cmd("SET").arg(&name.text).arg(keys.seal(&name, &value)).arg("PX").arg(left).take();
         let store = Arc::clone(self);
         tokio::spawn(async move {

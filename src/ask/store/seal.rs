@@ -13,7 +13,7 @@ use ring::hmac::{HMAC_SHA256, Key, Tag, sign, verify};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::says::Says;
-use crate::question::Kind;
+use crate::question::{Grounds, Kind};
 use crate::util::files;
 
 /// The version of all that is stored. Another one is another name, so that brokers of two versions leave each other's
@@ -53,8 +53,8 @@ pub struct Value {
     pub sent: u64,
     /// How long it holds from then on, in milliseconds.
     pub lifetime: u64,
-    /// The HTTP status of the answer.
-    pub status: u16,
+    /// What the API said.
+    pub grounds: Grounds,
 }
 
 /// What an entry of the journal says.
@@ -160,7 +160,7 @@ impl Keys {
     pub fn seal(&self, name: &Name, value: &Value) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(VALUE);
         bytes.extend_from_slice(&[VERSION, ALLOW]);
-        bytes.extend_from_slice(&value.status.to_be_bytes());
+        bytes.extend_from_slice(&value.grounds.number().to_be_bytes());
         for number in [value.epoch, value.position.0, value.position.1, value.sent, value.lifetime] {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
@@ -175,11 +175,11 @@ impl Keys {
         verify(&self.values, &signed(name, head), signature).ok()?;
         let mut numbers = Numbers(head);
         let [VERSION, ALLOW] = numbers.take::<2>()? else { return None };
-        let status = u16::from_be_bytes(numbers.take()?);
+        let grounds = Grounds::of_number(u16::from_be_bytes(numbers.take()?));
         let mut next = || Some(u64::from_be_bytes(numbers.take()?));
         let epoch = next()?;
         let position = Position(next()?, next()?);
-        Some(Value { epoch, position, sent: next()?, lifetime: next()?, status })
+        Some(Value { epoch, position, sent: next()?, lifetime: next()?, grounds })
     }
 
     /// An entry as it is appended to the journal. `None` if the system gives no random numbers.
@@ -256,7 +256,7 @@ mod tests {
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
     fn value() -> Value {
-        Value { epoch: 7, position: Position(1, 2), sent: 3, lifetime: 4, status: 200 }
+        Value { epoch: 7, position: Position(1, 2), sent: 3, lifetime: 4, grounds: Grounds::Status(200) }
     }
 
     #[test]

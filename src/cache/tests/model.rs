@@ -192,9 +192,9 @@ impl Model {
         }
         let step = self.step();
         held.used = step;
-        let status = if held.verdict == Verdict::Allow { 200 } else { 403 };
+        let grounds = Grounds::Status(if held.verdict == Verdict::Allow { 200 } else { 403 });
         let mut hit =
-            Hit { verdict: held.verdict, status, refresh: false, is_first_use: held.is_unused, terms: None };
+            Hit { verdict: held.verdict, grounds, refresh: false, is_first_use: held.is_unused, terms: None };
         if held.place.is_early() {
             (held.place, held.is_unused, held.came) = (home(held.verdict), false, step);
             self.held.push(held);

@@ -9,6 +9,7 @@ use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
 use crate::plugin::decision::{By, Decision};
 use crate::plugin::throttle::Open;
+use crate::question::Grounds;
 use crate::topic::Terms;
 
 /// What there is to know about a parked client when its answer comes.
@@ -55,7 +56,8 @@ pub struct Parked {
 impl Parked {
     /// The allow that lets it in, as far as can be told from here.
     pub fn allow(&self) -> Decision {
-        let by = if self.hash.is_some() { By::LocalPassword } else { By::Api { status: 200 } };
+        let by =
+            if self.hash.is_some() { By::LocalPassword } else { By::Api { grounds: Grounds::Status(200) } };
         Decision::allow(by).with(self.terms.clone())
     }
 

@@ -8,8 +8,7 @@ use crate::cache::Look;
 use crate::fingerprint::Source;
 use crate::plugin::decision::{By, Decision};
 use crate::plugin::steering::Steering;
-use crate::question::status::{SUPERUSER, Shown};
-use crate::question::{Question, Verdict};
+use crate::question::{Grounds, Question, Verdict};
 
 impl Steering {
     /// What is known of the user, if that decides, and from when.
@@ -23,7 +22,7 @@ impl Steering {
         let (known, is_in_vain) = self.api.asker.superuser(topic, source, now)?;
         let (found, decided) = match known {
             Beforehand::Named => {
-                let by = By::Api { status: SUPERUSER };
+                let by = By::Api { grounds: Grounds::NamedSuperuser };
                 ("its username is one of plugin_opt_superusers".to_owned(), Some((Decision::allow(by), None)))
             }
             Beforehand::NotAsked => ("its username is none of plugin_opt_superusers".to_owned(), None),
@@ -31,12 +30,12 @@ impl Steering {
                 let is_one = look.verdict == Verdict::Allow;
                 let found = format!(
                     "the API answered {} {} s ago: it is {}; that holds for another {} s",
-                    Shown(look.status),
+                    look.grounds,
                     seconds(look.age),
                     if is_one { "one" } else { "none" },
                     seconds(look.holds)
                 );
-                let by = By::Api { status: look.status };
+                let by = By::Api { grounds: look.grounds };
                 (found, is_one.then(|| (Decision::allow(by), Some(look))))
             }
             Beforehand::ToBeAsked if is_in_vain => {

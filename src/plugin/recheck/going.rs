@@ -9,7 +9,7 @@ use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::LoggedClient;
 use crate::plugin::event::{Event, TopicCheck};
 use crate::plugin::refusals::{Change, SessionName};
-use crate::question::status::{self, Shown};
+use crate::question::Grounds;
 
 impl Recheck {
     /// Disconnects all that the API refuses by now.
@@ -19,22 +19,22 @@ impl Recheck {
 
     /// Takes those who have to go by now and whom `chosen` chooses. Where the broker never ticks, only time tells whether
     /// everybody was asked about.
-    fn take(&self, chosen: impl Fn(&SessionName) -> bool, now: Instant) -> Vec<(SessionName, u16)> {
+    fn take(&self, chosen: impl Fn(&SessionName) -> bool, now: Instant) -> Vec<(SessionName, Grounds)> {
         if self.refusals.settle(now) == Change::Disbelieved {
             self.stop();
         }
         self.refusals.take(chosen)
     }
 
-    fn revoke_those(&self, sessions: &[(SessionName, u16)], thread: &BrokerThread, now: Instant) {
+    fn revoke_those(&self, sessions: &[(SessionName, Grounds)], thread: &BrokerThread, now: Instant) {
         // Read once for all of them: what is closed meanwhile is known to be.
         let with_sockets = (!self.broker.is_2_1() && !sessions.is_empty())
             .then(|| self.broker.connections(thread))
             .flatten()
             .unwrap_or_default();
-        for (session, status) in sessions {
+        for (session, grounds) in sessions {
             let has_socket = with_sockets.binary_search(&session.connection).is_ok();
-            self.revoke(thread, session, *status, has_socket, now);
+            self.revoke(thread, session, *grounds, has_socket, now);
         }
     }
 
@@ -43,7 +43,7 @@ impl Recheck {
         &self,
         thread: &BrokerThread,
         session: &SessionName,
-        status: u16,
+        grounds: Grounds,
         has_socket: bool,
         now: Instant,
     ) {
@@ -51,13 +51,13 @@ impl Recheck {
         let client = session.client();
         let is_there = self.sessions.is_connected(client, username)
             && self.sessions.has_credentials(client, username, *credentials)
-            && self.still_has_to_go(session, status, now)
+            && self.still_has_to_go(session, grounds, now)
             && (!self.broker.is_2_1() || self.broker.is_session(thread, client_id, *connection))
             // 2.0 finds one without a username by its id alone, and must not find one that sleeps.
             && (!username.is_empty() || self.broker.is_2_1() || has_socket);
         if is_there {
             let who = LoggedClient(client, Some(username));
-            self.log.write(Level::Notice, revoked(&who, status));
+            self.log.write(Level::Notice, revoked(&who, grounds));
             self.metrics.kicked(1);
             if has_socket {
                 self.broker.kick_client_id(thread, client_id);
@@ -82,8 +82,8 @@ impl Recheck {
     }
 
     /// Whether the reason for which a session has to go is still one: its time may have been made longer.
-    fn still_has_to_go(&self, session: &SessionName, status: u16, now: Instant) -> bool {
-        status != status::EXPIRED || self.sessions.is_over(session.client(), &session.username, now)
+    fn still_has_to_go(&self, session: &SessionName, grounds: Grounds, now: Instant) -> bool {
+        grounds != Grounds::Expired || self.sessions.is_over(session.client(), &session.username, now)
     }
 
     /// Whether a client that publishes was revoked, and is still there because no tick has come. Costs one load where
@@ -98,18 +98,18 @@ impl Recheck {
                 && self.sessions.has_credentials(check.client, &session.username, session.credentials)
         };
         let mut left = self.take(is_meant, now);
-        left.retain(|(session, status)| self.still_has_to_go(session, *status, now));
-        for (session, status) in &left {
+        left.retain(|(session, grounds)| self.still_has_to_go(session, *grounds, now));
+        for (session, grounds) in &left {
             let who = LoggedClient(check.client, Some(&session.username));
-            self.log.write(Level::Notice, revoked(&who, *status));
+            self.log.write(Level::Notice, revoked(&who, *grounds));
         }
         !left.is_empty()
     }
 }
 
-fn revoked(who: &LoggedClient<'_>, status: u16) -> String {
-    match status {
-        status::EXPIRED => format!("Disconnecting {who}: its time is over (expire_at in the API's answer)."),
-        status => format!("Disconnecting {who}: the API answered {} when asked again.", Shown(status)),
+fn revoked(who: &LoggedClient<'_>, grounds: Grounds) -> String {
+    match grounds {
+        Grounds::Expired => format!("Disconnecting {who}: its time is over (expire_at in the API's answer)."),
+        _ => format!("Disconnecting {who}: the API answered {grounds} when asked again."),
     }
 }

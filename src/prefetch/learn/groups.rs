@@ -75,7 +75,7 @@ impl Groups {
         if group.alike().is_some() {
             self.alike.insert(group.number, key);
         }
-        let handle = self.order.push(source, 0, key, now).0;
+        let handle = self.order.push(source.into(), 0, key, now).0;
         self.by_key.insert(key, Entry { group, source, handle, touched: now });
         self.has_grown(key, now);
     }
@@ -102,7 +102,7 @@ impl Groups {
         }
         let Some(entry) = self.by_key.get_mut(&key) else { return };
         entry.touched = now;
-        let (handle, gone) = self.order.push(entry.source, bytes, key, now);
+        let (handle, gone) = self.order.push(entry.source.into(), bytes, key, now);
         entry.handle = handle;
         gone.into_iter().for_each(|key| self.remove(key));
     }

@@ -167,7 +167,7 @@ impl Learner {
             // What it asks first tells the kinds apart whose names look alike.
             let names = shape::key(&self.keys, client.who).words().map(u64::to_le_bytes);
             let fields = [names.as_flattened(), &[access as u8], pattern.as_bytes()];
-            self.join(client, Which::First, self.keys.fields(Domain::Wishes, fields), round);
+            self.join(client, Which::First, self.keys.fields(Domain::AsksFirst, fields), round);
         }
         if is_expected || access == Access::Read {
             return;
@@ -194,7 +194,7 @@ impl Learner {
         let slot = match group.find(access, pattern) {
             Some(slot) => slot,
             None if member.lessons < LESSONS => {
-                let teacher = self.keys.fields(Domain::Network, [&client.source[0].to_le_bytes()]);
+                let teacher = self.keys.fields(Domain::Teacher, [&client.source.network.to_le_bytes()]);
                 let (slot, took_place) = group.insert(access, pattern, telling, teacher, now);
                 member.lessons += 1;
                 let key = member.key;
@@ -339,7 +339,7 @@ impl Learner {
     }
 
     fn own_key(&self, client: Fingerprint) -> Fingerprint {
-        self.keys.fields(Domain::Wishes, [client.words().map(u64::to_le_bytes).as_flattened()])
+        self.keys.fields(Domain::OwnWishes, [client.words().map(u64::to_le_bytes).as_flattened()])
     }
 }
 

@@ -76,7 +76,7 @@ impl Shape {
 /// What all clients of these names are known by whose names look alike.
 pub fn key(keys: &Fingerprinter, who: Who<'_>) -> Fingerprint {
     let [client_id, username] = [who.client_id, who.username].map(Shape::of);
-    keys.fields(Domain::Wishes, [client_id.bytes(), username.bytes()])
+    keys.fields(Domain::LooksAlike, [client_id.bytes(), username.bytes()])
 }
 
 /// Clients whose names look alike: what their ids and usernames look like.
@@ -105,7 +105,7 @@ impl Alike {
 
     /// What they are known by, see [`key`].
     pub fn key(&self, keys: &Fingerprinter) -> Fingerprint {
-        keys.fields(Domain::Wishes, [self.id.as_bytes(), self.name.as_bytes()])
+        keys.fields(Domain::LooksAlike, [self.id.as_bytes(), self.name.as_bytes()])
     }
 }
 

@@ -87,7 +87,7 @@ impl Learner {
     /// Takes over what another broker has learnt. It makes nothing forgotten that was learnt here, and whoever told it is
     /// believed as long as it is right, as any teacher is.
     pub fn adopt(&mut self, habits: &[Habit], now: Instant) {
-        let teacher = self.keys.fields(Domain::Network, [b"another broker"]);
+        let teacher = self.keys.fields(Domain::Teacher, [b"another broker"]);
         for habit in habits {
             let Some(access) =
                 habit.access().filter(|_| habit.of.is_one() && pattern::is_one(&habit.pattern))
