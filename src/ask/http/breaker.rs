@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+mod pauses;
+
 use super::known_names::KnownNames;
 use crate::config::BreakerLimits;
 use crate::fingerprint::Source;
 use crate::util::{Lock, random};
+use pauses::Pauses;
+pub use pauses::{Paused, PausedBy};
 
 /// The network, the username and the client that a question is asked for, each as a keyed hash.
 pub type Party = [u64; 3];
@@ -17,12 +21,6 @@ const RECENT: usize = 20;
 
 /// How long a question counts.
 const RECENTLY: Duration = Duration::from_secs(60);
-
-/// The longest that `Retry-After` is heeded: one careless answer must not close the door for an hour.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
-
-/// The pause after a 429 that asks for no certain time, and the shortest pause after any: each is a line in the log.
-const BACK_OFF: Duration = Duration::from_secs(1);
 
 /// The breaker of one endpoint.
 pub struct Breaker {
@@ -41,8 +39,8 @@ struct State {
     open: Option<Open>,
     /// When the breaker closed last, and the pause that had been reached by then.
     closed: Option<(Instant, Duration)>,
-    /// When the pause ends that the API has asked for (429).
-    back_off: Option<Instant>,
+    /// What the API has asked for (429).
+    pauses: Pauses,
 }
 
 /// How a question ended.
@@ -125,7 +123,7 @@ impl Breaker {
     /// A closed breaker of an API that has allowed these names something.
     pub fn new(settings: BreakerLimits, known: Arc<KnownNames>) -> Self {
         let recent = VecDeque::with_capacity(RECENT);
-        let state = State { recent, open: None, closed: None, back_off: None };
+        let state = State { recent, open: None, closed: None, pauses: Pauses::default() };
         Self { settings, known, is_clear: AtomicBool::new(true), state: Lock::new(state) }
     }
 
@@ -139,11 +137,10 @@ impl Breaker {
             let is_kept = std::mem::take(&mut open.wants_question);
             return if is_kept { Admission::RefuseAndKeep } else { Admission::Refuse };
         }
-        if state.back_off.is_some_and(|until| now < until) {
+        if state.pauses.are_for(asked_for, &self.known, now) {
             return Admission::Refuse;
         }
-        state.back_off = None;
-        self.is_clear.store(state.open.is_none(), Ordering::Release);
+        self.is_clear.store(state.open.is_none() && state.pauses.are_over(now), Ordering::Release);
         Admission::Ask
     }
 
@@ -174,7 +171,7 @@ impl Breaker {
         match &state.open {
             Some(open) if is_meant(&open.scope) && open.wants_question => Some(Admission::RefuseAndKeep),
             Some(open) if is_meant(&open.scope) => Some(Admission::Refuse),
-            _ => state.back_off.filter(|until| now < *until).map(|_| Admission::Refuse),
+            _ => state.pauses.common(now).filter(|scope| is_meant(scope)).map(|_| Admission::Refuse),
         }
     }
 
@@ -194,7 +191,7 @@ impl Breaker {
             let is_due = is_elsewhere || now.saturating_duration_since(open.since) >= open.pause;
             is_due && !self.is_for(open, asked_for)
         })?;
-        self.is_clear.store(state.back_off.is_none(), Ordering::Release);
+        self.is_clear.store(state.pauses.are_over(now), Ordering::Release);
         state.closed = Some((now, open.pause));
         Some(now.saturating_duration_since(open.since))
     }
@@ -219,9 +216,9 @@ impl Breaker {
         !self.is_clear.load(Ordering::Acquire) && self.state.lock().open.is_some()
     }
 
-    /// Whether the API has asked to be left alone for a while that is not over.
+    /// Whether the API has asked to be left alone, not only by single clients, for a while that is not over.
     pub fn is_paused(&self, now: Instant) -> bool {
-        !self.is_clear.load(Ordering::Acquire) && self.state.lock().back_off.is_some_and(|until| now < until)
+        !self.is_clear.load(Ordering::Acquire) && self.state.lock().pauses.common(now).is_some()
     }
 
     /// Closes the breaker that opened at `since`, since its probes were answered. Returns how long it was open, or `None`
@@ -229,7 +226,7 @@ impl Breaker {
     pub fn recovered(&self, since: Instant, now: Instant) -> Option<Duration> {
         let mut state = self.state.lock();
         let open = state.open.take_if(|open| open.since == since)?;
-        self.is_clear.store(state.back_off.is_none(), Ordering::Release);
+        self.is_clear.store(state.pauses.are_over(now), Ordering::Release);
         state.recent.clear();
         // Longer each time, so that an API that answers now and then is not waited for most of the time.
         state.closed = Some((now, (open.pause * 2).min(self.settings.longest)));
@@ -269,16 +266,17 @@ impl Breaker {
         Some(Opened { unanswered, of, only_strangers: scope.spares_known(&self.known), pause, since: now })
     }
 
-    /// Notes that the API wants to be left alone (429), maybe for a certain time. Returns for how long it will be, or
-    /// `None` if it was left alone already.
-    pub fn back_off(&self, retry_after: Option<Duration>, now: Instant) -> Option<Duration> {
-        let pause = retry_after.unwrap_or(BACK_OFF).clamp(BACK_OFF, LONGEST_BACK_OFF);
-        let mut state = self.state.lock();
+    /// Notes that the API wants to be left alone (429), maybe for a certain time, as it has said to this party. Returns for
+    /// how long it will be and by whom, if that is news.
+    pub fn back_off(&self, asked_for: Party, retry_after: Option<Duration>, now: Instant) -> Option<Paused> {
+        let state = &mut *self.state.lock();
         self.is_clear.store(false, Ordering::Release);
-        let before = state.back_off;
-        // One that was under way does not shorten a longer pause.
-        state.back_off = before.max(Some(now + pause));
-        before.is_none_or(|until| until < now).then_some(pause)
+        let pause = state.pauses.tell(asked_for, retry_after, now);
+        let is_other = |(_, outcome): &&(Instant, Outcome)| matches!(outcome, Outcome::Answered(party) if !state.pauses.was_told(*party));
+        let answered = state.recent.iter().filter(is_other).count();
+        let (share, several) = ((answered, self.settings.percent), state.has_several(0));
+        let by = state.pauses.spread((asked_for, pause), share, several, &self.known, now)?;
+        Some(Paused { pause, by })
     }
 }
 
@@ -602,16 +600,6 @@ mod tests {
             assert_eq!(breaker.admit([9; 3], now), Admission::Refuse);
             breaker.probe_failed(now, now);
         }
-    }
-
-    #[test]
-    fn an_api_that_wants_to_be_left_alone_is_but_not_for_ever() {
-        let now = Instant::now();
-        let breaker = closed();
-        assert_eq!(breaker.back_off(Some(Duration::from_secs(100_000)), now), Some(LONGEST_BACK_OFF));
-        assert_eq!(breaker.back_off(None, now), None, "it is told once");
-        assert!(breaker.refuses([9; 2], now + BACK_OFF / 2));
-        assert_eq!(breaker.admit([9; 3], now + LONGEST_BACK_OFF), Admission::Ask);
     }
 
     #[test]
