@@ -200,3 +200,37 @@ fn no_path_of_a_url_is_logged() {
         assert!(told.is_empty(), "{} lines tell the path, such as {:?}", told.len(), told[0]);
     });
 }
+
+/// Where READs are implied by subscriptions, the broker asks about each reader of a message, and what one client has
+/// subscribed to makes that no slower for the others.
+#[test]
+fn filters_of_one_client_do_not_make_readers_of_others_slow() {
+    const LEVELS: usize = 12;
+    const READERS: usize = 100;
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let broker = broker_asking(version, &api).option("acl_checks", "write").start();
+        let mut listeners = readers(&broker, READERS, &["+"; LEVELS].join("/"));
+        let durable = Connect::v3("mallory").login("mallory", "secret").durable();
+        let mut mallory = durable.accepted(broker.port());
+        let combined = |n: usize| {
+            let levels: Vec<_> = (0..LEVELS).map(|bit| if n >> bit & 1 == 1 { "+" } else { "a" }).collect();
+            levels.join("/")
+        };
+        let filters: Vec<_> = (0..1 << LEVELS).map(combined).collect();
+        for some in filters.chunks(64) {
+            let some: Vec<_> = some.iter().map(|filter| (filter.as_str(), 0)).collect();
+            mallory.subscribe(&some);
+        }
+        // The broker keeps them.
+        mallory.disconnect();
+        let mut bystander = log_in(&broker, "bystander");
+        let mut publisher = log_in(&broker, "publisher");
+        let ((), stall) = bystander.longest_ping_during(|| {
+            publisher.publish(["a"; LEVELS].join("/"), "x");
+            publisher.ping();
+        });
+        assert!(listeners.iter_mut().all(|listener| listener.receive(PATIENCE).is_some()));
+        assert!(stall < Duration::from_millis(500), "a ping took {stall:?}");
+    });
+}

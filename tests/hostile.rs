@@ -418,6 +418,30 @@ fn slow_names_do_not_open_the_breaker_for_those_who_share_their_address() {
     });
 }
 
+/// An API that counts logins by account says 429 to whoever tries that one too often, and lets all others in.
+#[test]
+fn who_draws_a_429_takes_the_api_from_nobody_else() {
+    const HONEST: usize = 8;
+    on_every_broker(|version| {
+        let api = api("");
+        let broker = broker_asking(version, &api).option("auth_cache_ttl", 0).start();
+        api.answer_with(|request| match request.field("username").starts_with("tried") {
+            true => Reply::status(429).header("Retry-After", "30"),
+            false => Reply::status(200),
+        });
+        let try_in = |name: String| Connect::v5(&name).login(&name, "x").attempt(broker.port()).is_ok();
+        let all_honest = || (0..HONEST).filter(|n| try_in(format!("honest-{n}"))).count();
+        let before = all_honest();
+        assert!((0..3).all(|_| !try_in("tried".to_owned())));
+        let after_one = all_honest();
+        // Nor by names that the API has allowed nothing, from the address that all share here.
+        assert!((0..10).all(|n| !try_in(format!("tried-{n}"))));
+        let after_many = all_honest();
+        let asked = api.logins().iter().filter(|login| login.field("username") == "tried").count();
+        assert_eq!((before, after_one, after_many, asked), (HONEST, HONEST, HONEST, 1));
+    });
+}
+
 /// An account that comes under many ids has no more of a full cache than one that has a single id.
 #[test]
 fn one_account_with_many_ids_displaces_nobodys_allows() {

@@ -95,6 +95,11 @@ fn two_brokers_do_not_mind_that_their_store_comes_and_goes() {
     let longest = stall.max(other_stall);
     assert!(longest < STORE_TIME + BESIDE, "a broker stood still for {longest:?}");
     for mut sharer in brokers {
+        let log = sharer.broker.log();
+        assert!(
+            !log.contains("has lost a command of another broker"),
+            "a store that goes makes no gap:\n{log}"
+        );
         let (status, _) = sharer.broker.terminate();
         assert!(status.success(), "{status}");
     }

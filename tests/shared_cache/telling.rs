@@ -183,6 +183,37 @@ fn a_broker_that_cannot_know_what_it_has_missed_forgets_everything() {
     });
 }
 
+/// Somebody who can write the store takes a command out before a broker has read it, and leaves the next one there.
+#[test]
+fn a_broker_from_which_a_command_is_held_back_forgets_everything() {
+    on_every_broker(|version| {
+        let (api, store) = (friendly_api(), Store::start(Kind::Valkey));
+        let is_revoked = revocable(&api, "revoked");
+        let [one, other] = two(version, &api, &store);
+        let told = || one.metric("commands_total{way=\"told\"}");
+        drop(login("revoked").accepted(other.port()));
+        tell(&one, &other, "forget", &json!({"username": "somebody"}));
+        let before = other.metric("commands_total{way=\"heard\"}");
+        is_revoked.store(true, Ordering::Relaxed);
+        other.broker.signal(libc::SIGSTOP);
+        store.does(cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes"));
+        one.admin.carries_out("forget", &json!({"username": "revoked"}));
+        assert!(eventually(PATIENCE, || told() == 2.0), "mosquitto {version}");
+        let journal = store.names("mha:1:{journal}").remove(0);
+        let last = cmd("XREVRANGE").arg(&journal).arg("+").arg("-").arg("COUNT").arg(1).take();
+        let Value::Array(mut entries) = store.does(&last) else { panic!("a journal") };
+        let (id, _): (String, Value) = redis::from_redis_value(entries.remove(0)).unwrap();
+        store.does(cmd("XDEL").arg(&journal).arg(id));
+        one.admin.carries_out("forget", &json!({"username": "somebody"}));
+        assert!(eventually(PATIENCE, || told() == 3.0), "mosquitto {version}");
+        other.broker.signal(libc::SIGCONT);
+        let heard = || other.metric("commands_total{way=\"heard\"}") > before;
+        assert!(eventually(2 * PATIENCE, heard), "mosquitto {version}");
+        login("revoked").refused(other.port());
+        assert!(other.broker.log().contains("has lost a command of another broker"), "mosquitto {version}");
+    });
+}
+
 /// Somebody who can write the store plays back what stood there before it was taken back.
 #[test]
 fn what_was_taken_back_is_not_brought_back() {

@@ -4,50 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+mod asked_for;
+mod pauses;
+
 use super::known_names::KnownNames;
 use crate::config::BreakerLimits;
 use crate::fingerprint::Source;
 use crate::util::{Lock, random};
-
-/// Whom a question is asked for; by default nobody in particular.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AskedFor {
-    /// Where it comes from.
-    pub source: Source,
-    /// The client that it is about, as a keyed hash.
-    pub client: u64,
-}
-
-/// What counts as one whom the API is silent to, the widest first.
-#[derive(Debug, Clone, Copy)]
-enum Level {
-    Network,
-    Username,
-    Client,
-}
-
-impl AskedFor {
-    /// As a keyed hash, what it counts as on a level.
-    fn on(self, level: Level) -> u64 {
-        match level {
-            Level::Network => self.source.network,
-            Level::Username => self.source.username,
-            Level::Client => self.client,
-        }
-    }
-}
+pub use asked_for::AskedFor;
+use asked_for::Level;
+use pauses::Pauses;
+pub use pauses::{Paused, PausedBy};
 
 /// How many of the last questions count.
 const RECENT: usize = 20;
 
 /// How long a question counts.
 const RECENTLY: Duration = Duration::from_secs(60);
-
-/// The longest that `Retry-After` is heeded: one careless answer must not close the door for an hour.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
-
-/// The pause after a 429 that asks for no certain time, and the shortest pause after any: each is a line in the log.
-const BACK_OFF: Duration = Duration::from_secs(1);
 
 /// The breaker of one endpoint.
 pub struct Breaker {
@@ -66,8 +39,8 @@ struct State {
     open: Option<Open>,
     /// When the breaker closed last, and the pause that it begins with if it opens again soon.
     closed: Option<(Instant, Duration)>,
-    /// When the pause ends that the API has asked for (429).
-    back_off: Option<Instant>,
+    /// What the API has asked for (429).
+    pauses: Pauses,
 }
 
 /// How a question ended.
@@ -151,7 +124,7 @@ impl Breaker {
     /// A closed breaker of an API that has allowed these names something.
     pub fn new(settings: BreakerLimits, known: Arc<KnownNames>) -> Self {
         let recent = VecDeque::with_capacity(RECENT);
-        let state = State { recent, open: None, closed: None, back_off: None };
+        let state = State { recent, open: None, closed: None, pauses: Pauses::default() };
         Self { settings, known, is_clear: AtomicBool::new(true), state: Lock::new(state) }
     }
 
@@ -165,11 +138,10 @@ impl Breaker {
             let is_kept = std::mem::take(&mut open.wants_question);
             return if is_kept { Admission::RefuseAndKeep } else { Admission::Refuse };
         }
-        if state.back_off.is_some_and(|until| now < until) {
+        if state.pauses.are_for(asked_for, &self.known, now) {
             return Admission::Refuse;
         }
-        state.back_off = None;
-        self.is_clear.store(state.open.is_none(), Ordering::Release);
+        self.is_clear.store(state.open.is_none() && state.pauses.are_over(now), Ordering::Release);
         Admission::Ask
     }
 
@@ -200,7 +172,7 @@ impl Breaker {
         match &state.open {
             Some(open) if is_meant(&open.scope) && open.wants_question => Some(Admission::RefuseAndKeep),
             Some(open) if is_meant(&open.scope) => Some(Admission::Refuse),
-            _ => state.back_off.filter(|until| now < *until).map(|_| Admission::Refuse),
+            _ => state.pauses.common(now).filter(|scope| is_meant(scope)).map(|_| Admission::Refuse),
         }
     }
 
@@ -220,7 +192,7 @@ impl Breaker {
             let is_due = is_elsewhere || now.saturating_duration_since(open.since) >= open.pause;
             is_due && !self.is_for(open, asked_for.source)
         })?;
-        self.is_clear.store(state.back_off.is_none(), Ordering::Release);
+        self.is_clear.store(state.pauses.are_over(now), Ordering::Release);
         state.closed = Some((now, open.pause));
         Some(now.saturating_duration_since(open.since))
     }
@@ -250,9 +222,9 @@ impl Breaker {
         !self.is_clear.load(Ordering::Acquire) && self.state.lock().open.is_some()
     }
 
-    /// Whether the API has asked to be left alone for a while that is not over.
+    /// Whether the API has asked to be left alone, not only by single clients, for a while that is not over.
     pub fn is_paused(&self, now: Instant) -> bool {
-        !self.is_clear.load(Ordering::Acquire) && self.state.lock().back_off.is_some_and(|until| now < until)
+        !self.is_clear.load(Ordering::Acquire) && self.state.lock().pauses.common(now).is_some()
     }
 
     /// Closes the breaker that opened at `since`, since its probes were answered. Returns how long it was open, or `None`
@@ -260,7 +232,7 @@ impl Breaker {
     pub fn recovered(&self, since: Instant, now: Instant) -> Option<Duration> {
         let mut state = self.state.lock();
         let open = state.open.take_if(|open| open.since == since)?;
-        self.is_clear.store(state.back_off.is_none(), Ordering::Release);
+        self.is_clear.store(state.pauses.are_over(now), Ordering::Release);
         state.recent.clear();
         // Longer each time, so that an API that answers now and then is not waited for most of the time.
         state.closed = Some((now, (open.pause * 2).min(self.longest())));
@@ -300,16 +272,22 @@ impl Breaker {
         Some(Opened { unanswered, of, only_strangers: scope.spares_known(&self.known), pause, since: now })
     }
 
-    /// Notes that the API wants to be left alone (429), maybe for a certain time. Returns for how long it will be, or
-    /// `None` if it was left alone already.
-    pub fn back_off(&self, retry_after: Option<Duration>, now: Instant) -> Option<Duration> {
-        let pause = retry_after.unwrap_or(BACK_OFF).clamp(BACK_OFF, LONGEST_BACK_OFF);
-        let mut state = self.state.lock();
+    /// Notes that the API wants to be left alone (429), maybe for a certain time, as it has said to this party. Returns for
+    /// how long it will be and by whom, if that is news.
+    pub fn back_off(
+        &self,
+        asked_for: AskedFor,
+        retry_after: Option<Duration>,
+        now: Instant,
+    ) -> Option<Paused> {
+        let state = &mut *self.state.lock();
         self.is_clear.store(false, Ordering::Release);
-        let before = state.back_off;
-        // One that was under way does not shorten a longer pause.
-        state.back_off = before.max(Some(now + pause));
-        before.is_none_or(|until| until < now).then_some(pause)
+        let pause = state.pauses.tell(asked_for, retry_after, now);
+        let is_other = |(_, outcome): &&(Instant, Outcome)| matches!(outcome, Outcome::Answered(party) if !state.pauses.was_told(*party));
+        let answered = state.recent.iter().filter(is_other).count();
+        let (share, several) = ((answered, self.settings.percent), state.has_several(Level::Network));
+        let by = state.pauses.spread((asked_for, pause), share, several, &self.known, now)?;
+        Some(Paused { pause, by })
     }
 }
 
@@ -650,16 +628,6 @@ mod tests {
             assert_eq!(breaker.admit(another(), now), Admission::Refuse);
             breaker.probe_failed(now, now);
         }
-    }
-
-    #[test]
-    fn an_api_that_wants_to_be_left_alone_is_but_not_for_ever() {
-        let now = Instant::now();
-        let breaker = closed();
-        assert_eq!(breaker.back_off(Some(Duration::from_secs(100_000)), now), Some(LONGEST_BACK_OFF));
-        assert_eq!(breaker.back_off(None, now), None, "it is told once");
-        assert!(breaker.refuses(another().source, now + BACK_OFF / 2));
-        assert_eq!(breaker.admit(another(), now + LONGEST_BACK_OFF), Admission::Ask);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, StatusCode};
 use tokio::time::timeout;
 
-use super::breaker::{Admission, AskedFor, Opened};
+use super::breaker::{Admission, AskedFor, Opened, PausedBy};
 use super::cause::cause;
 use super::connections::Progress;
 use super::headers::{lifetime, retry_after};
@@ -225,12 +225,10 @@ impl Target {
             self.log.write(Level::Warning, line);
         }
         if response.status() == StatusCode::TOO_MANY_REQUESTS
-            && let Some(pause) = endpoint.breaker.back_off(retry_after(response), now)
+            && let Some(paused) = endpoint.breaker.back_off(asked_for, retry_after(response), now)
+            && (paused.by != PausedBy::OneParty || endpoint.pause_hint.is_due(now))
         {
-            let url = &endpoint.shown;
-            let line =
-                format!("The API at {url} answered 429 (too many requests): it is left alone for {pause:?}.");
-            self.log.write(Level::Warning, line);
+            self.log.write(Level::Warning, paused.line(&endpoint.shown));
         }
     }
 

@@ -93,6 +93,8 @@ pub(in crate::ask) struct Endpoint {
     pub(super) status_hint: Hint,
     /// About bodies that say no although the status says yes.
     pub(super) body_hint: Hint,
+    /// When the log last told of a pause for one client.
+    pub(super) pause_hint: Hint,
     /// How many questions may be on their way to it.
     pub(in crate::ask) gauge: Gauge,
 }
@@ -114,6 +116,7 @@ impl Endpoints {
                 samples: Samples::default(),
                 status_hint: Hint::default(),
                 body_hint: Hint::default(),
+                pause_hint: Hint::default(),
                 gauge: Gauge::new(way.config.max_requests, way.config.timeout),
             })
         };

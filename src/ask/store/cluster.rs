@@ -1,6 +1,7 @@
 //! The servers of a cluster: which of them has a name, and connections to all of them. Nobody waits for a connection that
 //! is not there: the keeper makes it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,6 +12,11 @@ use super::link::{Link, Way};
 
 /// The slots of every cluster.
 const SLOTS: u16 = 16_384;
+
+/// The most ranges of slots, and servers, that a map is believed to have. There is a connection to each server, and whoever
+/// speaks for the store could name any number.
+const RANGES: usize = 1_000;
+const SERVERS: usize = 128;
 
 /// The servers as they are known, and connections to them.
 pub struct Cluster {
@@ -99,8 +105,7 @@ impl Map {
     async fn by(way: &Way, host: &str, port: u16, before: &Self) -> Result<Self, String> {
         let link = Link::open(way, (host, port), false).await?;
         let told = link.ask(cmd("CLUSTER").arg("SLOTS")).await.map_err(|error| super::link::cause(&error))?;
-        let ranges = ranges(&told, host).filter(|ranges| !ranges.is_empty());
-        let ranges = ranges.ok_or_else(|| format!("{host}:{port} knows no server of the cluster"))?;
+        let ranges = ranges(&told, host).map_err(|why| format!("{host}:{port} {why}"))?;
         let mut map = Self::default();
         for (from, to, host, port) in ranges {
             let is_it = |node: &Arc<Node>| node.host == host && node.port == port;
@@ -134,8 +139,20 @@ impl Map {
 
 /// The ranges of slots in an answer to CLUSTER SLOTS, and the host and port of each one's master. `asked` is the host
 /// that a server means by none.
-fn ranges(told: &Value, asked: &str) -> Option<Vec<(u16, u16, String, u16)>> {
-    let Value::Array(ranges) = told else { return None };
+///
+/// # Errors
+/// What is wrong with it.
+fn ranges(told: &Value, asked: &str) -> Result<Vec<(u16, u16, String, u16)>, String> {
+    let nothing = || "knows no server of the cluster".to_owned();
+    let Value::Array(ranges) = told else { return Err(nothing()) };
+    let too_many = |count: usize, what: &str, most: usize| {
+        Err(format!(
+            "tells a map of the cluster that makes no sense: {count} {what}, expected at most {most}"
+        ))
+    };
+    if ranges.len() > RANGES {
+        return too_many(ranges.len(), "ranges of slots", RANGES);
+    }
     let range = |range: &Value| {
         let Value::Array(range) = range else { return None };
         let [Value::Int(from), Value::Int(to), Value::Array(master), ..] = range.as_slice() else {
@@ -148,7 +165,13 @@ fn ranges(told: &Value, asked: &str) -> Option<Vec<(u16, u16, String, u16)>> {
         };
         Some((u16::try_from(*from).ok()?, u16::try_from(*to).ok()?, host, u16::try_from(*port).ok()?))
     };
-    ranges.iter().map(range).collect()
+    let ranges: Option<Vec<_>> = ranges.iter().map(range).collect();
+    let ranges = ranges.filter(|ranges| !ranges.is_empty()).ok_or_else(nothing)?;
+    let servers = ranges.iter().map(|(_, _, host, port)| (host, port)).collect::<HashSet<_>>().len();
+    if servers > SERVERS {
+        return too_many(servers, "servers", SERVERS);
+    }
+    Ok(ranges)
 }
 
 /// The slot of a name: of what stands in the first braces, if anything does.
@@ -180,5 +203,27 @@ mod tests {
         assert_eq!(slot("{user1000}.following"), slot("user1000"));
         assert_eq!(slot("mha:1:{journal}:a"), slot("mha:1:{journal}:b"));
         assert_eq!(slot("a{}b"), crc16(b"a{}b") % SLOTS);
+    }
+
+    /// So many ranges, spread over so many servers.
+    fn told(count: usize, servers: usize) -> Value {
+        let range = |n: usize| {
+            let host = Value::BulkString(format!("10.0.0.{}", n % servers).into());
+            let first = Value::Int(n as i64);
+            Value::Array(vec![first.clone(), first, Value::Array(vec![host, Value::Int(6379)])])
+        };
+        Value::Array((0..count).map(range).collect())
+    }
+
+    #[test]
+    fn a_map_of_any_size_is_not_believed() {
+        assert_eq!(ranges(&told(RANGES, SERVERS), "a").map(|ranges| ranges.len()), Ok(RANGES));
+        for (count, servers) in [(RANGES + 1, 3), (SERVERS + 1, SERVERS + 1), (16_384, 16_384)] {
+            let why = ranges(&told(count, servers), "a").expect_err("it is too large");
+            assert!(why.contains("makes no sense") && why.contains("expected at most"), "{why}");
+        }
+        for nothing in [told(0, 1), Value::Nil, Value::Array(vec![Value::Nil])] {
+            assert!(ranges(&nothing, "a").is_err_and(|why| why.contains("knows no server")));
+        }
     }
 }

@@ -26,23 +26,42 @@ pub struct Journal {
     floor: Position,
     usernames: HashMap<u32, Position>,
     client_ids: HashMap<u32, Position>,
-    repeated: Repeated,
+    newest: Newest,
 }
 
-/// Tells what was heard before.
-#[derive(Debug, Default)]
-pub struct Repeated(HashMap<u64, u64>);
+/// What an entry is, beside those of the same sender that came before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// The next one, or the first that is known.
+    New,
+    /// A later one: one in between was lost or held back, whatever it said.
+    NewBehindGap,
+    /// One from before, once more.
+    Repetition,
+}
 
-impl Repeated {
-    /// Whether an entry is a repetition. It is known from now on.
-    pub fn is(&mut self, entry: &Entry) -> bool {
-        if self.0.len() >= SENDERS && !self.0.contains_key(&entry.sender) {
+/// The number of the newest entry of each sender, those that begin a journal apart: each of these stands in one journal only.
+#[derive(Debug, Default)]
+pub struct Newest(HashMap<(u64, bool), u64>);
+
+impl Newest {
+    /// What an entry is. It is known from now on.
+    pub fn hear(&mut self, entry: &Entry) -> Heard {
+        let begins = entry.says == Says::Begin;
+        let sender = (entry.sender, begins);
+        if self.0.len() >= SENDERS && !self.0.contains_key(&sender) {
             self.0.clear();
         }
-        let newest = self.0.entry(entry.sender).or_default();
-        let is_new = entry.number > *newest;
-        *newest = entry.number.max(*newest);
-        !is_new
+        let newest = self.0.insert(sender, entry.number);
+        match newest {
+            Some(newest) if entry.number <= newest => {
+                self.0.insert(sender, newest);
+                Heard::Repetition
+            }
+            Some(newest) if !begins && entry.number - 1 > newest => Heard::NewBehindGap,
+            // What came before the first that is known may have been cut off, or be in the journal before this one.
+            _ => Heard::New,
+        }
     }
 }
 
@@ -52,8 +71,8 @@ impl Journal {
         Self { floor: first, ..Self::default() }
     }
 
-    /// Takes an entry. `whose`: whose verdicts it takes back, if it is about any. Returns whether it says something new.
-    pub fn take(&mut self, at: Position, entry: &Entry, whose: Option<Whose>) -> bool {
+    /// Takes the next entry. `whose`: whose verdicts it takes back, if it is about any.
+    pub fn take(&mut self, at: Position, entry: &Entry, whose: Option<Whose>) -> Heard {
         self.read = at;
         // Where its beginning was cut off, each entry tells which journal it is.
         if self.epoch == 0 || entry.says == Says::Begin {
@@ -62,17 +81,18 @@ impl Journal {
         if entry.says == Says::Begin {
             self.forget_all(at);
         }
-        if self.repeated.is(entry) {
-            return false;
-        }
+        let heard = self.newest.hear(entry);
         match whose {
+            _ if heard == Heard::Repetition => {}
+            // Nobody knows whose verdicts the missing one has taken back.
+            _ if heard == Heard::NewBehindGap => self.forget_all(at),
             _ if self.usernames.len() + self.client_ids.len() >= NAMES => self.forget_all(at),
             Some(Whose::Everybody) => self.forget_all(at),
             Some(Whose::Username(username)) => drop(self.usernames.insert(username, at)),
             Some(Whose::ClientId(client_id)) => drop(self.client_ids.insert(client_id, at)),
             None => {}
         }
-        true
+        heard
     }
 
     /// Passes over something that is no entry.
@@ -183,16 +203,16 @@ mod tests {
     #[test]
     fn what_was_stored_before_it_was_taken_back_does_not_count() {
         let mut journal = Journal::from(Position(1, 0));
-        assert!(journal.take(Position(1, 0), &entry(1, Says::Begin), None));
+        assert_eq!(journal.take(Position(1, 0), &entry(1, Says::Begin), None), Heard::New);
         assert!(journal.lets_count(&value(1), ABOUT));
         assert!(!journal.lets_count(&value(0), ABOUT), "from before the journal");
         assert!(!journal.lets_count(&Value { epoch: 8, ..value(1) }, ABOUT), "of another journal");
         for (number, whose) in [(2, Whose::Username(1)), (3, Whose::ClientId(2)), (4, Whose::Everybody)] {
-            assert!(journal.take(Position(number, 0), &entry(number, told()), Some(whose)));
+            assert_eq!(journal.take(Position(number, 0), &entry(number, told()), Some(whose)), Heard::New);
             assert!(!journal.lets_count(&value(number - 1), ABOUT), "{whose:?}");
             assert!(journal.lets_count(&value(number), ABOUT), "{whose:?}");
         }
-        assert!(journal.take(Position(5, 0), &entry(5, told()), Some(Whose::Username(9))));
+        assert_eq!(journal.take(Position(5, 0), &entry(5, told()), Some(Whose::Username(9))), Heard::New);
         assert!(journal.lets_count(&value(4), ABOUT), "that was about somebody else");
         assert_eq!(journal.read, Position(5, 0));
     }
@@ -200,10 +220,38 @@ mod tests {
     #[test]
     fn a_repetition_says_nothing_new() {
         let mut journal = Journal::from(Position(1, 0));
-        assert!(journal.take(Position(1, 0), &entry(1, told()), Some(Whose::Username(1))));
-        assert!(!journal.take(Position(2, 0), &entry(1, told()), Some(Whose::Username(1))));
+        let mut take = |at| journal.take(Position(at, 0), &entry(1, told()), Some(Whose::Username(1)));
+        assert_eq!((take(1), take(2)), (Heard::New, Heard::Repetition));
         assert!(journal.lets_count(&value(1), ABOUT));
         assert_eq!(journal.read, Position(2, 0));
+    }
+
+    /// Whoever can write the store takes an entry out, or holds it back.
+    #[test]
+    fn what_is_missing_may_have_been_about_anybody() {
+        let mut journal = Journal::from(Position(1, 0));
+        // A sender that was there before this journal, or whose first entries were cut off.
+        assert_eq!(journal.take(Position(1, 0), &entry(7, told()), None), Heard::New);
+        assert_eq!(journal.take(Position(2, 0), &entry(8, told()), None), Heard::New);
+        assert!(journal.lets_count(&value(1), ABOUT));
+        let of_another = Entry { sender: 10, ..entry(3, told()) };
+        assert_eq!(journal.take(Position(3, 0), &of_another, None), Heard::New);
+        assert_eq!(journal.take(Position(4, 0), &entry(10, told()), None), Heard::NewBehindGap);
+        assert!(!journal.lets_count(&value(3), ABOUT) && journal.lets_count(&value(4), ABOUT));
+        // If it comes late, it changes nothing any more.
+        assert_eq!(journal.take(Position(5, 0), &entry(9, told()), None), Heard::Repetition);
+        assert_eq!(journal.take(Position(6, 0), &entry(11, told()), None), Heard::New);
+        assert!(journal.lets_count(&value(4), ABOUT));
+    }
+
+    /// With two secrets there are two journals, and each is begun by itself.
+    #[test]
+    fn the_beginning_of_a_journal_makes_no_gap() {
+        let mut newest = Newest::default();
+        let heard = [(5, told()), (1, Says::Begin), (6, told()), (3, Says::Begin), (7, told())]
+            .map(|(number, says)| newest.hear(&entry(number, says)));
+        assert_eq!(heard, [Heard::New; 5]);
+        assert_eq!(newest.hear(&entry(3, Says::Begin)), Heard::Repetition);
     }
 
     #[test]
@@ -211,7 +259,7 @@ mod tests {
         let mut journal = Journal::from(Position(1, 0));
         for number in 1..=NAMES as u64 + 1 {
             let whose = Some(Whose::Username(number as u32 + 10));
-            assert!(journal.take(Position(number, 0), &entry(number, told()), whose));
+            assert_eq!(journal.take(Position(number, 0), &entry(number, told()), whose), Heard::New);
         }
         assert!(journal.usernames.len() <= NAMES);
         assert!(!journal.lets_count(&value(9), ABOUT), "everything from before is taken back");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use redis::cmd;
 use tokio::time::{sleep, timeout};
 
-use super::journal::{self, Journal, Repeated, entries, entries_of_streams};
+use super::journal::{self, Heard, Journal, Newest, entries, entries_of_streams};
 use super::learnt::Learnt;
 use super::says::Says;
 use super::seal::Position;
@@ -58,7 +58,7 @@ pub trait Peer: Send + Sync {
 struct Known {
     listener: Weak<dyn Listener>,
     /// Commands that were carried out.
-    heard: Repeated,
+    heard: Newest,
     /// A journal was lost, and none has been read to its end since.
     is_uncertain: bool,
 }
@@ -86,7 +86,7 @@ impl Store {
 
     /// Holds the connection until the store is not to be used any more.
     pub async fn hold(self: Arc<Self>, listener: Weak<dyn Listener>) {
-        let mut known = Known { listener, heard: Repeated::default(), is_uncertain: false };
+        let mut known = Known { listener, heard: Newest::default(), is_uncertain: false };
         let mut pause = FIRST_PAUSE;
         loop {
             let began = Instant::now();
@@ -180,7 +180,7 @@ impl Store {
         }
         for (name, raw) in streams {
             if let Some(index) = self.keys.iter().position(|keys| keys.journal == name) {
-                self.take(index, raw, known, None);
+                self.take(index, raw, known, None)?;
             }
         }
         Ok(())
@@ -271,10 +271,10 @@ impl Store {
     ) -> Result<(), Failed> {
         loop {
             let read = self.journals.lock()[index].read;
-            let next = Position(read.0, read.1.saturating_add(1));
+            let Some(next) = read.next() else { return Ok(()) };
             let raw = self.range(servers, index, Some(next), None, AT_ONCE).await?;
             let is_end = raw.len() < AT_ONCE;
-            self.take(index, raw, known, since);
+            self.take(index, raw, known, since)?;
             if is_end {
                 return Ok(());
             }
@@ -283,24 +283,42 @@ impl Store {
 
     /// Takes entries of a journal, and carries out those that are new: of a journal that was not known before, what was
     /// told `since`, in milliseconds of the store's clock.
-    fn take(&self, index: usize, raw: Vec<journal::Raw>, known: &mut Known, since: Option<u64>) {
+    fn take(
+        &self,
+        index: usize,
+        raw: Vec<journal::Raw>,
+        known: &mut Known,
+        since: Option<u64>,
+    ) -> Result<(), Failed> {
         for (at, entry) in journal::decrypted(raw, &self.keys[index]) {
+            // What was read is asked for no more, and what is told again could set back how far that is.
+            if at <= self.journals.lock()[index].read {
+                return Err(unexpected());
+            }
             let Some(entry) = entry else {
                 self.journals.lock()[index].pass(at);
                 self.metrics.shared.foreign_entry();
                 continue;
             };
             let whose = self.whose(&entry.says);
-            let is_new = self.journals.lock()[index].take(at, &entry, whose);
+            let heard = self.journals.lock()[index].take(at, &entry, whose);
+            let is_old = since.is_some_and(|since| entry.at < since);
+            if heard == Heard::NewBehindGap && !is_old {
+                self.note_gap();
+                known.forget_everything();
+            }
             // With two secrets each command stands in two journals.
-            if !is_new || entry.sender == self.sender || known.heard.is(&entry) {
+            if heard == Heard::Repetition
+                || entry.sender == self.sender
+                || known.heard.hear(&entry) == Heard::Repetition
+            {
                 continue;
             }
             // Nor does it say that anything is lost if a journal begins that was not known.
-            if since.is_some_and(|since| entry.at < since || entry.says == Says::Begin) {
+            if is_old || since.is_some() && entry.says == Says::Begin {
                 continue;
             }
-            let Some(listener) = known.listener.upgrade() else { return };
+            let Some(listener) = known.listener.upgrade() else { return Ok(()) };
             if entry.says == Says::Begin {
                 listener.forget_everything();
             }
@@ -311,6 +329,18 @@ impl Store {
             }
         }
         self.note_in_step();
+        Ok(())
+    }
+
+    /// Says in the log, once a minute, that something that was taken back is missing.
+    fn note_gap(&self) {
+        if self.gaps.is_due(Instant::now()) {
+            self.log.warn(&format!(
+                "The shared cache at {} has lost a command of another broker, or holds it back: nobody knows what was taken \
+                 back by it, so everything that is remembered is forgotten. Who else writes there?",
+                self.shown()
+            ));
+        }
     }
 
     /// Whether a command that was told then is carried out: not if it is older than what this broker can have missed.

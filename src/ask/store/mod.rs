@@ -91,8 +91,12 @@ pub struct Store {
     /// What the other brokers are yet to be told.
     outbox: Lock<VecDeque<Command>>,
     outbox_filled: Notify,
-    /// The number of the last entry.
+    /// The number of the last command that was told.
     number: AtomicU64,
+    /// The command that was told last, or is yet to be.
+    telling: Lock<Option<Command>>,
+    /// How many journals were begun.
+    begun: AtomicU64,
     /// Why the connection is not to be used any longer.
     trouble: Lock<Option<String>>,
     troubled: Notify,
@@ -100,6 +104,7 @@ pub struct Store {
     refusals: Hint,
     failures: Hint,
     foreigners: Hint,
+    gaps: Hint,
     /// How many foreign values the log has told of.
     foreign_told: AtomicU64,
     /// The log has told that it is away.
@@ -165,12 +170,15 @@ impl Store {
             ),
             outbox_filled: Notify::new(),
             number: AtomicU64::new(0),
+            telling: Lock::default(),
+            begun: AtomicU64::new(0),
             trouble: Lock::default(),
             troubled: Notify::new(),
             writes: Arc::new(Semaphore::new(WRITES)),
             refusals: Hint::default(),
             failures: Hint::default(),
             foreigners: Hint::default(),
+            gaps: Hint::default(),
             foreign_told: AtomicU64::new(0),
             is_missed: AtomicBool::new(false),
             is_kept: AtomicBool::new(false),

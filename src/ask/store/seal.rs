@@ -42,6 +42,14 @@ const BLOCK: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Position(pub u64, pub u64);
 
+impl Position {
+    /// The next one, unless this is the last that there is.
+    pub fn next(self) -> Option<Self> {
+        let next_first = || Some(Self(self.0.checked_add(1)?, 0));
+        self.1.checked_add(1).map(|second| Self(self.0, second)).or_else(next_first)
+    }
+}
+
 /// A verdict as it is stored. It is an allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Value {
@@ -64,7 +72,7 @@ pub struct Entry {
     pub epoch: u64,
     /// Who says it: a number that each plugin draws at its start.
     pub sender: u64,
-    /// Counts the entries of that sender, from 1 on.
+    /// Counts the commands of that sender, or the journals that it has begun, from 1 on.
     pub number: u64,
     /// When, in milliseconds of the store's clock.
     pub at: u64,
@@ -257,6 +265,13 @@ mod tests {
 
     fn value() -> Value {
         Value { epoch: 7, position: Position(1, 2), sent: 3, lifetime: 4, grounds: Grounds::Status(200) }
+    }
+
+    #[test]
+    fn behind_the_last_position_there_is_none() {
+        assert_eq!(Position(1, 2).next(), Some(Position(1, 3)));
+        assert_eq!(Position(1, u64::MAX).next(), Some(Position(2, 0)));
+        assert_eq!(Position(u64::MAX, u64::MAX).next(), None);
     }
 
     #[test]

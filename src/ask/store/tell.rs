@@ -19,14 +19,15 @@ impl Store {
     pub(super) async fn begin(&self, servers: &Servers, index: usize) -> Result<(), Failed> {
         let drawn = random::key().and_then(|key| key.first_chunk().map(|first| u64::from_be_bytes(*first)));
         let epoch = drawn.ok_or_else(no_randomness)?.max(1);
-        self.append(servers, index, epoch, self.next_number(), Says::Begin).await
+        let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+        self.append(servers, index, epoch, number, Says::Begin).await
     }
 
     /// Tells the others what waits to be told, in every journal.
     pub(super) async fn tell(&self, servers: &Servers) -> Result<(), Failed> {
         loop {
             let Some(told) = self.outbox.lock().front().cloned() else { return Ok(()) };
-            let number = self.next_number();
+            let number = self.number_of(&told);
             for index in 0..self.keys.len() {
                 let epoch = self.journals.lock()[index].epoch;
                 let appended = self.append(servers, index, epoch, number, Says::Told(told.clone())).await;
@@ -36,6 +37,7 @@ impl Store {
                 appended?;
             }
             self.metrics.shared.told();
+            *self.telling.lock() = None;
             let mut outbox = self.outbox.lock();
             // It may have been emptied meanwhile.
             if outbox.front() == Some(&told) {
@@ -76,8 +78,16 @@ impl Store {
         servers.ask_at_leisure(&keys.journal, &command).await.map(drop)
     }
 
-    fn next_number(&self) -> u64 {
-        self.number.fetch_add(1, Ordering::Relaxed) + 1
+    /// The number of the command that is told next. One that may have been told in vain is told again under the number that
+    /// it had: a number without a command would tell the others that they miss one, as it does where the command was
+    /// dropped meanwhile.
+    fn number_of(&self, told: &Command) -> u64 {
+        let mut telling = self.telling.lock();
+        if telling.as_ref() != Some(told) {
+            *telling = Some(told.clone());
+            self.number.fetch_add(1, Ordering::Relaxed);
+        }
+        self.number.load(Ordering::Relaxed)
     }
 }
 

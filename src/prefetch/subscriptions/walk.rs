@@ -32,7 +32,7 @@ impl Subscriptions {
     /// Begins to go through the subscribers of a topic.
     pub fn walk(&self, topic: &str) -> Walk {
         let mut filters = Vec::new();
-        self.visit_matching(topic, &mut |last| {
+        self.visit_matching(topic, VISITS, &mut |last| {
             filters.push(last);
             ControlFlow::Continue(())
         });
@@ -65,12 +65,17 @@ impl Subscriptions {
         }
     }
 
-    /// Calls `found` with the last level of each filter that matches a topic, until it breaks off or [`VISITS`] are up.
-    pub(super) fn visit_matching(&self, topic: &str, found: &mut dyn FnMut(Id) -> ControlFlow<()>) {
+    /// Calls `found` with the last level of each filter that matches a topic, until it breaks off or these visits are up.
+    pub(super) fn visit_matching(
+        &self,
+        topic: &str,
+        mut visits: usize,
+        found: &mut dyn FnMut(Id) -> ControlFlow<()>,
+    ) {
         // One level more than a filter can have is enough to tell that a topic is too long for it.
         let levels: Vec<&str> = topic.split('/').take(LEVELS + 1).collect();
         // Wildcards at the start do not match topics that start with $ (MQTT 5.0, section 4.7.2).
-        let _ = self.visit(ROOT, &levels, !topic.starts_with('$'), &mut VISITS.clone(), found);
+        let _ = self.visit(ROOT, &levels, !topic.starts_with('$'), &mut visits, found);
     }
 
     /// Visits a level and those below it, for the rest of a topic. `wildcards`: whether `+` and `#` may come next.
