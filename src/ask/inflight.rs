@@ -104,6 +104,8 @@ pub(super) type Readers = Arc<()>;
 pub(super) struct InFlight {
     /// The highest priority that it was asked with.
     pub(super) priority: Priority,
+    /// Somebody waits for what the API says now, and not for what it has said to others.
+    pub(super) is_anew: bool,
     /// Held as long as it is on its way, if it was asked about a reader.
     reader: Option<Readers>,
     /// Made when the first thread comes to wait.
@@ -113,7 +115,7 @@ pub(super) struct InFlight {
 
 impl InFlight {
     pub(super) fn new(priority: Priority) -> Self {
-        Self { priority, reader: None, slot: None, waiters: Vec::new() }
+        Self { priority, is_anew: false, reader: None, slot: None, waiters: Vec::new() }
     }
 
     /// A question that nobody waits for yet.
@@ -166,7 +168,7 @@ impl InFlight {
         let (late, in_time) =
             std::mem::take(&mut self.waiters).into_iter().partition(|waiter| waiter.hears_late);
         self.waiters = late;
-        Self { priority: self.priority, reader: None, slot: self.slot.take(), waiters: in_time }
+        Self { reader: None, slot: self.slot.take(), waiters: in_time, ..Self::new(self.priority) }
     }
 
     /// Tells all who wait. Must not be called under a lock, since waiters take locks.

@@ -147,11 +147,12 @@ impl Job {
     /// cache.
     async fn unless_known(mut self, target: Arc<Target>) -> Option<(Self, Option<Shared>)> {
         let body = dialect::body(&target.config.dialect, &self.question.as_question());
-        let shared = self.shared(&body, &target);
-        if let Some(shared) = &shared
+        let mut shared = self.shared(&body, &target);
+        if let Some(shared) = &mut shared
             && let Some(found) = shared.look_up().await
         {
             self.filed = self.takes_over(&found, &target);
+            shared.is_not_believed();
         }
         (!self.filed).then_some((self, shared))
     }
@@ -223,14 +224,16 @@ impl Job {
             let request = self.request(&question, &target);
             let before = self.sent.take();
             let began = before.unwrap_or_else(Instant::now);
-            let shared = self.shared(&request.body, &target);
+            let mut shared = self.shared(&request.body, &target);
             // What was sent with others was looked up then.
-            if let Some(shared) = shared.as_ref().filter(|_| before.is_none())
+            if let Some(shared) = shared.as_mut().filter(|_| before.is_none())
                 && let Some(found) = shared.look_up().await
-                && self.takes_over(&found, &target)
             {
-                self.filed = true;
-                return place.leave();
+                if self.takes_over(&found, &target) {
+                    self.filed = true;
+                    return place.leave();
+                }
+                shared.is_not_believed();
             }
             let overdue = || {
                 self.inbox.overdue(self.subject.key, target.config.timeout);

@@ -210,6 +210,9 @@ impl Asker {
             Entry::Vacant(entry) => (entry.insert(InFlight::new(priority)), false),
         };
         in_flight.add(waiter);
+        // What is asked for news is not to be told what others have heard, also if somebody else has asked it first.
+        let is_anew = matches!(priority, Priority::Revoke | Priority::Refresh);
+        in_flight.is_anew |= is_anew;
         let slot = in_flight.slot();
         let may_move = priority >= in_flight.priority;
         in_flight.priority = in_flight.priority.max(priority);
@@ -217,8 +220,7 @@ impl Asker {
         let mut lost = None;
         if !was_under_way {
             let mut job = self.job(key, source, question.to_owned());
-            // What is asked for news is not to be told what others have heard.
-            job.asks_anew = matches!(priority, Priority::Revoke | Priority::Refresh);
+            job.asks_anew = is_anew;
             lost = worker.ask(job, priority);
         } else if may_move {
             worker.join(key, priority, source);

@@ -89,11 +89,15 @@ impl Asker {
 }
 
 impl Inner {
-    /// Takes an allow over that the API has given another broker. Returns `false` if it does not count here.
+    /// Takes an allow over that the API has given another broker. Returns `false` if it does not count here, or if somebody
+    /// waits who wants to hear the API itself.
     pub(super) fn take_over(&self, subject: Subject, found: &Found, from: &Arc<Target>) -> bool {
         let Found { sent, lifetime, grounds } = *found;
         let mut state = self.state();
         if !self.target.load().asks_like(from) || state.cache.has_forgotten(subject.about, sent) {
+            return false;
+        }
+        if state.in_flight.get(&subject.key).is_some_and(|in_flight| in_flight.is_anew) {
             return false;
         }
         let Some(in_flight) = state.in_flight.remove(&subject.key) else { return true };
@@ -154,6 +158,11 @@ impl Shared {
             return None;
         }
         self.store.look_up(&self.asked).await
+    }
+
+    /// The API is asked all the same, so what the store has may not be right any more.
+    pub(super) fn is_not_believed(&mut self) {
+        self.asks_anew = true;
     }
 
     /// Stores what the API has said for the other brokers, or removes what it has taken back.

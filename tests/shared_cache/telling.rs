@@ -11,8 +11,8 @@ use serde_json::{Value as Json, json};
 use crate::sharing::wait_for_verdicts;
 use crate::store::{Kind, Sharer, Store, shared};
 use crate::support::{
-    Client, MockApi, PATIENCE, Setup, Version, broker_asking, eventually, free_port, friendly_api, login,
-    on_every_broker, revocable,
+    Client, Connect, MockApi, PATIENCE, Setup, Version, broker_asking, eventually, free_port, friendly_api,
+    login, on_every_broker, reason, revocable,
 };
 
 /// How soon all brokers know.
@@ -140,6 +140,31 @@ fn a_recheck_asks_the_api_about_the_sessions_of_all_brokers() {
         login("revoked").refused(one.port());
         login("revoked").refused(other.port());
     });
+}
+
+/// A client that logs in is asked about already when the recheck comes, and the store is slow to say yes.
+#[test]
+fn a_recheck_asks_the_api_also_where_a_login_has_asked_the_store() {
+    let (api, store) = (friendly_api(), Store::start(Kind::Valkey));
+    let is_revoked = revocable(&api, "revoked");
+    let setup = || asking(Version::V2_1, &api).option("reload_checks", false);
+    let one = Sharer::start(setup(), &store);
+    // It remembers nothing itself.
+    let other = Sharer::start(setup().option("cache_size", 0), &store);
+    drop(login("revoked").accepted(one.port()));
+    wait_for_verdicts(&store, 1);
+    let mut revoked = login("revoked").accepted(other.port());
+    assert_eq!(api.logins().len(), 1, "the store has said yes");
+    is_revoked.store(true, Ordering::Relaxed);
+    store.signal(libc::SIGSTOP);
+    let mut second = Connect::v5("second").login("revoked", "secret").send(other.port());
+    thread::sleep(Duration::from_millis(100));
+    other.admin.carries_out("recheck", &json!({"username": "revoked"}));
+    thread::sleep(Duration::from_millis(100));
+    store.signal(libc::SIGCONT);
+    assert!(revoked.wait_until_closed(PATIENCE), "the store has answered the recheck");
+    assert_ne!(second.connack(PATIENCE), Some(reason::SUCCESS));
+    assert!(eventually(PATIENCE, || store.verdicts().is_empty()), "the others would find it there");
 }
 
 /// A broker whose channel was down when something was taken back.
