@@ -7,6 +7,7 @@ pub mod http;
 mod inflight;
 mod job;
 pub mod json;
+mod left;
 pub mod more_fields;
 mod places;
 mod queue;
@@ -229,40 +230,6 @@ impl Asker {
         // A job that is dropped takes its question out again, for which it needs the state.
         drop(lost);
         Ok(Asked { slot, was_under_way })
-    }
-
-    /// Has a waiter told how a question ends that goes on although nobody waits for it any more: at once, if it has ended.
-    pub fn hear_late(&self, key: Fingerprint, waiter: Waiter, now: Instant) {
-        let mut state = self.inner.state();
-        if let Some(in_flight) = state.in_flight.get_mut(&key) {
-            return in_flight.add(Some(waiter));
-        }
-        let answer = match state.cache.get(key, now) {
-            Some(Hit { verdict, grounds, terms, .. }) => Answer::Verdict { verdict, grounds, terms },
-            None => Answer::None(NoAnswer::Busy),
-        };
-        drop(state);
-        waiter.hears(&answer);
-    }
-
-    /// A waiter waits no more. If it was the last, and the question has not been sent, it is not asked; the waiter hears
-    /// of that all the same.
-    pub fn leave(&self, key: Fingerprint, number: u64) {
-        let mut state = self.inner.state();
-        let Some(in_flight) = state.in_flight.get_mut(&key) else { return };
-        in_flight.leave(number);
-        let is_left_alone = in_flight.is_left_alone();
-        drop(state);
-        if is_left_alone && let Some(worker) = self.worker.get() {
-            worker.forget(key);
-        }
-    }
-
-    /// Whoever waited for a question that is on its way has gone: its verdict counts as one that was asked for early.
-    pub fn nobody_waits(&self, key: Fingerprint) {
-        if let Some(in_flight) = self.inner.state().in_flight.get_mut(&key) {
-            in_flight.nobody_waits();
-        }
     }
 
     /// How many questions that were asked early about the readers of messages are on their way.
