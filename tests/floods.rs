@@ -205,7 +205,7 @@ fn no_path_of_a_url_is_logged() {
 /// subscribed to makes that no slower for the others.
 #[test]
 fn filters_of_one_client_do_not_make_readers_of_others_slow() {
-    const LEVELS: usize = 12;
+    const LEVELS: usize = 10;
     const READERS: usize = 100;
     on_every_broker(|version| {
         let api = friendly_api();
@@ -226,11 +226,21 @@ fn filters_of_one_client_do_not_make_readers_of_others_slow() {
         mallory.disconnect();
         let mut bystander = log_in(&broker, "bystander");
         let mut publisher = log_in(&broker, "publisher");
-        let ((), stall) = bystander.longest_ping_during(|| {
-            publisher.publish(["a"; LEVELS].join("/"), "x");
-            publisher.ping();
-        });
-        assert!(listeners.iter_mut().all(|listener| listener.receive(PATIENCE).is_some()));
-        assert!(stall < Duration::from_millis(500), "a ping took {stall:?}");
+        // The shortest of three, since the machine has other things to do.
+        let mut stall_for = |level: &str| {
+            let topic = [level; LEVELS].join("/");
+            let stalls = (0..3).map(|_| {
+                let ((), stall) = bystander.longest_ping_during(|| {
+                    publisher.publish(topic.as_str(), "x");
+                    publisher.ping();
+                });
+                assert!(listeners.iter_mut().all(|listener| listener.receive(PATIENCE).is_some()));
+                stall
+            });
+            stalls.min().unwrap()
+        };
+        let (matched_by_one, matched_by_all) = (stall_for("b"), stall_for("a"));
+        let most = 5 * matched_by_one + Duration::from_millis(50);
+        assert!(matched_by_all < most, "{matched_by_all:?}, and {matched_by_one:?} where one filter matches");
     });
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::refusals::SessionName;
 use crate::fingerprint::Fingerprint;
 use crate::question::OwnedQuestion;
+use crate::util::random;
 
 /// Sessions that the API is asked about in one go: some milliseconds. The broker goes through all of them in one turn of its
 /// loop, and asking takes longer than noting who is to be asked about.
@@ -57,11 +58,20 @@ impl Noted {
         self.sessions.len() == 1
     }
 
-    /// Takes the next ones to be asked about, and says whether these are all.
-    pub fn next(&mut self) -> (Vec<Note>, bool) {
-        let count = AT_ONCE.min(self.sessions.len());
-        let next: Vec<_> = self.sessions.drain(..count).collect();
+    /// Takes the next ones to be asked about, or a `few` that are drawn at random, and says whether these are all.
+    pub fn next(&mut self, few: Option<usize>) -> (Vec<Note>, bool) {
+        let count = few.unwrap_or(AT_ONCE).min(AT_ONCE).min(self.sessions.len());
+        let next: Vec<_> = match few {
+            None => self.sessions.drain(..count).collect(),
+            Some(_) => (0..count).filter_map(|_| self.draw()).collect(),
+        };
         self.bytes -= next.iter().map(Note::bytes).sum::<usize>();
         (next, self.sessions.is_empty())
+    }
+
+    /// Takes one at random.
+    fn draw(&mut self) -> Option<Note> {
+        let index = (random::fraction() * self.sessions.len() as f64) as usize;
+        self.sessions.swap_remove_back(index.min(self.sessions.len().saturating_sub(1)))
     }
 }

@@ -154,7 +154,8 @@ impl Recheck {
 
     /// Asks about the next ones of those who were noted.
     pub fn ask_on(&self, now: Instant) {
-        let (next, is_over) = self.noted.lock().next();
+        let few = self.refusals.few();
+        let (next, is_over) = self.noted.lock().next(few);
         for note in next {
             // Who has gone meanwhile need not be asked about.
             if self.sessions.is_connected(note.session.client(), &note.session.username) {
@@ -163,7 +164,7 @@ impl Recheck {
         }
         if is_over {
             self.all_were_asked(now);
-        } else {
+        } else if !self.refusals.waits() {
             self.tasks.push(Task::AskAgain);
         }
     }
@@ -275,11 +276,16 @@ impl Recheck {
             }
             let change = refusals.answered(round, session, answer, Instant::now());
             task(&change).into_iter().for_each(|task| tasks.push(task));
+            if refusals.goes_on() {
+                tasks.push(Task::AskAgain);
+            }
         })
         .who_may_leave(number);
         // If there is no thread to ask with, the next login says so.
         let question = question.as_question();
-        let _ = self.api.asker.ask(key, &question, source, Priority::Revoke, Some(waiter), now);
+        if self.api.asker.ask(key, &question, source, Priority::Revoke, Some(waiter), now).is_err() {
+            self.refusals.not_asked(round);
+        }
     }
 
     /// Whether the API's answers are read (`answer_rules`).

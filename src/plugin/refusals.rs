@@ -1,8 +1,10 @@
 //! Sessions that the API refuses when it is asked again, after a SIGHUP, about all who are connected.
 //!
 //! An API that refuses everybody is more likely to refuse the broker: the token has expired with which this asks. So
-//! nobody has to go before somebody was allowed, or before everybody was asked about and few were refused. From
-//! [`TOO_MANY`] refusals in a row on the API is not believed, and not asked any further. Nor are fewer believed, however
+//! nobody has to go before somebody was allowed, or before everybody was asked about and few were refused. Until that is
+//! known only few are asked about at a time, drawn at random, and all of their answers are waited for: neither who
+//! came first nor who is refused fastest decides whom to believe. From
+//! [`TOO_MANY`] refusals on, with nobody allowed, the API is not believed, and not asked any further. Nor are fewer believed, however
 //! few, where that SIGHUP has changed how the API is asked: the file may have lost the token. Without a change the next
 //! SIGHUP settles it.
 
@@ -20,6 +22,10 @@ use crate::util::Lock;
 /// Credentials that are refused in a round, before anybody was allowed, from which on it is not believed. Those that many
 /// sessions share count once: they have one answer.
 const TOO_MANY: usize = 20;
+
+/// Answers after which the others that are on their way are not waited for, where the broker never ticks and all are asked
+/// about at once.
+const ENOUGH: usize = 10 * TOO_MANY;
 
 /// The longest time between two sessions of one round: the broker goes through them without waiting for anything.
 pub const PAUSE: Duration = Duration::from_secs(1);
@@ -102,6 +108,9 @@ struct Round {
     is_about_all: bool,
     /// Questions that have no answer yet.
     awaited: usize,
+    /// Whether others are still to be asked about, and whether that waits for these answers.
+    more: bool,
+    waits: bool,
     /// All questions.
     asked: Vec<(Fingerprint, u64)>,
     /// The credentials that were refused while it was not known whether to believe that.
@@ -118,6 +127,8 @@ impl Round {
             asks_otherwise: false,
             is_about_all: true,
             awaited: 0,
+            more: false,
+            waits: false,
             asked: Vec::new(),
             refused: HashSet::default(),
         }
@@ -126,7 +137,14 @@ impl Round {
     /// Whether everybody was asked about, and nobody was allowed.
     fn has_allowed_nobody(&self, now: Instant) -> bool {
         let was_asked_about_all = !self.goes_on || now.saturating_duration_since(self.last) >= PAUSE;
-        self.is_believed.is_none() && self.awaited == 0 && was_asked_about_all
+        self.is_believed.is_none() && self.awaited == 0 && !self.more && was_asked_about_all
+    }
+
+    /// Whether so many were refused, and nobody was allowed, that it is more likely the broker that is refused.
+    fn has_refused_too_many(&self) -> bool {
+        // The questions are kept as long as nobody was allowed.
+        let has_answers = self.awaited == 0 || self.asked.len().saturating_sub(self.awaited) >= ENOUGH;
+        self.is_believed.is_none() && self.refused.len() >= TOO_MANY && has_answers
     }
 }
 
@@ -134,6 +152,9 @@ impl State {
     /// Those who were refused have to go, if everybody was asked about and it was not known whom to believe. But if the API
     /// is asked in another way, it is not believed. (Who says no in a body, to a broker that may ask, is.)
     fn settle(&mut self, now: Instant) -> Change {
+        if self.round.has_refused_too_many() {
+            return self.disbelieve();
+        }
         if self.round.has_allowed_nobody(now) {
             let is_plain =
                 |(_, grounds): &(SessionName, Grounds)| matches!(grounds, Grounds::Status(401 | 403));
@@ -193,6 +214,37 @@ impl Refusals {
         Some((round.number, number))
     }
 
+    /// A question of a round could not be asked.
+    pub fn not_asked(&self, round: u32) {
+        let state = &mut *self.state.lock();
+        if state.round.number == round {
+            state.round.awaited = state.round.awaited.saturating_sub(1);
+        }
+    }
+
+    /// How many are to be asked about next, drawn at random, as long as it is not known whom to believe: as many as were so
+    /// far, since many may have the same credentials, or no answer.
+    pub fn few(&self) -> Option<usize> {
+        let round = &self.state.lock().round;
+        round.is_believed.is_none().then_some(round.asked.len().max(TOO_MANY))
+    }
+
+    /// Others are still to be asked about. Returns whether that waits until [`Self::goes_on`] says so.
+    pub fn waits(&self) -> bool {
+        let round = &mut self.state.lock().round;
+        round.more = true;
+        round.waits = round.is_believed.is_none() && round.awaited > 0;
+        round.waits
+    }
+
+    /// Whether others, who waited for it, are to be asked about now. Says so once.
+    pub fn goes_on(&self) -> bool {
+        let round = &mut self.state.lock().round;
+        let goes_on = round.waits && (round.is_believed.is_some() || round.awaited == 0);
+        round.waits &= !goes_on;
+        goes_on
+    }
+
     /// Takes the answer to a question of a round.
     pub fn answered(&self, round: u32, session: SessionName, answer: &Answer, now: Instant) -> Change {
         let state = &mut *self.state.lock();
@@ -217,11 +269,6 @@ impl Refusals {
             Answer::Verdict { grounds, .. } => {
                 state.round.refused.insert(session.credentials);
                 state.held.push((session, grounds));
-                if state.round.refused.len() >= TOO_MANY {
-                    let change = state.disbelieve();
-                    self.note(state);
-                    return change;
-                }
             }
             Answer::None(_) => {}
         }
@@ -249,7 +296,7 @@ impl Refusals {
     /// The broker has gone through all sessions.
     pub fn all_were_asked(&self, now: Instant) -> Change {
         let state = &mut *self.state.lock();
-        state.round.goes_on = false;
+        (state.round.goes_on, state.round.more) = (false, false);
         self.settled(state, now)
     }
 
@@ -342,11 +389,45 @@ mod tests {
 
     #[test]
     fn nobody_goes_if_everybody_is_refused() {
-        let (refusals, changes) = round(100, &[const { REFUSED }; 40]);
+        let (refusals, changes) = round(TOO_MANY, &[const { REFUSED }; TOO_MANY]);
         assert_eq!(changes.iter().filter(|change| **change == Change::Disbelieved).count(), 1);
         assert_eq!(changes[TOO_MANY - 1], Change::Disbelieved);
-        assert_eq!((gone(&refusals), refusals.in_vain().len()), (0, 100));
+        assert_eq!((gone(&refusals), refusals.in_vain().len()), (0, TOO_MANY));
         assert!(refusals.ask(key(), Instant::now()).is_none());
+        // Where more were asked about at once, their answers are waited for, but not without end.
+        let (refusals, changes) = round(2 * ENOUGH, &[const { REFUSED }; 2 * ENOUGH]);
+        let at = changes.iter().position(|change| *change == Change::Disbelieved);
+        assert_eq!((at, gone(&refusals), refusals.in_vain().len()), (Some(ENOUGH - 1), 0, 2 * ENOUGH));
+    }
+
+    /// Refusals may come faster than allows.
+    #[test]
+    fn who_is_refused_first_does_not_decide_whom_to_believe() {
+        let answers = [&[const { REFUSED }; 2 * TOO_MANY][..], &[ALLOWED]].concat();
+        let (refusals, changes) = round(answers.len(), &answers);
+        assert!(!changes.contains(&Change::Disbelieved));
+        assert_eq!(gone(&refusals), 2 * TOO_MANY);
+    }
+
+    #[test]
+    fn others_are_asked_about_when_the_first_were_answered() {
+        let now = Instant::now();
+        let refusals = Refusals::new(now);
+        refusals.begin(1, true, false, now);
+        (0..3).for_each(|_| assert!(refusals.ask(key(), now).is_some()));
+        assert!(refusals.waits() && !refusals.goes_on() && refusals.few() == Some(TOO_MANY));
+        for n in 0..3 {
+            // Nobody goes before the others were asked about, however long that takes.
+            assert_eq!(refusals.answered(1, session(n), &REFUSED, now + 2 * PAUSE), Change::None);
+            assert_eq!((refusals.goes_on(), refusals.goes_on()), (n == 2, false));
+        }
+        assert!(refusals.ask(key(), now).is_some());
+        assert_eq!(refusals.all_were_asked(now), Change::None);
+        assert_eq!(refusals.answered(1, session(3), &REFUSED, now), Change::SomebodyGoes);
+        assert_eq!(gone(&refusals), 4);
+        // Once somebody was allowed nobody waits.
+        let (refusals, _) = round(2, &[ALLOWED]);
+        assert!(refusals.few().is_none() && !refusals.waits());
     }
 
     /// A reload has changed how the API is asked, and then these answers come, to a question for each.
@@ -462,7 +543,7 @@ mod tests {
         refusals.begin(3, false, false, now);
         assert_eq!(refusals.ask(key(), now).map(|(round, _)| round), Some(3));
         // Who was not believed is asked anew.
-        let (refusals, _) = round(100, &[const { REFUSED }; TOO_MANY]);
+        let (refusals, _) = round(TOO_MANY, &[const { REFUSED }; TOO_MANY]);
         refusals.begin(2, false, false, now);
         assert_eq!(refusals.ask(key(), now).map(|(round, _)| round), Some(2));
     }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::Way::Plain;
 use super::{assert_all_stay, leaves, on_every_way_to_every_broker, reload};
@@ -47,7 +48,8 @@ fn nobody_goes_where_everybody_is_refused() {
     });
 }
 
-/// One who is allowed shows that the API is sane.
+/// One who is allowed among those who are drawn first shows that the API is sane: of twenty out of sixty, half of whom are
+/// allowed, at least one is.
 #[test]
 fn many_go_where_somebody_is_allowed() {
     const FIRST: usize = 10;
@@ -56,8 +58,8 @@ fn many_go_where_somebody_is_allowed() {
         let broker = Plain.to(version, &api).start();
         let log_in = |name: &str| Plain.login(name, "secret").accepted(broker.port());
         let mut many: Vec<_> = (0..30).map(|n| log_in(&format!("u{n}"))).collect();
-        let mut other = log_in("other");
-        // Its answer is among the first.
+        let mut others: Vec<_> = (0..30).map(|n| log_in(&format!("other{n}"))).collect();
+        // Their answers are among the first.
         let others_go_on = Arc::new(AtomicBool::new(false));
         let may_go_on = Arc::clone(&others_go_on);
         api.answer_with(move |request| match request.field("username").strip_prefix('u') {
@@ -72,11 +74,31 @@ fn many_go_where_somebody_is_allowed() {
         assert!(many[..FIRST].iter_mut().all(|client| client.wait_until_closed(PATIENCE)));
         others_go_on.store(true, Ordering::Relaxed);
         assert!(many.iter_mut().all(|client| client.wait_until_closed(PATIENCE)));
-        assert_all_stay([&mut other], "it is allowed");
+        assert_all_stay(&mut others, "they are allowed");
         assert!(
             !broker.log().contains("not connected): the API"),
             "who was connected is called not connected"
         );
+    });
+}
+
+/// Those who have to go came first, and are refused faster than others are allowed.
+#[test]
+fn who_came_first_goes_all_the_same() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let broker = Plain.to(version, &api).option("max_requests", 64).start();
+        let log_in = |name: &str| Plain.login(name, "secret").accepted(broker.port());
+        let mut first: Vec<_> = (0..25).map(|n| log_in(&format!("u{n}"))).collect();
+        let mut others: Vec<_> = (0..100).map(|n| log_in(&format!("other{n}"))).collect();
+        api.answer_with(|request| match request.field("username").starts_with('u') {
+            true => Reply::status(403),
+            false => Reply::status(200).after(Duration::from_millis(200)),
+        });
+        reload(&broker);
+        assert!(first.iter_mut().all(|client| client.wait_until_closed(PATIENCE)));
+        assert_all_stay(&mut others, "they are allowed");
+        assert!(!broker.log().contains(NOT_BELIEVED));
     });
 }
 
