@@ -280,9 +280,8 @@ impl Logins {
         if !self.throttle.leave(&open, 2 * config.timeout, event.now) {
             return;
         }
-        let (throttle, tasks, limits) =
-            (Arc::clone(&self.throttle), Arc::clone(&self.tasks), config.throttle.clone());
-        let delays = self.delays;
+        let (throttle, tasks) = (Arc::clone(&self.throttle), Arc::clone(&self.tasks));
+        let (limits, delays) = (config.throttle, self.delays);
         let waiter = Waiter::however_late(move |answer| {
             let outcome = outcome_of(&Decision::by_answer(answer));
             let groups = throttle.close_left(open, outcome, &limits, Instant::now());
