@@ -360,11 +360,26 @@ impl Broker {
     }
 
     pub fn signal(&self, signal: libc::c_int) {
+        // A broker opens its ports before it says how it takes signals: until then it would be ended by one.
+        if matches!(signal, libc::SIGHUP | libc::SIGTERM) {
+            eventually(PATIENCE, || self.catches(signal));
+        }
         let pid = libc::pid_t::try_from(self.process.id()).unwrap();
         // SAFETY: `kill` takes plain numbers. The process is a child that was not yet waited for, so the number is its
         // own.
         let result = unsafe { libc::kill(pid, signal) };
         assert_eq!(result, 0, "signal {signal} to mosquitto {}", self.version());
+    }
+
+    /// Whether the broker has said how it takes a signal, or is gone.
+    fn catches(&self, signal: libc::c_int) -> bool {
+        let Ok(status) = fs::read_to_string(format!("/proc/{}/status", self.process.id())) else {
+            return true;
+        };
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+        let is_dead = status.contains("State:\tZ");
+        is_dead || caught.is_none_or(|caught| caught >> (signal - 1) & 1 == 1)
     }
 
     /// Asks the broker to stop, and returns how it ended and how long that took.
