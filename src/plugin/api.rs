@@ -44,7 +44,7 @@ pub enum Account {
     /// A client that is not known yet, by its login.
     Login,
     /// A client that is not known yet, by its login, where the broker is not to wait for it.
-    NoLogin,
+    LoginBeside,
     /// This client, by a message or a subscription of its own.
     Client(Fingerprint),
     /// This client, by a subscription whose retained messages the broker goes through.
@@ -53,7 +53,7 @@ pub enum Account {
 
 impl Account {
     fn is_login(self) -> bool {
-        matches!(self, Account::Login | Account::NoLogin)
+        matches!(self, Account::Login | Account::LoginBeside)
     }
 
     fn is_replay(self) -> bool {
@@ -63,11 +63,23 @@ impl Account {
     fn payer(self, longest: Duration, is_under_way: impl FnOnce() -> bool) -> Payer {
         match self {
             Account::Nobody => Payer::Nobody,
-            Account::Login | Account::NoLogin => Payer::Logins { longest, is_under_way: is_under_way() },
+            Account::Login | Account::LoginBeside => Payer::Logins { longest, is_under_way: is_under_way() },
             Account::Client(client) => Payer::Client(client),
             Account::Replay(client) => Payer::Replay { client, is_under_way: is_under_way() },
         }
     }
+}
+
+/// How long the broker may wait for an answer.
+#[derive(Clone, Copy)]
+struct Reservation<'a> {
+    budget: &'a Lock<WaitBudget>,
+    payer: Payer,
+    /// Zero: not at all.
+    limit: Duration,
+    /// The time that the API has for one question.
+    timeout: Duration,
+    began: Instant,
 }
 
 /// Decides by the API, on the thread that calls.
@@ -165,59 +177,24 @@ impl Api {
     /// Asks the API and waits for its verdict, at most as long as the budget allows. On the broker's thread every
     /// client waits with it.
     pub fn wait_for(&self, inquiry: &Inquiry<'_>, account: Account, event: &Event<'_>) -> Decision {
-        let (Inquiry { key, question, .. }, now) = (*inquiry, event.now);
-        // The time of the event may be some milliseconds in the future, which is as long as a wait takes.
-        let began = Instant::now();
+        let Inquiry { key, question, .. } = *inquiry;
         let source = self.source(inquiry);
-        if let Some(decision) = self.without_waiting(inquiry, now) {
+        if let Some(decision) = self.without_waiting(inquiry, event.now) {
             return decision;
         }
-        let timeout = event.settings.config.timeout;
-        // The broker's HTTP listener has a thread of its own: only requests to it wait there.
-        let (budget, payer) = match event.broker_thread() {
-            Some(_) => {
-                let is_under_way = || self.asker.is_under_way(key);
-                (&self.budget, account.payer(event.settings.config.login_wait, is_under_way))
-            }
-            None => (&self.http_budget, Payer::Nobody),
-        };
-        let limit = match account {
-            Account::NoLogin => Duration::ZERO,
-            _ => budget.lock().limit(key, payer, timeout, began),
-        };
-        if limit.is_zero() {
-            // What was asked ahead may have come since the caller looked.
-            if let Some(hit) = self.remembered(inquiry, || None, now) {
-                return Decision::by_memory(hit);
-            }
-            let decision = self.ask_beside(&question, key, source, account, budget, now);
-            return self.or_stale(key, decision, now);
+        let reserved = self.reserve(key, account, event);
+        if reserved.limit.is_zero() {
+            return self.ask_beside(inquiry, account, &reserved, event.now);
         }
-        let asked = match self.asker.ask(key, &question, source, Priority::Broker, None, now) {
+        let asked = match self.asker.ask(key, &question, source, Priority::Broker, None, event.now) {
             Ok(asked) => asked,
-            Err(reason) => return self.or_stale(key, no_answer(reason), now),
+            Err(reason) => return self.or_stale(key, no_answer(reason), event.now),
         };
         if asked.was_under_way {
             self.prefetch.confirm(key);
         }
-        let readers = self.ask_ahead_of(inquiry, account, &asked, &event.at(began));
-        let answer = asked.slot.wait(limit.saturating_sub(began.elapsed()));
-        let answered = matches!(answer, Some(Answer::Verdict { .. }));
-        let answered_at = Instant::now();
-        let wait = Wait { question: key, payer, spent: answered_at.duration_since(began), answered };
-        if event.broker_thread().is_some() {
-            self.asker.held_up(question.kind(), wait.spent);
-        }
-        budget.lock().waited(wait, timeout, answered_at);
-        let answer = answer.unwrap_or_else(|| {
-            if !account.is_login() {
-                return Answer::None(NoAnswer::TimedOut(limit));
-            }
-            // The client leaves before it is known whether it has guessed right.
-            self.asker.nobody_waits(key);
-            let is_cut = limit < timeout;
-            Answer::None(if is_cut { NoAnswer::LoginWaitSpent } else { NoAnswer::TimedOut(limit) })
-        });
+        let readers = self.ask_ahead_of(inquiry, account, &asked, &event.at(reserved.began));
+        let (answer, answered_at) = self.wait(inquiry, account, &asked, &reserved, event);
         let decision = self.or_stale(key, Decision::by_answer(&answer), answered_at);
         self.prefetch.note_outcome(&question, key, decision.is_allow());
         if decision.is_allow() && event.broker_thread().is_some() && !account.is_replay() {
@@ -226,6 +203,56 @@ impl Api {
             self.prefetch.expect(&question, &readers, answered_at);
         }
         decision
+    }
+
+    /// Finds out how long the broker may wait for the answer to this question.
+    fn reserve(&self, question: Fingerprint, account: Account, event: &Event<'_>) -> Reservation<'_> {
+        let config = &event.settings.config;
+        // The time of the event may be some milliseconds in the future, which is as long as a wait takes.
+        let (timeout, began) = (config.timeout, Instant::now());
+        // The broker's HTTP listener has a thread of its own: only requests to it wait there.
+        let (budget, payer) = match event.broker_thread() {
+            Some(_) => {
+                let is_under_way = || self.asker.is_under_way(question);
+                (&self.budget, account.payer(config.login_wait, is_under_way))
+            }
+            None => (&self.http_budget, Payer::Nobody),
+        };
+        let limit = match account {
+            Account::LoginBeside => Duration::ZERO,
+            _ => budget.lock().limit(question, payer, timeout, began),
+        };
+        Reservation { budget, payer, limit, timeout, began }
+    }
+
+    /// Waits for an answer as long as is reserved for it, and counts that. Returns it, and when the wait was over.
+    fn wait(
+        &self,
+        inquiry: &Inquiry<'_>,
+        account: Account,
+        asked: &Asked,
+        reserved: &Reservation<'_>,
+        event: &Event<'_>,
+    ) -> (Answer, Instant) {
+        let (Inquiry { key, question, .. }, Reservation { budget, payer, limit, timeout, began }) =
+            (inquiry, *reserved);
+        let answer = asked.slot.wait(limit.saturating_sub(began.elapsed()));
+        let answered = matches!(answer, Some(Answer::Verdict { .. }));
+        let over = Instant::now();
+        let wait = Wait { question: *key, payer, spent: over.duration_since(began), answered };
+        if event.broker_thread().is_some() {
+            self.asker.held_up(question.kind(), wait.spent);
+        }
+        budget.lock().waited(wait, timeout, over);
+        let answer = answer.unwrap_or_else(|| {
+            if account.is_login() {
+                // The client leaves before it is known whether it has guessed right.
+                self.asker.nobody_waits(*key);
+            }
+            let is_cut = account.is_login() && limit < timeout;
+            Answer::None(if is_cut { NoAnswer::LoginWaitSpent } else { NoAnswer::TimedOut(limit) })
+        });
+        (answer, over)
     }
 
     /// The decision, if asking is in vain. Where the API is silent to strangers it may be so to all: then whoever has an
@@ -245,28 +272,31 @@ impl Api {
         Some(Decision::allow(By::Stale).with(allow.terms))
     }
 
-    /// Refuses without waiting, and has the API asked all the same: the answer will be there when the client comes again.
-    /// A wrong password counts for the throttle only then, since nobody hears this answer.
+    /// Decides without waiting: by what was asked ahead, if that has come since the caller looked, or else by a refusal.
+    /// Then the API is asked all the same: its answer will be there when the client comes again.
     fn ask_beside(
         &self,
-        question: &Question<'_>,
-        key: Fingerprint,
-        source: Source,
+        inquiry: &Inquiry<'_>,
         account: Account,
-        budget: &Lock<WaitBudget>,
+        reserved: &Reservation<'_>,
         now: Instant,
     ) -> Decision {
+        let Inquiry { key, question, .. } = *inquiry;
+        if let Some(hit) = self.remembered(inquiry, || None, now) {
+            return Decision::by_memory(hit);
+        }
         let (priority, spent) = match account.is_login() {
             true => (Priority::Speculative, NoAnswer::LoginWaitSpent),
             false => (Priority::Refresh, NoAnswer::BudgetSpent),
         };
-        match self.asker.ask(key, question, source, priority, None, now) {
+        let why = match self.asker.ask(key, &question, self.source(inquiry), priority, None, now) {
             Ok(asked) => {
-                budget.lock().asked_beside(key, asked.slot);
-                no_answer(spent)
+                reserved.budget.lock().asked_beside(key, asked.slot);
+                spent
             }
-            Err(reason) => no_answer(reason),
-        }
+            Err(reason) => reason,
+        };
+        self.or_stale(key, no_answer(why), now)
     }
 
     /// While a question is on its way that the broker waits for, sends those that it will come to next. Returns the readers

@@ -118,7 +118,7 @@ impl Logins {
         place: Place,
         event: &Event<'_>,
     ) -> Option<Decision> {
-        let account = if place == Place::Nowhere { Account::NoLogin } else { Account::Login };
+        let account = if place == Place::Nowhere { Account::LoginBeside } else { Account::Login };
         let began = Instant::now();
         let decision = self.api.wait_for(inquiry, account, event);
         self.has_waited(attempt, began, decision.is_allow(), event);
