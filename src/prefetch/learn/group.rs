@@ -248,6 +248,12 @@ impl Group {
         Some(next)
     }
 
+    /// Of the clients that came next after the one of this number, so many.
+    pub fn behind(&self, number: u64, most: usize) -> Vec<(u64, Fingerprint)> {
+        let index = self.present.partition_point(|(its, _)| *its <= number);
+        self.present.range(index..).take(most).copied().collect()
+    }
+
     /// Whether all clients before this number were looked at for a template.
     pub fn is_next(&self, slot: usize, number: u64) -> bool {
         let first = self.present.front().map_or(number, |(first, _)| *first);

@@ -32,6 +32,10 @@ const LESSONS: u8 = 128;
 /// Clients that are looked at in one go while the broker waits: less than a millisecond.
 const STEPS: usize = 256;
 
+/// Clients that are looked at first, since they came next: as many as may be guessed about in one go by a template that is
+/// new, and those before them that were.
+const NEAR: usize = 64;
+
 /// All that is learnt.
 pub struct Learner {
     keys: Fingerprinter,
@@ -212,16 +216,18 @@ impl Learner {
             return false;
         };
         let bit = 1 << slot;
-        let (key, is_new) = (member.key, member.asked & bit == 0);
+        let (key, number, is_new) = (member.key, member.number, member.asked & bit == 0);
         if is_new {
             member.asked |= bit;
             let witness = if which == Which::Own { visit } else { client.witness };
+            let was_learnt = group.is_learnt(slot);
             group.asked(slot, witness, now);
             if member.guessed & bit != 0 {
                 member.guessed &= !bit;
                 group.credit_mut(slot).ended(true);
                 scores.confirmed(origin(group.templates()[slot].teacher));
-            } else if member.watched & bit != 0 {
+            } else if was_learnt {
+                // A guess would have been right. Where the broker goes another way than the guesses, only this tells.
                 member.watched &= !bit;
                 group.credit_mut(slot).count(true);
             }
@@ -232,9 +238,9 @@ impl Learner {
         }
         if is_good && is_new {
             match which {
-                Which::Names | Which::First => self.ask_on(key, slot, round),
+                Which::Names | Which::First => self.ask_on(key, slot, number, round),
                 // They share their credit.
-                Which::Own => (0..TEMPLATES).for_each(|slot| self.ask_on(key, slot, round)),
+                Which::Own => (0..TEMPLATES).for_each(|slot| self.ask_on(key, slot, number, round)),
             }
         }
         is_good
@@ -276,19 +282,21 @@ impl Learner {
         arrival.in_groups[which as usize] = Some(member);
     }
 
-    /// Has those asked about who came a moment ago and have not asked yet what a template says.
-    fn ask_on(&mut self, key: Fingerprint, slot: usize, round: &mut Round<'_>) {
+    /// Has those asked about who came a moment ago and have not asked yet what a template says: first those who came next
+    /// after the client of this number, as the broker often goes on with them, and then the others in order.
+    fn ask_on(&mut self, key: Fingerprint, slot: usize, number: u64, round: &mut Round<'_>) {
         let Round { ask, now, ref mut wishes } = *round;
         let Self { groups, arrivals, scores, topic, .. } = self;
         let Some(group) = groups.get(key) else { return };
         let Some(origin) = group.templates().get(slot).map(|template| origin(template.teacher)) else {
             return;
         };
+        let mut near = group.behind(number, NEAR).into_iter();
         for _ in 0..STEPS {
             if !(group.is_good(slot) && group.credit(slot).may_guess() && scores.allow(origin, now)) {
                 return;
             }
-            let Some((number, client)) = group.next(slot) else { return };
+            let Some((number, client)) = near.next().or_else(|| group.next(slot)) else { return };
             let Some(arrival) = arrivals.peek_mut(&client) else { continue };
             let Some(member) = arrival.member(key).filter(|member| member.number == number).copied() else {
                 continue;

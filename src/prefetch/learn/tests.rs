@@ -142,6 +142,23 @@ fn who_comes_again_is_asked_about_in_the_order_of_that() {
     );
 }
 
+/// As it is where they wait in sockets that were ready before others.
+#[test]
+fn the_broker_may_begin_in_the_middle() {
+    const CLIENTS: usize = 200;
+    let mut world = World::new();
+    let id = |n: usize| format!("client-{n}");
+    for n in 0..CLIENTS {
+        world.comes(&id(n), "fleet");
+    }
+    // And it may go on elsewhere before those come that were guessed.
+    for n in (41..47).chain(80..137).chain(0..41).chain(47..80).chain(137..CLIENTS) {
+        world.wants(&id(n), "fleet", Subscribe, &format!("commands/{}/#", id(n)));
+    }
+    let missed = world.asked - world.ahead.len();
+    assert!(missed <= 6, "{missed} of {CLIENTS} were not asked ahead");
+}
+
 /// Whoever comes again was looked at before, and keeps nobody back who comes for the first time.
 #[test]
 fn who_comes_again_holds_up_nobody() {
