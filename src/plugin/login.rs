@@ -283,8 +283,8 @@ impl Logins {
         let (throttle, tasks) = (Arc::clone(&self.throttle), Arc::clone(&self.tasks));
         let (limits, delays) = (config.throttle, self.delays);
         let waiter = Waiter::however_late(move |answer| {
-            let outcome = outcome_of(&Decision::by_answer(answer));
-            let groups = throttle.close_left(open, outcome, &limits, Instant::now());
+            let outcome = outcome_of(&Decision::by_answer(answer)).of_all();
+            let groups = throttle.close(open, outcome, &limits, Instant::now());
             if delays {
                 groups.into_iter().for_each(|group| tasks.push(Task::NextTurn(group)));
             }

@@ -130,8 +130,17 @@ pub enum Outcome {
     LetIn,
     /// Username or password was wrong.
     Refused,
-    /// There was no answer.
+    /// There was no answer for this one.
     Unknown,
+    /// Its question has ended without an answer, for all who have tried the same.
+    Abandoned,
+}
+
+impl Outcome {
+    /// Of the question itself, and so for all who have tried the same.
+    pub fn of_all(self) -> Self {
+        if self == Self::Unknown { Self::Abandoned } else { self }
+    }
 }
 
 /// Counts refusals and open tries, and remembers which credentials are good and which are wrong.
@@ -210,29 +219,8 @@ impl Throttle {
         limits: &ThrottleLimits,
         now: Instant,
     ) -> [Group; KINDS] {
-        self.end(open, outcome, outcome != Outcome::Unknown, limits, now)
-    }
-
-    /// Ends an open try that was left, since its question has ended: for all who have the same credentials open.
-    pub fn close_left(
-        &self,
-        open: Open,
-        outcome: Outcome,
-        limits: &ThrottleLimits,
-        now: Instant,
-    ) -> [Group; KINDS] {
-        self.end(open, outcome, true, limits, now)
-    }
-
-    fn end(
-        &self,
-        open: Open,
-        outcome: Outcome,
-        ends_all: bool,
-        limits: &ThrottleLimits,
-        now: Instant,
-    ) -> [Group; KINDS] {
         let mut state = self.state.lock();
+        let ends_all = outcome != Outcome::Unknown;
         let mut ended = [false; KINDS];
         if open.known != Known::Good {
             for ((kind, group), ended) in state.kinds.iter_mut().zip(open.groups).zip(&mut ended) {
@@ -245,14 +233,14 @@ impl Throttle {
                 state.good.put(open.credentials, now);
             }
             Outcome::Refused => state.refused(&open, ended, limits, now),
-            Outcome::Unknown => {}
+            Outcome::Unknown | Outcome::Abandoned => {}
         }
         open.groups
     }
 
     /// A client is turned away while its question goes on: until that ends its try stays open, but no longer than
-    /// `at_most`. Returns whether somebody has to see to it that the try ends with the question
-    /// ([`Self::close_left`]); nobody has to where somebody does it already.
+    /// `at_most`. Returns whether somebody has to see to it that the try ends with the question; nobody has to where
+    /// somebody does it already.
     pub fn leave(&self, open: &Open, at_most: Duration, now: Instant) -> bool {
         if open.known == Known::Good {
             return false;

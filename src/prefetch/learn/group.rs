@@ -248,10 +248,10 @@ impl Group {
         Some(next)
     }
 
-    /// Of the clients that came next after the one of this number, so many.
-    pub fn behind(&self, number: u64, most: usize) -> Vec<(u64, Fingerprint)> {
-        let index = self.present.partition_point(|(its, _)| *its <= number);
-        self.present.range(index..).take(most).copied().collect()
+    /// The client that came so many after the next one behind this number.
+    pub fn behind(&self, number: u64, further: usize) -> Option<(u64, Fingerprint)> {
+        let next = self.present.partition_point(|(its, _)| *its <= number);
+        self.present.get(next + further).copied()
     }
 
     /// Whether all clients before this number were looked at for a template.

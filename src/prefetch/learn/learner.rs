@@ -291,12 +291,12 @@ impl Learner {
         let Some(origin) = group.templates().get(slot).map(|template| origin(template.teacher)) else {
             return;
         };
-        let mut near = group.behind(number, NEAR).into_iter();
-        for _ in 0..STEPS {
+        for step in 0..STEPS {
             if !(group.is_good(slot) && group.credit(slot).may_guess() && scores.allow(origin, now)) {
                 return;
             }
-            let Some((number, client)) = near.next().or_else(|| group.next(slot)) else { return };
+            let near = if step < NEAR { group.behind(number, step) } else { None };
+            let Some((number, client)) = near.or_else(|| group.next(slot)) else { return };
             let Some(arrival) = arrivals.peek_mut(&client) else { continue };
             let Some(member) = arrival.member(key).filter(|member| member.number == number).copied() else {
                 continue;
