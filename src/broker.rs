@@ -104,6 +104,17 @@ pub struct Unread<'a> {
 /// Bytes of each socket that [`Broker::peek`] shows: enough for a CONNECT with what usually follows.
 pub const PEEKED_BYTES: usize = 4096;
 
+/// A look into the broker's sockets, once around.
+#[derive(Clone, Copy)]
+pub struct Look<'a> {
+    /// The descriptor where it begins. `None`: where the last look stopped.
+    pub from: Option<i32>,
+    /// How long it goes on.
+    pub until: Until<'a>,
+    /// The descriptors that are not to be looked at: what waits there is known.
+    pub passes_over: &'a dyn Fn(i32) -> bool,
+}
+
 /// How long a look into the broker's sockets goes on.
 #[derive(Clone, Copy)]
 pub struct Until<'a> {
@@ -294,15 +305,8 @@ pub trait Broker: Send + Sync {
     /// Notes that a socket listens for the plugin, or no longer does: who connects there is no client of the broker.
     fn listens_for_plugin(&self, _socket: RawFd, _listens: bool) {}
 
-    /// Shows what clients have sent and the broker has not read, from this descriptor on, or from where the last look
-    /// stopped. Takes nothing and never waits.
-    fn peek(
-        &self,
-        thread: &BrokerThread,
-        from: Option<i32>,
-        until: Until<'_>,
-        see: &mut dyn FnMut(Unread<'_>),
-    );
+    /// Shows what clients have sent and the broker has not read. Takes nothing and never waits.
+    fn peek(&self, thread: &BrokerThread, look: Look<'_>, see: &mut dyn FnMut(Unread<'_>));
 
     /// The descriptor of a client's socket, where it is known without finding out.
     fn descriptor_of(&self, _: &BrokerThread, _: Connection) -> Option<i32> {

@@ -2,7 +2,7 @@
 
 pub use crate::ask::answer::{Body, MOST_BYTES, Now, read as read_answer};
 pub use crate::ask::wire::{body, results};
-pub use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, Retain, Unread, Until};
+pub use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, Look, Retain, Unread, Until};
 pub use crate::cache::{Cache, Fresh};
 pub use crate::config::moving_in::table::{Row, TABLE as THEIRS};
 pub use crate::config::{BrokerOptions, Config, ConfigError, OPTIONS, option_as_markdown};

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use mosquitto_http_auth::internals::{
     About, Access, Broker, BrokerThread, Cache, Caller, Client, Connection, Domain, Fingerprint,
-    Fingerprinter, Fresh, Grounds, Login, Plugin, Question, Retain, Ruling, TopicCheck, Unread, Until,
+    Fingerprinter, Fresh, Grounds, Login, Look, Plugin, Question, Retain, Ruling, TopicCheck, Unread,
     Verdict,
 };
 use proptest::prelude::*;
@@ -231,7 +231,7 @@ impl Broker for NoBroker {
         self.completed.lock().unwrap().insert(client_id.to_owned(), allow);
     }
     fn kick(&self, _: &BrokerThread, _: &str, _: &str) {}
-    fn peek(&self, _: &BrokerThread, _: Option<i32>, _: Until<'_>, _: &mut dyn FnMut(Unread<'_>)) {}
+    fn peek(&self, _: &BrokerThread, _: Look<'_>, _: &mut dyn FnMut(Unread<'_>)) {}
 }
 
 /// A plugin in that broker.

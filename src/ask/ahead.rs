@@ -28,7 +28,7 @@ impl Asker {
         if is_known {
             return false;
         }
-        let in_flight = InFlight::early(early, &state.readers);
+        let in_flight = InFlight::early(early, &state.early);
         state.in_flight.insert(key, in_flight);
         let lost = worker.ask(self.job(key, source, own()), early.priority());
         drop(state);

@@ -97,8 +97,28 @@ impl Early {
     }
 }
 
-/// Counts questions about readers that are on their way: each holds one more of it.
-pub(super) type Readers = Arc<()>;
+/// Counts the questions that were asked early and are on their way: each holds one more of its own.
+#[derive(Default)]
+pub(super) struct EarlyOnes {
+    guesses: Counted,
+    readers: Counted,
+}
+
+type Counted = Arc<()>;
+
+impl EarlyOnes {
+    /// How many were asked for this reason.
+    pub(super) fn under_way(&self, early: Early) -> usize {
+        Arc::strong_count(self.counted(early)) - 1
+    }
+
+    fn counted(&self, early: Early) -> &Counted {
+        match early {
+            Early::Guess => &self.guesses,
+            Early::Reader => &self.readers,
+        }
+    }
+}
 
 /// A question on its way, and all who wait for its answer.
 pub(super) struct InFlight {
@@ -106,8 +126,8 @@ pub(super) struct InFlight {
     pub(super) priority: Priority,
     /// Somebody waits for what the API says now, and not for what it has said to others.
     pub(super) is_anew: bool,
-    /// Held as long as it is on its way, if it was asked about a reader.
-    reader: Option<Readers>,
+    /// Why it was asked early, if it was. The count is held as long as it is on its way.
+    early: Option<(Early, Counted)>,
     /// Made when the first thread comes to wait.
     slot: Option<Arc<Slot>>,
     waiters: Vec<Waiter>,
@@ -115,18 +135,18 @@ pub(super) struct InFlight {
 
 impl InFlight {
     pub(super) fn new(priority: Priority) -> Self {
-        Self { priority, is_anew: false, reader: None, slot: None, waiters: Vec::new() }
+        Self { priority, is_anew: false, early: None, slot: None, waiters: Vec::new() }
     }
 
     /// A question that nobody waits for yet.
-    pub(super) fn early(early: Early, readers: &Readers) -> Self {
-        let reader = (early == Early::Reader).then(|| Arc::clone(readers));
-        Self { reader, ..Self::new(early.priority()) }
+    pub(super) fn early(early: Early, ones: &EarlyOnes) -> Self {
+        let counted = Arc::clone(ones.counted(early));
+        Self { early: Some((early, counted)), ..Self::new(early.priority()) }
     }
 
     /// Why it was asked early, if nobody has come for the answer yet.
     pub(super) fn unused(&self) -> Option<Early> {
-        let early = if self.reader.is_some() { Early::Reader } else { Early::Guess };
+        let early = self.early.as_ref().map_or(Early::Guess, |(early, _)| *early);
         let is_unused = matches!(self.priority, Priority::Speculative | Priority::Warmup | Priority::Reader)
             && !self.waiters.iter().any(|waiter| waiter.hears_late);
         is_unused.then_some(early)
@@ -168,7 +188,7 @@ impl InFlight {
         let (late, in_time) =
             std::mem::take(&mut self.waiters).into_iter().partition(|waiter| waiter.hears_late);
         self.waiters = late;
-        Self { reader: None, slot: self.slot.take(), waiters: in_time, ..Self::new(self.priority) }
+        Self { early: None, slot: self.slot.take(), waiters: in_time, ..Self::new(self.priority) }
     }
 
     /// Tells all who wait. Must not be called under a lock, since waiters take locks.

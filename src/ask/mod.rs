@@ -35,7 +35,7 @@ use crate::topic::GrantsPool;
 use crate::util::{Held, Lock, panics, random};
 use http::{Reply, Target};
 pub use inflight::{Early, Slot, Waiter};
-use inflight::{InFlight, Questions, Readers};
+use inflight::{EarlyOnes, InFlight, Questions};
 use job::{Inbox, Job, Subject};
 pub use queue::Priority;
 use shared::Sharing;
@@ -76,8 +76,7 @@ struct Inner {
 struct State {
     cache: Cache,
     in_flight: Questions,
-    /// Shared by the questions about readers that are on their way.
-    readers: Readers,
+    early: EarlyOnes,
 }
 
 /// A question on its way.
@@ -99,7 +98,7 @@ impl Asker {
         now: Instant,
     ) -> Self {
         let cache = Cache::new(target.config.cache_size, target.config.stale_ttl, now);
-        let state = Lock::new(State { cache, in_flight: Questions::default(), readers: Readers::default() });
+        let state = Lock::new(State { cache, in_flight: Questions::default(), early: EarlyOnes::default() });
         let pool = GrantsPool::new(RULES);
         let sharing = Sharing::new(keys);
         sharing.use_store(target.store.as_ref(), &log, &metrics);
@@ -232,9 +231,9 @@ impl Asker {
         Ok(Asked { slot, was_under_way })
     }
 
-    /// How many questions that were asked early about the readers of messages are on their way.
-    pub fn readers_under_way(&self) -> usize {
-        Arc::strong_count(&self.inner.state().readers) - 1
+    /// How many questions are on their way that were asked early for this reason.
+    pub fn under_way(&self, early: Early) -> usize {
+        self.inner.state().early.under_way(early)
     }
 
     /// A question for the worker. From now on it ends for all who wait, since dropping it tells them, too.

@@ -23,7 +23,7 @@ use super::os::waker::Waker;
 use super::steered::{about, kick_by};
 use super::sys;
 use super::terminated::terminated;
-use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, HangUp, LookUp, Place, Unread, Until};
+use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, HangUp, Look, LookUp, Place, Unread};
 use crate::log::Level;
 use crate::util::Lock;
 
@@ -360,8 +360,8 @@ impl Broker for Process {
         sockets::listens_for_plugin(socket, listens);
     }
 
-    fn peek(&self, _: &BrokerThread, from: Option<i32>, until: Until<'_>, see: &mut dyn FnMut(Unread<'_>)) {
-        self.sockets.lock().look(from, until, see);
+    fn peek(&self, _: &BrokerThread, look: Look<'_>, see: &mut dyn FnMut(Unread<'_>)) {
+        self.sockets.lock().look(look, see);
     }
 
     fn descriptor_of(&self, _: &BrokerThread, connection: Connection) -> Option<i32> {

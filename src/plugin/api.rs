@@ -329,6 +329,13 @@ impl Api {
         readers
     }
 
+    /// The broker goes on without waiting, by a verdict that was asked for early. Keeps what it comes to next on its way.
+    pub fn look_on(&self, inquiry: &Inquiry<'_>, event: &Event<'_>) {
+        let Some(thread) = event.broker_thread() else { return };
+        let (gate, source) = (self.gate(event), || self.source(inquiry));
+        self.prefetch.look_on(thread, inquiry.client.connection, &gate.scope(&source, event.now));
+    }
+
     /// Asks about all readers of the message that a question is about. Returns those that were asked about.
     fn fan_out(&self, question: &Question<'_>, source: Source, event: &Event<'_>) -> Vec<Expected> {
         let is_tickless = || self.is_tickless(event.now);

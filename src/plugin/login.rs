@@ -134,10 +134,12 @@ impl Logins {
     fn remembered(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Decision> {
         let reads_bodies = event.settings.config.answer_rules;
         let renewer = || reads_bodies.then(|| self.granting.renewer(SessionName::of(attempt)));
-        let hit = self.api.remembered(&attempt.inquiry()?, renewer, event.now)?;
+        let inquiry = attempt.inquiry()?;
+        let hit = self.api.remembered(&inquiry, renewer, event.now)?;
         let is_first_use = hit.is_first_use;
         let decision = Decision::by_memory(hit);
         if is_first_use {
+            self.api.look_on(&inquiry, event);
             match self.throttle.admit(&attempt.as_try(), &event.settings.config.throttle, event.now) {
                 Admission::Now(open) => self.close(open, &decision, event),
                 Admission::WaitForTurn(_) => return Some(Decision::deny(By::Busy)),

@@ -192,7 +192,12 @@ impl Topics {
             }
         }
         match hit {
-            Some(hit) => Decision::by_memory(hit),
+            Some(hit) => {
+                if hit.is_first_use {
+                    self.api.look_on(inquiry, event);
+                }
+                Decision::by_memory(hit)
+            }
             None => self.api.wait_for(inquiry, self.account(question, replay), event),
         }
     }

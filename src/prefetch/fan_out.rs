@@ -89,7 +89,7 @@ impl Prefetch {
         }
         let subscriptions = self.subscriptions.lock();
         let mut walk = begun.flatten().unwrap_or_else(|| subscriptions.walk(topic));
-        let mut left = AT_ONCE.saturating_sub(self.asker.readers_under_way());
+        let mut left = AT_ONCE.saturating_sub(self.asker.under_way(Early::Reader));
         if left > 0 {
             let _many = self.asker.sends_many();
             let shared_topic: Arc<str> = topic.into();

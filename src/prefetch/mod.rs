@@ -4,6 +4,7 @@
 mod fan_out;
 mod in_hand;
 mod learn;
+mod look;
 pub mod packet;
 pub mod peek;
 pub mod queues;
@@ -13,6 +14,7 @@ mod scores;
 pub mod subscriptions;
 mod wishes;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -20,26 +22,22 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
-use crate::ask::more_fields::{self, Known};
 use crate::ask::{Asker, Early};
-use crate::broker::{Broker, BrokerThread, Connection, Unread, Until};
-use crate::config::{Config, Field};
+use crate::broker::{Broker, Connection};
+use crate::config::Config;
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Fingerprinter, Source};
 use crate::question::{Access, Kind, OwnedQuestion, Question, Verdict};
 use crate::util::{Lock, bounded};
 use fan_out::FanOuts;
 use learn::Learner;
 pub use learn::Wish;
-use peek::{Guess, Identity, Peeked};
+use peek::{Identity, Peeked};
 use queues::Queues;
 use replay::Replays;
 pub use replay::asks_reads;
 use retained::Retained;
 use scores::Origin;
 use subscriptions::Subscriptions;
-
-/// The longest that one look into the sockets takes from whoever waits for the API anyway.
-const PEEK: Duration = Duration::from_millis(2);
 
 /// How long a question is not asked ahead once more; shorter where verdicts are.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -106,6 +104,10 @@ struct State {
     guesses: LruCache<Fingerprint, (Origin, i32), AlreadyHashed>,
     /// The socket in which a guess was seen that the broker has come to since the last look.
     came_to: Option<i32>,
+    /// When the broker may look on without waiting for anything.
+    look_on: Option<Instant>,
+    /// Sockets all of whose questions are asked, until the broker comes to them, and when that was seen.
+    seen: HashMap<i32, Instant>,
     /// WRITE questions that were allowed when the broker last waited for them.
     written: LruCache<Fingerprint, (), AlreadyHashed>,
 }
@@ -120,6 +122,8 @@ impl Prefetch {
             recent: bounded(RECENT),
             guesses: bounded(GUESSES),
             came_to: None,
+            look_on: None,
+            seen: HashMap::new(),
             written: bounded(WRITTEN),
         };
         Self {
@@ -148,146 +152,8 @@ impl Prefetch {
         if let Some((origin, descriptor)) = state.guesses.pop(&key) {
             state.peeked.scores().confirmed(origin);
             state.came_to = Some(descriptor);
+            state.seen.remove(&descriptor);
         }
-    }
-
-    /// Has the questions asked that wait unread in the sockets of other clients. The broker waits for an
-    /// answer about a `client` at this moment, so this costs nobody anything; it ends when the answer is there.
-    pub fn peek(
-        &self,
-        thread: &BrokerThread,
-        client: Connection,
-        is_answered: &dyn Fn() -> bool,
-        scope: &Scope<'_>,
-    ) {
-        if !scope.config.lookahead {
-            return;
-        }
-        let state = &mut *self.state.lock();
-        if state.peeked.may_look() {
-            // Not from when the wait began: on a busy machine the time may be over once the question is on its way.
-            let until = Until { deadline: Instant::now() + PEEK, is_answered };
-            // The broker often goes through a crowd in this order, so the look begins where the broker is.
-            let from = self.broker.descriptor_of(thread, client).or(state.came_to);
-            let is_of_use = self.peek_until(state, from, until, thread, scope);
-            state.peeked.has_looked(is_of_use, is_answered());
-        }
-    }
-
-    /// Learns whose connections those are whose CONNECT waits unread, where the system does not tell. Once the broker has
-    /// taken it, nothing tells any more; and where logins wait beside the loop, nobody else looks before they are let in.
-    pub fn peek_at_logins(&self, thread: &BrokerThread, scope: &Scope<'_>) {
-        let Scope { config, now, .. } = *scope;
-        if !config.lookahead || config.acl_urls.is_empty() {
-            return;
-        }
-        let state = &mut *self.state.lock();
-        if !state.peeked.is_due(now) {
-            return;
-        }
-        let begun = Instant::now();
-        let until = Until { deadline: begun + PEEK, is_answered: &|| false };
-        self.peek_until(state, None, until, thread, &Scope { now: begun, ..*scope });
-        state.peeked.has_taken(begun.elapsed(), Instant::now());
-    }
-
-    /// Looks, and says whether anything was asked.
-    fn peek_until(
-        &self,
-        state: &mut State,
-        from: Option<i32>,
-        until: Until<'_>,
-        thread: &BrokerThread,
-        scope: &Scope<'_>,
-    ) -> bool {
-        let Scope { gate, now, .. } = *scope;
-        let (mut seen, mut told, mut is_of_use) = (0, 0, false);
-        let _many = self.asker.sends_many();
-        state.came_to = None;
-        state.peeked.begins(from.is_some());
-        self.broker.peek(thread, from, until, &mut |unread| {
-            seen += 1;
-            told += u32::from(unread.client.is_some());
-            for guess in state.peeked.read(unread, |connection| gate.client_of(connection), now) {
-                // There may be hundreds of packets in one socket.
-                if until.is_over() {
-                    return;
-                }
-                let mut more = String::new();
-                if let Some(question) = self.question_of(&guess, &mut more, unread, scope) {
-                    is_of_use |= self.ask_guess(state, &question, unread, scope);
-                }
-            }
-        });
-        if seen > 0 {
-            state.peeked.note_told(told == seen);
-        }
-        is_of_use
-    }
-
-    /// The question that a guess is about, if it may be asked early. `more` is room for its further fields.
-    fn question_of<'g>(
-        &self,
-        guess: &'g Guess<'_>,
-        more: &'g mut String,
-        unread: Unread<'_>,
-        scope: &Scope<'_>,
-    ) -> Option<Question<'g>> {
-        let Scope { config, gate, now, .. } = *scope;
-        match guess {
-            Guess::Login { username, password, seen } => {
-                let is_unknown = seen.client_id.is_empty() && config.auth_fields.contains(&Field::ClientId);
-                if !gate.guesses_logins() || config.auth_urls.is_empty() || is_unknown {
-                    return None;
-                }
-                let credentials = self.keys.credentials(username, password);
-                let password = std::str::from_utf8(password).ok()?;
-                if !config.auth_fields.is_empty() {
-                    let address = unread.peer.map(|peer| peer.to_string());
-                    let (client_id, address) = (seen.client_id, address.as_deref());
-                    let known = Known { client_id, address, details: seen, message: None };
-                    *more = more_fields::json(&config.auth_fields, &known, None);
-                }
-                let key = self.keys.with(credentials, more);
-                let is_news = self.asker.peek(key, now).is_none();
-                (is_news && gate.asks_login(unread.peer, username, key)).then_some(Question::Connect {
-                    username,
-                    password,
-                    more,
-                })
-            }
-            Guess::Topic { identity, access, topic } => {
-                let Identity { client_id, username, .. } = &**identity;
-                // Or an attacker could have the API asked in a victim's name.
-                let may_ask = gate.is_connected(identity)
-                    && !config.acl_urls.is_empty()
-                    && config.acl_checks.contains(access)
-                    && gate.asks_topics(username, client_id)
-                    && !gate.is_decided(username, client_id, *access, topic);
-                may_ask.then_some(Question::Access { username, client_id, topic, access: *access, more: "" })
-            }
-        }
-    }
-
-    /// Has a guess asked. Returns whether it was sent.
-    fn ask_guess(
-        &self,
-        state: &mut State,
-        question: &Question<'_>,
-        unread: Unread<'_>,
-        scope: &Scope<'_>,
-    ) -> bool {
-        let key = self.asker.key(question);
-        let peer = unread.peer.map(|peer| peer.to_string());
-        let source = self.keys.source(peer.as_deref(), question.username());
-        let scope = Scope { source: &|| source, ..*scope };
-        let is_sent = self.speculate(state, key, question, || question.to_owned(), &scope);
-        if is_sent {
-            let origin = state.peeked.origin(unread, question.kind());
-            state.peeked.guessed(origin, scope.now);
-            state.guesses.put(key, (origin, unread.descriptor));
-        }
-        is_sent
     }
 
     /// Has a question asked that nobody waits for, if that makes sense: its answer can be kept, and it was not tried a
@@ -313,10 +179,9 @@ impl Prefetch {
         early: Early,
         scope: &Scope<'_>,
     ) -> bool {
-        let Scope { config, source, now, .. } = *scope;
-        let again = AGAIN.min(config.lifetime(question.kind(), Verdict::Allow).mul_f64(0.8));
-        let is_fresh = |at: &Instant| now.saturating_duration_since(*at) < again;
-        if again.is_zero() || state.recent.peek(&key).is_some_and(is_fresh) {
+        let Scope { source, now, .. } = *scope;
+        let again = again(question, scope);
+        if again.is_zero() || state.was_asked_lately(key, again, now) {
             return false;
         }
         let is_sent = self.asker.speculate(key, question, own, early, source(), now);
@@ -365,6 +230,18 @@ impl Prefetch {
             self.subscriptions.lock().note_there(client_id, now);
         }
     }
+}
+
+impl State {
+    /// Whether a question was asked early no longer ago than `again`.
+    fn was_asked_lately(&self, key: Fingerprint, again: Duration, now: Instant) -> bool {
+        self.recent.peek(&key).is_some_and(|at| now.saturating_duration_since(*at) < again)
+    }
+}
+
+/// How long a question is not asked early once more.
+fn again(question: &Question<'_>, scope: &Scope<'_>) -> Duration {
+    AGAIN.min(scope.config.lifetime(question.kind(), Verdict::Allow).mul_f64(0.8))
 }
 
 /// Whether verdicts about topics are kept long enough that asking early can help.

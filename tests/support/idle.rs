@@ -3,7 +3,7 @@
 use std::io;
 use std::thread::{self, JoinHandle};
 
-use mosquitto_http_auth::internals::{Broker, BrokerThread, Caller, Connection, Unread, Until};
+use mosquitto_http_auth::internals::{Broker, BrokerThread, Caller, Connection, Look, Unread};
 
 /// The proof that the caller is the broker's thread, which here every thread is.
 #[allow(dead_code)]
@@ -33,5 +33,5 @@ impl Broker for Idle {
     }
     fn complete_login(&self, _: &BrokerThread, _: &str, _: bool) {}
     fn kick(&self, _: &BrokerThread, _: &str, _: &str) {}
-    fn peek(&self, _: &BrokerThread, _: Option<i32>, _: Until<'_>, _: &mut dyn FnMut(Unread<'_>)) {}
+    fn peek(&self, _: &BrokerThread, _: Look<'_>, _: &mut dyn FnMut(Unread<'_>)) {}
 }

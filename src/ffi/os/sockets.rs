@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use super::interest::Interest;
-use crate::broker::{Connection, HangUp, PEEKED_BYTES, Place, Unread, Until};
+use crate::broker::{Connection, HangUp, Look, PEEKED_BYTES, Place, Unread, Until};
 use crate::util::Lock;
 
 /// Descriptors that are polled at once: some ten microseconds, in which an answer may come.
@@ -107,14 +107,9 @@ impl Sockets {
         &mut self.interest
     }
 
-    /// Shows what waits unread in the sockets of clients, once around, but no longer than is said: from this
-    /// descriptor on, or from where the last look stopped.
-    pub(in crate::ffi) fn look(
-        &mut self,
-        from: Option<c_int>,
-        until: Until<'_>,
-        mut see: impl FnMut(Unread<'_>),
-    ) {
+    /// Shows what waits unread in the sockets of clients, once around, but no longer than is said.
+    pub(in crate::ffi) fn look(&mut self, look: Look<'_>, mut see: impl FnMut(Unread<'_>)) {
+        let Look { from, until, passes_over } = look;
         if self.listeners.is_empty() {
             self.limit = descriptor_limit();
             let own = OWN.lock().clone();
@@ -145,6 +140,9 @@ impl Sockets {
                 // Reading from a broken connection would take its error away from the broker.
                 .filter(|entry| entry.revents & (libc::POLLIN | libc::POLLERR) == libc::POLLIN)
             {
+                if passes_over(entry.fd) {
+                    continue;
+                }
                 if until.is_over() {
                     self.next = entry.fd;
                     return;
@@ -281,9 +279,11 @@ fn inet(address: &libc::sockaddr_storage) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
     use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::os::fd::AsRawFd;
     use std::os::unix::net::{UnixListener, UnixStream};
+    use std::time::Duration;
 
     /// A look that knows these listeners.
     fn sockets(listeners: &[&dyn AsRawFd]) -> Sockets {
@@ -342,5 +342,34 @@ mod tests {
         let unbound =
             socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("socket");
         assert_eq!((listener(&sockets, &left), listener(&sockets, &unbound)), (None, None));
+    }
+
+    #[test]
+    fn what_is_passed_over_is_not_looked_at() {
+        let listening = TcpListener::bind("127.0.0.1:0").expect("port");
+        let accepted: Vec<_> = (0..3)
+            .map(|_| {
+                let (mut client, accepted) = pair(&listening);
+                client.write_all(b"x").expect("sent");
+                accepted.peek(&mut [0]).expect("it has come");
+                (client, accepted)
+            })
+            .collect();
+        let mut all: Vec<_> = accepted.iter().map(|(_, socket)| socket.as_raw_fd()).collect();
+        all.sort_unstable();
+        let seen = |known: &[RawFd]| -> Vec<RawFd> {
+            let mut sockets = Sockets { limit: descriptor_limit(), ..sockets(&[&listening]) };
+            let until = Until { deadline: Instant::now() + Duration::from_secs(10), is_answered: &|| false };
+            let look = Look { from: Some(all[1]), until, passes_over: &|socket| known.contains(&socket) };
+            let mut seen = Vec::new();
+            sockets.look(look, |unread| seen.push(unread.descriptor));
+            seen.retain(|socket| all.contains(socket));
+            seen.sort_unstable();
+            seen.dedup(); // Where it began is seen once more at the end.
+            seen
+        };
+        assert_eq!(seen(&[]), all);
+        assert_eq!(seen(&[all[1]]), [all[0], all[2]]);
+        assert!(seen(&all).is_empty());
     }
 }
