@@ -55,8 +55,8 @@ impl Prefetch {
         }
     }
 
-    /// The broker has come to a question of a `client` that was asked early, and goes on without waiting. Looks for more
-    /// before nothing is on its way any more: else it would have to wait for the next one from the beginning.
+    /// The broker has come to a question of a `client` that was asked early, and goes on without waiting. If it was seen in a
+    /// socket, looks for more before nothing is on its way any more: else the next one would be waited for from the beginning.
     pub fn look_on(&self, thread: &BrokerThread, client: Connection, scope: &Scope<'_>) {
         let config = scope.config;
         if !config.lookahead || self.asker.under_way(Early::Guess) >= config.max_requests / 2 {
@@ -64,7 +64,7 @@ impl Prefetch {
         }
         let state = &mut *self.state.lock();
         let begun = Instant::now();
-        if state.look_on.is_some_and(|due| begun < due) {
+        if state.came_to.is_none() || state.look_on.is_some_and(|due| begun < due) {
             return;
         }
         let until = Until { deadline: begun + PEEK, is_answered: &|| false };
