@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::worker::{Sending, Worker};
+use super::worker::{Sending, Waiting, Worker};
 use super::{Asker, Early, InFlight, Priority, Waiter};
 use crate::fingerprint::{Fingerprint, Source};
 use crate::question::{OwnedQuestion, Question};
@@ -41,6 +41,11 @@ impl Asker {
         let key = self.key(question);
         let is_in_vain = self.is_open(question.kind(), source, now) || self.peek(key, now).is_some();
         !is_in_vain && self.ask(key, question, source, Priority::Warmup, Some(waiter), now).is_ok()
+    }
+
+    /// Says that the broker waits for the answer about a topic, until this is dropped.
+    pub fn broker_waits(&self) -> Option<Waiting<'_>> {
+        self.worker().ok().map(Worker::broker_waits)
     }
 
     /// Says that many questions about topics are about to be asked early, so that they go together. To be dropped before

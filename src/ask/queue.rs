@@ -70,6 +70,18 @@ impl Priority {
         Self::Refresh,
     ];
 
+    /// The same while the broker waits for the answer about a topic: nobody can be let in then, and what it asks next would
+    /// make it wait once more. One in [`RESERVED_EVERY`] is a login all the same.
+    const WHILE_BROKER_WAITS: [Self; 7] = [
+        Self::Broker,
+        Self::Reader,
+        Self::Speculative,
+        Self::Login,
+        Self::Warmup,
+        Self::Revoke,
+        Self::Refresh,
+    ];
+
     /// The priorities that share [`REST_BOUND`].
     const REST: [Self; 4] = [Self::Warmup, Self::Revoke, Self::Speculative, Self::Refresh];
 }
@@ -102,6 +114,8 @@ pub struct Queue<J> {
     rest_bound: usize,
     /// For each priority in [`RESERVED`], how many others were sent while such a question waited, since the last one.
     passed_over: [usize; 2],
+    /// How many guesses went before logins that waited, since the last login.
+    before_logins: usize,
 }
 
 /// A priority and a road.
@@ -131,7 +145,7 @@ impl<J: Queued> Queue<J> {
             };
             Road::ALL.map(|_| FairQueue::new(bound))
         });
-        Self { lanes, places: HashMap::default(), rest_bound, passed_over: [0; 2] }
+        Self { lanes, places: HashMap::default(), rest_bound, passed_over: [0; 2], before_logins: 0 }
     }
 
     /// Puts a question in, and returns those that have no room any more, which may include the new one. If it waits
@@ -240,14 +254,19 @@ impl<J: Queued> Queue<J> {
                 }
         };
         let lane @ (priority, _) = self.due(gate).or_else(|| {
-            Priority::ALL
-                .into_iter()
-                .find_map(|priority| self.oldest(priority, |road| may_go(priority, road)))
+            let guesses_first = room.broker_waits && self.before_logins + 1 < RESERVED_EVERY;
+            let order = if guesses_first { Priority::WHILE_BROKER_WAITS } else { Priority::ALL };
+            order.into_iter().find_map(|priority| self.oldest(priority, |road| may_go(priority, road)))
         })?;
         for (index, reserved) in RESERVED.into_iter().enumerate() {
             let waits = reserved != priority && !self.is_lane_empty(reserved);
             self.passed_over[index] = if waits { self.passed_over[index] + 1 } else { 0 };
         }
+        self.before_logins = match priority {
+            Priority::Login => 0,
+            Priority::Speculative if !self.is_lane_empty(Priority::Login) => self.before_logins + 1,
+            _ => self.before_logins,
+        };
         self.take_with_others(lane, gate)
     }
 

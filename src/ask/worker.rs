@@ -39,10 +39,27 @@ enum Command {
 /// The running thread. Stopping or dropping it abandons all questions and waits for the thread's end.
 pub struct Worker {
     commands: UnboundedSender<Command>,
-    /// How many are just sending many questions.
-    senders: Arc<AtomicUsize>,
+    callers: Arc<Callers>,
     runtime: Handle,
     thread: Lock<Option<JoinHandle<()>>>,
+}
+
+/// What the threads that ask are just doing.
+#[derive(Default)]
+struct Callers {
+    /// How many are sending many questions.
+    sending: AtomicUsize,
+    /// How many are the broker's, and wait for the answer about a topic.
+    waiting: AtomicUsize,
+}
+
+/// The broker waits for the answer about a topic until this is dropped.
+pub struct Waiting<'a>(&'a Worker);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.callers.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Somebody is just sending many questions about topics. Those that nobody waits for yet go when this is dropped, or as
@@ -51,7 +68,7 @@ pub struct Sending<'a>(&'a Worker);
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        self.0.senders.fetch_sub(1, Ordering::Relaxed);
+        self.0.callers.sending.fetch_sub(1, Ordering::Relaxed);
         let _ = self.0.commands.send(Command::AllHaveCome);
     }
 }
@@ -65,16 +82,22 @@ impl Worker {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (commands, receiver) = unbounded_channel();
-        let senders = Arc::<AtomicUsize>::default();
-        let sending = Arc::clone(&senders);
-        let thread = spawn(Box::new(move || work(runtime, receiver, &sending, &inbox)))?;
-        Ok(Self { commands, senders, runtime: handle, thread: Lock::new(Some(thread)) })
+        let callers = Arc::<Callers>::default();
+        let their_doing = Arc::clone(&callers);
+        let thread = spawn(Box::new(move || work(runtime, receiver, &their_doing, &inbox)))?;
+        Ok(Self { commands, callers, runtime: handle, thread: Lock::new(Some(thread)) })
     }
 
     /// Says that many questions are about to be sent.
     pub fn sends_many(&self) -> Sending<'_> {
-        self.senders.fetch_add(1, Ordering::Relaxed);
+        self.callers.sending.fetch_add(1, Ordering::Relaxed);
         Sending(self)
+    }
+
+    /// Says that the broker waits for the answer about a topic.
+    pub fn broker_waits(&self) -> Waiting<'_> {
+        self.callers.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(self)
     }
 
     /// Runs something else on the thread, beside the questions, until it ends or the worker is stopped.
@@ -120,12 +143,12 @@ impl Drop for Worker {
 fn work(
     runtime: Runtime,
     mut commands: UnboundedReceiver<Command>,
-    senders: &AtomicUsize,
+    callers: &Callers,
     inbox: &Arc<dyn Inbox>,
 ) {
     // A panic in here is a bug, but no reason to refuse all clients from now on: the jobs at hand are abandoned as they
     // are dropped, and the loop starts anew.
-    while let Err(place) = caught(|| runtime.block_on(serve(&mut commands, senders, inbox))) {
+    while let Err(place) = caught(|| runtime.block_on(serve(&mut commands, callers, inbox))) {
         inbox.worker_panicked(&place);
     }
     // Requests are futures, so dropping the runtime leaves none running, nor anybody who waits for a name.
@@ -143,7 +166,7 @@ struct Desk<'a> {
     due: BTreeMap<(Instant, [u64; 2]), Fingerprint>,
 }
 
-async fn serve(commands: &mut UnboundedReceiver<Command>, senders: &AtomicUsize, inbox: &Arc<dyn Inbox>) {
+async fn serve(commands: &mut UnboundedReceiver<Command>, callers: &Callers, inbox: &Arc<dyn Inbox>) {
     let mut desk = Desk {
         inbox,
         queue: Queue::default(),
@@ -154,7 +177,7 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, senders: &AtomicUsize,
     loop {
         let max_wait = inbox.target().config.max_wait;
         turn_away(desk.queue.expired(Instant::now(), max_wait));
-        desk.send(senders);
+        desk.send(callers);
         let next_due = desk.due.first_key_value().map(|((at, _), _)| *at);
         let next = desk.queue.next_expiry(max_wait).into_iter().chain(next_due).min();
         let until_next = async {
@@ -211,7 +234,7 @@ impl Desk<'_> {
     }
 
     /// Sends what may be sent.
-    fn send(&mut self, senders: &AtomicUsize) {
+    fn send(&mut self, callers: &Callers) {
         let (target, now) = (self.inbox.target(), Instant::now());
         let (config, limits) = (&target.config, target.at_a_time(now));
         let takes_many = target.takes_many(now);
@@ -220,9 +243,10 @@ impl Desk<'_> {
                 in_flight: (self.in_flight.len() + target.second_tries(), config.max_requests),
                 asked: self.places.taken(),
                 limits,
+                broker_waits: callers.waiting.load(Ordering::Relaxed) > 0,
                 together: takes_many.then(|| Together {
                     most: config.acl_batch_size,
-                    are_coming: senders.load(Ordering::Relaxed) > 0,
+                    are_coming: callers.sending.load(Ordering::Relaxed) > 0,
                     is_crowded: self.places.is_crowded(),
                 }),
             };

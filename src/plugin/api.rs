@@ -193,8 +193,11 @@ impl Api {
         if asked.was_under_way {
             self.prefetch.confirm(key);
         }
+        let is_about_topic = !account.is_login() && event.broker_thread().is_some();
+        let waiting = is_about_topic.then(|| self.asker.broker_waits());
         let readers = self.ask_ahead_of(inquiry, account, &asked, &event.at(reserved.began));
         let (answer, answered_at) = self.wait(inquiry, account, &asked, &reserved, event);
+        drop(waiting);
         let decision = self.or_stale(key, Decision::by_answer(&answer), answered_at);
         self.prefetch.note_outcome(&question, key, decision.is_allow());
         if decision.is_allow() && event.broker_thread().is_some() && !account.is_replay() {

@@ -33,6 +33,8 @@ pub struct Room {
     pub asked: [usize; 3],
     /// How many may be by each, by what is known of the API.
     pub limits: [usize; 3],
+    /// The broker waits for the answer about a topic, and lets nobody in meanwhile.
+    pub broker_waits: bool,
     /// How questions go together, where they do now.
     pub together: Option<Together>,
 }

@@ -51,7 +51,13 @@ fn job(number: u32, address: u64, name: u64) -> Job {
 
 /// So many are being asked, all of them logins, and so many may be.
 fn within(in_flight: usize, bound: usize) -> Room {
-    Room { in_flight: (in_flight, bound), asked: [in_flight, 0, 0], limits: [bound; 3], together: None }
+    Room {
+        in_flight: (in_flight, bound),
+        asked: [in_flight, 0, 0],
+        limits: [bound; 3],
+        broker_waits: false,
+        together: None,
+    }
 }
 
 /// Room for ten logins and twenty others.
@@ -123,7 +129,7 @@ fn what_the_broker_will_be_stopped_for_next_goes_before_those_who_can_wait() {
 /// What may be sent while so many are asked of an API for logins and one for topics that take so many.
 fn of_each(asked: [usize; 2], limits: [usize; 2]) -> Room {
     let [asked, limits] = [asked, limits].map(|[logins, topics]| [logins, topics, 0]);
-    Room { in_flight: (asked[0] + asked[1], 64), asked, limits, together: None }
+    Room { in_flight: (asked[0] + asked[1], 64), asked, limits, broker_waits: false, together: None }
 }
 
 #[test]
@@ -192,6 +198,24 @@ fn revocations_and_refreshes_do_not_starve() {
     // The reserved shares take no more than they should from logins.
     let logins = taken[..300].iter().filter(|kind| **kind == 0).count();
     assert!(logins >= 300 * (RESERVED_EVERY - 3) / (RESERVED_EVERY - 1), "{logins}");
+}
+
+#[test]
+fn while_the_broker_waits_what_it_asks_next_goes_before_logins() {
+    let now = Instant::now();
+    let mut queue: Queue<Job> = Queue::default();
+    for number in 0..100 {
+        let priority = [Priority::Login, Priority::Speculative][number as usize % 2];
+        assert!(queue.push(job(number, 1, 1), priority, now).is_empty());
+    }
+    let mut logins = |broker_waits, count| {
+        let room = Room { broker_waits, ..within(0, 64) };
+        let taken = iter::from_fn(|| pop(&mut queue, &room)).take(count);
+        taken.filter(|job| job.number % 2 == 0).count()
+    };
+    assert_eq!(logins(false, 8), 8);
+    assert_eq!(logins(true, 3 * RESERVED_EVERY), 3, "and they do not starve");
+    assert_eq!(logins(false, 8), 8);
 }
 
 #[test]
@@ -586,7 +610,7 @@ fn companion(number: u32, name: u64) -> Job {
 /// What may be sent where ten questions go together at most.
 fn together(are_coming: bool, is_crowded: bool) -> Room {
     let together = Some(Together { most: 10, are_coming, is_crowded });
-    Room { in_flight: (0, 64), asked: [0; 3], limits: [64; 3], together }
+    Room { in_flight: (0, 64), asked: [0; 3], limits: [64; 3], broker_waits: false, together }
 }
 
 fn crowd(queue: &mut Queue<Job>, room: &Room) -> Vec<u32> {
