@@ -503,6 +503,27 @@ mod tests {
     }
 
     #[test]
+    fn whoever_waits_on_and_whoever_comes_next_have_a_place_each() {
+        let delayed = Delayed::default();
+        let group = Fingerprinter::with_key(&[0; 16]).fields(Domain::Account, []);
+        let tickets = ["j", "k", "l"].map(|id| delayed.park(client(id, 1)).unwrap());
+        let turn = |ticket| Turn { ticket, password: Some(vec![0; 100]), network: String::new() };
+        for ticket in tickets {
+            // The row is empty when the one before waits on.
+            let before: Vec<_> = std::iter::from_fn(|| delayed.next_turn(group)).collect();
+            before.into_iter().rev().for_each(|(turn, _)| delayed.await_turn_still(group, turn));
+            assert!(delayed.await_turn(group, turn(ticket), Instant::now()));
+        }
+        delayed.end(tickets[0]);
+        for ticket in &tickets[1..] {
+            assert_eq!(delayed.next_turn(group).map(|(turn, _)| turn.ticket), Some(*ticket));
+            delayed.end(*ticket);
+        }
+        let state = delayed.0.lock();
+        assert!(state.parked.is_empty() && state.turns.is_empty());
+    }
+
+    #[test]
     fn what_is_dropped_leaves_nothing_behind() {
         let delayed = Delayed::default();
         delayed.park(client("z", 1)).unwrap();
