@@ -220,7 +220,9 @@ impl Logins {
                 return;
             }
         }
-        self.delayed.end(ticket);
+        if let Some(question) = self.delayed.end(ticket) {
+            self.api.asker.leave(question, ticket.number());
+        }
         self.count(&decision);
         let _ = self.refused(attempt.client, Some(attempt.username), decision, event.now);
         self.broker.complete_login(thread, attempt.client.id, false);
