@@ -59,6 +59,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// most.
 const REST: u32 = 20;
 
+/// Clients that have waited long enough and are completed in one go: a few milliseconds.
+const AT_ONCE: usize = 128;
+
 /// Bytes for a parked client besides its texts, here, in the question that is asked for it and in the tables of both.
 const OVERHEAD: usize = 512;
 
@@ -235,10 +238,11 @@ impl Delayed {
         }
     }
 
-    /// Clients that have waited long enough, the first one first.
+    /// Some of the clients that have waited long enough, the first one first.
     pub fn take_those_who_waited(&self, now: Instant) -> Vec<Ticket> {
         let state = &mut *self.0.lock();
-        let due: Vec<_> = state.deadlines.iter().take_while(|(until, _)| *until <= now).copied().collect();
+        let due = state.deadlines.iter().take_while(|(until, _)| *until <= now).take(AT_ONCE);
+        let due: Vec<_> = due.copied().collect();
         for (_, ticket) in &due {
             state.set_deadline(*ticket, None);
         }
@@ -434,6 +438,22 @@ mod tests {
         assert_eq!(delayed.take_those_who_waited(now), [ticket]);
         assert_eq!(delayed.answered(ticket), None);
         assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.may_enter));
+    }
+
+    /// A crowd that is refused without a CONNACK may wait for the same list of sockets.
+    #[test]
+    fn of_a_crowd_whose_time_is_up_together_some_are_taken_at_once() {
+        let (delayed, now) = (Delayed::default(), Instant::now());
+        let park = |number| delayed.park(client(&format!("o{number}"), number)).unwrap();
+        let tickets: Vec<_> = (0..1_000).map(park).collect();
+        tickets.iter().for_each(|ticket| delayed.leaves_later(*ticket, By::Busy, now));
+        let mut taken = Vec::new();
+        while delayed.has_deadlines() {
+            let some = delayed.take_those_who_waited(now);
+            assert!((1..=128).contains(&some.len()), "{}", some.len());
+            taken.extend(some);
+        }
+        assert_eq!(taken, tickets);
     }
 
     #[test]

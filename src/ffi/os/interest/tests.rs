@@ -231,6 +231,31 @@ fn of_two_sockets_with_one_pointer_nobody_is_hung_up_on() {
     assert_eq!(interest.socket_of(7, true), Whereabouts::Unknown);
 }
 
+/// All who are parked may be refused in one turn.
+#[test]
+fn a_socket_is_not_looked_for_among_all() {
+    const CLIENTS: usize = 30_000;
+    let epoll = Epoll::new();
+    let mut interest =
+        Interest { epoll: Some(epoll.0.as_raw_fd()), read: Some(now()), ..Interest::default() };
+    // Descriptors that nobody has, in another order than the connections.
+    let line = |connection| Registered {
+        descriptor: 1_000_000 + (CLIENTS - connection) as c_int,
+        connection,
+        inode: Some(1),
+    };
+    interest.sockets = (0..CLIENTS).map(line).collect();
+    interest.put_in_order();
+    interest.is_of_this_turn = true;
+    let begun = Instant::now();
+    for connection in 0..CLIENTS {
+        assert_eq!(interest.socket_of(connection, true), Whereabouts::Unknown);
+        assert_eq!(interest.descriptor_of(connection), None);
+    }
+    // Some 50 ms without optimisation. If each were looked for among all it would be many seconds.
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
 #[test]
 fn the_socket_of_a_newcomer_takes_a_part_of_the_time() {
     let epoll = Epoll::new();
