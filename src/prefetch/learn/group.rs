@@ -63,6 +63,8 @@ pub struct Template {
     pub teacher: Fingerprint,
     /// The number in the group of the first client that was not looked at for this template.
     next: u64,
+    /// How often templates had made room for others when it came.
+    since: u64,
     /// How often it was asked.
     pub times: u32,
     used: Instant,
@@ -91,6 +93,8 @@ pub struct Group {
     of: Of,
     alike: Option<Alike>,
     templates: Vec<Template>,
+    /// How often a template has made room for another one.
+    replaced: u64,
     /// The clients that came a moment ago, by their numbers in the group, the one that came first before the others. Whoever
     /// has come again has the latest number alone.
     present: VecDeque<(u64, Fingerprint)>,
@@ -109,6 +113,7 @@ impl Group {
             of,
             alike: None,
             templates: Vec::new(),
+            replaced: 0,
             present: VecDeque::new(),
             joined: 0,
             clean_up_at: OUTDATED,
@@ -157,7 +162,18 @@ impl Group {
         self.templates.iter().position(|it| it.access == access && &*it.pattern == pattern)
     }
 
-    /// Puts a new template in. Returns its slot, and whether another one was there before, which made room.
+    /// How often a template has made room for another one.
+    pub fn replaced(&self) -> u64 {
+        self.replaced
+    }
+
+    /// The slots in which a template has made room for another one since that was so often.
+    pub fn replaced_since(&self, times: u64) -> Slots {
+        let is_new = |(_, template): &(usize, &Template)| template.since > times;
+        self.templates.iter().enumerate().filter(is_new).fold(0, |all, (slot, _)| all | 1 << slot)
+    }
+
+    /// Puts a new template in, in the place of another one where there is no room. Returns its slot.
     pub fn insert(
         &mut self,
         access: Access,
@@ -165,14 +181,17 @@ impl Group {
         telling: Telling,
         teacher: Fingerprint,
         now: Instant,
-    ) -> (usize, bool) {
+    ) -> usize {
         let needs = match (self.of, telling, access) {
             (Of::Kind, Telling::Much, _) | (Of::One, _, Access::Subscribe) => 1,
             // Topics that are drawn anew each time are written to, not subscribed to.
             (Of::One, ..) => 2,
             (Of::Kind, ..) => SEVERAL,
         };
+        let victim = self.victim(teacher);
+        self.replaced += u64::from(victim.is_some());
         let template = Template {
+            since: if victim.is_some() { self.replaced } else { 0 },
             pattern: pattern.into(),
             access,
             witnesses: [0; SEVERAL],
@@ -183,16 +202,12 @@ impl Group {
             times: 0,
             used: now,
         };
-        match self.victim(teacher) {
-            Some(slot) => {
-                self.templates[slot] = template;
-                (slot, true)
-            }
-            None => {
-                self.templates.push(template);
-                (self.templates.len() - 1, false)
-            }
+        if let Some(slot) = victim {
+            self.templates[slot] = template;
+            return slot;
         }
+        self.templates.push(template);
+        self.templates.len() - 1
     }
 
     /// The template that makes room for a new one of this teacher, if one has to: the worst of the teacher's own, if it
@@ -275,6 +290,7 @@ impl Group {
     }
 
     /// The clients that came a moment ago.
+    #[cfg(test)]
     pub fn present(&self) -> impl Iterator<Item = Fingerprint> {
         self.present.iter().map(|(_, client)| *client)
     }

@@ -381,6 +381,41 @@ fn one_teacher_has_a_bounded_number_of_questions_asked_about_others() {
     assert!(world.news().contains(&"dev-0002: subscribe cmd/dev-0002".to_owned()));
 }
 
+/// Who is taught about templates that are replaced is asked about those in their places.
+#[test]
+fn what_makes_room_is_as_if_nobody_had_asked_it() {
+    let mut world = World::new();
+    world.comes("dev-0001", "fleet");
+    world.comes("dev-0002", "fleet");
+    // As many as one network may teach, of which the first one makes room for the next.
+    for number in 0..32 {
+        world.wants("dev-0001", "fleet", Subscribe, &format!("{number}/dev-0001"));
+    }
+    world.wants("dev-0002", "fleet", Subscribe, "0/dev-0002");
+    for number in 1..32 {
+        world.wants("dev-0001", "fleet", Write, &format!("{number}/dev-0001"));
+    }
+    world.news();
+    world.wants("dev-0001", "fleet", Write, "0/dev-0001");
+    assert_eq!(world.news(), ["dev-0002: write 0/dev-0002"]);
+}
+
+/// The broker waits for as long as it takes to learn what one SUBSCRIBE asks.
+#[test]
+fn what_makes_room_takes_no_look_at_all_who_have_come() {
+    let mut world = World::new();
+    for number in 0..20_000 {
+        world.comes(&format!("dev-{number:05}"), "fleet");
+    }
+    world.news();
+    let begun = Instant::now();
+    for number in 0..200 {
+        world.wants("dev-00000", "fleet", Subscribe, &format!("{number}/dev-00000"));
+    }
+    let took = begun.elapsed();
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
 /// Draws numbers that are the same each time.
 struct Dice(u64);
 

@@ -31,6 +31,7 @@ impl Learner {
                 asked: 0,
                 guessed: 0,
                 watched: 0,
+                replaced: group.replaced(),
                 lessons: 0,
             });
         }
