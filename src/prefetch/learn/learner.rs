@@ -20,8 +20,12 @@ use crate::question::{Access, Kind};
 use crate::util::bounded;
 use habits::Told;
 
-/// Clients that came a moment ago; some 8 MB with usual names.
+/// Clients that came a moment ago; some 8 MB with usual names, and 30 MB with the longest ones.
 const ARRIVALS: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+
+/// Bytes of a client id and a username together, beyond which nothing is learnt of a client: as for the names of sessions,
+/// enough for tokens.
+const LONGEST_NAMES: usize = 1_024;
 
 /// The longest time after a login in which it is learnt what the client asks.
 const LONGEST_VISIT: Duration = Duration::from_secs(60);
@@ -107,6 +111,9 @@ impl Learner {
     pub fn arrives(&mut self, client: Client<'_>, visit: Duration, now: Instant, ask: &Ask<'_>) -> Vec<Wish> {
         let mut round = Round { ask, now, wishes: Vec::new() };
         if self.comes_again(client.key, client.who, visit, now) {
+            return round.wishes;
+        }
+        if client.who.client_id.len() + client.who.username.len() > LONGEST_NAMES {
             return round.wishes;
         }
         let client = self.as_known(client);

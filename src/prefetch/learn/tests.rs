@@ -174,15 +174,38 @@ fn who_comes_again_holds_up_nobody() {
     assert_eq!(world.news(), ["client-20: subscribe commands/client-20/#"]);
 }
 
-/// Numbers that nobody has any more are kept for some time only.
+/// Whoever has another number by now, or whose visit is over, has the old one no more.
 #[test]
-fn who_comes_again_and_again_fills_no_group() {
+fn a_group_keeps_one_number_of_each_client_that_is_there() {
     let mut world = World::new();
     world.comes("client-0", "fleet");
-    for _ in 0..100_000 {
+    for _ in 0..10_000 {
         world.comes("client-1", "fleet");
     }
-    assert!(world.learner.longest_group() <= 2_000, "{}", world.learner.longest_group());
+    assert_eq!(world.learner.longest_group(), 2);
+    for number in 2..1_000 {
+        world.comes(&format!("client-{number}"), "fleet");
+    }
+    world.later(60);
+    (0..100).for_each(|number| world.comes(&format!("other-{number}"), "fleet"));
+    assert_eq!(world.learner.longest_group(), 100);
+}
+
+/// An id may have 64 KiB, and a username, too.
+#[test]
+fn of_whoever_has_a_very_long_name_nothing_is_learnt() {
+    let mut world = World::new();
+    for number in 0..3 {
+        let id = format!("{}-{number}", "x".repeat(2_000));
+        world.visit(&id, &[(Subscribe, "news".to_owned())]);
+    }
+    assert!(world.learner.is_empty());
+    // A token in place of a username is not that long.
+    let token = "x".repeat(900);
+    world.comes("dev-0001", &token);
+    world.wants("dev-0001", &token, Subscribe, "cmd/dev-0001");
+    world.comes("dev-0002", &token);
+    assert_eq!(world.news(), ["dev-0002: subscribe cmd/dev-0002"]);
 }
 
 #[test]

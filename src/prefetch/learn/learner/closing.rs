@@ -27,6 +27,7 @@ impl Learner {
     pub(super) fn close(&mut self, arrival: Arrival) {
         for mut member in arrival.in_groups.into_iter().flatten() {
             let Some(group) = self.groups.get_numbered(member.key, member.group) else { continue };
+            group.leave(member.number);
             member.bring_up_to_date(group);
             let Membership { guessed, watched, .. } = member;
             slots(guessed).for_each(|slot| group.credit_mut(slot).ended(false));
