@@ -9,10 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 mod support;
+use serde_json::json;
 use support::broker::Setup;
 use support::{
-    Broker, Client, Connect, ELSEWHERE, Gate, MockApi, PATIENCE, Protocol, Reply, Request, Version, api,
-    eventually, login, on_every_broker, reason,
+    Admin, Broker, Client, Connect, ELSEWHERE, Gate, MockApi, PATIENCE, Protocol, Reply, Request, Version,
+    api, eventually, login, on_every_broker, reason,
 };
 
 const RULES: &str = "user alice secret\nuser bob secret\nuser carol secret\n";
@@ -607,4 +608,25 @@ fn a_guess_that_is_answered_too_late_counts_at_once() {
         }
         assert_is_throttled(&broker, &api);
     });
+}
+
+/// Also whoever is kicked while the answer is on its way.
+#[test]
+fn a_guess_counts_although_its_client_is_kicked() {
+    let api = api("");
+    let gate = Gate::holding(&api, |_| true, |_| Reply::status(403));
+    let admin = Admin::somewhere();
+    let broker = admin.of(throttled_for_long(broker(Version::V2_1, &api))).option("timeout", "30s").start();
+    for _ in 0..=AFTER {
+        gate.close();
+        api.forget_requests();
+        let mut client = Client::open(broker.port(), Protocol::V5);
+        client.send(&guess("alice").packet());
+        api.wait_for_requests(1, PATIENCE);
+        assert_eq!(admin.carries_out("kick", &json!({"username": "alice"})), json!({"kicked": 1}));
+        assert_eq!(client.connack(PATIENCE), Some(reason::NOT_AUTHORIZED));
+        gate.open();
+        api.wait_until_answered(PATIENCE);
+    }
+    assert_is_throttled(&broker, &api);
 }

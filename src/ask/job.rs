@@ -247,7 +247,8 @@ impl Job {
                         self.filed = true;
                         return place.leave();
                     }
-                    // What is remembered of the user was taken back for this client.
+                    // What is remembered of the user was taken back for this client, or somebody waits for what the API says
+                    // now. To find the same once more would go on for ever.
                     asks_again = true;
                     continue;
                 }

@@ -16,7 +16,7 @@ use crate::command::Command;
 use crate::fingerprint::{Fingerprinter, Whose};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
-use crate::question::{Answer, Kind, Verdict};
+use crate::question::{Answer, Grounds, Kind, Verdict};
 
 /// The store, and who hears of what the other brokers do.
 pub(super) struct Sharing {
@@ -93,11 +93,13 @@ impl Inner {
     /// waits who wants to hear the API itself.
     pub(super) fn take_over(&self, subject: Subject, found: &Found, from: &Arc<Target>) -> bool {
         let Found { sent, lifetime, grounds } = *found;
+        // Nobody was asked about whose name says enough: nothing can be taken back, and nobody can be asked anew.
+        let is_said = grounds != Grounds::NamedSuperuser;
         let mut state = self.state();
-        if !self.target.load().asks_like(from) || state.cache.has_forgotten(subject.about, sent) {
+        if !self.target.load().asks_like(from) || is_said && state.cache.has_forgotten(subject.about, sent) {
             return false;
         }
-        if state.in_flight.get(&subject.key).is_some_and(|in_flight| in_flight.is_anew) {
+        if is_said && state.in_flight.get(&subject.key).is_some_and(|in_flight| in_flight.is_anew) {
             return false;
         }
         let Some(in_flight) = state.in_flight.remove(&subject.key) else { return true };

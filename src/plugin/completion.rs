@@ -1,6 +1,6 @@
 //! At the tick: those who waited beside the broker's loop are let in or refused, and those whose rights ended leave.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::attempt::Attempt;
 use super::decision::{By, Decision, Refusal};
@@ -17,6 +17,9 @@ use crate::util::panics;
 
 /// Clients that one task has looked at: those that are refused unseen come by the hundred.
 const TURNS: usize = 128;
+
+/// How long one tick may go on with those who have waited: others hardly notice.
+const AT_A_TICK: Duration = Duration::from_millis(20);
 
 impl Logins {
     /// Runs what other threads have left for the broker's. It calls the broker, which may call back, so nothing is held
@@ -109,21 +112,35 @@ impl Logins {
     }
 
     /// Lets in those who may come in and have waited long enough for their topic questions, and turns away those who have
-    /// waited for too long for their turn or for the thread that compares slow hashes.
+    /// waited for too long for their turn or for the thread that compares slow hashes: all of them, or as many as there is time
+    /// for.
     pub fn complete_those_who_waited(&self, thread: &BrokerThread, event: &Event<'_>) {
-        for ticket in self.delayed.take_those_who_waited(event.now) {
-            self.guarded(Some(ticket), thread, event, || {
-                let Some(parked) = self.delayed.has_waited(ticket) else { return };
-                let attempt = Attempt::of(&parked, None);
-                if let Some(by) = parked.leaves.clone() {
-                    self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
-                } else if parked.may_enter {
-                    self.let_in(ticket, &parked, parked.allow(), thread, event);
-                } else {
-                    let by = if parked.open.is_some() { By::Busy } else { By::Turn };
-                    self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
-                }
-            });
+        let mut until = None;
+        loop {
+            let tickets = self.delayed.take_those_who_waited(event.now);
+            if tickets.is_empty() {
+                return;
+            }
+            for ticket in tickets {
+                self.guarded(Some(ticket), thread, event, || self.complete_who_waited(ticket, thread, event));
+            }
+            // The first ones have had the list of sockets read, which the others use as well.
+            if Instant::now() > *until.get_or_insert_with(|| Instant::now() + AT_A_TICK) {
+                return;
+            }
+        }
+    }
+
+    fn complete_who_waited(&self, ticket: Ticket, thread: &BrokerThread, event: &Event<'_>) {
+        let Some(parked) = self.delayed.has_waited(ticket) else { return };
+        let attempt = Attempt::of(&parked, None);
+        if let Some(by) = parked.leaves.clone() {
+            self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
+        } else if parked.may_enter {
+            self.let_in(ticket, &parked, parked.allow(), thread, event);
+        } else {
+            let by = if parked.open.is_some() { By::Busy } else { By::Turn };
+            self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
         }
     }
 
@@ -220,7 +237,9 @@ impl Logins {
                 return;
             }
         }
-        self.delayed.end(ticket);
+        if let Some(question) = self.delayed.end(ticket) {
+            self.api.asker.leave(question, ticket.number());
+        }
         self.count(&decision);
         let _ = self.refused(attempt.client, Some(attempt.username), decision, event.now);
         self.broker.complete_login(thread, attempt.client.id, false);

@@ -59,6 +59,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// most.
 const REST: u32 = 20;
 
+/// Clients that have waited long enough and are completed in one go: a few milliseconds.
+const AT_ONCE: usize = 128;
+
 /// Bytes for a parked client besides its texts, here, in the question that is asked for it and in the tables of both.
 const OVERHEAD: usize = 512;
 
@@ -114,6 +117,17 @@ impl State {
         }
         self.texts.give_back(&network_of(&client), bytes(&client));
         Some(client)
+    }
+
+    /// Ends a parking. Of an open try so much is kept as is needed to note how it ends, whatever has become of the client:
+    /// it has guessed all the same, and others wait for its place. Returns what the question of such a try is known by.
+    fn end(&mut self, ticket: Ticket) -> Option<Fingerprint> {
+        let client = self.remove(ticket)?;
+        forget(&client, ticket);
+        let key = client.awaits_outcome().then_some(client.key)?;
+        let (client_id, username) = Default::default();
+        self.insert(ticket, Parked { client_id, username, until: None, turn: None, ..client });
+        Some(key)
     }
 }
 
@@ -188,8 +202,8 @@ impl Delayed {
         }
     }
 
-    /// One of the answers that a client waits for has come: the client, once it was the last. It stays parked until
-    /// [`Self::end`], unless its id belongs to another parking by now, which the second value tells.
+    /// One of the answers that a client waits for has come: the client, once it was the last, and with it its open try. It
+    /// stays parked until [`Self::end`], unless its id belongs to another parking by now, which the second value tells.
     pub fn answered(&self, ticket: Ticket) -> Option<(Parked, bool)> {
         let state = &mut *self.0.lock();
         let client = state.parked.get_mut(&ticket)?;
@@ -197,7 +211,11 @@ impl Delayed {
         if !is_newest(client, ticket) {
             return state.remove(ticket).map(|client| (client, false));
         }
-        (client.awaits == 0).then(|| (client.clone(), true))
+        if client.awaits > 0 {
+            return None;
+        }
+        let open = client.open.take();
+        Some((Parked { open, ..client.clone() }, true))
     }
 
     /// Lets a parked client wait for more answers, now that it may come in with these terms, but no longer than until then.
@@ -205,7 +223,7 @@ impl Delayed {
         let state = &mut *self.0.lock();
         if let Some(client) = state.parked.get_mut(&ticket) {
             client.awaits = answers;
-            client.may_enter = true;
+            (client.may_enter, client.leaves) = (true, None);
             client.terms = terms;
             state.set_deadline(ticket, Some(until));
         }
@@ -215,16 +233,16 @@ impl Delayed {
     pub fn leaves_later(&self, ticket: Ticket, by: By, until: Instant) {
         let state = &mut *self.0.lock();
         if let Some(client) = state.parked.get_mut(&ticket) {
-            client.open = None;
             client.leaves = Some(by);
             state.set_deadline(ticket, Some(until));
         }
     }
 
-    /// Clients that have waited long enough, the first one first.
+    /// Some of the clients that have waited long enough, the first one first.
     pub fn take_those_who_waited(&self, now: Instant) -> Vec<Ticket> {
         let state = &mut *self.0.lock();
-        let due: Vec<_> = state.deadlines.iter().take_while(|(until, _)| *until <= now).copied().collect();
+        let due = state.deadlines.iter().take_while(|(until, _)| *until <= now).take(AT_ONCE);
+        let due: Vec<_> = due.copied().collect();
         for (_, ticket) in &due {
             state.set_deadline(*ticket, None);
         }
@@ -268,12 +286,9 @@ impl Delayed {
         None
     }
 
-    /// Ends a parking.
-    pub fn end(&self, ticket: Ticket) {
-        let ended = self.0.lock().remove(ticket);
-        if let Some(client) = ended {
-            forget(&client, ticket);
-        }
+    /// Ends a parking. Returns what its question is known by, if its try is still open.
+    pub fn end(&self, ticket: Ticket) -> Option<Fingerprint> {
+        self.0.lock().end(ticket)
     }
 
     /// Whether somebody is parked under this client id with these credentials, although the broker asks about the id: that
@@ -300,9 +315,8 @@ impl Delayed {
         self.0.lock().next_look = Some(now + LOOK_EVERY.max(took * REST));
     }
 
-    /// Forgets those who have hung up, that is whose connection is not among these, which are in order. Of an open try
-    /// so much is kept as is needed to note how it ends: whoever hangs up has guessed all the same. Returns the tickets of
-    /// these, and what their questions are known by.
+    /// Ends the parkings of those who have hung up, that is whose connection is not among these, which are in order. Returns
+    /// the tickets of those whose tries are open, and what their questions are known by.
     pub fn forget_gone(&self, connections: &[Connection]) -> Vec<(Ticket, Fingerprint)> {
         let state = &mut *self.0.lock();
         // The number of a connection that is gone may be the next one's.
@@ -316,18 +330,7 @@ impl Delayed {
             !client.client_id.is_empty() && (last.get(&client.connection) != Some(*ticket) || !is_there())
         };
         let gone: Vec<Ticket> = state.parked.iter().filter(is_gone).map(|(ticket, _)| *ticket).collect();
-        let mut asked = Vec::new();
-        for ticket in &gone {
-            let Some(client) = state.remove(*ticket) else { continue };
-            forget(&client, *ticket);
-            if client.awaits_outcome() {
-                asked.push((*ticket, client.key));
-                let (client_id, username) = Default::default();
-                let rest = Parked { client_id, username, until: None, turn: None, ..client };
-                state.insert(*ticket, rest);
-            }
-        }
-        asked
+        gone.into_iter().filter_map(|ticket| Some((ticket, state.end(ticket)?))).collect()
     }
 
     /// Whether no client is parked.
@@ -390,6 +393,19 @@ mod tests {
         }
     }
 
+    /// An open try.
+    fn open() -> Open {
+        let keys = Fingerprinter::with_key(&[0; 16]);
+        let credentials = keys.credentials("u", b"p");
+        let attempt = Try { address: None, username: "u", client_id: "", credentials, is_shared: true };
+        let (pause, longest) = (Duration::from_secs(1), Duration::from_secs(1));
+        let limits = ThrottleLimits { after: 0, pause, longest, count_by: CountBy::AddressAndUsername };
+        match Throttle::new(keys).admit(&attempt, &limits, Instant::now()) {
+            Admission::Now(open) => open,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn an_answer_counts_for_its_own_parking_only() {
         let delayed = Delayed::default();
@@ -424,21 +440,28 @@ mod tests {
         assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.may_enter));
     }
 
+    /// A crowd that is refused without a CONNACK may wait for the same list of sockets.
+    #[test]
+    fn of_a_crowd_whose_time_is_up_together_some_are_taken_at_once() {
+        let (delayed, now) = (Delayed::default(), Instant::now());
+        let park = |number| delayed.park(client(&format!("o{number}"), number)).unwrap();
+        let tickets: Vec<_> = (0..1_000).map(park).collect();
+        tickets.iter().for_each(|ticket| delayed.leaves_later(*ticket, By::Busy, now));
+        let mut taken = Vec::new();
+        while delayed.has_deadlines() {
+            let some = delayed.take_those_who_waited(now);
+            assert!((1..=128).contains(&some.len()), "{}", some.len());
+            taken.extend(some);
+        }
+        assert_eq!(taken, tickets);
+    }
+
     #[test]
     fn who_has_hung_up_is_forgotten_but_for_the_open_try() {
         let delayed = Delayed::default();
         let keys = Fingerprinter::with_key(&[0; 16]);
         let group = keys.fields(Domain::Account, []);
         let park = |id: &str, connection| delayed.park(client(id, connection)).unwrap();
-        let throttle = Throttle::new(keys);
-        let credentials = keys.credentials("u", b"p");
-        let attempt = Try { address: None, username: "u", client_id: "", credentials, is_shared: true };
-        let (pause, longest) = (Duration::from_secs(1), Duration::from_secs(1));
-        let limits = ThrottleLimits { after: 0, pause, longest, count_by: CountBy::AddressAndUsername };
-        let open = || match throttle.admit(&attempt, &limits, Instant::now()) {
-            Admission::Now(open) => open,
-            other => panic!("{other:?}"),
-        };
         let (stays, gone, replaced, waits) = (park("a", 1), park("b", 2), park("c", 3), park("d", 4));
         let newer = park("e", 3);
         [stays, gone, replaced, newer].into_iter().for_each(|ticket| delayed.has_turn(ticket, open(), None));
@@ -457,10 +480,38 @@ mod tests {
             assert!(rest.open.is_some() && !is_newest && rest.username.is_empty());
         }
         assert_eq!(delayed.answered(waits), None);
-        delayed.end(stays);
-        delayed.end(newer);
+        for ticket in [stays, newer] {
+            assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.open.is_some()));
+            delayed.end(ticket);
+        }
         let state = delayed.0.lock();
         assert!(state.texts.is_empty() && state.turns.is_empty());
+    }
+
+    /// Or else whoever has guessed wrong would have to be kicked only, or to wait for the hasher for too long.
+    #[test]
+    fn who_is_refused_before_the_outcome_leaves_the_open_try_behind() {
+        let (delayed, now) = (Delayed::default(), Instant::now());
+        let keys = Fingerprinter::with_key(&[0; 16]);
+        let [kicked, slow] = ["m", "n"].map(|id| delayed.park(client(id, 1)).unwrap());
+        [kicked, slow].into_iter().for_each(|ticket| delayed.has_turn(ticket, open(), Some(now)));
+        delayed.leaves_later(slow, By::Busy, now);
+        for ticket in [kicked, slow] {
+            assert_eq!(delayed.end(ticket), Some(keys.fields(Domain::Credentials, [])));
+            assert!(delayed.get(ticket).is_none() && delayed.has_waited(ticket).is_none());
+        }
+        assert!(!delayed.has_deadlines());
+        for ticket in [kicked, slow] {
+            let (rest, is_newest) = delayed.answered(ticket).unwrap();
+            assert!(rest.open.is_some() && !is_newest && rest.username.is_empty());
+        }
+        // Once the outcome is known nothing is left behind.
+        let ticket = delayed.park(client("m", 1)).unwrap();
+        delayed.has_turn(ticket, open(), None);
+        assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.open.is_some()));
+        assert_eq!(delayed.end(ticket), None);
+        let state = delayed.0.lock();
+        assert!(state.parked.is_empty() && state.texts.is_empty());
     }
 
     /// Nobody else would, since an id that comes again has a parking of its own.
@@ -500,6 +551,27 @@ mod tests {
         }
         assert!(delayed.next_turn(group).is_none() && delayed.with_turns([group]).is_empty());
         assert!(delayed.0.lock().turns.is_empty());
+    }
+
+    #[test]
+    fn whoever_waits_on_and_whoever_comes_next_have_a_place_each() {
+        let delayed = Delayed::default();
+        let group = Fingerprinter::with_key(&[0; 16]).fields(Domain::Account, []);
+        let tickets = ["j", "k", "l"].map(|id| delayed.park(client(id, 1)).unwrap());
+        let turn = |ticket| Turn { ticket, password: Some(vec![0; 100]), network: String::new() };
+        for ticket in tickets {
+            // The row is empty when the one before waits on.
+            let before: Vec<_> = std::iter::from_fn(|| delayed.next_turn(group)).collect();
+            before.into_iter().rev().for_each(|(turn, _)| delayed.await_turn_still(group, turn));
+            assert!(delayed.await_turn(group, turn(ticket), Instant::now()));
+        }
+        delayed.end(tickets[0]);
+        for ticket in &tickets[1..] {
+            assert_eq!(delayed.next_turn(group).map(|(turn, _)| turn.ticket), Some(*ticket));
+            delayed.end(*ticket);
+        }
+        let state = delayed.0.lock();
+        assert!(state.parked.is_empty() && state.turns.is_empty());
     }
 
     #[test]

@@ -231,13 +231,14 @@ impl Logins {
             return decision;
         }
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return Decision::deny(By::Busy) };
-        self.delayed.has_turn(ticket, open, None);
         if let Err(reason) =
             self.api.asker.ask(key, &question, source, Priority::Login, Some(self.waiter(ticket)), event.now)
         {
             self.delayed.end(ticket);
             return self.api.or_stale(key, no_answer(reason), event.now);
         }
+        // The answer is heard at the tick, which is later also where it has come already.
+        self.delayed.has_turn(ticket, open, None);
         if let Some(thread) = event.broker_thread() {
             self.api.prefetch.peek_at_logins(thread, &self.api.gate(event).scope(&|| source, Instant::now()));
         }

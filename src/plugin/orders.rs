@@ -33,8 +33,10 @@ pub struct Place(Arc<AtomicUsize>);
 impl Place {
     /// Takes a place, if fewer than `most` are taken.
     pub fn among(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
-        let place = Self(Arc::clone(taken));
-        (taken.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
+        // Whoever finds none must not stand in the way of whoever comes just then.
+        let one_more = |before| (before < most).then_some(before + 1);
+        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Self(Arc::clone(taken)))
     }
 
     /// A reply that gives the place back when it is called, or dropped with its order.

@@ -1,12 +1,45 @@
 //! The other brokers with which a cache is shared (`shared_cache`): this one carries out what they were told to do, and learns
 //! what they have learnt.
 
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use super::orders::{Order, Place};
 use super::steering::Steering;
 use crate::ask::Peer;
-use crate::command::{Command, Giver};
+use crate::command::{Command, Giver, Verb, Whom};
+use crate::util::Lock;
+
+/// Kicks of other brokers that may wait for the broker's thread: as many as a journal keeps, since nobody gives them again.
+const KICKS: usize = 10_000;
+
+/// Usernames of other brokers' rechecks that may wait. The broker goes through all of its sessions for each, so of more it
+/// had better ask about everybody.
+const RECHECKS: usize = 64;
+
+/// What other brokers have told and this one has not carried out yet.
+#[derive(Default)]
+pub(super) struct Told {
+    /// How many wait for the broker's thread. Those of operators have places of their own.
+    kicks: Arc<AtomicUsize>,
+    /// About whom the API is to be asked again when no other recheck is going on.
+    rechecks: Lock<VecDeque<Whom>>,
+}
+
+/// Adds one to those about whom the API is to be asked again: once about each, and once about all if that is one of them or
+/// there are too many.
+fn merge(rechecks: &mut VecDeque<Whom>, whom: Whom) {
+    if rechecks.contains(&whom) || rechecks.contains(&Whom::Everybody) {
+        return;
+    }
+    if whom == Whom::Everybody || rechecks.len() >= RECHECKS {
+        rechecks.clear();
+        return rechecks.push_back(Whom::Everybody);
+    }
+    rechecks.push_back(whom);
+}
 
 /// This broker among those that share a cache.
 struct OneOfMany(Weak<Steering>);
@@ -14,8 +47,7 @@ struct OneOfMany(Weak<Steering>);
 impl Peer for OneOfMany {
     fn told(&self, command: Command) {
         if let Some(steering) = self.0.upgrade() {
-            // Nobody there waits to hear what came of it; the log has it.
-            steering.carry_out(command, Giver::Broker, Box::new(drop));
+            steering.carry_out_told(command);
         }
     }
 
@@ -34,5 +66,65 @@ impl Steering {
     /// Carries out what other brokers are told to do, as long as this lives.
     pub(super) fn hear_others(self: &Arc<Self>) {
         self.api.asker.be_heard(OneOfMany(Arc::downgrade(self)));
+    }
+
+    /// Carries out what another broker has told. Nobody there waits to hear what came of it, nor tells it again: the log has
+    /// it, and what has no room now waits.
+    fn carry_out_told(self: &Arc<Self>, command: Command) {
+        let whom = command.whom.clone();
+        match command.verb {
+            Verb::Forget => self.carry_out(command, Giver::Broker, Box::new(drop)),
+            Verb::Kick => {
+                let reply = self.noting(command, Giver::Broker, Box::new(drop));
+                if let Some(place) = Place::among(&self.told.kicks, KICKS) {
+                    return self.order(Order::Kick(whom, place.held_by(reply)));
+                }
+                // Whoever has lost a right leaves all the same.
+                let why =
+                    "too many commands wait for the broker's thread, so the API is asked about everybody";
+                reply(Err(why.to_owned()));
+                self.recheck_told(Whom::Everybody);
+            }
+            Verb::Recheck => self.recheck_told(whom),
+        }
+    }
+
+    fn recheck_told(self: &Arc<Self>, whom: Whom) {
+        merge(&mut self.told.rechecks.lock(), whom);
+        self.recheck_next();
+    }
+
+    /// Begins the next recheck that another broker has told, unless one is going on. Whoever ends one calls this.
+    pub(super) fn recheck_next(self: &Arc<Self>) {
+        // Another thread that has come meanwhile may have found the place taken.
+        while !self.told.rechecks.lock().is_empty() {
+            let Some(place) = self.place_of_recheck() else { return };
+            let Some(whom) = self.told.rechecks.lock().pop_front() else { continue };
+            let command = Command { verb: Verb::Recheck, whom: whom.clone() };
+            let reply = self.noting(command, Giver::Broker, Box::new(drop));
+            return self.order(Order::Recheck(whom.into_username(), place.held_by(reply)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rechecks_that_wait_are_merged() {
+        let name = |number: usize| Whom::Username(format!("u{number}"));
+        let mut waiting = VecDeque::new();
+        for _ in 0..2 {
+            (0..RECHECKS).for_each(|number| merge(&mut waiting, name(number)));
+        }
+        assert!(waiting.iter().cloned().eq((0..RECHECKS).map(name)));
+        merge(&mut waiting, name(RECHECKS));
+        assert_eq!(waiting, [Whom::Everybody]);
+        merge(&mut waiting, name(0));
+        assert_eq!(waiting, [Whom::Everybody], "all are asked about anyway");
+        let mut waiting = VecDeque::from([name(0)]);
+        merge(&mut waiting, Whom::Everybody);
+        assert_eq!(waiting, [Whom::Everybody]);
     }
 }

@@ -10,6 +10,7 @@ use tokio::task::spawn_blocking;
 use super::api::Api;
 use super::login::Logins;
 use super::orders::{Order, Place, Recipient, Reply};
+use super::others::Told;
 use super::sessions::Sessions;
 use super::settings::{Current, what_is_asked};
 use super::token::Token;
@@ -47,6 +48,8 @@ pub struct Steering {
     kicks: Arc<AtomicUsize>,
     rechecks: Arc<AtomicUsize>,
     answers: Arc<AtomicUsize>,
+    /// What other brokers have told and waits.
+    pub(super) told: Told,
     /// Explanations may compare slow hashes, which take 46 MiB each: one at a time.
     explaining: Arc<Semaphore>,
     /// How many wait, and the one that is made.
@@ -75,6 +78,7 @@ impl Steering {
             kicks: Arc::default(),
             rechecks: Arc::default(),
             answers: Arc::default(),
+            told: Told::default(),
             explaining: Arc::new(Semaphore::new(1)),
             explanations: Arc::new(Semaphore::new(EXPLANATIONS)),
         }
@@ -174,7 +178,7 @@ impl Steering {
                 }
                 None => reply(Err("too many commands wait for the broker's thread".to_owned())),
             },
-            Verb::Recheck => match Place::among(&self.rechecks, 1) {
+            Verb::Recheck => match self.place_of_recheck() {
                 Some(place) => {
                     self.order(Order::Recheck(whom.into_username(), place.held_by(reply)));
                     tell_others(command);
@@ -184,8 +188,13 @@ impl Steering {
         }
     }
 
+    /// The place of the one recheck that may wait or be going on.
+    pub(super) fn place_of_recheck(&self) -> Option<Place> {
+        Place::among(&self.rechecks, 1)
+    }
+
     /// What has the log tell of an outcome, and then hears it.
-    fn noting(self: &Arc<Self>, command: Command, giver: Giver, reply: Reply) -> Reply {
+    pub(super) fn noting(self: &Arc<Self>, command: Command, giver: Giver, reply: Reply) -> Reply {
         // It may be in the plugin's queue when the plugin ends, so it does not hold it.
         let steering = Arc::downgrade(self);
         Box::new(move |outcome| {
@@ -193,6 +202,7 @@ impl Steering {
                 steering.log.write(Level::Notice, command::line(&command, &giver, &outcome));
                 // The broker's thread writes it, and may sleep for long.
                 steering.broker.wake();
+                steering.recheck_next();
             }
             reply(outcome);
         })
@@ -224,7 +234,7 @@ impl Steering {
         }
     }
 
-    fn order(&self, order: Order) {
+    pub(super) fn order(&self, order: Order) {
         // Without the thread it waits until the loop comes round by itself.
         let _ = self.tasks.start_waking();
         self.tasks.push(Task::Order(order));

@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -196,6 +197,26 @@ fn a_right_that_is_in_use_is_asked_for_again_before_it_ends() {
     // And the other way round.
     api.topic.store(200, Ordering::Relaxed);
     assert!(eventually(PATIENCE, || client.publish_acknowledged("a", "x") & 0x80 == 0));
+}
+
+/// Nobody was asked about those whose name says enough, so there is nobody to be asked anew.
+#[test]
+fn whose_name_says_enough_is_in_use_for_longer_than_is_remembered() {
+    on_every_broker(|version| {
+        let api = Api::saying(403, 200);
+        let conf = auth_plug("auth_opt_superusers adm*\nauth_opt_acl_cacheseconds 1");
+        let broker = broker(version, &api.api, &conf).start();
+        let mut client = Connect::v5("c").login("admin", "p").accepted(broker.port());
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(3) {
+            assert_eq!(client.publish_acknowledged("a", "x") & 0x80, 0);
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(api.asked(), (0, 0), "{version}");
+        // And others still get answers.
+        assert_eq!(joe(&broker).publish_acknowledged("a", "x") & 0x80, 0);
+        assert_eq!(api.asked(), (1, 1), "{version}");
+    });
 }
 
 /// What one API has said of a user is nothing that another one has said.

@@ -72,6 +72,8 @@ pub(in crate::ffi) struct Interest {
     sockets: Vec<Registered>,
     /// All that are registered, in order.
     connections: Vec<Connection>,
+    /// Of each of these one line.
+    lines: Vec<Registered>,
     /// When the list was read, if it is the broker's.
     read: Option<Instant>,
     /// How long this thread worked for that. A busy machine may take much longer, but it is not the list that keeps it.
@@ -196,10 +198,7 @@ impl Interest {
             _ if self.read_again(epoll).is_none() => return Whereabouts::Unknown,
             _ => {}
         }
-        let its = |line: &&Registered| line.connection == connection && line.inode.is_some();
-        let line = self.sockets.iter().find(its);
-        let line = line.filter(|line| inode(line.descriptor) == line.inode);
-        line.map_or(Whereabouts::Unknown, |line| Whereabouts::At(line.descriptor))
+        self.descriptor_of(connection).map_or(Whereabouts::Unknown, Whereabouts::At)
     }
 
     /// All connections that had a socket at `since` or later. `None` also where the list is older and has just been read:
@@ -244,9 +243,9 @@ impl Interest {
     /// The descriptor of a connection's socket, if the list as it was read last has it.
     pub(in crate::ffi) fn descriptor_of(&self, connection: Connection) -> Option<c_int> {
         // A line holds as long as its socket is open, whoever had the connection's number before.
-        let is_open = |line: &&Registered| line.inode.is_some() && inode(line.descriptor) == line.inode;
-        let mut lines = self.sockets.iter().filter(|line| line.connection == connection);
-        lines.find(is_open).map(|line| line.descriptor)
+        let Registered { descriptor, inode: its_inode, .. } =
+            self.lines[self.connections.binary_search(&connection).ok()?];
+        (its_inode.is_some() && inode(descriptor) == its_inode).then_some(descriptor)
     }
 
     fn known(&self, socket: c_int, its_inode: u64) -> Option<Connection> {
@@ -273,18 +272,25 @@ impl Interest {
         self.sockets.extend(self.text[..length].split(|byte| *byte == b'\n').filter_map(registered));
         self.text.truncate(4 * length);
         self.text.shrink_to(4 * length);
+        self.put_in_order();
+        (self.read, self.took, self.is_of_this_turn) = (Some(Instant::now()), worked() - begun, true);
+        Ok(())
+    }
+
+    /// Puts what was read in order, so that nothing is looked for among all of it.
+    fn put_in_order(&mut self) {
         self.connections.clear();
+        self.lines.clear();
         self.sockets.sort_unstable_by_key(|it| it.connection);
         // Of two sockets with one pointer one is a remainder, so neither is known by it.
         for same in self.sockets.chunk_by_mut(|one, other| one.connection == other.connection) {
-            self.connections.push(same[0].connection);
             if same.len() > 1 {
                 same.iter_mut().for_each(|it| it.inode = None);
             }
+            self.connections.push(same[0].connection);
+            self.lines.push(same[0]);
         }
         self.sockets.sort_unstable_by_key(|it| it.descriptor);
-        (self.read, self.took, self.is_of_this_turn) = (Some(Instant::now()), worked() - begun, true);
-        Ok(())
     }
 }
 

@@ -33,15 +33,17 @@ pub struct Place {
 /// All who wait for their turn.
 pub(super) struct Turns {
     rows: HashMap<Group, BTreeMap<i64, Turn>, AlreadyHashed>,
-    /// The number of the next who comes.
+    /// The number of the next who comes. It is given once, as each is: one number is one place.
     next: i64,
+    /// The number of the next who waits on as the first: before all others.
+    next_first: i64,
     passwords: Quota,
 }
 
 impl Turns {
     /// Nobody yet, and room for so many bytes of passwords.
     pub(super) fn new(passwords: usize) -> Self {
-        Self { rows: HashMap::default(), next: 0, passwords: Quota::new(passwords) }
+        Self { rows: HashMap::default(), next: 0, next_first: -1, passwords: Quota::new(passwords) }
     }
 
     /// Lets somebody wait as the last of a group. `None` if there is no room.
@@ -57,8 +59,8 @@ impl Turns {
 
     /// Lets somebody wait on as the first of a group, who has been first before.
     pub(super) fn push_first(&mut self, group: Group, turn: Turn) -> Place {
-        let first = self.rows.get(&group).and_then(|row| row.first_key_value());
-        let place = Place { group, number: first.map_or(self.next, |(number, _)| number - 1) };
+        let place = Place { group, number: self.next_first };
+        self.next_first -= 1;
         self.put(place, turn);
         place
     }

@@ -1,6 +1,6 @@
 //! What clients of one kind ask after their login.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use super::credit::Credit;
@@ -32,9 +32,6 @@ const OWN_START: u16 = 64;
 const GROUP: usize = 512;
 const TEMPLATE: usize = 160;
 
-/// Numbers of clients that have come again that a group keeps at least: 24 bytes each.
-const OUTDATED: usize = 1_024;
-
 /// A set of templates, by their places in the group.
 pub type Slots = u128;
 
@@ -63,6 +60,8 @@ pub struct Template {
     pub teacher: Fingerprint,
     /// The number in the group of the first client that was not looked at for this template.
     next: u64,
+    /// How often templates had made room for others when it came.
+    since: u64,
     /// How often it was asked.
     pub times: u32,
     used: Instant,
@@ -91,12 +90,13 @@ pub struct Group {
     of: Of,
     alike: Option<Alike>,
     templates: Vec<Template>,
+    /// How often a template has made room for another one.
+    replaced: u64,
     /// The clients that came a moment ago, by their numbers in the group, the one that came first before the others. Whoever
-    /// has come again has the latest number alone.
-    present: VecDeque<(u64, Fingerprint)>,
+    /// has come again has the latest number alone. All groups together have no more of them than the learner knows clients, so
+    /// the group is not charged for them.
+    present: BTreeMap<u64, Fingerprint>,
     joined: u64,
-    /// So many numbers are kept before those in between that are not needed are taken out.
-    clean_up_at: usize,
     /// The credit that all templates of one client share.
     shared: Credit,
 }
@@ -109,9 +109,9 @@ impl Group {
             of,
             alike: None,
             templates: Vec::new(),
-            present: VecDeque::new(),
+            replaced: 0,
+            present: BTreeMap::new(),
             joined: 0,
-            clean_up_at: OUTDATED,
             shared: Credit::new(OWN_START),
         }
     }
@@ -137,19 +137,17 @@ impl Group {
         &self.templates
     }
 
-    /// A client has come, perhaps again: its number in the group. `is_there` tells whose numbers are still needed.
-    pub fn join(&mut self, client: Fingerprint, mut is_there: impl FnMut(u64, Fingerprint) -> bool) -> u64 {
-        while self.present.front().is_some_and(|(number, client)| !is_there(*number, *client)) {
-            self.present.pop_front();
-        }
-        if self.present.len() >= self.clean_up_at {
-            self.present.retain(|(number, client)| is_there(*number, *client));
-            self.clean_up_at = 2 * self.present.len() + OUTDATED;
-        }
+    /// A client has come, perhaps again: its number in the group.
+    pub fn join(&mut self, client: Fingerprint) -> u64 {
         let number = self.joined;
         self.joined += 1;
-        self.present.push_back((number, client));
+        self.present.insert(number, client);
         number
+    }
+
+    /// Nobody has this number any more.
+    pub fn leave(&mut self, number: u64) {
+        self.present.remove(&number);
     }
 
     /// The slot of a template.
@@ -157,7 +155,18 @@ impl Group {
         self.templates.iter().position(|it| it.access == access && &*it.pattern == pattern)
     }
 
-    /// Puts a new template in. Returns its slot, and whether another one was there before, which made room.
+    /// How often a template has made room for another one.
+    pub fn replaced(&self) -> u64 {
+        self.replaced
+    }
+
+    /// The slots in which a template has made room for another one since that was so often.
+    pub fn replaced_since(&self, times: u64) -> Slots {
+        let is_new = |(_, template): &(usize, &Template)| template.since > times;
+        self.templates.iter().enumerate().filter(is_new).fold(0, |all, (slot, _)| all | 1 << slot)
+    }
+
+    /// Puts a new template in, in the place of another one where there is no room. Returns its slot.
     pub fn insert(
         &mut self,
         access: Access,
@@ -165,14 +174,17 @@ impl Group {
         telling: Telling,
         teacher: Fingerprint,
         now: Instant,
-    ) -> (usize, bool) {
+    ) -> usize {
         let needs = match (self.of, telling, access) {
             (Of::Kind, Telling::Much, _) | (Of::One, _, Access::Subscribe) => 1,
             // Topics that are drawn anew each time are written to, not subscribed to.
             (Of::One, ..) => 2,
             (Of::Kind, ..) => SEVERAL,
         };
+        let victim = self.victim(teacher);
+        self.replaced += u64::from(victim.is_some());
         let template = Template {
+            since: if victim.is_some() { self.replaced } else { 0 },
             pattern: pattern.into(),
             access,
             witnesses: [0; SEVERAL],
@@ -183,16 +195,12 @@ impl Group {
             times: 0,
             used: now,
         };
-        match self.victim(teacher) {
-            Some(slot) => {
-                self.templates[slot] = template;
-                (slot, true)
-            }
-            None => {
-                self.templates.push(template);
-                (self.templates.len() - 1, false)
-            }
+        if let Some(slot) = victim {
+            self.templates[slot] = template;
+            return slot;
         }
+        self.templates.push(template);
+        self.templates.len() - 1
     }
 
     /// The template that makes room for a new one of this teacher, if one has to: the worst of the teacher's own, if it
@@ -242,26 +250,26 @@ impl Group {
     /// The next client that is to be asked about by a template, and its number. Each comes once.
     pub fn next(&mut self, slot: usize) -> Option<(u64, Fingerprint)> {
         let template = &mut self.templates[slot];
-        let index = self.present.partition_point(|(number, _)| *number < template.next);
-        let next = *self.present.get(index)?;
-        template.next = next.0 + 1;
-        Some(next)
+        let (number, client) = self.present.range(template.next..).next()?;
+        template.next = number + 1;
+        Some((*number, *client))
     }
 
     /// The client that came so many after the next one behind this number.
     pub fn behind(&self, number: u64, further: usize) -> Option<(u64, Fingerprint)> {
-        let next = self.present.partition_point(|(its, _)| *its <= number);
-        self.present.get(next + further).copied()
+        let (number, client) = self.present.range(number + 1..).nth(further)?;
+        Some((*number, *client))
     }
 
     /// Whether all clients before this number were looked at for a template.
     pub fn is_next(&self, slot: usize, number: u64) -> bool {
-        let first = self.present.front().map_or(number, |(first, _)| *first);
-        self.templates[slot].next.max(first) == number
+        let next = self.templates[slot].next;
+        next <= number && self.present.range(next..number).next().is_none()
     }
 
     /// A client has another number than before. For whichever templates it was looked at, it was looked at.
     pub fn is_renumbered(&mut self, before: u64, number: u64) {
+        self.leave(before);
         for slot in 0..self.templates.len() {
             if before < self.templates[slot].next && self.is_next(slot, number) {
                 self.go_behind(slot, number);
@@ -274,9 +282,10 @@ impl Group {
         self.templates[slot].next = number + 1;
     }
 
-    /// The clients that came a moment ago.
-    pub fn present(&self) -> impl Iterator<Item = Fingerprint> {
-        self.present.iter().map(|(_, client)| *client)
+    /// How many clients came a moment ago.
+    #[cfg(test)]
+    pub fn present(&self) -> usize {
+        self.present.len()
     }
 
     /// Whose templates it holds.

@@ -13,15 +13,19 @@ use super::group::TEMPLATES;
 use super::groups::Groups;
 use super::pattern::{self, Telling, Who};
 use super::shape;
-use super::visit::{Arrival, Arrivals, Ask, Client, Lesson, Round, Which, Wish, forget_slot, wish};
+use super::visit::{Arrival, Arrivals, Ask, Client, Lesson, Round, Which, Wish, wish};
 use crate::fingerprint::{Domain, Fingerprint, Fingerprinter, Whose};
 use crate::prefetch::scores::{Origin, Scores};
 use crate::question::{Access, Kind};
 use crate::util::bounded;
 use habits::Told;
 
-/// Clients that came a moment ago; some 8 MB with usual names.
+/// Clients that came a moment ago; some 8 MB with usual names, and 30 MB with the longest ones.
 const ARRIVALS: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+
+/// Bytes of a client id and a username together, beyond which nothing is learnt of a client: as for the names of sessions,
+/// enough for tokens.
+const LONGEST_NAMES: usize = 1_024;
 
 /// The longest time after a login in which it is learnt what the client asks.
 const LONGEST_VISIT: Duration = Duration::from_secs(60);
@@ -107,6 +111,9 @@ impl Learner {
     pub fn arrives(&mut self, client: Client<'_>, visit: Duration, now: Instant, ask: &Ask<'_>) -> Vec<Wish> {
         let mut round = Round { ask, now, wishes: Vec::new() };
         if self.comes_again(client.key, client.who, visit, now) {
+            return round.wishes;
+        }
+        if client.who.client_id.len() + client.who.username.len() > LONGEST_NAMES {
             return round.wishes;
         }
         let client = self.as_known(client);
@@ -199,22 +206,13 @@ impl Learner {
             Some(slot) => slot,
             None if member.lessons < LESSONS => {
                 let teacher = self.keys.fields(Domain::Teacher, [&client.source.network.to_le_bytes()]);
-                let (slot, took_place) = group.insert(access, pattern, telling, teacher, now);
                 member.lessons += 1;
-                let key = member.key;
-                if took_place {
-                    forget_slot(arrivals, key, group, slot);
-                }
                 has_grown = true;
-                slot
+                group.insert(access, pattern, telling, teacher, now)
             }
             None => return false,
         };
-        let Some(member) =
-            arrivals.peek_mut(&client.key).and_then(|it| it.in_groups[which as usize].as_mut())
-        else {
-            return false;
-        };
+        member.bring_up_to_date(group);
         let bit = 1 << slot;
         let (key, number, is_new) = (member.key, member.number, member.asked & bit == 0);
         if is_new {
@@ -298,9 +296,8 @@ impl Learner {
             let near = if step < NEAR { group.behind(number, step) } else { None };
             let Some((number, client)) = near.or_else(|| group.next(slot)) else { return };
             let Some(arrival) = arrivals.peek_mut(&client) else { continue };
-            let Some(member) = arrival.member(key).filter(|member| member.number == number).copied() else {
-                continue;
-            };
+            let Some(member) = arrival.member(key).filter(|member| member.number == number) else { continue };
+            member.bring_up_to_date(group);
             if (member.asked | member.guessed) & 1 << slot != 0 {
                 continue;
             }

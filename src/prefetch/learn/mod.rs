@@ -18,6 +18,7 @@ mod pattern;
 mod shape;
 mod visit;
 
+use std::slice;
 use std::time::{Duration, Instant};
 
 use super::{Prefetch, Scope, keeps_topics};
@@ -81,8 +82,9 @@ impl Prefetch {
 
     /// Takes over what another broker has learnt.
     pub fn adopt(&self, habits: &str, now: Instant) {
-        if let Ok(habits) = serde_json::from_str::<Vec<_>>(habits) {
-            self.learner.lock().adopt(&habits, now);
+        // One after the other, since the broker may wait for the lock meanwhile.
+        for habit in serde_json::from_str::<Vec<_>>(habits).unwrap_or_default() {
+            self.learner.lock().adopt(slice::from_ref(&habit), now);
         }
     }
 

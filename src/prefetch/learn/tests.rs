@@ -174,15 +174,38 @@ fn who_comes_again_holds_up_nobody() {
     assert_eq!(world.news(), ["client-20: subscribe commands/client-20/#"]);
 }
 
-/// Numbers that nobody has any more are kept for some time only.
+/// Whoever has another number by now, or whose visit is over, has the old one no more.
 #[test]
-fn who_comes_again_and_again_fills_no_group() {
+fn a_group_keeps_one_number_of_each_client_that_is_there() {
     let mut world = World::new();
     world.comes("client-0", "fleet");
-    for _ in 0..100_000 {
+    for _ in 0..10_000 {
         world.comes("client-1", "fleet");
     }
-    assert!(world.learner.longest_group() <= 2_000, "{}", world.learner.longest_group());
+    assert_eq!(world.learner.longest_group(), 2);
+    for number in 2..1_000 {
+        world.comes(&format!("client-{number}"), "fleet");
+    }
+    world.later(60);
+    (0..100).for_each(|number| world.comes(&format!("other-{number}"), "fleet"));
+    assert_eq!(world.learner.longest_group(), 100);
+}
+
+/// An id may have 64 KiB, and a username, too.
+#[test]
+fn of_whoever_has_a_very_long_name_nothing_is_learnt() {
+    let mut world = World::new();
+    for number in 0..3 {
+        let id = format!("{}-{number}", "x".repeat(2_000));
+        world.visit(&id, &[(Subscribe, "news".to_owned())]);
+    }
+    assert!(world.learner.is_empty());
+    // A token in place of a username is not that long.
+    let token = "x".repeat(900);
+    world.comes("dev-0001", &token);
+    world.wants("dev-0001", &token, Subscribe, "cmd/dev-0001");
+    world.comes("dev-0002", &token);
+    assert_eq!(world.news(), ["dev-0002: subscribe cmd/dev-0002"]);
 }
 
 #[test]
@@ -379,6 +402,41 @@ fn one_teacher_has_a_bounded_number_of_questions_asked_about_others() {
     world.wants("dev-0000", "fleet", Subscribe, "cmd/dev-0000");
     world.wants("dev-0001", "fleet", Subscribe, "cmd/dev-0001");
     assert!(world.news().contains(&"dev-0002: subscribe cmd/dev-0002".to_owned()));
+}
+
+/// Who is taught about templates that are replaced is asked about those in their places.
+#[test]
+fn what_makes_room_is_as_if_nobody_had_asked_it() {
+    let mut world = World::new();
+    world.comes("dev-0001", "fleet");
+    world.comes("dev-0002", "fleet");
+    // As many as one network may teach, of which the first one makes room for the next.
+    for number in 0..32 {
+        world.wants("dev-0001", "fleet", Subscribe, &format!("{number}/dev-0001"));
+    }
+    world.wants("dev-0002", "fleet", Subscribe, "0/dev-0002");
+    for number in 1..32 {
+        world.wants("dev-0001", "fleet", Write, &format!("{number}/dev-0001"));
+    }
+    world.news();
+    world.wants("dev-0001", "fleet", Write, "0/dev-0001");
+    assert_eq!(world.news(), ["dev-0002: write 0/dev-0002"]);
+}
+
+/// The broker waits for as long as it takes to learn what one SUBSCRIBE asks.
+#[test]
+fn what_makes_room_takes_no_look_at_all_who_have_come() {
+    let mut world = World::new();
+    for number in 0..20_000 {
+        world.comes(&format!("dev-{number:05}"), "fleet");
+    }
+    world.news();
+    let begun = Instant::now();
+    for number in 0..200 {
+        world.wants("dev-00000", "fleet", Subscribe, &format!("{number}/dev-00000"));
+    }
+    let took = begun.elapsed();
+    assert!(took < Duration::from_millis(500), "{took:?}");
 }
 
 /// Draws numbers that are the same each time.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use lru::LruCache;
 
-use super::group::{Group, Of, Slots};
+use super::group::{Group, Of, Slots, slots};
 use super::pattern::{self, Telling, Who};
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Source};
 use crate::question::{Access, OwnedQuestion, Question};
@@ -57,7 +57,28 @@ pub struct Membership {
     pub guessed: Slots,
     /// What would have been asked ahead.
     pub watched: Slots,
+    /// How often a template had made room for another one when that was so. See [`Self::bring_up_to_date`].
+    pub replaced: u64,
     pub lessons: u8,
+}
+
+impl Membership {
+    /// Takes out what is noted of templates that have made room for others: nobody has asked these yet. It is called before any
+    /// of it is looked at, since there may be many clients to be gone through each time that a template makes room.
+    pub fn bring_up_to_date(&mut self, group: &mut Group) {
+        if self.replaced == group.replaced() {
+            return;
+        }
+        let gone = group.replaced_since(self.replaced);
+        self.replaced = group.replaced();
+        if group.of() == Of::One {
+            // The credit stays, and with it what the old ones have open.
+            slots(self.guessed & gone).for_each(|slot| group.credit_mut(slot).forget());
+        }
+        for noted in [&mut self.asked, &mut self.guessed, &mut self.watched] {
+            *noted &= !gone;
+        }
+    }
 }
 
 /// A client that came a moment ago.
@@ -135,21 +156,4 @@ pub fn wish(
     let key = (ask.key)(&question);
     let is_news = (ask.is_news)(key);
     is_news.then(|| Wish { key, question: question.to_owned(), source: arrival.source })
-}
-
-/// A template has made room for another one: nobody has asked that yet.
-pub fn forget_slot(arrivals: &mut Arrivals, key: Fingerprint, group: &mut Group, slot: usize) {
-    let (others, mut open): (Slots, u32) = (!(1 << slot), 0);
-    for client in group.present() {
-        if let Some(member) = arrivals.peek_mut(&client).and_then(|arrival| arrival.member(key)) {
-            open += u32::from(member.guessed & !others != 0);
-            member.asked &= others;
-            member.guessed &= others;
-            member.watched &= others;
-        }
-    }
-    if group.of() == Of::One {
-        // The credit stays, and with it what the old one has open.
-        (0..open).for_each(|_| group.credit_mut(slot).forget());
-    }
 }

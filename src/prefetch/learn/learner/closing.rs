@@ -25,9 +25,11 @@ impl Learner {
     }
 
     pub(super) fn close(&mut self, arrival: Arrival) {
-        for Membership { key, group: number, guessed, watched, .. } in arrival.in_groups.into_iter().flatten()
-        {
-            let Some(group) = self.groups.get_numbered(key, number) else { continue };
+        for mut member in arrival.in_groups.into_iter().flatten() {
+            let Some(group) = self.groups.get_numbered(member.key, member.group) else { continue };
+            group.leave(member.number);
+            member.bring_up_to_date(group);
+            let Membership { guessed, watched, .. } = member;
             slots(guessed).for_each(|slot| group.credit_mut(slot).ended(false));
             slots(watched).for_each(|slot| group.credit_mut(slot).count(false));
         }

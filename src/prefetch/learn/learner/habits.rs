@@ -11,7 +11,6 @@ use crate::fingerprint::{Domain, Source};
 use crate::prefetch::learn::group::{Group, TEMPLATES};
 use crate::prefetch::learn::pattern::{self, Telling};
 use crate::prefetch::learn::shape::Alike;
-use crate::prefetch::learn::visit::forget_slot;
 use crate::question::Access;
 
 /// Bytes of a habit beside its texts, when it is told.
@@ -103,10 +102,7 @@ impl Learner {
             if group.find(access, &habit.pattern).is_some() || group.templates().len() >= TEMPLATES {
                 continue;
             }
-            let (slot, took_place) = group.insert(access, &habit.pattern, Telling::Much, teacher, now);
-            if took_place {
-                forget_slot(&mut self.arrivals, key, group, slot);
-            }
+            let slot = group.insert(access, &habit.pattern, Telling::Much, teacher, now);
             // Who was seen to ask it there has convinced the other broker.
             group.asked(slot, 1, now);
             self.groups.has_grown(key, now);

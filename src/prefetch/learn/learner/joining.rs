@@ -22,7 +22,7 @@ impl Learner {
         self.groups.touch(key, now);
         let Self { groups, arrivals, .. } = self;
         let Some(group) = groups.get(key) else { return };
-        let number = group.join(client.key, |number, client| is_member(arrivals, client, key, number));
+        let number = group.join(client.key);
         if let Some(arrival) = arrivals.peek_mut(&client.key) {
             arrival.in_groups[which as usize] = Some(Membership {
                 key,
@@ -31,6 +31,7 @@ impl Learner {
                 asked: 0,
                 guessed: 0,
                 watched: 0,
+                replaced: group.replaced(),
                 lessons: 0,
             });
         }
@@ -43,7 +44,7 @@ impl Learner {
         let its = |arrivals: &Arrivals| arrivals.peek(&client)?.in_groups[which as usize];
         let Some(member) = its(arrivals) else { return };
         let Some(group) = groups.get_numbered(member.key, member.group) else { return };
-        let number = group.join(client, |number, client| is_member(arrivals, client, member.key, number));
+        let number = group.join(client);
         group.is_renumbered(member.number, number);
         if let Some(member) =
             arrivals.peek_mut(&client).and_then(|arrival| arrival.in_groups[which as usize].as_mut())
@@ -51,11 +52,4 @@ impl Learner {
             member.number = number;
         }
     }
-}
-
-/// Whether a client has this number in a group.
-fn is_member(arrivals: &Arrivals, client: Fingerprint, group: Fingerprint, number: u64) -> bool {
-    let arrival = arrivals.peek(&client);
-    let mut memberships = arrival.into_iter().flat_map(|arrival| arrival.in_groups.iter().flatten());
-    memberships.any(|member| member.key == group && member.number == number)
 }
