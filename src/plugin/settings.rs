@@ -298,7 +298,11 @@ pub fn what_is_asked(settings: &Settings) -> String {
         urls => urls.iter().map(ApiUrl::shown).collect::<Vec<_>>().join(" then "),
     };
     let only_local = "only local users are decided";
-    let topics_otherwise = if settings.acl.is_some() { only_local } else { "not checked" };
+    let topics_otherwise = match (settings.config.checks_topics(), settings.config.has_rules()) {
+        (false, _) => "not checked",
+        (true, false) => only_local,
+        (true, true) => "by the rules in a login's answer, nobody else is asked",
+    };
     let many = match &*settings.config.acl_batch_urls {
         [] => String::new(),
         urls => format!("; many topics at once: {}", asked(urls, "")),
