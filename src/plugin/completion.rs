@@ -178,7 +178,7 @@ impl Logins {
             return;
         }
         self.delayed.end(ticket);
-        self.count(&decision);
+        decision.count(Question::Login, &self.metrics, true);
         // Before the broker hears of it: it may ask about topics before it returns.
         let before = self.admit(&attempt, event);
         self.grant(&attempt, granted);
@@ -192,13 +192,6 @@ impl Logins {
             };
             self.granting.expiry.remove(client.connection);
             self.sessions.withdraw(client, attempt.username, before.filter(is_there));
-        }
-    }
-
-    /// Counts the decision about a client that was parked.
-    fn count(&self, decision: &Decision) {
-        if let Some((outcome, by)) = decision.counts_as() {
-            self.metrics.decided(Question::Login, outcome, by, true);
         }
     }
 
@@ -221,7 +214,7 @@ impl Logins {
             }
         }
         self.delayed.end(ticket);
-        self.count(&decision);
+        decision.count(Question::Login, &self.metrics, true);
         let _ = self.refused(attempt.client, Some(attempt.username), decision, event.now);
         self.broker.complete_login(thread, attempt.client.id, false);
     }

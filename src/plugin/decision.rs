@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::broker::Client;
 use crate::cache::Hit;
 use crate::log::{Refused, quoted};
-use crate::metrics::{DecidedBy, Outcome};
+use crate::metrics::{DecidedBy, Metrics, Outcome, Question};
 use crate::question::{Answer, Grounds, NoAnswer, Verdict};
 use crate::topic::Terms;
 
@@ -136,7 +136,7 @@ impl Decision {
     }
 
     /// How it is counted, if it is the last word about something that was to be decided.
-    pub fn counts_as(&self) -> Option<(Outcome, DecidedBy)> {
+    fn counts_as(&self) -> Option<(Outcome, DecidedBy)> {
         let outcome = match self.ruling {
             Ruling::Later => return None,
             // The broker's check of a session after a SIGHUP is no login.
@@ -150,6 +150,14 @@ impl Decision {
             Ruling::Deny | Ruling::Disconnect => Outcome::Deny,
         };
         Some((outcome, self.by.source()))
+    }
+
+    /// Counts it, if it is the last word.
+    #[inline]
+    pub fn count(&self, question: Question, metrics: &Metrics, on_broker_thread: bool) {
+        if let Some((outcome, by)) = self.counts_as() {
+            metrics.decided(question, outcome, by, on_broker_thread);
+        }
     }
 
     /// What a client is to hear that is refused by this. Only a no is called a no: an outage must not look like a wrong

@@ -79,7 +79,7 @@ pub const CONTROL_TOPIC_TERMINATED: &CStr = c"$CONTROL/http-auth/v1";
 /// The topic that commands come by.
 pub const CONTROL_TOPIC: &str = match CONTROL_TOPIC_TERMINATED.to_str() {
     Ok(topic) => topic,
-    Err(_) => "",
+    Err(_) => panic!("the topic is text"),
 };
 
 /// A task that another thread, or an earlier event, leaves for the broker's thread.
@@ -238,14 +238,6 @@ impl Plugin {
         &self.steering
     }
 
-    /// Counts a decision.
-    #[inline]
-    fn count(&self, question: Question, decision: &Decision, caller: &Caller) {
-        if let Some((outcome, by)) = decision.counts_as() {
-            self.metrics.decided(question, outcome, by, caller.broker_thread().is_some());
-        }
-    }
-
     /// The log, where lines wait until the broker's thread holds no lock and writes them.
     pub fn log(&self) -> &Log {
         &self.log
@@ -260,19 +252,21 @@ impl Plugin {
     pub fn authenticate(&self, login: &Login<'_>, caller: &Caller, now: Instant) -> Decision {
         let settings = self.settings.now();
         let decision = self.logins.authenticate(login, &Event { now, caller, settings: &settings });
-        self.count(Question::Login, &decision, caller);
+        decision.count(Question::Login, &self.metrics, caller.broker_thread().is_some());
         decision
     }
 
     /// Decides a topic check (`MOSQ_EVT_ACL_CHECK`). `now` may be some milliseconds in the future.
     pub fn authorise(&self, check: &TopicCheck<'_>, caller: &Caller, now: Instant) -> Decision {
         // Where no tick comes, whoever was revoked leaves with its next message.
-        if check.access == Access::Write && self.logins.recheck.is_overdue_to_leave(check, now) {
-            return Decision::new(Ruling::Disconnect, By::Recheck);
-        }
-        let settings = self.settings.now();
-        let decision = self.topics.authorise(check, &Event { now, caller, settings: &settings });
-        self.count(Question::Topic(check.access), &decision, caller);
+        let decision = if check.access == Access::Write && self.logins.recheck.is_overdue_to_leave(check, now)
+        {
+            Decision::new(Ruling::Disconnect, By::Recheck)
+        } else {
+            let settings = self.settings.now();
+            self.topics.authorise(check, &Event { now, caller, settings: &settings })
+        };
+        decision.count(Question::Topic(check.access), &self.metrics, caller.broker_thread().is_some());
         decision
     }
 

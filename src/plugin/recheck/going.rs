@@ -103,7 +103,11 @@ impl Recheck {
             let who = LoggedClient(check.client, Some(&session.username));
             self.log.write(Level::Notice, revoked(&who, *grounds));
         }
-        !left.is_empty()
+        let is_overdue = !left.is_empty();
+        if is_overdue {
+            self.metrics.kicked(1);
+        }
+        is_overdue
     }
 }
 
