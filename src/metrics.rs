@@ -162,9 +162,9 @@ pub struct Decisions {
     pub question: Question,
     /// What was decided.
     pub outcome: Outcome,
-    /// By what.
+    /// By what it was decided.
     pub by: DecidedBy,
-    /// How often.
+    /// How often it was decided so.
     pub count: u64,
 }
 

@@ -233,7 +233,7 @@ impl Grounds {
         }
     }
 
-    /// That for which this number stands.
+    /// The grounds for which this number stands.
     pub const fn of_number(number: u16) -> Self {
         match number {
             1 => Grounds::BodyDenies,

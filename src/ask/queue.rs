@@ -4,7 +4,7 @@ use std::iter;
 use std::time::{Duration, Instant};
 
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Source};
-use crate::util::fair::{FairQueue, Handle};
+use crate::util::fair::{FairQueue, Handle, OVERHEAD};
 
 mod room;
 #[cfg(test)]
@@ -23,10 +23,6 @@ const LOGINS_BOUND: usize = 64 << 20;
 /// up, so each is sure of a quarter: 8,000 clients to recheck, or 8,000 topics. It may hold four times as many while
 /// the others hold nothing.
 const REST_BOUND: usize = 64 << 20;
-
-/// Bytes that a question takes here besides its own: 1.4 KiB were measured for the only question of its address, with
-/// its tables in [`FairQueue`], its entry in [`Queue::places`] and what the allocator adds.
-const OVERHEAD: usize = 1536;
 
 /// Bytes of the questions in one request: many servers take 100 kB of JSON (Express, for example) or 1 MB (nginx) unless
 /// they are told otherwise.
@@ -96,7 +92,7 @@ pub trait Queued {
 pub struct Queue<J> {
     /// One queue for each priority and road, by their numbers: what waits for one API must not hold up what the other
     /// could answer.
-    lanes: [[FairQueue<u64, J>; 3]; 7],
+    lanes: [[FairQueue<J>; 3]; 7],
     /// Where each question waits.
     places: HashMap<Fingerprint, (Lane, Handle), AlreadyHashed>,
     rest_bound: usize,
@@ -311,11 +307,11 @@ impl<J: Queued> Queue<J> {
         self.places.is_empty()
     }
 
-    fn lane(&self, (priority, road): Lane) -> &FairQueue<u64, J> {
+    fn lane(&self, (priority, road): Lane) -> &FairQueue<J> {
         &self.lanes[priority as usize][road as usize]
     }
 
-    fn lane_mut(&mut self, (priority, road): Lane) -> &mut FairQueue<u64, J> {
+    fn lane_mut(&mut self, (priority, road): Lane) -> &mut FairQueue<J> {
         &mut self.lanes[priority as usize][road as usize]
     }
 

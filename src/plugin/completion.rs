@@ -204,8 +204,8 @@ impl Logins {
         thread: &BrokerThread,
         event: &Event<'_>,
     ) {
-        // The broker tells whom it completes that he is not authorised, whatever the reason: who is to hear nothing of the
-        // kind has his socket shut down before.
+        // The broker tells whom it completes that they are not authorised, whatever the reason: who is to hear nothing of the
+        // kind has its socket shut down before.
         if decision.refusal() != Refusal::NotAuthorised {
             let has_waited = self.delayed.get(ticket).is_some_and(|parked| parked.leaves.is_some());
             if let HangUp::From(time) = self.broker.hang_up(thread, attempt.client, has_waited) {

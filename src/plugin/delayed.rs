@@ -42,7 +42,8 @@ static NEWEST: LazyLock<Lock<HashMap<String, Ticket>>> = LazyLock::new(Lock::def
 static NEXT_TICKET: AtomicU64 = AtomicU64::new(0);
 
 /// What the texts of all parked clients may take, in bytes, each with [`OVERHEAD`]: some 100,000 clients with short
-/// names, which is what 64 requests of 20 ms each can serve in 30 s, or 500 with the longest ones.
+/// names, which is what 64 requests of 20 ms each can serve in 30 s, or 255 with the
+/// longest ones, of which those of one network are a quarter at most.
 const BYTES: usize = 64 << 20;
 
 /// What the passwords of those who wait for their turn may take, in bytes: 128 with the longest ones, or all that there

@@ -43,7 +43,7 @@ pub struct EarlySenders(Lock<State>);
 
 struct State {
     known: HashMap<Fingerprint, Handle, AlreadyHashed>,
-    order: FairQueue<u64, (Fingerprint, Source)>,
+    order: FairQueue<(Fingerprint, Source)>,
     waited: LruCache<u64, Debt>,
     waited_for_all: Debt,
 }

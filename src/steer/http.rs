@@ -45,7 +45,7 @@ const HTML: &str = "text/html; charset=utf-8";
 pub enum Door {
     /// Over TCP.
     Tcp {
-        /// From there.
+        /// Where the connection comes from.
         from: SocketAddr,
     },
     /// Over a Unix socket.

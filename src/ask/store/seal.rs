@@ -76,7 +76,7 @@ pub struct Entry {
     pub number: u64,
     /// When, in milliseconds of the store's clock.
     pub at: u64,
-    /// What.
+    /// What it says.
     pub says: Says,
 }
 
