@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::answer::{self, Now};
-use super::http::{AskedFor, Asks, Crowd, Party, Reply, Request, Target, Told};
+use super::http::{AskedFor, Asks, Crowd, DRAIN_LIMIT, Party, Reply, Request, Target, Told};
 use super::places::Place;
 use super::queue::{LONGEST_TOGETHER, Priority, Queued, Road};
 use super::shared::Shared;
@@ -17,9 +17,6 @@ use super::{dialect, wire};
 use crate::fingerprint::{About, Fingerprint, Source};
 use crate::question::{Answer, Kind, NoAnswer, OwnedQuestion, Question, Verdict};
 use crate::topic::GrantsPool;
-
-/// How long a connection may take to deliver the rest of an answer that nobody waits for.
-const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
 /// What a verdict is about.
 #[derive(Debug, Clone, Copy)]

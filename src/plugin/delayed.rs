@@ -365,30 +365,28 @@ fn forget(client: &Parked, ticket: Ticket) {
 mod tests {
     use super::super::throttle::{Admission, Throttle, Try};
     use super::*;
+    use crate::broker::Client;
     use crate::config::{CountBy, ThrottleLimits};
     use crate::fingerprint::{Domain, Fingerprinter};
+    use crate::plugin::attempt::Attempt;
 
     fn client(id: &str, connection: Connection) -> Parked {
-        Parked {
-            connection,
-            client_id: id.to_owned(),
-            address: None,
-            username: "u".to_owned(),
+        let keys = Fingerprinter::with_key(&[0; 16]);
+        let credentials = keys.fields(Domain::Credentials, []);
+        let attempt = Attempt {
+            client: Client { connection, id, address: None },
+            username: "u",
+            password: None,
+            text: None,
             starts_clean: true,
             level: 4,
             hash: None,
-            turn: None,
-            open: None,
-            awaits: 1,
-            may_enter: false,
-            terms: None,
-            until: None,
-            leaves: None,
-            credentials: Fingerprinter::with_key(&[0; 16]).fields(Domain::Credentials, []),
-            more: "".into(),
-            key: Fingerprinter::with_key(&[0; 16]).fields(Domain::Credentials, []),
-            sender: Fingerprinter::with_key(&[0; 16]).fields(Domain::EarlySender, []),
-        }
+            credentials,
+            more: "",
+            key: credentials,
+            source: Default::default(),
+        };
+        Parked::new(&attempt, keys.fields(Domain::EarlySender, []))
     }
 
     #[test]

@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::sync::Notify;
-use tokio::time::sleep_until;
 
 use super::refusals::{Refusals, SessionName};
 use super::{Task, Tasks};
 use crate::ask::Asker;
 use crate::broker::Connection;
-use crate::util::Lock;
+use crate::util::{Lock, sleep_until};
 
 /// Bytes that the names of such sessions may take: room for a million with usual names. Whoever has none is not disconnected,
 /// but may do nothing any more when its time is over.
@@ -109,14 +108,8 @@ impl Expiry {
                 self.tasks.push(Task::Revoked);
             }
             let first = self.state.lock().first();
-            let until_first = async {
-                match first {
-                    Some(at) => sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = until_first => {}
+                () = sleep_until(first) => {}
                 () = self.news.notified() => {}
             }
         }

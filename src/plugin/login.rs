@@ -313,26 +313,7 @@ impl Logins {
                 "Answers may reach clients late: no thread to wake the broker with ({error})."
             ));
         }
-        self.delayed.park(Parked {
-            connection: attempt.client.connection,
-            client_id: attempt.client.id.to_owned(),
-            address: attempt.client.address.map(str::to_owned),
-            username: attempt.username.to_owned(),
-            starts_clean: attempt.starts_clean,
-            level: attempt.level,
-            credentials: attempt.credentials,
-            more: attempt.more.into(),
-            key: attempt.key,
-            sender: self.sender(attempt),
-            hash: attempt.hash.clone(),
-            turn: None,
-            open: None,
-            awaits: 1,
-            may_enter: false,
-            terms: None,
-            until: None,
-            leaves: None,
-        })
+        self.delayed.park(Parked::new(attempt, self.sender(attempt)))
     }
 
     /// Notes that a client is let in. Returns its session as it was known before, if it was.

@@ -356,6 +356,9 @@ impl Target {
     }
 }
 
+/// How long a connection may take to deliver the rest of an answer that nobody waits for.
+pub(in crate::ask) const DRAIN_LIMIT: Duration = Duration::from_millis(500);
+
 /// Whether the body of a response is a part of the answer (`answer_rules`).
 fn says_more(response: &Response) -> bool {
     let content_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);

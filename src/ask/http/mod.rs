@@ -23,7 +23,7 @@ mod tls;
 pub(super) use batch::{Crowd, Told};
 pub(super) use breaker::AskedFor;
 pub use client::Reply;
-pub(super) use client::{Exchange, Request};
+pub(super) use client::{DRAIN_LIMIT, Exchange, Request};
 pub(super) use hints::Hint;
 pub use names::Names;
 pub use prepare::TargetError;
