@@ -90,12 +90,16 @@ impl Decision {
         }
     }
 
-    /// The decision that a remembered verdict means. The first use of one that was asked for early counts as an answer
-    /// of now.
+    /// The decision that a remembered verdict means.
     pub fn by_memory(hit: Hit) -> Self {
-        let Hit { verdict, grounds, is_first_use, terms, .. } = hit;
+        Self::remembered(hit.verdict, hit.grounds, hit.is_first_use).with(hit.terms)
+    }
+
+    /// The decision that a verdict means which is remembered on these grounds. The first use of one that was asked for early
+    /// counts as an answer of now.
+    pub fn remembered(verdict: Verdict, grounds: Grounds, is_first_use: bool) -> Self {
         let by = if is_first_use { By::Api { grounds } } else { By::Remembered { grounds } };
-        Self::of(verdict, by).with(terms)
+        Self::of(verdict, by)
     }
 
     /// This decision, with what the API's allow says besides.

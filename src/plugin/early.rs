@@ -118,9 +118,11 @@ impl Logins {
         place: Place,
         event: &Event<'_>,
     ) -> Option<Decision> {
-        let account = if place == Place::Nowhere { Account::LoginBeside } else { Account::Login };
         let began = Instant::now();
-        let decision = self.api.wait_for(inquiry, account, event);
+        let decision = match place {
+            Place::Nowhere => self.api.login_beside(inquiry, event),
+            _ => self.api.wait_for(inquiry, Account::Logins, event),
+        };
         self.has_waited(attempt, began, decision.is_allow(), event);
         let is_cut = decision.by == By::NoAnswer(NoAnswer::LoginWaitSpent);
         (place != Place::RatherHere || !is_cut).then_some(decision)

@@ -212,6 +212,13 @@ impl Steering {
             steps.note("options", decision.by.to_string());
             return (Would::Decide(decision), None);
         }
+        if self.logins.loses_what_it_left(&attempt, settings, now) {
+            steps.note(
+                "what it left behind",
+                "its topics cannot be asked about now: if it goes on with a session, it is turned away until they can, since \
+                 messages that wait for it would be lost",
+            );
+        }
         if password.is_some()
             && attempt.hash.is_none()
             && let Some(look) = self.remembered(attempt.key, steps, now)
@@ -358,7 +365,7 @@ impl Steering {
 }
 
 fn by_memory(look: &Look) -> Decision {
-    Decision::of(look.verdict, By::Remembered { grounds: look.grounds })
+    Decision::remembered(look.verdict, look.grounds, look.is_unused)
 }
 
 fn seconds(time: Duration) -> u64 {

@@ -97,9 +97,6 @@ impl Logins {
             let decision = self.recheck.decide(&attempt, event);
             return self.refused(client, Some(username), decision, event.now);
         }
-        if username == NO_USERNAME && !config.asks_without_username {
-            return self.refused(client, None, Decision::deny(By::NoUsername), event.now);
-        }
         self.recheck.revoke_without_ticks(&attempt, event);
         let decision = self.decide(&attempt, event).or_deferred(&config.defer_status);
         let decision = self.unless_it_loses(&attempt, decision, event);
@@ -108,7 +105,8 @@ impl Logins {
             self.admit(&attempt, event);
             self.grant(&attempt, granted);
         }
-        self.refused(client, Some(username), decision, event.now)
+        let username = (decision.by != By::NoUsername).then_some(username);
+        self.refused(client, username, decision, event.now)
     }
 
     /// Decides in the order of the list in docs/deciding.md.

@@ -27,6 +27,7 @@ mod sys_topics;
 mod throttle;
 mod token;
 mod topic_check;
+mod turns;
 mod unasked;
 mod wait_budget;
 mod warm_up;

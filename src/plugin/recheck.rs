@@ -36,8 +36,6 @@ pub struct Recheck {
     log: Arc<Log>,
     /// Whether a round may be going on.
     is_going_on: AtomicBool,
-    /// Whether this broker has ever ticked: 2.0.11 with `per_listener_settings true` does not.
-    ticks: AtomicBool,
     round: Lock<Round>,
     noted: Lock<Noted>,
     refusals: Arc<Refusals>,
@@ -90,7 +88,6 @@ impl Recheck {
             refusals,
             granting,
             is_going_on: AtomicBool::new(false),
-            ticks: AtomicBool::new(false),
             round,
             noted: Lock::default(),
             command: Lock::default(),
@@ -135,7 +132,6 @@ impl Recheck {
 
     /// Ends the round, since the broker's loop has come round.
     pub fn new_turn(&self, now: Instant) {
-        self.ticks.store(true, Ordering::Relaxed);
         if !self.is_going_on.swap(false, Ordering::Relaxed) {
             return;
         }
@@ -194,8 +190,7 @@ impl Recheck {
         let mut round = self.round.lock();
         // A tick ends the round. Where none comes, only time can tell, although other plugins may take long for a
         // session.
-        let is_going_on =
-            self.ticks.load(Ordering::Relaxed) || now.saturating_duration_since(round.last) < PAUSE;
+        let is_going_on = self.api.turns.has_ticked() || now.saturating_duration_since(round.last) < PAUSE;
         let is_it = self.sessions.recheck(client, username, credentials, round.number, is_going_on);
         if is_it {
             round.last = now;
@@ -251,7 +246,7 @@ impl Recheck {
         }
         let session = SessionName::of(attempt);
         let note = Note { session, key: inquiry.key, question: inquiry.question.to_owned() };
-        let is_round = self.ticks.load(Ordering::Relaxed) && self.is_going_on.load(Ordering::Relaxed);
+        let is_round = self.api.turns.has_ticked() && self.is_going_on.load(Ordering::Relaxed);
         let mut noted = self.noted.lock();
         if !is_round || noted.is_full() {
             drop(noted);

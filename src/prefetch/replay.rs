@@ -31,7 +31,7 @@ const FIRST: usize = 256;
 const FIRST_STEPS: usize = 5_000;
 
 /// Not every broker says when its loop comes round. After so long it has.
-const TICKLESS: Duration = Duration::from_secs(1);
+const TURN: Duration = Duration::from_secs(1);
 
 /// What is done in one go while the broker waits.
 const QUESTIONS: usize = 2_000;
@@ -139,7 +139,7 @@ impl Prefetch {
         let is_likely = behind_group.is_none()
             && state.replays.in_vain.peek(&replay.client).is_none_or(|times| *times < IN_VAIN);
         if is_likely {
-            let is_long_ago = |at| scope.now.saturating_duration_since(at) > TICKLESS;
+            let is_long_ago = |at| scope.now.saturating_duration_since(at) > TURN;
             if state.replays.restored.is_none_or(is_long_ago) {
                 (state.replays.steps, state.replays.restored) = (FIRST_STEPS, Some(scope.now));
             }

@@ -87,6 +87,22 @@ fn who_is_refused_by_now_goes_by_publishing() {
     });
 }
 
+/// Nobody is asked about it, but where no tick comes a login is when others can be disconnected.
+#[test]
+fn a_login_without_a_username_has_others_go() {
+    let api = friendly_api();
+    let broker = PerListener.to(Version::V2_0_11, &api).start();
+    let mut revoked = PerListener.login("revoked", "secret").accepted(broker.port());
+    refuse(&api, &["revoked"], 403);
+    reload(&broker);
+    api.wait_for_requests(2, PATIENCE);
+    let gone = eventually(PATIENCE, || {
+        let _ = Connect::v5("nameless").password("x").attempt(broker.port());
+        revoked.wait_until_closed(Duration::from_millis(50))
+    });
+    assert!(gone);
+}
+
 /// `blocking` on 2.1 is about logins, not about reloads.
 #[test]
 fn blocking_mode_makes_no_difference() {

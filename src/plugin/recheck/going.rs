@@ -75,7 +75,7 @@ impl Recheck {
     pub fn revoke_without_ticks(&self, attempt: &Attempt<'_>, event: &Event<'_>) {
         // A request to the broker's HTTP listener comes on a thread that can disconnect nobody.
         let Some(thread) = event.broker_thread() else { return };
-        if self.refusals.any() && self.api.is_tickless(event.now) {
+        if self.refusals.any() && self.api.turns.is_tickless(event.now) {
             let others = self.take(|session| session.username != attempt.username, event.now);
             self.revoke_those(&others, thread, event.now);
         }
@@ -89,7 +89,7 @@ impl Recheck {
     /// Whether a client that publishes was revoked, and is still there because no tick has come. Costs one load where
     /// nobody was.
     pub fn is_overdue_to_leave(&self, check: &TopicCheck<'_>, now: Instant) -> bool {
-        if !self.refusals.any() || !self.api.is_tickless(now) {
+        if !self.refusals.any() || !self.api.turns.is_tickless(now) {
             return false;
         }
         let is_meant = |session: &SessionName| {
