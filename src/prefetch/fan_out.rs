@@ -69,7 +69,7 @@ impl Prefetch {
         is_tickless: impl FnOnce() -> bool,
         scope: &Scope<'_>,
     ) -> Vec<Expected> {
-        let Scope { config, gate, now, .. } = *scope;
+        let Scope { config, now, .. } = *scope;
         let mut expected = Vec::new();
         let Question::Access { topic, access: Access::Read | Access::Write, .. } = *question else {
             return expected;
@@ -94,17 +94,12 @@ impl Prefetch {
             let _many = self.asker.sends_many();
             let shared_topic: Arc<str> = topic.into();
             subscriptions.go_on(&mut walk, |Reader { client_id, username, expected: reader }| {
-                if gate.asks_topics(username, client_id)
-                    && !gate.is_decided(username, client_id, Access::Read, topic)
-                {
-                    let question =
-                        Question::Access { username, client_id, topic, access: Access::Read, more: "" };
-                    let key = self.asker.key(&question);
-                    let own = || question.to_owned_about(&shared_topic);
-                    if self.send_early(state, key, &question, own, Early::Reader, scope) {
-                        expected.push(reader);
-                        left -= 1;
-                    }
+                let question =
+                    Question::Access { username, client_id, topic, access: Access::Read, more: "" };
+                let own = || question.to_owned_about(&shared_topic);
+                if self.ask_topic(state, &question, own, Early::Reader, scope).is_some() {
+                    expected.push(reader);
+                    left -= 1;
                 }
                 if left == 0 || now.elapsed() > LONGEST {
                     ControlFlow::Break(())

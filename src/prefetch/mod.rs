@@ -4,6 +4,7 @@
 mod fan_out;
 mod in_hand;
 mod learn;
+mod may_ask;
 pub mod packet;
 pub mod peek;
 pub mod queues;
@@ -258,13 +259,9 @@ impl Prefetch {
             }
             Guess::Topic { identity, access, topic } => {
                 let Identity { client_id, username, .. } = &**identity;
+                let question = Question::Access { username, client_id, topic, access: *access, more: "" };
                 // Or an attacker could have the API asked in a victim's name.
-                let may_ask = gate.is_connected(identity)
-                    && !config.acl_urls.is_empty()
-                    && config.acl_checks.contains(access)
-                    && gate.asks_topics(username, client_id)
-                    && !gate.is_decided(username, client_id, *access, topic);
-                may_ask.then_some(Question::Access { username, client_id, topic, access: *access, more: "" })
+                (gate.is_connected(identity) && scope.may_ask(&question)).then_some(question)
             }
         }
     }
@@ -281,7 +278,7 @@ impl Prefetch {
         let peer = unread.peer.map(|peer| peer.to_string());
         let source = self.keys.source(peer.as_deref(), question.username());
         let scope = Scope { source: &|| source, ..*scope };
-        let is_sent = self.speculate(state, key, question, || question.to_owned(), &scope);
+        let is_sent = self.send_early(state, key, question, || question.to_owned(), Early::Guess, &scope);
         if is_sent {
             let origin = state.peeked.origin(unread, question.kind());
             state.peeked.guessed(origin, scope.now);
@@ -291,19 +288,7 @@ impl Prefetch {
     }
 
     /// Has a question asked that nobody waits for, if that makes sense: its answer can be kept, and it was not tried a
-    /// moment ago. Returns whether it was sent.
-    fn speculate(
-        &self,
-        state: &mut State,
-        key: Fingerprint,
-        question: &Question<'_>,
-        own: impl FnOnce() -> OwnedQuestion,
-        scope: &Scope<'_>,
-    ) -> bool {
-        self.send_early(state, key, question, own, Early::Guess, scope)
-    }
-
-    /// Has a question asked that nobody waits for, as [`Self::speculate`] does, and says why it is asked.
+    /// moment ago. `early`: why it is asked. Returns whether it was sent.
     fn send_early(
         &self,
         state: &mut State,
