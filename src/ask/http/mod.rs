@@ -1,4 +1,5 @@
 //! Asks the API over HTTP: a question in, an answer out, or many at once. Knows nothing of brokers and caches.
+mod attempt;
 mod batch;
 pub mod breaker;
 mod cause;
