@@ -218,9 +218,8 @@ impl Job {
         }
     }
 
-    /// Files what the API has said, and passes it on to the other brokers. Filed first, and passed on only then: what was said
-    /// by another API than the one that is asked by now, or is taken back meanwhile, must serve nobody. Returns whether it
-    /// was filed.
+    /// Files what the API has said, and only if that could be done passes it on to the other brokers: what another API has
+    /// said than the one that is asked by now, or what is taken back, must serve nobody. Returns whether it was filed.
     fn file_and_pass_on(&mut self, reply: &Reply, shared: Option<Shared>, target: &Arc<Target>) -> bool {
         self.note_allow(reply, target);
         self.filed = self.inbox.file(self.subject, reply.clone(), target);

@@ -20,9 +20,13 @@ use crate::topic::{Terms, TopicRules, Unusable};
 
 /// Hands out what came with answers.
 pub struct Granting {
+    /// Remembers answers, and has the pool of their rules.
     pub asker: Arc<Asker>,
+    /// Who was let in, and by what.
     pub sessions: Arc<Sessions>,
+    /// Makes fingerprints.
     pub keys: Fingerprinter,
+    /// Ends sessions when their time is over.
     pub expiry: Arc<Expiry>,
 }
 

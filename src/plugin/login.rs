@@ -3,7 +3,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use once_cell::sync::OnceCell;
@@ -16,6 +15,8 @@ use super::early::{EarlySenders, Place};
 use super::event::{Event, Login};
 use super::granting::Granting;
 use super::hasher::{Check, Hasher};
+use super::kicks::Kicks;
+use super::parts::Parts;
 use super::recheck::Recheck;
 use super::refusals::SessionName;
 use super::sessions::{LetInBy, Session, Sessions};
@@ -39,7 +40,7 @@ pub struct Logins {
     /// Counts wrong passwords.
     pub throttle: Arc<Throttle>,
     /// Answers the broker's checks of sessions after a SIGHUP.
-    pub recheck: Recheck,
+    pub recheck: Arc<Recheck>,
     /// Gives sessions what came with the API's answers.
     pub granting: Arc<Granting>,
     /// The parked clients.
@@ -60,11 +61,32 @@ pub struct Logins {
     pub log: Arc<Log>,
     /// Counts what is decided.
     pub metrics: Arc<Metrics>,
-    /// Connections that have ended, whoever let them in.
-    pub closings: AtomicUsize,
+    /// Disconnects those who are connected.
+    pub kicks: Arc<Kicks>,
 }
 
 impl Logins {
+    /// Nobody has logged in.
+    pub fn new(parts: &Parts, recheck: Arc<Recheck>, now: Instant) -> Self {
+        Self {
+            api: Arc::clone(&parts.api),
+            sessions: Arc::clone(&parts.sessions),
+            throttle: Arc::clone(&parts.throttle),
+            recheck,
+            granting: Arc::clone(&parts.granting),
+            delayed: Delayed::default(),
+            early: EarlySenders::new(now),
+            delays: parts.delays,
+            keys: parts.keys,
+            hasher: OnceCell::new(),
+            tasks: Arc::clone(&parts.tasks),
+            broker: Arc::clone(&parts.broker),
+            log: Arc::clone(&parts.log),
+            metrics: Arc::clone(&parts.metrics),
+            kicks: Arc::clone(&parts.kicks),
+        }
+    }
+
     /// Decides a login, logs a refusal, and notes a client that is let in.
     pub fn authenticate(&self, login: &Login<'_>, event: &Event<'_>) -> Decision {
         let Login { client, username, password, starts_clean, level, details } = *login;

@@ -16,6 +16,7 @@ use super::event::Event;
 use super::granting::Granting;
 use super::noted::{Note, Noted};
 use super::orders::Reply;
+use super::parts::Parts;
 use super::refusals::{Change, PAUSE, Refusals, SessionName};
 use super::sessions::{LetInBy, Sessions};
 use super::{Task, Tasks};
@@ -69,29 +70,20 @@ struct Round {
 
 impl Recheck {
     /// Before the first round.
-    pub fn new(
-        api: Arc<Api>,
-        (refusals, granting): (Arc<Refusals>, Arc<Granting>),
-        tasks: Arc<Tasks>,
-        broker: Arc<dyn Broker>,
-        log: Arc<Log>,
-        metrics: Arc<Metrics>,
-        now: Instant,
-    ) -> Self {
-        let round = Lock::new(Round { number: 0, last: now, compared: HashMap::default() });
+    pub fn new(parts: &Parts, now: Instant) -> Self {
         Self {
-            api,
-            sessions: Arc::clone(&granting.sessions),
-            tasks,
-            broker,
-            log,
-            refusals,
-            granting,
+            api: Arc::clone(&parts.api),
+            sessions: Arc::clone(&parts.sessions),
+            tasks: Arc::clone(&parts.tasks),
+            broker: Arc::clone(&parts.broker),
+            log: Arc::clone(&parts.log),
             is_going_on: AtomicBool::new(false),
-            round,
+            round: Lock::new(Round { number: 0, last: now, compared: HashMap::default() }),
             noted: Lock::default(),
+            refusals: Arc::clone(&parts.refusals),
+            granting: Arc::clone(&parts.granting),
             command: Lock::default(),
-            metrics,
+            metrics: Arc::clone(&parts.metrics),
         }
     }
 
