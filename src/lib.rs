@@ -111,7 +111,8 @@
 //!   what that goes by; the *gate* in it is the plugin's say.
 //! - *fan-out*: one message, many readers, a READ question for each.
 //! - *replay*: the broker goes through the retained messages that a new subscription matches, a READ question for each.
-//! - *limit*: how many questions may be on their way to a URL at once; *alone* is what an answer takes without others.
+//! - *limit*: how many questions may be on their way to a URL at once, by what an answer takes *by itself*, while
+//!   no other is on its way.
 //! - *throttle*: slow down those who try wrong passwords. *breaker*: leave an API alone that gives no answers; it is *open*
 //!   then, for all or for *strangers*: whoever is not among the *known names*, which the API has allowed something.
 //! - *stale*: past its time, but good enough while there is no answer.

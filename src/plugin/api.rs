@@ -133,7 +133,7 @@ impl Api {
         }
         if hit.refresh {
             let source = self.source(inquiry);
-            if !self.asker.is_open(question.kind(), source, now) {
+            if !self.asker.is_in_vain(question.kind(), source, now) {
                 // Where there is no thread to ask with, the next question will say so.
                 let _ = self.asker.ask(key, &question, source, Priority::Refresh, waiter(), now);
             }
@@ -233,7 +233,7 @@ impl Api {
     pub fn without_waiting(&self, inquiry: &Inquiry<'_>, now: Instant) -> Option<Decision> {
         let Inquiry { key, question, .. } = *inquiry;
         let (kind, source) = (question.kind(), self.source(inquiry));
-        if self.asker.is_open(kind, source, now) {
+        if self.asker.is_in_vain(kind, source, now) {
             return Some(self.or_stale(key, no_answer(NoAnswer::Open), now));
         }
         if !self.asker.refuses(kind, source.of_stranger(), now) {

@@ -135,7 +135,9 @@ impl Decision {
         self.is_no_answer()
             && !matches!(
                 self.by,
-                By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::Busy | NoAnswer::NoRoomForRules)
+                By::NoAnswer(
+                    NoAnswer::LoginWaitSpent | NoAnswer::Busy | NoAnswer::Unheard | NoAnswer::NoRoomForRules
+                )
             )
     }
 
@@ -169,7 +171,11 @@ impl Decision {
     pub fn refusal(&self) -> Refusal {
         match self.by {
             By::NoAnswer(
-                NoAnswer::Busy | NoAnswer::BudgetSpent | NoAnswer::LoginWaitSpent | NoAnswer::NoRoomForRules,
+                NoAnswer::Busy
+                | NoAnswer::Unheard
+                | NoAnswer::BudgetSpent
+                | NoAnswer::LoginWaitSpent
+                | NoAnswer::NoRoomForRules,
             )
             | By::Busy
             | By::Turn => Refusal::Busy,
@@ -278,7 +284,11 @@ impl By {
             | By::Reload
             | By::Kick
             | By::NoAnswer(
-                NoAnswer::Busy | NoAnswer::BudgetSpent | NoAnswer::LoginWaitSpent | NoAnswer::NotAsked(_),
+                NoAnswer::Busy
+                | NoAnswer::Unheard
+                | NoAnswer::BudgetSpent
+                | NoAnswer::LoginWaitSpent
+                | NoAnswer::NotAsked(_),
             )
             | By::Parked
             | By::Busy

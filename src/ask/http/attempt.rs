@@ -24,8 +24,8 @@ struct Attempt<'a> {
     underway: Underway<'a>,
 }
 
-/// What came of it.
-struct Outcome {
+/// What came of that.
+struct Sent {
     /// The response, or why there is none. `None`: the time is up, with all that came on top of it.
     result: Option<reqwest::Result<Answered>>,
     /// Whether that came before the time was up.
@@ -47,7 +47,7 @@ impl Target {
         let (endpoint, sent) = (&self.endpoints(request.asks).endpoints[index], Instant::now());
         let (progress, underway) = (Progress::default(), endpoint.gauge.sent(sent));
         let mut attempt = Attempt { index, endpoint, request, sent, progress, underway };
-        let Outcome { result, in_time } = self.send_within(&mut attempt, limit, overtime, overdue).await;
+        let Sent { result, in_time } = self.send_within(&mut attempt, limit, overtime, overdue).await;
         match result {
             None => (Answer::None(NoAnswer::TimedOut(limit)), None),
             Some(Err(error)) => {
@@ -73,7 +73,7 @@ impl Target {
         limit: Duration,
         overtime: Duration,
         overdue: impl FnOnce(),
-    ) -> Outcome {
+    ) -> Sent {
         let Attempt { endpoint, request, sent, .. } = *attempt;
         let (progress, underway) = (&attempt.progress, &mut attempt.underway);
         let mut sending = std::pin::pin!(async {
@@ -86,7 +86,7 @@ impl Target {
             reqwest::Result::Ok(answered)
         });
         if let Ok(result) = timeout(limit, &mut sending).await {
-            return Outcome { result: Some(result), in_time: true };
+            return Sent { result: Some(result), in_time: true };
         }
         // An API that was asked too much at once is asked less, and not left alone.
         let is_overloaded = progress.is_connected() && underway.timed_out();
@@ -95,10 +95,10 @@ impl Target {
             endpoint.server.close_unused_since(sent);
         }
         if overtime.is_zero() {
-            return Outcome { result: None, in_time: false };
+            return Sent { result: None, in_time: false };
         }
         overdue();
-        Outcome { result: timeout(overtime, sending).await.ok(), in_time: false }
+        Sent { result: timeout(overtime, sending).await.ok(), in_time: false }
     }
 
     /// Tells the breaker that there was no answer.

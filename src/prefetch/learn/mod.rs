@@ -43,7 +43,7 @@ impl Prefetch {
             return Vec::new();
         }
         let client = self.client(username, client_id, scope);
-        if self.asker.is_open(Kind::Access, client.source, now) {
+        if self.asker.is_in_vain(Kind::Access, client.source, now) {
             return Vec::new();
         }
         self.with_ask(scope, |ask| self.learner.lock().arrives(client, of_use(config), now, ask))
