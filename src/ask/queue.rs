@@ -10,8 +10,8 @@ mod room;
 #[cfg(test)]
 mod tests;
 
+use room::{Door, all, eighth, quarter};
 pub use room::{FEW, Road, Room, Together};
-use room::{Gate, all, eighth, quarter};
 
 /// Bytes for logins that wait: room for 32,000, since a login takes 2 KiB with its texts and [`OVERHEAD`]. As many are
 /// served in 10 s by 64 requests at a time that take 20 ms each, which is a third of the time that they may wait
@@ -218,24 +218,24 @@ impl<J: Queued> Queue<J> {
         {
             return Some((self.take(lane)?, Vec::new()));
         }
-        let gate = &Gate { room, gathered: self.gathered() };
+        let door = &Door { room, gathered: self.gathered() };
         if in_flight >= bound {
             let is_room = in_flight < bound.saturating_add(eighth(bound));
             let may_go = |road| {
-                !gate.gathers(Priority::Reader, road) && gate.has_room(road, |limit| limit + eighth(limit))
+                !door.gathers(Priority::Reader, road) && door.has_room(road, |limit| limit + eighth(limit))
             };
             let lane = self.oldest(Priority::Reader, may_go).filter(|_| is_room)?;
-            return self.take_with_others(lane, gate);
+            return self.take_with_others(lane, door);
         }
         let may_go = |priority, road| {
-            !gate.gathers(priority, road)
+            !door.gathers(priority, road)
                 && match priority {
-                    Priority::Refresh => in_flight < quarter(bound) && gate.has_room(road, quarter),
-                    Priority::Reader => gate.has_room(road, |limit| limit + eighth(limit)),
-                    _ => gate.has_room(road, all),
+                    Priority::Refresh => in_flight < quarter(bound) && door.has_room(road, quarter),
+                    Priority::Reader => door.has_room(road, |limit| limit + eighth(limit)),
+                    _ => door.has_room(road, all),
                 }
         };
-        let lane @ (priority, _) = self.due(gate).or_else(|| {
+        let lane @ (priority, _) = self.due(door).or_else(|| {
             Priority::ALL
                 .into_iter()
                 .find_map(|priority| self.oldest(priority, |road| may_go(priority, road)))
@@ -244,15 +244,15 @@ impl<J: Queued> Queue<J> {
             let waits = reserved != priority && !self.is_lane_empty(reserved);
             self.passed_over[index] = if waits { self.passed_over[index] + 1 } else { 0 };
         }
-        self.take_with_others(lane, gate)
+        self.take_with_others(lane, door)
     }
 
     /// Takes the next question of a lane, and if those on its road go together now, as many others as may go with it: the
     /// more urgent ones first.
-    fn take_with_others(&mut self, lane: Lane, gate: &Gate<'_>) -> Option<(J, Vec<J>)> {
+    fn take_with_others(&mut self, lane: Lane, door: &Door<'_>) -> Option<(J, Vec<J>)> {
         let first = self.take(lane)?;
         let mut others = Vec::new();
-        let Some(together) = gate.room.together.filter(|_| gate.taken(lane.1) == Road::Together) else {
+        let Some(together) = door.room.together.filter(|_| door.taken(lane.1) == Road::Together) else {
             return Some((first, others));
         };
         let mut bytes = first.sent_bytes();
@@ -277,11 +277,11 @@ impl<J: Queued> Queue<J> {
 
     /// Where a reserved share is due, if one is and there is room. It is due one question early, as both may be due at
     /// once.
-    fn due(&self, gate: &Gate<'_>) -> Option<Lane> {
+    fn due(&self, door: &Door<'_>) -> Option<Lane> {
         iter::zip(RESERVED, self.passed_over)
             .filter(|(_, passed_over)| *passed_over + RESERVED.len() >= RESERVED_EVERY)
             .filter_map(|(reserved, passed_over)| {
-                let may_go = |road| !gate.gathers(reserved, road) && gate.has_room(road, all);
+                let may_go = |road| !door.gathers(reserved, road) && door.has_room(road, all);
                 Some((passed_over, self.oldest(reserved, may_go)?))
             })
             .max_by_key(|(passed_over, _)| *passed_over)

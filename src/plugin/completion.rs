@@ -12,7 +12,7 @@ use super::throttle::{Admission, Group};
 use super::{Ruling, Task};
 use crate::broker::{BrokerThread, HangUp};
 use crate::log::Level;
-use crate::metrics::Question;
+use crate::metrics::Matter;
 use crate::util::panics;
 
 /// Clients that one task has looked at: those that are refused unseen come by the hundred.
@@ -178,7 +178,7 @@ impl Logins {
             return;
         }
         self.delayed.end(ticket);
-        decision.count(Question::Login, &self.metrics, true);
+        decision.count(Matter::Login, &self.metrics, true);
         // Before the broker hears of it: it may ask about topics before it returns.
         let before = self.admit(&attempt, event);
         self.grant(&attempt, granted);
@@ -214,7 +214,7 @@ impl Logins {
             }
         }
         self.delayed.end(ticket);
-        decision.count(Question::Login, &self.metrics, true);
+        decision.count(Matter::Login, &self.metrics, true);
         let _ = self.refused(attempt.client, Some(attempt.username), decision, event.now);
         self.broker.complete_login(thread, attempt.client.id, false);
     }

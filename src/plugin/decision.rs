@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::broker::Client;
 use crate::cache::Hit;
 use crate::log::{Refused, quoted};
-use crate::metrics::{DecidedBy, Metrics, Outcome, Question};
+use crate::metrics::{DecidedBy, Matter, Metrics, Outcome};
 use crate::question::{Answer, Grounds, NoAnswer, Verdict};
 use crate::topic::Terms;
 
@@ -160,7 +160,7 @@ impl Decision {
 
     /// Counts it, if it is the last word.
     #[inline]
-    pub fn count(&self, question: Question, metrics: &Metrics, on_broker_thread: bool) {
+    pub fn count(&self, question: Matter, metrics: &Metrics, on_broker_thread: bool) {
         if let Some((outcome, by)) = self.counts_as() {
             metrics.decided(question, outcome, by, on_broker_thread);
         }

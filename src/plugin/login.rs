@@ -11,7 +11,7 @@ use super::api::{Api, Inquiry, no_answer};
 use super::attempt::{Attempt, NO_USERNAME, as_text};
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::delayed::{Delayed, Parked, Ticket, Turn};
-use super::early::{EarlySenders, Place};
+use super::early::{EarlySenders, WaitsWhere};
 use super::event::{Event, Login};
 use super::granting::Granting;
 use super::hasher::{Check, Hasher};
@@ -21,7 +21,7 @@ use super::recheck::Recheck;
 use super::refusals::SessionName;
 use super::sessions::{LetInBy, Session, Sessions};
 use super::settings::Settings;
-use super::throttle::{Admission, Group, Open, Outcome, Throttle};
+use super::throttle::{Admission, Group, Open, Throttle, TryOutcome};
 use super::{Task, Tasks};
 use crate::ask::{Priority, Waiter};
 use crate::broker::{Broker, Client};
@@ -197,8 +197,8 @@ impl Logins {
     ) -> Decision {
         // A client that sends no password is refused even if the hash is that of an empty one, as the broker does.
         let Some(password) = attempt.password else { return Decision::deny(By::LocalPassword) };
-        match if hash.is_slow() { self.place(attempt, parked, event) } else { Place::Here } {
-            Place::Here | Place::RatherHere => {
+        match if hash.is_slow() { self.place(attempt, parked, event) } else { WaitsWhere::Here } {
+            WaitsWhere::Here | WaitsWhere::RatherHere => {
                 let began = Instant::now();
                 let matches = hash.verify(password);
                 if hash.is_slow() {
@@ -206,8 +206,8 @@ impl Logins {
                 }
                 return Decision::of(matches.into(), By::LocalPassword);
             }
-            Place::Nowhere => return Decision::deny(By::Busy),
-            Place::Beside => {}
+            WaitsWhere::Nowhere => return Decision::deny(By::Busy),
+            WaitsWhere::Beside => {}
         }
         let hasher = match self.hasher.get_or_try_init(|| self.start_hasher()) {
             Ok(hasher) => hasher,
@@ -236,7 +236,7 @@ impl Logins {
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
         let Inquiry { key, question, .. } = inquiry;
         let place = self.place(attempt, parked, event);
-        if place != Place::Beside
+        if place != WaitsWhere::Beside
             && let Some(decision) = self.ask_here(attempt, &inquiry, place, event)
         {
             if decision.is_allow() {
@@ -265,7 +265,9 @@ impl Logins {
     /// Parks a client until it is its turn: its group, others with its username or client id from its network, has as
     /// many open tries as it may have. One of them has to end first.
     fn park_for_turn(&self, attempt: &Attempt<'_>, group: Group, event: &Event<'_>) -> Decision {
-        if !self.may_park(event) || matches!(self.place(attempt, None, event), Place::Here | Place::Nowhere) {
+        if !self.may_park(event)
+            || matches!(self.place(attempt, None, event), WaitsWhere::Here | WaitsWhere::Nowhere)
+        {
             return Decision::deny(By::Busy);
         }
         let Some(ticket) = self.park(attempt) else { return Decision::deny(By::Busy) };
@@ -387,11 +389,11 @@ pub fn unasked(attempt: &Attempt<'_>, settings: &Settings) -> Option<Decision> {
 }
 
 /// What a decision says about the username and password.
-fn outcome_of(decision: &Decision) -> Outcome {
+fn outcome_of(decision: &Decision) -> TryOutcome {
     match decision.ruling {
-        Ruling::Allow => Outcome::LetIn,
-        Ruling::Deny if decision.by.is_about_the_password() => Outcome::Refused,
-        _ => Outcome::Unknown,
+        Ruling::Allow => TryOutcome::LetIn,
+        Ruling::Deny if decision.by.is_about_the_password() => TryOutcome::Refused,
+        _ => TryOutcome::Unknown,
     }
 }
 

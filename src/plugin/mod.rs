@@ -44,7 +44,7 @@ use crate::config::BrokerOptions;
 use crate::fingerprint::Fingerprinter;
 use crate::log::{Level, Log, quoted};
 use crate::main_queue::MainQueue;
-use crate::metrics::{Metrics, Question};
+use crate::metrics::{Matter, Metrics};
 use crate::question::{Access, Answer};
 use crate::util::random;
 use api::Api;
@@ -209,7 +209,7 @@ impl Plugin {
     pub fn authenticate(&self, login: &Login<'_>, caller: &Caller, now: Instant) -> Decision {
         let settings = self.settings.now();
         let decision = self.logins.authenticate(login, &Event { now, caller, settings: &settings });
-        decision.count(Question::Login, &self.metrics, caller.broker_thread().is_some());
+        decision.count(Matter::Login, &self.metrics, caller.broker_thread().is_some());
         decision
     }
 
@@ -222,7 +222,7 @@ impl Plugin {
             let settings = self.settings.now();
             self.topics.authorise(check, &Event { now, caller, settings: &settings })
         };
-        decision.count(Question::Topic(check.access), &self.metrics, caller.broker_thread().is_some());
+        decision.count(Matter::Topic(check.access), &self.metrics, caller.broker_thread().is_some());
         decision
     }
 

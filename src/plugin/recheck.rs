@@ -37,17 +37,17 @@ pub struct Recheck {
     log: Arc<Log>,
     /// Whether a round may be going on.
     is_going_on: AtomicBool,
-    round: Lock<Round>,
+    round: Lock<Walk>,
     noted: Lock<Noted>,
     refusals: Arc<Refusals>,
     granting: Arc<Granting>,
     /// The command that has asked for the next round, or for the one that is going on.
-    command: Lock<Option<Command>>,
+    command: Lock<Option<Commanded>>,
     metrics: Arc<Metrics>,
 }
 
 /// A command that has the API asked again.
-struct Command {
+struct Commanded {
     /// About whom; about everybody if there is none.
     username: Option<String>,
     reply: Reply,
@@ -58,7 +58,7 @@ struct Command {
 }
 
 /// One walk of the broker over all of its sessions.
-struct Round {
+struct Walk {
     /// Counts the rounds, so that each session is recognised once in each.
     number: u32,
     /// When it began, or recognised a session last.
@@ -78,7 +78,7 @@ impl Recheck {
             broker: Arc::clone(&parts.broker),
             log: Arc::clone(&parts.log),
             is_going_on: AtomicBool::new(false),
-            round: Lock::new(Round { number: 0, last: now, compared: HashMap::default() }),
+            round: Lock::new(Walk { number: 0, last: now, compared: HashMap::default() }),
             noted: Lock::default(),
             refusals: Arc::clone(&parts.refusals),
             granting: Arc::clone(&parts.granting),
@@ -91,7 +91,7 @@ impl Recheck {
     /// passwords, and it shows them only then. A SIGHUP that somebody else sends at that very moment is one with this.
     /// `reply` hears about how many; whoever calls this waits for it before the next call.
     pub fn ask_about(&self, username: Option<String>, reply: Reply, thread: &BrokerThread) {
-        *self.command.lock() = Some(Command { username, reply, has_begun: false, asked: 0 });
+        *self.command.lock() = Some(Commanded { username, reply, has_begun: false, asked: 0 });
         self.broker.reload(thread);
     }
 
@@ -128,7 +128,7 @@ impl Recheck {
             return;
         }
         let command = self.command.lock().take_if(|command| command.has_begun);
-        if let Some(Command { reply, asked, .. }) = command {
+        if let Some(Commanded { reply, asked, .. }) = command {
             reply(Ok(Done::Rechecked(asked)));
         }
         if self.noted.lock().is_empty() {
