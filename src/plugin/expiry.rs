@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::refusals::{Refusals, SessionName};
+use super::refusals::Refusals;
+use super::sessions::SessionName;
 use super::{Task, Tasks};
 use crate::ask::Asker;
 use crate::broker::Connection;

@@ -13,8 +13,7 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::attempt::Attempt;
-use crate::broker::{Client, Connection};
+use super::sessions::SessionName;
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::question::{Answer, Grounds, Verdict};
 use crate::util::Lock;
@@ -32,41 +31,6 @@ pub const PAUSE: Duration = Duration::from_secs(1);
 
 /// The first number of a question. Below are those of the tickets of parked clients, who may wait for the same answer.
 const FIRST_NUMBER: u64 = 1 << 63;
-
-/// A session, for longer than an event lasts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionName {
-    /// The connection that is meant, and no later one.
-    pub connection: Connection,
-    /// Its client id.
-    pub client_id: String,
-    /// Its username.
-    pub username: String,
-    /// Where it is connected from.
-    pub address: Option<String>,
-    /// The username and password it was let in with: the broker may give its number to the next client, and
-    /// that may be the same one with a new password.
-    pub credentials: Fingerprint,
-}
-
-impl SessionName {
-    /// The session of a client that is let in.
-    pub fn of(attempt: &Attempt<'_>) -> Self {
-        let Attempt { client, username, credentials, .. } = *attempt;
-        Self {
-            connection: client.connection,
-            client_id: client.id.to_owned(),
-            username: username.to_owned(),
-            address: client.address.map(str::to_owned),
-            credentials,
-        }
-    }
-
-    /// The client as events show it.
-    pub fn client(&self) -> Client<'_> {
-        Client { connection: self.connection, id: &self.client_id, address: self.address.as_deref() }
-    }
-}
 
 /// What an answer changes.
 #[derive(Debug, PartialEq, Eq)]

@@ -75,13 +75,17 @@ pub trait Gate {
     fn is_connected(&self, identity: &Identity) -> bool;
 }
 
-/// What asking early goes by: the options, what the plugin has to say, whom it is asked for, and when. Whom is found out
-/// only where something is asked: that takes two hashes, and most logins ask nothing.
+/// What asking early goes by. Whom it is asked for is found out only where something is: that takes two hashes, and most
+/// logins ask nothing.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
+    /// The options.
     pub config: &'a Config,
+    /// The plugin's say.
     pub gate: &'a dyn Gate,
+    /// Whom it is asked for.
     pub source: &'a dyn Fn() -> Source,
+    /// When.
     pub now: Instant,
 }
 

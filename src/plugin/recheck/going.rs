@@ -8,7 +8,8 @@ use crate::log::Level;
 use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::LoggedClient;
 use crate::plugin::event::{Event, TopicCheck};
-use crate::plugin::refusals::{Change, SessionName};
+use crate::plugin::refusals::Change;
+use crate::plugin::sessions::SessionName;
 use crate::question::Grounds;
 
 impl Recheck {
