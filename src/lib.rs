@@ -59,7 +59,7 @@
 //!   (`api::wait_for`, by `wait_budget`).
 //! - **SIGHUP**: `Plugin::reload` has `settings` read options and files whole and swap them, unless `changes` finds that a
 //!   check would end by a slip. Then the broker raises the login of every session once more: `login` has `recheck` recognise
-//!   it, which keeps the session and notes the question; `refusals` settles, by all answers, who has to go.
+//!   it, which keeps the session and notes the question; its `belief` settles, by all answers, who is `leaving`.
 //! - **Taken back**, by a command: `plugin::steering` carries it out here, has the log tell of it, and has `ask::store` write
 //!   it into the journal that all brokers read (`tell`). There `keeper` finds it, and `others` hands it to `steering`.
 //!
@@ -84,14 +84,15 @@
 //! # Locks
 //!
 //! One type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds one takes only those to the
-//! right: `doors` (while the plugin starts) or `sys_topics`; then `recheck.round` or `prefetch.state` or `prefetch.learner` or
-//! `prefetch.queues`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets and then the plugin's own among them, `delayed` and its newest tickets;
-//! `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then, where a reload changes the shared cache, what
-//! is taken over from the one before (`in_step`, `outbox`); then a slot, `breaker`, `gauge`, a server's
-//! idle lanes, its second tries, names and then one of them, an address's rest, suspects, `recheck.noted`, `hasher`,
-//! `recheck.refusals`, `recheck.command`, `main_queue`, `log`. All others (an endpoint's pace, samples and hints, a request's
-//! progress, the pool of rules, where a shelf goes before its owners, `expiry`, those of the shared cache) are held alone, as are most of these, and nobody waits at
-//! a slot while holding anything.
+//! right: `doors` (while the plugin starts) or `sys_topics`; then `recheck.round` or `prefetch.state` or `prefetch.learner`
+//! or `prefetch.queues`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets and then the plugin's own among
+//! them, `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`;
+//! then, where a reload changes the shared cache, what is taken over from the one before (`in_step`, `outbox`); then a slot,
+//! `breaker`, `gauge`, a server's idle lanes, its second tries, names and then one of them, an address's rest, suspects,
+//! `recheck.noted`, `hasher`, `recheck.belief` and then `leaving`, `recheck.command`, `main_queue`, `log`. All others (an
+//! endpoint's pace, samples and hints, a request's progress, the pool of rules, where a shelf goes before its owners,
+//! `expiry`, those of the shared cache) are held alone, as are most of these, and nobody waits at a slot while holding
+//! anything.
 //!
 //! # Words
 //!
@@ -111,8 +112,8 @@
 //!   what that goes by; the *gate* in it is the plugin's say.
 //! - *fan-out*: one message, many readers, a READ question for each.
 //! - *replay*: the broker goes through the retained messages that a new subscription matches, a READ question for each.
-//! - *limit*: how many questions may be on their way to a URL at once, by what an answer takes *by itself*, while
-//!   no other is on its way.
+//! - *limit*: how many questions may be on their way to a URL at once, by what an answer takes *by itself*, while no other is
+//!   on its way.
 //! - *throttle*: slow down those who try wrong passwords. *breaker*: leave an API alone that gives no answers; it is *open*
 //!   then, for all or for *strangers*: whoever is not among the *known names*, which the API has allowed something.
 //! - *stale*: past its time, but good enough while there is no answer.

@@ -8,11 +8,12 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::refusals::Refusals;
+use super::leaving::Leaving;
 use super::sessions::SessionName;
 use super::{Task, Tasks};
 use crate::ask::Asker;
 use crate::broker::Connection;
+use crate::question::Grounds;
 use crate::util::{Lock, sleep_until};
 
 /// Bytes that the names of such sessions may take: room for a million with usual names. Whoever has none is not disconnected,
@@ -24,7 +25,7 @@ const OVERHEAD: usize = 256;
 
 /// Knows whose time ends when.
 pub struct Expiry {
-    refusals: Arc<Refusals>,
+    leaving: Arc<Leaving>,
     tasks: Arc<Tasks>,
     /// Whether there was ever one. Spares the lock where that is not so.
     any: AtomicBool,
@@ -66,9 +67,9 @@ impl State {
 
 impl Expiry {
     /// Knows nobody.
-    pub fn new(refusals: Arc<Refusals>, tasks: Arc<Tasks>) -> Self {
+    pub fn new(leaving: Arc<Leaving>, tasks: Arc<Tasks>) -> Self {
         let (any, state, news) = (AtomicBool::new(false), Lock::default(), Notify::new());
-        Self { refusals, tasks, any, state, news }
+        Self { leaving, tasks, any, state, news }
     }
 
     /// Has a session end then, and not at another time that was said before.
@@ -105,7 +106,7 @@ impl Expiry {
     async fn run(&self) {
         loop {
             while let Some(session) = self.take_due() {
-                self.refusals.expired(session);
+                self.leaving.add([(session, Grounds::Expired)]);
                 self.tasks.push(Task::Revoked);
             }
             let first = self.state.lock().first();

@@ -13,6 +13,7 @@ mod explain;
 mod granting;
 mod hasher;
 mod kicks;
+mod leaving;
 mod left_behind;
 mod login;
 mod noted;
@@ -20,7 +21,6 @@ mod orders;
 mod others;
 mod parts;
 mod recheck;
-mod refusals;
 mod sessions;
 mod settings;
 mod start_error;
@@ -302,7 +302,7 @@ impl Plugin {
 
     /// Reads all files again (`MOSQ_EVT_RELOAD`, SIGHUP), and takes over what they say only if all of them are fine.
     /// Either way, a recheck of all sessions begins. Here nobody is asked about yet: the broker raises the login of each session
-    /// once more behind this (`MOSQ_EVT_BASIC_AUTH`), where `login` recognises it, `recheck` has it asked about, and `refusals`
+    /// once more behind this (`MOSQ_EVT_BASIC_AUTH`), where `login` recognises it, `recheck` has it asked about, and `belief`
     /// settles who has to go.
     pub fn reload(&self, now: Instant) {
         let mut asks_otherwise = false;

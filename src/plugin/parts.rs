@@ -8,7 +8,7 @@ use super::api::Api;
 use super::expiry::Expiry;
 use super::granting::Granting;
 use super::kicks::Kicks;
-use super::refusals::Refusals;
+use super::leaving::Leaving;
 use super::sessions::Sessions;
 use super::throttle::Throttle;
 use crate::ask::Asker;
@@ -27,8 +27,8 @@ pub struct Parts {
     pub sessions: Arc<Sessions>,
     /// Counts wrong passwords.
     pub throttle: Arc<Throttle>,
-    /// Who was refused when the API was asked again.
-    pub refusals: Arc<Refusals>,
+    /// Who has to leave.
+    pub leaving: Arc<Leaving>,
     /// Gives sessions what came with the API's answers.
     pub granting: Arc<Granting>,
     /// Disconnects those who are connected.
@@ -63,16 +63,16 @@ impl Parts {
         let prefetch = Arc::new(Prefetch::new(Arc::clone(&asker), Arc::clone(&broker), keys, now));
         let sessions = Arc::new(Sessions::new(keys, broker.is_2_1()));
         let throttle = Arc::new(Throttle::new(keys));
-        let refusals = Arc::new(Refusals::new(now));
+        let leaving = Arc::<Leaving>::default();
         let kicks = Arc::new(Kicks::new(Arc::clone(&sessions), Arc::clone(&broker)));
-        let expiry = Arc::new(Expiry::new(Arc::clone(&refusals), Arc::clone(&tasks)));
+        let expiry = Arc::new(Expiry::new(Arc::clone(&leaving), Arc::clone(&tasks)));
         let granting = Granting { asker: Arc::clone(&asker), sessions: Arc::clone(&sessions), keys, expiry };
         let api = Api::new(asker, prefetch, Arc::clone(&sessions), Arc::clone(&throttle), delays, now);
         Self {
             api: Arc::new(api),
             sessions,
             throttle,
-            refusals,
+            leaving,
             granting: Arc::new(granting),
             kicks,
             tasks,

@@ -2,6 +2,7 @@
 //! disconnects each session whose check does not succeed at once. So the plugin keeps every session that was let in,
 //! asks the API beside the loop, and disconnects a client later if the API refuses it.
 
+mod belief;
 mod going;
 
 use std::collections::HashMap;
@@ -14,10 +15,10 @@ use super::attempt::Attempt;
 use super::decision::{By, Decision};
 use super::event::Event;
 use super::granting::Granting;
+use super::leaving::Leaving;
 use super::noted::{Note, Noted};
 use super::orders::Reply;
 use super::parts::Parts;
-use super::refusals::{Change, PAUSE, Refusals};
 use super::sessions::{LetInBy, SessionName, Sessions};
 use super::{Task, Tasks};
 use crate::ask::{Priority, Waiter};
@@ -27,6 +28,7 @@ use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
 use crate::util::Lock;
+use belief::{Belief, Change, PAUSE};
 
 /// Recognises sessions that the broker checks again, asks the API about them, and disconnects those that it refuses.
 pub struct Recheck {
@@ -39,7 +41,8 @@ pub struct Recheck {
     is_going_on: AtomicBool,
     round: Lock<Walk>,
     noted: Lock<Noted>,
-    refusals: Arc<Refusals>,
+    belief: Arc<Belief>,
+    leaving: Arc<Leaving>,
     granting: Arc<Granting>,
     /// The command that has asked for the next round, or for the one that is going on.
     command: Lock<Option<Commanded>>,
@@ -80,7 +83,8 @@ impl Recheck {
             is_going_on: AtomicBool::new(false),
             round: Lock::new(Walk { number: 0, last: now, compared: HashMap::default() }),
             noted: Lock::default(),
-            refusals: Arc::clone(&parts.refusals),
+            belief: Arc::new(Belief::new(Arc::clone(&parts.leaving), now)),
+            leaving: Arc::clone(&parts.leaving),
             granting: Arc::clone(&parts.granting),
             command: Lock::default(),
             metrics: Arc::clone(&parts.metrics),
@@ -115,7 +119,7 @@ impl Recheck {
         round.number = round.number.wrapping_add(1);
         round.last = now;
         round.compared.clear();
-        self.refusals.begin(round.number, asks_about_all, asks_otherwise, now);
+        self.belief.begin(round.number, asks_about_all, asks_otherwise, now);
         if asks_about_all {
             *self.noted.lock() = Noted::default();
         }
@@ -137,12 +141,12 @@ impl Recheck {
     }
 
     fn all_were_asked(&self, now: Instant) {
-        task(&self.refusals.all_were_asked(now)).into_iter().for_each(|task| self.tasks.push(task));
+        task(&self.belief.all_were_asked(now)).into_iter().for_each(|task| self.tasks.push(task));
     }
 
     /// Asks about the next ones of those who were noted.
     pub fn ask_on(&self, now: Instant) {
-        let few = self.refusals.few();
+        let few = self.belief.few();
         let (next, is_over) = self.noted.lock().next(few);
         for note in next {
             // Who has gone meanwhile need not be asked about.
@@ -152,7 +156,7 @@ impl Recheck {
         }
         if is_over {
             self.all_were_asked(now);
-        } else if !self.refusals.waits() {
+        } else if !self.belief.waits() {
             self.tasks.push(Task::AskAgain);
         }
     }
@@ -253,17 +257,17 @@ impl Recheck {
 
     /// Asks about a connected client beside the loop.
     fn ask_again(&self, Note { session, key, question }: Note, now: Instant) {
-        let Some((round, number)) = self.refusals.ask(key, now) else { return };
+        let Some((round, number)) = self.belief.ask(key, now) else { return };
         let source = self.api.asker.source(session.address.as_deref(), &session.username);
-        let (refusals, tasks) = (Arc::clone(&self.refusals), Arc::clone(&self.tasks));
+        let (belief, tasks) = (Arc::clone(&self.belief), Arc::clone(&self.tasks));
         let granting = self.reads_bodies().then(|| Arc::clone(&self.granting));
         let waiter = Waiter::however_late(move |answer| {
             if let Some(granting) = granting {
                 granting.renew(&session, answer, Instant::now());
             }
-            let change = refusals.answered(round, session, answer, Instant::now());
+            let change = belief.answered(round, session, answer, Instant::now());
             task(&change).into_iter().for_each(|task| tasks.push(task));
-            if refusals.goes_on() {
+            if belief.goes_on() {
                 tasks.push(Task::AskAgain);
             }
         })
@@ -271,7 +275,7 @@ impl Recheck {
         // If there is no thread to ask with, the next login says so.
         let question = question.as_question();
         if self.api.asker.ask(key, &question, source, Priority::Revoke, Some(waiter), now).is_err() {
-            self.refusals.not_asked(round);
+            self.belief.not_asked(round);
         }
     }
 
@@ -282,7 +286,7 @@ impl Recheck {
 
     /// Asks no further, since the API refuses everybody.
     pub fn stop(&self) {
-        for (question, number) in self.refusals.in_vain() {
+        for (question, number) in self.belief.in_vain() {
             self.api.asker.leave(question, number);
         }
         let line = "The API refused everybody whom it was asked about again after the SIGHUP (401 or 403). So nobody is \
