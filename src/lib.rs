@@ -50,7 +50,7 @@
 //! - **Delayed**, where a client waits (2.1): the same question with a waiter that pushes a task. The tick drains tasks in
 //!   batches and completes the client, if its ticket is still the newest for its client id.
 //! - **Beside**: refreshes, SIGHUP's questions, probes of a silent API. Nobody waits; a no that is about the client
-//!   (`question::status::is_about_the_client`) may become a task that disconnects.
+//!   (`Grounds::is_about_the_client`) may become a task that disconnects.
 //! - **A response becomes a verdict** by its status (`Answer::of_status`), or as another plugin reads it (`ask::dialect`); the
 //!   body of a 200 is read by `ask::answer` (`answer_rules`), and that about many questions by `ask::wire` and
 //!   `ask::http::batch`. Without a response it is one by `ask::superuser`, or by what `ask::shared` takes over.
@@ -59,7 +59,7 @@
 //!   (`api::wait_for`, by `wait_budget`).
 //! - **SIGHUP**: `Plugin::reload` has `settings` read options and files whole and swap them, unless `changes` finds that a
 //!   check would end by a slip. Then the broker raises the login of every session once more: `login` has `recheck` recognise
-//!   it, which keeps the session and notes the question; `refusals` settles, by all answers, who has to go.
+//!   it, which keeps the session and notes the question; its `belief` settles, by all answers, who is `leaving`.
 //! - **Taken back**, by a command: `plugin::steering` carries it out here, has the log tell of it, and has `ask::store` write
 //!   it into the journal that all brokers read (`tell`). There `keeper` finds it, and `others` hands it to `steering`.
 //!
@@ -74,7 +74,8 @@
 //!   about was taken back since it was asked.
 //! - Asking ahead decides nothing: a verdict counts for the exact question that the broker asks.
 //! - Everything that clients can make grow has a bound, and the bound says where its number comes from.
-//! - Time comes in as `now`; whoever has waited, or runs on another thread, reads the clock. No password, token or header
+//! - Time comes in as `now`. The clock is read by whoever has waited, or may have; who says how long looking ahead may take;
+//!   who measures; and who runs on another thread. No password, token or header
 //!   reaches a log.
 //! - No mutable state outside the instance, but for what belongs to the process: the signal's handler, the sockets that listen
 //!   for the plugin, the last ticket and the newest of each client id, which all instances share as they share the broker's
@@ -83,13 +84,15 @@
 //! # Locks
 //!
 //! One type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds one takes only those to the
-//! right: `doors` (while the plugin starts) or `sys_topics`; then `recheck.round` or `prefetch.state` or `prefetch.learner` or
-//! `prefetch.queues`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets, `delayed` and its newest tickets;
-//! `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`; then a slot, `breaker`, `gauge`, a server's
-//! idle lanes, its second tries, names and then one of them, an address's rest, suspects, `recheck.noted`, `hasher`,
-//! `recheck.refusals`, `recheck.command`, `main_queue`, `log`. All others (an endpoint's pace, samples and hints, a request's
-//! progress, the pool of rules, `expiry`, those of the shared cache) are held alone, as are most of these, and nobody waits at
-//! a slot while holding anything.
+//! right: `doors` (while the plugin starts) or `sys_topics`; then `recheck.round` or `prefetch.state` or `prefetch.learner`
+//! or `prefetch.queues`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets and then the plugin's own among
+//! them, `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`;
+//! then, where a reload changes the shared cache, what is taken over from the one before (`in_step`, `outbox`); then a slot,
+//! `breaker`, `gauge`, a server's idle lanes, its second tries, names and then one of them, an address's rest, suspects,
+//! `recheck.noted`, `hasher`, `recheck.belief` and then `leaving`, `recheck.command`, `main_queue`, `log`. All others (an
+//! endpoint's pace, samples and hints, a request's progress, the pool of rules, where a shelf goes before its owners,
+//! `expiry`, those of the shared cache) are held alone, as are most of these, and nobody waits at a slot while holding
+//! anything.
 //!
 //! # Words
 //!
@@ -109,7 +112,8 @@
 //!   what that goes by; the *gate* in it is the plugin's say.
 //! - *fan-out*: one message, many readers, a READ question for each.
 //! - *replay*: the broker goes through the retained messages that a new subscription matches, a READ question for each.
-//! - *limit*: how many questions may be on their way to a URL at once; *alone* is what an answer takes without others.
+//! - *limit*: how many questions may be on their way to a URL at once, by what an answer takes *by itself*, while no other is
+//!   on its way.
 //! - *throttle*: slow down those who try wrong passwords. *breaker*: leave an API alone that gives no answers; it is *open*
 //!   then, for all or for *strangers*: whoever is not among the *known names*, which the API has allowed something.
 //! - *stale*: past its time, but good enough while there is no answer.

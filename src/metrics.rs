@@ -16,24 +16,24 @@ pub use shared::{SharedCache, SharedLookup};
 
 /// What was to be decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
+pub enum Matter {
     /// A login.
     Login,
     /// A topic check.
     Topic(Access),
 }
 
-impl Question {
+impl Matter {
     /// All, in the order of their numbers.
     pub const ALL: [Self; 4] =
         [Self::Login, Self::Topic(Access::Read), Self::Topic(Access::Write), Self::Topic(Access::Subscribe)];
 
     fn number(self) -> usize {
         match self {
-            Question::Login => 0,
-            Question::Topic(Access::Read) => 1,
-            Question::Topic(Access::Write) => 2,
-            Question::Topic(Access::Subscribe) => 3,
+            Matter::Login => 0,
+            Matter::Topic(Access::Read) => 1,
+            Matter::Topic(Access::Write) => 2,
+            Matter::Topic(Access::Subscribe) => 3,
         }
     }
 
@@ -133,7 +133,7 @@ impl Tally {
 #[derive(Debug)]
 pub struct Metrics {
     started: SystemTime,
-    decisions: [[[Tally; DecidedBy::ALL.len()]; Outcome::ALL.len()]; Question::ALL.len()],
+    decisions: [[[Tally; DecidedBy::ALL.len()]; Outcome::ALL.len()]; Matter::ALL.len()],
     answers: [[AtomicU64; 3]; Kind::BOTH.len()],
     /// Requests with many questions that were answered, those that were not, and the questions in all of them.
     together: [AtomicU64; 3],
@@ -159,12 +159,12 @@ pub struct LastReload {
 #[derive(Debug, Clone, Copy)]
 pub struct Decisions {
     /// What was to be decided.
-    pub question: Question,
+    pub question: Matter,
     /// What was decided.
     pub outcome: Outcome,
-    /// By what.
+    /// By what it was decided.
     pub by: DecidedBy,
-    /// How often.
+    /// How often it was decided so.
     pub count: u64,
 }
 
@@ -187,7 +187,7 @@ impl Metrics {
 
     /// Something was decided.
     #[inline]
-    pub fn decided(&self, question: Question, outcome: Outcome, by: DecidedBy, on_broker_thread: bool) {
+    pub fn decided(&self, question: Matter, outcome: Outcome, by: DecidedBy, on_broker_thread: bool) {
         self.decisions[question.number()][outcome as usize][by as usize].count(on_broker_thread);
     }
 
@@ -238,7 +238,7 @@ impl Metrics {
 
     /// All counts of decisions, zeroes included.
     pub fn decisions(&self) -> impl Iterator<Item = Decisions> {
-        Question::ALL.into_iter().flat_map(move |question| {
+        Matter::ALL.into_iter().flat_map(move |question| {
             Outcome::ALL.into_iter().flat_map(move |outcome| {
                 DecidedBy::ALL.into_iter().map(move |by| {
                     let count = self.decisions[question.number()][outcome as usize][by as usize].get();
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn names_and_numbers_belong_together() {
-        for (number, question) in Question::ALL.into_iter().enumerate() {
+        for (number, question) in Matter::ALL.into_iter().enumerate() {
             assert_eq!(question.number(), number);
         }
         for (number, outcome) in Outcome::ALL.into_iter().enumerate() {
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn what_two_threads_count_is_added_up() {
         let metrics = Metrics::new();
-        let count = |own| metrics.decided(Question::Login, Outcome::Deny, DecidedBy::Throttle, own);
+        let count = |own| metrics.decided(Matter::Login, Outcome::Deny, DecidedBy::Throttle, own);
         [true, true, false].into_iter().for_each(count);
         let counted: Vec<_> = metrics.decisions().filter(|decisions| decisions.count > 0).collect();
         assert_eq!(counted.len(), 1);

@@ -233,7 +233,7 @@ impl Grounds {
         }
     }
 
-    /// That for which this number stands.
+    /// The grounds for which this number stands.
     pub const fn of_number(number: u16) -> Self {
         match number {
             1 => Grounds::BodyDenies,
@@ -288,6 +288,8 @@ pub enum NoAnswer {
     Status(u16),
     /// The queue was full, or the question waited in it for too long.
     Busy,
+    /// Nobody waited for the answer any more, so the question was not asked, or its answer was not kept.
+    Unheard,
     /// The broker has used up its wait budget. The question goes on, but nobody waits for its answer.
     BudgetSpent,
     /// Logins have held up the broker for long enough in this turn. The question goes on beside it.
@@ -312,6 +314,7 @@ impl fmt::Display for NoAnswer {
             NoAnswer::Transport(cause) => f.write_str(cause),
             NoAnswer::Status(status) => write!(f, "status {status}"),
             NoAnswer::Busy => f.write_str("too many questions wait to be asked"),
+            NoAnswer::Unheard => f.write_str("nobody waits for it any more"),
             NoAnswer::BudgetSpent => f.write_str("the broker has waited long enough for it just now"),
             NoAnswer::LoginWaitSpent => f.write_str(
                 "other logins have held up the broker for long enough just now (plugin_opt_login_wait); it is being \

@@ -143,6 +143,16 @@ fn a_file_can_say_that_topics_are_checked_no_more() {
     });
 }
 
+/// Without `acl_url` the rules in the answers about logins decide, which is no open door.
+#[test]
+fn rules_in_answers_check_topics_without_an_acl_url() {
+    let api = api(RULES);
+    let broker =
+        Broker::with(Version::V2_1).option("auth_url", api.auth_url()).option("answer_rules", "true").start();
+    let log = broker.log();
+    assert!(log.contains("topics: by the rules in a login's answer, nobody else is asked;"), "{log}");
+}
+
 /// Point 19. The same for local users: an empty file is one that is about to be written.
 #[test]
 fn a_password_file_that_is_empty_for_a_moment_takes_no_local_user_away() {

@@ -98,6 +98,11 @@ pub fn topic(topic: &Topic, json: bool) -> Result<Outcome, String> {
         };
         return Ok(decision.print(json, &[]));
     }
+    if config.acl_urls.is_empty() && config.has_rules() {
+        let by = "there is no acl_url: the rules in the login's answer decide, and `mosquitto-http-auth explain` asks a \
+                  running plugin, which knows them";
+        return Ok(Decision::new(Outcome::NoAnswer, "no answer", by).print(json, &[]));
+    }
     if config.acl_urls.is_empty() {
         return Ok(Decision::defer("there is no acl_url: the broker's own acl_file decides").print(json, &[]));
     }

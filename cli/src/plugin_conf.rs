@@ -31,20 +31,7 @@ pub fn is_ours(path: &Path) -> bool {
 /// # Errors
 /// What is wrong with the file or an option.
 pub fn users(config: &Config) -> Result<Users, String> {
-    let in_file = |error| format!("{}: {error}", config.called("password_file"));
-    let mut users = match &config.password_file {
-        None => Users::default(),
-        Some(path) => {
-            let text = local::read(path).map_err(in_file)?;
-            Users::parse(&text, &path.display().to_string()).map_err(in_file)?
-        }
-    };
-    for entry in &config.users {
-        users
-            .insert_inline(entry, "the option's value")
-            .map_err(|error| format!("{}: {error}", config.called("user")))?;
-    }
-    Ok(users)
+    local::users(config).map_err(in_words)
 }
 
 /// The topic rules of local users, if an option names some.
@@ -52,10 +39,11 @@ pub fn users(config: &Config) -> Result<Users, String> {
 /// # Errors
 /// What is wrong with the file.
 pub fn acl(config: &Config, placeholders: Placeholders) -> Result<Option<AclFile>, String> {
-    let Some(path) = &config.acl_file else { return Ok(None) };
-    let in_file = |error| format!("{}: {error}", config.called("acl_file"));
-    let text = local::read(path).map_err(in_file)?;
-    AclFile::parse(&text, &path.display().to_string(), placeholders).map(Some).map_err(in_file)
+    local::rules(config, placeholders).map_err(in_words)
+}
+
+fn in_words((option, error): local::Wrong) -> String {
+    format!("{option}: {error}")
 }
 
 /// The options of the plugin that is meant. This program is the broker's user afterwards, if it was root.

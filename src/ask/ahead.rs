@@ -19,7 +19,7 @@ impl Asker {
         source: Source,
         now: Instant,
     ) -> bool {
-        if self.is_open(question.kind(), source, now) {
+        if self.is_in_vain(question.kind(), source, now) {
             return false;
         }
         let Ok(worker) = self.worker() else { return false };
@@ -39,7 +39,7 @@ impl Asker {
     /// verdict is remembered or the breakers are open. Returns whether `waiter` will be told of an answer.
     pub fn warm_up(&self, question: &Question<'_>, source: Source, waiter: Waiter, now: Instant) -> bool {
         let key = self.key(question);
-        let is_in_vain = self.is_open(question.kind(), source, now) || self.peek(key, now).is_some();
+        let is_in_vain = self.is_in_vain(question.kind(), source, now) || self.peek(key, now).is_some();
         !is_in_vain && self.ask(key, question, source, Priority::Warmup, Some(waiter), now).is_ok()
     }
 

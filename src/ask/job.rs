@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::answer::{self, Now};
-use super::http::{AskedFor, Asks, Crowd, Party, Reply, Request, Target, Told};
+use super::http::{AskedFor, Asks, Crowd, DRAIN_LIMIT, Exchange, Party, Reply, Request, Target, Told};
 use super::places::Place;
 use super::queue::{LONGEST_TOGETHER, Priority, Queued, Road};
 use super::shared::Shared;
@@ -17,9 +17,6 @@ use super::{dialect, wire};
 use crate::fingerprint::{About, Fingerprint, Source};
 use crate::question::{Answer, Kind, NoAnswer, OwnedQuestion, Question, Verdict};
 use crate::topic::GrantsPool;
-
-/// How long a connection may take to deliver the rest of an answer that nobody waits for.
-const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
 /// What a verdict is about.
 #[derive(Debug, Clone, Copy)]
@@ -148,13 +145,20 @@ impl Job {
     async fn unless_known(mut self, target: Arc<Target>) -> Option<(Self, Option<Shared>)> {
         let body = dialect::body(&target.config.dialect, &self.question.as_question());
         let mut shared = self.shared(&body, &target);
-        if let Some(shared) = &mut shared
-            && let Some(found) = shared.look_up().await
-        {
-            self.filed = self.takes_over(&found, &target);
-            shared.is_not_believed();
+        if let Some(shared) = &mut shared {
+            self.filed = self.is_shared(shared, &target).await;
         }
         (!self.filed).then_some((self, shared))
+    }
+
+    /// Whether another broker was told, and that is taken over.
+    async fn is_shared(&self, shared: &mut Shared, target: &Arc<Target>) -> bool {
+        let Some(found) = shared.look_up().await else { return false };
+        let is_filed = self.takes_over(&found, target);
+        if !is_filed {
+            shared.is_not_believed();
+        }
+        is_filed
     }
 
     /// The request to the API that asks a question: the body, and what goes with it.
@@ -214,76 +218,89 @@ impl Job {
         }
     }
 
-    /// Asks it alone.
-    pub(super) async fn run(mut self, place: Place) {
+    /// Files what the API has said, and only if that could be done passes it on to the other brokers: what another API has
+    /// said than the one that is asked by now, or what is taken back, must serve nobody. Returns whether it was filed.
+    fn file_and_pass_on(&mut self, reply: &Reply, shared: Option<Shared>, target: &Arc<Target>) -> bool {
+        self.note_allow(reply, target);
+        self.filed = self.inbox.file(self.subject, reply.clone(), target);
+        if let Some(shared) = shared.filter(|_| self.filed) {
+            shared.pass_on(reply, target);
+        }
+        self.filed
+    }
+
+    /// Asks the API. What is known of the user may be as good as an answer: then it is an error.
+    async fn reply(
+        &self,
+        request: &Request,
+        target: &Arc<Target>,
+        (began, asks_again): (Instant, bool),
+        place: &Place,
+    ) -> Result<(Asks, Exchange), Found> {
         let question = self.question.as_question();
+        let (asks, mut asked) = match self.superuser(&question, target, (began, asks_again), place).await {
+            Some(Finding::Known(found)) => return Err(found),
+            Some(Finding::Said(asked)) => (Asks::Superuser, *asked),
+            finding => {
+                let overdue = || {
+                    self.inbox.overdue(self.subject.key, target.config.timeout);
+                    place.leave();
+                };
+                let mut asked = place.wait_for(target.ask(request, began, overdue), target).await;
+                if let Some(finding) = finding {
+                    let config = &target.config;
+                    finding.temper(&mut asked.reply, || config.lifetime(Kind::Access, Verdict::Deny));
+                }
+                (request.asks, asked)
+            }
+        };
+        if let Some(body) = asked.body.take() {
+            let (answer, problem) = answer::read(&body, &question, self.inbox.pool(), Now::read());
+            asked.reply.answer = answer.asked_at(asked.reply.sent);
+            if let (Some(problem), Some((_, endpoint))) = (problem, &asked.response) {
+                target.note_bad_answer(asks, *endpoint, &problem);
+            }
+        }
+        Ok((asks, asked))
+    }
+
+    /// Asks it alone, once more where what was said is not to be used any more when it comes.
+    pub(super) async fn run(mut self, place: Place) {
         let mut asks_again = false;
         loop {
             let target = self.inbox.target();
-            // The body is made now: a queue of bodies would take several times the bytes.
-            let request = self.request(&question, &target);
             let before = self.sent.take();
             let began = before.unwrap_or_else(Instant::now);
+            // The body is made now: a queue of bodies would take several times the bytes.
+            let request = self.request(&self.question.as_question(), &target);
             let mut shared = self.shared(&request.body, &target);
             // What was sent with others was looked up then.
             if let Some(shared) = shared.as_mut().filter(|_| before.is_none())
-                && let Some(found) = shared.look_up().await
+                && self.is_shared(shared, &target).await
             {
-                if self.takes_over(&found, &target) {
-                    self.filed = true;
-                    return place.leave();
-                }
-                shared.is_not_believed();
+                self.filed = true;
+                return place.leave();
             }
-            let overdue = || {
-                self.inbox.overdue(self.subject.key, target.config.timeout);
-                place.leave();
-            };
-            let superuser = self.superuser(&question, &target, (began, asks_again), &place).await;
-            let mut asks = request.asks;
-            let mut asked = match superuser {
-                Some(Finding::Known(found)) => {
-                    if self.takes_over(&found, &target) {
+            match self.reply(&request, &target, (began, asks_again), &place).await {
+                Err(known) => {
+                    if self.takes_over(&known, &target) {
                         self.filed = true;
                         return place.leave();
                     }
                     // What is remembered of the user was taken back for this client, or somebody waits for what the API says
                     // now. To find the same once more would go on for ever.
                     asks_again = true;
-                    continue;
                 }
-                Some(Finding::Said(asked)) => {
-                    asks = Asks::Superuser;
-                    *asked
-                }
-                finding => {
-                    let mut asked = place.wait_for(target.ask(&request, began, overdue), &target).await;
-                    if let Some(finding) = finding {
-                        let config = &target.config;
-                        finding.temper(&mut asked.reply, || config.lifetime(Kind::Access, Verdict::Deny));
+                Ok((asks, asked)) => {
+                    if self.file_and_pass_on(&asked.reply, shared, &target) {
+                        place.leave();
+                        // Nothing waits for the rest.
+                        if let Some(response) = asked.response {
+                            target.drain(asks, response, DRAIN_LIMIT).await;
+                        }
+                        return;
                     }
-                    asked
                 }
-            };
-            if let Some(body) = asked.body {
-                let (answer, problem) = answer::read(&body, &question, self.inbox.pool(), Now::read());
-                asked.reply.answer = answer.asked_at(asked.reply.sent);
-                if let (Some(problem), Some((_, endpoint))) = (problem, &asked.response) {
-                    target.note_bad_answer(asks, *endpoint, &problem);
-                }
-            }
-            self.note_allow(&asked.reply, &target);
-            if self.inbox.file(self.subject, asked.reply.clone(), &target) {
-                self.filed = true;
-                if let Some(shared) = shared {
-                    shared.pass_on(&asked.reply, &target);
-                }
-                place.leave();
-                // Nothing waits for the rest.
-                if let Some(response) = asked.response {
-                    target.drain(asks, response, DRAIN_LIMIT).await;
-                }
-                return;
             }
         }
     }
@@ -315,12 +332,8 @@ pub(super) async fn run_together(jobs: Vec<Job>, place: Place, inbox: Arc<dyn In
                         reply.answer = answer.asked_at(reply.sent);
                         problem.into_iter().for_each(|problem| target.note_bad_result(from, &problem));
                     }
-                    job.note_allow(&reply, &target);
-                    job.filed = inbox.file(job.subject, reply.clone(), &target);
-                    if !job.filed {
+                    if !job.file_and_pass_on(&reply, shared, &target) {
                         alone.push(job);
-                    } else if let Some(shared) = shared {
-                        shared.pass_on(&reply, &target);
                     }
                 }
             }

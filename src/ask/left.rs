@@ -17,7 +17,7 @@ impl Asker {
         }
         let answer = match state.cache.get(key, now) {
             Some(Hit { verdict, grounds, terms, .. }) => Answer::Verdict { verdict, grounds, terms },
-            None => Answer::None(NoAnswer::Busy),
+            None => Answer::None(NoAnswer::Unheard),
         };
         drop(state);
         waiter.hears(&answer);

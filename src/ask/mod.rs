@@ -146,10 +146,10 @@ impl Asker {
         &self.inner.pool
     }
 
-    /// Whether the circuit breakers of all URLs for such a question are open, so that asking is in vain: no other broker's
-    /// answer may be found either.
-    pub fn is_open(&self, kind: Kind, source: Source, now: Instant) -> bool {
-        self.inner.target.load().is_open(kind, source, now) && !self.inner.sharing.is_up()
+    /// Whether asking such a question is in vain: all URLs for it are left alone and are not even probed with it, and no other
+    /// broker's answer may be found either.
+    pub fn is_in_vain(&self, kind: Kind, source: Source, now: Instant) -> bool {
+        self.inner.target.load().has_no_use_for(kind, source, now) && !self.inner.sharing.is_up()
     }
 
     /// Whether such a question would get no answer now, since all URLs for it are left alone.
@@ -352,7 +352,7 @@ impl Inbox for Inner {
         let given_up = state.in_flight.remove(&key);
         drop(state);
         if let Some(in_flight) = given_up {
-            in_flight.deliver(&Answer::None(NoAnswer::Busy));
+            in_flight.deliver(&Answer::None(NoAnswer::Unheard));
         }
         true
     }

@@ -4,14 +4,14 @@ use std::iter;
 use std::time::{Duration, Instant};
 
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Source};
-use crate::util::fair::{FairQueue, Handle};
+use crate::util::fair::{FairQueue, Handle, OVERHEAD};
 
 mod room;
 #[cfg(test)]
 mod tests;
 
+use room::{Door, all, eighth, quarter};
 pub use room::{FEW, Road, Room, Together};
-use room::{Gate, all, eighth, quarter};
 
 /// Bytes for logins that wait: room for 32,000, since a login takes 2 KiB with its texts and [`OVERHEAD`]. As many are
 /// served in 10 s by 64 requests at a time that take 20 ms each, which is a third of the time that they may wait
@@ -23,10 +23,6 @@ const LOGINS_BOUND: usize = 64 << 20;
 /// up, so each is sure of a quarter: 8,000 clients to recheck, or 8,000 topics. It may hold four times as many while
 /// the others hold nothing.
 const REST_BOUND: usize = 64 << 20;
-
-/// Bytes that a question takes here besides its own: 1.4 KiB were measured for the only question of its address, with
-/// its tables in [`FairQueue`], its entry in [`Queue::places`] and what the allocator adds.
-const OVERHEAD: usize = 1536;
 
 /// Bytes of the questions in one request: many servers take 100 kB of JSON (Express, for example) or 1 MB (nginx) unless
 /// they are told otherwise.
@@ -108,7 +104,7 @@ pub trait Queued {
 pub struct Queue<J> {
     /// One queue for each priority and road, by their numbers: what waits for one API must not hold up what the other
     /// could answer.
-    lanes: [[FairQueue<u64, J>; 3]; 7],
+    lanes: [[FairQueue<J>; 3]; 7],
     /// Where each question waits.
     places: HashMap<Fingerprint, (Lane, Handle), AlreadyHashed>,
     rest_bound: usize,
@@ -236,24 +232,24 @@ impl<J: Queued> Queue<J> {
         {
             return Some((self.take(lane)?, Vec::new()));
         }
-        let gate = &Gate { room, gathered: self.gathered() };
+        let door = &Door { room, gathered: self.gathered() };
         if in_flight >= bound {
             let is_room = in_flight < bound.saturating_add(eighth(bound));
             let may_go = |road| {
-                !gate.gathers(Priority::Reader, road) && gate.has_room(road, |limit| limit + eighth(limit))
+                !door.gathers(Priority::Reader, road) && door.has_room(road, |limit| limit + eighth(limit))
             };
             let lane = self.oldest(Priority::Reader, may_go).filter(|_| is_room)?;
-            return self.take_with_others(lane, gate);
+            return self.take_with_others(lane, door);
         }
         let may_go = |priority, road| {
-            !gate.gathers(priority, road)
+            !door.gathers(priority, road)
                 && match priority {
-                    Priority::Refresh => in_flight < quarter(bound) && gate.has_room(road, quarter),
-                    Priority::Reader => gate.has_room(road, |limit| limit + eighth(limit)),
-                    _ => gate.has_room(road, all),
+                    Priority::Refresh => in_flight < quarter(bound) && door.has_room(road, quarter),
+                    Priority::Reader => door.has_room(road, |limit| limit + eighth(limit)),
+                    _ => door.has_room(road, all),
                 }
         };
-        let lane @ (priority, _) = self.due(gate).or_else(|| {
+        let lane @ (priority, _) = self.due(door).or_else(|| {
             let guesses_first = room.broker_waits && self.before_logins + 1 < RESERVED_EVERY;
             let order = if guesses_first { Priority::WHILE_BROKER_WAITS } else { Priority::ALL };
             order.into_iter().find_map(|priority| self.oldest(priority, |road| may_go(priority, road)))
@@ -267,15 +263,15 @@ impl<J: Queued> Queue<J> {
             Priority::Speculative if !self.is_lane_empty(Priority::Login) => self.before_logins + 1,
             _ => self.before_logins,
         };
-        self.take_with_others(lane, gate)
+        self.take_with_others(lane, door)
     }
 
     /// Takes the next question of a lane, and if those on its road go together now, as many others as may go with it: the
     /// more urgent ones first.
-    fn take_with_others(&mut self, lane: Lane, gate: &Gate<'_>) -> Option<(J, Vec<J>)> {
+    fn take_with_others(&mut self, lane: Lane, door: &Door<'_>) -> Option<(J, Vec<J>)> {
         let first = self.take(lane)?;
         let mut others = Vec::new();
-        let Some(together) = gate.room.together.filter(|_| gate.taken(lane.1) == Road::Together) else {
+        let Some(together) = door.room.together.filter(|_| door.taken(lane.1) == Road::Together) else {
             return Some((first, others));
         };
         let mut bytes = first.sent_bytes();
@@ -300,11 +296,11 @@ impl<J: Queued> Queue<J> {
 
     /// Where a reserved share is due, if one is and there is room. It is due one question early, as both may be due at
     /// once.
-    fn due(&self, gate: &Gate<'_>) -> Option<Lane> {
+    fn due(&self, door: &Door<'_>) -> Option<Lane> {
         iter::zip(RESERVED, self.passed_over)
             .filter(|(_, passed_over)| *passed_over + RESERVED.len() >= RESERVED_EVERY)
             .filter_map(|(reserved, passed_over)| {
-                let may_go = |road| !gate.gathers(reserved, road) && gate.has_room(road, all);
+                let may_go = |road| !door.gathers(reserved, road) && door.has_room(road, all);
                 Some((passed_over, self.oldest(reserved, may_go)?))
             })
             .max_by_key(|(passed_over, _)| *passed_over)
@@ -330,11 +326,11 @@ impl<J: Queued> Queue<J> {
         self.places.is_empty()
     }
 
-    fn lane(&self, (priority, road): Lane) -> &FairQueue<u64, J> {
+    fn lane(&self, (priority, road): Lane) -> &FairQueue<J> {
         &self.lanes[priority as usize][road as usize]
     }
 
-    fn lane_mut(&mut self, (priority, road): Lane) -> &mut FairQueue<u64, J> {
+    fn lane_mut(&mut self, (priority, road): Lane) -> &mut FairQueue<J> {
         &mut self.lanes[priority as usize][road as usize]
     }
 

@@ -1,4 +1,4 @@
-//! Whether a user may do everything, which APIs of other plugins are asked before a topic of his. Its yes or no is remembered
+//! Whether a user may do everything, which APIs of other plugins are asked before a topic of that user. Its yes or no is remembered
 //! for the username beside the verdicts, and is no more than a part of the answer about a topic.
 
 use std::collections::HashMap;

@@ -20,8 +20,8 @@ use super::queue::{Priority, Queue, Queued, Road, Room, Together};
 use crate::broker::Spawn;
 use crate::fingerprint::{Fingerprint, Source};
 use crate::question::NoAnswer;
-use crate::util::Lock;
 use crate::util::panics::caught;
+use crate::util::{Lock, sleep_until};
 
 /// What other threads tell the worker's thread.
 enum Command {
@@ -180,12 +180,6 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, callers: &Callers, inb
         desk.send(callers);
         let next_due = desk.due.first_key_value().map(|((at, _), _)| *at);
         let next = desk.queue.next_expiry(max_wait).into_iter().chain(next_due).min();
-        let until_next = async {
-            match next {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             // All commands that have come meanwhile are taken in one go, so that a thousand questions do not cost a
             // thousand turns of this loop.
@@ -204,7 +198,7 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, callers: &Callers, inb
                 }
             }
             () = desk.places.changed.notified() => {}
-            () = until_next => {}
+            () = sleep_until(next) => {}
         }
         desk.tell_whose_time_is_up();
     }

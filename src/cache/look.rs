@@ -48,6 +48,7 @@ impl Cache {
     }
 
     /// Whether there is an allow that may serve while the API gives no answer, even if it has ended.
+    #[cfg(test)]
     pub fn has_stale_allow(&self, key: Fingerprint, now: Instant) -> bool {
         self.stale_allow(key, now).is_some()
     }

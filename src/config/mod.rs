@@ -107,9 +107,12 @@ impl Config {
 
     /// Whether the plugin decides about topics at all.
     pub fn checks_topics(&self) -> bool {
-        !self.acl_urls.is_empty()
-            || self.acl_file.is_some()
-            || self.answer_rules && !self.auth_urls.is_empty()
+        !self.acl_urls.is_empty() || self.acl_file.is_some() || self.has_rules()
+    }
+
+    /// Whether rules in the answers about logins decide about topics.
+    pub fn has_rules(&self) -> bool {
+        self.answer_rules && !self.auth_urls.is_empty()
     }
 
     /// How long a verdict is remembered, unless the API's answer says otherwise.

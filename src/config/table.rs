@@ -135,7 +135,7 @@ macro_rules! paths {
     )+) => {
         impl Config {
             /// The files that options name, each with the name of its option.
-            pub(super) fn paths(&self) -> Vec<(&'static str, &PathBuf)> {
+            pub fn paths(&self) -> Vec<(&'static str, &PathBuf)> {
                 let mut paths = Vec::new();
                 $(if let Some(Some(path)) = (&self.$field as &dyn Any).downcast_ref::<Option<PathBuf>>() {
                     paths.push(($name, path));

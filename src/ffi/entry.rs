@@ -78,8 +78,8 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
     }
     let started = panics::caught(|| {
         // SAFETY: the broker vouches for its options.
-        let options = unsafe { events::options(options, option_count) }.map_err(|malformed| {
-            process.write_log(Level::Error, &format!("{}; expected text in UTF-8", malformed.0));
+        let options = unsafe { events::options(options, option_count) }.map_err(|found| {
+            process.write_log(Level::Error, &format!("{found}, expected text in UTF-8."));
             Code::INVALID
         })?;
         start(Arc::clone(&process), Identifier(identifier), options)

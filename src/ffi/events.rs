@@ -31,7 +31,7 @@ pub(super) enum Check<'a> {
 pub(super) unsafe fn options(
     options: *const sys::mosquitto_opt,
     count: c_int,
-) -> Result<BrokerOptions, Malformed> {
+) -> Result<BrokerOptions, String> {
     let count = usize::try_from(count).unwrap_or(0);
     if options.is_null() || count == 0 {
         return Ok(Vec::new());
@@ -43,9 +43,10 @@ pub(super) unsafe fn options(
         .map(|option| {
             // SAFETY: the caller vouches for the strings.
             let (key, value) = unsafe { (text(option.key), text(option.value)) };
-            let key = key.map_err(|_| Malformed("the name of an option is no UTF-8"))?;
-            let value = value.map_err(|_| Malformed("the value of an option is no UTF-8"))?;
-            Ok((key.unwrap_or_default().to_owned(), value.unwrap_or_default().to_owned()))
+            let key = key.map_err(|_| "found the name of an option that is no UTF-8".to_owned())?;
+            let key = key.unwrap_or_default();
+            let value = value.map_err(|_| format!("plugin_opt_{key}: found a value that is no UTF-8"))?;
+            Ok((key.to_owned(), value.unwrap_or_default().to_owned()))
         })
         .collect()
 }

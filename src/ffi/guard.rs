@@ -179,5 +179,14 @@ fn cannot_register(event: event::Type, code: Code) -> String {
         }
         _ => "the broker refused the callback",
     };
-    format!("Cannot handle events number {event} (code {}): {why}.", code.0)
+    let events = match event {
+        event::MOSQ_EVT_RELOAD => "reloads",
+        event::MOSQ_EVT_ACL_CHECK => "topic checks",
+        event::MOSQ_EVT_BASIC_AUTH => "logins",
+        event::MOSQ_EVT_TICK => "ticks",
+        event::MOSQ_EVT_DISCONNECT => "ended connections",
+        event::MOSQ_EVT_CONTROL => "commands",
+        _ => "clients that come and go",
+    };
+    format!("Cannot handle {events} (event {event}, code {}): {why}.", code.0)
 }

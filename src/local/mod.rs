@@ -5,6 +5,7 @@
 
 mod acl_file;
 mod error;
+mod named;
 mod password;
 mod text;
 mod users;
@@ -12,6 +13,7 @@ mod users;
 pub use crate::topic::Placeholders;
 pub use acl_file::AclFile;
 pub use error::LocalError;
+pub use named::{Wrong, rules, users};
 pub use password::PasswordHash;
 pub use text::{is_world_readable, read};
 pub use users::Users;

@@ -10,6 +10,8 @@ use super::decision::{By, Decision};
 use super::event::Event;
 use super::sessions::Sessions;
 use super::throttle::Throttle;
+use super::turns::Turns;
+pub use super::wait_budget::Account;
 use super::wait_budget::{Payer, Wait, WaitBudget};
 use crate::ask::more_fields::{self, Certificates, Known};
 use crate::ask::{Asked, Asker, Priority, Waiter};
@@ -36,40 +38,6 @@ pub struct Inquiry<'a> {
     pub source: &'a OnceCell<Source>,
 }
 
-/// The client on whose account the broker waits. The time that one client can take in a turn of the loop is bounded.
-#[derive(Clone, Copy)]
-pub enum Account {
-    /// None: a reader is not to blame for the message that it gets.
-    Nobody,
-    /// A client that is not known yet, by its login.
-    Login,
-    /// A client that is not known yet, by its login, where the broker is not to wait for it.
-    LoginBeside,
-    /// This client, by a message or a subscription of its own.
-    Client(Fingerprint),
-    /// This client, by a subscription whose retained messages the broker goes through.
-    Replay(Fingerprint),
-}
-
-impl Account {
-    fn is_login(self) -> bool {
-        matches!(self, Account::Login | Account::LoginBeside)
-    }
-
-    fn is_replay(self) -> bool {
-        matches!(self, Account::Replay(_))
-    }
-
-    fn payer(self, longest: Duration, is_under_way: impl FnOnce() -> bool) -> Payer {
-        match self {
-            Account::Nobody => Payer::Nobody,
-            Account::Login | Account::LoginBeside => Payer::Logins { longest, is_under_way: is_under_way() },
-            Account::Client(client) => Payer::Client(client),
-            Account::Replay(client) => Payer::Replay { client, is_under_way: is_under_way() },
-        }
-    }
-}
-
 /// How long the broker may wait for an answer.
 #[derive(Clone, Copy)]
 struct Reservation<'a> {
@@ -88,6 +56,8 @@ pub struct Api {
     pub asker: Arc<Asker>,
     /// Asks early while the broker waits.
     pub prefetch: Arc<Prefetch>,
+    /// The turns of the broker's loop.
+    pub turns: Turns,
     sessions: Arc<Sessions>,
     throttle: Arc<Throttle>,
     certificates: Certificates,
@@ -113,6 +83,7 @@ impl Api {
         Self {
             asker,
             prefetch,
+            turns: Turns::new(now),
             sessions,
             throttle,
             certificates: Certificates::default(),
@@ -141,14 +112,10 @@ impl Api {
 
     /// Begins a turn of the broker's loop.
     pub fn new_turn(&self, now: Instant) {
+        self.turns.tick();
         self.budget.lock().new_turn(now);
         self.prefetch.new_turn();
         self.asker.new_turn(now);
-    }
-
-    /// Whether this broker seems not to tick.
-    pub fn is_tickless(&self, now: Instant) -> bool {
-        self.budget.lock().is_tickless(now)
     }
 
     /// The remembered verdict, if there is one. An allow near its end is asked about again, and nothing waits for that.
@@ -166,7 +133,7 @@ impl Api {
         }
         if hit.refresh {
             let source = self.source(inquiry);
-            if !self.asker.is_open(question.kind(), source, now) {
+            if !self.asker.is_in_vain(question.kind(), source, now) {
                 // Where there is no thread to ask with, the next question will say so.
                 let _ = self.asker.ask(key, &question, source, Priority::Refresh, waiter(), now);
             }
@@ -184,7 +151,7 @@ impl Api {
         }
         let reserved = self.reserve(key, account, event);
         if reserved.limit.is_zero() {
-            return self.ask_beside(inquiry, account, &reserved, event.now);
+            return self.ask_beside(inquiry, account, event);
         }
         let asked = match self.asker.ask(key, &question, source, Priority::Broker, None, event.now) {
             Ok(asked) => asked,
@@ -208,23 +175,29 @@ impl Api {
         decision
     }
 
+    /// Has the API asked about a login for which the broker is not to wait, and decides without its answer.
+    pub fn login_beside(&self, inquiry: &Inquiry<'_>, event: &Event<'_>) -> Decision {
+        let decided = self.without_waiting(inquiry, event.now);
+        decided.unwrap_or_else(|| self.ask_beside(inquiry, Account::Logins, event))
+    }
+
+    /// What counts how long the thread of an event may wait: the broker's HTTP listener has a thread of its own.
+    fn budget(&self, event: &Event<'_>) -> &Lock<WaitBudget> {
+        if event.broker_thread().is_some() { &self.budget } else { &self.http_budget }
+    }
+
     /// Finds out how long the broker may wait for the answer to this question.
     fn reserve(&self, question: Fingerprint, account: Account, event: &Event<'_>) -> Reservation<'_> {
         let config = &event.settings.config;
         // The time of the event may be some milliseconds in the future, which is as long as a wait takes.
         let (timeout, began) = (config.timeout, Instant::now());
-        // The broker's HTTP listener has a thread of its own: only requests to it wait there.
-        let (budget, payer) = match event.broker_thread() {
-            Some(_) => {
-                let is_under_way = || self.asker.is_under_way(question);
-                (&self.budget, account.payer(config.login_wait, is_under_way))
-            }
-            None => (&self.http_budget, Payer::Nobody),
-        };
-        let limit = match account {
-            Account::LoginBeside => Duration::ZERO,
-            _ => budget.lock().limit(question, payer, timeout, began),
-        };
+        // Only requests to the broker's HTTP listener wait on its thread.
+        let account = if event.broker_thread().is_some() { account } else { Account::Nobody };
+        let goes_by_that = account.is_login() || account.is_replay();
+        let is_under_way = goes_by_that && self.asker.is_under_way(question);
+        let payer = Payer { account, is_under_way, login_wait: config.login_wait };
+        let budget = self.budget(event);
+        let limit = budget.lock().limit(question, payer, timeout, began);
         Reservation { budget, payer, limit, timeout, began }
     }
 
@@ -263,7 +236,7 @@ impl Api {
     pub fn without_waiting(&self, inquiry: &Inquiry<'_>, now: Instant) -> Option<Decision> {
         let Inquiry { key, question, .. } = *inquiry;
         let (kind, source) = (question.kind(), self.source(inquiry));
-        if self.asker.is_open(kind, source, now) {
+        if self.asker.is_in_vain(kind, source, now) {
             return Some(self.or_stale(key, no_answer(NoAnswer::Open), now));
         }
         if !self.asker.refuses(kind, source.of_stranger(), now) {
@@ -277,14 +250,8 @@ impl Api {
 
     /// Decides without waiting: by what was asked ahead, if that has come since the caller looked, or else by a refusal.
     /// Then the API is asked all the same: its answer will be there when the client comes again.
-    fn ask_beside(
-        &self,
-        inquiry: &Inquiry<'_>,
-        account: Account,
-        reserved: &Reservation<'_>,
-        now: Instant,
-    ) -> Decision {
-        let Inquiry { key, question, .. } = *inquiry;
+    fn ask_beside(&self, inquiry: &Inquiry<'_>, account: Account, event: &Event<'_>) -> Decision {
+        let (Inquiry { key, question, .. }, now) = (*inquiry, event.now);
         if let Some(hit) = self.remembered(inquiry, || None, now) {
             return Decision::by_memory(hit);
         }
@@ -294,7 +261,7 @@ impl Api {
         };
         let why = match self.asker.ask(key, &question, self.source(inquiry), priority, None, now) {
             Ok(asked) => {
-                reserved.budget.lock().asked_beside(key, asked.slot);
+                self.budget(event).lock().asked_beside(key, asked.slot);
                 spent
             }
             Err(reason) => reason,
@@ -341,7 +308,7 @@ impl Api {
 
     /// Asks about all readers of the message that a question is about. Returns those that were asked about.
     fn fan_out(&self, question: &Question<'_>, source: Source, event: &Event<'_>) -> Vec<Expected> {
-        let is_tickless = || self.is_tickless(event.now);
+        let is_tickless = || self.turns.is_tickless(event.now);
         self.prefetch.fan_out(question, is_tickless, &self.gate(event).scope(&|| source, event.now))
     }
 

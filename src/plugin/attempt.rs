@@ -4,7 +4,9 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::api::Inquiry;
+use super::decision::{By, Decision};
 use super::delayed::Parked;
+use super::settings::Settings;
 use super::throttle::Try;
 use crate::broker::Client;
 use crate::fingerprint::{Fingerprint, Fingerprinter, Source};
@@ -81,5 +83,19 @@ impl<'a> Attempt<'a> {
         let Self { client, username, key, .. } = *self;
         let is_shared = self.hash.is_none();
         Try { address: client.address, username, client_id: client.id, credentials: key, is_shared }
+    }
+
+    /// The decision where neither a local user's hash nor the API is to decide.
+    pub fn unasked(&self, settings: &Settings) -> Option<Decision> {
+        if self.username == NO_USERNAME && !settings.config.asks_without_username {
+            return Some(Decision::deny(By::NoUsername));
+        }
+        if self.hash.is_some() {
+            return None;
+        }
+        if settings.config.auth_urls.is_empty() {
+            return Some(Decision::defer(By::NotOurs));
+        }
+        self.text.is_none().then(|| Decision::deny(By::PasswordIsNoText))
     }
 }

@@ -12,7 +12,7 @@ use super::throttle::{Admission, Group};
 use super::{Ruling, Task};
 use crate::broker::{BrokerThread, HangUp};
 use crate::log::Level;
-use crate::metrics::Question;
+use crate::metrics::Matter;
 use crate::util::panics;
 
 /// Clients that one task has looked at: those that are refused unseen come by the hundred.
@@ -195,7 +195,7 @@ impl Logins {
             return;
         }
         self.delayed.end(ticket);
-        self.count(&decision);
+        decision.count(Matter::Login, &self.metrics, true);
         // Before the broker hears of it: it may ask about topics before it returns.
         let before = self.admit(&attempt, event);
         self.grant(&attempt, granted);
@@ -212,13 +212,6 @@ impl Logins {
         }
     }
 
-    /// Counts the decision about a client that was parked.
-    fn count(&self, decision: &Decision) {
-        if let Some((outcome, by)) = decision.counts_as() {
-            self.metrics.decided(Question::Login, outcome, by, true);
-        }
-    }
-
     /// Refuses a parked client.
     pub fn refuse(
         &self,
@@ -228,8 +221,8 @@ impl Logins {
         thread: &BrokerThread,
         event: &Event<'_>,
     ) {
-        // The broker tells whom it completes that he is not authorised, whatever the reason: who is to hear nothing of the
-        // kind has his socket shut down before.
+        // The broker tells whom it completes that they are not authorised, whatever the reason: who is to hear nothing of the
+        // kind has its socket shut down before.
         if decision.refusal() != Refusal::NotAuthorised {
             let has_waited = self.delayed.get(ticket).is_some_and(|parked| parked.leaves.is_some());
             if let HangUp::From(time) = self.broker.hang_up(thread, attempt.client, has_waited) {
@@ -240,7 +233,7 @@ impl Logins {
         if let Some(question) = self.delayed.end(ticket) {
             self.api.asker.leave(question, ticket.number());
         }
-        self.count(&decision);
+        decision.count(Matter::Login, &self.metrics, true);
         let _ = self.refused(attempt.client, Some(attempt.username), decision, event.now);
         self.broker.complete_login(thread, attempt.client.id, false);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::broker::Client;
 use crate::cache::Hit;
 use crate::log::{Refused, quoted};
-use crate::metrics::{DecidedBy, Outcome};
+use crate::metrics::{DecidedBy, Matter, Metrics, Outcome};
 use crate::question::{Answer, Grounds, NoAnswer, Verdict};
 use crate::topic::Terms;
 
@@ -90,12 +90,16 @@ impl Decision {
         }
     }
 
-    /// The decision that a remembered verdict means. The first use of one that was asked for early counts as an answer
-    /// of now.
+    /// The decision that a remembered verdict means.
     pub fn by_memory(hit: Hit) -> Self {
-        let Hit { verdict, grounds, is_first_use, terms, .. } = hit;
+        Self::remembered(hit.verdict, hit.grounds, hit.is_first_use).with(hit.terms)
+    }
+
+    /// The decision that a verdict means which is remembered on these grounds. The first use of one that was asked for early
+    /// counts as an answer of now.
+    pub fn remembered(verdict: Verdict, grounds: Grounds, is_first_use: bool) -> Self {
         let by = if is_first_use { By::Api { grounds } } else { By::Remembered { grounds } };
-        Self::of(verdict, by).with(terms)
+        Self::of(verdict, by)
     }
 
     /// This decision, with what the API's allow says besides.
@@ -131,12 +135,14 @@ impl Decision {
         self.is_no_answer()
             && !matches!(
                 self.by,
-                By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::Busy | NoAnswer::NoRoomForRules)
+                By::NoAnswer(
+                    NoAnswer::LoginWaitSpent | NoAnswer::Busy | NoAnswer::Unheard | NoAnswer::NoRoomForRules
+                )
             )
     }
 
     /// How it is counted, if it is the last word about something that was to be decided.
-    pub fn counts_as(&self) -> Option<(Outcome, DecidedBy)> {
+    fn counts_as(&self) -> Option<(Outcome, DecidedBy)> {
         let outcome = match self.ruling {
             Ruling::Later => return None,
             // The broker's check of a session after a SIGHUP is no login.
@@ -152,12 +158,24 @@ impl Decision {
         Some((outcome, self.by.source()))
     }
 
+    /// Counts it, if it is the last word.
+    #[inline]
+    pub fn count(&self, question: Matter, metrics: &Metrics, on_broker_thread: bool) {
+        if let Some((outcome, by)) = self.counts_as() {
+            metrics.decided(question, outcome, by, on_broker_thread);
+        }
+    }
+
     /// What a client is to hear that is refused by this. Only a no is called a no: an outage must not look like a wrong
     /// password, at which some devices give up for good.
     pub fn refusal(&self) -> Refusal {
         match self.by {
             By::NoAnswer(
-                NoAnswer::Busy | NoAnswer::BudgetSpent | NoAnswer::LoginWaitSpent | NoAnswer::NoRoomForRules,
+                NoAnswer::Busy
+                | NoAnswer::Unheard
+                | NoAnswer::BudgetSpent
+                | NoAnswer::LoginWaitSpent
+                | NoAnswer::NoRoomForRules,
             )
             | By::Busy
             | By::Turn => Refusal::Busy,
@@ -266,7 +284,11 @@ impl By {
             | By::Reload
             | By::Kick
             | By::NoAnswer(
-                NoAnswer::Busy | NoAnswer::BudgetSpent | NoAnswer::LoginWaitSpent | NoAnswer::NotAsked(_),
+                NoAnswer::Busy
+                | NoAnswer::Unheard
+                | NoAnswer::BudgetSpent
+                | NoAnswer::LoginWaitSpent
+                | NoAnswer::NotAsked(_),
             )
             | By::Parked
             | By::Busy

@@ -42,7 +42,8 @@ static NEWEST: LazyLock<Lock<HashMap<String, Ticket>>> = LazyLock::new(Lock::def
 static NEXT_TICKET: AtomicU64 = AtomicU64::new(0);
 
 /// What the texts of all parked clients may take, in bytes, each with [`OVERHEAD`]: some 100,000 clients with short
-/// names, which is what 64 requests of 20 ms each can serve in 30 s, or 500 with the longest ones.
+/// names, which is what 64 requests of 20 ms each can serve in 30 s, or 255 with the
+/// longest ones, of which those of one network are a quarter at most.
 const BYTES: usize = 64 << 20;
 
 /// What the passwords of those who wait for their turn may take, in bytes: 128 with the longest ones, or all that there
@@ -367,30 +368,28 @@ fn forget(client: &Parked, ticket: Ticket) {
 mod tests {
     use super::super::throttle::{Admission, Throttle, Try};
     use super::*;
+    use crate::broker::Client;
     use crate::config::{CountBy, ThrottleLimits};
     use crate::fingerprint::{Domain, Fingerprinter};
+    use crate::plugin::attempt::Attempt;
 
     fn client(id: &str, connection: Connection) -> Parked {
-        Parked {
-            connection,
-            client_id: id.to_owned(),
-            address: None,
-            username: "u".to_owned(),
+        let keys = Fingerprinter::with_key(&[0; 16]);
+        let credentials = keys.fields(Domain::Credentials, []);
+        let attempt = Attempt {
+            client: Client { connection, id, address: None },
+            username: "u",
+            password: None,
+            text: None,
             starts_clean: true,
             level: 4,
             hash: None,
-            turn: None,
-            open: None,
-            awaits: 1,
-            may_enter: false,
-            terms: None,
-            until: None,
-            leaves: None,
-            credentials: Fingerprinter::with_key(&[0; 16]).fields(Domain::Credentials, []),
-            more: "".into(),
-            key: Fingerprinter::with_key(&[0; 16]).fields(Domain::Credentials, []),
-            sender: Fingerprinter::with_key(&[0; 16]).fields(Domain::EarlySender, []),
-        }
+            credentials,
+            more: "",
+            key: credentials,
+            source: Default::default(),
+        };
+        Parked::new(&attempt, keys.fields(Domain::EarlySender, []))
     }
 
     /// An open try.

@@ -43,7 +43,7 @@ pub struct EarlySenders(Lock<State>);
 
 struct State {
     known: HashMap<Fingerprint, Handle, AlreadyHashed>,
-    order: FairQueue<u64, (Fingerprint, Source)>,
+    order: FairQueue<(Fingerprint, Source)>,
     waited: LruCache<u64, Debt>,
     waited_for_all: Debt,
 }
@@ -73,7 +73,7 @@ impl Debt {
 
 /// Where a client waits for its login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum WaitsWhere {
     /// Beside the broker's loop.
     Beside,
     /// In the broker's loop: everybody waits with it.
@@ -87,10 +87,10 @@ pub enum Place {
 impl Logins {
     /// Where a client is to wait that is not `parked` yet. Requests to the broker's HTTP listener wait where they are:
     /// they come on a thread of their own.
-    pub fn place(&self, attempt: &Attempt<'_>, parked: Option<Ticket>, event: &Event<'_>) -> Place {
-        let Some(thread) = event.broker_thread().filter(|_| self.delays) else { return Place::Here };
+    pub fn place(&self, attempt: &Attempt<'_>, parked: Option<Ticket>, event: &Event<'_>) -> WaitsWhere {
+        let Some(thread) = event.broker_thread().filter(|_| self.delays) else { return WaitsWhere::Here };
         if parked.is_some() {
-            return Place::Beside;
+            return WaitsWhere::Beside;
         }
         let Attempt { client, username, password, credentials, .. } = *attempt;
         let length = |bytes: &[u8]| packet::length_of_connect(bytes, username, password);
@@ -98,14 +98,14 @@ impl Logins {
         // The broker asks about an id that is parked only when that client is gone.
         let is_back = self.delayed.is_back(client.id, credentials);
         if !(has_sent_more || is_back || self.early.knows(self.sender(attempt), event.now)) {
-            return Place::Beside;
+            return WaitsWhere::Beside;
         }
         let longest = event.settings.config.login_wait;
         match (has_sent_more, self.early.may_wait(attempt.source(&self.keys).network, longest, event.now)) {
-            (true, true) => Place::Here,
-            (true, false) => Place::Nowhere,
-            (false, true) => Place::RatherHere,
-            (false, false) => Place::Beside,
+            (true, true) => WaitsWhere::Here,
+            (true, false) => WaitsWhere::Nowhere,
+            (false, true) => WaitsWhere::RatherHere,
+            (false, false) => WaitsWhere::Beside,
         }
     }
 
@@ -115,15 +115,17 @@ impl Logins {
         &self,
         attempt: &Attempt<'_>,
         inquiry: &Inquiry<'_>,
-        place: Place,
+        place: WaitsWhere,
         event: &Event<'_>,
     ) -> Option<Decision> {
-        let account = if place == Place::Nowhere { Account::LoginBeside } else { Account::Login };
         let began = Instant::now();
-        let decision = self.api.wait_for(inquiry, account, event);
+        let decision = match place {
+            WaitsWhere::Nowhere => self.api.login_beside(inquiry, event),
+            _ => self.api.wait_for(inquiry, Account::Logins, event),
+        };
         self.has_waited(attempt, began, decision.is_allow(), event);
         let is_cut = decision.by == By::NoAnswer(NoAnswer::LoginWaitSpent);
-        (place != Place::RatherHere || !is_cut).then_some(decision)
+        (place != WaitsWhere::RatherHere || !is_cut).then_some(decision)
     }
 
     /// Counts how long the broker has waited for a client that would be parked if it waited for its CONNACK. Who is let

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::sync::Notify;
-use tokio::time::sleep_until;
 
-use super::refusals::{Refusals, SessionName};
+use super::leaving::Leaving;
+use super::sessions::SessionName;
 use super::{Task, Tasks};
 use crate::ask::Asker;
 use crate::broker::Connection;
-use crate::util::Lock;
+use crate::question::Grounds;
+use crate::util::{Lock, sleep_until};
 
 /// Bytes that the names of such sessions may take: room for a million with usual names. Whoever has none is not disconnected,
 /// but may do nothing any more when its time is over.
@@ -24,7 +25,7 @@ const OVERHEAD: usize = 256;
 
 /// Knows whose time ends when.
 pub struct Expiry {
-    refusals: Arc<Refusals>,
+    leaving: Arc<Leaving>,
     tasks: Arc<Tasks>,
     /// Whether there was ever one. Spares the lock where that is not so.
     any: AtomicBool,
@@ -66,9 +67,9 @@ impl State {
 
 impl Expiry {
     /// Knows nobody.
-    pub fn new(refusals: Arc<Refusals>, tasks: Arc<Tasks>) -> Self {
+    pub fn new(leaving: Arc<Leaving>, tasks: Arc<Tasks>) -> Self {
         let (any, state, news) = (AtomicBool::new(false), Lock::default(), Notify::new());
-        Self { refusals, tasks, any, state, news }
+        Self { leaving, tasks, any, state, news }
     }
 
     /// Has a session end then, and not at another time that was said before.
@@ -105,18 +106,12 @@ impl Expiry {
     async fn run(&self) {
         loop {
             while let Some(session) = self.take_due() {
-                self.refusals.expired(session);
+                self.leaving.add([(session, Grounds::Expired)]);
                 self.tasks.push(Task::Revoked);
             }
             let first = self.state.lock().first();
-            let until_first = async {
-                match first {
-                    Some(at) => sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = until_first => {}
+                () = sleep_until(first) => {}
                 () = self.news.notified() => {}
             }
         }

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant, SystemTime};
 use super::api::no_answer;
 use super::attempt::{Attempt, NO_USERNAME, as_text};
 use super::decision::{By, Decision};
-use super::login;
 use super::sessions::{LetInBy, Says};
 use super::settings::Settings;
 use super::steering::Steering;
@@ -208,9 +207,16 @@ impl Steering {
             "local user",
             if attempt.hash.is_some() { "a local user has this name" } else { "no local user has this name" },
         );
-        if let Some(decision) = login::unasked(&attempt, settings) {
+        if let Some(decision) = attempt.unasked(settings) {
             steps.note("options", decision.by.to_string());
             return (Would::Decide(decision), None);
+        }
+        if self.logins.loses_what_it_left(&attempt, settings, now) {
+            steps.note(
+                "what it left behind",
+                "its topics cannot be asked about now: if it goes on with a session, it is turned away until they can, since \
+                 messages that wait for it would be lost",
+            );
         }
         if password.is_some()
             && attempt.hash.is_none()
@@ -358,7 +364,7 @@ impl Steering {
 }
 
 fn by_memory(look: &Look) -> Decision {
-    Decision::of(look.verdict, By::Remembered { grounds: look.grounds })
+    Decision::remembered(look.verdict, look.grounds, look.is_unused)
 }
 
 fn seconds(time: Duration) -> u64 {

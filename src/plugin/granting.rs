@@ -10,8 +10,7 @@ use super::decision::{By, Decision};
 use super::event::Event;
 use super::expiry::Expiry;
 use super::login::Logins;
-use super::refusals::SessionName;
-use super::sessions::{Granted, Sessions};
+use super::sessions::{Granted, SessionName, Sessions};
 use crate::ask::{Asker, Waiter};
 use crate::broker::Client;
 use crate::fingerprint::{About, Fingerprint, Fingerprinter};
@@ -20,9 +19,13 @@ use crate::topic::{Terms, TopicRules, Unusable};
 
 /// Hands out what came with answers.
 pub struct Granting {
+    /// Remembers answers, and has the pool of their rules.
     pub asker: Arc<Asker>,
+    /// Who was let in, and by what.
     pub sessions: Arc<Sessions>,
+    /// Makes fingerprints.
     pub keys: Fingerprinter,
+    /// Ends sessions when their time is over.
     pub expiry: Arc<Expiry>,
 }
 

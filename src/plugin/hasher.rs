@@ -42,7 +42,7 @@ pub struct Hasher<T> {
 }
 
 struct Shared<T> {
-    checks: Lock<FairQueue<u64, Check<T>>>,
+    checks: Lock<FairQueue<Check<T>>>,
     stopping: AtomicBool,
 }
 

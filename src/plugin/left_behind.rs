@@ -4,11 +4,14 @@
 //! for (`handle_connect.c`, in 2.1 `database.c`). It has no answer that keeps a message and the client. So a client
 //! whose messages cannot be asked about is not let in yet, and they stay.
 
+use std::time::Instant;
+
 use super::api::no_answer;
 use super::attempt::Attempt;
 use super::decision::Decision;
 use super::event::Event;
 use super::login::Logins;
+use super::settings::Settings;
 use crate::prefetch::asks_reads;
 use crate::question::{Kind, NoAnswer};
 
@@ -23,21 +26,28 @@ impl Logins {
     }
 
     fn would_lose_messages(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> bool {
-        let Attempt { client, username, starts_clean, .. } = *attempt;
-        let config = &*event.settings.config;
+        let Attempt { client, starts_clean, .. } = *attempt;
         let Some(thread) = event.broker_thread() else { return false };
-        if starts_clean || attempt.hash.is_some() || config.acl_urls.is_empty() {
+        !starts_clean
+            && self.loses_what_it_left(attempt, event.settings, event.now)
+            // A session that this plugin has not let in was restored from disk, or belongs to another name, or there is none.
+            && self.broker.has_session(thread, client.id) != Some(false)
+    }
+
+    /// Whether a client that goes on with a session, if it has one, would lose what it has left behind. Changes nothing.
+    pub fn loses_what_it_left(&self, attempt: &Attempt<'_>, settings: &Settings, now: Instant) -> bool {
+        let Attempt { client, username, .. } = *attempt;
+        let config = &*settings.config;
+        if attempt.hash.is_some() || config.acl_urls.is_empty() {
             return false;
         }
-        if !self.api.asker.refuses(Kind::Access, attempt.source(&self.keys), event.now) {
+        if !self.api.asker.refuses(Kind::Access, attempt.source(&self.keys), now) {
             return false;
         }
-        let asleep = self.sessions.asleep(client, username, event.now);
+        let asleep = self.sessions.asleep(client, username, now);
         // If each message was allowed when it came, that allow still serves. And where reads are not asked about, the
         // session's own subscriptions decide.
         let serves = if config.acl_cache_ttl.is_zero() { config.acl_cache_ttl } else { config.stale_ttl };
-        let may_read = asleep.is_some_and(|asleep| asleep < serves || !asks_reads(config));
-        // A session that this plugin has not let in was restored from disk, or belongs to another name, or there is none.
-        !may_read && self.broker.has_session(thread, client.id) != Some(false)
+        !asleep.is_some_and(|asleep| asleep < serves || !asks_reads(config))
     }
 }

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use once_cell::sync::OnceCell;
@@ -12,15 +11,15 @@ use super::api::{Api, Inquiry, no_answer};
 use super::attempt::{Attempt, NO_USERNAME, as_text};
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::delayed::{Delayed, Parked, Ticket, Turn};
-use super::early::{EarlySenders, Place};
+use super::early::{EarlySenders, WaitsWhere};
 use super::event::{Event, Login};
 use super::granting::Granting;
 use super::hasher::{Check, Hasher};
+use super::kicks::Kicks;
+use super::parts::Parts;
 use super::recheck::Recheck;
-use super::refusals::SessionName;
-use super::sessions::{LetInBy, Session, Sessions};
-use super::settings::Settings;
-use super::throttle::{Admission, Group, Open, Outcome, Throttle};
+use super::sessions::{LetInBy, Session, SessionName, Sessions};
+use super::throttle::{Admission, Group, Open, Throttle, TryOutcome};
 use super::{Task, Tasks};
 use crate::ask::{Priority, Waiter};
 use crate::broker::{Broker, Client};
@@ -39,7 +38,7 @@ pub struct Logins {
     /// Counts wrong passwords.
     pub throttle: Arc<Throttle>,
     /// Answers the broker's checks of sessions after a SIGHUP.
-    pub recheck: Recheck,
+    pub recheck: Arc<Recheck>,
     /// Gives sessions what came with the API's answers.
     pub granting: Arc<Granting>,
     /// The parked clients.
@@ -60,11 +59,32 @@ pub struct Logins {
     pub log: Arc<Log>,
     /// Counts what is decided.
     pub metrics: Arc<Metrics>,
-    /// Connections that have ended, whoever let them in.
-    pub closings: AtomicUsize,
+    /// Disconnects those who are connected.
+    pub kicks: Arc<Kicks>,
 }
 
 impl Logins {
+    /// Nobody has logged in.
+    pub fn new(parts: &Parts, recheck: Arc<Recheck>, now: Instant) -> Self {
+        Self {
+            api: Arc::clone(&parts.api),
+            sessions: Arc::clone(&parts.sessions),
+            throttle: Arc::clone(&parts.throttle),
+            recheck,
+            granting: Arc::clone(&parts.granting),
+            delayed: Delayed::default(),
+            early: EarlySenders::new(now),
+            delays: parts.delays,
+            keys: parts.keys,
+            hasher: OnceCell::new(),
+            tasks: Arc::clone(&parts.tasks),
+            broker: Arc::clone(&parts.broker),
+            log: Arc::clone(&parts.log),
+            metrics: Arc::clone(&parts.metrics),
+            kicks: Arc::clone(&parts.kicks),
+        }
+    }
+
     /// Decides a login, logs a refusal, and notes a client that is let in.
     pub fn authenticate(&self, login: &Login<'_>, event: &Event<'_>) -> Decision {
         let Login { client, username, password, starts_clean, level, details } = *login;
@@ -97,9 +117,6 @@ impl Logins {
             let decision = self.recheck.decide(&attempt, event);
             return self.refused(client, Some(username), decision, event.now);
         }
-        if username == NO_USERNAME && !config.asks_without_username {
-            return self.refused(client, None, Decision::deny(By::NoUsername), event.now);
-        }
         self.recheck.revoke_without_ticks(&attempt, event);
         let decision = self.decide(&attempt, event).or_deferred(&config.defer_status);
         let decision = self.unless_it_loses(&attempt, decision, event);
@@ -108,12 +125,13 @@ impl Logins {
             self.admit(&attempt, event);
             self.grant(&attempt, granted);
         }
-        self.refused(client, Some(username), decision, event.now)
+        let username = (decision.by != By::NoUsername).then_some(username);
+        self.refused(client, username, decision, event.now)
     }
 
     /// Decides in the order of the list in docs/deciding.md.
     fn decide(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Decision {
-        if let Some(decision) = unasked(attempt, event.settings) {
+        if let Some(decision) = attempt.unasked(event.settings) {
             return decision;
         }
         if attempt.hash.is_none()
@@ -179,8 +197,8 @@ impl Logins {
     ) -> Decision {
         // A client that sends no password is refused even if the hash is that of an empty one, as the broker does.
         let Some(password) = attempt.password else { return Decision::deny(By::LocalPassword) };
-        match if hash.is_slow() { self.place(attempt, parked, event) } else { Place::Here } {
-            Place::Here | Place::RatherHere => {
+        match if hash.is_slow() { self.place(attempt, parked, event) } else { WaitsWhere::Here } {
+            WaitsWhere::Here | WaitsWhere::RatherHere => {
                 let began = Instant::now();
                 let matches = hash.verify(password);
                 if hash.is_slow() {
@@ -188,8 +206,8 @@ impl Logins {
                 }
                 return Decision::of(matches.into(), By::LocalPassword);
             }
-            Place::Nowhere => return Decision::deny(By::Busy),
-            Place::Beside => {}
+            WaitsWhere::Nowhere => return Decision::deny(By::Busy),
+            WaitsWhere::Beside => {}
         }
         let hasher = match self.hasher.get_or_try_init(|| self.start_hasher()) {
             Ok(hasher) => hasher,
@@ -218,7 +236,7 @@ impl Logins {
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
         let Inquiry { key, question, .. } = inquiry;
         let place = self.place(attempt, parked, event);
-        if place != Place::Beside
+        if place != WaitsWhere::Beside
             && let Some(decision) = self.ask_here(attempt, &inquiry, place, event)
         {
             if decision.is_allow() {
@@ -248,7 +266,9 @@ impl Logins {
     /// Parks a client until it is its turn: its group, others with its username or client id from its network, has as
     /// many open tries as it may have. One of them has to end first.
     fn park_for_turn(&self, attempt: &Attempt<'_>, group: Group, event: &Event<'_>) -> Decision {
-        if !self.may_park(event) || matches!(self.place(attempt, None, event), Place::Here | Place::Nowhere) {
+        if !self.may_park(event)
+            || matches!(self.place(attempt, None, event), WaitsWhere::Here | WaitsWhere::Nowhere)
+        {
             return Decision::deny(By::Busy);
         }
         let Some(ticket) = self.park(attempt) else { return Decision::deny(By::Busy) };
@@ -316,26 +336,7 @@ impl Logins {
                 "Answers may reach clients late: no thread to wake the broker with ({error})."
             ));
         }
-        self.delayed.park(Parked {
-            connection: attempt.client.connection,
-            client_id: attempt.client.id.to_owned(),
-            address: attempt.client.address.map(str::to_owned),
-            username: attempt.username.to_owned(),
-            starts_clean: attempt.starts_clean,
-            level: attempt.level,
-            credentials: attempt.credentials,
-            more: attempt.more.into(),
-            key: attempt.key,
-            sender: self.sender(attempt),
-            hash: attempt.hash.clone(),
-            turn: None,
-            open: None,
-            awaits: 1,
-            may_enter: false,
-            terms: None,
-            until: None,
-            leaves: None,
-        })
+        self.delayed.park(Parked::new(attempt, self.sender(attempt)))
     }
 
     /// Notes that a client is let in. Returns its session as it was known before, if it was.
@@ -374,26 +375,12 @@ impl Logins {
     }
 }
 
-/// The decision where neither a local user's hash nor the API is to decide.
-pub fn unasked(attempt: &Attempt<'_>, settings: &Settings) -> Option<Decision> {
-    if attempt.username == NO_USERNAME && !settings.config.asks_without_username {
-        return Some(Decision::deny(By::NoUsername));
-    }
-    if attempt.hash.is_some() {
-        return None;
-    }
-    if settings.config.auth_urls.is_empty() {
-        return Some(Decision::defer(By::NotOurs));
-    }
-    attempt.text.is_none().then(|| Decision::deny(By::PasswordIsNoText))
-}
-
 /// What a decision says about the username and password.
-fn outcome_of(decision: &Decision) -> Outcome {
+fn outcome_of(decision: &Decision) -> TryOutcome {
     match decision.ruling {
-        Ruling::Allow => Outcome::LetIn,
-        Ruling::Deny if decision.by.is_about_the_password() => Outcome::Refused,
-        _ => Outcome::Unknown,
+        Ruling::Allow => TryOutcome::LetIn,
+        Ruling::Deny if decision.by.is_about_the_password() => TryOutcome::Refused,
+        _ => TryOutcome::Unknown,
     }
 }
 

@@ -12,13 +12,15 @@ mod expiry;
 mod explain;
 mod granting;
 mod hasher;
+mod kicks;
+mod leaving;
 mod left_behind;
 mod login;
 mod noted;
 mod orders;
 mod others;
+mod parts;
 mod recheck;
-mod refusals;
 mod sessions;
 mod settings;
 mod start_error;
@@ -27,50 +29,45 @@ mod sys_topics;
 mod throttle;
 mod token;
 mod topic_check;
+mod turns;
 mod unasked;
 mod wait_budget;
 mod warm_up;
 
 use std::ffi::CStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use once_cell::sync::OnceCell;
-
-use crate::ask::Asker;
 use crate::ask::http::Names;
 use crate::broker::{Broker, BrokerThread, Caller, Client};
 use crate::config::BrokerOptions;
 use crate::fingerprint::Fingerprinter;
 use crate::log::{Level, Log, quoted};
 use crate::main_queue::MainQueue;
-use crate::metrics::{Metrics, Question};
-use crate::prefetch::Prefetch;
+use crate::metrics::{Matter, Metrics};
 use crate::question::{Access, Answer};
 use crate::util::random;
 use api::Api;
 use decision::LoggedClient;
 pub use decision::{By, Decision, Refusal, Ruling};
-use delayed::{Delayed, Ticket};
-use early::EarlySenders;
+use delayed::Ticket;
 use event::Event;
 pub use event::{Control, Login, TopicCheck};
-use expiry::Expiry;
 pub use explain::{Explain, Explanation};
 use granting::Granting;
+use kicks::Kicks;
 use login::Logins;
 use orders::Order;
 pub use orders::Recipient;
+use parts::Parts;
 use recheck::Recheck;
-use refusals::Refusals;
 pub use sessions::SessionStays;
 use sessions::Sessions;
 use settings::{Current, Mode, Settings};
 pub use start_error::StartError;
 pub use steering::Steering;
 use sys_topics::SysTopics;
-use throttle::{Group, Throttle};
+use throttle::Group;
 use topic_check::Topics;
 
 /// The topic that commands come by, as the broker wants it.
@@ -79,7 +76,7 @@ pub const CONTROL_TOPIC_TERMINATED: &CStr = c"$CONTROL/http-auth/v1";
 /// The topic that commands come by.
 pub const CONTROL_TOPIC: &str = match CONTROL_TOPIC_TERMINATED.to_str() {
     Ok(topic) => topic,
-    Err(_) => "",
+    Err(_) => panic!("the topic is text"),
 };
 
 /// A task that another thread, or an earlier event, leaves for the broker's thread.
@@ -121,6 +118,9 @@ pub struct Plugin {
     settings: Arc<Current>,
     logins: Arc<Logins>,
     topics: Topics,
+    recheck: Arc<Recheck>,
+    granting: Arc<Granting>,
+    kicks: Arc<Kicks>,
     api: Arc<Api>,
     sessions: Arc<Sessions>,
     names: Names,
@@ -157,71 +157,28 @@ impl Plugin {
         let key = random::key().ok_or_else(|| start_error::one(StartError::NoRandomness))?;
         let keys = Fingerprinter::with_key(&key);
         settings::introduce(&settings, mode, broker.is_2_1(), &log);
-        let tasks = Arc::new(Tasks::new(Arc::clone(&broker)));
-        let metrics = Arc::new(Metrics::new());
-        let (target, counts) = (Arc::new(target), Arc::clone(&metrics));
-        let asker = Arc::new(Asker::new(Arc::clone(&log), Arc::clone(&broker), keys, target, counts, now));
-        let prefetch = Arc::new(Prefetch::new(Arc::clone(&asker), Arc::clone(&broker), keys, now));
-        let sessions = Arc::new(Sessions::new(keys, broker.is_2_1()));
-        let throttle = Arc::new(Throttle::new(keys));
-        let delays = mode.delays();
-        let api =
-            Arc::new(Api::new(asker, prefetch, Arc::clone(&sessions), Arc::clone(&throttle), delays, now));
-        let refusals = Arc::new(Refusals::new(now));
-        let granting = Arc::new(Granting {
-            asker: Arc::clone(&api.asker),
-            sessions: Arc::clone(&sessions),
-            keys,
-            expiry: Arc::new(Expiry::new(Arc::clone(&refusals), Arc::clone(&tasks))),
-        });
-        let recheck = Recheck::new(
-            Arc::clone(&api),
-            (refusals, Arc::clone(&granting)),
-            Arc::clone(&tasks),
-            Arc::clone(&broker),
-            Arc::clone(&log),
-            Arc::clone(&metrics),
-            now,
-        );
+        let parts = Parts::new(target, mode.delays(), keys, broker, log, now);
         if settings.config.is_steered() {
             // Where the loop cannot be woken it comes round by itself, after up to 100 ms.
-            broker.can_wake(thread);
-            if !broker.is_2_1() {
-                sessions.know_client_ids();
+            parts.broker.can_wake(thread);
+            if !parts.broker.is_2_1() {
+                parts.sessions.know_client_ids();
             }
         }
-        let logins = Arc::new(Logins {
-            api: Arc::clone(&api),
-            sessions: Arc::clone(&sessions),
-            throttle,
-            recheck,
-            granting: Arc::clone(&granting),
-            delayed: Delayed::default(),
-            early: EarlySenders::new(now),
-            delays,
-            keys,
-            hasher: OnceCell::new(),
-            tasks: Arc::clone(&tasks),
-            broker: Arc::clone(&broker),
-            log: Arc::clone(&log),
-            metrics: Arc::clone(&metrics),
-            closings: AtomicUsize::new(0),
-        });
-        let topics = Topics::new(
-            Arc::clone(&api),
-            granting,
-            Arc::clone(&sessions),
-            Arc::clone(&broker),
-            Arc::clone(&log),
-        );
+        let recheck = Arc::new(Recheck::new(&parts, now));
+        let logins = Arc::new(Logins::new(&parts, Arc::clone(&recheck), now));
+        let topics = Topics::new(&parts);
         let settings = Arc::new(Current::new(options, settings));
-        let (steered, counts) = (Arc::clone(&settings), Arc::clone(&metrics));
-        let steering = Arc::new(Steering::new(steered, &logins, counts, Arc::clone(&log), delays));
+        let steering = Arc::new(Steering::new(&parts, Arc::clone(&settings), Arc::clone(&logins)));
         steering.hear_others();
+        let Parts { api, sessions, granting, kicks, broker, log, metrics, .. } = parts;
         Ok(Self {
             settings,
             logins,
             topics,
+            recheck,
+            granting,
+            kicks,
             api,
             sessions,
             names,
@@ -238,14 +195,6 @@ impl Plugin {
         &self.steering
     }
 
-    /// Counts a decision.
-    #[inline]
-    fn count(&self, question: Question, decision: &Decision, caller: &Caller) {
-        if let Some((outcome, by)) = decision.counts_as() {
-            self.metrics.decided(question, outcome, by, caller.broker_thread().is_some());
-        }
-    }
-
     /// The log, where lines wait until the broker's thread holds no lock and writes them.
     pub fn log(&self) -> &Log {
         &self.log
@@ -260,19 +209,20 @@ impl Plugin {
     pub fn authenticate(&self, login: &Login<'_>, caller: &Caller, now: Instant) -> Decision {
         let settings = self.settings.now();
         let decision = self.logins.authenticate(login, &Event { now, caller, settings: &settings });
-        self.count(Question::Login, &decision, caller);
+        decision.count(Matter::Login, &self.metrics, caller.broker_thread().is_some());
         decision
     }
 
     /// Decides a topic check (`MOSQ_EVT_ACL_CHECK`). `now` may be some milliseconds in the future.
     pub fn authorise(&self, check: &TopicCheck<'_>, caller: &Caller, now: Instant) -> Decision {
         // Where no tick comes, whoever was revoked leaves with its next message.
-        if check.access == Access::Write && self.logins.recheck.is_overdue_to_leave(check, now) {
-            return Decision::new(Ruling::Disconnect, By::Recheck);
-        }
-        let settings = self.settings.now();
-        let decision = self.topics.authorise(check, &Event { now, caller, settings: &settings });
-        self.count(Question::Topic(check.access), &decision, caller);
+        let decision = if check.access == Access::Write && self.recheck.is_overdue_to_leave(check, now) {
+            Decision::new(Ruling::Disconnect, By::Recheck)
+        } else {
+            let settings = self.settings.now();
+            self.topics.authorise(check, &Event { now, caller, settings: &settings })
+        };
+        decision.count(Matter::Topic(check.access), &self.metrics, caller.broker_thread().is_some());
         decision
     }
 
@@ -309,8 +259,8 @@ impl Plugin {
     /// Notes that a connection has ended (`MOSQ_EVT_DISCONNECT`, and `MOSQ_EVT_CLIENT_OFFLINE` where the broker has
     /// it), and whether its session stays.
     pub fn disconnected(&self, client: Client<'_>, username: &str, stays: SessionStays, now: Instant) {
-        self.logins.closings.fetch_add(1, Ordering::Relaxed);
-        self.logins.granting.expiry.remove(client.connection);
+        self.kicks.note_closing();
+        self.granting.expiry.remove(client.connection);
         // A client that another plugin or a certificate let in has no session here: its id is all there is to go by.
         let is_gone =
             self.sessions.close(client, username, stays, now) || !self.sessions.has(client, username);
@@ -328,7 +278,7 @@ impl Plugin {
     pub fn tick(&self, caller: &Caller, now: Instant) {
         self.api.new_turn(now);
         self.sessions.new_turn();
-        self.logins.recheck.new_turn(now);
+        self.recheck.new_turn(now);
         if let Some(thread) = caller.broker_thread() {
             let settings = self.settings.now();
             let event = Event { now, caller, settings: &settings };
@@ -352,7 +302,7 @@ impl Plugin {
 
     /// Reads all files again (`MOSQ_EVT_RELOAD`, SIGHUP), and takes over what they say only if all of them are fine.
     /// Either way, a recheck of all sessions begins. Here nobody is asked about yet: the broker raises the login of each session
-    /// once more behind this (`MOSQ_EVT_BASIC_AUTH`), where `login` recognises it, `recheck` has it asked about, and `refusals`
+    /// once more behind this (`MOSQ_EVT_BASIC_AUTH`), where `login` recognises it, `recheck` has it asked about, and `belief`
     /// settles who has to go.
     pub fn reload(&self, now: Instant) {
         let mut asks_otherwise = false;
@@ -373,7 +323,7 @@ impl Plugin {
             }
         }
         self.show_what_was_learnt();
-        self.logins.recheck.begin(self.settings.now().config.reload_checks, asks_otherwise, now);
+        self.recheck.begin(self.settings.now().config.reload_checks, asks_otherwise, now);
     }
 
     /// Says in the log what clients were seen to ask after their login.

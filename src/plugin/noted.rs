@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::refusals::SessionName;
+use super::sessions::SessionName;
 use crate::fingerprint::Fingerprint;
 use crate::question::OwnedQuestion;
 use crate::util::random;

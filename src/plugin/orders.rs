@@ -123,46 +123,6 @@ impl Logins {
                 kicked += 1;
             }
         }
-        let before = self.closings.load(Ordering::Relaxed);
-        let has_socket = |connection: &Connection| self.broker.has_socket(thread, *connection) != Some(false);
-        let connected: Vec<_> = self.connected(whom).into_iter().filter(has_socket).collect();
-        match whom {
-            Whom::Username(username) => self.broker.kick_username(thread, username),
-            Whom::ClientId(client_id) => self.kick_client_id(client_id, thread),
-            Whom::Everybody => {}
-        }
-        let ended = self.closings.load(Ordering::Relaxed).wrapping_sub(before);
-        // Of those on websockets 2.0 says nothing until it has closed them, which it does when they can be written to.
-        let mut still_connected = self.connected(whom);
-        still_connected.sort_unstable();
-        let is_ending = |connection: &&Connection| still_connected.binary_search(connection).is_ok();
-        let ending = connected.iter().filter(is_ending).count();
-        kicked + ended + ending
-    }
-
-    /// The connections of those who are meant, where the broker does not tell: before 2.1.
-    fn connected(&self, whom: &Whom) -> Vec<Connection> {
-        match whom {
-            Whom::Username(username) => self.sessions.connections_of(username),
-            Whom::ClientId(client_id) => self.sessions.connection_of(client_id).into_iter().collect(),
-            Whom::Everybody => Vec::new(),
-        }
-    }
-
-    fn kick_client_id(&self, client_id: &str, thread: &BrokerThread) {
-        // 2.0 has no function that finds a client, and must not be told to disconnect one that is not connected: this
-        // plugin knows whom it has let in.
-        let connection = if self.broker.is_2_1() {
-            self.broker.connection_of(thread, client_id)
-        } else {
-            self.sessions.connection_of(client_id)
-        };
-        let has_socket = connection.and_then(|connection| self.broker.has_socket(thread, connection));
-        match (connection, has_socket) {
-            (Some(_), Some(true)) => self.broker.kick_client_id(thread, client_id),
-            // It cannot be told. The session table says that it is connected, or this is 2.1, where it does no harm.
-            (Some(_), None) => self.broker.kick_client_id(thread, client_id),
-            (Some(_), Some(false)) | (None, _) => {}
-        }
+        kicked + self.kicks.kick(whom, thread)
     }
 }

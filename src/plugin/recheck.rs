@@ -2,6 +2,7 @@
 //! disconnects each session whose check does not succeed at once. So the plugin keeps every session that was let in,
 //! asks the API beside the loop, and disconnects a client later if the API refuses it.
 
+mod belief;
 mod going;
 
 use std::collections::HashMap;
@@ -14,10 +15,11 @@ use super::attempt::Attempt;
 use super::decision::{By, Decision};
 use super::event::Event;
 use super::granting::Granting;
+use super::leaving::Leaving;
 use super::noted::{Note, Noted};
 use super::orders::Reply;
-use super::refusals::{Change, PAUSE, Refusals, SessionName};
-use super::sessions::{LetInBy, Sessions};
+use super::parts::Parts;
+use super::sessions::{LetInBy, SessionName, Sessions};
 use super::{Task, Tasks};
 use crate::ask::{Priority, Waiter};
 use crate::broker::{Broker, BrokerThread};
@@ -26,6 +28,7 @@ use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
 use crate::util::Lock;
+use belief::{Belief, Change, PAUSE};
 
 /// Recognises sessions that the broker checks again, asks the API about them, and disconnects those that it refuses.
 pub struct Recheck {
@@ -36,19 +39,18 @@ pub struct Recheck {
     log: Arc<Log>,
     /// Whether a round may be going on.
     is_going_on: AtomicBool,
-    /// Whether this broker has ever ticked: 2.0.11 with `per_listener_settings true` does not.
-    ticks: AtomicBool,
-    round: Lock<Round>,
+    round: Lock<Walk>,
     noted: Lock<Noted>,
-    refusals: Arc<Refusals>,
+    belief: Arc<Belief>,
+    leaving: Arc<Leaving>,
     granting: Arc<Granting>,
     /// The command that has asked for the next round, or for the one that is going on.
-    command: Lock<Option<Command>>,
+    command: Lock<Option<Commanded>>,
     metrics: Arc<Metrics>,
 }
 
 /// A command that has the API asked again.
-struct Command {
+struct Commanded {
     /// About whom; about everybody if there is none.
     username: Option<String>,
     reply: Reply,
@@ -59,7 +61,7 @@ struct Command {
 }
 
 /// One walk of the broker over all of its sessions.
-struct Round {
+struct Walk {
     /// Counts the rounds, so that each session is recognised once in each.
     number: u32,
     /// When it began, or recognised a session last.
@@ -71,30 +73,21 @@ struct Round {
 
 impl Recheck {
     /// Before the first round.
-    pub fn new(
-        api: Arc<Api>,
-        (refusals, granting): (Arc<Refusals>, Arc<Granting>),
-        tasks: Arc<Tasks>,
-        broker: Arc<dyn Broker>,
-        log: Arc<Log>,
-        metrics: Arc<Metrics>,
-        now: Instant,
-    ) -> Self {
-        let round = Lock::new(Round { number: 0, last: now, compared: HashMap::default() });
+    pub fn new(parts: &Parts, now: Instant) -> Self {
         Self {
-            api,
-            sessions: Arc::clone(&granting.sessions),
-            tasks,
-            broker,
-            log,
-            refusals,
-            granting,
+            api: Arc::clone(&parts.api),
+            sessions: Arc::clone(&parts.sessions),
+            tasks: Arc::clone(&parts.tasks),
+            broker: Arc::clone(&parts.broker),
+            log: Arc::clone(&parts.log),
             is_going_on: AtomicBool::new(false),
-            ticks: AtomicBool::new(false),
-            round,
+            round: Lock::new(Walk { number: 0, last: now, compared: HashMap::default() }),
             noted: Lock::default(),
+            belief: Arc::new(Belief::new(Arc::clone(&parts.leaving), now)),
+            leaving: Arc::clone(&parts.leaving),
+            granting: Arc::clone(&parts.granting),
             command: Lock::default(),
-            metrics,
+            metrics: Arc::clone(&parts.metrics),
         }
     }
 
@@ -102,7 +95,7 @@ impl Recheck {
     /// passwords, and it shows them only then. A SIGHUP that somebody else sends at that very moment is one with this.
     /// `reply` hears about how many; whoever calls this waits for it before the next call.
     pub fn ask_about(&self, username: Option<String>, reply: Reply, thread: &BrokerThread) {
-        *self.command.lock() = Some(Command { username, reply, has_begun: false, asked: 0 });
+        *self.command.lock() = Some(Commanded { username, reply, has_begun: false, asked: 0 });
         self.broker.reload(thread);
     }
 
@@ -126,7 +119,7 @@ impl Recheck {
         round.number = round.number.wrapping_add(1);
         round.last = now;
         round.compared.clear();
-        self.refusals.begin(round.number, asks_about_all, asks_otherwise, now);
+        self.belief.begin(round.number, asks_about_all, asks_otherwise, now);
         if asks_about_all {
             *self.noted.lock() = Noted::default();
         }
@@ -135,12 +128,11 @@ impl Recheck {
 
     /// Ends the round, since the broker's loop has come round.
     pub fn new_turn(&self, now: Instant) {
-        self.ticks.store(true, Ordering::Relaxed);
         if !self.is_going_on.swap(false, Ordering::Relaxed) {
             return;
         }
         let command = self.command.lock().take_if(|command| command.has_begun);
-        if let Some(Command { reply, asked, .. }) = command {
+        if let Some(Commanded { reply, asked, .. }) = command {
             reply(Ok(Done::Rechecked(asked)));
         }
         if self.noted.lock().is_empty() {
@@ -149,12 +141,12 @@ impl Recheck {
     }
 
     fn all_were_asked(&self, now: Instant) {
-        task(&self.refusals.all_were_asked(now)).into_iter().for_each(|task| self.tasks.push(task));
+        task(&self.belief.all_were_asked(now)).into_iter().for_each(|task| self.tasks.push(task));
     }
 
     /// Asks about the next ones of those who were noted.
     pub fn ask_on(&self, now: Instant) {
-        let few = self.refusals.few();
+        let few = self.belief.few();
         let (next, is_over) = self.noted.lock().next(few);
         for note in next {
             // Who has gone meanwhile need not be asked about.
@@ -164,7 +156,7 @@ impl Recheck {
         }
         if is_over {
             self.all_were_asked(now);
-        } else if !self.refusals.waits() {
+        } else if !self.belief.waits() {
             self.tasks.push(Task::AskAgain);
         }
     }
@@ -194,8 +186,7 @@ impl Recheck {
         let mut round = self.round.lock();
         // A tick ends the round. Where none comes, only time can tell, although other plugins may take long for a
         // session.
-        let is_going_on =
-            self.ticks.load(Ordering::Relaxed) || now.saturating_duration_since(round.last) < PAUSE;
+        let is_going_on = self.api.turns.has_ticked() || now.saturating_duration_since(round.last) < PAUSE;
         let is_it = self.sessions.recheck(client, username, credentials, round.number, is_going_on);
         if is_it {
             round.last = now;
@@ -251,7 +242,7 @@ impl Recheck {
         }
         let session = SessionName::of(attempt);
         let note = Note { session, key: inquiry.key, question: inquiry.question.to_owned() };
-        let is_round = self.ticks.load(Ordering::Relaxed) && self.is_going_on.load(Ordering::Relaxed);
+        let is_round = self.api.turns.has_ticked() && self.is_going_on.load(Ordering::Relaxed);
         let mut noted = self.noted.lock();
         if !is_round || noted.is_full() {
             drop(noted);
@@ -266,17 +257,17 @@ impl Recheck {
 
     /// Asks about a connected client beside the loop.
     fn ask_again(&self, Note { session, key, question }: Note, now: Instant) {
-        let Some((round, number)) = self.refusals.ask(key, now) else { return };
+        let Some((round, number)) = self.belief.ask(key, now) else { return };
         let source = self.api.asker.source(session.address.as_deref(), &session.username);
-        let (refusals, tasks) = (Arc::clone(&self.refusals), Arc::clone(&self.tasks));
+        let (belief, tasks) = (Arc::clone(&self.belief), Arc::clone(&self.tasks));
         let granting = self.reads_bodies().then(|| Arc::clone(&self.granting));
         let waiter = Waiter::however_late(move |answer| {
             if let Some(granting) = granting {
                 granting.renew(&session, answer, Instant::now());
             }
-            let change = refusals.answered(round, session, answer, Instant::now());
+            let change = belief.answered(round, session, answer, Instant::now());
             task(&change).into_iter().for_each(|task| tasks.push(task));
-            if refusals.goes_on() {
+            if belief.goes_on() {
                 tasks.push(Task::AskAgain);
             }
         })
@@ -284,7 +275,7 @@ impl Recheck {
         // If there is no thread to ask with, the next login says so.
         let question = question.as_question();
         if self.api.asker.ask(key, &question, source, Priority::Revoke, Some(waiter), now).is_err() {
-            self.refusals.not_asked(round);
+            self.belief.not_asked(round);
         }
     }
 
@@ -295,7 +286,7 @@ impl Recheck {
 
     /// Asks no further, since the API refuses everybody.
     pub fn stop(&self) {
-        for (question, number) in self.refusals.in_vain() {
+        for (question, number) in self.belief.in_vain() {
             self.api.asker.leave(question, number);
         }
         let line = "The API refused everybody whom it was asked about again after the SIGHUP (401 or 403). So nobody is \

@@ -2,6 +2,7 @@
 //! another plugin may have given to the client, and asks about clients that are gone.
 
 mod granted;
+mod name;
 mod named;
 mod rights;
 mod steered;
@@ -16,6 +17,7 @@ use lru::LruCache;
 
 use granted::Before;
 pub use granted::{Granted, Says};
+pub use name::SessionName;
 use named::Named;
 use steered::Connected;
 

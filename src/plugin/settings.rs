@@ -1,5 +1,4 @@
 //! The settings: options and files, read as a whole and swapped as a whole, and the lines that the log says about them.
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -186,14 +185,19 @@ impl Settings {
         if !untold.is_empty() {
             return Err(untold);
         }
-        let (users, acl, target) =
-            match (read_users(&config), read_acl(&config, is_2_1), Target::new(&config, names, log)) {
-                (Ok(users), Ok(acl), Ok(target)) => (users, acl, target),
-                (users, acl, target) => {
-                    let target = target.err().map(StartError::from);
-                    return Err([users.err(), acl.err(), target].into_iter().flatten().collect());
-                }
-            };
+        let placeholders = if is_2_1 { Placeholders::WholeLevels } else { Placeholders::Anywhere };
+        let (users, acl) = (local::users(&config), local::rules(&config, placeholders));
+        let (users, acl, target) = match (users, acl, Target::new(&config, names, log)) {
+            (Ok(users), Ok(acl), Ok(target)) => (users, acl, target),
+            (users, acl, target) => {
+                let files = [users.err(), acl.err()].map(|wrong| wrong.map(StartError::from));
+                return Err(files
+                    .into_iter()
+                    .chain([target.err().map(StartError::from)])
+                    .flatten()
+                    .collect());
+            }
+        };
         let admin_token = Token::read(&config).map_err(one)?;
         for name in in_both {
             log.warn(&format!(
@@ -216,34 +220,6 @@ impl Settings {
         self.config.special_chars == Verdict::Deny
             && (topic::has_wildcard(username) || topic::has_wildcard(client_id))
     }
-}
-
-/// Reads the password file and the option `user`.
-fn read_users(config: &Config) -> Result<Users, StartError> {
-    let in_file = |error| StartError::Local(config.called("password_file"), error);
-    let mut users = match &config.password_file {
-        None => Users::default(),
-        Some(path) => Users::parse(&local::read(path).map_err(in_file)?, &source(path)).map_err(in_file)?,
-    };
-    for entry in &config.users {
-        users
-            .insert_inline(entry, "the option's value")
-            .map_err(|error| StartError::Local(config.called("user"), error))?;
-    }
-    Ok(users)
-}
-
-/// Reads the ACL file, if the options name one, by the rules of this broker's version.
-fn read_acl(config: &Config, is_2_1: bool) -> Result<Option<AclFile>, StartError> {
-    let in_file = |error| StartError::Local(config.called("acl_file"), error);
-    let Some(path) = &config.acl_file else { return Ok(None) };
-    let placeholders = if is_2_1 { Placeholders::WholeLevels } else { Placeholders::Anywhere };
-    let text = local::read(path).map_err(in_file)?;
-    AclFile::parse(&text, &source(path), placeholders).map(Some).map_err(in_file)
-}
-
-fn source(path: &Path) -> String {
-    path.display().to_string()
 }
 
 /// Says in the log what the plugin is going to do.
@@ -298,7 +274,11 @@ pub fn what_is_asked(settings: &Settings) -> String {
         urls => urls.iter().map(ApiUrl::shown).collect::<Vec<_>>().join(" then "),
     };
     let only_local = "only local users are decided";
-    let topics_otherwise = if settings.acl.is_some() { only_local } else { "not checked" };
+    let topics_otherwise = match (settings.config.checks_topics(), settings.config.has_rules()) {
+        (false, _) => "not checked",
+        (true, false) => only_local,
+        (true, true) => "by the rules in a login's answer, nobody else is asked",
+    };
     let many = match &*settings.config.acl_batch_urls {
         [] => String::new(),
         urls => format!("; many topics at once: {}", asked(urls, "")),

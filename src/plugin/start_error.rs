@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::ask::http::TargetError;
 use crate::config::ConfigError;
-use crate::local::LocalError;
+use crate::local::{self, LocalError};
 
 /// Why the plugin cannot start.
 #[derive(Debug)]
@@ -62,6 +62,12 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+impl From<local::Wrong> for StartError {
+    fn from((option, error): local::Wrong) -> Self {
+        StartError::Local(option, error)
+    }
+}
 
 impl From<ConfigError> for StartError {
     fn from(error: ConfigError) -> Self {

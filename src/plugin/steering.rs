@@ -11,6 +11,7 @@ use super::api::Api;
 use super::login::Logins;
 use super::orders::{Order, Place, Recipient, Reply};
 use super::others::Told;
+use super::parts::Parts;
 use super::sessions::Sessions;
 use super::settings::{Current, what_is_asked};
 use super::token::Token;
@@ -58,23 +59,17 @@ pub struct Steering {
 
 impl Steering {
     /// A handle to these parts.
-    pub fn new(
-        settings: Arc<Current>,
-        logins: &Arc<Logins>,
-        metrics: Arc<Metrics>,
-        log: Arc<Log>,
-        delays: bool,
-    ) -> Self {
+    pub fn new(parts: &Parts, settings: Arc<Current>, logins: Arc<Logins>) -> Self {
         Self {
             settings,
-            api: Arc::clone(&logins.api),
-            sessions: Arc::clone(&logins.sessions),
-            tasks: Arc::clone(&logins.tasks),
-            broker: Arc::clone(&logins.broker),
-            logins: Arc::clone(logins),
-            metrics,
-            log,
-            delays,
+            logins,
+            api: Arc::clone(&parts.api),
+            sessions: Arc::clone(&parts.sessions),
+            tasks: Arc::clone(&parts.tasks),
+            broker: Arc::clone(&parts.broker),
+            metrics: Arc::clone(&parts.metrics),
+            log: Arc::clone(&parts.log),
+            delays: parts.delays,
             kicks: Arc::default(),
             rechecks: Arc::default(),
             answers: Arc::default(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::steering::Steering;
 use crate::broker::{Broker, BrokerThread};
-use crate::metrics::{DecidedBy, Outcome, Question};
+use crate::metrics::{DecidedBy, Matter, Outcome};
 use crate::question::Kind;
 use crate::util::Lock;
 
@@ -46,7 +46,7 @@ impl SysTopics {
 fn figures(steering: &Steering, now: Instant) -> Vec<(&'static str, u64)> {
     let (metrics, gauges) = (steering.metrics(), steering.gauges(now));
     let count = |is_login: bool, outcome: Outcome| -> u64 {
-        let is_it = |question: Question| (question == Question::Login) == is_login;
+        let is_it = |question: Matter| (question == Matter::Login) == is_login;
         metrics.decisions().filter(|it| is_it(it.question) && it.outcome == outcome).map(|it| it.count).sum()
     };
     let throttled = metrics.decisions().filter(|it| it.by == DecidedBy::Throttle).map(|it| it.count).sum();

@@ -125,7 +125,7 @@ enum Known {
 
 /// How a try ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TryOutcome {
     /// Username and password were right.
     LetIn,
     /// Username or password was wrong.
@@ -136,7 +136,7 @@ pub enum Outcome {
     Abandoned,
 }
 
-impl Outcome {
+impl TryOutcome {
     /// Of the question itself, and so for all who have tried the same.
     pub fn of_all(self) -> Self {
         if self == Self::Unknown { Self::Abandoned } else { self }
@@ -215,12 +215,12 @@ impl Throttle {
     pub fn close(
         &self,
         open: Open,
-        outcome: Outcome,
+        outcome: TryOutcome,
         limits: &ThrottleLimits,
         now: Instant,
     ) -> [Group; KINDS] {
         let mut state = self.state.lock();
-        let ends_all = outcome != Outcome::Unknown;
+        let ends_all = outcome != TryOutcome::Unknown;
         let mut ended = [false; KINDS];
         if open.known != Known::Good {
             for ((kind, group), ended) in state.kinds.iter_mut().zip(open.groups).zip(&mut ended) {
@@ -228,12 +228,12 @@ impl Throttle {
             }
         }
         match outcome {
-            Outcome::LetIn => {
+            TryOutcome::LetIn => {
                 state.wrong.pop(&open.credentials);
                 state.good.put(open.credentials, now);
             }
-            Outcome::Refused => state.refused(&open, ended, limits, now),
-            Outcome::Unknown | Outcome::Abandoned => {}
+            TryOutcome::Refused => state.refused(&open, ended, limits, now),
+            TryOutcome::Unknown | TryOutcome::Abandoned => {}
         }
         open.groups
     }

@@ -24,6 +24,18 @@ impl fmt::Debug for Token {
     }
 }
 
+/// Why this is no token, if it is none.
+fn no_token(text: &[u8]) -> Option<String> {
+    let lines = text.split(|byte| *byte == b'\n').count();
+    match text.len() {
+        0 => Some("nothing".to_owned()),
+        _ if lines > 1 => Some(format!("{lines} lines")),
+        _ if !text.iter().all(u8::is_ascii_graphic) => Some("a blank, or what is no ASCII".to_owned()),
+        length if length < SHORTEST => Some(format!("{length} characters")),
+        _ => None,
+    }
+}
+
 impl Token {
     /// Reads the file that `admin_token_file` names, if it names one.
     ///
@@ -34,11 +46,10 @@ impl Token {
         let wrong = |what: String| StartError::Token(config.called("admin_token_file"), path.clone(), what);
         let text = files::read(path, LONGEST).map_err(|error| wrong(format!("cannot be read ({error})")))?;
         let token = text.trim_ascii();
-        if token.len() < SHORTEST || !token.iter().all(u8::is_ascii_graphic) {
-            let expected = format!(
-                "holds no token; expected one line of {SHORTEST} or more characters of ASCII, without blanks"
-            );
-            return Err(wrong(expected));
+        if let Some(found) = no_token(token) {
+            return Err(wrong(format!(
+                "holds no token: found {found}; expected one line of {SHORTEST} or more characters of ASCII, without blanks"
+            )));
         }
         Ok(Some(Self(digest(&SHA256, token))))
     }

@@ -9,6 +9,7 @@ use super::attempt::NO_USERNAME;
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::event::{Event, TopicCheck};
 use super::granting::Granting;
+use super::parts::Parts;
 use super::sessions::{Says, Sessions};
 use super::unasked::{Asked, Facts, Unasked, unasked};
 use crate::broker::{Broker, Client, Retain};
@@ -91,14 +92,15 @@ impl Facts for Live<'_> {
 }
 
 impl Topics {
-    pub fn new(
-        api: Arc<Api>,
-        granting: Arc<Granting>,
-        sessions: Arc<Sessions>,
-        broker: Arc<dyn Broker>,
-        log: Arc<Log>,
-    ) -> Self {
-        Self { api, granting, sessions, broker, log }
+    /// No topic was asked about.
+    pub fn new(parts: &Parts) -> Self {
+        Self {
+            api: Arc::clone(&parts.api),
+            granting: Arc::clone(&parts.granting),
+            sessions: Arc::clone(&parts.sessions),
+            broker: Arc::clone(&parts.broker),
+            log: Arc::clone(&parts.log),
+        }
     }
 
     /// Decides a topic check, and logs a refusal.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
+use super::turns::TICKLESS;
 use crate::ask::Slot;
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::question::Answer;
@@ -18,9 +19,6 @@ const GRACE: u32 = 10;
 /// Retained messages that are asked about side by side may take so many times as long for one client as everything else:
 /// 10,000 of them take 3.1 s where 64 requests of 20 ms are on their way at a time, and what is cut off is lost.
 const REPLAY: u32 = 2;
-
-/// A broker that has not ticked for so long after its start does not tick at all: those that do, do it every 100 ms.
-const TICKLESS: Duration = Duration::from_secs(2);
 
 /// There, what was waited for logins is forgotten so many times as fast as time goes by: they have nine tenths of it.
 const REST: u32 = 9;
@@ -55,9 +53,8 @@ pub(super) struct WaitBudget {
     /// Whether the grace was used in this turn.
     grace_taken: bool,
     turn_began: Instant,
-    started: Instant,
-    /// Whether the broker has ticked.
-    ticks: bool,
+    /// Whether anything tells turns apart on this thread.
+    has_turns: bool,
     /// How long the broker waited for logins in this turn, for the first of them, and when it did so last.
     logins: Duration,
     first_login: Duration,
@@ -68,27 +65,40 @@ pub(super) struct WaitBudget {
     silent: LruCache<Fingerprint, SilentQuestion, AlreadyHashed>,
 }
 
-/// Who pays for a wait of the broker, as far as that is bounded.
+/// On whose account the broker waits, as far as that is bounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Payer {
-    /// Nobody.
+pub enum Account {
+    /// On nobody's: a reader is not to blame for the message that it gets.
     Nobody,
-    /// This client.
+    /// On that of all who log in: the client is not known yet.
+    Logins,
+    /// On that of this client, by a message or a subscription of its own.
     Client(Fingerprint),
-    /// This client, for its retained messages.
-    Replay {
-        /// Whose they are.
-        client: Fingerprint,
-        /// The question is on its way already.
-        is_under_way: bool,
-    },
-    /// All who log in.
-    Logins {
-        /// For so long they may have it wait in one turn; zero: for any time.
-        longest: Duration,
-        /// The question is on its way already.
-        is_under_way: bool,
-    },
+    /// On that of this client, by a subscription whose retained messages the broker goes through.
+    Replay(Fingerprint),
+}
+
+impl Account {
+    /// Whether it waits for a login.
+    pub fn is_login(self) -> bool {
+        self == Account::Logins
+    }
+
+    /// Whether it waits for a retained message.
+    pub fn is_replay(self) -> bool {
+        matches!(self, Account::Replay(_))
+    }
+}
+
+/// What a wait is paid from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Payer {
+    /// Who pays.
+    pub account: Account,
+    /// The question is on its way already. Matters to logins and to retained messages.
+    pub is_under_way: bool,
+    /// For so long all who log in may have the broker wait in one turn; zero: for any time.
+    pub login_wait: Duration,
 }
 
 /// One wait that is over.
@@ -130,8 +140,7 @@ impl WaitBudget {
             unanswered: Duration::ZERO,
             grace_taken: false,
             turn_began: now,
-            started: now,
-            ticks: false,
+            has_turns: false,
             logins: Duration::ZERO,
             first_login: Duration::ZERO,
             last_login: now,
@@ -143,7 +152,7 @@ impl WaitBudget {
     /// Begins a turn of the broker's loop, which restores the budget. On a thread without ticks (the HTTP listener's, and
     /// that of 2.0.11 with `per_listener_settings true`), [`Self::limit`] begins one whenever the last one is old enough.
     pub(super) fn new_turn(&mut self, now: Instant) {
-        self.ticks = true;
+        self.has_turns = true;
         self.renew(now);
     }
 
@@ -153,11 +162,6 @@ impl WaitBudget {
         self.turn_began = now;
         self.logins = Duration::ZERO;
         self.waited_for.clear();
-    }
-
-    /// Whether this broker seems not to tick: it never has, for so long.
-    pub(super) fn is_tickless(&self, now: Instant) -> bool {
-        !self.ticks && now.saturating_duration_since(self.started) >= TICKLESS
     }
 
     /// The longest time to wait for the answer to this question on this account; zero: not at all. `timeout` is the time
@@ -180,7 +184,7 @@ impl WaitBudget {
             }
             _ => {}
         }
-        if !self.ticks {
+        if !self.has_turns {
             // Nothing tells turns apart. In between two logins of one turn there is next to no time.
             let rest = now.saturating_duration_since(self.last_login);
             self.logins = self.logins.saturating_sub(rest * REST);
@@ -189,7 +193,8 @@ impl WaitBudget {
         let least = timeout / GRACE;
         let own = self.left_to(payer, timeout);
         // A shorter wait would not tell whether the API answers. (Where it has answered as many, it is told already.)
-        let is_one_of_many = matches!(payer, Payer::Logins { .. } | Payer::Replay { is_under_way: true, .. });
+        let Payer { account, is_under_way, .. } = payer;
+        let is_one_of_many = account.is_login() || account.is_replay() && is_under_way;
         if own < least && !(is_one_of_many && self.unanswered.is_zero()) {
             return Duration::ZERO;
         }
@@ -203,19 +208,20 @@ impl WaitBudget {
 
     /// How long the broker may still wait on this account in this turn.
     fn left_to(&self, payer: Payer, timeout: Duration) -> Duration {
-        match payer {
-            Payer::Client(client) => timeout.saturating_sub(self.has_waited_for(client)),
-            Payer::Replay { client, is_under_way } => {
+        let Payer { account, is_under_way, login_wait } = payer;
+        match account {
+            Account::Client(client) => timeout.saturating_sub(self.has_waited_for(client)),
+            Account::Replay(client) => {
                 let longest = if is_under_way { REPLAY * timeout } else { timeout };
                 longest.saturating_sub(self.has_waited_for(client))
             }
-            Payer::Logins { longest, is_under_way } if !longest.is_zero() && !self.logins.is_zero() => {
-                let left = longest.saturating_sub(self.logins.saturating_sub(self.first_login));
+            Account::Logins if !login_wait.is_zero() && !self.logins.is_zero() => {
+                let left = login_wait.saturating_sub(self.logins.saturating_sub(self.first_login));
                 // It will take as long as the first one did.
                 let fits = is_under_way || left >= self.first_login;
                 if fits { timeout.min(left) } else { Duration::ZERO }
             }
-            Payer::Logins { .. } | Payer::Nobody => timeout,
+            Account::Logins | Account::Nobody => timeout,
         }
     }
 
@@ -234,12 +240,12 @@ impl WaitBudget {
     pub(super) fn waited(&mut self, wait: Wait, timeout: Duration, now: Instant) {
         let Wait { question, payer, spent, answered } = wait;
         let own = self.left_to(payer, timeout);
-        match payer {
-            Payer::Nobody => {}
-            Payer::Client(client) | Payer::Replay { client, .. } => {
+        match payer.account {
+            Account::Nobody => {}
+            Account::Client(client) | Account::Replay(client) => {
                 *self.waited_for.get_or_insert_mut(client, || Duration::ZERO) += spent;
             }
-            Payer::Logins { .. } => {
+            Account::Logins => {
                 if self.logins.is_zero() {
                     self.first_login = spent;
                 }
@@ -279,16 +285,20 @@ mod tests {
         Fingerprinter::with_key(&[9; 16]).fields(Domain::Client, [&[n]])
     }
 
+    fn payer(account: Account) -> Payer {
+        Payer { account, is_under_way: false, login_wait: Duration::ZERO }
+    }
+
     fn of(client: Option<u8>) -> Payer {
-        client.map_or(Payer::Nobody, |client| Payer::Client(question(client)))
+        payer(client.map_or(Account::Nobody, |client| Account::Client(question(client))))
     }
 
     fn wait(n: u8, client: Option<u8>, answered: bool, spent: Duration) -> Wait {
         Wait { question: question(n), payer: of(client), spent, answered }
     }
 
-    fn logins(longest: Duration, is_under_way: bool) -> Payer {
-        Payer::Logins { longest, is_under_way }
+    fn logins(login_wait: Duration, is_under_way: bool) -> Payer {
+        Payer { account: Account::Logins, is_under_way, login_wait }
     }
 
     /// Logs in 100 clients in one turn, one after the other, at an API that takes `latency`. Returns how many were
@@ -333,7 +343,7 @@ mod tests {
         // Topics have what logins have used up.
         let mut budget = WaitBudget::new(Instant::now());
         log_in(&mut budget, milliseconds(20), longest);
-        assert_eq!(budget.limit(question(200), Payer::Nobody, TIMEOUT, Instant::now()), TIMEOUT);
+        assert_eq!(budget.limit(question(200), of(None), TIMEOUT, Instant::now()), TIMEOUT);
     }
 
     #[test]
@@ -413,7 +423,7 @@ mod tests {
         let now = Instant::now();
         let mut budget = WaitBudget::new(now);
         let client = question(200);
-        let replay = |is_under_way| Payer::Replay { client, is_under_way };
+        let replay = |is_under_way| Payer { is_under_way, ..payer(Account::Replay(client)) };
         let mut spent = Duration::ZERO;
         for n in 0..250 {
             let limit = budget.limit(question(n), replay(true), TIMEOUT, now);
@@ -426,7 +436,7 @@ mod tests {
             spent += took;
         }
         assert_eq!(spent, 2 * TIMEOUT);
-        for payer in [replay(false), Payer::Client(client)] {
+        for payer in [replay(false), of(Some(200))] {
             assert_eq!(budget.limit(question(251), payer, TIMEOUT, now), Duration::ZERO, "{payer:?}");
         }
     }
@@ -438,7 +448,12 @@ mod tests {
         for n in 0..3 * CLIENTS.get() {
             let client = Fingerprinter::with_key(&[9; 16]).fields(Domain::Client, [&n.to_le_bytes()]);
             budget.waited(
-                Wait { question: client, payer: Payer::Client(client), spent: TIMEOUT, answered: true },
+                Wait {
+                    question: client,
+                    payer: payer(Account::Client(client)),
+                    spent: TIMEOUT,
+                    answered: true,
+                },
                 TIMEOUT,
                 now,
             );

@@ -3,7 +3,7 @@
 use super::attempt::Attempt;
 use super::decision::Decision;
 use super::delayed::Ticket;
-use super::early::Place;
+use super::early::WaitsWhere;
 use super::event::Event;
 use super::login::{Logins, PARKED};
 use crate::prefetch::Wish;
@@ -17,7 +17,7 @@ impl Logins {
         if wishes.is_empty() {
             return allow;
         }
-        let waits = self.may_park(event) && self.place(attempt, None, event) == Place::Beside;
+        let waits = self.may_park(event) && self.place(attempt, None, event) == WaitsWhere::Beside;
         let ticket = if waits { self.park(attempt) } else { None };
         let answers = self.ask_wishes(&wishes, ticket, event);
         match ticket {

@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_millis(10);
 const AT_ONCE: usize = 4_000;
 
 /// Where no ticks tell turns of the broker's loop apart, one is over after so long.
-const TICKLESS: Duration = Duration::from_secs(2);
+const TURN: Duration = Duration::from_secs(2);
 
 /// Fan-outs that may go on beyond such a turn. With more, all begin anew.
 const GOING_ON: usize = 100;
@@ -44,7 +44,7 @@ impl FanOuts {
 
     /// Notes the time, on a broker whose turns nothing tells apart.
     fn without_ticks(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.turn_began) < TICKLESS {
+        if now.saturating_duration_since(self.turn_began) < TURN {
             return;
         }
         self.turn_began = now;
@@ -62,14 +62,14 @@ impl Prefetch {
     /// Readers of one topic are asked about once in a turn of the broker's loop: otherwise an API that gives no answers
     /// would be asked about all of them while the broker waits for each. Where there are too many for one go, the next call
     /// goes on with those that were not asked about. On a broker that does not tick (`is_tickless`) a turn is over after
-    /// [`TICKLESS`].
+    /// [`TURN`].
     pub fn fan_out(
         &self,
         question: &Question<'_>,
         is_tickless: impl FnOnce() -> bool,
         scope: &Scope<'_>,
     ) -> Vec<Expected> {
-        let Scope { config, gate, now, .. } = *scope;
+        let Scope { config, now, .. } = *scope;
         let mut expected = Vec::new();
         let Question::Access { topic, access: Access::Read | Access::Write, .. } = *question else {
             return expected;
@@ -94,17 +94,12 @@ impl Prefetch {
             let _many = self.asker.sends_many();
             let shared_topic: Arc<str> = topic.into();
             subscriptions.go_on(&mut walk, |Reader { client_id, username, expected: reader }| {
-                if gate.asks_topics(username, client_id)
-                    && !gate.is_decided(username, client_id, Access::Read, topic)
-                {
-                    let question =
-                        Question::Access { username, client_id, topic, access: Access::Read, more: "" };
-                    let key = self.asker.key(&question);
-                    let own = || question.to_owned_about(&shared_topic);
-                    if self.send_early(state, key, &question, own, Early::Reader, scope) {
-                        expected.push(reader);
-                        left -= 1;
-                    }
+                let question =
+                    Question::Access { username, client_id, topic, access: Access::Read, more: "" };
+                let own = || question.to_owned_about(&shared_topic);
+                if self.ask_topic(state, &question, own, Early::Reader, scope).is_some() {
+                    expected.push(reader);
+                    left -= 1;
                 }
                 if left == 0 || now.elapsed() > LONGEST {
                     ControlFlow::Break(())

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 
 use super::packet;
 use super::{Prefetch, Scope, keeps_topics};
+use crate::ask::Early;
 use crate::broker::{BrokerThread, Connection};
 use crate::question::{Access, Question};
 
@@ -26,13 +27,13 @@ impl Prefetch {
         thread: &BrokerThread,
         scope: &Scope<'_>,
     ) {
-        let Scope { config, gate, .. } = *scope;
         let Question::Access { username, client_id, topic, access: access @ Access::Subscribe, .. } =
             *question
         else {
             return;
         };
-        if !config.lookahead || !keeps_topics(config) || !gate.asks_topics(username, client_id) {
+        let config = scope.config;
+        if !config.lookahead || !keeps_topics(config) || !scope.may_ask_about(username, client_id) {
             return;
         }
         let ends = |body: &[u8]| {
@@ -46,12 +47,8 @@ impl Prefetch {
         let _many = self.asker.sends_many();
         for (filter, _) in filters.iter().skip(at + 1).take(MOST) {
             let topic = format!("{mount_point}{filter}");
-            if gate.is_decided(username, client_id, access, &topic) {
-                continue;
-            }
             let question = Question::Access { username, client_id, topic: &topic, access, more: "" };
-            let key = self.asker.key(&question);
-            self.speculate(state, key, &question, || question.to_owned(), scope);
+            let _ = self.ask_topic(state, &question, || question.to_owned(), Early::Guess, scope);
         }
     }
 }

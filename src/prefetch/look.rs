@@ -172,13 +172,9 @@ impl Prefetch {
             }
             Guess::Topic { identity, access, topic } => {
                 let Identity { client_id, username, .. } = &**identity;
+                let question = Question::Access { username, client_id, topic, access: *access, more: "" };
                 // Or an attacker could have the API asked in a victim's name.
-                let may_ask = gate.is_connected(identity)
-                    && !config.acl_urls.is_empty()
-                    && config.acl_checks.contains(access)
-                    && gate.asks_topics(username, client_id)
-                    && !gate.is_decided(username, client_id, *access, topic);
-                may_ask.then_some(Question::Access { username, client_id, topic, access: *access, more: "" })
+                (gate.is_connected(identity) && scope.may_ask(&question)).then_some(question)
             }
         }
     }
@@ -198,7 +194,7 @@ impl Prefetch {
         let peer = unread.peer.map(|peer| peer.to_string());
         let source = self.keys.source(peer.as_deref(), question.username());
         let scope = Scope { source: &|| source, ..*scope };
-        let is_sent = self.speculate(state, key, question, || question.to_owned(), &scope);
+        let is_sent = self.send_early(state, key, question, || question.to_owned(), Early::Guess, &scope);
         if !is_sent {
             return Guessed::Not;
         }

@@ -5,6 +5,7 @@ mod fan_out;
 mod in_hand;
 mod learn;
 mod look;
+mod may_ask;
 pub mod packet;
 pub mod peek;
 pub mod queues;
@@ -72,13 +73,17 @@ pub trait Gate {
     fn is_connected(&self, identity: &Identity) -> bool;
 }
 
-/// What asking early goes by: the options, what the plugin has to say, whom it is asked for, and when. Whom is found out
-/// only where something is asked: that takes two hashes, and most logins ask nothing.
+/// What asking early goes by. Whom it is asked for is found out only where something is: that takes two hashes, and most
+/// logins ask nothing.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
+    /// The options.
     pub config: &'a Config,
+    /// The plugin's say.
     pub gate: &'a dyn Gate,
+    /// Whom it is asked for.
     pub source: &'a dyn Fn() -> Source,
+    /// When.
     pub now: Instant,
 }
 
@@ -157,19 +162,7 @@ impl Prefetch {
     }
 
     /// Has a question asked that nobody waits for, if that makes sense: its answer can be kept, and it was not tried a
-    /// moment ago. Returns whether it was sent.
-    fn speculate(
-        &self,
-        state: &mut State,
-        key: Fingerprint,
-        question: &Question<'_>,
-        own: impl FnOnce() -> OwnedQuestion,
-        scope: &Scope<'_>,
-    ) -> bool {
-        self.send_early(state, key, question, own, Early::Guess, scope)
-    }
-
-    /// Has a question asked that nobody waits for, as [`Self::speculate`] does, and says why it is asked.
+    /// moment ago. `early`: why it is asked. Returns whether it was sent.
     fn send_early(
         &self,
         state: &mut State,

@@ -53,7 +53,7 @@ pub enum Guess<'a> {
         identity: Arc<Identity>,
         /// Whether it subscribes or publishes.
         access: Access,
-        /// To what.
+        /// The topic, or the filter that it subscribes to.
         topic: &'a str,
     },
 }

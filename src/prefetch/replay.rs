@@ -16,6 +16,7 @@ use lru::LruCache;
 
 use super::retained::{Found, Position, Whose};
 use super::{Prefetch, Scope, State, keeps_topics};
+use crate::ask::Early;
 use crate::broker::Retain;
 use crate::config::Config;
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
@@ -31,7 +32,7 @@ const FIRST: usize = 256;
 const FIRST_STEPS: usize = 5_000;
 
 /// Not every broker says when its loop comes round. After so long it has.
-const TICKLESS: Duration = Duration::from_secs(1);
+const TURN: Duration = Duration::from_secs(1);
 
 /// What is done in one go while the broker waits.
 const QUESTIONS: usize = 2_000;
@@ -139,7 +140,7 @@ impl Prefetch {
         let is_likely = behind_group.is_none()
             && state.replays.in_vain.peek(&replay.client).is_none_or(|times| *times < IN_VAIN);
         if is_likely {
-            let is_long_ago = |at| scope.now.saturating_duration_since(at) > TICKLESS;
+            let is_long_ago = |at| scope.now.saturating_duration_since(at) > TURN;
             if state.replays.restored.is_none_or(is_long_ago) {
                 (state.replays.steps, state.replays.restored) = (FIRST_STEPS, Some(scope.now));
             }
@@ -201,10 +202,10 @@ impl Prefetch {
         steps: &mut usize,
         scope: &Scope<'_>,
     ) {
-        let Scope { config, gate, .. } = *scope;
+        let config = scope.config;
         let room = (config.cache_size / CACHE_SHARE).saturating_sub(replay.awaited.len());
         let (username, client_id) = (&*replay.username, &*replay.client_id);
-        if room == 0 || !keeps_topics(config) || !gate.asks_topics(username, client_id) {
+        if room == 0 || !keeps_topics(config) || !scope.may_ask_about(username, client_id) {
             return;
         }
         let (mut left, start) = (most.min(room), Instant::now());
@@ -220,23 +221,19 @@ impl Prefetch {
                 let share = || Arc::clone(shared.get_or_init(|| topic.into()));
                 let question =
                     Question::Access { username, client_id, topic, access: Access::Read, more: "" };
-                let key = self.asker.key(&question);
-                if !gate.is_decided(username, client_id, Access::Read, topic)
-                    && self.speculate(state, key, &question, || question.to_owned_about(&share()), scope)
-                {
+                let own = || question.to_owned_about(&share());
+                if let Some(key) = self.ask_topic(state, &question, own, Early::Guess, scope) {
                     awaited.insert(key, share());
                     left -= 1;
                 }
                 if let Some((client_id, username)) = publisher.filter(|_| about_publishers)
                     && !username.is_empty()
-                    && gate.asks_topics(username, client_id)
-                    && !gate.is_decided(username, client_id, Access::Write, topic)
                 {
                     let question =
                         Question::Access { username, client_id, topic, access: Access::Write, more: "" };
-                    let key = self.asker.key(&question);
+                    let own = || question.to_owned_about(&share());
                     are_publishers_asked_about |=
-                        self.speculate(state, key, &question, || question.to_owned_about(&share()), scope);
+                        self.ask_topic(state, &question, own, Early::Guess, scope).is_some();
                 }
                 if left == 0 || start.elapsed() > TIME {
                     ControlFlow::Break(())

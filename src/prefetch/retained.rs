@@ -239,12 +239,12 @@ impl Retained {
         self.topics.len()
     }
 
-    /// Whether none is.
+    /// Whether no topic is known.
     pub fn is_empty(&self) -> bool {
         self.topics.is_empty()
     }
 
-    /// What they are charged, in bytes: at least what they take.
+    /// What all topics are charged, in bytes: at least what they take.
     pub fn charged(&self) -> usize {
         self.cost
     }

@@ -116,7 +116,7 @@ pub struct Subscriptions {
     gone: VecDeque<Id>,
     /// The numbers of clients that came back before that, by the ones that they would have.
     renamed: HashMap<Id, Id, AlreadyHashed>,
-    /// Counts these.
+    /// How many numbers were given to clients that came back.
     names_given: u64,
     /// Bytes that all subscribers are charged, with what was left behind.
     cost: usize,

@@ -3,7 +3,7 @@
 
 use super::learn::Wish;
 use super::{Prefetch, Scope, asks_reads, keeps_topics};
-use crate::ask::Waiter;
+use crate::ask::{Early, Waiter};
 use crate::question::{Access, Question};
 use crate::topic;
 
@@ -16,23 +16,22 @@ impl Prefetch {
         starts_clean: bool,
         scope: &Scope<'_>,
     ) -> Vec<Wish> {
-        let Scope { config, gate, .. } = *scope;
+        let config = scope.config;
         let mut wishes = Vec::new();
-        if config.acl_urls.is_empty() || !gate.asks_topics(username, client_id) {
+        if !scope.may_ask_about(username, client_id) {
             return wishes;
         }
         wishes.extend(self.expected(username, client_id, scope));
         let mut wish = |access, topic: &str| {
             let question = Question::Access { username, client_id, topic, access, more: "" };
             let key = self.asker.key(&question);
-            let is_decided = || gate.is_decided(username, client_id, access, topic);
-            if self.asker.peek(key, scope.now).is_none() && !is_decided() {
+            if self.asker.peek(key, scope.now).is_none() && scope.may_ask(&question) {
                 wishes.push(Wish { key, question: question.to_owned(), source: (scope.source)() });
             }
         };
         // Even where `special_chars allow` lets wildcards pass, they must not get into a `%c` or `%u`.
         if !topic::has_wildcard(username) && !topic::has_wildcard(client_id) {
-            for rule in config.acl_prefetch.iter().filter(|rule| config.acl_checks.contains(&rule.access)) {
+            for rule in &config.acl_prefetch {
                 wish(rule.access, &rule.topic_for(username, client_id));
             }
         }
@@ -52,7 +51,8 @@ impl Prefetch {
             Some(waiter) => self.asker.warm_up(&question.as_question(), source, waiter, scope.now),
             None => {
                 let own = || question.clone();
-                self.speculate(&mut self.state.lock(), key, &question.as_question(), own, &scope)
+                let state = &mut self.state.lock();
+                self.send_early(state, key, &question.as_question(), own, Early::Guess, &scope)
             }
         }
     }

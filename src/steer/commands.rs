@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::figures;
 use crate::command::{Command, Done, Giver, Verb, Whom};
+use crate::log::quoted;
 use crate::metrics::unix;
 use crate::plugin::{Explain, Explanation, Steering};
 use crate::question::Access;
@@ -96,7 +97,18 @@ impl WhomFields {
             (Some(username), None, None) => named(username, Whom::Username),
             (None, Some(client_id), None) => named(client_id, Whom::ClientId),
             (None, None, Some(true)) => Ok(Whom::Everybody),
-            _ => Err("expected exactly one of username, clientid and everything (true)".to_owned()),
+            (username, client_id, everything) => {
+                let given = [
+                    username.map(|_| "username".to_owned()),
+                    client_id.map(|_| "clientid".to_owned()),
+                    everything.map(|all| format!("everything ({all})")),
+                ];
+                let given: Vec<_> = given.into_iter().flatten().collect();
+                let found = if given.is_empty() { "none".to_owned() } else { given.join(" and ") };
+                Err(format!(
+                    "found {found}, expected exactly one of username, clientid and everything (true)"
+                ))
+            }
         }
     }
 }
@@ -107,7 +119,10 @@ impl ExplainFields {
         let topic = match (topic, acc) {
             (None, None) => None,
             (Some(topic), Some(acc)) => Some((topic, access(&acc)?)),
-            _ => return Err("expected topic and acc together, or neither of them".to_owned()),
+            (topic, _) => {
+                let [found, lacks] = if topic.is_some() { ["topic", "acc"] } else { ["acc", "topic"] };
+                return Err(format!("found {found} without {lacks}, expected both or neither of them"));
+            }
         };
         if topic.is_some() && password.is_some() {
             return Err("found a password beside a topic, for which none is needed".to_owned());
@@ -121,7 +136,11 @@ fn access(acc: &Value) -> Result<Access, String> {
         (Some(1), _) | (_, Some("read")) => Ok(Access::Read),
         (Some(2), _) | (_, Some("write")) => Ok(Access::Write),
         (Some(4), _) | (_, Some("subscribe")) => Ok(Access::Subscribe),
-        _ => Err("acc: expected \"read\", \"write\", \"subscribe\", 1, 2 or 4".to_owned()),
+        _ => {
+            let found = acc.to_string();
+            let found = quoted(acc.as_str().unwrap_or(&found));
+            Err(format!("acc: found {found}, expected \"read\", \"write\", \"subscribe\", 1, 2 or 4"))
+        }
     }
 }
 
@@ -142,9 +161,12 @@ impl Given {
         };
         match (verb, fields::<WhomFields>(given)?.whom()?) {
             (Verb::Kick, Whom::Everybody) => {
-                Err("expected a username or a clientid: everybody is not kicked at once".to_owned())
+                Err("found everything, expected a username or a clientid: everybody is not kicked at once"
+                    .to_owned())
             }
-            (Verb::Recheck, Whom::ClientId(_)) => Err("expected a username, or everything (true)".to_owned()),
+            (Verb::Recheck, Whom::ClientId(_)) => {
+                Err("found a clientid, expected a username, or everything (true)".to_owned())
+            }
             (verb, whom) => Ok(Given::Command(Command { verb, whom })),
         }
     }
@@ -243,6 +265,13 @@ mod tests {
             ] {
                 assert!(read(name, &given).is_err(), "{name} {given}");
             }
+            for (given, found) in [
+                (json!({}), "found none, expected"),
+                (json!({"everything": false}), "found everything (false), expected"),
+                (json!({"username": "u", "clientid": "c"}), "found username and clientid, expected"),
+            ] {
+                assert!(read(name, &given).unwrap_err().starts_with(found), "{name} {given}");
+            }
         }
         assert_eq!(read("forget", &json!({"everything": true})), about(Verb::Forget, Whom::Everybody));
         assert!(read("kick", &json!({"everything": true})).is_err());
@@ -270,5 +299,9 @@ mod tests {
         ] {
             assert!(explain(given.clone()).is_err(), "{given}");
         }
+        let wrong = |acc: Value| explain(json!({"topic": "t", "acc": acc})).unwrap_err();
+        assert!(wrong(json!(3)).starts_with("acc: found \"3\", expected \"read\""));
+        assert!(wrong(json!("publish")).starts_with("acc: found \"publish\", expected"));
+        assert!(explain(json!({"acc": 1})).unwrap_err().starts_with("found acc without topic"));
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::commands::time;
 use super::http::Site;
-use crate::metrics::{DecidedBy, Metrics, Outcome, Question};
+use crate::metrics::{DecidedBy, Matter, Metrics, Outcome};
 use crate::question::Kind;
 use crate::util::Lock;
 
@@ -33,8 +33,8 @@ impl Sums {
         let mut sums = Self::default();
         for decisions in metrics.decisions() {
             let counts = match decisions.question {
-                Question::Login => &mut sums.logins,
-                Question::Topic(_) => &mut sums.topics,
+                Matter::Login => &mut sums.logins,
+                Matter::Topic(_) => &mut sums.topics,
             };
             match decisions.outcome {
                 Outcome::Allow => counts[0] += decisions.count,
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn each_minute_has_what_was_counted_in_it() {
         let (metrics, history) = (Metrics::new(), History::default());
-        let log_in = || metrics.decided(Question::Login, Outcome::Allow, DecidedBy::Api, true);
+        let log_in = || metrics.decided(Matter::Login, Outcome::Allow, DecidedBy::Api, true);
         log_in();
         history.turn(&metrics);
         log_in();

@@ -23,6 +23,7 @@ use super::connections::Connections;
 use super::history::History;
 use super::{figures, page};
 use crate::command::Giver;
+use crate::log::quoted;
 use crate::plugin::Steering;
 
 /// The largest body of a request, in bytes.
@@ -45,7 +46,7 @@ const HTML: &str = "text/html; charset=utf-8";
 pub enum Door {
     /// Over TCP.
     Tcp {
-        /// From there.
+        /// Where the connection comes from.
         from: SocketAddr,
     },
     /// Over a Unix socket.
@@ -190,7 +191,12 @@ fn only_get(request: &Request<Incoming>) -> Result<(), Said> {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return Ok(());
     }
-    Err(Said::error(StatusCode::METHOD_NOT_ALLOWED, "expected GET").with(ALLOW, "GET, HEAD"))
+    Err(not_allowed(request, "GET").with(ALLOW, "GET, HEAD"))
+}
+
+fn not_allowed(request: &Request<Incoming>, expected: &str) -> Said {
+    let what = format!("found {}, expected {expected}", quoted(request.method().as_str()));
+    Said::error(StatusCode::METHOD_NOT_ALLOWED, &what)
 }
 
 /// A page of another site must neither steer nor read.
@@ -266,8 +272,7 @@ async fn command(
         (&Method::POST, _) => fields(request).await?,
         _ => {
             let allowed = if name == Name::Status { "GET, HEAD, POST" } else { "POST" };
-            let said = Said::error(StatusCode::METHOD_NOT_ALLOWED, "expected POST");
-            return Err(said.with(ALLOW, allowed));
+            return Err(not_allowed(&request, "POST").with(ALLOW, allowed));
         }
     };
     let given = Given::read(name, fields).map_err(|what| Said::error(StatusCode::BAD_REQUEST, &what))?;
@@ -291,10 +296,10 @@ async fn fields(request: Request<Incoming>) -> Result<Map<String, Value>, Said> 
     let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     if !kind.eq_ignore_ascii_case(JSON.as_bytes()) {
-        return Err(Said::error(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "expected Content-Type: application/json",
-        ));
+        let found = String::from_utf8_lossy(kind);
+        let found = if found.is_empty() { "none".to_owned() } else { quoted(&found).to_string() };
+        let what = format!("Content-Type: found {found}, expected {JSON}");
+        return Err(Said::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, &what));
     }
     let body = match timeout(BODY_WITHIN, Limited::new(request.into_body(), BODY).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
@@ -309,10 +314,24 @@ async fn fields(request: Request<Incoming>) -> Result<Map<String, Value>, Said> 
     }
     match serde_json::from_slice(&body) {
         Ok(Value::Object(fields)) => Ok(fields),
-        Ok(_) => Err(Said::error(StatusCode::BAD_REQUEST, "expected one JSON object")),
+        Ok(other) => {
+            let what = format!("found {}, expected one JSON object", json_kind(&other));
+            Err(Said::error(StatusCode::BAD_REQUEST, &what))
+        }
         Err(error) => {
             let what = format!("expected one JSON object ({error})");
             Err(Said::error(StatusCode::BAD_REQUEST, &what))
         }
+    }
+}
+
+fn json_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
 }

@@ -59,15 +59,15 @@ impl Eq for KeptDraft {}
 /// A rule as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DraftRule {
-    /// What it does.
+    /// Whether it allows or denies.
     pub permission: Permission,
-    /// Of what.
+    /// What a client does with a topic.
     pub action: Action,
-    /// About which topics.
+    /// The topics that it is about.
     pub topics: Vec<String>,
-    /// With which qualities of service.
+    /// The qualities of service that it is about.
     pub qos: QosSet,
-    /// With which retain flag, if that matters.
+    /// The retain flag that it is about, if that matters.
     pub retain: Option<bool>,
 }
 

@@ -8,7 +8,9 @@ pub mod panics;
 pub mod percent;
 pub mod random;
 mod table;
+mod until;
 
 pub use location::Location;
 pub use lock::{Held, Lock};
 pub use table::bounded;
+pub use until::sleep_until;

@@ -3,12 +3,12 @@
 use std::thread;
 use std::time::Duration;
 
-use super::Way::Plain;
+use super::Way::{PerListener, Plain};
 use super::{assert_all_stay, leaves, on_every_way_to_every_broker, refuse, reload};
 use crate::support::broker::{plugin, plugin_line};
 use crate::support::{
-    Broker, Connect, PATIENCE, Reply, Version, assert_unnoticed, broker_asking, eventually, friendly_api,
-    on_every_broker,
+    Admin, Broker, Connect, PATIENCE, Reply, Version, assert_unnoticed, broker_asking, eventually,
+    friendly_api, on_every_broker,
 };
 
 #[test]
@@ -64,7 +64,8 @@ fn who_has_no_password_is_asked_about_too() {
 fn who_is_refused_by_now_goes_by_publishing() {
     on_every_way_to_every_broker(|version, way| {
         let api = friendly_api();
-        let broker = way.to(version, &api).option("acl_url", api.acl_url()).start();
+        let admin = Admin::somewhere();
+        let broker = admin.of(way.to(version, &api).option("acl_url", api.acl_url())).start();
         let mut revoked = way.login("revoked", "secret").accepted(way.port(&broker));
         refuse(&api, &["revoked"], 403);
         reload(&broker);
@@ -76,7 +77,30 @@ fn who_is_refused_by_now_goes_by_publishing() {
             revoked.wait_until_closed(Duration::from_millis(50))
         });
         assert!(gone, "{way:?}");
+        assert_eq!(admin.metric("mosquitto_http_auth_kicks_total"), 1.0, "{way:?}");
+        if way == PerListener && version == Version::V2_0_11 {
+            let denied = admin.metric(
+                "mosquitto_http_auth_decisions_total{question=\"write\",result=\"deny\",source=\"api\"}",
+            );
+            assert_eq!(denied, 1.0, "the message with which it went was refused");
+        }
     });
+}
+
+/// Nobody is asked about it, but where no tick comes a login is when others can be disconnected.
+#[test]
+fn a_login_without_a_username_has_others_go() {
+    let api = friendly_api();
+    let broker = PerListener.to(Version::V2_0_11, &api).start();
+    let mut revoked = PerListener.login("revoked", "secret").accepted(broker.port());
+    refuse(&api, &["revoked"], 403);
+    reload(&broker);
+    api.wait_for_requests(2, PATIENCE);
+    let gone = eventually(PATIENCE, || {
+        let _ = Connect::v5("nameless").password("x").attempt(broker.port());
+        revoked.wait_until_closed(Duration::from_millis(50))
+    });
+    assert!(gone);
 }
 
 /// `blocking` on 2.1 is about logins, not about reloads.

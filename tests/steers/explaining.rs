@@ -89,6 +89,11 @@ fn an_api_that_is_left_alone_is_told() {
         told["decision"] == "deny" && told["by"] == "no_answer"
     }));
     assert!(eventually(PATIENCE, || explain("known")["by"] == "stale"), "{}", explain("known"));
+    // Who comes back would lose what waits for it.
+    let told =
+        admin.carries_out("explain", &json!({"username": "u", "clientid": "c9", "password": "secret"}));
+    let steps = told["steps"].as_array().unwrap();
+    assert!(steps.iter().any(|step| step["step"] == "what it left behind"), "{told}");
     assert_eq!(admin.metric("mosquitto_http_auth_ready"), 0.0);
     api.restart().unwrap();
     api.answer(Reply::status(200));

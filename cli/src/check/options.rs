@@ -1,7 +1,5 @@
 //! Options and the files that they name, read by the plugin's own code.
 
-use std::path::Path;
-
 use super::broker::Broker;
 use crate::broker_conf::{BrokerConf, Plugin};
 use crate::config::{Config, ConfigError};
@@ -58,7 +56,7 @@ pub fn check(
             format!("sudo chown root:{0} {path} && sudo chmod 640 {path}", conf.user),
         );
     }
-    for (option, path) in relative(&config) {
+    for (option, path) in config.paths().into_iter().filter(|(_, path)| path.is_relative()) {
         report.warning(
             format!(
                 "{option}: {} is found only from the folder in which the broker is started.",
@@ -73,8 +71,10 @@ pub fn check(
             "name the API's authority, or its very certificate, in tls_ca_file",
         );
     }
-    if config.acl_urls.is_empty() && config.acl_file.is_none() {
+    if !config.checks_topics() {
         report.note("No acl_url: this plugin checks no topics, and whoever is let in may do what the broker's acl_file allows (without one: everything).");
+    } else if config.acl_urls.is_empty() && config.has_rules() {
+        report.note("No acl_url: topics are decided by the rules in a login's answer (answer_rules), and nobody else is asked.");
     }
     (known.is_some() && rules.is_some()).then_some(config)
 }
@@ -115,19 +115,4 @@ pub fn files_error(what: &str, conf: &BrokerConf, report: &mut Report) {
         "correct the file; the broker does not start with it".to_owned()
     };
     report.error(format!("{what}."), cure);
-}
-
-/// Files that are not named from `/` on.
-fn relative(config: &Config) -> Vec<(&'static str, &Path)> {
-    let files = [
-        ("password_file", &config.password_file),
-        ("acl_file", &config.acl_file),
-        ("header_file", &config.header_file),
-        ("tls_ca_file", &config.tls_ca_file),
-        ("tls_cert_file", &config.tls_cert_file),
-        ("tls_key_file", &config.tls_key_file),
-        ("config_file", &config.config_file),
-    ];
-    let named = files.into_iter().filter_map(|(option, path)| Some((option, path.as_deref()?)));
-    named.filter(|(_, path)| !path.is_absolute()).collect()
 }

@@ -91,6 +91,22 @@ fn the_next_url_is_asked_where_one_gives_no_answer() {
     );
 }
 
+/// They came with the login's answer, which only a running plugin has seen.
+#[test]
+fn rules_of_answers_decide_where_there_is_no_acl_url() {
+    let api = api("");
+    let (_folder, file) =
+        conf(&format!("plugin_opt_auth_url {}\nplugin_opt_answer_rules true\n", api.auth_url()));
+    let output = run(&["topic", "alice", "write", "a/b", "--config", &file]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(
+        text.contains("no answer: there is no acl_url: the rules in the login's answer decide"),
+        "{text}"
+    );
+    assert!(api.requests().is_empty());
+}
+
 #[test]
 fn local_users_are_decided_without_the_api() {
     let api = api("");

@@ -279,6 +279,31 @@ fn files_are_seen_as_the_brokers_user_sees_them() {
     assert!(has(&findings, "warning", "can be read by everybody"), "{findings:#?}");
 }
 
+/// Rules in the answers about logins decide, too.
+#[test]
+fn whether_topics_are_checked_is_said_as_the_plugin_does_it() {
+    let api = friendly_api();
+    let login = format!("plugin_opt_auth_url {}\n", api.auth_url());
+    assert_finds(&login, "note", "No acl_url: this plugin checks no topics");
+    let by_rules = login + "plugin_opt_answer_rules true\n";
+    assert_finds(&by_rules, "note", "No acl_url: topics are decided by the rules in a login's answer");
+    assert!(!has(&findings(&by_rules), "note", "No acl_url: this plugin checks no topics"));
+}
+
+/// Each option that names a file, whichever it is.
+#[test]
+fn files_that_are_not_named_from_the_root_on_are_found() {
+    let lines = "plugin_opt_admin_listen 127.0.0.1:9001\nplugin_opt_admin_token_file token\n\
+                 plugin_opt_shared_cache redis://127.0.0.1:1\nplugin_opt_shared_cache_secret_file secret\n\
+                 plugin_opt_password_file users\n";
+    for (option, file) in
+        [("admin_token_file", "token"), ("shared_cache_secret_file", "secret"), ("password_file", "users")]
+    {
+        let text = format!("{option}: {file} is found only from the folder");
+        assert_finds(lines, "warning", &text);
+    }
+}
+
 #[test]
 fn what_is_no_library_is_found() {
     let folder = TempDir::new().unwrap();

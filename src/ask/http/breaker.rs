@@ -65,12 +65,12 @@ struct Open {
     /// Whether the probes should not go on with the questions that they have.
     wants_question: bool,
     /// Whom the API was silent to: questions of others are asked nevertheless.
-    scope: Scope,
+    extent: Extent,
 }
 
 /// Whom an open breaker is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Scope {
+struct Extent {
     /// The network that alone the API was silent to.
     only_network: Option<u64>,
     /// Only for names that the API has allowed nothing: it was silent to those, and not to others. Anybody can make up such
@@ -78,7 +78,7 @@ struct Scope {
     only_strangers: bool,
 }
 
-impl Scope {
+impl Extent {
     fn includes(&self, source: Source, known: &KnownNames) -> bool {
         self.only_network.is_none_or(|only| only == source.network)
             && !(self.only_strangers && known.contains(source.username))
@@ -146,33 +146,33 @@ impl Breaker {
     }
 
     fn is_for(&self, open: &Open, source: Source) -> bool {
-        open.scope.includes(source, &self.known)
+        open.extent.includes(source, &self.known)
     }
 
     /// Whether a question from there would be refused now.
     pub fn refuses(&self, source: Source, now: Instant) -> bool {
-        self.would_refuse(|scope| scope.includes(source, &self.known), now).is_some()
+        self.would_refuse(|extent| extent.includes(source, &self.known), now).is_some()
     }
 
     /// Whether a question from there would be refused now, and is not even wanted to probe with.
     pub fn has_no_use_for(&self, source: Source, now: Instant) -> bool {
-        self.would_refuse(|scope| scope.includes(source, &self.known), now) == Some(Admission::Refuse)
+        self.would_refuse(|extent| extent.includes(source, &self.known), now) == Some(Admission::Refuse)
     }
 
     /// Whether any question would be refused now, wherever it comes from.
     pub fn refuses_all(&self, now: Instant) -> bool {
-        self.would_refuse(|scope| scope.is_everybody(&self.known), now).is_some()
+        self.would_refuse(|extent| extent.is_everybody(&self.known), now).is_some()
     }
 
-    fn would_refuse(&self, is_meant: impl Fn(&Scope) -> bool, now: Instant) -> Option<Admission> {
+    fn would_refuse(&self, is_meant: impl Fn(&Extent) -> bool, now: Instant) -> Option<Admission> {
         if self.is_clear.load(Ordering::Acquire) {
             return None;
         }
         let state = self.state.lock();
         match &state.open {
-            Some(open) if is_meant(&open.scope) && open.wants_question => Some(Admission::RefuseAndKeep),
-            Some(open) if is_meant(&open.scope) => Some(Admission::Refuse),
-            _ => state.pauses.common(now).filter(|scope| is_meant(scope)).map(|_| Admission::Refuse),
+            Some(open) if is_meant(&open.extent) && open.wants_question => Some(Admission::RefuseAndKeep),
+            Some(open) if is_meant(&open.extent) => Some(Admission::Refuse),
+            _ => state.pauses.common(now).filter(|extent| is_meant(extent)).map(|_| Admission::Refuse),
         }
     }
 
@@ -188,7 +188,7 @@ impl Breaker {
         }
         state.note(Outcome::Answered(asked_for), now);
         let open = state.open.take_if(|open| {
-            let is_elsewhere = open.scope.only_network.is_some_and(|only| only != asked_for.source.network);
+            let is_elsewhere = open.extent.only_network.is_some_and(|only| only != asked_for.source.network);
             let is_due = is_elsewhere || now.saturating_duration_since(open.since) >= open.pause;
             is_due && !self.is_for(open, asked_for.source)
         })?;
@@ -246,7 +246,7 @@ impl Breaker {
         let mut state = self.state.lock();
         let is_for_it = |open: &Open| match asked_for {
             Some(asked_for) => self.is_for(open, asked_for.source),
-            None => open.scope.is_everybody(&self.known),
+            None => open.extent.is_everybody(&self.known),
         };
         if state.open.as_ref().is_some_and(is_for_it) {
             return None;
@@ -257,8 +257,8 @@ impl Breaker {
             return None;
         }
         let only_strangers = state.only_strangers(&self.known, percent);
-        let scope = Scope { only_network: state.only_network(), only_strangers };
-        if state.open.as_ref().is_some_and(|open| open.scope == scope) {
+        let extent = Extent { only_network: state.only_network(), only_strangers };
+        if state.open.as_ref().is_some_and(|open| open.extent == extent) {
             return None;
         }
         // If it opens again soon after it closed, the pauses go on from where they were.
@@ -268,8 +268,8 @@ impl Breaker {
         };
         self.is_clear.store(false, Ordering::Release);
         let next_probe = now + jitter(pause, self.longest());
-        state.open = Some(Open { since: now, next_probe, pause, wants_question: true, scope });
-        Some(Opened { unanswered, of, only_strangers: scope.spares_known(&self.known), pause, since: now })
+        state.open = Some(Open { since: now, next_probe, pause, wants_question: true, extent });
+        Some(Opened { unanswered, of, only_strangers: extent.spares_known(&self.known), pause, since: now })
     }
 
     /// Notes that the API wants to be left alone (429), maybe for a certain time, as it has said to this party. Returns for

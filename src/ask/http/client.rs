@@ -16,7 +16,6 @@ use super::hints::{LOOKED_AT, meaning, says_otherwise};
 use super::lanes::Answered;
 use super::target::{Asks, Endpoint, Target};
 use crate::ask::answer::{Body, MOST_BYTES, is_read};
-use crate::ask::dialect;
 use crate::log::Level;
 use crate::question::{Answer, NoAnswer};
 
@@ -124,93 +123,14 @@ impl Target {
         asked
     }
 
-    /// Asks one endpoint for at most `limit`, and tells its breaker what came of it. If `overtime` is not zero,
-    /// `overdue` is called after `limit`, and the endpoint gets that much longer; an answer that comes by then is used,
-    /// but counts as silence.
-    async fn attempt(
-        self: &Arc<Self>,
-        index: usize,
-        request: &Request,
-        limit: Duration,
-        overtime: Duration,
-        overdue: impl FnOnce(),
-    ) -> (Answer, Option<Answered>) {
-        let endpoint = &self.endpoints(request.asks).endpoints[index];
-        let sent = Instant::now();
-        let progress = Progress::default();
-        let mut underway = endpoint.gauge.sent(sent);
-        let mut sending = std::pin::pin!(async {
-            let mut answered = endpoint.send(request, limit, &progress).await?;
-            let is_part_of_answer = self.config.answer_rules && says_more(&answered.response)
-                || dialect::reads_body(&self.config.dialect, answered.response.status().as_u16());
-            if is_part_of_answer {
-                answered.body = Some(answered.read().await?.map_or(Body::TooLong, Body::Whole));
-            }
-            reqwest::Result::Ok(answered)
-        });
-        let silence = |reason: &NoAnswer| {
-            // Until there is a connection, nothing that a client says can be the cause.
-            let asked_for = progress.is_connected().then_some(request.asked_for);
-            self.note_silence(index, request, asked_for, reason);
-        };
-        let (result, in_time) = match timeout(limit, &mut sending).await {
-            Ok(result) => (Some(result), true),
-            Err(_) => {
-                // An API that was asked too much at once is asked less, and not left alone.
-                let is_overloaded = progress.is_connected() && underway.timed_out();
-                if !is_overloaded {
-                    silence(&NoAnswer::TimedOut(limit));
-                    endpoint.server.close_unused_since(sent);
-                }
-                if overtime.is_zero() {
-                    (None, false)
-                } else {
-                    overdue();
-                    (timeout(overtime, sending).await.ok(), false)
-                }
-            }
-        };
-        match result {
-            None => (Answer::None(NoAnswer::TimedOut(limit)), None),
-            Some(Err(error)) => {
-                let reason = endpoint.failed(&error, &progress);
-                if in_time {
-                    silence(&reason);
-                }
-                (Answer::None(reason), None)
-            }
-            Some(Ok(mut answered)) => {
-                let answer = self.read(&mut answered);
-                let (response, now) = (&answered.response, Instant::now());
-                let took = now.saturating_duration_since(progress.sent(sent));
-                // Also of one that comes too late: the API is there, and slow.
-                self.endpoints(request.asks).pace.lock().answered(took, now);
-                self.note_pace(request.asks, now);
-                if in_time {
-                    // How fast it fails says nothing about how fast it decides.
-                    let has_decided = matches!(answer, Answer::Verdict { .. });
-                    underway.answered(has_decided.then_some(took), now);
-                    self.note_limit(endpoint, now);
-                    match &answer {
-                        Answer::None(reason) if is_gateway_failure(&answer) => silence(reason),
-                        _ => self.note_answer(endpoint, request.asked_for, sent, response),
-                    }
-                }
-                self.note_status(endpoint, response.status());
-                (answer, Some(answered))
-            }
-        }
-    }
-
-    /// What a response answers, as far as `answer_rules` has no part in it.
-    fn read(&self, answered: &mut Answered) -> Answer {
-        let (dialect, status) = (&self.config.dialect, answered.response.status().as_u16());
-        let body = if dialect::reads_body(dialect, status) { answered.body.take() } else { None };
-        dialect::answer(dialect, status, body.as_ref())
-    }
-
     /// Tells the breaker that an endpoint has answered, and how long it wants to be left alone if the answer was 429.
-    fn note_answer(&self, endpoint: &Endpoint, asked_for: AskedFor, sent: Instant, response: &Response) {
+    pub(super) fn note_answer(
+        &self,
+        endpoint: &Endpoint,
+        asked_for: AskedFor,
+        sent: Instant,
+        response: &Response,
+    ) {
         let now = Instant::now();
         if let Some(after) = endpoint.breaker.answered(asked_for, sent, now) {
             self.note_recovery(endpoint, after);
@@ -314,7 +234,7 @@ impl Target {
 
     /// Tells the breaker that an endpoint has not answered. If that opens it, says so in the log, and finds out in the
     /// background when it is back.
-    fn note_silence(
+    pub(super) fn note_silence(
         self: &Arc<Self>,
         index: usize,
         request: &Request,
@@ -356,8 +276,11 @@ impl Target {
     }
 }
 
+/// How long a connection may take to deliver the rest of an answer that nobody waits for.
+pub(in crate::ask) const DRAIN_LIMIT: Duration = Duration::from_millis(500);
+
 /// Whether the body of a response is a part of the answer (`answer_rules`).
-fn says_more(response: &Response) -> bool {
+pub(super) fn says_more(response: &Response) -> bool {
     let content_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     is_read(response.status().as_u16(), content_type)
 }

@@ -45,12 +45,12 @@ impl KnownNames {
         before.places.iter().for_each(|place| self.note(place.load(Ordering::Relaxed)));
     }
 
-    /// Whether it has allowed anybody anything.
+    /// Whether the API has allowed anybody anything.
     pub fn is_anybody(&self) -> bool {
         self.is_anybody.load(Ordering::Relaxed)
     }
 
-    /// Whether it has.
+    /// Whether the API has allowed this name something.
     pub fn contains(&self, name: u64) -> bool {
         name != NO_NAME && self.set(name).iter().any(|place| place.load(Ordering::Relaxed) == name)
     }

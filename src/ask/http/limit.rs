@@ -1,10 +1,10 @@
 //! How many questions may be on their way to one URL at a time. It is found out from how long answers take: more at once
 //! make an API that computes no faster, and those who wait had better wait here.
 //!
-//! What an answer takes is compared with what it takes *alone*, while nothing else is going on. While it takes little
+//! What an answer takes is compared with what it takes *by itself*, while nothing else is going on. While it takes little
 //! longer, the limit grows with each answer that made use of it, up to `max_requests`, which is the ceiling. When answers
 //! take more than twice as long, half as many are asked on *trial*. If they take less then, load was the reason, and it
-//! stays at that; if not, the API has become slow by itself, or these questions always are, and the limit is as before.
+//! stays at that; if not, the API has become slow anyway, or these questions always are, and the limit is as before.
 //! So an API that works on so many at a time gets one to two times as many, and one that takes any number gets
 //! `max_requests`.
 
@@ -54,8 +54,8 @@ pub struct Limit {
     /// The time-out, in seconds.
     timeout: f64,
     limit: f64,
-    /// What an answer takes alone, in seconds, once there has been one.
-    alone: Option<f64>,
+    /// What an answer takes by itself, in seconds, once there has been one.
+    by_itself: Option<f64>,
     /// Whether it is known only by answers that came in a crowd.
     is_guess: bool,
     /// What it was when the limit was found.
@@ -126,7 +126,7 @@ impl Limit {
             ceiling,
             timeout: timeout.as_secs_f64(),
             limit: FEW.min(ceiling),
-            alone: None,
+            by_itself: None,
             is_guess: true,
             found_with: f64::MAX,
             recent: 0.0,
@@ -163,9 +163,9 @@ impl Limit {
         self.newest_answered > Some(sent) || passed_over < FEW as usize
     }
 
-    /// How long answers take of late, and at least what one takes alone, once there was one.
+    /// How long answers take of late, and at least what one takes by itself, once there was one.
     pub fn usual(&self) -> Option<Duration> {
-        self.alone.map(|alone| Duration::from_secs_f64(alone.max(self.recent)))
+        self.by_itself.map(|by_itself| Duration::from_secs_f64(by_itself.max(self.recent)))
     }
 
     /// A question is sent.
@@ -191,12 +191,12 @@ impl Limit {
     pub fn answered(&mut self, flight: Flight, took: Option<Duration>, now: Instant) {
         let load = flight.load.max(self.in_flight);
         // Others may have hung all the while.
-        let was_alone = self.events == flight.events;
+        let was_by_itself = self.events == flight.events;
         self.ended();
         self.last_answer = Some(now);
         self.newest_answered = self.newest_answered.max(Some(flight.sent));
         let Some(took) = took.map(|took| took.as_secs_f64().max(SHORTEST)) else { return };
-        self.learn(took, was_alone);
+        self.learn(took, was_by_itself);
         self.grow(took, load);
         self.count(flight, took, now);
     }
@@ -212,8 +212,8 @@ impl Limit {
             return false;
         }
         let too_many = flight.load as f64 > self.floor();
-        // Those that were sent before the limit was lowered say nothing new, and a question that was about alone nothing of
-        // load.
+        // Those that were sent before the limit was lowered say nothing new, and a question that was nearly by itself says
+        // nothing of load.
         if flight.events > self.lowered && too_many {
             self.trial = None;
             self.set_limit(self.limit / 2.0);
@@ -246,25 +246,25 @@ impl Limit {
         Some(self.limit as usize)
     }
 
-    /// Learns what an answer takes alone.
-    fn learn(&mut self, took: f64, was_alone: bool) {
-        let Some(alone) = self.alone else {
-            (self.alone, self.recent) = (Some(took), took);
-            self.is_guess = !was_alone;
+    /// Learns what an answer takes by itself.
+    fn learn(&mut self, took: f64, was_by_itself: bool) {
+        let Some(by_itself) = self.by_itself else {
+            (self.by_itself, self.recent) = (Some(took), took);
+            self.is_guess = !was_by_itself;
             self.found_with = took;
             self.limit = self.safe().min(self.ceiling);
             return;
         };
         self.recent += (took - self.recent) / 8.0;
-        if !was_alone {
+        if !was_by_itself {
             return;
         }
-        let alone = if self.is_guess { took } else { alone + (took - alone) / 4.0 };
-        self.alone = Some(alone);
+        let by_itself = if self.is_guess { took } else { by_itself + (took - by_itself) / 4.0 };
+        self.by_itself = Some(by_itself);
         self.is_guess = false;
-        if alone > 2.0 * self.found_with {
+        if by_itself > 2.0 * self.found_with {
             // What was found was about an API that was twice as fast.
-            self.found_with = alone;
+            self.found_with = by_itself;
             self.trial = None;
             self.set_limit(self.limit.min(self.safe()));
         }
@@ -282,7 +282,7 @@ impl Limit {
         // Even if the API can do no more than now, all answers should come in time.
         let safe = (load as f64 * self.safe_part() / took).max(load as f64 + 1.0);
         self.limit = grown.min(self.limit.max(safe)).min(self.ceiling);
-        self.found_with = self.alone.unwrap_or(took);
+        self.found_with = self.by_itself.unwrap_or(took);
     }
 
     /// Counts an answer for the round, and ends the round if it was the last.
@@ -319,10 +319,10 @@ impl Limit {
 
     /// Judges the limit by what answers take on average while many are on their way.
     fn judge(&mut self, took: f64, now: Instant) {
-        // It cannot take longer alone: it did for once, as when the API had just been started.
-        if let Some(alone) = self.alone.as_mut().filter(|alone| took < **alone) {
-            self.is_guess |= took < *alone / 2.0;
-            *alone = took;
+        // It cannot take longer by itself: it did for once, as when the API had just been started.
+        if let Some(by_itself) = self.by_itself.as_mut().filter(|by_itself| took < **by_itself) {
+            self.is_guess |= took < *by_itself / 2.0;
+            *by_itself = took;
         }
         let mut is_saturated = false;
         if let Some(Trial { limit, used, took: before, .. }) = self.trial.take() {
@@ -333,7 +333,7 @@ impl Limit {
             let least = before * (expected + (1.0 - expected) * tolerance);
             // If they take much longer than before, something else has happened.
             if (least..1.5 * before).contains(&took) {
-                self.alone = Some(took);
+                self.by_itself = Some(took);
                 self.set_limit(limit);
                 return;
             }
@@ -370,16 +370,16 @@ impl Limit {
 
     /// The longest that an answer may take, in seconds, before it counts as slow.
     fn allowed(&self) -> f64 {
-        let Some(alone) = self.alone else { return f64::MAX };
+        let Some(by_itself) = self.by_itself else { return f64::MAX };
         // Twice as long means that there waits as much as is worked on. Where that would be close to the time-out, less
         // has to do.
-        let twice = (2.0 * alone).min((self.timeout / 4.0).max(1.25 * alone));
+        let twice = (2.0 * by_itself).min((self.timeout / 4.0).max(1.25 * by_itself));
         twice.max(UNNOTICED.min(self.timeout / 8.0))
     }
 
     /// How many an API that does one after the other would answer in time.
     fn safe(&self) -> f64 {
-        (self.safe_part() / self.alone.unwrap_or(SHORTEST)).max(1.0)
+        (self.safe_part() / self.by_itself.unwrap_or(SHORTEST)).max(1.0)
     }
 
     fn safe_part(&self) -> f64 {

@@ -1,4 +1,7 @@
-//! Asks the API over HTTP: a question in, an answer out, or many at once. Knows nothing of brokers and caches.
+//! Asks the API over HTTP: a question in, an answer out, or many at once. Knows no client and
+//! remembers no verdict. Of the broker it wants threads that look names up, and it reads what the options say of the cache
+//! that brokers share: both know an API by what is made of the options here.
+mod attempt;
 mod batch;
 pub mod breaker;
 mod cause;
@@ -23,7 +26,7 @@ mod tls;
 pub(super) use batch::{Crowd, Told};
 pub(super) use breaker::AskedFor;
 pub use client::Reply;
-pub(super) use client::{Exchange, Request};
+pub(super) use client::{DRAIN_LIMIT, Exchange, Request};
 pub(super) use hints::Hint;
 pub use names::Names;
 pub use prepare::TargetError;

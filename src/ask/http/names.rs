@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 
 use reqwest::dns::{Addrs, Name as WantedName, Resolve, Resolving};
 use tokio::sync::Notify;
-use tokio::time::sleep_until;
 
 use super::connections::Progress;
 use crate::broker::{Family, LookUp};
-use crate::util::Lock;
+use crate::util::{Lock, sleep_until};
 
 /// How long addresses count, and how old they are when a use of them has them looked up again beside it: who asks all
 /// the time never waits.
@@ -108,15 +107,9 @@ impl Names {
                 Now::None(why) => return Err(why),
                 Now::Wait(next) => next,
             };
-            let until_then = async {
-                match next {
-                    Some(next) => sleep_until(next.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 () = changed => {}
-                () = until_then => {}
+                () = sleep_until(next) => {}
             }
         }
     }

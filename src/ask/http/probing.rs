@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep_until, timeout};
 
-use super::client::{Request, is_gateway_failure};
+use super::client::{DRAIN_LIMIT, Request, is_gateway_failure};
 use super::connections::Progress;
 use super::target::{Asks, Endpoint, Target};
 use crate::log::Level;
@@ -20,9 +20,6 @@ const PROBES: usize = 2;
 
 /// Questions that are kept to probe with. One of them may be the reason why the API hangs; that one goes when it fails.
 const KEPT: usize = 4;
-
-/// How long a connection may take to deliver the rest of an answer to a probe.
-const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
 /// Questions without an answer, while their endpoint is left alone.
 #[derive(Default)]

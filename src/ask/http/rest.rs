@@ -92,7 +92,7 @@ impl Drop for Visit<'_> {
     }
 }
 
-/// Somebody who can spoil an answer by what he chooses.
+/// Somebody who can spoil an answer by what it chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::ask) enum Party {
     /// The source that a question is asked for.
@@ -111,7 +111,7 @@ const PARTIES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 const APART: [Duration; 3] =
     [Duration::from_secs(10), Duration::from_secs(100), Duration::from_secs(10 * 60)];
 
-/// Whose questions go alone for a while. Whoever spoils requests does so seldom then, and who was only with him is soon
+/// Whose questions go alone for a while. Whoever spoils requests does so seldom then, and who was only with it is soon
 /// cleared.
 pub(super) struct Suspects(LruCache<Party, (usize, Instant)>);
 

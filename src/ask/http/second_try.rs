@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::client::Request;
 use super::connections::Progress;
 use super::lanes::Answered;
 use super::target::Endpoint;
-use crate::util::Lock;
+use crate::util::{Lock, sleep_until};
 
 /// The share of a question's time after which a connection without an answer is doubted.
 const SHARE: u32 = 3;
@@ -74,15 +74,9 @@ impl SecondTries {
                 }
                 state.not_before.filter(|_| !state.is_trying)
             };
-            let until_then = async {
-                match wait {
-                    Some(at) => sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 () = changed => {}
-                () = until_then => {}
+                () = sleep_until(wait) => {}
             }
         }
     }

@@ -183,7 +183,7 @@ impl Target {
     }
 
     /// Whether asking such a question is in vain: every URL is left alone, and is not even probed with it.
-    pub fn is_open(&self, kind: Kind, source: Source, now: Instant) -> bool {
+    pub fn has_no_use_for(&self, kind: Kind, source: Source, now: Instant) -> bool {
         self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.has_no_use_for(source, now))
     }
 

@@ -51,12 +51,12 @@ pub struct Together {
 }
 
 /// What may be sent, while so many questions wait that may go together.
-pub(super) struct Gate<'r> {
+pub(super) struct Door<'r> {
     pub(super) room: &'r Room,
     pub(super) gathered: usize,
 }
 
-impl Gate<'_> {
+impl Door<'_> {
     /// The road that a question takes in truth.
     pub(super) fn taken(&self, road: Road) -> Road {
         let is_alone = self.room.together.is_none() || self.gathered < 2;

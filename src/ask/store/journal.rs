@@ -165,6 +165,17 @@ fn text(reply: &Reply) -> Option<String> {
     }
 }
 
+/// What kind of answer it is, for the log: what stands in it may be anybody's.
+pub fn kind(reply: &Reply) -> &'static str {
+    match reply {
+        Reply::Nil => "nothing",
+        Reply::Int(_) => "a number",
+        Reply::BulkString(_) | Reply::SimpleString(_) | Reply::Okay => "a text",
+        Reply::Array(_) => "a list of something else",
+        _ => "something else",
+    }
+}
+
 /// An identifier as commands have it.
 pub fn shown(position: Position) -> String {
     format!("{}-{}", position.0, position.1)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use redis::cmd;
 use tokio::time::{sleep, timeout};
 
-use super::journal::{self, Heard, Journal, Newest, entries, entries_of_streams};
+use super::journal::{self, Heard, Journal, Newest, entries, entries_of_streams, kind};
 use super::learnt::Learnt;
 use super::says::Says;
 use super::seal::Position;
@@ -173,7 +173,9 @@ impl Store {
                 }
             }
         };
-        let streams = entries_of_streams(reply).ok_or_else(unexpected)?;
+        let found = kind(&reply);
+        let streams =
+            entries_of_streams(reply).ok_or_else(|| unexpected("XREAD", found, "entries by streams"))?;
         if streams.is_empty() {
             servers.tend().await?;
             return self.make_sure(servers, known).await;
@@ -258,7 +260,9 @@ impl Store {
         let bound = |position: Option<Position>, open: &str| position.map_or(open.to_owned(), journal::shown);
         let mut command = cmd("XRANGE");
         command.arg(name).arg(bound(from, "-")).arg(bound(to, "+")).arg("COUNT").arg(count);
-        entries(servers.ask_at_leisure(name, &command).await?).ok_or_else(unexpected)
+        let reply = servers.ask_at_leisure(name, &command).await?;
+        let found = kind(&reply);
+        entries(reply).ok_or_else(|| unexpected("XRANGE", found, "entries"))
     }
 
     /// Reads a journal to its end, and carries out what was told `since`.
@@ -292,8 +296,10 @@ impl Store {
     ) -> Result<(), Failed> {
         for (at, entry) in journal::decrypted(raw, &self.keys[index]) {
             // What was read is asked for no more, and what is told again could set back how far that is.
-            if at <= self.journals.lock()[index].read {
-                return Err(unexpected());
+            let read = self.journals.lock()[index].read;
+            if at <= read {
+                let (found, read) = (journal::shown(at), journal::shown(read));
+                return Err(unexpected("XREAD or XRANGE", &found, &format!("what is behind {read}")));
             }
             let Some(entry) = entry else {
                 self.journals.lock()[index].pass(at);
@@ -364,7 +370,8 @@ impl Store {
     async fn read_clock(&self, servers: &Servers) -> Result<(), Failed> {
         let asked = Instant::now();
         let reply = servers.ask_journal(&cmd("TIME")).await?;
-        let milliseconds = milliseconds(&reply).ok_or_else(unexpected)?;
+        let milliseconds =
+            milliseconds(&reply).ok_or_else(|| unexpected("TIME", kind(&reply), "two numbers"))?;
         let own = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         if own.abs_diff(milliseconds) > APART.as_millis() as u64 {
             let apart = own.abs_diff(milliseconds) / 1000;
@@ -386,6 +393,6 @@ impl Store {
     }
 }
 
-fn unexpected() -> Failed {
-    Failed::Lost("its answer makes no sense".to_owned())
+fn unexpected(command: &str, found: &str, expected: &str) -> Failed {
+    Failed::Lost(format!("its answer to {command} makes no sense: found {found}, expected {expected}"))
 }

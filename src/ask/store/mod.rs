@@ -151,8 +151,7 @@ impl Store {
         metrics: Arc<Metrics>,
         before: Option<&Self>,
     ) -> Option<Self> {
-        let (sender, _) =
-            random::key()?.split_first_chunk().map(|(first, rest)| (u64::from_be_bytes(*first), rest))?;
+        let sender = random::number()?;
         let keys = options.secrets.keys();
         Some(Self {
             journals: Lock::new(keys.iter().map(|_| Journal::default()).collect()),

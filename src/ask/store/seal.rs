@@ -76,7 +76,7 @@ pub struct Entry {
     pub number: u64,
     /// When, in milliseconds of the store's clock.
     pub at: u64,
-    /// What.
+    /// What it says.
     pub says: Says,
 }
 
@@ -91,6 +91,14 @@ pub struct Name {
 #[derive(PartialEq, Eq, Clone)]
 pub struct Secrets(Vec<String>);
 
+/// Why a line is no secret, if it is none.
+fn no_secret(line: &str) -> Option<String> {
+    if !line.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Some("a line with a blank, or with what is no ASCII".to_owned());
+    }
+    (line.len() < SHORTEST).then(|| format!("a line of {} characters", line.len()))
+}
+
 impl Secrets {
     /// Reads a file of secrets.
     ///
@@ -100,11 +108,14 @@ impl Secrets {
         let text = files::read(path, FILE_LIMIT).map_err(|error| format!("cannot be read ({error})"))?;
         let text = String::from_utf8(text).map_err(|_| "is no UTF-8 text".to_owned())?;
         let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let is_secret =
-            |line: &&str| line.len() >= SHORTEST && line.bytes().all(|byte| byte.is_ascii_graphic());
-        if lines.is_empty() || lines.len() > MOST_SECRETS || !lines.iter().all(is_secret) {
+        let wrong = match lines.len() {
+            0 => Some("nothing".to_owned()),
+            lines if lines > MOST_SECRETS => Some(format!("{lines} lines")),
+            _ => lines.iter().find_map(|line| no_secret(line)),
+        };
+        if let Some(found) = wrong {
             return Err(format!(
-                "holds no secret; expected one line of {SHORTEST} or more characters of ASCII, without blanks, and below \
+                "holds no secret: found {found}; expected one line of {SHORTEST} or more characters of ASCII, without blanks, and below \
                  it at most one with the secret from before; make one with: openssl rand -hex 32"
             ));
         }

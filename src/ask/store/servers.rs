@@ -53,7 +53,7 @@ impl Failed {
         }
     }
 
-    /// Why.
+    /// Why it failed, for the log.
     pub fn why(self) -> String {
         match self {
             Failed::Refused(why) | Failed::Lost(why) => why,

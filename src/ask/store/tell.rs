@@ -17,8 +17,7 @@ const ENTRIES: usize = 10_000;
 impl Store {
     /// Begins a journal anew.
     pub(super) async fn begin(&self, servers: &Servers, index: usize) -> Result<(), Failed> {
-        let drawn = random::key().and_then(|key| key.first_chunk().map(|first| u64::from_be_bytes(*first)));
-        let epoch = drawn.ok_or_else(no_randomness)?.max(1);
+        let epoch = random::number().ok_or_else(no_randomness)?.max(1);
         let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
         self.append(servers, index, epoch, number, Says::Begin).await
     }

@@ -7,6 +7,7 @@ use super::turns::Place;
 use crate::broker::{Client, Connection};
 use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
+use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::{By, Decision};
 use crate::plugin::throttle::Open;
 use crate::question::Grounds;
@@ -54,6 +55,30 @@ pub struct Parked {
 }
 
 impl Parked {
+    /// A client that is parked now and waits for one answer. `sender`: by what it is known again.
+    pub fn new(attempt: &Attempt<'_>, sender: Fingerprint) -> Self {
+        Self {
+            connection: attempt.client.connection,
+            client_id: attempt.client.id.to_owned(),
+            address: attempt.client.address.map(str::to_owned),
+            username: attempt.username.to_owned(),
+            starts_clean: attempt.starts_clean,
+            level: attempt.level,
+            credentials: attempt.credentials,
+            more: attempt.more.into(),
+            key: attempt.key,
+            sender,
+            hash: attempt.hash.clone(),
+            turn: None,
+            open: None,
+            awaits: 1,
+            may_enter: false,
+            terms: None,
+            until: None,
+            leaves: None,
+        }
+    }
+
     /// The allow that lets it in, as far as can be told from here.
     pub fn allow(&self) -> Decision {
         let by =

@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use super::Recheck;
+use super::belief::Change;
 use crate::broker::BrokerThread;
 use crate::log::Level;
 use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::LoggedClient;
 use crate::plugin::event::{Event, TopicCheck};
-use crate::plugin::refusals::{Change, SessionName};
+use crate::plugin::sessions::SessionName;
 use crate::question::Grounds;
 
 impl Recheck {
@@ -20,10 +21,10 @@ impl Recheck {
     /// Takes those who have to go by now and whom `chosen` chooses. Where the broker never ticks, only time tells whether
     /// everybody was asked about.
     fn take(&self, chosen: impl Fn(&SessionName) -> bool, now: Instant) -> Vec<(SessionName, Grounds)> {
-        if self.refusals.settle(now) == Change::Disbelieved {
+        if self.belief.settle(now) == Change::Disbelieved {
             self.stop();
         }
-        self.refusals.take(chosen)
+        self.leaving.take(chosen)
     }
 
     fn revoke_those(&self, sessions: &[(SessionName, Grounds)], thread: &BrokerThread, now: Instant) {
@@ -75,7 +76,7 @@ impl Recheck {
     pub fn revoke_without_ticks(&self, attempt: &Attempt<'_>, event: &Event<'_>) {
         // A request to the broker's HTTP listener comes on a thread that can disconnect nobody.
         let Some(thread) = event.broker_thread() else { return };
-        if self.refusals.any() && self.api.is_tickless(event.now) {
+        if self.belief.any() && self.api.turns.is_tickless(event.now) {
             let others = self.take(|session| session.username != attempt.username, event.now);
             self.revoke_those(&others, thread, event.now);
         }
@@ -89,7 +90,7 @@ impl Recheck {
     /// Whether a client that publishes was revoked, and is still there because no tick has come. Costs one load where
     /// nobody was.
     pub fn is_overdue_to_leave(&self, check: &TopicCheck<'_>, now: Instant) -> bool {
-        if !self.refusals.any() || !self.api.is_tickless(now) {
+        if !self.belief.any() || !self.api.turns.is_tickless(now) {
             return false;
         }
         let is_meant = |session: &SessionName| {
@@ -103,7 +104,11 @@ impl Recheck {
             let who = LoggedClient(check.client, Some(&session.username));
             self.log.write(Level::Notice, revoked(&who, *grounds));
         }
-        !left.is_empty()
+        let is_overdue = !left.is_empty();
+        if is_overdue {
+            self.metrics.kicked(1);
+        }
+        is_overdue
     }
 }
 

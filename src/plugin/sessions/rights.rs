@@ -71,8 +71,11 @@ impl Sessions {
     /// was allowed when it came. `None` if that is not so, or if nobody of this id and name was let in here.
     pub fn asleep(&self, client: Client<'_>, username: &str, now: Instant) -> Option<Duration> {
         let key = self.key(client, username);
-        let mut tables = self.tables.lock();
-        let session = tables.get(key).filter(|session| !session.has_unasked)?;
+        let tables = self.tables.lock();
+        // To look here is no use of the session.
+        let all = [&tables.connected, &tables.local_asleep, &tables.asleep];
+        let known = all.into_iter().find_map(|table| table.peek(&key));
+        let session = known.filter(|session| !session.has_unasked)?;
         let since = session.ended.filter(|_| session.current.is_none());
         Some(since.map_or(Duration::ZERO, |ended| now.saturating_duration_since(ended.at)))
     }

@@ -56,11 +56,11 @@ impl Scene {
         }
     }
 
-    fn close(&self, open: Open, outcome: Outcome) -> [Group; KINDS] {
+    fn close(&self, open: Open, outcome: TryOutcome) -> [Group; KINDS] {
         self.throttle.close(open, outcome, &self.limits, self.now)
     }
 
-    fn close_all(&self, open: impl IntoIterator<Item = Open>, outcome: Outcome) {
+    fn close_all(&self, open: impl IntoIterator<Item = Open>, outcome: TryOutcome) {
         for open in open {
             self.close(open, outcome);
         }
@@ -75,7 +75,7 @@ impl Scene {
                 admission = self.admit(who, password);
             }
             let Admission::Now(open) = admission else { panic!("nobody else should be open") };
-            self.close(open, Outcome::Refused);
+            self.close(open, TryOutcome::Refused);
         }
     }
 
@@ -84,7 +84,7 @@ impl Scene {
         match self.admit(who, password) {
             Admission::Throttled(left) => left,
             Admission::Now(open) => {
-                self.close(open, Outcome::Unknown);
+                self.close(open, TryOutcome::Unknown);
                 Duration::ZERO
             }
             Admission::WaitForTurn(_) => panic!("nobody else should be open"),
@@ -142,7 +142,7 @@ fn made_up_names_under_one_client_id_are_counted_together() {
     }
     let next = |username| Who { username, client_id: "parked", ..HOME };
     // One is looked at in this pause, and the next one only after it.
-    scene.close(scene.open(next("f"), "wrong"), Outcome::Refused);
+    scene.close(scene.open(next("f"), "wrong"), TryOutcome::Refused);
     assert_eq!(scene.admit(next("g"), "wrong"), Admission::Throttled(seconds(1)));
     // Clients with another address, or without a client id, are in other groups.
     scene.open(Who { address: "10.0.0.2", ..next("h") }, "wrong");
@@ -155,7 +155,7 @@ fn a_name_that_is_tried_under_two_client_ids_at_once_counts_for_both_of_them() {
     for username in ["a", "b", "c", "d", "e", "the one of the pause"] {
         let decoy = Who { username, client_id: username, ..HOME };
         let open = [scene.open(decoy, "wrong"), scene.open(Who { client_id: "parked", ..decoy }, "wrong")];
-        scene.close_all(open, Outcome::Refused);
+        scene.close_all(open, TryOutcome::Refused);
         let state = scene.throttle.state.lock();
         let (_, account) = state.kinds[0].counts.peek_mru().unwrap();
         assert_eq!(account.refusals, 1, "once for the account");
@@ -190,7 +190,7 @@ fn of_a_burst_of_guesses_only_those_reach_the_api_that_would_one_by_one() {
     let mut looked_at = open.len();
     let mut throttled = 0;
     while let Some(opened) = open.pop() {
-        let groups = scene.close(opened, Outcome::Refused);
+        let groups = scene.close(opened, TryOutcome::Refused);
         while let Some((group, password)) = waiting.pop() {
             assert!(groups.contains(&group));
             match scene.admit(HOME, password) {
@@ -234,7 +234,7 @@ fn a_fleet_with_right_passwords_behind_one_address_gets_in_a_few_at_a_time_and_n
             }
             assert_eq!(open.len(), if has_pause { 1 } else { 5 });
             let_in += open.len();
-            scene.close_all(open, Outcome::LetIn);
+            scene.close_all(open, TryOutcome::LetIn);
         }
     }
 }
@@ -247,21 +247,21 @@ fn the_same_credentials_open_many_times_are_one_open_try_and_one_refusal() {
         scene.open(HOME, password);
     }
     assert!(matches!(scene.admit(HOME, "sixth"), Admission::WaitForTurn(_)));
-    scene.close_all(open, Outcome::Refused);
+    scene.close_all(open, TryOutcome::Refused);
     // One refusal and four open ones.
     assert!(matches!(scene.admit(HOME, "sixth"), Admission::WaitForTurn(_)));
     scene.now += OPEN_FOR;
     let last: Vec<Open> = WRONG[1..].iter().map(|password| scene.open(HOME, password)).collect();
     assert!(matches!(scene.admit(HOME, "sixth"), Admission::Now(_)), "the refusal is long ago");
-    scene.close_all(last, Outcome::Unknown);
+    scene.close_all(last, TryOutcome::Unknown);
 }
 
 #[test]
 fn good_credentials_that_many_share_count_once_when_the_api_refuses_them() {
     let scene = Scene::new(LIMITS);
-    scene.close(scene.open(HOME, "shared"), Outcome::LetIn);
+    scene.close(scene.open(HOME, "shared"), TryOutcome::LetIn);
     let open: Vec<Open> = (0..200).map(|_| scene.open(HOME, "shared")).collect();
-    scene.close_all(open, Outcome::Refused);
+    scene.close_all(open, TryOutcome::Refused);
     assert_eq!(scene.pause(HOME, "shared"), Duration::ZERO);
     // They are like any other now.
     for password in &WRONG[1..] {
@@ -273,20 +273,20 @@ fn good_credentials_that_many_share_count_once_when_the_api_refuses_them() {
 #[test]
 fn good_credentials_are_always_looked_at_and_take_nobodys_place() {
     let mut scene = Scene::new(LIMITS);
-    scene.close(scene.open(HOME, "good"), Outcome::LetIn);
+    scene.close(scene.open(HOME, "good"), TryOutcome::LetIn);
     for password in WRONG {
         scene.open(HOME, password);
     }
-    scene.close(scene.open(HOME, "good"), Outcome::Unknown);
+    scene.close(scene.open(HOME, "good"), TryOutcome::Unknown);
     scene.now += OPEN_FOR;
     scene.refuse(HOME, &["a", "b", "c", "d", "e", "f", "g"]);
     let open = scene.open(HOME, "good");
     // They are good until the API refuses them, or a day is over.
     let throttled = scene.pause(HOME, "f");
-    scene.close(open, Outcome::Refused);
+    scene.close(open, TryOutcome::Refused);
     assert_eq!(scene.pause(HOME, "good"), throttled, "and their refusal does not extend the pause");
     scene.now += throttled;
-    scene.close(scene.open(HOME, "good"), Outcome::LetIn);
+    scene.close(scene.open(HOME, "good"), TryOutcome::LetIn);
     scene.now += GOOD_FOR;
     scene.refuse(HOME, &WRONG);
     scene.refuse(HOME, &["f"]);
@@ -301,7 +301,7 @@ fn known_wrong_credentials_use_nothing_up_and_do_not_extend_the_pause() {
         scene.now += Duration::from_millis(100);
         assert_eq!(scene.pause(HOME, "old"), Duration::from_millis(1000 - 100 * tenth));
     }
-    scene.close(scene.open(HOME, "new"), Outcome::LetIn);
+    scene.close(scene.open(HOME, "new"), TryOutcome::LetIn);
 }
 
 #[test]
@@ -310,14 +310,14 @@ fn a_known_wrong_try_from_before_the_pause_does_not_use_up_its_look() {
     scene.refuse(HOME, &["old"]);
     let old = scene.open(HOME, "old");
     let new = scene.open(HOME, "good");
-    scene.close(new, Outcome::LetIn);
+    scene.close(new, TryOutcome::LetIn);
     // These have been good, so that nothing stops them from being refused meanwhile.
     let others = WRONG.map(|password| {
-        scene.close(scene.open(HOME, password), Outcome::LetIn);
+        scene.close(scene.open(HOME, password), TryOutcome::LetIn);
         scene.open(HOME, password)
     });
-    scene.close_all(others, Outcome::Refused);
-    scene.close(old, Outcome::Refused);
+    scene.close_all(others, TryOutcome::Refused);
+    scene.close(old, TryOutcome::Refused);
     assert_eq!(scene.pause(HOME, "old"), seconds(1));
     scene.open(HOME, "new");
 }
@@ -327,11 +327,11 @@ fn a_rotated_shared_password_gets_in_at_once_beside_a_device_that_keeps_trying_t
     let mut scene = Scene::new(ThrottleLimits { longest: seconds(60), ..LIMITS });
     for second in 0..600 {
         if let Admission::Now(open) = scene.admit(HOME, "old") {
-            scene.close(open, Outcome::Refused);
+            scene.close(open, TryOutcome::Refused);
         }
         if second % 7 == 0 {
             // Not let in, so that it stays unknown.
-            scene.close(scene.open(HOME, "new"), Outcome::Unknown);
+            scene.close(scene.open(HOME, "new"), TryOutcome::Unknown);
         }
         scene.now += seconds(1);
     }
@@ -345,7 +345,7 @@ fn one_that_is_not_known_to_be_wrong_is_looked_at_in_each_pause() {
     let mut looks = Vec::new();
     for n in 0..3000 {
         if let Admission::Now(open) = scene.admit(HOME, &format!("guess {n}")) {
-            scene.close(open, Outcome::Refused);
+            scene.close(open, TryOutcome::Refused);
             looks.push((scene.now - start).as_secs());
         }
         scene.now += Duration::from_millis(10);
@@ -360,7 +360,7 @@ fn who_is_told_how_long_to_wait_is_looked_at_then() {
     scene.refuse(HOME, &WRONG);
     for n in 0..6 {
         let Admission::Now(open) = scene.admit(HOME, &format!("guess {n}")) else { panic!("look {n}") };
-        scene.close(open, Outcome::Refused);
+        scene.close(open, TryOutcome::Refused);
         let Admission::Throttled(left) = scene.admit(HOME, "right") else { panic!("no pause after {n}") };
         scene.now += left - Duration::from_millis(1);
         assert!(matches!(scene.admit(HOME, "right"), Admission::Throttled(_)));
@@ -372,13 +372,13 @@ fn who_is_told_how_long_to_wait_is_looked_at_then() {
 fn the_look_of_a_pause_is_used_up_by_a_refusal_only() {
     let mut scene = Scene::new(LIMITS);
     scene.refuse(HOME, &WRONG);
-    for outcome in [Outcome::Unknown, Outcome::LetIn, Outcome::Unknown] {
+    for outcome in [TryOutcome::Unknown, TryOutcome::LetIn, TryOutcome::Unknown] {
         let open = scene.open(HOME, &format!("{outcome:?}"));
         assert!(matches!(scene.admit(HOME, "next"), Admission::WaitForTurn(_)));
         scene.close(open, outcome);
     }
     assert_eq!(scene.pause(HOME, "a"), seconds(1));
-    scene.close(scene.open(HOME, "next"), Outcome::Refused);
+    scene.close(scene.open(HOME, "next"), TryOutcome::Refused);
     assert_eq!(scene.admit(HOME, "another"), Admission::Throttled(seconds(1)));
     assert_eq!(scene.admit(HOME, "next"), Admission::Throttled(seconds(3)));
 }
@@ -387,7 +387,7 @@ fn the_look_of_a_pause_is_used_up_by_a_refusal_only() {
 fn an_end_without_an_answer_counts_nothing() {
     let scene = Scene::new(LIMITS);
     for n in 0..100 {
-        scene.close(scene.open(HOME, &n.to_string()), Outcome::Unknown);
+        scene.close(scene.open(HOME, &n.to_string()), TryOutcome::Unknown);
     }
     assert_eq!(scene.pause(HOME, "0"), Duration::ZERO);
     let state = scene.throttle.state.lock();
@@ -403,9 +403,9 @@ fn a_try_that_nobody_closes_ends_by_itself_and_still_counts_if_it_was_refused() 
     assert!(matches!(scene.admit(HOME, "f"), Admission::WaitForTurn(_)));
     scene.now += OPEN_FOR;
     let open = WRONG.map(|password| scene.open(HOME, &format!("later {password}")));
-    scene.close_all(leaked, Outcome::Refused);
+    scene.close_all(leaked, TryOutcome::Refused);
     assert_eq!(scene.pause(HOME, "a"), seconds(1));
-    scene.close_all(open, Outcome::Unknown);
+    scene.close_all(open, TryOutcome::Unknown);
     scene.open(HOME, "f");
 }
 
@@ -417,7 +417,7 @@ fn the_late_end_of_a_try_is_not_that_of_a_later_one_with_the_same_credentials() 
     for password in WRONG {
         scene.open(HOME, password);
     }
-    scene.close(late, Outcome::Unknown);
+    scene.close(late, TryOutcome::Unknown);
     assert!(matches!(scene.admit(HOME, "f"), Admission::WaitForTurn(_)));
 }
 
@@ -427,8 +427,8 @@ fn a_password_that_has_become_right_is_not_known_to_be_wrong_for_ever() {
     scene.refuse(HOME, &["becomes right"]);
     scene.now += WRONG_FOR_PAUSES * LIMITS.longest;
     scene.refuse(HOME, &WRONG);
-    scene.close(scene.open(HOME, "becomes right"), Outcome::LetIn);
-    scene.close(scene.open(HOME, "becomes right"), Outcome::LetIn);
+    scene.close(scene.open(HOME, "becomes right"), TryOutcome::LetIn);
+    scene.close(scene.open(HOME, "becomes right"), TryOutcome::LetIn);
 }
 
 #[test]
@@ -449,7 +449,7 @@ fn no_more_are_asked_about_ahead_than_could_be_tried_and_none_in_a_pause() {
 #[test]
 fn while_a_name_is_in_a_pause_nobody_is_asked_about_ahead_under_it_from_anywhere() {
     let mut scene = Scene::new(LIMITS);
-    scene.close(scene.open(HOME, "good"), Outcome::LetIn);
+    scene.close(scene.open(HOME, "good"), TryOutcome::LetIn);
     scene.refuse(HOME, &WRONG);
     let unknown = |password| {
         let attempt = Try { address: None, ..HOME.tries(password) };
@@ -470,10 +470,10 @@ fn what_is_asked_about_ahead_keeps_nobody_waiting_and_becomes_the_try_that_comes
     assert!(WRONG.iter().all(|password| scene.speculate(HOME, password)));
     assert!(scene.speculate(HOME, "a"), "it is open already");
     assert!(!scene.speculate(HOME, "f"));
-    scene.close(scene.open(HOME, "f"), Outcome::Unknown);
-    scene.close(scene.open(HOME, "a"), Outcome::Refused);
+    scene.close(scene.open(HOME, "f"), TryOutcome::Unknown);
+    scene.close(scene.open(HOME, "a"), TryOutcome::Refused);
     assert!(!scene.speculate(HOME, "g"), "one refusal, four open");
-    scene.close(scene.open(HOME, "b"), Outcome::LetIn);
+    scene.close(scene.open(HOME, "b"), TryOutcome::LetIn);
     assert!(scene.speculate(HOME, "g"));
 }
 
@@ -483,7 +483,7 @@ fn switched_off_it_holds_up_nobody() {
     for n in 0..100 {
         let open = scene.open(HOME, &n.to_string());
         scene.open(HOME, "open still");
-        scene.close(open, Outcome::Refused);
+        scene.close(open, TryOutcome::Refused);
         assert!(scene.speculate(HOME, &n.to_string()));
     }
     assert_eq!(scene.pause(HOME, "0"), Duration::ZERO);
@@ -584,7 +584,7 @@ fn play(limits: ThrottleLimits, steps: Vec<Step>) -> Result<(Scene, Vec<Opened>)
             Step::Answer(at) if !opened.is_empty() => {
                 // All tries with the same credentials get the answer at once, in any order.
                 let Opened { password, name, .. } = opened[at % opened.len()];
-                let outcome = if is_right(password) { Outcome::LetIn } else { Outcome::Refused };
+                let outcome = if is_right(password) { TryOutcome::LetIn } else { TryOutcome::Refused };
                 let same = |o: &Opened| (o.name, o.password) == (name, password);
                 let (answered, left) = opened.into_iter().partition(same);
                 opened = left;
@@ -595,7 +595,7 @@ fn play(limits: ThrottleLimits, steps: Vec<Step>) -> Result<(Scene, Vec<Opened>)
             }
             Step::GiveUp(at) if !opened.is_empty() => {
                 let index = at % opened.len();
-                scene.close(opened.swap_remove(index).open, Outcome::Unknown);
+                scene.close(opened.swap_remove(index).open, TryOutcome::Unknown);
             }
             Step::Answer(_) | Step::GiveUp(_) => {}
         }
@@ -631,7 +631,7 @@ proptest! {
         every in 1..20u32,
     ) {
         let (mut scene, opened) = play(ThrottleLimits { after, ..LIMITS }, steps)?;
-        scene.close_all(opened.into_iter().map(|o| o.open), Outcome::Unknown);
+        scene.close_all(opened.into_iter().map(|o| o.open), TryOutcome::Unknown);
         let noise = |scene: &Scene| {
             for (name, id) in [("0", "0"), ("1", "0"), ("0", "1")] {
                 for wrong in (0..30).filter(|n| !is_right(*n)) {
@@ -641,7 +641,7 @@ proptest! {
                     let wrong_for = WRONG_FOR_PAUSES * scene.limits.longest;
                     let is_known = known.is_some_and(|since| scene.now - since < wrong_for);
                     if is_known && let Admission::Now(open) = scene.admit(who, &wrong.to_string()) {
-                        scene.close(open, Outcome::Refused);
+                        scene.close(open, TryOutcome::Refused);
                     }
                 }
             }
@@ -691,7 +691,7 @@ proptest! {
                 }
                 prop_assert!(!open.is_empty() || left == 0);
                 looked_at += open.len();
-                scene.close_all(open, Outcome::Refused);
+                scene.close_all(open, TryOutcome::Refused);
             }
             let lengths = [1, 2, 4].into_iter().chain(std::iter::repeat(8));
             let begun = lengths.scan(Duration::ZERO, |sum, length| {
@@ -718,6 +718,6 @@ fn tries_that_share_no_answer_take_room_and_count_one_by_one() {
     };
     let open: Vec<_> = (0..scene.limits.after).map(|_| now(admit())).collect();
     assert!(matches!(admit(), Admission::WaitForTurn(_)));
-    scene.close_all(open, Outcome::Refused);
+    scene.close_all(open, TryOutcome::Refused);
     assert!(matches!(admit(), Admission::Throttled(_)));
 }

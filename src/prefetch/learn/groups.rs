@@ -34,7 +34,7 @@ pub struct Groups {
     by_key: HashMap<Fingerprint, Entry, AlreadyHashed>,
     /// The keys of those of clients whose names look alike, by their numbers.
     alike: BTreeMap<u64, Fingerprint>,
-    order: FairQueue<u64, Fingerprint>,
+    order: FairQueue<Fingerprint>,
     bound: usize,
 }
 

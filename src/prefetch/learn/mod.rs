@@ -44,7 +44,7 @@ impl Prefetch {
             return Vec::new();
         }
         let client = self.client(username, client_id, scope);
-        if self.asker.is_open(Kind::Access, client.source, now) {
+        if self.asker.is_in_vain(Kind::Access, client.source, now) {
             return Vec::new();
         }
         self.with_ask(scope, |ask| self.learner.lock().arrives(client, of_use(config), now, ask))
@@ -107,17 +107,16 @@ impl Prefetch {
     }
 
     fn with_ask<R>(&self, scope: &Scope<'_>, body: impl FnOnce(&Ask<'_>) -> R) -> R {
-        let Scope { config, gate, now, .. } = *scope;
+        let now = scope.now;
         body(&Ask {
             key: &|question| self.asker.key(question),
             is_news: &|key| self.asker.peek(key, now).is_none() && !self.asker.is_under_way(key),
             may_ask: &|access, topic, who| {
-                config.acl_checks.contains(&access)
-                    && gate.asks_topics(who.username, who.client_id)
-                    && !gate.is_decided(who.username, who.client_id, access, topic)
+                let Who { username, client_id } = who;
+                scope.may_ask(&Question::Access { username, client_id, topic, access, more: "" })
                     // Even where `special_chars allow` lets wildcards pass, nothing is asked ahead for such names.
-                    && !topic::has_wildcard(who.username)
-                    && !topic::has_wildcard(who.client_id)
+                    && !topic::has_wildcard(username)
+                    && !topic::has_wildcard(client_id)
             },
         })
     }

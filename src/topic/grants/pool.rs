@@ -18,7 +18,7 @@ const SHARE: usize = 64;
 /// The sets of rules that somebody holds, each stored once: those that are ready, and those that wait for a client id. What
 /// nobody holds any more is forgotten.
 ///
-/// Its locks are taken alone, and for the time of one look-up.
+/// Its locks are taken for the time of one look-up: a shelf's, and the owners' with it where a set is new.
 #[derive(Debug)]
 pub struct GrantsPool {
     /// The most bytes of all sets together.

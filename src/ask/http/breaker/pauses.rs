@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::{AskedFor, Level, RECENTLY, Scope};
+use super::{AskedFor, Extent, Level, RECENTLY};
 use crate::ask::http::known_names::KnownNames;
 
 /// The longest that `Retry-After` is heeded: one careless answer must not close the door for an hour.
@@ -21,7 +21,7 @@ pub(super) struct Pauses {
     /// The parties that it was said to of late, each once.
     told: VecDeque<Told>,
     /// Until when questions of more than these are not asked, and of whom.
-    common: Option<(Instant, Scope)>,
+    common: Option<(Instant, Extent)>,
 }
 
 struct Told {
@@ -84,13 +84,13 @@ impl Pauses {
 
     /// Whether questions of this party are held back.
     pub(super) fn are_for(&self, party: AskedFor, known: &KnownNames, now: Instant) -> bool {
-        self.common(now).is_some_and(|scope| scope.includes(party.source, known))
+        self.common(now).is_some_and(|extent| extent.includes(party.source, known))
             || self.told.iter().any(|told| told.party == party && now < told.until)
     }
 
     /// Whose questions are held back besides those of the parties that it was said to.
-    pub(super) fn common(&self, now: Instant) -> Option<&Scope> {
-        self.common.as_ref().filter(|(until, _)| now < *until).map(|(_, scope)| scope)
+    pub(super) fn common(&self, now: Instant) -> Option<&Extent> {
+        self.common.as_ref().filter(|(until, _)| now < *until).map(|(_, extent)| extent)
     }
 
     pub(super) fn was_told(&self, party: AskedFor) -> bool {
@@ -139,23 +139,23 @@ impl Pauses {
         let is_to_known = is_common(&|name| known.contains(name));
         let before = self.common.filter(|(until, _)| now < *until);
         if !is_to_known && !is_common(&|_| true) {
-            let is_included = before.is_some_and(|(_, scope)| scope.includes(party.source, known));
+            let is_included = before.is_some_and(|(_, extent)| extent.includes(party.source, known));
             return (!is_included).then_some(PausedBy::OneParty);
         }
         let only_network = (!has_several_networks).then_some(party.source.network);
-        let mut scope = Scope { only_network, only_strangers: !is_to_known };
+        let mut extent = Extent { only_network, only_strangers: !is_to_known };
         if let Some((_, before)) = before {
-            scope.only_network = scope.only_network.filter(|_| before.only_network == only_network);
-            scope.only_strangers &= before.only_strangers;
+            extent.only_network = extent.only_network.filter(|_| before.only_network == only_network);
+            extent.only_strangers &= before.only_strangers;
         }
         let until = before.map_or(now, |(until, _)| until).max(now + pause);
-        self.common = Some((until, scope));
-        let by = match scope.only_network {
-            _ if scope.spares_known(known) => PausedBy::Strangers,
+        self.common = Some((until, extent));
+        let by = match extent.only_network {
+            _ if extent.spares_known(known) => PausedBy::Strangers,
             Some(_) => PausedBy::Network,
             None => PausedBy::Everybody,
         };
-        before.is_none_or(|(_, before)| before != scope).then_some(by)
+        before.is_none_or(|(_, before)| before != extent).then_some(by)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sessions that the API refuses when it is asked again, after a SIGHUP, about all who are connected.
+//! Whether the API is believed when it is asked again, after a SIGHUP, about all who are connected, and refuses some.
 //!
 //! An API that refuses everybody is more likely to refuse the broker: the token has expired with which this asks. So
 //! nobody has to go before somebody was allowed, or before everybody was asked about and few were refused. Until that is
@@ -10,12 +10,13 @@
 
 use std::collections::HashSet;
 use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::attempt::Attempt;
-use crate::broker::{Client, Connection};
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
+use crate::plugin::leaving::Leaving;
+use crate::plugin::sessions::SessionName;
 use crate::question::{Answer, Grounds, Verdict};
 use crate::util::Lock;
 
@@ -33,41 +34,6 @@ pub const PAUSE: Duration = Duration::from_secs(1);
 /// The first number of a question. Below are those of the tickets of parked clients, who may wait for the same answer.
 const FIRST_NUMBER: u64 = 1 << 63;
 
-/// A session, for longer than an event lasts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionName {
-    /// The connection that is meant, and no later one.
-    pub connection: Connection,
-    /// Its client id.
-    pub client_id: String,
-    /// Its username.
-    pub username: String,
-    /// Where it is connected from.
-    pub address: Option<String>,
-    /// The username and password it was let in with: the broker may give its number to the next client, and
-    /// that may be the same one with a new password.
-    pub credentials: Fingerprint,
-}
-
-impl SessionName {
-    /// The session of a client that is let in.
-    pub fn of(attempt: &Attempt<'_>) -> Self {
-        let Attempt { client, username, credentials, .. } = *attempt;
-        Self {
-            connection: client.connection,
-            client_id: client.id.to_owned(),
-            username: username.to_owned(),
-            address: client.address.map(str::to_owned),
-            credentials,
-        }
-    }
-
-    /// The client as events show it.
-    pub fn client(&self) -> Client<'_> {
-        Client { connection: self.connection, id: &self.client_id, address: self.address.as_deref() }
-    }
-}
-
 /// What an answer changes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Change {
@@ -79,17 +45,16 @@ pub enum Change {
     Disbelieved,
 }
 
-/// The sessions that were refused, each with what the API said, and the round of questions that it comes from.
-pub struct Refusals {
-    /// Whether anybody was refused. Spares the lock as long as that is not so.
-    any: AtomicBool,
+/// The round of questions after a SIGHUP, and who has to leave if it is believed.
+pub struct Belief {
+    leaving: Arc<Leaving>,
+    /// Whether anybody was refused without being told to leave yet. Spares the lock as long as that is not so.
+    holds: AtomicBool,
     state: Lock<State>,
 }
 
 struct State {
-    /// Those who have to go.
-    due: Vec<(SessionName, Grounds)>,
-    /// Those who have to go if the API is believed.
+    /// Those who have to leave if the API is believed, each with what it said.
     held: Vec<(SessionName, Grounds)>,
     round: Round,
 }
@@ -151,7 +116,7 @@ impl Round {
 impl State {
     /// Those who were refused have to go, if everybody was asked about and it was not known whom to believe. But if the API
     /// is asked in another way, it is not believed. (Who says no in a body, to a broker that may ask, is.)
-    fn settle(&mut self, now: Instant) -> Change {
+    fn settle(&mut self, leaving: &Leaving, now: Instant) -> Change {
         if self.round.has_refused_too_many() {
             return self.disbelieve();
         }
@@ -162,9 +127,9 @@ impl State {
             if asks_otherwise && is_about_all && !self.held.is_empty() && self.held.iter().all(is_plain) {
                 return self.disbelieve();
             }
-            self.due.append(&mut self.held);
+            leaving.add(self.held.drain(..));
         }
-        if self.due.is_empty() { Change::None } else { Change::SomebodyGoes }
+        if leaving.any() { Change::SomebodyGoes } else { Change::None }
     }
 
     fn disbelieve(&mut self) -> Change {
@@ -174,11 +139,11 @@ impl State {
     }
 }
 
-impl Refusals {
+impl Belief {
     /// Nobody was refused.
-    pub fn new(now: Instant) -> Self {
-        let state = State { due: Vec::new(), held: Vec::new(), round: Round::new(0, now) };
-        Self { any: AtomicBool::new(false), state: Lock::new(state) }
+    pub fn new(leaving: Arc<Leaving>, now: Instant) -> Self {
+        let state = State { held: Vec::new(), round: Round::new(0, now) };
+        Self { leaving, holds: AtomicBool::new(false), state: Lock::new(state) }
     }
 
     /// Begins a round. If it asks about everybody, that includes whoever was refused in the one before. If not, what is
@@ -260,11 +225,11 @@ impl Refusals {
             Answer::Verdict { verdict: Verdict::Allow, .. } => {
                 state.round.is_believed = Some(true);
                 state.round.asked = Vec::new();
-                state.due.append(&mut state.held);
+                self.leaving.add(state.held.drain(..));
             }
             Answer::Verdict { grounds, .. } if !grounds.is_about_the_client() => {}
             Answer::Verdict { grounds, .. } if state.round.is_believed.is_some() => {
-                state.due.push((session, grounds));
+                self.leaving.add([(session, grounds)]);
             }
             Answer::Verdict { grounds, .. } => {
                 state.round.refused.insert(session.credentials);
@@ -281,16 +246,9 @@ impl Refusals {
     }
 
     fn settled(&self, state: &mut State, now: Instant) -> Change {
-        let change = state.settle(now);
+        let change = state.settle(&self.leaving, now);
         self.note(state);
         change
-    }
-
-    /// The time of a session is over: it has to go.
-    pub fn expired(&self, session: SessionName) {
-        let state = &mut *self.state.lock();
-        state.due.push((session, Grounds::Expired));
-        self.note(state);
     }
 
     /// The broker has gone through all sessions.
@@ -306,27 +264,13 @@ impl Refusals {
         if round.is_believed == Some(false) { mem::take(&mut round.asked) } else { Vec::new() }
     }
 
-    /// Whether anybody was refused. Costs one load.
+    /// Whether anybody was refused. Costs two loads.
     pub fn any(&self) -> bool {
-        self.any.load(Ordering::Acquire)
-    }
-
-    /// Takes those who have to go and whom `chosen` chooses. Costs one load where there are none.
-    pub fn take(&self, chosen: impl Fn(&SessionName) -> bool) -> Vec<(SessionName, Grounds)> {
-        if !self.any() {
-            return Vec::new();
-        }
-        // Nothing is locked while `chosen` is called: it may ask other tables.
-        let all = mem::take(&mut self.state.lock().due);
-        let (taken, mut left): (Vec<_>, Vec<_>) = all.into_iter().partition(|(session, _)| chosen(session));
-        let state = &mut *self.state.lock();
-        state.due.append(&mut left);
-        self.note(state);
-        taken
+        self.holds.load(Ordering::Acquire) || self.leaving.any()
     }
 
     fn note(&self, state: &State) {
-        self.any.store(!state.due.is_empty() || !state.held.is_empty(), Ordering::Release);
+        self.holds.store(!state.held.is_empty(), Ordering::Release);
     }
 }
 
@@ -352,107 +296,111 @@ mod tests {
         SessionName { connection: n, client_id, credentials: key_of(&username), username, address: None }
     }
 
-    /// Asks about so many sessions, and then gives these answers about the first ones.
-    fn round(asked: usize, answers: &[Answer]) -> (Refusals, Vec<Change>) {
-        let now = Instant::now();
-        let refusals = Refusals::new(now);
-        refusals.begin(1, true, false, now);
-        for _ in 0..asked {
-            assert!(refusals.ask(key(), now).is_some());
-        }
-        let _ = refusals.all_were_asked(now);
-        let answered = |(n, answer)| refusals.answered(1, session(n), answer, now);
-        let changes = answers.iter().enumerate().map(answered).collect();
-        (refusals, changes)
+    fn nobody(now: Instant) -> Belief {
+        Belief::new(Arc::default(), now)
     }
 
-    fn gone(refusals: &Refusals) -> usize {
-        refusals.take(|_| true).len()
+    /// Asks about so many sessions, and then gives these answers about the first ones.
+    fn round(asked: usize, answers: &[Answer]) -> (Belief, Vec<Change>) {
+        let now = Instant::now();
+        let belief = nobody(now);
+        belief.begin(1, true, false, now);
+        for _ in 0..asked {
+            assert!(belief.ask(key(), now).is_some());
+        }
+        let _ = belief.all_were_asked(now);
+        let answered = |(n, answer)| belief.answered(1, session(n), answer, now);
+        let changes = answers.iter().enumerate().map(answered).collect();
+        (belief, changes)
+    }
+
+    fn gone(belief: &Belief) -> usize {
+        belief.leaving.take(|_| true).len()
     }
 
     #[test]
     fn few_who_are_all_refused_go_once_all_were_asked_about() {
-        let (refusals, changes) = round(3, &[REFUSED, REFUSED]);
-        assert_eq!((changes.last(), gone(&refusals)), (Some(&Change::None), 0));
-        let (refusals, changes) = round(3, &[REFUSED, REFUSED, REFUSED]);
-        assert_eq!((changes.last(), gone(&refusals)), (Some(&Change::SomebodyGoes), 3));
-        assert!(!refusals.any());
+        let (belief, changes) = round(3, &[REFUSED, REFUSED]);
+        assert_eq!((changes.last(), gone(&belief)), (Some(&Change::None), 0));
+        let (belief, changes) = round(3, &[REFUSED, REFUSED, REFUSED]);
+        assert_eq!((changes.last(), gone(&belief)), (Some(&Change::SomebodyGoes), 3));
+        assert!(!belief.any());
     }
 
     #[test]
     fn who_is_refused_goes_as_soon_as_somebody_is_allowed() {
-        let (refusals, _) = round(100, &[REFUSED, ALLOWED]);
-        assert_eq!(gone(&refusals), 1);
+        let (belief, _) = round(100, &[REFUSED, ALLOWED]);
+        assert_eq!(gone(&belief), 1);
         let many = [&[ALLOWED][..], &[const { REFUSED }; 50]].concat();
         assert_eq!(gone(&round(100, &many).0), 50);
     }
 
     #[test]
     fn nobody_goes_if_everybody_is_refused() {
-        let (refusals, changes) = round(TOO_MANY, &[const { REFUSED }; TOO_MANY]);
+        let (belief, changes) = round(TOO_MANY, &[const { REFUSED }; TOO_MANY]);
         assert_eq!(changes.iter().filter(|change| **change == Change::Disbelieved).count(), 1);
         assert_eq!(changes[TOO_MANY - 1], Change::Disbelieved);
-        assert_eq!((gone(&refusals), refusals.in_vain().len()), (0, TOO_MANY));
-        assert!(refusals.ask(key(), Instant::now()).is_none());
+        assert_eq!((gone(&belief), belief.in_vain().len()), (0, TOO_MANY));
+        assert!(belief.ask(key(), Instant::now()).is_none());
         // Where more were asked about at once, their answers are waited for, but not without end.
-        let (refusals, changes) = round(2 * ENOUGH, &[const { REFUSED }; 2 * ENOUGH]);
+        let (belief, changes) = round(2 * ENOUGH, &[const { REFUSED }; 2 * ENOUGH]);
         let at = changes.iter().position(|change| *change == Change::Disbelieved);
-        assert_eq!((at, gone(&refusals), refusals.in_vain().len()), (Some(ENOUGH - 1), 0, 2 * ENOUGH));
+        assert_eq!((at, gone(&belief), belief.in_vain().len()), (Some(ENOUGH - 1), 0, 2 * ENOUGH));
     }
 
-    /// Refusals may come faster than allows.
+    /// Belief may come faster than allows.
     #[test]
     fn who_is_refused_first_does_not_decide_whom_to_believe() {
         let answers = [&[const { REFUSED }; 2 * TOO_MANY][..], &[ALLOWED]].concat();
-        let (refusals, changes) = round(answers.len(), &answers);
+        let (belief, changes) = round(answers.len(), &answers);
         assert!(!changes.contains(&Change::Disbelieved));
-        assert_eq!(gone(&refusals), 2 * TOO_MANY);
+        assert_eq!(gone(&belief), 2 * TOO_MANY);
     }
 
     #[test]
     fn others_are_asked_about_when_the_first_were_answered() {
         let now = Instant::now();
-        let refusals = Refusals::new(now);
-        refusals.begin(1, true, false, now);
-        (0..3).for_each(|_| assert!(refusals.ask(key(), now).is_some()));
-        assert!(refusals.waits() && !refusals.goes_on() && refusals.few() == Some(TOO_MANY));
+        let belief = nobody(now);
+        belief.begin(1, true, false, now);
+        (0..3).for_each(|_| assert!(belief.ask(key(), now).is_some()));
+        assert!(belief.waits() && !belief.goes_on() && belief.few() == Some(TOO_MANY));
         for n in 0..3 {
             // Nobody goes before the others were asked about, however long that takes.
-            assert_eq!(refusals.answered(1, session(n), &REFUSED, now + 2 * PAUSE), Change::None);
-            assert_eq!((refusals.goes_on(), refusals.goes_on()), (n == 2, false));
+            assert_eq!(belief.answered(1, session(n), &REFUSED, now + 2 * PAUSE), Change::None);
+            assert_eq!((belief.goes_on(), belief.goes_on()), (n == 2, false));
         }
-        assert!(refusals.ask(key(), now).is_some());
-        assert_eq!(refusals.all_were_asked(now), Change::None);
-        assert_eq!(refusals.answered(1, session(3), &REFUSED, now), Change::SomebodyGoes);
-        assert_eq!(gone(&refusals), 4);
+        assert!(belief.ask(key(), now).is_some());
+        assert_eq!(belief.all_were_asked(now), Change::None);
+        assert_eq!(belief.answered(1, session(3), &REFUSED, now), Change::SomebodyGoes);
+        assert_eq!(gone(&belief), 4);
         // Once somebody was allowed nobody waits.
-        let (refusals, _) = round(2, &[ALLOWED]);
-        assert!(refusals.few().is_none() && !refusals.waits());
+        let (belief, _) = round(2, &[ALLOWED]);
+        assert!(belief.few().is_none() && !belief.waits());
     }
 
     /// A reload has changed how the API is asked, and then these answers come, to a question for each.
-    fn asked_otherwise(answers: &[Answer]) -> (Refusals, Vec<Change>) {
+    fn asked_otherwise(answers: &[Answer]) -> (Belief, Vec<Change>) {
         let now = Instant::now();
-        let refusals = Refusals::new(now);
-        refusals.begin(1, true, true, now);
+        let belief = nobody(now);
+        belief.begin(1, true, true, now);
         // The broker may reload once more before it comes to its sessions.
-        refusals.begin(2, true, false, now);
-        answers.iter().for_each(|_| assert!(refusals.ask(key(), now).is_some()));
-        let _ = refusals.all_were_asked(now);
-        let answered = |(n, answer)| refusals.answered(2, session(n), answer, now);
+        belief.begin(2, true, false, now);
+        answers.iter().for_each(|_| assert!(belief.ask(key(), now).is_some()));
+        let _ = belief.all_were_asked(now);
+        let answered = |(n, answer)| belief.answered(2, session(n), answer, now);
         let changes = answers.iter().enumerate().map(answered).collect();
-        (refusals, changes)
+        (belief, changes)
     }
 
     #[test]
     fn nobody_goes_if_the_api_is_asked_otherwise_and_allows_nobody() {
         for few in 1..=3 {
-            let (refusals, mut changes) = asked_otherwise(&[const { REFUSED }; 3][..few]);
-            assert_eq!((changes.pop(), gone(&refusals)), (Some(Change::Disbelieved), 0));
+            let (belief, mut changes) = asked_otherwise(&[const { REFUSED }; 3][..few]);
+            assert_eq!((changes.pop(), gone(&belief)), (Some(Change::Disbelieved), 0));
             assert!(changes.iter().all(|change| *change == Change::None));
             // Without a change the next reload settles it.
-            assert_eq!(about_one(&refusals, (3, true, false), &REFUSED), Change::SomebodyGoes);
-            assert_eq!(gone(&refusals), 1);
+            assert_eq!(about_one(&belief, (3, true, false), &REFUSED), Change::SomebodyGoes);
+            assert_eq!(gone(&belief), 1);
         }
     }
 
@@ -466,31 +414,31 @@ mod tests {
 
     /// A whole round about one session.
     fn about_one(
-        refusals: &Refusals,
+        belief: &Belief,
         (number, is_about_all, asks_otherwise): (u32, bool, bool),
         answer: &Answer,
     ) -> Change {
         let now = Instant::now();
-        refusals.begin(number, is_about_all, asks_otherwise, now);
-        assert!(refusals.ask(key(), now).is_some());
-        assert_eq!(refusals.answered(number, session(0), answer, now), Change::None);
-        refusals.all_were_asked(now)
+        belief.begin(number, is_about_all, asks_otherwise, now);
+        assert!(belief.ask(key(), now).is_some());
+        assert_eq!(belief.answered(number, session(0), answer, now), Change::None);
+        belief.all_were_asked(now)
     }
 
     /// A command that asks about one user says whom to believe: the API lets others in meanwhile, or not.
     #[test]
     fn who_alone_is_asked_about_and_refused_goes() {
-        let refusals = Refusals::new(Instant::now());
-        assert_eq!(about_one(&refusals, (1, false, true), &REFUSED), Change::SomebodyGoes);
-        assert_eq!(gone(&refusals), 1);
+        let belief = nobody(Instant::now());
+        assert_eq!(about_one(&belief, (1, false, true), &REFUSED), Change::SomebodyGoes);
+        assert_eq!(gone(&belief), 1);
     }
 
     #[test]
     fn where_nothing_was_answered_the_next_reload_still_asks_otherwise() {
-        let refusals = Refusals::new(Instant::now());
-        assert_eq!(about_one(&refusals, (1, true, true), &Answer::None(NoAnswer::Busy)), Change::None);
-        assert_eq!(about_one(&refusals, (2, true, false), &REFUSED), Change::Disbelieved);
-        assert_eq!(gone(&refusals), 0);
+        let belief = nobody(Instant::now());
+        assert_eq!(about_one(&belief, (1, true, true), &Answer::None(NoAnswer::Busy)), Change::None);
+        assert_eq!(about_one(&belief, (2, true, false), &REFUSED), Change::Disbelieved);
+        assert_eq!(gone(&belief), 0);
     }
 
     /// A broker without ticks says nothing of having come to the end.
@@ -498,53 +446,53 @@ mod tests {
     fn time_settles_it_where_the_broker_never_ticks() {
         for asks_otherwise in [false, true] {
             let now = Instant::now();
-            let refusals = Refusals::new(now);
-            refusals.begin(1, true, asks_otherwise, now);
-            assert!(refusals.ask(key(), now).is_some());
-            assert_eq!(refusals.answered(1, session(0), &REFUSED, now), Change::None);
-            assert_eq!(refusals.settle(now + PAUSE / 2), Change::None);
+            let belief = nobody(now);
+            belief.begin(1, true, asks_otherwise, now);
+            assert!(belief.ask(key(), now).is_some());
+            assert_eq!(belief.answered(1, session(0), &REFUSED, now), Change::None);
+            assert_eq!(belief.settle(now + PAUSE / 2), Change::None);
             let expected = if asks_otherwise { Change::Disbelieved } else { Change::SomebodyGoes };
-            assert_eq!(refusals.settle(now + PAUSE), expected);
-            assert_eq!(gone(&refusals), usize::from(!asks_otherwise));
+            assert_eq!(belief.settle(now + PAUSE), expected);
+            assert_eq!(gone(&belief), usize::from(!asks_otherwise));
         }
     }
 
     #[test]
     fn sessions_that_share_credentials_are_one_refusal() {
         let now = Instant::now();
-        let (refusals, _) = round(2 * TOO_MANY, &[]);
+        let (belief, _) = round(2 * TOO_MANY, &[]);
         for n in 0..2 * TOO_MANY {
             let session = SessionName { credentials: key(), ..session(n) };
-            assert_ne!(refusals.answered(1, session, &REFUSED, now), Change::Disbelieved);
+            assert_ne!(belief.answered(1, session, &REFUSED, now), Change::Disbelieved);
         }
-        assert_eq!(gone(&refusals), 2 * TOO_MANY);
+        assert_eq!(gone(&belief), 2 * TOO_MANY);
     }
 
     #[test]
     fn an_answer_of_the_round_before_counts_no_more() {
         let now = Instant::now();
-        let (refusals, _) = round(2, &[REFUSED]);
-        refusals.begin(2, true, false, now);
-        assert_eq!(refusals.answered(1, session(1), &ALLOWED, now), Change::None);
-        assert_eq!(gone(&refusals), 0);
+        let (belief, _) = round(2, &[REFUSED]);
+        belief.begin(2, true, false, now);
+        assert_eq!(belief.answered(1, session(1), &ALLOWED, now), Change::None);
+        assert_eq!(gone(&belief), 0);
     }
 
     #[test]
     fn an_answer_of_the_round_before_counts_if_it_was_not_about_all() {
         let now = Instant::now();
-        let (refusals, _) = round(2, &[REFUSED]);
-        refusals.begin(2, false, false, now);
-        assert!(refusals.ask(key(), now).is_some());
-        let _ = refusals.all_were_asked(now);
-        assert_eq!(refusals.answered(1, session(2), &REFUSED, now), Change::None, "one is still to come");
-        assert_eq!(refusals.answered(1, session(3), &REFUSED, now), Change::SomebodyGoes);
-        assert_eq!(gone(&refusals), 3);
+        let (belief, _) = round(2, &[REFUSED]);
+        belief.begin(2, false, false, now);
+        assert!(belief.ask(key(), now).is_some());
+        let _ = belief.all_were_asked(now);
+        assert_eq!(belief.answered(1, session(2), &REFUSED, now), Change::None, "one is still to come");
+        assert_eq!(belief.answered(1, session(3), &REFUSED, now), Change::SomebodyGoes);
+        assert_eq!(gone(&belief), 3);
         // Of a round that is over nothing counts.
-        refusals.begin(3, false, false, now);
-        assert_eq!(refusals.ask(key(), now).map(|(round, _)| round), Some(3));
+        belief.begin(3, false, false, now);
+        assert_eq!(belief.ask(key(), now).map(|(round, _)| round), Some(3));
         // Who was not believed is asked anew.
-        let (refusals, _) = round(TOO_MANY, &[const { REFUSED }; TOO_MANY]);
-        refusals.begin(2, false, false, now);
-        assert_eq!(refusals.ask(key(), now).map(|(round, _)| round), Some(2));
+        let (belief, _) = round(TOO_MANY, &[const { REFUSED }; TOO_MANY]);
+        belief.begin(2, false, false, now);
+        assert_eq!(belief.ask(key(), now).map(|(round, _)| round), Some(2));
     }
 }

@@ -1,0 +1,86 @@
+//! What the parts of a plugin hold in common, made before they are.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Tasks;
+use super::api::Api;
+use super::expiry::Expiry;
+use super::granting::Granting;
+use super::kicks::Kicks;
+use super::leaving::Leaving;
+use super::sessions::Sessions;
+use super::throttle::Throttle;
+use crate::ask::Asker;
+use crate::ask::http::Target;
+use crate::broker::Broker;
+use crate::fingerprint::Fingerprinter;
+use crate::log::Log;
+use crate::metrics::Metrics;
+use crate::prefetch::Prefetch;
+
+/// What several parts hold.
+pub struct Parts {
+    /// Asks the API.
+    pub api: Arc<Api>,
+    /// Who was let in, and by what.
+    pub sessions: Arc<Sessions>,
+    /// Counts wrong passwords.
+    pub throttle: Arc<Throttle>,
+    /// Who has to leave.
+    pub leaving: Arc<Leaving>,
+    /// Gives sessions what came with the API's answers.
+    pub granting: Arc<Granting>,
+    /// Disconnects those who are connected.
+    pub kicks: Arc<Kicks>,
+    /// Where other threads leave answers for the broker's thread.
+    pub tasks: Arc<Tasks>,
+    /// Makes fingerprints.
+    pub keys: Fingerprinter,
+    /// Whether clients wait beside the broker's loop for their logins.
+    pub delays: bool,
+    /// The broker.
+    pub broker: Arc<dyn Broker>,
+    /// The log.
+    pub log: Arc<Log>,
+    /// Counts what is decided.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Parts {
+    /// Parts that know nobody yet, and ask this API. They start no thread and send nothing.
+    pub fn new(
+        target: Target,
+        delays: bool,
+        keys: Fingerprinter,
+        broker: Arc<dyn Broker>,
+        log: Arc<Log>,
+        now: Instant,
+    ) -> Self {
+        let (metrics, tasks) = (Arc::new(Metrics::new()), Arc::new(Tasks::new(Arc::clone(&broker))));
+        let (to_log, asked_for, counts) = (Arc::clone(&log), Arc::clone(&broker), Arc::clone(&metrics));
+        let asker = Arc::new(Asker::new(to_log, asked_for, keys, Arc::new(target), counts, now));
+        let prefetch = Arc::new(Prefetch::new(Arc::clone(&asker), Arc::clone(&broker), keys, now));
+        let sessions = Arc::new(Sessions::new(keys, broker.is_2_1()));
+        let throttle = Arc::new(Throttle::new(keys));
+        let leaving = Arc::<Leaving>::default();
+        let kicks = Arc::new(Kicks::new(Arc::clone(&sessions), Arc::clone(&broker)));
+        let expiry = Arc::new(Expiry::new(Arc::clone(&leaving), Arc::clone(&tasks)));
+        let granting = Granting { asker: Arc::clone(&asker), sessions: Arc::clone(&sessions), keys, expiry };
+        let api = Api::new(asker, prefetch, Arc::clone(&sessions), Arc::clone(&throttle), delays, now);
+        Self {
+            api: Arc::new(api),
+            sessions,
+            throttle,
+            leaving,
+            granting: Arc::new(granting),
+            kicks,
+            tasks,
+            keys,
+            delays,
+            broker,
+            log,
+            metrics,
+        }
+    }
+}
