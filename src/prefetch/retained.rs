@@ -27,6 +27,9 @@ const LITTLE: usize = 1024;
 const TOPIC: usize = 216;
 const PUBLISHER: usize = 208;
 
+/// A name counts as one more step of a search for each so many bytes: it takes as long to compare as many short ones.
+const LONG: usize = 64;
+
 /// What a topic or a client is known by: a keyed hash. Two that meet by chance cost questions in vain.
 type Id = u64;
 
@@ -213,7 +216,7 @@ impl Retained {
                 *position = last.cloned().map_or(Position::Start, Position::Behind);
                 return;
             }
-            *steps -= 1;
+            *steps = steps.saturating_sub(1 + name.len() / LONG);
             last = Some(name);
             let is_match;
             (is_match, then) = step(&levels, name, &mut next);
