@@ -36,6 +36,38 @@ fn api_after(latency: Duration) -> MockApi {
     api
 }
 
+/// While a client is parked, the broker turns away whoever else comes with its id. So once somebody was refused under an id,
+/// others than its owner are not parked under it any more.
+#[test]
+fn names_that_are_made_up_keep_the_owner_of_a_client_id_out_once_at_most() {
+    let api = api("");
+    api.answer_with(|request| {
+        let is_made_up = request.field("username").starts_with("made-up");
+        let is_wrong = is_made_up || request.field("password") == "wrong";
+        // Longer than anybody here waits for a CONNACK.
+        let latency = if is_made_up { PATIENCE } else { Duration::ZERO };
+        Reply::status(if is_wrong { 403 } else { 200 }).after(latency)
+    });
+    let broker =
+        broker_asking(Version::V2_1, &api).option("auth_cache_ttl", "10m").option("timeout", "60s").start();
+    let owner = Connect::v5("x").login("alice", "secret").coming_from(ELSEWHERE);
+    // Its owner is known, and somebody was refused.
+    let there = owner.accepted(broker.port());
+    assert!(Connect::v5("x").login("bob", "wrong").attempt(broker.port()).is_err());
+    there.disconnect();
+    for number in 0..3 {
+        let attack = Connect::v5("x").login(format!("made-up-{number}"), "wrong");
+        let mut hostile = attack.send(broker.port());
+        assert_eq!(hostile.connack(PATIENCE / 2), Some(reason::SERVER_BUSY), "it is not parked");
+        owner.accepted(broker.port()).disconnect();
+    }
+    broker.wait_for_log("its client id is another's, who would be kept out while this one waits", PATIENCE);
+    // Who has the right password gets in under it all the same, when it comes again.
+    let other = Connect::v5("x").login("carol", "secret");
+    assert!(other.attempt(broker.port()).is_err());
+    assert!(eventually(PATIENCE, || other.attempt(broker.port()).is_ok()));
+}
+
 /// Who waits for a turn keeps a client id busy as well, and is never looked at: also that counts.
 #[test]
 fn who_waits_for_a_turn_keeps_no_client_id_busy() {

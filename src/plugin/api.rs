@@ -151,7 +151,10 @@ impl Api {
         }
         let reserved = self.reserve(key, account, event);
         if reserved.limit.is_zero() {
-            return self.ask_beside(inquiry, account, event);
+            return match account.is_login() {
+                true => self.ask_beside(inquiry, Priority::Speculative, NoAnswer::LoginWaitSpent, event),
+                false => self.ask_beside(inquiry, Priority::Refresh, NoAnswer::BudgetSpent, event),
+            };
         }
         let asked = match self.asker.ask(key, &question, source, Priority::Broker, None, event.now) {
             Ok(asked) => asked,
@@ -175,10 +178,10 @@ impl Api {
         decision
     }
 
-    /// Has the API asked about a login for which the broker is not to wait, and decides without its answer.
-    pub fn login_beside(&self, inquiry: &Inquiry<'_>, event: &Event<'_>) -> Decision {
+    /// Has the API asked about a login for which the broker is not to wait for this reason, and decides without its answer.
+    pub fn login_beside(&self, inquiry: &Inquiry<'_>, why: NoAnswer, event: &Event<'_>) -> Decision {
         let decided = self.without_waiting(inquiry, event.now);
-        decided.unwrap_or_else(|| self.ask_beside(inquiry, Account::Logins, event))
+        decided.unwrap_or_else(|| self.ask_beside(inquiry, Priority::Speculative, why, event))
     }
 
     /// What counts how long the thread of an event may wait: the broker's HTTP listener has a thread of its own.
@@ -250,19 +253,21 @@ impl Api {
 
     /// Decides without waiting: by what was asked ahead, if that has come since the caller looked, or else by a refusal.
     /// Then the API is asked all the same: its answer will be there when the client comes again.
-    fn ask_beside(&self, inquiry: &Inquiry<'_>, account: Account, event: &Event<'_>) -> Decision {
+    fn ask_beside(
+        &self,
+        inquiry: &Inquiry<'_>,
+        priority: Priority,
+        why: NoAnswer,
+        event: &Event<'_>,
+    ) -> Decision {
         let (Inquiry { key, question, .. }, now) = (*inquiry, event.now);
         if let Some(hit) = self.remembered(inquiry, || None, now) {
             return Decision::by_memory(hit);
         }
-        let (priority, spent) = match account.is_login() {
-            true => (Priority::Speculative, NoAnswer::LoginWaitSpent),
-            false => (Priority::Refresh, NoAnswer::BudgetSpent),
-        };
         let why = match self.asker.ask(key, &question, self.source(inquiry), priority, None, now) {
             Ok(asked) => {
                 self.budget(event).lock().asked_beside(key, asked.slot);
-                spent
+                why
             }
             Err(reason) => reason,
         };

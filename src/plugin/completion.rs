@@ -230,6 +230,9 @@ impl Logins {
                 return;
             }
         }
+        if decision.by.is_about_the_password() {
+            self.note_refused_id(attempt, thread, event.now);
+        }
         if let Some(question) = self.delayed.end(ticket) {
             self.api.asker.leave(question, ticket.number());
         }

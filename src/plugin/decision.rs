@@ -136,7 +136,11 @@ impl Decision {
             && !matches!(
                 self.by,
                 By::NoAnswer(
-                    NoAnswer::LoginWaitSpent | NoAnswer::Busy | NoAnswer::Unheard | NoAnswer::NoRoomForRules
+                    NoAnswer::LoginWaitSpent
+                        | NoAnswer::IdOfAnother
+                        | NoAnswer::Busy
+                        | NoAnswer::Unheard
+                        | NoAnswer::NoRoomForRules
                 )
             )
     }
@@ -175,6 +179,7 @@ impl Decision {
                 | NoAnswer::Unheard
                 | NoAnswer::BudgetSpent
                 | NoAnswer::LoginWaitSpent
+                | NoAnswer::IdOfAnother
                 | NoAnswer::NoRoomForRules,
             )
             | By::Busy
@@ -288,6 +293,7 @@ impl By {
                 | NoAnswer::Unheard
                 | NoAnswer::BudgetSpent
                 | NoAnswer::LoginWaitSpent
+                | NoAnswer::IdOfAnother
                 | NoAnswer::NotAsked(_),
             )
             | By::Parked

@@ -82,6 +82,8 @@ pub enum WaitsWhere {
     RatherHere,
     /// Not at all: its network has had the broker wait for long enough. It is turned away.
     Nowhere,
+    /// Not at all: the owner of its client id would be kept out meanwhile. It is turned away.
+    NotUnderThisId,
 }
 
 impl Logins {
@@ -91,6 +93,9 @@ impl Logins {
         let Some(thread) = event.broker_thread().filter(|_| self.delays) else { return WaitsWhere::Here };
         if parked.is_some() {
             return WaitsWhere::Beside;
+        }
+        if self.would_keep_another_out(attempt, event) {
+            return WaitsWhere::NotUnderThisId;
         }
         let Attempt { client, username, password, credentials, .. } = *attempt;
         let length = |bytes: &[u8]| packet::length_of_connect(bytes, username, password);
@@ -120,7 +125,8 @@ impl Logins {
     ) -> Option<Decision> {
         let began = Instant::now();
         let decision = match place {
-            WaitsWhere::Nowhere => self.api.login_beside(inquiry, event),
+            WaitsWhere::Nowhere => self.api.login_beside(inquiry, NoAnswer::LoginWaitSpent, event),
+            WaitsWhere::NotUnderThisId => self.api.login_beside(inquiry, NoAnswer::IdOfAnother, event),
             _ => self.api.wait_for(inquiry, Account::Logins, event),
         };
         self.has_waited(attempt, began, decision.is_allow(), event);

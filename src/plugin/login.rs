@@ -9,6 +9,7 @@ use once_cell::sync::OnceCell;
 
 use super::api::{Api, Inquiry, no_answer};
 use super::attempt::{Attempt, NO_USERNAME, as_text};
+use super::contested::ContestedIds;
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::delayed::{Delayed, Parked, Ticket, Turn};
 use super::early::{EarlySenders, WaitsWhere};
@@ -45,6 +46,8 @@ pub struct Logins {
     pub delayed: Delayed,
     /// Those who are not to be parked.
     pub early: EarlySenders,
+    /// The ids under which not everybody is to be parked.
+    pub contested: ContestedIds,
     /// Whether clients wait beside the broker's loop for their logins.
     pub delays: bool,
     /// Makes fingerprints.
@@ -74,6 +77,7 @@ impl Logins {
             granting: Arc::clone(&parts.granting),
             delayed: Delayed::default(),
             early: EarlySenders::new(now),
+            contested: ContestedIds::new(),
             delays: parts.delays,
             keys: parts.keys,
             hasher: OnceCell::new(),
@@ -206,7 +210,7 @@ impl Logins {
                 }
                 return Decision::of(matches.into(), By::LocalPassword);
             }
-            WaitsWhere::Nowhere => return Decision::deny(By::Busy),
+            WaitsWhere::Nowhere | WaitsWhere::NotUnderThisId => return Decision::deny(By::Busy),
             WaitsWhere::Beside => {}
         }
         let hasher = match self.hasher.get_or_try_init(|| self.start_hasher()) {
@@ -267,7 +271,7 @@ impl Logins {
     /// many open tries as it may have. One of them has to end first.
     fn park_for_turn(&self, attempt: &Attempt<'_>, group: Group, event: &Event<'_>) -> Decision {
         if !self.may_park(event)
-            || matches!(self.place(attempt, None, event), WaitsWhere::Here | WaitsWhere::Nowhere)
+            || !matches!(self.place(attempt, None, event), WaitsWhere::Beside | WaitsWhere::RatherHere)
         {
             return Decision::deny(By::Busy);
         }
@@ -284,7 +288,9 @@ impl Logins {
 
     /// Ends an open try, and has the next clients of its groups looked at.
     pub fn close(&self, open: Open, decision: &Decision, event: &Event<'_>) {
-        if let By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::TimedOut(_)) = decision.by {
+        if let By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::IdOfAnother | NoAnswer::TimedOut(_)) =
+            decision.by
+        {
             return self.leave(open, event);
         }
         let outcome = outcome_of(decision);
@@ -354,6 +360,7 @@ impl Logins {
         let is_another = before.as_ref().is_some_and(|before| !before.has(credentials));
         let starts_anew = starts_clean || config.answer_rules && is_another;
         self.api.prefetch.note_let_in(client.id, username, starts_anew);
+        self.note_owner(attempt);
         before
     }
 

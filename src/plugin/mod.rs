@@ -4,6 +4,7 @@ mod api;
 mod attempt;
 mod changes;
 mod completion;
+mod contested;
 mod decision;
 mod delayed;
 mod early;
