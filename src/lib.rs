@@ -11,19 +11,20 @@
 //!   admin listener (`listeners`, `connections`), where `http` answers, with the status `page` and its `history`.
 //! - `plugin`: who may do what, one method for each event. `login` and `topic_check` are the two lists of docs/deciding.md;
 //!   `api` is the API's part in them, and has the broker wait. Where a client waits beside the loop, it is `delayed`, and the
-//!   tick's `completion` lets it in or refuses it. `left_behind` is why somebody must not come in yet. `settings` are all
+//!   tick's `completion` lets it in or refuses it; under a `contested` client id only its owner waits. `left_behind` is why somebody must not come in yet. `settings` are all
 //!   options and files. `sessions`, `throttle`, `wait_budget` keep count; `granting` gives sessions what came with answers,
 //!   `expiry` ends them on time; `hasher` is a thread for slow hashes. Every answer is a `decision` with its reason.
 //!   `steering` is what commands see and do of it: `explain` decides without changing anything, by the same `unasked` as topic
-//!   checks, and `orders` wait for the tick; `others` are the brokers that carry out the same commands.
-//! - `prefetch`: asks before the broker asks. `peek` and `packet` (what waits unread in sockets), `in_hand` (the rest of a
+//!   checks, and `orders` wait for the tick; `kicks` has the broker disconnect, `leaving` is who must go; `others` are the brokers that
+//!   carry out the same commands. `parts` is what all of these have in common, `ticks` whether the broker ticks.
+//! - `prefetch`: asks before the broker asks. `look`, `peek` and `packet` (what waits unread in sockets), `in_hand` (the rest of a
 //!   packet that the broker is at), `fan_out` and `subscriptions` (who will read a message), `replay` and `retained` (what a
 //!   new subscriber gets), `wishes` (what a client will be asked about that may come in): by `acl_prefetch`, by what its kind
-//!   was seen to ask (`learn`), and by what waits in its queue (`queues`). It decides nothing; but where READs are not asked
+//!   was seen to ask (`learn`), and by what waits in its queue (`queues`). `may_ask` is the one gate for topics. It decides nothing; but where READs are not asked
 //!   about (`acl_checks`), what `subscriptions` knows of this username's own ones decides in `topic_check`.
 //! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that asks, by
-//!   priority (`queue`), and sends what is ready together; a `job` is a question there, and has one of the `places` while it
-//!   is on its way. `http` asks one within its time, or many at once (`batch`), knows how many at once its API can take
+//!   priority (`queue`), and sends what is ready together; a `job` is a question there (`job::together`: several in one request), and has one
+//!   of the `places` while it is on its way. `http` asks one within its time, or many at once (`batch`), knows how many at once its API can take
 //!   (`limit`), leaves it alone when it is silent (`breaker`, `rest`), and looks names up on threads that may outlive the
 //!   plugin (its `names`); `wire` is the JSON; where a configuration of another plugin is understood, `dialect` is what that
 //!   plugin sends, and `superuser` its question that goes before the one about a topic. `store` is the cache that several
@@ -54,7 +55,7 @@
 //! - **A response becomes a verdict** by its status (`Answer::of_status`), or as another plugin reads it (`ask::dialect`); the
 //!   body of a 200 is read by `ask::answer` (`answer_rules`), and that about many questions by `ask::wire` and
 //!   `ask::http::batch`. Without a response it is one by `ask::superuser`, or by what `ask::shared` takes over.
-//! - **A client waits** where `early` (`place`) says: beside the loop, first for its turn (`login::park_for_turn`, by
+//! - **A client waits** where `early` (`place`) says, unless its id is `contested`: beside the loop, first for its turn (`login::park_for_turn`, by
 //!   `throttle`), then in `ask::queue`, for its answer, and for what it will ask (`warm_up`); or with the broker
 //!   (`api::wait_for`, by `wait_budget`).
 //! - **SIGHUP**: `Plugin::reload` has `settings` read options and files whole and swap them, unless `changes` finds that a
@@ -89,8 +90,8 @@
 //! them, `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`;
 //! then, where a reload changes the shared cache, what is taken over from the one before (`in_step`, `outbox`); then a slot,
 //! `breaker`, `gauge`, a server's idle lanes, its second tries, names and then one of them, an address's rest, suspects,
-//! `recheck.noted`, `hasher`, `recheck.belief` and then `leaving`, `recheck.command`, `main_queue`, `log`. All others (an
-//! endpoint's pace, samples and hints, a request's progress, the pool of rules, where a shelf goes before its owners,
+//! `recheck.noted`, `hasher`, `recheck.belief` and then `leaving`, `recheck.command`, `main_queue`, `log`. All others (`contested`, what
+//! `others` have told, an endpoint's pace, samples and hints, a request's progress, the pool of rules, where a shelf goes before its owners,
 //! `expiry`, those of the shared cache) are held alone, as are most of these, and nobody waits at a slot while holding
 //! anything.
 //!

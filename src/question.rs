@@ -307,6 +307,26 @@ pub enum NoAnswer {
     NotAsked(String),
 }
 
+impl NoAnswer {
+    /// Whether it was not asked, or not waited for, for want of room or time here: nothing is wrong with the API.
+    pub fn is_for_want_of_room(&self) -> bool {
+        match self {
+            NoAnswer::Busy
+            | NoAnswer::Unheard
+            | NoAnswer::BudgetSpent
+            | NoAnswer::LoginWaitSpent
+            | NoAnswer::IdOfAnother
+            | NoAnswer::NoRoomForRules => true,
+            NoAnswer::TimedOut(_)
+            | NoAnswer::Transport(_)
+            | NoAnswer::Status(_)
+            | NoAnswer::Open
+            | NoAnswer::WouldLose
+            | NoAnswer::NotAsked(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -10,7 +10,7 @@ use super::decision::{By, Decision};
 use super::event::Event;
 use super::sessions::Sessions;
 use super::throttle::Throttle;
-use super::turns::Turns;
+use super::ticks::Ticks;
 pub use super::wait_budget::Account;
 use super::wait_budget::{Payer, Wait, WaitBudget};
 use crate::ask::more_fields::{self, Certificates, Known};
@@ -57,7 +57,7 @@ pub struct Api {
     /// Asks early while the broker waits.
     pub prefetch: Arc<Prefetch>,
     /// The turns of the broker's loop.
-    pub turns: Turns,
+    pub ticks: Ticks,
     sessions: Arc<Sessions>,
     throttle: Arc<Throttle>,
     certificates: Certificates,
@@ -83,7 +83,7 @@ impl Api {
         Self {
             asker,
             prefetch,
-            turns: Turns::new(now),
+            ticks: Ticks::new(now),
             sessions,
             throttle,
             certificates: Certificates::default(),
@@ -112,7 +112,7 @@ impl Api {
 
     /// Begins a turn of the broker's loop.
     pub fn new_turn(&self, now: Instant) {
-        self.turns.tick();
+        self.ticks.tick();
         self.budget.lock().new_turn(now);
         self.prefetch.new_turn();
         self.asker.new_turn(now);
@@ -151,9 +151,10 @@ impl Api {
         }
         let reserved = self.reserve(key, account, event);
         if reserved.limit.is_zero() {
-            return match account.is_login() {
-                true => self.ask_beside(inquiry, Priority::Speculative, NoAnswer::LoginWaitSpent, event),
-                false => self.ask_beside(inquiry, Priority::Refresh, NoAnswer::BudgetSpent, event),
+            return if account.is_login() {
+                self.ask_beside(inquiry, Priority::Speculative, NoAnswer::LoginWaitSpent, event)
+            } else {
+                self.ask_beside(inquiry, Priority::Refresh, NoAnswer::BudgetSpent, event)
             };
         }
         let asked = match self.asker.ask(key, &question, source, Priority::Broker, None, event.now) {
@@ -313,7 +314,7 @@ impl Api {
 
     /// Asks about all readers of the message that a question is about. Returns those that were asked about.
     fn fan_out(&self, question: &Question<'_>, source: Source, event: &Event<'_>) -> Vec<Expected> {
-        let is_tickless = || self.turns.is_tickless(event.now);
+        let is_tickless = || self.ticks.is_tickless(event.now);
         self.prefetch.fan_out(question, is_tickless, &self.gate(event).scope(&|| source, event.now))
     }
 

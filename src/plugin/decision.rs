@@ -132,17 +132,12 @@ impl Decision {
     /// Whether the API was to decide and did not, and is to blame for that. Who is turned away for want of room or time here
     /// has no claim to what it was once allowed: the API may have taken that back, and is there to be asked.
     pub fn is_no_answer_of_the_api(&self) -> bool {
-        self.is_no_answer()
-            && !matches!(
-                self.by,
-                By::NoAnswer(
-                    NoAnswer::LoginWaitSpent
-                        | NoAnswer::IdOfAnother
-                        | NoAnswer::Busy
-                        | NoAnswer::Unheard
-                        | NoAnswer::NoRoomForRules
-                )
-            )
+        match &self.by {
+            // It is asked at this moment, and has not answered in the time that there was.
+            By::NoAnswer(NoAnswer::BudgetSpent) => true,
+            By::NoAnswer(why) => !why.is_for_want_of_room(),
+            _ => false,
+        }
     }
 
     /// How it is counted, if it is the last word about something that was to be decided.
@@ -173,17 +168,9 @@ impl Decision {
     /// What a client is to hear that is refused by this. Only a no is called a no: an outage must not look like a wrong
     /// password, at which some devices give up for good.
     pub fn refusal(&self) -> Refusal {
-        match self.by {
-            By::NoAnswer(
-                NoAnswer::Busy
-                | NoAnswer::Unheard
-                | NoAnswer::BudgetSpent
-                | NoAnswer::LoginWaitSpent
-                | NoAnswer::IdOfAnother
-                | NoAnswer::NoRoomForRules,
-            )
-            | By::Busy
-            | By::Turn => Refusal::Busy,
+        match &self.by {
+            By::NoAnswer(why) if why.is_for_want_of_room() => Refusal::Busy,
+            By::Busy | By::Turn => Refusal::Busy,
             By::NoAnswer(_) | By::Reload => Refusal::Unavailable,
             _ => Refusal::NotAuthorised,
         }

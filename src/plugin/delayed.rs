@@ -268,9 +268,9 @@ impl Delayed {
         parked.iter().filter(|(_, client)| is_meant(client)).map(|(ticket, _)| *ticket).collect()
     }
 
-    /// How many are parked.
+    /// How many are parked. Goes through all, also those who are not any more and whose tries are still open.
     pub fn len(&self) -> usize {
-        self.0.lock().parked.len()
+        self.0.lock().parked.values().filter(|client| !client.client_id.is_empty()).count()
     }
 
     /// A client that has waited long enough. If its id belongs to another parking by now, its own is forgotten, unless the

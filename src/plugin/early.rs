@@ -94,14 +94,14 @@ impl Logins {
         if parked.is_some() {
             return WaitsWhere::Beside;
         }
-        if self.would_keep_another_out(attempt, event) {
-            return WaitsWhere::NotUnderThisId;
-        }
         let Attempt { client, username, password, credentials, .. } = *attempt;
         let length = |bytes: &[u8]| packet::length_of_connect(bytes, username, password);
         let has_sent_more = self.broker.has_sent_more(thread, client.connection, &length);
         // The broker asks about an id that is parked only when that client is gone.
         let is_back = self.delayed.is_back(client.id, credentials);
+        if self.would_keep_another_out(attempt, event) {
+            return WaitsWhere::NotUnderThisId;
+        }
         if !(has_sent_more || is_back || self.early.knows(self.sender(attempt), event.now)) {
             return WaitsWhere::Beside;
         }

@@ -8,7 +8,7 @@ use super::sessions::SessionName;
 use crate::question::Grounds;
 use crate::util::Lock;
 
-/// Sessions that have to leave, each with what the API said.
+/// Sessions that have to leave, each with why.
 #[derive(Default)]
 pub struct Leaving {
     /// Whether there are any. Spares the lock as long as there are none.

@@ -127,6 +127,7 @@ impl Logins {
         let (decision, granted) = self.grants(&attempt, decision, event);
         if decision.is_allow() {
             self.admit(&attempt, event);
+            self.note_owner(&attempt);
             self.grant(&attempt, granted);
         }
         let username = (decision.by != By::NoUsername).then_some(username);
@@ -270,10 +271,13 @@ impl Logins {
     /// Parks a client until it is its turn: its group, others with its username or client id from its network, has as
     /// many open tries as it may have. One of them has to end first.
     fn park_for_turn(&self, attempt: &Attempt<'_>, group: Group, event: &Event<'_>) -> Decision {
-        if !self.may_park(event)
-            || !matches!(self.place(attempt, None, event), WaitsWhere::Beside | WaitsWhere::RatherHere)
-        {
+        if !self.may_park(event) {
             return Decision::deny(By::Busy);
+        }
+        match self.place(attempt, None, event) {
+            WaitsWhere::Beside | WaitsWhere::RatherHere => {}
+            WaitsWhere::NotUnderThisId => return Decision::deny(By::Turn),
+            WaitsWhere::Here | WaitsWhere::Nowhere => return Decision::deny(By::Busy),
         }
         let Some(ticket) = self.park(attempt) else { return Decision::deny(By::Busy) };
         let network = network(attempt.client.address.unwrap_or_default()).into_owned();
@@ -360,7 +364,6 @@ impl Logins {
         let is_another = before.as_ref().is_some_and(|before| !before.has(credentials));
         let starts_anew = starts_clean || config.answer_rules && is_another;
         self.api.prefetch.note_let_in(client.id, username, starts_anew);
-        self.note_owner(attempt);
         before
     }
 

@@ -9,15 +9,15 @@ use std::time::Instant;
 use super::orders::{Order, Place};
 use super::steering::Steering;
 use crate::ask::Peer;
-use crate::command::{Command, Giver, Verb, Whom};
+use crate::command::{Command, Done, Giver, Verb, Whom};
 use crate::util::Lock;
 
 /// Kicks of other brokers that may wait for the broker's thread: as many as a journal keeps, since nobody gives them again.
-const KICKS: usize = 10_000;
+const TOLD_KICKS: usize = 10_000;
 
 /// Usernames of other brokers' rechecks that may wait. The broker goes through all of its sessions for each, so of more it
 /// had better ask about everybody.
-const RECHECKS: usize = 64;
+const TOLD_RECHECKS: usize = 64;
 
 /// What other brokers have told and this one has not carried out yet.
 #[derive(Default)]
@@ -34,7 +34,7 @@ fn merge(rechecks: &mut VecDeque<Whom>, whom: Whom) {
     if rechecks.contains(&whom) || rechecks.contains(&Whom::Everybody) {
         return;
     }
-    if whom == Whom::Everybody || rechecks.len() >= RECHECKS {
+    if whom == Whom::Everybody || rechecks.len() >= TOLD_RECHECKS {
         rechecks.clear();
         return rechecks.push_back(Whom::Everybody);
     }
@@ -73,10 +73,13 @@ impl Steering {
     fn carry_out_told(self: &Arc<Self>, command: Command) {
         let whom = command.whom.clone();
         match command.verb {
-            Verb::Forget => self.carry_out(command, Giver::Broker, Box::new(drop)),
+            Verb::Forget => {
+                self.forget(&whom, Instant::now());
+                self.noting(command, Giver::Broker, Box::new(drop))(Ok(Done::Forgotten));
+            }
             Verb::Kick => {
                 let reply = self.noting(command, Giver::Broker, Box::new(drop));
-                if let Some(place) = Place::among(&self.told.kicks, KICKS) {
+                if let Some(place) = Place::among(&self.told.kicks, TOLD_KICKS) {
                     return self.order(Order::Kick(whom, place.held_by(reply)));
                 }
                 // Whoever has lost a right leaves all the same.
@@ -116,10 +119,10 @@ mod tests {
         let name = |number: usize| Whom::Username(format!("u{number}"));
         let mut waiting = VecDeque::new();
         for _ in 0..2 {
-            (0..RECHECKS).for_each(|number| merge(&mut waiting, name(number)));
+            (0..TOLD_RECHECKS).for_each(|number| merge(&mut waiting, name(number)));
         }
-        assert!(waiting.iter().cloned().eq((0..RECHECKS).map(name)));
-        merge(&mut waiting, name(RECHECKS));
+        assert!(waiting.iter().cloned().eq((0..TOLD_RECHECKS).map(name)));
+        merge(&mut waiting, name(TOLD_RECHECKS));
         assert_eq!(waiting, [Whom::Everybody]);
         merge(&mut waiting, name(0));
         assert_eq!(waiting, [Whom::Everybody], "all are asked about anyway");

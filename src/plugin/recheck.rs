@@ -186,7 +186,7 @@ impl Recheck {
         let mut round = self.round.lock();
         // A tick ends the round. Where none comes, only time can tell, although other plugins may take long for a
         // session.
-        let is_going_on = self.api.turns.has_ticked() || now.saturating_duration_since(round.last) < PAUSE;
+        let is_going_on = self.api.ticks.has_ticked() || now.saturating_duration_since(round.last) < PAUSE;
         let is_it = self.sessions.recheck(client, username, credentials, round.number, is_going_on);
         if is_it {
             round.last = now;
@@ -242,7 +242,7 @@ impl Recheck {
         }
         let session = SessionName::of(attempt);
         let note = Note { session, key: inquiry.key, question: inquiry.question.to_owned() };
-        let is_round = self.api.turns.has_ticked() && self.is_going_on.load(Ordering::Relaxed);
+        let is_round = self.api.ticks.has_ticked() && self.is_going_on.load(Ordering::Relaxed);
         let mut noted = self.noted.lock();
         if !is_round || noted.is_full() {
             drop(noted);

@@ -148,17 +148,12 @@ impl Steering {
         }
     }
 
-    /// Carries a command out: forgets at once, and has the broker's thread do the rest at its next tick. What is accepted here the
-    /// other brokers are told, too, unless it is they who have told it. The log gets a line about what came of it, and `reply`
-    /// hears the same.
+    /// Carries out a command that was given here: forgets at once, and has the broker's thread do the rest at its next tick. What
+    /// is accepted the other brokers are told, too (they carry it out by `carry_out_told`). The log gets a line about what came
+    /// of it, and `reply` hears the same.
     pub fn carry_out(self: &Arc<Self>, command: Command, giver: Giver, reply: Reply) {
-        let is_told = giver == Giver::Broker;
         let reply = self.noting(command.clone(), giver, reply);
-        let tell_others = |command| {
-            if !is_told {
-                self.api.asker.tell_others(command);
-            }
-        };
+        let tell_others = |command| self.api.asker.tell_others(command);
         let whom = command.whom.clone();
         match command.verb {
             Verb::Forget => {
@@ -188,7 +183,8 @@ impl Steering {
         Place::among(&self.rechecks, 1)
     }
 
-    /// What has the log tell of an outcome, and then hears it.
+    /// What has the log tell of an outcome, and then hears it. The place of the command is free again by then, so the next
+    /// recheck that another broker has told may begin.
     pub(super) fn noting(self: &Arc<Self>, command: Command, giver: Giver, reply: Reply) -> Reply {
         // It may be in the plugin's queue when the plugin ends, so it does not hold it.
         let steering = Arc::downgrade(self);
@@ -205,7 +201,7 @@ impl Steering {
 
     /// Forgets what the API has said of somebody, what is on its way included, and what it alone was seen to ask; with
     /// everybody also what clients were seen to ask whose names look alike.
-    fn forget(&self, whom: &Whom, now: Instant) {
+    pub(super) fn forget(&self, whom: &Whom, now: Instant) {
         let whose = whom.whose(&self.logins.keys);
         self.api.asker.forget(whose, now);
         // Whoever has just found something in there is let in with it.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
-use super::turns::TICKLESS;
+use super::ticks::TICKLESS;
 use crate::ask::Slot;
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::question::Answer;

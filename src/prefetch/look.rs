@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::peek::{Guess, Identity};
+use super::peek::{BREAK, Guess, Identity};
 use super::{Prefetch, Scope, State, again};
 use crate::ask::Early;
 use crate::ask::more_fields::{self, Known};
@@ -15,13 +15,10 @@ const PEEK: Duration = Duration::from_millis(2);
 
 /// A socket all of whose questions are asked is not looked at again until the broker has come to one of them, but at most
 /// for so long: its client may have sent more.
-const SEEN: Duration = Duration::from_millis(100);
+pub(super) const SEEN: Duration = Duration::from_millis(100);
 
 /// After a look that had nothing asked, the broker goes on for so long without another one, unless it waits.
 const IN_VAIN: Duration = Duration::from_millis(10);
-
-/// After a look for which the broker did not wait, pause so many times as long as it took: a fifth of its time at most.
-const REST: u32 = 4;
 
 /// Whether a guess was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +68,7 @@ impl Prefetch {
         let from = self.broker.descriptor_of(thread, client).or(state.came_to);
         let is_of_use = self.peek_until(state, from, until, thread, &Scope { now: begun, ..*scope });
         let over = Instant::now();
-        let pause = (over - begun) * REST;
+        let pause = (over - begun) * BREAK;
         state.look_on = Some(over + if is_of_use { pause } else { pause.max(IN_VAIN) });
     }
 
@@ -106,10 +103,9 @@ impl Prefetch {
         let _many = self.asker.sends_many();
         state.came_to = None;
         state.peeked.begins(from.is_some());
-        let seen_before = std::mem::take(&mut state.seen);
-        let passes_over = |socket: i32| {
-            seen_before.get(&socket).is_some_and(|at| now.saturating_duration_since(*at) < SEEN)
-        };
+        let mut seen_before = std::mem::take(&mut state.seen);
+        seen_before.retain(|_, at| now.saturating_duration_since(*at) < SEEN);
+        let passes_over = |socket: i32| seen_before.contains_key(&socket);
         let mut seen_now = Vec::new();
         self.broker.peek(thread, Look { from, until, passes_over: &passes_over }, &mut |unread| {
             seen += 1;

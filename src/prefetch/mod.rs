@@ -111,7 +111,8 @@ struct State {
     came_to: Option<i32>,
     /// When the broker may look on without waiting for anything.
     look_on: Option<Instant>,
-    /// Sockets all of whose questions are asked, until the broker comes to them, and when that was seen.
+    /// Sockets all of whose questions are asked, and when that was seen: no more than the broker has. They count until the
+    /// broker comes to them, or for [`look::SEEN`].
     seen: HashMap<i32, Instant>,
     /// WRITE questions that were allowed when the broker last waited for them.
     written: LruCache<Fingerprint, (), AlreadyHashed>,

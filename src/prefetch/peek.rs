@@ -20,7 +20,7 @@ const BOUND: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 
 /// After an unprompted peek, pause so many times as long as it took, so that peeking uses at most a fifth of the
 /// broker's time.
-const BREAK: u32 = 4;
+pub(super) const BREAK: u32 = 4;
 
 /// Whose connection it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

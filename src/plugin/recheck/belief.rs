@@ -264,7 +264,7 @@ impl Belief {
         if round.is_believed == Some(false) { mem::take(&mut round.asked) } else { Vec::new() }
     }
 
-    /// Whether anybody was refused. Costs two loads.
+    /// Whether anybody has to leave, or will if the API is believed. Costs two loads.
     pub fn any(&self) -> bool {
         self.holds.load(Ordering::Acquire) || self.leaving.any()
     }
@@ -348,7 +348,7 @@ mod tests {
         assert_eq!((at, gone(&belief), belief.in_vain().len()), (Some(ENOUGH - 1), 0, 2 * ENOUGH));
     }
 
-    /// Belief may come faster than allows.
+    /// Refusals may come faster than allows.
     #[test]
     fn who_is_refused_first_does_not_decide_whom_to_believe() {
         let answers = [&[const { REFUSED }; 2 * TOO_MANY][..], &[ALLOWED]].concat();

@@ -76,7 +76,7 @@ impl Recheck {
     pub fn revoke_without_ticks(&self, attempt: &Attempt<'_>, event: &Event<'_>) {
         // A request to the broker's HTTP listener comes on a thread that can disconnect nobody.
         let Some(thread) = event.broker_thread() else { return };
-        if self.belief.any() && self.api.turns.is_tickless(event.now) {
+        if self.belief.any() && self.api.ticks.is_tickless(event.now) {
             let others = self.take(|session| session.username != attempt.username, event.now);
             self.revoke_those(&others, thread, event.now);
         }
@@ -87,10 +87,10 @@ impl Recheck {
         grounds != Grounds::Expired || self.sessions.is_over(session.client(), &session.username, now)
     }
 
-    /// Whether a client that publishes was revoked, and is still there because no tick has come. Costs one load where
-    /// nobody was.
+    /// Whether a client that publishes was revoked, and is still there because no tick has come. Costs two loads
+    /// where nobody was.
     pub fn is_overdue_to_leave(&self, check: &TopicCheck<'_>, now: Instant) -> bool {
-        if !self.belief.any() || !self.api.turns.is_tickless(now) {
+        if !self.belief.any() || !self.api.ticks.is_tickless(now) {
             return false;
         }
         let is_meant = |session: &SessionName| {

@@ -432,11 +432,12 @@ fn what_makes_room_takes_no_look_at_all_who_have_come() {
     }
     world.news();
     let begun = Instant::now();
-    for number in 0..200 {
+    for number in 0..1_000 {
         world.wants("dev-00000", "fleet", Subscribe, &format!("{number}/dev-00000"));
     }
     let took = begun.elapsed();
-    assert!(took < Duration::from_millis(500), "{took:?}");
+    // A look at all of them each time would take more than twice as long.
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 /// Draws numbers that are the same each time.

@@ -6,26 +6,26 @@ use std::time::{Duration, Instant};
 /// A broker that has not ticked for so long after its start does not tick at all: those that do, do it every 100 ms.
 pub const TICKLESS: Duration = Duration::from_secs(2);
 
-/// The turns of the broker's loop.
-pub struct Turns {
+/// Whether the broker ticks.
+pub struct Ticks {
     started: Instant,
-    ticks: AtomicBool,
+    has_ticked: AtomicBool,
 }
 
-impl Turns {
-    /// No turn has begun.
+impl Ticks {
+    /// No tick yet.
     pub fn new(now: Instant) -> Self {
-        Self { started: now, ticks: AtomicBool::new(false) }
+        Self { started: now, has_ticked: AtomicBool::new(false) }
     }
 
-    /// A turn begins.
+    /// A tick.
     pub fn tick(&self) {
-        self.ticks.store(true, Ordering::Relaxed);
+        self.has_ticked.store(true, Ordering::Relaxed);
     }
 
     /// Whether this broker has ever ticked.
     pub fn has_ticked(&self) -> bool {
-        self.ticks.load(Ordering::Relaxed)
+        self.has_ticked.load(Ordering::Relaxed)
     }
 
     /// Whether this broker seems not to tick: it never has, for so long.
@@ -41,9 +41,9 @@ mod tests {
     #[test]
     fn a_broker_that_has_not_ticked_for_a_while_does_not_tick() {
         let now = Instant::now();
-        let turns = Turns::new(now);
-        assert!(!turns.is_tickless(now) && turns.is_tickless(now + TICKLESS));
-        turns.tick();
-        assert!(turns.has_ticked() && !turns.is_tickless(now + TICKLESS));
+        let ticks = Ticks::new(now);
+        assert!(!ticks.is_tickless(now) && ticks.is_tickless(now + TICKLESS));
+        ticks.tick();
+        assert!(ticks.has_ticked() && !ticks.is_tickless(now + TICKLESS));
     }
 }
