@@ -11,7 +11,7 @@
 //!   admin listener (`listeners`, `connections`), where `http` answers, with the status `page` and its `history`.
 //! - `plugin`: who may do what, one method for each event. `login` and `topic_check` are the two lists of docs/deciding.md;
 //!   `api` is the API's part in them, and has the broker wait. Where a client waits beside the loop, it is `delayed`, and the
-//!   tick's `completion` lets it in or refuses it; under a `contested` client id only its owner waits. `left_behind` is why somebody must not come in yet. `settings` are all
+//!   tick's `completion` lets it in or refuses it. `left_behind` is why somebody must not come in yet. `settings` are all
 //!   options and files. `sessions`, `throttle`, `wait_budget` keep count; `granting` gives sessions what came with answers,
 //!   `expiry` ends them on time; `hasher` is a thread for slow hashes. Every answer is a `decision` with its reason.
 //!   `steering` is what commands see and do of it: `explain` decides without changing anything, by the same `unasked` as topic
@@ -55,7 +55,7 @@
 //! - **A response becomes a verdict** by its status (`Answer::of_status`), or as another plugin reads it (`ask::dialect`); the
 //!   body of a 200 is read by `ask::answer` (`answer_rules`), and that about many questions by `ask::wire` and
 //!   `ask::http::batch`. Without a response it is one by `ask::superuser`, or by what `ask::shared` takes over.
-//! - **A client waits** where `early` (`place`) says, unless its id is `contested`: beside the loop, first for its turn (`login::park_for_turn`, by
+//! - **A client waits** where `early` (`place`) says: beside the loop, first for its turn (`login::park_for_turn`, by
 //!   `throttle`), then in `ask::queue`, for its answer, and for what it will ask (`warm_up`); or with the broker
 //!   (`api::wait_for`, by `wait_budget`).
 //! - **SIGHUP**: `Plugin::reload` has `settings` read options and files whole and swap them, unless `changes` finds that a
@@ -90,8 +90,7 @@
 //! them, `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`;
 //! then, where a reload changes the shared cache, what is taken over from the one before (`in_step`, `outbox`); then a slot,
 //! `breaker`, `gauge`, a server's idle lanes, its second tries, names and then one of them, an address's rest, suspects,
-//! `recheck.noted`, `hasher`, `recheck.belief` and then `leaving`, `recheck.command`, `main_queue`, `log`. All others (`contested`, what
-//! `others` have told, an endpoint's pace, samples and hints, a request's progress, the pool of rules, where a shelf goes before its owners,
+//! `recheck.noted`, `hasher`, `recheck.belief` and then `leaving`, `recheck.command`, `main_queue`, `log`. All others (what `others` have told, an endpoint's pace, samples and hints, a request's progress, the pool of rules, where a shelf goes before its owners,
 //! `expiry`, those of the shared cache) are held alone, as are most of these, and nobody waits at a slot while holding
 //! anything.
 //!

@@ -294,8 +294,6 @@ pub enum NoAnswer {
     BudgetSpent,
     /// Logins have held up the broker for long enough in this turn. The question goes on beside it.
     LoginWaitSpent,
-    /// Others try names under this client id, and keep its owner out while they wait.
-    IdOfAnother,
     /// The circuit breaker is open, or the API asked for a pause itself (429).
     Open,
     /// Messages wait for the client that cannot be asked about now, since the breaker of `acl_url` is open: they would be
@@ -315,7 +313,6 @@ impl NoAnswer {
             | NoAnswer::Unheard
             | NoAnswer::BudgetSpent
             | NoAnswer::LoginWaitSpent
-            | NoAnswer::IdOfAnother
             | NoAnswer::NoRoomForRules => true,
             NoAnswer::TimedOut(_)
             | NoAnswer::Transport(_)
@@ -341,10 +338,6 @@ impl fmt::Display for NoAnswer {
             NoAnswer::LoginWaitSpent => f.write_str(
                 "other logins have held up the broker for long enough just now (plugin_opt_login_wait); it is being \
                  asked about, and gets in when it comes again",
-            ),
-            NoAnswer::IdOfAnother => f.write_str(
-                "its client id is another's, who would be kept out while this one waits; it is being asked about, and gets \
-                 in when it comes again",
             ),
             NoAnswer::Open => {
                 f.write_str("it was silent, or wants to be left alone, and is not asked for a while")

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -34,41 +34,6 @@ fn api_after(latency: Duration) -> MockApi {
         Reply::status(if is_right { 200 } else { 403 }).after(latency)
     });
     api
-}
-
-/// While a client is parked, the broker turns away whoever else comes with its id. So once five were refused under an id, others
-/// than its owner are not parked under it any more.
-#[test]
-fn names_that_are_made_up_do_not_go_on_keeping_the_owner_of_a_client_id_out() {
-    let api = api("");
-    api.answer_with(|request| {
-        let is_made_up = request.field("username").starts_with("made-up");
-        let is_wrong = is_made_up || request.field("password") == "wrong";
-        // Longer than anybody here waits for a CONNACK.
-        let latency = if is_made_up { PATIENCE } else { Duration::ZERO };
-        Reply::status(if is_wrong { 403 } else { 200 }).after(latency)
-    });
-    let broker =
-        broker_asking(Version::V2_1, &api).option("auth_cache_ttl", "10m").option("timeout", "60s").start();
-    let owner = Connect::v5("x").login("alice", "secret").coming_from(ELSEWHERE);
-    // Its owner is known, and one after the other was refused.
-    owner.accepted(broker.port()).disconnect();
-    // From many addresses: from one, tries under an id are slowed down.
-    for number in 1..=5 {
-        let wrong = Connect::v5("x").login(format!("bob-{number}"), "wrong");
-        assert!(wrong.coming_from(Ipv4Addr::new(127, 1, 0, number)).attempt(broker.port()).is_err());
-    }
-    for number in 0..3 {
-        let attack = Connect::v5("x").login(format!("made-up-{number}"), "wrong");
-        let mut hostile = attack.send(broker.port());
-        assert_eq!(hostile.connack(PATIENCE / 2), Some(reason::SERVER_BUSY), "it is not parked");
-        owner.accepted(broker.port()).disconnect();
-    }
-    broker.wait_for_log("its client id is another's, who would be kept out while this one waits", PATIENCE);
-    // Who has the right password gets in under it all the same, when it comes again.
-    let other = Connect::v5("x").login("carol", "secret");
-    assert!(other.attempt(broker.port()).is_err());
-    assert!(eventually(PATIENCE, || other.attempt(broker.port()).is_ok()));
 }
 
 /// Who waits for a turn keeps a client id busy as well, and is never looked at: also that counts.

@@ -161,7 +161,7 @@ fn a_second_plugin_line_for_the_same_file_works_or_is_explained() {
         } else {
             let failure = setup.start_expecting_failure();
             assert!(failure.code.is_some_and(|code| code != 0), "{failure:?}");
-            let explained = failure.log.lines().find(|line| line.contains("(code 31)"));
+            let explained = failure.log.lines().find(|line| line.contains("code 31)"));
             assert!(explained.is_some_and(|line| line.contains("same file")), "{}", failure.log);
         }
     });

@@ -179,10 +179,12 @@ impl Api {
         decision
     }
 
-    /// Has the API asked about a login for which the broker is not to wait for this reason, and decides without its answer.
-    pub fn login_beside(&self, inquiry: &Inquiry<'_>, why: NoAnswer, event: &Event<'_>) -> Decision {
+    /// Has the API asked about a login for which the broker is not to wait, and decides without its answer.
+    pub fn login_beside(&self, inquiry: &Inquiry<'_>, event: &Event<'_>) -> Decision {
         let decided = self.without_waiting(inquiry, event.now);
-        decided.unwrap_or_else(|| self.ask_beside(inquiry, Priority::Speculative, why, event))
+        decided.unwrap_or_else(|| {
+            self.ask_beside(inquiry, Priority::Speculative, NoAnswer::LoginWaitSpent, event)
+        })
     }
 
     /// What counts how long the thread of an event may wait: the broker's HTTP listener has a thread of its own.

@@ -209,8 +209,6 @@ impl Logins {
             };
             self.granting.expiry.remove(client.connection);
             self.sessions.withdraw(client, attempt.username, before.filter(is_there));
-        } else {
-            self.note_owner(&attempt);
         }
     }
 
@@ -231,9 +229,6 @@ impl Logins {
                 self.delayed.leaves_later(ticket, decision.by, time);
                 return;
             }
-        }
-        if decision.by.is_about_the_password() {
-            self.note_refused_id(attempt, event.now);
         }
         if let Some(question) = self.delayed.end(ticket) {
             self.api.asker.leave(question, ticket.number());

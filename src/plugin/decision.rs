@@ -280,7 +280,6 @@ impl By {
                 | NoAnswer::Unheard
                 | NoAnswer::BudgetSpent
                 | NoAnswer::LoginWaitSpent
-                | NoAnswer::IdOfAnother
                 | NoAnswer::NotAsked(_),
             )
             | By::Parked

@@ -82,8 +82,6 @@ pub enum WaitsWhere {
     RatherHere,
     /// Not at all: its network has had the broker wait for long enough. It is turned away.
     Nowhere,
-    /// Not at all: the owner of its client id would be kept out meanwhile. It is turned away.
-    NotUnderThisId,
 }
 
 impl Logins {
@@ -99,9 +97,6 @@ impl Logins {
         let has_sent_more = self.broker.has_sent_more(thread, client.connection, &length);
         // The broker asks about an id that is parked only when that client is gone.
         let is_back = self.delayed.is_back(client.id, credentials);
-        if self.would_keep_another_out(attempt, event) {
-            return WaitsWhere::NotUnderThisId;
-        }
         if !(has_sent_more || is_back || self.early.knows(self.sender(attempt), event.now)) {
             return WaitsWhere::Beside;
         }
@@ -125,8 +120,7 @@ impl Logins {
     ) -> Option<Decision> {
         let began = Instant::now();
         let decision = match place {
-            WaitsWhere::Nowhere => self.api.login_beside(inquiry, NoAnswer::LoginWaitSpent, event),
-            WaitsWhere::NotUnderThisId => self.api.login_beside(inquiry, NoAnswer::IdOfAnother, event),
+            WaitsWhere::Nowhere => self.api.login_beside(inquiry, event),
             _ => self.api.wait_for(inquiry, Account::Logins, event),
         };
         self.has_waited(attempt, began, decision.is_allow(), event);

@@ -9,7 +9,6 @@ use once_cell::sync::OnceCell;
 
 use super::api::{Api, Inquiry, no_answer};
 use super::attempt::{Attempt, NO_USERNAME, as_text};
-use super::contested::ContestedIds;
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::delayed::{Delayed, Parked, Ticket, Turn};
 use super::early::{EarlySenders, WaitsWhere};
@@ -46,8 +45,6 @@ pub struct Logins {
     pub delayed: Delayed,
     /// Those who are not to be parked.
     pub early: EarlySenders,
-    /// The ids under which not everybody is to be parked.
-    pub contested: ContestedIds,
     /// Whether clients wait beside the broker's loop for their logins.
     pub delays: bool,
     /// Makes fingerprints.
@@ -77,7 +74,6 @@ impl Logins {
             granting: Arc::clone(&parts.granting),
             delayed: Delayed::default(),
             early: EarlySenders::new(now),
-            contested: ContestedIds::new(),
             delays: parts.delays,
             keys: parts.keys,
             hasher: OnceCell::new(),
@@ -127,7 +123,6 @@ impl Logins {
         let (decision, granted) = self.grants(&attempt, decision, event);
         if decision.is_allow() {
             self.admit(&attempt, event);
-            self.note_owner(&attempt);
             self.grant(&attempt, granted);
         }
         let username = (decision.by != By::NoUsername).then_some(username);
@@ -211,7 +206,7 @@ impl Logins {
                 }
                 return Decision::of(matches.into(), By::LocalPassword);
             }
-            WaitsWhere::Nowhere | WaitsWhere::NotUnderThisId => return Decision::deny(By::Busy),
+            WaitsWhere::Nowhere => return Decision::deny(By::Busy),
             WaitsWhere::Beside => {}
         }
         let hasher = match self.hasher.get_or_try_init(|| self.start_hasher()) {
@@ -276,7 +271,6 @@ impl Logins {
         }
         match self.place(attempt, None, event) {
             WaitsWhere::Beside | WaitsWhere::RatherHere => {}
-            WaitsWhere::NotUnderThisId => return Decision::deny(By::Turn),
             WaitsWhere::Here | WaitsWhere::Nowhere => return Decision::deny(By::Busy),
         }
         let Some(ticket) = self.park(attempt) else { return Decision::deny(By::Busy) };
@@ -292,9 +286,7 @@ impl Logins {
 
     /// Ends an open try, and has the next clients of its groups looked at.
     pub fn close(&self, open: Open, decision: &Decision, event: &Event<'_>) {
-        if let By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::IdOfAnother | NoAnswer::TimedOut(_)) =
-            decision.by
-        {
+        if let By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::TimedOut(_)) = decision.by {
             return self.leave(open, event);
         }
         let outcome = outcome_of(decision);

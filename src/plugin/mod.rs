@@ -4,7 +4,6 @@ mod api;
 mod attempt;
 mod changes;
 mod completion;
-mod contested;
 mod decision;
 mod delayed;
 mod early;
