@@ -90,9 +90,10 @@
 //! them, `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`;
 //! then, where a reload changes the shared cache, what is taken over from the one before (`in_step`, `outbox`); then a slot,
 //! `breaker`, `gauge`, a server's idle lanes, its second tries, names and then one of them, an address's rest, suspects,
-//! `recheck.noted`, `hasher`, `recheck.belief` and then `leaving`, `recheck.command`, `main_queue`, `log`. All others (what `others` have told, an endpoint's pace, samples and hints, a request's progress, the pool of rules, where a shelf goes before its owners,
-//! `expiry`, those of the shared cache) are held alone, as are most of these, and nobody waits at a slot while holding
-//! anything.
+//! `recheck.noted`, `hasher`, `recheck.belief` and then `leaving`, `recheck.command`, `main_queue`, `log`. All others (what
+//! `others` have told, an endpoint's pace, samples and hints, a request's progress, the pool of rules, where a shelf goes
+//! before its owners, `expiry`, those of the shared cache) are held alone, as are most of these, and nobody waits at a slot
+//! while holding anything.
 //!
 //! # Words
 //!

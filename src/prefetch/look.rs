@@ -56,12 +56,13 @@ impl Prefetch {
     /// socket, looks for more before nothing is on its way any more: else the next one would be waited for from the beginning.
     pub fn look_on(&self, thread: &BrokerThread, client: Connection, scope: &Scope<'_>) {
         let config = scope.config;
-        if !config.lookahead || self.asker.under_way(Early::Guess) >= config.max_requests / 2 {
-            return;
-        }
         let state = &mut *self.state.lock();
         let begun = Instant::now();
-        if state.came_to.is_none() || state.look_on.is_some_and(|due| begun < due) {
+        if !config.lookahead
+            || state.came_to.is_none()
+            || state.look_on.is_some_and(|due| begun < due)
+            || self.asker.under_way(Early::Guess) >= config.max_requests / 2
+        {
             return;
         }
         let until = Until { deadline: begun + PEEK, is_answered: &|| false };
