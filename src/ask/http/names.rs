@@ -408,4 +408,15 @@ mod tests {
         assert!(matches!(book.ask(2 * SECOND), Now::Wait(_)));
         assert_eq!(book.threads(), 2);
     }
+
+    #[test]
+    fn no_more_names_are_kept_than_there_is_room_for() {
+        let Book { names, .. } = Book::new();
+        let (awaited, good) = (names.entry("awaited"), "good".to_owned());
+        names.entry(&good).state.lock().found = Some((Vec::new(), Instant::now()));
+        (0..2 * KEPT).for_each(|number| drop(names.entry(&number.to_string())));
+        let known = names.known.lock();
+        assert!(known.len() <= KEPT && known.contains_key(&good), "{} are kept", known.len());
+        assert!(known.get("awaited").is_some_and(|known| Arc::ptr_eq(known, &awaited)));
+    }
 }
