@@ -165,16 +165,10 @@ impl Target {
         })
     }
 
-    /// Whether both ask the same API in the same way, so that the verdicts of one hold for the other.
+    /// Whether both ask the same API in the same way, so that the verdicts of one hold for the other. Brokers that share a
+    /// cache may each trust and show files of their own; one whose files have changed may be somebody else to the API.
     pub fn asks_like(&self, other: &Self) -> bool {
-        self.way.headers == other.way.headers
-            && self.tls_files == other.tls_files
-            && self.config.auth_urls == other.config.auth_urls
-            && self.config.acl_urls == other.config.acl_urls
-            && self.config.acl_batch_urls == other.config.acl_batch_urls
-            && self.config.tls_insecure == other.config.tls_insecure
-            && self.config.answer_rules == other.config.answer_rules
-            && self.config.dialect == other.config.dialect
+        self.identity() == other.identity() && self.tls_files == other.tls_files
     }
 
     /// Tells this API from others, for brokers that share a cache: a digest of its URLs and of the headers that it gets.
