@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::figures;
-use crate::command::{Command, Done, Giver, Verb, Whom};
+use crate::command::{Command, Done, Giver, Named, Verb, Whom};
 use crate::log::quoted;
 use crate::metrics::unix;
 use crate::plugin::{Explain, Explanation, Steering};
@@ -94,8 +94,8 @@ impl WhomFields {
             name => Ok(make(name)),
         };
         match (self.username, self.clientid, self.everything) {
-            (Some(username), None, None) => named(username, Whom::Username),
-            (None, Some(client_id), None) => named(client_id, Whom::ClientId),
+            (Some(username), None, None) => named(username, Whom::username),
+            (None, Some(client_id), None) => named(client_id, Whom::client_id),
             (None, None, Some(true)) => Ok(Whom::Everybody),
             (username, client_id, everything) => {
                 let given = [
@@ -159,16 +159,14 @@ impl Given {
             Name::Explain => return Ok(Given::Explain(fields::<ExplainFields>(given)?.explain()?)),
             Name::Of(verb) => verb,
         };
-        match (verb, fields::<WhomFields>(given)?.whom()?) {
-            (Verb::Kick, Whom::Everybody) => {
-                Err("found everything, expected a username or a clientid: everybody is not kicked at once"
-                    .to_owned())
+        let whom = fields::<WhomFields>(given)?.whom()?;
+        let no_command = match whom {
+            Whom::Everybody => {
+                "found everything, expected a username or a clientid: everybody is not kicked at once"
             }
-            (Verb::Recheck, Whom::ClientId(_)) => {
-                Err("found a clientid, expected a username, or everything (true)".to_owned())
-            }
-            (verb, whom) => Ok(Given::Command(Command { verb, whom })),
-        }
+            Whom::Named(_) => "found a clientid, expected a username, or everything (true)",
+        };
+        Command::new(verb, whom).map(Given::Command).ok_or_else(|| no_command.to_owned())
     }
 
     /// Carries it out. `told` is called at once, or by another thread.
@@ -184,7 +182,7 @@ impl Given {
                 }
             }
             Given::Command(command) => {
-                let whom = command.whom.clone();
+                let whom = command.whom();
                 let reply = move |outcome: Result<Done, String>| told(outcome.map(|done| data(done, whom)));
                 steering.carry_out(command, giver.clone(), Box::new(reply));
             }
@@ -195,8 +193,8 @@ impl Given {
 /// What is answered to a command that was carried out.
 fn data(done: Done, whom: Whom) -> Value {
     match (done, whom) {
-        (Done::Forgotten, Whom::Username(username)) => json!({"username": username}),
-        (Done::Forgotten, Whom::ClientId(client_id)) => json!({"clientid": client_id}),
+        (Done::Forgotten, Whom::Named(Named::Username(username))) => json!({"username": username}),
+        (Done::Forgotten, Whom::Named(Named::ClientId(client_id))) => json!({"clientid": client_id}),
         (Done::Forgotten, Whom::Everybody) => json!({"everything": true}),
         (Done::Kicked(count), _) => json!({"kicked": count}),
         (Done::Rechecked(count), _) => json!({"sessions": count}),
@@ -249,10 +247,13 @@ mod tests {
 
     #[test]
     fn commands_say_whom_they_mean_once() {
-        let about = |verb, whom| Ok(Given::Command(Command { verb, whom }));
-        for (name, verb) in [("forget", Verb::Forget), ("kick", Verb::Kick), ("recheck", Verb::Recheck)] {
-            let username = Whom::Username("u".to_owned());
-            assert_eq!(read(name, &json!({"username": "u"})), about(verb, username));
+        let (username, given) = ("u".to_owned(), |command| Ok(Given::Command(command)));
+        for (name, command) in [
+            ("forget", Command::Forget(Whom::username(username.clone()))),
+            ("kick", Command::Kick(Named::Username(username.clone()))),
+            ("recheck", Command::Recheck(Some(username))),
+        ] {
+            assert_eq!(read(name, &json!({"username": "u"})), given(command));
             for given in [
                 json!({}),
                 json!({"username": ""}),
@@ -273,7 +274,8 @@ mod tests {
                 assert!(read(name, &given).unwrap_err().starts_with(found), "{name} {given}");
             }
         }
-        assert_eq!(read("forget", &json!({"everything": true})), about(Verb::Forget, Whom::Everybody));
+        assert_eq!(read("forget", &json!({"everything": true})), given(Command::Forget(Whom::Everybody)));
+        assert_eq!(read("recheck", &json!({"everything": true})), given(Command::Recheck(None)));
         assert!(read("kick", &json!({"everything": true})).is_err());
         assert!(read("recheck", &json!({"clientid": "c"})).is_err());
         assert_eq!(Name::of("reboot"), None);

@@ -189,7 +189,7 @@ pub fn decrypted(raw: Vec<Raw>, keys: &Keys) -> impl Iterator<Item = (Position, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Command, Verb, Whom};
+    use crate::command::{Command, Whom};
 
     const ABOUT: About = About { username: 1, client_id: 2 };
 
@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn told() -> Says {
-        Says::Told(Command { verb: Verb::Forget, whom: Whom::Username("somebody".to_owned()) })
+        Says::Told(Command::Forget(Whom::username("somebody".to_owned())))
     }
 
     fn value(position: u64) -> Value {

@@ -16,7 +16,7 @@ use super::seal::Position;
 use super::servers::{Failed, Servers};
 use super::time::{StoreClock, milliseconds};
 use super::{State, Store};
-use crate::command::{Command, Verb};
+use crate::command::Command;
 use crate::log::Level;
 
 /// The pause before a store that could not be used is tried again; each further failure doubles it.
@@ -329,7 +329,7 @@ impl Store {
                 listener.forget_everything();
             }
             let (Says::Told(command), Some(peer)) = (entry.says, listener.peer()) else { continue };
-            if command.verb == Verb::Forget || self.is_fresh(entry.at) {
+            if matches!(command, Command::Forget(_)) || self.is_fresh(entry.at) {
                 self.metrics.shared.heard();
                 peer.told(command);
             }

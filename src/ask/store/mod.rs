@@ -25,7 +25,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
 
 use super::http::Hint;
-use crate::command::{Command, Verb, Whom};
+use crate::command::{Command, Whom};
 use crate::fingerprint::{About, Fingerprinter, Whose};
 use crate::log::Log;
 use crate::metrics::{Metrics, SharedLookup};
@@ -329,7 +329,7 @@ impl Store {
         let mut outbox = self.outbox.lock();
         if outbox.len() >= TOLD {
             outbox.clear();
-            outbox.push_back(Command { verb: Verb::Forget, whom: Whom::Everybody });
+            outbox.push_back(Command::Forget(Whom::Everybody));
         }
         outbox.push_back(command);
         drop(outbox);
@@ -377,7 +377,7 @@ impl Store {
     /// Whose verdicts an entry takes back.
     fn whose(&self, says: &Says) -> Option<Whose> {
         match says {
-            Says::Told(Command { verb: Verb::Forget, whom }) => Some(whom.whose(&self.fingerprints)),
+            Says::Told(Command::Forget(whom)) => Some(whom.whose(&self.fingerprints)),
             Says::Told(_) | Says::Begin | Says::Unknown(..) => None,
         }
     }
