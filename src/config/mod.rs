@@ -11,7 +11,6 @@ mod dialect;
 mod error;
 mod fields;
 mod file;
-mod foreign;
 mod header;
 pub mod moving_in;
 mod options;
