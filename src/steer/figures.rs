@@ -59,7 +59,7 @@ fn nameless(steering: &Steering) -> Map<String, Value> {
             "evicted": cache.evicted,
         },
         "rules": {"bytes": gauges.rules},
-        "answers": decisions,
+        "decisions": decisions,
         "api": {
             "login": latency(metrics, Kind::Connect),
             "topic": latency(metrics, Kind::Access),
