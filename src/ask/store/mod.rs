@@ -1,5 +1,6 @@
-//! A cache that several brokers share (`shared_cache`): a Valkey or Redis that is asked before the API. It can say
-//! yes, and nothing else: whatever is missing, old, forged or late there is asked of the API.
+//! A cache that several brokers share (`shared_cache`): a Valkey or Redis that is asked before the API. A verdict there can
+//! only be a yes: whatever is missing, old, forged or late is asked of the API. The journal can only take back, and what was
+//! learnt can only cause questions.
 //!
 //! `seal` is what stands there, and `says` what an entry of the journal says; `learnt` what is no verdict; `link` and `servers` the way there; `journal` what was taken back, and
 //! `tell` how others learn of it; `keeper` holds the connection, and is the breaker: while the store is slow or away, nobody waits for it.
