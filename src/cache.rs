@@ -70,12 +70,12 @@ pub struct Fresh {
 
 /// Verdicts by fingerprint, each for its own time.
 ///
-/// As long as there is room, no verdict is removed before its end. A full cache removes
+/// As long as there is room, no verdict is removed before its end. A full cache removes, in this order:
 ///
-/// - those go first that have ended;
-/// - then those of the client that holds more than its share: a 64th, or 256 where that is
+/// - those that have ended;
+/// - those of the client that holds more than its share: a 64th, or 256 where that is
 ///   more (in small caches an eighth). An account has two such shares, however many client ids it has;
-/// - then those that were used once, least recently used first. What was used twice stays, as long as it takes no
+/// - those that were used once, least recently used first. What was used twice stays, as long as it takes no
 ///   more than seven eighths of the cache.
 ///
 /// Allows and denies have the same bound each, so that a flood of refused logins cannot push out the verdicts of good
@@ -153,8 +153,8 @@ impl Cache {
         self.make_room_after_reload();
     }
 
-    /// Remembers a verdict about this client, in place of the one that was remembered for the fingerprint. A lifetime
-    /// of zero only forgets that one.
+    /// Remembers a verdict, in place of the one that was remembered for the fingerprint. A lifetime of zero only forgets that
+    /// one. `client` is whose share it counts to, see [`About::sharer`].
     pub fn insert(&mut self, key: Fingerprint, client: Fingerprint, fresh: Fresh) {
         let known = self.store.find(key).map(|id| *self.store.at(id));
         self.forget(key);

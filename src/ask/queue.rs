@@ -66,7 +66,7 @@ impl Priority {
         Self::Refresh,
     ];
 
-    /// The same while the broker waits for the answer about a topic: nobody can be let in then, and what it asks next would
+    /// All priorities, highest first, while the broker waits for the answer about a topic: nobody can be let in then, and what it asks next would
     /// make it wait once more. One in [`RESERVED_EVERY`] is a login all the same.
     const WHILE_BROKER_WAITS: [Self; 7] = [
         Self::Broker,

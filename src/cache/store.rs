@@ -74,7 +74,7 @@ pub struct Slot {
     pub refresh_margin: u16,
     /// What the API said: the number of its [`Grounds`](crate::question::Grounds).
     pub grounds: u16,
-    /// The client that it is about: its fingerprint, folded to the few bits that counting takes.
+    /// Whose share it counts to, see [`About::sharer`]: a fingerprint, folded to the few bits that counting takes.
     pub client: u16,
     /// Whom it is about, to be forgotten by.
     pub about: About,

@@ -52,7 +52,7 @@ pub struct Endpoint {
     pub is_first: bool,
     /// Requests on their way to it.
     pub in_flight: usize,
-    /// How many may be.
+    /// How many requests may be on their way to it.
     pub at_a_time: usize,
     /// How long its answers take of late, once there was one.
     pub latency: Option<Duration>,

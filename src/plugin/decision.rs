@@ -334,7 +334,7 @@ impl fmt::Display for By {
                 f.write_str("the files were read again while its password was checked; it may try again")
             }
             By::Api { grounds } => write!(f, "the API answered {grounds}"),
-            By::Remembered { grounds } => write!(f, "the API answered {grounds} a moment ago"),
+            By::Remembered { grounds } => write!(f, "the API answered {grounds} when it was last asked"),
             By::Stale => f.write_str("the API gives no answer, and its last one still serves"),
             By::Asleep => {
                 f.write_str("the API gives no answer, and the message waits for its reader to come back")

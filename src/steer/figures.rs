@@ -13,8 +13,8 @@ use crate::question::Kind;
 /// What was learnt is shown up to here: more than there are kinds of devices on most brokers.
 const SHOWN_TEMPLATES: usize = 50;
 
-/// All that names nobody.
-fn nameless(steering: &Steering) -> Map<String, Value> {
+/// All figures that name no client.
+fn anonymous_figures(steering: &Steering) -> Map<String, Value> {
     let (now, metrics) = (Instant::now(), steering.metrics());
     let gauges = steering.gauges(now);
     let trouble = steering.trouble(now);
@@ -126,7 +126,7 @@ fn latency(metrics: &Metrics, kind: Kind) -> Value {
 
 /// The answer to `status`.
 pub fn status(steering: &Steering) -> Map<String, Value> {
-    let mut status = nameless(steering);
+    let mut status = anonymous_figures(steering);
     let refused: Vec<_> =
         steering.refusals().into_iter().map(|(at, line)| json!({"at": time(at), "line": line})).collect();
     status.insert("refused".to_owned(), refused.into());
@@ -139,7 +139,7 @@ pub fn status(steering: &Steering) -> Map<String, Value> {
 
 /// What the status page draws for those who have not shown the token.
 pub fn figures(steering: &Steering, history: &History) -> Map<String, Value> {
-    let mut figures = nameless(steering);
+    let mut figures = anonymous_figures(steering);
     figures.insert("minutes".to_owned(), history.minutes(steering.metrics()).into());
     figures
 }

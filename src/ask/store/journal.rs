@@ -183,7 +183,7 @@ pub fn shown(position: Position) -> String {
     format!("{}-{}", position.0, position.1)
 }
 
-/// The entries that were appended with these keys; how many were not is returned, too.
+/// Each entry with its position; `None` for one that these keys do not open.
 pub fn decrypted(raw: Vec<Raw>, keys: &Keys) -> impl Iterator<Item = (Position, Option<Entry>)> {
     raw.into_iter().map(|(at, sealed)| (at, keys.decrypt(&sealed)))
 }
