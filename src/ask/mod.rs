@@ -80,7 +80,7 @@ struct State {
 }
 
 /// A question on its way.
-pub struct Asked {
+pub struct Pending {
     /// The slot where its answer will appear.
     pub slot: Arc<Slot>,
     /// It was on its way already, or its answer has just come.
@@ -194,7 +194,7 @@ impl Asker {
         priority: Priority,
         waiter: Option<Waiter>,
         now: Instant,
-    ) -> Result<Asked, NoAnswer> {
+    ) -> Result<Pending, NoAnswer> {
         let worker = self.worker()?;
         self.hold_store();
         let mut state = self.inner.state();
@@ -203,7 +203,7 @@ impl Asker {
         {
             // It has come since the caller looked.
             let slot = Arc::new(Slot::answered(Answer::Verdict { verdict, grounds, terms }));
-            return Ok(Asked { slot, was_under_way: true });
+            return Ok(Pending { slot, was_under_way: true });
         }
         let (in_flight, was_under_way) = match state.in_flight.entry(key) {
             Entry::Occupied(entry) => (entry.into_mut(), true),
@@ -228,7 +228,7 @@ impl Asker {
         drop(state);
         // A job that is dropped takes its question out again, for which it needs the state.
         drop(lost);
-        Ok(Asked { slot, was_under_way })
+        Ok(Pending { slot, was_under_way })
     }
 
     /// How many questions are on their way that were asked early for this reason.

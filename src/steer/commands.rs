@@ -38,7 +38,7 @@ pub enum Given {
 }
 
 /// Hears what came of a command, or why it was not carried out, in words for whoever gave it.
-pub type Told = Box<dyn FnOnce(Result<Value, String>) + Send>;
+pub type Respond = Box<dyn FnOnce(Result<Value, String>) + Send>;
 
 impl Name {
     /// All of them.
@@ -169,21 +169,22 @@ impl Given {
         Command::new(verb, whom).map(Given::Command).ok_or_else(|| no_command.to_owned())
     }
 
-    /// Carries it out. `told` is called at once, or by another thread.
-    pub fn carry_out(self, giver: &Giver, steering: &Arc<Steering>, told: Told) {
+    /// Carries it out. `respond` is called at once, or by another thread.
+    pub fn carry_out(self, giver: &Giver, steering: &Arc<Steering>, respond: Respond) {
         match self {
-            Given::Status => told(Ok(Value::Object(figures::status(steering)))),
+            Given::Status => respond(Ok(Value::Object(figures::status(steering)))),
             Given::Explain(explain) => {
-                let (told, refused) = twice(told);
+                let (explained, refused) = twice(respond);
                 let explaining = Arc::clone(steering);
-                let run = move || told(Ok(shown(&explaining.explain(&explain, Instant::now()))));
+                let run = move || explained(Ok(shown(&explaining.explain(&explain, Instant::now()))));
                 if let Err(why) = steering.run_slowly(run) {
                     refused(Err(why));
                 }
             }
             Given::Command(command) => {
                 let whom = command.whom();
-                let reply = move |outcome: Result<Done, String>| told(outcome.map(|done| data(done, whom)));
+                let reply =
+                    move |outcome: Result<Done, String>| respond(outcome.map(|done| data(done, whom)));
                 steering.carry_out(command, giver.clone(), Box::new(reply));
             }
         }
@@ -201,15 +202,15 @@ fn data(done: Done, whom: Whom) -> Value {
     }
 }
 
-/// Puts whoever is told into two hands: the one that calls first is heard.
-fn twice(told: Told) -> (Told, Told) {
-    let first = Arc::new(Lock::new(Some(told)));
+/// Puts a response into two hands: the one that calls first is heard.
+fn twice(respond: Respond) -> (Respond, Respond) {
+    let first = Arc::new(Lock::new(Some(respond)));
     let second = Arc::clone(&first);
-    let call = |told: Arc<Lock<Option<Told>>>| -> Told {
+    let call = |shared: Arc<Lock<Option<Respond>>>| -> Respond {
         Box::new(move |result| {
-            let told = told.lock().take();
-            if let Some(told) = told {
-                told(result);
+            let respond = shared.lock().take();
+            if let Some(respond) = respond {
+                respond(result);
             }
         })
     };

@@ -99,7 +99,7 @@ pub fn carry_out(control: &Control<'_>, steering: &Arc<Steering>) {
         let (answers, sender) = (Arc::clone(&answers), sender.clone());
         // An order may be in the plugin's queue when the plugin ends, so it does not hold it.
         let weak = Arc::downgrade(steering);
-        let told = move |result| {
+        let respond = move |result| {
             let mut state = answers.lock();
             state.answers[number] = Entry::answer(name, correlation, result);
             state.missing -= 1;
@@ -113,8 +113,8 @@ pub fn carry_out(control: &Control<'_>, steering: &Arc<Steering>) {
             }
         };
         match command {
-            Ok(command) => command.carry_out(&giver, steering, Box::new(told)),
-            Err(what) => told(Err(what)),
+            Ok(command) => command.carry_out(&giver, steering, Box::new(respond)),
+            Err(what) => respond(Err(what)),
         }
     }
 }

@@ -23,7 +23,7 @@ mod sharing;
 mod target;
 mod tls;
 
-pub(super) use batch::{Crowd, Told};
+pub(super) use batch::{BatchReplies, Crowd};
 pub(super) use breaker::AskedFor;
 pub use client::Reply;
 pub(super) use client::{DRAIN_LIMIT, Exchange, Request};
