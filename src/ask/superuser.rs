@@ -299,9 +299,9 @@ mod tests {
             reply
         };
         // Nobody can tell: a yes is one, a no is none.
-        let unknown = || Finding::Unknown(NoAnswer::Open);
+        let unknown = || Finding::Unknown(NoAnswer::BreakerOpen);
         assert_eq!(tempered(unknown(), Verdict::Allow), reply(Verdict::Allow, now));
-        assert_eq!(tempered(unknown(), Verdict::Deny).answer, Answer::None(NoAnswer::Open));
+        assert_eq!(tempered(unknown(), Verdict::Deny).answer, Answer::None(NoAnswer::BreakerOpen));
         // A no counts from the first of both questions, and a yes as well.
         let asked = || Finding::No { asked: Some(before), holds: None };
         assert_eq!(tempered(asked(), Verdict::Deny), reply(Verdict::Deny, before));

@@ -243,7 +243,7 @@ impl Api {
         let Inquiry { key, question, .. } = *inquiry;
         let (kind, source) = (question.kind(), self.source(inquiry));
         if self.asker.is_in_vain(kind, source, now) {
-            return Some(self.or_stale(key, no_answer(NoAnswer::Open), now));
+            return Some(self.or_stale(key, no_answer(NoAnswer::BreakerOpen), now));
         }
         if !self.asker.refuses(kind, source.of_stranger(), now) {
             return None;
