@@ -26,6 +26,16 @@ pub enum About {
 }
 
 impl About {
+    /// The same for people.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            About::Logins => "logins",
+            About::Topics => "topics",
+            About::ManyTopics => "many topics at once",
+            About::Superusers => "superusers",
+        }
+    }
+
     /// Its name in labels.
     pub(super) fn name(self) -> &'static str {
         match self {
