@@ -140,7 +140,7 @@ mod broker;
 mod cache;
 mod command;
 mod config;
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "the broker's interface and the system's are those of C")]
 mod ffi;
 mod fingerprint;
 #[doc(hidden)]

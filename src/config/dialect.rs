@@ -123,7 +123,7 @@ impl Dialect {
     }
 
     /// No names: no option of this plugin sets it.
-    #[allow(clippy::unused_self)]
+    #[allow(clippy::unused_self, reason = "every field of the options has this method")]
     pub(super) fn differing(&self, _: &Self) -> Vec<&'static str> {
         Vec::new()
     }

@@ -341,7 +341,7 @@ impl Written {
     }
 
     /// No names: locations and texts are no part of what options mean.
-    #[allow(clippy::unused_self)]
+    #[allow(clippy::unused_self, reason = "every field of the options has this method")]
     pub(super) fn differing(&self, _: &Self) -> Vec<&'static str> {
         Vec::new()
     }

@@ -146,8 +146,7 @@ impl Keys {
             |purpose: &str| sign(&root, format!("mosquitto-http-auth {VERSION} {purpose}").as_bytes());
         let key = |purpose: &str| Key::new(HMAC_SHA256, derived(purpose).as_ref());
         let entries = UnboundKey::new(&CHACHA20_POLY1305, derived("journal").as_ref());
-        // Both have 256 bits.
-        #[allow(clippy::expect_used)]
+        #[allow(clippy::expect_used, reason = "an HMAC by SHA-256 has the 256 bits of such a key")]
         let entries = LessSafeKey::new(entries.expect("a key of the right length"));
         let journal = URL_SAFE_NO_PAD.encode(&derived("journal's name").as_ref()[..16]);
         Self {
