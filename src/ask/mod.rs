@@ -27,6 +27,7 @@ use once_cell::sync::OnceCell;
 
 use crate::broker::Broker;
 use crate::cache::{Allow, Cache, Fresh, Hit};
+use crate::config::LIFETIMES_APART;
 use crate::fingerprint::{Fingerprint, Fingerprinter, Source};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
@@ -370,7 +371,7 @@ impl Inbox for Inner {
     }
 }
 
-/// Shortens a lifetime by 0 to 20 % at random, so that verdicts that were given together do not end together.
+/// Shortens a lifetime at random, see [`LIFETIMES_APART`].
 fn spread(lifetime: Duration) -> Duration {
-    lifetime.mul_f64(1.0 - 0.2 * random::fraction())
+    lifetime.mul_f64(1.0 - LIFETIMES_APART * random::fraction())
 }

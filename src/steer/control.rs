@@ -26,8 +26,8 @@ struct Entry {
 
 impl Entry {
     /// What is wrong with the envelope, in the broker's own words where it has some.
-    fn wrong(what: &str) -> Self {
-        Self { name: UNKNOWN.to_owned(), correlation: None, command: Err(what.to_owned()) }
+    fn wrong(what: impl Into<String>) -> Self {
+        Self { name: UNKNOWN.to_owned(), correlation: None, command: Err(what.into()) }
     }
 
     fn read(entry: Value) -> Self {
@@ -63,14 +63,17 @@ impl Entry {
 /// Reads an envelope. What is not one is answered as one wrong command.
 fn entries(payload: &[u8]) -> Vec<Entry> {
     if payload.len() > LONGEST {
-        return vec![Entry::wrong("Payload too large; expected no more than 16 KiB")];
+        return vec![Entry::wrong(format!(
+            "Payload too large; expected no more than {} KiB",
+            LONGEST / 1024
+        ))];
     }
     let Ok(Value::Object(mut envelope)) = serde_json::from_slice(payload) else {
         return vec![Entry::wrong("Payload not valid JSON")];
     };
     match envelope.remove("commands") {
         Some(Value::Array(commands)) if commands.len() > MOST => {
-            vec![Entry::wrong("Too many commands; expected no more than 20")]
+            vec![Entry::wrong(format!("Too many commands; expected no more than {MOST}"))]
         }
         Some(Value::Array(commands)) => commands.into_iter().map(Entry::read).collect(),
         _ => vec![Entry::wrong("Invalid/missing commands")],

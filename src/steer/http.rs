@@ -280,12 +280,14 @@ async fn command(
     let respond = Box::new(move |result| drop(sender.send(result)));
     let giver = door.giver();
     given.carry_out(&giver, &site.steering, respond);
-    let late = "the broker's own thread has not come round within 5 s; it carries this out when it does";
     let why = match timeout(BROKER_WITHIN, answer).await {
         Ok(Ok(Ok(value))) => return Ok(Reply::json(StatusCode::OK, &value)),
         Ok(Ok(Err(why))) => why,
         Ok(Err(_)) => "the broker is stopping".to_owned(),
-        Err(_) => late.to_owned(),
+        Err(_) => format!(
+            "the broker's own thread has not come round within {} s; it carries this out when it does",
+            BROKER_WITHIN.as_secs()
+        ),
     };
     Err(Reply::error(StatusCode::SERVICE_UNAVAILABLE, &why))
 }
@@ -304,10 +306,14 @@ async fn fields(request: Request<Incoming>) -> Result<Map<String, Value>, Reply>
     let body = match timeout(BODY_WITHIN, Limited::new(request.into_body(), BODY).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err(Reply::error(StatusCode::PAYLOAD_TOO_LARGE, "expected no more than 16 KiB"));
+            let what = format!("expected no more than {} KiB", BODY / 1024);
+            return Err(Reply::error(StatusCode::PAYLOAD_TOO_LARGE, &what));
         }
         Ok(Err(_)) => return Err(Reply::error(StatusCode::BAD_REQUEST, "the body ended too early")),
-        Err(_) => return Err(Reply::error(StatusCode::REQUEST_TIMEOUT, "the body has not come within 5 s")),
+        Err(_) => {
+            let what = format!("the body has not come within {} s", BODY_WITHIN.as_secs());
+            return Err(Reply::error(StatusCode::REQUEST_TIMEOUT, &what));
+        }
     };
     if body.trim_ascii().is_empty() {
         return Ok(Map::new());

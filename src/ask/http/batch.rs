@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use tokio::time::timeout;
 
 use super::breaker::AskedFor;
-use super::client::{Reply, Request};
+use super::client::{BODY_LIMIT, Reply, Request};
 use super::connections::Progress;
 use super::headers::{lifetime, retry_after};
 use super::hints::meaning;
@@ -181,7 +181,9 @@ impl Target {
                 wire::results(&body, crowd.parties.len())
                     .map_err(|found| format!("status 200 with {found}").into())
             }
-            (StatusCode::OK, None) => Err("status 200 with more than 64 KiB".to_owned().into()),
+            (StatusCode::OK, None) => {
+                Err(format!("status 200 with more than {} KiB", BODY_LIMIT / 1024).into())
+            }
             _ => Err(Wrong::status(status.as_u16(), retry_after(&response))),
         };
         // How fast it fails says nothing about how fast it decides.

@@ -27,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const ROUND: Duration = Duration::from_secs(1);
 
 /// Entries that are read in one go.
-const AT_ONCE: usize = 1_000;
+pub(super) const AT_ONCE: usize = 1_000;
 
 /// How far the store's clock may be from this machine's. Whoever could set it back would have verdicts last longer.
 const APART: Duration = Duration::from_secs(60);
