@@ -1,6 +1,6 @@
 //! `make bench-pieces`: the time of the plugin's parts by themselves, which shows the effect of a change early. `make
 //! bench` measures the whole in a broker.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark ends by a panic, and has no callers")]
 
 use std::hint::black_box;
 use std::ops::ControlFlow;

@@ -22,7 +22,7 @@ use part::{CLIENTS, Part, share};
 use room::AWAITED;
 #[cfg(test)]
 use room::UNUSED_SHARE;
-use store::{Id, Links, Place, Remains, Slot, Store};
+use store::{Id, Links, PartName, Remains, Slot, Store};
 
 /// Ticks of the cache's clock per second. A verdict counts time in 32 bits of them, which keeps it small. They last for
 /// eight years of uptime; after that nothing is remembered.
@@ -70,12 +70,12 @@ pub struct Fresh {
 
 /// Verdicts by fingerprint, each for its own time.
 ///
-/// As long as there is room, no verdict is removed before its end. A full cache removes
+/// As long as there is room, no verdict is removed before its end. A full cache removes, in this order:
 ///
-/// - those go first that have ended;
-/// - then those of the client that holds more than its share: a 64th, or 256 where that is
+/// - those that have ended;
+/// - those of the client that holds more than its share: a 64th, or 256 where that is
 ///   more (in small caches an eighth). An account has two such shares, however many client ids it has;
-/// - then those that were used once, least recently used first. What was used twice stays, as long as it takes no
+/// - those that were used once, least recently used first. What was used twice stays, as long as it takes no
 ///   more than seven eighths of the cache.
 ///
 /// Allows and denies have the same bound each, so that a flood of refused logins cannot push out the verdicts of good
@@ -146,15 +146,15 @@ impl Cache {
         self.bound = bound;
         self.stale_ticks = in_ticks(stale);
         self.share = share(bound);
-        for place in [Place::Allows, Place::Denies, Place::Unused, Place::Awaited] {
+        for place in [PartName::Allows, PartName::Denies, PartName::Unused, PartName::Awaited] {
             let share = self.share_of(place);
             self.part(place).0.set_share(share);
         }
         self.make_room_after_reload();
     }
 
-    /// Remembers a verdict about this client, in place of the one that was remembered for the fingerprint. A lifetime
-    /// of zero only forgets that one.
+    /// Remembers a verdict, in place of the one that was remembered for the fingerprint. A lifetime of zero only forgets that
+    /// one. `client` is whose share it counts to, see [`About::sharer`].
     pub fn insert(&mut self, key: Fingerprint, client: Fingerprint, fresh: Fresh) {
         let known = self.store.find(key).map(|id| *self.store.at(id));
         self.forget(key);
@@ -164,7 +164,7 @@ impl Cache {
         if self.part(slot.place).0.len() > self.bound || self.unused.len() > self.unused_bound() {
             self.sweep(slot.since);
             self.make_room(slot.place, Some(slot.client));
-            self.make_room_early(Place::Unused, None, slot.since);
+            self.make_room_early(PartName::Unused, None, slot.since);
         }
     }
 
@@ -172,17 +172,17 @@ impl Cache {
     /// renews a verdict that is in use, it takes the place of that one. If not, it is held among the unused ones until
     /// its first use; where they have no room, those stay that the broker comes for first. Returns whether it was kept.
     pub fn insert_unused(&mut self, key: Fingerprint, client: Fingerprint, fresh: Fresh) -> bool {
-        self.insert_early(Place::Unused, key, client, fresh)
+        self.insert_early(PartName::Unused, key, client, fresh)
     }
 
     /// Remembers a verdict that was asked for early, about a reader of a message that the broker is on its way to: else as
     /// [`Self::insert_unused`].
     pub fn insert_awaited(&mut self, key: Fingerprint, client: Fingerprint, fresh: Fresh) -> bool {
         self.forget_ended_readers(self.tick(fresh.since));
-        self.insert_early(Place::Awaited, key, client, fresh)
+        self.insert_early(PartName::Awaited, key, client, fresh)
     }
 
-    fn insert_early(&mut self, place: Place, key: Fingerprint, client: Fingerprint, fresh: Fresh) -> bool {
+    fn insert_early(&mut self, place: PartName, key: Fingerprint, client: Fingerprint, fresh: Fresh) -> bool {
         let known = self.store.find(key).map(|id| *self.store.at(id));
         self.forget(key);
         let Some(mut slot) = self.slot(key, client, fresh) else { return false };
@@ -211,8 +211,8 @@ impl Cache {
         let ticks = in_ticks(lifetime);
         let since = self.tick(since);
         let (place, refresh_margin) = match verdict {
-            Verdict::Allow => (Place::Allows, u16::try_from(ticks / 5).unwrap_or(u16::MAX)),
-            Verdict::Deny => (Place::Denies, 0),
+            Verdict::Allow => (PartName::Allows, u16::try_from(ticks / 5).unwrap_or(u16::MAX)),
+            Verdict::Deny => (PartName::Denies, 0),
         };
         (ticks > 0 && self.bound > 0).then(|| Slot {
             key,
@@ -233,12 +233,12 @@ impl Cache {
     }
 
     /// The part that holds the verdicts of a place, and the store for its operations.
-    fn part(&mut self, place: Place) -> (&mut Part, &mut Store) {
+    fn part(&mut self, place: PartName) -> (&mut Part, &mut Store) {
         let part = match place {
-            Place::Allows => &mut self.allows,
-            Place::Denies => &mut self.denies,
-            Place::Unused | Place::Free => &mut self.unused,
-            Place::Awaited => &mut self.awaited,
+            PartName::Allows => &mut self.allows,
+            PartName::Denies => &mut self.denies,
+            PartName::Unused | PartName::Free => &mut self.unused,
+            PartName::Awaited => &mut self.awaited,
         };
         (part, &mut self.store)
     }
@@ -300,8 +300,8 @@ impl Cache {
         let slot = self.store.at_mut(id);
         slot.is_unused = false;
         slot.place = match slot.verdict {
-            Verdict::Allow => Place::Allows,
-            Verdict::Deny => Place::Denies,
+            Verdict::Allow => PartName::Allows,
+            Verdict::Deny => PartName::Denies,
         };
         let Slot { verdict, grounds, place, client, ends, terms, .. } = *slot;
         let grounds = Grounds::of_number(grounds);
@@ -310,7 +310,7 @@ impl Cache {
         let (part, store) = self.part(place);
         part.add(store, id, share);
         self.make_room(place, Some(client));
-        self.make_room_early(Place::Unused, None, tick);
+        self.make_room_early(PartName::Unused, None, tick);
         (tick < ends).then_some(Hit { verdict, grounds, refresh: false, is_first_use: true, terms })
     }
 

@@ -33,32 +33,41 @@ impl Verb {
     }
 }
 
+/// Who is meant by a name, which is not empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named {
+    /// All of a username.
+    Username(String),
+    /// The one of a client id.
+    ClientId(String),
+}
+
 /// Who is meant by a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Whom {
-    /// All of a username, which is not empty.
-    Username(String),
-    /// The one of a client id, which is not empty.
-    ClientId(String),
+    /// Whoever has a name.
+    Named(Named),
     /// All.
     Everybody,
 }
 
 impl Whom {
+    /// All of a username.
+    pub const fn username(username: String) -> Self {
+        Whom::Named(Named::Username(username))
+    }
+
+    /// The one of a client id.
+    pub const fn client_id(client_id: String) -> Self {
+        Whom::Named(Named::ClientId(client_id))
+    }
+
     /// Whose verdicts these are.
     pub fn whose(&self, keys: &Fingerprinter) -> Whose {
         match self {
-            Whom::Username(username) => Whose::Username(keys.username(username)),
-            Whom::ClientId(client_id) => Whose::ClientId(keys.client_id(client_id)),
+            Whom::Named(Named::Username(username)) => Whose::Username(keys.username(username)),
+            Whom::Named(Named::ClientId(client_id)) => Whose::ClientId(keys.client_id(client_id)),
             Whom::Everybody => Whose::Everybody,
-        }
-    }
-
-    /// The username, if the command goes by one.
-    pub fn into_username(self) -> Option<String> {
-        match self {
-            Whom::Username(username) => Some(username),
-            Whom::ClientId(_) | Whom::Everybody => None,
         }
     }
 }
@@ -66,20 +75,55 @@ impl Whom {
 impl fmt::Display for Whom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Whom::Username(username) => write!(f, "username {}", quoted(username)),
-            Whom::ClientId(client_id) => write!(f, "client id {}", quoted(client_id)),
+            Whom::Named(Named::Username(username)) => write!(f, "username {}", quoted(username)),
+            Whom::Named(Named::ClientId(client_id)) => write!(f, "client id {}", quoted(client_id)),
             Whom::Everybody => f.write_str("everybody"),
         }
     }
 }
 
-/// A command about somebody. Brokers that share a cache all carry it out.
+/// A command about somebody. Brokers that share a cache all carry it out. Nobody can kick everybody, nor have the API asked
+/// again about a client id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Command {
+pub enum Command {
+    /// Forget what the API has said of them.
+    Forget(Whom),
+    /// End their connections.
+    Kick(Named),
+    /// Have the API asked again about the sessions of a username, or about all.
+    Recheck(Option<String>),
+}
+
+impl Command {
+    /// A command of this verb for these, if there is one.
+    pub fn new(verb: Verb, whom: Whom) -> Option<Self> {
+        match (verb, whom) {
+            (Verb::Forget, whom) => Some(Command::Forget(whom)),
+            (Verb::Kick, Whom::Named(named)) => Some(Command::Kick(named)),
+            (Verb::Recheck, Whom::Named(Named::Username(username))) => Some(Command::Recheck(Some(username))),
+            (Verb::Recheck, Whom::Everybody) => Some(Command::Recheck(None)),
+            (Verb::Kick, Whom::Everybody) | (Verb::Recheck, Whom::Named(Named::ClientId(_))) => None,
+        }
+    }
+
     /// What is done.
-    pub verb: Verb,
-    /// To whom. Nobody can kick everybody, nor have the API asked again about a client id.
-    pub whom: Whom,
+    pub const fn verb(&self) -> Verb {
+        match self {
+            Command::Forget(_) => Verb::Forget,
+            Command::Kick(_) => Verb::Kick,
+            Command::Recheck(_) => Verb::Recheck,
+        }
+    }
+
+    /// To whom.
+    pub fn whom(&self) -> Whom {
+        match self {
+            Command::Forget(whom) => whom.clone(),
+            Command::Kick(named) => Whom::Named(named.clone()),
+            Command::Recheck(Some(username)) => Whom::username(username.clone()),
+            Command::Recheck(None) => Whom::Everybody,
+        }
+    }
 }
 
 /// What came of a command that was carried out.
@@ -135,12 +179,11 @@ impl fmt::Display for Giver {
 
 /// The line that the log has about a command.
 pub fn line(command: &Command, giver: &Giver, outcome: &Outcome) -> String {
-    let Command { verb, whom } = command;
     let outcome: &dyn fmt::Display = match outcome {
         Ok(done) => done,
         Err(why) => why,
     };
-    format!("Command {} for {whom}, by {giver}: {outcome}.", verb.name())
+    format!("Command {} for {}, by {giver}: {outcome}.", command.verb().name(), command.whom())
 }
 
 #[cfg(test)]
@@ -149,22 +192,37 @@ mod tests {
 
     #[test]
     fn a_line_says_what_by_whom_and_what_came_of_it() {
-        let whom = Whom::Username("u\n".to_owned());
-        let command = |verb| Command { verb, whom: whom.clone() };
+        let username = "u\n".to_owned();
         let token = Giver::Token("127.0.0.1:9".to_owned());
         assert_eq!(
-            line(&command(Verb::Kick), &token, &Ok(Done::Kicked(2))),
+            line(&Command::Kick(Named::Username(username.clone())), &token, &Ok(Done::Kicked(2))),
             "Command kick for username \"u\\n\", by somebody with the token at 127.0.0.1:9: 2 disconnected."
         );
         assert_eq!(
-            line(&command(Verb::Recheck), &Giver::Broker, &Err("too many".to_owned())),
+            line(&Command::Recheck(Some(username)), &Giver::Broker, &Err("too many".to_owned())),
             "Command recheck for username \"u\\n\", by another broker: too many."
         );
-        let forget = Command { verb: Verb::Forget, whom: Whom::Everybody };
+        let forget = Command::Forget(Whom::Everybody);
         let user = Giver::User(None, "/s".to_owned());
         assert_eq!(
             line(&forget, &user, &Ok(Done::Forgotten)),
             "Command forget for everybody, by somebody over /s: done."
         );
+    }
+
+    #[test]
+    fn a_command_means_whom_it_was_made_for_or_is_none() {
+        let all = [Whom::username("u".to_owned()), Whom::client_id("c".to_owned()), Whom::Everybody];
+        for (verb, are_meant) in [
+            (Verb::Forget, [true; 3]),
+            (Verb::Kick, [true, true, false]),
+            (Verb::Recheck, [true, false, true]),
+        ] {
+            for (whom, is_meant) in all.iter().zip(are_meant) {
+                let command = Command::new(verb, whom.clone());
+                let found = command.map(|command| (command.verb(), command.whom()));
+                assert_eq!(found, is_meant.then(|| (verb, whom.clone())), "{verb:?} {whom:?}");
+            }
+        }
     }
 }

@@ -4,15 +4,16 @@
 //!
 //! Imports go down this list, never up; `tests/layout.rs` holds that.
 //!
-//! - `ffi`: the only unsafe code. Exported functions and callbacks (`entry`), each inside a guard that turns a panic into a
-//!   refusal (`guard`); event structs to typed requests (`events`); the broker's functions (`functions`); the process's
-//!   signals, clock and sockets (`os`: `interest` finds whose each socket is, `sockets` looks into them).
+//! - `ffi`: the only unsafe code. Exported functions and callbacks (`entry`), each inside a guard that turns a panic into
+//!   that callback's safe code (`guard`): a refusal where something is decided; event structs to typed requests (`events`);
+//!   the broker's functions (`functions`); the process's signals, clock and sockets (`os`: `interest` finds whose each socket
+//!   is, `sockets` looks into them).
 //! - `steer`: shows and steers a running plugin. Its `commands` (`docs/commands.md`) come by a topic (`control`) or to the
 //!   admin listener (`listeners`, `connections`), where `http` answers, with the status `page` and its `history`.
 //! - `plugin`: who may do what, one method for each event. `login` and `topic_check` are the two lists of docs/deciding.md;
-//!   `api` is the API's part in them, and has the broker wait. Where a client waits beside the loop, it is `delayed`, and the
-//!   tick's `completion` lets it in or refuses it. `left_behind` is why somebody must not come in yet. `settings` are all
-//!   options and files. `sessions`, `throttle`, `wait_budget` keep count; `granting` gives sessions what came with answers,
+//!   `api` is the API's part in them, and has the broker wait. Where a client waits says `early` (`place`); beside the loop it is
+//!   `delayed`, and the tick's `completion` lets it in or refuses it. `left_behind` is why somebody must not come in yet.
+//!   `settings` are all options and files. `sessions`, `throttle`, `wait_budget` keep count; `granting` gives sessions what came with answers,
 //!   `expiry` ends them on time; `hasher` is a thread for slow hashes. Every answer is a `decision` with its reason.
 //!   `steering` is what commands see and do of it: `explain` decides without changing anything, by the same `unasked` as topic
 //!   checks, and `orders` wait for the tick; `kicks` has the broker disconnect, `leaving` is who must go; `others` are the brokers that
@@ -52,27 +53,35 @@
 //!   batches and completes the client, if its ticket is still the newest for its client id.
 //! - **Beside**: refreshes, SIGHUP's questions, probes of a silent API. Nobody waits; a no that is about the client
 //!   (`Grounds::is_about_the_client`) may become a task that disconnects.
-//! - **A response becomes a verdict** by its status (`Answer::of_status`), or as another plugin reads it (`ask::dialect`); the
-//!   body of a 200 is read by `ask::answer` (`answer_rules`), and that about many questions by `ask::wire` and
-//!   `ask::http::batch`. Without a response it is one by `ask::superuser`, or by what `ask::shared` takes over.
+//! - **A response becomes a verdict** by `ask::dialect::answer`, which for the contract is `Answer::of_status`; the body of a
+//!   200 is read by `ask::answer` (`answer_rules`), and that about many questions by `ask::wire` and `ask::http::batch`. Without a response it is one by `ask::superuser`, or by what `ask::shared` takes over.
 //! - **A client waits** where `early` (`place`) says: beside the loop, first for its turn (`login::park_for_turn`, by
 //!   `throttle`), then in `ask::queue`, for its answer, and for what it will ask (`warm_up`); or with the broker
 //!   (`api::wait_for`, by `wait_budget`).
 //! - **SIGHUP**: `Plugin::reload` has `settings` read options and files whole and swap them, unless `changes` finds that a
 //!   check would end by a slip. Then the broker raises the login of every session once more: `login` has `recheck` recognise
 //!   it, which keeps the session and notes the question; its `belief` settles, by all answers, who is `leaving`.
+//! - **A session ends**: `Plugin::disconnected` takes its end out of `expiry`, and `sessions` closes it. Of one that ended for good
+//!   `prefetch` forgets the subscriptions, and `sessions` all when the turn is over, since its will may still be written. A
+//!   client that comes again takes its session over (`admit`); what came to nothing is undone (`withdraw`).
+//! - **A refusal is logged** by `login` or `topic_check`, as often as `log` allows, and written by `ffi::guard` once nothing is
+//!   held any more.
 //! - **Taken back**, by a command: `plugin::steering` carries it out here, has the log tell of it, and has `ask::store` write
 //!   it into the journal that all brokers read (`tell`). There `keeper` finds it, and `others` hands it to `steering`.
 //!
 //! # Rules
 //!
-//! - Whatever ends without a clear yes is a refusal, panics included. No answer is never remembered.
+//! - Whatever ends without a clear yes, now or remembered, is a refusal, panics included. Three things go on without one: a
+//!   message that is only queued for a client that sleeps (it is asked about again before it is sent), a session whose recheck
+//!   has no answer (it stays), and a READ for a client that sleeps, as local user or by its session's rules, where the system
+//!   does not tell who has its connection's number now (`Sessions::is_client_of`). No answer is never remembered.
 //! - Nothing is held while waiting for an answer or calling a C function of the broker: these call back into the plugin. They
 //!   are called on its own thread alone (`BrokerThread` proves it); log lines queue until everything is let go of.
 //! - A decision takes the settings once (`Event`), and a question its `Target` (how to ask), which a reload swaps right behind
 //!   them. Two threads may ask at once (`http_api` on 2.1).
-//! - What is shared with other brokers can say yes, and nothing else. It counts only if it is signed, and nothing that it is
-//!   about was taken back since it was asked.
+//! - A verdict that is shared with other brokers can only be a yes; the journal can only take back (forget, kick, recheck);
+//!   what they have learnt can only cause questions. All of it counts only if it is signed, and a verdict only if nothing that
+//!   it is about was taken back since it was asked.
 //! - Asking ahead decides nothing: a verdict counts for the exact question that the broker asks.
 //! - Everything that clients can make grow has a bound, and the bound says where its number comes from.
 //! - Time comes in as `now`. The clock is read by whoever has waited, or may have; who says how long looking ahead may take;
@@ -131,7 +140,7 @@ mod broker;
 mod cache;
 mod command;
 mod config;
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "the broker's interface and the system's are those of C")]
 mod ffi;
 mod fingerprint;
 #[doc(hidden)]

@@ -278,7 +278,7 @@ impl Metrics {
         self.reloads.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 
-    /// When that was last.
+    /// When files were last read again, and last taken over.
     pub fn last_reload(&self) -> LastReload {
         *self.last_reload.lock()
     }

@@ -295,7 +295,7 @@ pub enum NoAnswer {
     /// Logins have held up the broker for long enough in this turn. The question goes on beside it.
     LoginWaitSpent,
     /// The circuit breaker is open, or the API asked for a pause itself (429).
-    Open,
+    BreakerOpen,
     /// Messages wait for the client that cannot be asked about now, since the breaker of `acl_url` is open: they would be
     /// lost if it were let in.
     WouldLose,
@@ -317,7 +317,7 @@ impl NoAnswer {
             NoAnswer::TimedOut(_)
             | NoAnswer::Transport(_)
             | NoAnswer::Status(_)
-            | NoAnswer::Open
+            | NoAnswer::BreakerOpen
             | NoAnswer::WouldLose
             | NoAnswer::NotAsked(_) => false,
         }
@@ -339,7 +339,7 @@ impl fmt::Display for NoAnswer {
                 "other logins have held up the broker for long enough just now (plugin_opt_login_wait); it is being \
                  asked about, and gets in when it comes again",
             ),
-            NoAnswer::Open => {
+            NoAnswer::BreakerOpen => {
                 f.write_str("it was silent, or wants to be left alone, and is not asked for a while")
             }
             NoAnswer::WouldLose => f.write_str(

@@ -1,5 +1,5 @@
 //! The map in `src/lib.rs` is true: imports go down, unsafe code is in one folder, and no file is too long.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,7 +94,7 @@ fn imports_go_down() {
 #[test]
 fn unsafe_code_is_in_one_folder() {
     let (unsafe_code, allowing) =
-        (["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"], "allow(unsafe_code)");
+        (["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"], "allow(unsafe_code");
     for file in files() {
         let has = |text: &str| {
             file.text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(text))

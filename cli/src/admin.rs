@@ -341,7 +341,7 @@ fn say_status(status: &Value) {
             println!("  The API about {about}: {answers} answers, {:.1} ms each.", seconds * 1e3 / answers);
         }
     }
-    for counted in status["answers"].as_array().into_iter().flatten() {
+    for counted in status["decisions"].as_array().into_iter().flatten() {
         let [question, result, source] = ["question", "result", "source"].map(|name| text(&counted[name]));
         println!("  {:>10} x {question} {result} ({source})", text(&counted["count"]));
     }

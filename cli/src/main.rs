@@ -19,23 +19,22 @@ mod migrate;
 mod output;
 mod plugin_conf;
 
-// The plugin uses all of what its rooms offer, and this program a part.
-#[allow(dead_code, unused_imports)]
+#[allow(dead_code, unused_imports, reason = "the program uses a part of what the plugin has")]
 #[path = "../../src/config/mod.rs"]
 mod config;
-#[allow(dead_code, unused_imports)]
+#[allow(dead_code, unused_imports, reason = "the program uses a part of what the plugin has")]
 #[path = "../../src/local/mod.rs"]
 mod local;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the program uses a part of what the plugin has")]
 #[path = "../../src/log.rs"]
 mod log;
-#[allow(dead_code, clippy::wrong_self_convention)]
+#[allow(dead_code, clippy::wrong_self_convention, reason = "the program uses a part of what the plugin has")]
 #[path = "../../src/question.rs"]
 mod question;
-#[allow(dead_code, unused_imports)]
+#[allow(dead_code, unused_imports, reason = "the program uses a part of what the plugin has")]
 #[path = "../../src/topic/mod.rs"]
 mod topic;
-#[allow(dead_code, unused_imports)]
+#[allow(dead_code, unused_imports, reason = "the program uses a part of what the plugin has")]
 #[path = "../../src/util/mod.rs"]
 mod util;
 

@@ -67,20 +67,20 @@ pub fn read_object(
 }
 
 /// `yes`: the grounds for an allow.
-fn answer(said: Result<Said, Unusable>, yes: Grounds) -> (Answer, Option<String>) {
+fn answer(said: Result<BodyOutcome, Unusable>, yes: Grounds) -> (Answer, Option<String>) {
     match said {
-        Ok(Said::Yes(terms)) => {
+        Ok(BodyOutcome::Yes(terms)) => {
             let terms = (terms != Terms::default()).then(|| Arc::new(terms));
             (Answer::Verdict { verdict: Verdict::Allow, grounds: yes, terms }, None)
         }
-        Ok(Said::No) => (Answer::verdict(Verdict::Deny, Grounds::BodyDenies), None),
-        Ok(Said::Expired) => (Answer::verdict(Verdict::Deny, Grounds::Expired), None),
+        Ok(BodyOutcome::No) => (Answer::verdict(Verdict::Deny, Grounds::BodyDenies), None),
+        Ok(BodyOutcome::Expired) => (Answer::verdict(Verdict::Deny, Grounds::Expired), None),
         Err(Unusable::NoRoom) => (Answer::None(NoAnswer::NoRoomForRules), None),
         Err(Unusable::Bad(what)) => (Answer::verdict(Verdict::Deny, Grounds::BadBody), Some(what)),
     }
 }
 
-enum Said {
+enum BodyOutcome {
     Yes(Terms),
     No,
     Expired,
@@ -102,19 +102,24 @@ fn fields(body: &Body) -> Result<Object, Unusable> {
     }
 }
 
-fn said(fields: &Object, question: &Question<'_>, pool: &GrantsPool, now: Now) -> Result<Said, Unusable> {
+fn said(
+    fields: &Object,
+    question: &Question<'_>,
+    pool: &GrantsPool,
+    now: Now,
+) -> Result<BodyOutcome, Unusable> {
     let present = |name: &str| fields.get(name).filter(|value| **value != Json::Null);
     match present("result") {
         None => {}
         Some(Json::Text(word)) if word == "allow" => {}
         // The others whom EMQX would ask are the next plugins: they are asked where `defer_status` says so.
-        Some(Json::Text(word)) if word == "deny" || word == "ignore" => return Ok(Said::No),
+        Some(Json::Text(word)) if word == "deny" || word == "ignore" => return Ok(BodyOutcome::No),
         Some(other) => {
             return bad(format!("result: found {other}, expected \"allow\", \"deny\" or \"ignore\""));
         }
     }
     let expires = match present("expire_at").map(|at| expiry(at, now)).transpose()? {
-        Some(None) => return Ok(Said::Expired),
+        Some(None) => return Ok(BodyOutcome::Expired),
         expires => expires.flatten(),
     };
     let attrs = present("client_attrs").map(attributes).transpose()?.unwrap_or_default();
@@ -140,7 +145,7 @@ fn said(fields: &Object, question: &Question<'_>, pool: &GrantsPool, now: Now) -
     };
     let is_superuser =
         matches!(question, Question::Connect { .. }) && fields.get("is_superuser").is_some_and(says_yes);
-    Ok(Said::Yes(Terms { is_superuser, rules, expires, asked: None }))
+    Ok(BodyOutcome::Yes(Terms { is_superuser, rules, expires, asked: None }))
 }
 
 /// As EMQX reads it: whatever is no plain yes is a no.

@@ -18,7 +18,7 @@ const NO_ACCESS: &str = "-1";
 /// What is asked. As JSON: the fields in the order in which Go writes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-enum Asked<'a> {
+enum WireQuestion<'a> {
     Login { clientid: &'a str, password: &'a str, username: &'a str },
     Topic { acc: u8, clientid: &'a str, topic: &'a str, username: &'a str },
     Superuser { username: &'a str },
@@ -41,10 +41,10 @@ pub fn body(dialect: &Dialect, question: &Question<'_>) -> Vec<u8> {
         dialect,
         match *question {
             Question::Connect { password, .. } => {
-                Asked::Login { clientid: &client_id, password, username: name }
+                WireQuestion::Login { clientid: &client_id, password, username: name }
             }
             Question::Access { topic, access, .. } => {
-                Asked::Topic { acc: access as u8, clientid: &client_id, topic, username: name }
+                WireQuestion::Topic { acc: access as u8, clientid: &client_id, topic, username: name }
             }
         },
     )
@@ -52,7 +52,7 @@ pub fn body(dialect: &Dialect, question: &Question<'_>) -> Vec<u8> {
 
 /// The request body for the question whether a user may do everything, by the name that [`name`] gives.
 pub fn superuser_body(dialect: &Dialect, name: &str) -> Vec<u8> {
-    written(dialect, Asked::Superuser { username: name })
+    written(dialect, WireQuestion::Superuser { username: name })
 }
 
 /// The name by which the API knows a client.
@@ -71,7 +71,7 @@ fn client_id(question: &Question<'_>) -> String {
     }
 }
 
-fn written(dialect: &Dialect, asked: Asked<'_>) -> Vec<u8> {
+fn written(dialect: &Dialect, asked: WireQuestion<'_>) -> Vec<u8> {
     match dialect.words {
         Words::Contract | Words::GoJson => go_json(&asked),
         Words::GoForm => go_form(asked),
@@ -82,7 +82,7 @@ fn written(dialect: &Dialect, asked: Asked<'_>) -> Vec<u8> {
 
 /// JSON as Go writes it: `<`, `>`, `&` and two ends of lines are escaped, so that it may stand in HTML. Such letters stand
 /// in texts alone. Nothing, which no API allows, is the safe thing to send if it could not be written.
-fn go_json(asked: &Asked<'_>) -> String {
+fn go_json(asked: &WireQuestion<'_>) -> String {
     let plain = serde_json::to_string(asked).unwrap_or_default();
     let mut text = String::with_capacity(plain.len());
     for letter in plain.chars() {
@@ -99,7 +99,7 @@ fn go_json(asked: &Asked<'_>) -> String {
 }
 
 /// A form as Go writes it: in the order of names, with `+` for a blank.
-fn go_form(asked: Asked<'_>) -> String {
+fn go_form(asked: WireQuestion<'_>) -> String {
     let mut form = String::new();
     let mut push = |name: &str, value: &str| {
         if !form.is_empty() {
@@ -110,33 +110,33 @@ fn go_form(asked: Asked<'_>) -> String {
         push_encoded(&mut form, value, "+");
     };
     match asked {
-        Asked::Login { clientid, password, username } => {
+        WireQuestion::Login { clientid, password, username } => {
             push("clientid", clientid);
             push("password", password);
             push("username", username);
         }
-        Asked::Topic { acc, clientid, topic, username } => {
+        WireQuestion::Topic { acc, clientid, topic, username } => {
             push("acc", &acc.to_string());
             push("clientid", clientid);
             push("topic", topic);
             push("username", username);
         }
-        Asked::Superuser { username } => push("username", username),
+        WireQuestion::Superuser { username } => push("username", username),
     }
     form
 }
 
 /// A form as mosquitto-auth-plug writes it: always the same fields, and client ids as they are. One that would mean
 /// something else then is encoded.
-fn plug_form(dialect: &Dialect, asked: Asked<'_>) -> String {
+fn plug_form(dialect: &Dialect, asked: WireQuestion<'_>) -> String {
     let [of_login, of_superuser, of_topic] = &dialect.in_front;
     // It tells no client id at a login.
     let (in_front, username, password, topic, acc, client_id) = match asked {
-        Asked::Login { password, username, .. } => {
+        WireQuestion::Login { password, username, .. } => {
             (of_login, username, password, "", NO_ACCESS.to_owned(), "")
         }
-        Asked::Superuser { username } => (of_superuser, username, "", "", NO_ACCESS.to_owned(), ""),
-        Asked::Topic { acc, clientid, topic, username } => {
+        WireQuestion::Superuser { username } => (of_superuser, username, "", "", NO_ACCESS.to_owned(), ""),
+        WireQuestion::Topic { acc, clientid, topic, username } => {
             (of_topic, username, "", topic, acc.to_string(), clientid)
         }
     };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::answer::{self, Now};
 use super::http::{AskedFor, Asks, DRAIN_LIMIT, Exchange, Party, Reply, Request, Target};
-use super::places::Place;
+use super::places::RequestPlace;
 use super::queue::{LONGEST_TOGETHER, Priority, Queued, Road};
 use super::shared::Shared;
 use super::store::{Found, Store};
@@ -184,7 +184,7 @@ impl Job {
         question: &Question<'_>,
         target: &Arc<Target>,
         (began, asks_again): (Instant, bool),
-        place: &Place,
+        place: &RequestPlace,
     ) -> Option<Finding> {
         if self.subject.kind == Kind::Connect || !target.config.dialect.knows_superusers() {
             return None;
@@ -236,7 +236,7 @@ impl Job {
         request: &Request,
         target: &Arc<Target>,
         (began, asks_again): (Instant, bool),
-        place: &Place,
+        place: &RequestPlace,
     ) -> Result<(Asks, Exchange), Found> {
         let question = self.question.as_question();
         let (asks, mut asked) = match self.superuser(&question, target, (began, asks_again), place).await {
@@ -266,7 +266,7 @@ impl Job {
     }
 
     /// Asks it alone, once more where what was said is not to be used any more when it comes.
-    pub(super) async fn run(mut self, place: Place) {
+    pub(super) async fn run(mut self, place: RequestPlace) {
         let mut asks_again = false;
         loop {
             let target = self.inbox.target();

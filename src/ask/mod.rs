@@ -28,6 +28,7 @@ use once_cell::sync::OnceCell;
 
 use crate::broker::Broker;
 use crate::cache::{Allow, Cache, Fresh, Hit};
+use crate::config::LIFETIMES_APART;
 use crate::fingerprint::{Fingerprint, Fingerprinter, Source};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
@@ -83,7 +84,7 @@ struct State {
 }
 
 /// A question on its way.
-pub struct Asked {
+pub struct Pending {
     /// The slot where its answer will appear.
     pub slot: Arc<Slot>,
     /// It was on its way already, or its answer has just come.
@@ -198,7 +199,7 @@ impl Asker {
         priority: Priority,
         waiter: Option<Waiter>,
         now: Instant,
-    ) -> Result<Asked, NoAnswer> {
+    ) -> Result<Pending, NoAnswer> {
         let worker = self.worker()?;
         self.hold_store();
         let mut state = self.inner.state();
@@ -207,7 +208,7 @@ impl Asker {
         {
             // It has come since the caller looked.
             let slot = Arc::new(Slot::answered(Answer::Verdict { verdict, grounds, terms }));
-            return Ok(Asked { slot, was_under_way: true });
+            return Ok(Pending { slot, was_under_way: true });
         }
         let (in_flight, was_under_way) = match state.in_flight.entry(key) {
             Entry::Occupied(entry) => (entry.into_mut(), true),
@@ -232,7 +233,7 @@ impl Asker {
         drop(state);
         // A job that is dropped takes its question out again, for which it needs the state.
         drop(lost);
-        Ok(Asked { slot, was_under_way })
+        Ok(Pending { slot, was_under_way })
     }
 
     /// How many questions are on their way that were asked early for this reason.
@@ -374,7 +375,7 @@ impl Inbox for Inner {
     }
 }
 
-/// Shortens a lifetime by 0 to 20 % at random, so that verdicts that were given together do not end together.
+/// Shortens a lifetime at random, see [`LIFETIMES_APART`].
 fn spread(lifetime: Duration) -> Duration {
-    lifetime.mul_f64(1.0 - 0.2 * random::fraction())
+    lifetime.mul_f64(1.0 - LIFETIMES_APART * random::fraction())
 }

@@ -31,7 +31,7 @@ pub(super) struct Places {
 
 /// A request's place among those by its road. It is left when the request hangs, and at the latest when its time is over:
 /// one that hangs holds up nobody else.
-pub(super) struct Place {
+pub(super) struct RequestPlace {
     of: Arc<Places>,
     road: Road,
     is_waited_for: AtomicBool,
@@ -39,11 +39,16 @@ pub(super) struct Place {
 }
 
 impl Places {
-    pub(super) fn take(self: &Arc<Self>, road: Road) -> Place {
+    pub(super) fn take(self: &Arc<Self>, road: Road) -> RequestPlace {
         self.taken[road as usize].fetch_add(1, Ordering::Relaxed);
         let is_about_topics = road != Road::Login;
         self.waited_for.fetch_add(usize::from(is_about_topics), Ordering::Relaxed);
-        Place { of: Arc::clone(self), road, is_waited_for: is_about_topics.into(), has_left: false.into() }
+        RequestPlace {
+            of: Arc::clone(self),
+            road,
+            is_waited_for: is_about_topics.into(),
+            has_left: false.into(),
+        }
     }
 
     /// How many are taken by each road.
@@ -57,7 +62,7 @@ impl Places {
     }
 }
 
-impl Place {
+impl RequestPlace {
     /// Waits for an answer, and lets others pass meanwhile if it takes long.
     pub(super) async fn wait_for<T>(&self, asking: impl Future<Output = T>, target: &Target) -> T {
         let mut asking = std::pin::pin!(asking);
@@ -102,7 +107,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for RequestPlace {
     fn drop(&mut self) {
         self.let_others_pass();
         let counter = if *self.has_left.get_mut() { &self.of.left } else { &self.of.taken };

@@ -66,7 +66,7 @@ impl Priority {
         Self::Refresh,
     ];
 
-    /// The same while the broker waits for the answer about a topic: nobody can be let in then, and what it asks next would
+    /// All priorities, highest first, while the broker waits for the answer about a topic: nobody can be let in then, and what it asks next would
     /// make it wait once more. One in [`RESERVED_EVERY`] is a login all the same.
     const WHILE_BROKER_WAITS: [Self; 7] = [
         Self::Broker,
@@ -102,11 +102,11 @@ pub trait Queued {
 ///
 /// Every operation takes constant time for each question that it moves, or the logarithm of the number of sources.
 pub struct Queue<J> {
-    /// One queue for each priority and road, by their numbers: what waits for one API must not hold up what the other
+    /// A row for each priority and road, by their numbers: what waits for one API must not hold up what the other
     /// could answer.
-    lanes: [[FairQueue<J>; 3]; 7],
+    rows: [[FairQueue<J>; 3]; 7],
     /// Where each question waits.
-    places: HashMap<Fingerprint, (Lane, Handle), AlreadyHashed>,
+    places: HashMap<Fingerprint, (Row, Handle), AlreadyHashed>,
     rest_bound: usize,
     /// For each priority in [`RESERVED`], how many others were sent while such a question waited, since the last one.
     passed_over: [usize; 2],
@@ -114,11 +114,11 @@ pub struct Queue<J> {
     before_logins: usize,
 }
 
-/// A priority and a road.
-type Lane = (Priority, Road);
+/// The priority and the road of a row.
+type Row = (Priority, Road);
 
 /// Where logins of parked clients wait.
-const LOGINS: Lane = (Priority::Login, Road::Login);
+const LOGINS: Row = (Priority::Login, Road::Login);
 
 /// The priorities that have a reserved share, in the order of [`Queue::passed_over`].
 const RESERVED: [Priority; 2] = [Priority::Revoke, Priority::Refresh];
@@ -133,7 +133,7 @@ impl<J: Queued> Queue<J> {
     /// An empty queue for `logins_bound` bytes of logins, and `rest_bound` bytes of the priorities in
     /// [`Priority::REST`]. Those about readers, of which there are only so many at once, have half as much as these.
     fn new(logins_bound: usize, rest_bound: usize) -> Self {
-        let lanes = std::array::from_fn(|priority| {
+        let rows = std::array::from_fn(|priority| {
             let bound = match priority {
                 _ if priority == Priority::Login as usize => logins_bound,
                 _ if priority == Priority::Reader as usize => rest_bound / 2,
@@ -141,7 +141,7 @@ impl<J: Queued> Queue<J> {
             };
             Road::ALL.map(|_| FairQueue::new(bound))
         });
-        Self { lanes, places: HashMap::default(), rest_bound, passed_over: [0; 2], before_logins: 0 }
+        Self { rows, places: HashMap::default(), rest_bound, passed_over: [0; 2], before_logins: 0 }
     }
 
     /// Puts a question in, and returns those that have no room any more, which may include the new one. If it waits
@@ -156,9 +156,9 @@ impl<J: Queued> Queue<J> {
         let (key, bytes) = (job.key(), job.bytes() + OVERHEAD);
         // What the broker is stopped for is asked in the order in which it came.
         let source = if priority == Priority::Broker { Source::default() } else { job.source() };
-        let lane = (priority, job.road());
-        let (handle, mut gone) = self.lane_mut(lane).push(source.into(), bytes, job, now);
-        self.places.insert(key, (lane, handle));
+        let row = (priority, job.road());
+        let (handle, mut gone) = self.row_mut(row).push(source.into(), bytes, job, now);
+        self.places.insert(key, (row, handle));
         while self.rest_bytes() > self.rest_bound
             && let Some(job) = self.shed()
         {
@@ -190,8 +190,8 @@ impl<J: Queued> Queue<J> {
     /// those that there is no room for then.
     #[must_use = "somebody may wait for what has no room"]
     pub fn join(&mut self, key: Fingerprint, priority: Priority, source: Source, now: Instant) -> Vec<J> {
-        let Some(&(lane @ (old, _), handle)) = self.places.get(&key) else { return Vec::new() };
-        let has_less = || priority != Priority::Broker && self.lane(lane).has_less(source.network, handle);
+        let Some(&(row @ (old, _), handle)) = self.places.get(&key) else { return Vec::new() };
+        let has_less = || priority != Priority::Broker && self.row(row).has_less(source.network, handle);
         if old > priority || (old == priority && !has_less()) {
             return Vec::new();
         }
@@ -202,14 +202,14 @@ impl<J: Queued> Queue<J> {
 
     /// Takes a question out that nobody needs any more.
     pub fn remove(&mut self, key: Fingerprint) -> Option<J> {
-        let (lane, handle) = self.places.remove(&key)?;
-        self.lane_mut(lane).remove(handle)
+        let (row, handle) = self.places.remove(&key)?;
+        self.row_mut(row).remove(handle)
     }
 
     /// Takes out the logins that have waited for `max_wait` or longer, the oldest first.
     pub fn expired(&mut self, now: Instant, max_wait: Duration) -> impl Iterator<Item = J> {
         iter::from_fn(move || {
-            let logins = self.lane_mut(LOGINS);
+            let logins = self.row_mut(LOGINS);
             let (handle, since) = logins.oldest()?;
             let job = (now.saturating_duration_since(since) >= max_wait).then(|| logins.remove(handle))??;
             self.places.remove(&job.key());
@@ -219,7 +219,7 @@ impl<J: Queued> Queue<J> {
 
     /// When the oldest login will have waited for `max_wait`.
     pub fn next_expiry(&self, max_wait: Duration) -> Option<Instant> {
-        self.lane(LOGINS).oldest().map(|(_, since)| since + max_wait)
+        self.row(LOGINS).oldest().map(|(_, since)| since + max_wait)
     }
 
     /// Takes the next question to send, and those that go with it. Questions that the broker waits for go alone, heed no
@@ -228,9 +228,9 @@ impl<J: Queued> Queue<J> {
     pub fn pop(&mut self, room: &Room) -> Option<(J, Vec<J>)> {
         let (in_flight, bound) = room.in_flight;
         if in_flight < bound.saturating_add(quarter(bound))
-            && let Some(lane) = self.oldest(Priority::Broker, |_| true)
+            && let Some(row) = self.oldest(Priority::Broker, |_| true)
         {
-            return Some((self.take(lane)?, Vec::new()));
+            return Some((self.take(row)?, Vec::new()));
         }
         let door = &Door { room, gathered: self.gathered() };
         if in_flight >= bound {
@@ -238,8 +238,8 @@ impl<J: Queued> Queue<J> {
             let may_go = |road| {
                 !door.gathers(Priority::Reader, road) && door.has_room(road, |limit| limit + eighth(limit))
             };
-            let lane = self.oldest(Priority::Reader, may_go).filter(|_| is_room)?;
-            return self.take_with_others(lane, door);
+            let row = self.oldest(Priority::Reader, may_go).filter(|_| is_room)?;
+            return self.take_with_others(row, door);
         }
         let may_go = |priority, road| {
             !door.gathers(priority, road)
@@ -249,29 +249,29 @@ impl<J: Queued> Queue<J> {
                     _ => door.has_room(road, all),
                 }
         };
-        let lane @ (priority, _) = self.due(door).or_else(|| {
+        let row @ (priority, _) = self.due(door).or_else(|| {
             let guesses_first = room.broker_waits && self.before_logins + 1 < RESERVED_EVERY;
             let order = if guesses_first { Priority::WHILE_BROKER_WAITS } else { Priority::ALL };
             order.into_iter().find_map(|priority| self.oldest(priority, |road| may_go(priority, road)))
         })?;
         for (index, reserved) in RESERVED.into_iter().enumerate() {
-            let waits = reserved != priority && !self.is_lane_empty(reserved);
+            let waits = reserved != priority && !self.is_empty_at(reserved);
             self.passed_over[index] = if waits { self.passed_over[index] + 1 } else { 0 };
         }
         self.before_logins = match priority {
             Priority::Login => 0,
-            Priority::Speculative if !self.is_lane_empty(Priority::Login) => self.before_logins + 1,
+            Priority::Speculative if !self.is_empty_at(Priority::Login) => self.before_logins + 1,
             _ => self.before_logins,
         };
-        self.take_with_others(lane, door)
+        self.take_with_others(row, door)
     }
 
-    /// Takes the next question of a lane, and if those on its road go together now, as many others as may go with it: the
+    /// Takes the next question of a row, and if those on its road go together now, as many others as may go with it: the
     /// more urgent ones first.
-    fn take_with_others(&mut self, lane: Lane, door: &Door<'_>) -> Option<(J, Vec<J>)> {
-        let first = self.take(lane)?;
+    fn take_with_others(&mut self, row: Row, door: &Door<'_>) -> Option<(J, Vec<J>)> {
+        let first = self.take(row)?;
         let mut others = Vec::new();
-        let Some(together) = door.room.together.filter(|_| door.taken(lane.1) == Road::Together) else {
+        let Some(together) = door.room.together.filter(|_| door.taken(row.1) == Road::Together) else {
             return Some((first, others));
         };
         let mut bytes = first.sent_bytes();
@@ -290,13 +290,13 @@ impl<J: Queued> Queue<J> {
 
     /// How many questions wait that may go together.
     fn gathered(&self) -> usize {
-        let lanes = Priority::ALL.into_iter().filter(|priority| *priority != Priority::Broker);
-        lanes.map(|priority| self.lane((priority, Road::Together)).len()).sum()
+        let priorities = Priority::ALL.into_iter().filter(|priority| *priority != Priority::Broker);
+        priorities.map(|priority| self.row((priority, Road::Together)).len()).sum()
     }
 
     /// Where a reserved share is due, if one is and there is room. It is due one question early, as both may be due at
     /// once.
-    fn due(&self, door: &Door<'_>) -> Option<Lane> {
+    fn due(&self, door: &Door<'_>) -> Option<Row> {
         iter::zip(RESERVED, self.passed_over)
             .filter(|(_, passed_over)| *passed_over + RESERVED.len() >= RESERVED_EVERY)
             .filter_map(|(reserved, passed_over)| {
@@ -304,12 +304,12 @@ impl<J: Queued> Queue<J> {
                 Some((passed_over, self.oldest(reserved, may_go)?))
             })
             .max_by_key(|(passed_over, _)| *passed_over)
-            .map(|(_, lane)| lane)
+            .map(|(_, row)| row)
     }
 
     /// Of the roads that may be taken with this priority, the one whose oldest question has waited longest.
-    fn oldest(&self, priority: Priority, may_go: impl Fn(Road) -> bool) -> Option<Lane> {
-        let since = |road| Some((self.lane((priority, road)).oldest()?.1, road));
+    fn oldest(&self, priority: Priority, may_go: impl Fn(Road) -> bool) -> Option<Row> {
+        let since = |road| Some((self.row((priority, road)).oldest()?.1, road));
         let waiting = Road::ALL.into_iter().filter(|road| may_go(*road)).filter_map(since);
         waiting.min_by_key(|(since, _)| *since).map(|(_, road)| (priority, road))
     }
@@ -326,26 +326,26 @@ impl<J: Queued> Queue<J> {
         self.places.is_empty()
     }
 
-    fn lane(&self, (priority, road): Lane) -> &FairQueue<J> {
-        &self.lanes[priority as usize][road as usize]
+    fn row(&self, (priority, road): Row) -> &FairQueue<J> {
+        &self.rows[priority as usize][road as usize]
     }
 
-    fn lane_mut(&mut self, (priority, road): Lane) -> &mut FairQueue<J> {
-        &mut self.lanes[priority as usize][road as usize]
+    fn row_mut(&mut self, (priority, road): Row) -> &mut FairQueue<J> {
+        &mut self.rows[priority as usize][road as usize]
     }
 
-    fn is_lane_empty(&self, priority: Priority) -> bool {
-        self.lanes[priority as usize].iter().all(FairQueue::is_empty)
+    fn is_empty_at(&self, priority: Priority) -> bool {
+        self.rows[priority as usize].iter().all(FairQueue::is_empty)
     }
 
-    fn take(&mut self, lane: Lane) -> Option<J> {
-        let job = self.lane_mut(lane).pop()?;
+    fn take(&mut self, row: Row) -> Option<J> {
+        let job = self.row_mut(row).pop()?;
         self.places.remove(&job.key());
         Some(job)
     }
 
     fn bytes(&self, priority: Priority) -> usize {
-        self.lanes[priority as usize].iter().map(FairQueue::bytes).sum()
+        self.rows[priority as usize].iter().map(FairQueue::bytes).sum()
     }
 
     fn rest_bytes(&self) -> usize {
@@ -358,7 +358,7 @@ impl<J: Queued> Queue<J> {
         let heaviest = Priority::REST
             .into_iter()
             .max_by_key(|priority| (self.bytes(*priority), std::cmp::Reverse(*priority)))?;
-        let road = Road::ALL.into_iter().max_by_key(|road| self.lane((heaviest, *road)).bytes())?;
-        self.lane_mut((heaviest, road)).shed()
+        let road = Road::ALL.into_iter().max_by_key(|road| self.row((heaviest, *road)).bytes())?;
+        self.row_mut((heaviest, road)).shed()
     }
 }

@@ -9,7 +9,7 @@ use once_cell::sync::OnceCell;
 
 use super::http::{Reply, Target};
 use super::job::Subject;
-use super::store::{Asked, Found, Listener, Peer, Store, StoreOptions};
+use super::store::{Found, Listener, Peer, Store, StoreOptions, StoreQuestion};
 use super::{Asker, Inner, spread};
 use crate::cache::Fresh;
 use crate::command::Command;
@@ -129,7 +129,7 @@ impl Listener for Inner {
 /// A question, and the store that may know its answer.
 pub(super) struct Shared {
     store: Arc<Store>,
-    asked: Asked,
+    asked: StoreQuestion,
     kind: Kind,
     /// The API is asked, whatever the store has.
     asks_anew: bool,

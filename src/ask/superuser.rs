@@ -89,14 +89,14 @@ impl Finding {
 
 /// What the API has said of a user.
 #[derive(Debug, Clone)]
-struct Said {
+struct SuperuserReply {
     answer: Answer,
     sent: Instant,
     /// The time for which it may be remembered, if the API sets that itself.
     lifetime: Option<Duration>,
 }
 
-type OnTheirWay = HashMap<Fingerprint, watch::Receiver<Option<Said>>, AlreadyHashed>;
+type OnTheirWay = HashMap<Fingerprint, watch::Receiver<Option<SuperuserReply>>, AlreadyHashed>;
 
 /// The questions about users that are on their way to an API. Whoever comes meanwhile shares the answer.
 #[derive(Default)]
@@ -106,12 +106,12 @@ pub(in crate::ask) struct Superusers(Lock<OnTheirWay>);
 struct Asking<'a> {
     of: &'a Superusers,
     key: Fingerprint,
-    tell: watch::Sender<Option<Said>>,
+    tell: watch::Sender<Option<SuperuserReply>>,
 }
 
 impl Superusers {
     /// Joins the question about this user, or begins it.
-    fn join(&self, key: Fingerprint) -> Result<Asking<'_>, watch::Receiver<Option<Said>>> {
+    fn join(&self, key: Fingerprint) -> Result<Asking<'_>, watch::Receiver<Option<SuperuserReply>>> {
         let mut on_their_way = self.0.lock();
         if let Some(receiver) = on_their_way.get(&key) {
             return Err(receiver.clone());
@@ -197,7 +197,7 @@ impl Topic<'_> {
         key: Fingerprint,
         users: &dyn Users,
         target: &Arc<Target>,
-    ) -> Result<(Said, Option<Exchange>), NoAnswer> {
+    ) -> Result<(SuperuserReply, Option<Exchange>), NoAnswer> {
         let asking = match target.superusers_asked.join(key) {
             Ok(asking) => asking,
             Err(mut others) => {
@@ -217,7 +217,7 @@ impl Topic<'_> {
         let exchange = target.ask_within(&request, time, Duration::ZERO, || ()).await;
         users.note_superuser(key, self.subject, &exchange.reply, target);
         let Reply { answer, sent, lifetime } = exchange.reply.clone();
-        let said = Said { answer, sent, lifetime };
+        let said = SuperuserReply { answer, sent, lifetime };
         let _ = asking.tell.send(Some(said.clone()));
         Ok((said, Some(exchange)))
     }
@@ -299,9 +299,9 @@ mod tests {
             reply
         };
         // Nobody can tell: a yes is one, a no is none.
-        let unknown = || Finding::Unknown(NoAnswer::Open);
+        let unknown = || Finding::Unknown(NoAnswer::BreakerOpen);
         assert_eq!(tempered(unknown(), Verdict::Allow), reply(Verdict::Allow, now));
-        assert_eq!(tempered(unknown(), Verdict::Deny).answer, Answer::None(NoAnswer::Open));
+        assert_eq!(tempered(unknown(), Verdict::Deny).answer, Answer::None(NoAnswer::BreakerOpen));
         // A no counts from the first of both questions, and a yes as well.
         let asked = || Finding::No { asked: Some(before), holds: None };
         assert_eq!(tempered(asked(), Verdict::Deny), reply(Verdict::Deny, before));
@@ -317,7 +317,7 @@ mod tests {
     fn who_comes_meanwhile_shares_the_question_and_whoever_comes_later_asks() {
         let key = crate::fingerprint::Fingerprinter::with_key(&[7; 16]).fields(Domain::Superuser, [b"joe"]);
         let superusers = Superusers::default();
-        let said = Said {
+        let said = SuperuserReply {
             answer: Answer::verdict(Verdict::Allow, Grounds::Status(200)),
             sent: Instant::now(),
             lifetime: None,

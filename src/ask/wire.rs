@@ -85,7 +85,7 @@ type Others = HashMap<String, IgnoredAny>;
 
 /// What is said about one question.
 #[derive(Debug, PartialEq)]
-pub struct Said {
+pub struct BatchResult {
     /// The yes or no.
     pub verdict: Verdict,
     /// The object that it stands in, if there is more in that.
@@ -96,7 +96,7 @@ pub struct Said {
 ///
 /// # Errors
 /// What was found instead, without any of its texts, which may hold secrets. Then nothing in it counts.
-pub fn results(body: &[u8], questions: usize) -> Result<Vec<Said>, String> {
+pub fn results(body: &[u8], questions: usize) -> Result<Vec<BatchResult>, String> {
     let Results { results, .. } = serde_json::from_slice(body).map_err(|error| no_results(body, &error))?;
     if results.len() != questions {
         return Err(format!("{} results for {questions} questions", results.len()));
@@ -113,7 +113,7 @@ pub fn results(body: &[u8], questions: usize) -> Result<Vec<Said>, String> {
 }
 
 /// The yes or no in a result; `Err` with what it is if there is none.
-fn said(result: Json) -> Result<Said, &'static str> {
+fn said(result: Json) -> Result<BatchResult, &'static str> {
     let verdict = match &result {
         Json::Bool(true) => Verdict::Allow,
         Json::Bool(false) => Verdict::Deny,
@@ -133,7 +133,7 @@ fn said(result: Json) -> Result<Said, &'static str> {
         Json::Object(fields) if fields.len() > 1 => Some(fields),
         _ => None,
     };
-    Ok(Said { verdict, more })
+    Ok(BatchResult { verdict, more })
 }
 
 /// What a body is from which no results can be read.

@@ -1,7 +1,7 @@
 //! Looks into the cache that change nothing in it.
 use std::time::{Duration, Instant};
 
-use super::{Cache, Place, TICKS_PER_SECOND};
+use super::{Cache, PartName, TICKS_PER_SECOND};
 use crate::fingerprint::Fingerprint;
 use crate::question::{Grounds, Verdict};
 
@@ -78,7 +78,7 @@ impl Cache {
             grounds: Grounds::of_number(slot.grounds),
             age: time(tick.saturating_sub(slot.since)),
             holds: time(slot.ends.saturating_sub(tick)),
-            serves_stale: if slot.place == Place::Allows { time(end - tick) } else { Duration::ZERO },
+            serves_stale: if slot.place == PartName::Allows { time(end - tick) } else { Duration::ZERO },
             is_unused: slot.is_unused,
         })
     }

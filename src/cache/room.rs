@@ -1,7 +1,7 @@
 //! What goes where room is short: how many verdicts each place may hold, and which ones have to leave.
 
 use super::part::share;
-use super::store::{Id, Place, Slot};
+use super::store::{Id, PartName, Slot};
 use super::{Cache, TICKS_PER_SECOND};
 use crate::question::Verdict;
 
@@ -39,13 +39,13 @@ const ENDED_AT_ONCE: usize = 4_096;
 
 impl Cache {
     /// How many verdicts one client may hold in a place where room is short.
-    pub(super) fn share_of(&self, place: Place) -> usize {
-        if place == Place::Awaited { share(self.awaited_bound) } else { self.share }
+    pub(super) fn share_of(&self, place: PartName) -> usize {
+        if place == PartName::Awaited { share(self.awaited_bound) } else { self.share }
     }
 
     /// How many verdicts may be held in a place where they are until their first use.
-    pub(super) fn early_bound(&self, place: Place) -> usize {
-        if place == Place::Awaited { self.awaited_bound } else { self.unused_bound() }
+    pub(super) fn early_bound(&self, place: PartName) -> usize {
+        if place == PartName::Awaited { self.awaited_bound } else { self.unused_bound() }
     }
 
     /// How many unused verdicts may be held: their part of the bound, or the room that allows leave if that is more.
@@ -54,7 +54,7 @@ impl Cache {
     }
 
     /// Removes allows or denies that are above their bound. `newcomer` is the client that has just added one, if any.
-    pub(super) fn make_room(&mut self, place: Place, newcomer: Option<u16>) {
+    pub(super) fn make_room(&mut self, place: PartName, newcomer: Option<u16>) {
         let (bound, share) = (self.bound, self.share);
         for _ in 0..REMOVED_AT_ONCE {
             let (part, _) = self.part(place);
@@ -69,7 +69,7 @@ impl Cache {
 
     /// Removes unused verdicts that are above their bound: first those that have ended or have waited for
     /// [`WAITS_FOR_BROKER`], then the newest, since the broker comes for the oldest first.
-    pub(super) fn make_room_early(&mut self, place: Place, newcomer: Option<u16>, tick: u32) {
+    pub(super) fn make_room_early(&mut self, place: PartName, newcomer: Option<u16>, tick: u32) {
         let is_useless = |slot: &Slot| tick >= slot.ends.min(slot.since.saturating_add(WAITS_FOR_BROKER));
         for _ in 0..REMOVED_AT_ONCE {
             let (bound, share) = (self.early_bound(place), self.share_of(place));
@@ -99,7 +99,7 @@ impl Cache {
             let id = self.hand as Id;
             self.hand += 1;
             let slot = self.store.at(id);
-            if slot.place != Place::Free && tick >= self.useless_from(slot) {
+            if slot.place != PartName::Free && tick >= self.useless_from(slot) {
                 self.remove(id);
                 ended += 1;
                 if ended == ENDED_AT_ONCE {
@@ -120,9 +120,9 @@ impl Cache {
     /// Removes what is above a bound that was lowered, as far as that is done at once.
     pub(super) fn make_room_after_reload(&mut self) {
         for _ in 0..REMOVED_AT_A_RELOAD / REMOVED_AT_ONCE {
-            self.make_room(Place::Allows, None);
-            self.make_room(Place::Denies, None);
-            self.make_room_early(Place::Unused, None, 0);
+            self.make_room(PartName::Allows, None);
+            self.make_room(PartName::Denies, None);
+            self.make_room_early(PartName::Unused, None, 0);
         }
     }
 

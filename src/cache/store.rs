@@ -25,7 +25,7 @@ const BLOCK: usize = 1024;
 
 /// The part of the cache that a slot belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum PartName {
     /// None: the slot is free.
     Free,
     /// The allows that are in use.
@@ -38,10 +38,10 @@ pub enum Place {
     Awaited,
 }
 
-impl Place {
+impl PartName {
     /// Whether the broker has not come yet for the verdicts that are there.
     pub fn is_early(self) -> bool {
-        matches!(self, Place::Unused | Place::Awaited)
+        matches!(self, PartName::Unused | PartName::Awaited)
     }
 }
 
@@ -74,14 +74,14 @@ pub struct Slot {
     pub refresh_margin: u16,
     /// What the API said: the number of its [`Grounds`](crate::question::Grounds).
     pub grounds: u16,
-    /// The client that it is about: its fingerprint, folded to the few bits that counting takes.
+    /// Whose share it counts to, see [`About::sharer`]: a fingerprint, folded to the few bits that counting takes.
     pub client: u16,
     /// Whom it is about, to be forgotten by.
     pub about: About,
     /// What the API decided.
     pub verdict: Verdict,
     /// The part of the cache that it belongs to.
-    pub place: Place,
+    pub place: PartName,
     /// Whether it was used at least twice.
     pub is_proven: bool,
     /// Whether it was asked for early and not used yet.
@@ -250,7 +250,7 @@ impl Store {
             let next = self.free;
             self.attached.remove(self.at(id).terms);
             let slot = self.at_mut(id);
-            slot.place = Place::Free;
+            slot.place = PartName::Free;
             slot.links[BY_USE].newer = next;
             self.free = id;
         }

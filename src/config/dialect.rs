@@ -92,15 +92,28 @@ impl Dialect {
         !self.superuser_urls.is_empty() || self.superusers.is_some()
     }
 
-    /// What tells an API that is spoken to like this from one that is not, for verdicts that are shared.
+    /// What tells an API that is spoken to like this from one that is not, for verdicts that are shared or kept at a reload.
     pub fn told_apart_by(&self) -> Vec<u8> {
         if self.is_contract() {
             return Vec::new();
         }
-        let Self { words, method, yes, superusers, client_id_is_username, in_front, .. } = self;
-        let urls: Vec<_> =
-            self.superuser_urls.iter().map(|api| format!("{:?} {}", api.socket, api.url)).collect();
-        let told = (words, method, yes, superusers, client_id_is_username, in_front, urls);
+        // All fields are named, so that a new one is not forgotten here.
+        let Self {
+            words,
+            method,
+            yes,
+            superuser_urls,
+            superusers,
+            client_id_is_username,
+            sends_credentials,
+            in_front,
+            // These change neither what the API gets nor what its answers mean.
+            remembers_no_like_yes: _,
+            remarks: _,
+        } = self;
+        let urls: Vec<_> = superuser_urls.iter().map(|api| format!("{:?} {}", api.socket, api.url)).collect();
+        let asked = (words, method, client_id_is_username, sends_credentials, in_front, urls);
+        let told = (asked, yes, superusers);
         format!("{told:?}").into_bytes()
     }
 
@@ -110,7 +123,7 @@ impl Dialect {
     }
 
     /// No names: no option of this plugin sets it.
-    #[allow(clippy::unused_self)]
+    #[allow(clippy::unused_self, reason = "every field of the options has this method")]
     pub(super) fn differing(&self, _: &Self) -> Vec<&'static str> {
         Vec::new()
     }
@@ -188,8 +201,12 @@ mod tests {
             Dialect { method: Method::PUT, ..plain.clone() },
             Dialect { superusers: Pattern::parse("S*"), ..plain.clone() },
             Dialect { client_id_is_username: true, ..plain.clone() },
+            Dialect { sends_credentials: true, ..plain.clone() },
+            Dialect { in_front: ["a=1&".to_owned(), String::new(), String::new()], ..plain.clone() },
         ] {
             assert_ne!(other.told_apart_by(), plain.told_apart_by());
         }
+        let same = Dialect { remembers_no_like_yes: true, remarks: vec!["r".to_owned()], ..plain.clone() };
+        assert_eq!(same.told_apart_by(), plain.told_apart_by());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::moving_in::table::Row;
 use crate::log::quoted;
 use crate::util::Location;
 
@@ -55,14 +56,14 @@ pub enum ConfigError {
         /// The name that the option has now.
         now: &'static str,
     },
-    /// An option was given by the name that another plugin has for it.
+    /// An option of another plugin was given where these are not understood.
     Foreign {
         /// Where the name stands.
         location: Location,
         /// The name that was given.
         name: String,
-        /// What does the same here.
-        ours: &'static str,
+        /// What becomes of it where it is understood.
+        row: &'static Row,
     },
     /// An option was given twice that takes one value.
     Repeated {
@@ -127,13 +128,14 @@ impl fmt::Display for ConfigError {
                 };
                 write!(f, "{}: is called {now} now", called(location, name))
             }
-            ConfigError::Foreign { location, name, ours } => {
-                let called = called(location, name);
-                write!(
-                    f,
-                    "{called}: this is an option of mosquitto-go-auth or mosquitto-auth-plug; here {ours}"
-                )
-            }
+            ConfigError::Foreign { location, name, row } => write!(
+                f,
+                "{}: this is an option of {}, understood only in mosquitto.conf beside plugin_opt_backends; what becomes of it \
+                 there: {}",
+                called(location, name),
+                row.plugins(),
+                row.here
+            ),
             ConfigError::Slip { location, name, what } => write!(f, "{}: {what}", called(location, name)),
             ConfigError::Repeated { location, name } => {
                 write!(f, "{}: found it twice, expected it once at most", called(location, name))

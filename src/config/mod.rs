@@ -11,7 +11,6 @@ mod dialect;
 mod error;
 mod fields;
 mod file;
-mod foreign;
 mod header;
 pub mod moving_in;
 mod options;
@@ -39,6 +38,10 @@ pub use reading::BrokerOptions;
 pub use shared_cache::{Arrangement, SharedCacheUrl, address};
 pub use table::{OptionSpec, option_as_markdown};
 pub use url::{ApiUrl, shown_url};
+
+/// The part of a lifetime by which it is shortened at most, at random, so that verdicts that were given together do not end
+/// together.
+pub const LIFETIMES_APART: f64 = 0.2;
 
 impl Config {
     /// The name by which messages call an option: `plugin_opt_NAME`, or the file, line and name where a file sets it.
@@ -122,6 +125,11 @@ impl Config {
             (_, Kind::Connect) => self.auth_cache_ttl,
             (_, Kind::Access) => self.acl_cache_ttl,
         }
+    }
+
+    /// The same, shortened by as much as may be.
+    pub fn least_lifetime(&self, kind: Kind, verdict: Verdict) -> Duration {
+        self.lifetime(kind, verdict).mul_f64(1.0 - LIFETIMES_APART)
     }
 }
 

@@ -9,15 +9,16 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::dialect::Dialect;
+use super::options::{MINUTE, MONTH};
 use super::url::urls;
 use crate::log::{quoted, sentence};
 use table::{Fate, find};
 
 /// The longest that `timeout` may be, in seconds.
-const LONGEST_TIMEOUT: u64 = 60;
+const LONGEST_TIMEOUT: u64 = MINUTE.as_secs();
 
 /// The longest that answers may be remembered, in seconds: 30 days.
-const LONGEST_TIME: u64 = 30 * 24 * 3600;
+const LONGEST_TIME: u64 = MONTH.as_secs();
 
 /// Whose options they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

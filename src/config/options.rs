@@ -22,11 +22,11 @@ use crate::question::{Access, Verdict};
 /// The shortest pause or time-out that an option takes.
 const SHORTEST: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The longest time that an option lets anything be remembered. A longer one is probably a mistake.
-const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(super) const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
 const ALLOW_OR_DENY: &[(&str, Verdict)] = &[("allow", Verdict::Allow), ("deny", Verdict::Deny)];
 

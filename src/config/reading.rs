@@ -11,7 +11,7 @@ use super::options::{Config, OPTIONS};
 use super::table::{self, OptionSpec};
 use super::url::{ApiUrl, urls};
 use super::value::{NONE, slip};
-use super::{ConfigError, file, foreign};
+use super::{ConfigError, file};
 use crate::log::quoted;
 use crate::util::Location;
 
@@ -205,8 +205,8 @@ impl Texts {
             let name = name.to_owned();
             self.errors.push(match table::find_by_old_name(&name) {
                 Some(spec) => ConfigError::Renamed { location, name, now: spec.name },
-                None => match foreign::ours(&name) {
-                    Some(ours) => ConfigError::Foreign { location, name, ours },
+                None => match moving_in::table::find(&name.to_ascii_lowercase()) {
+                    Some(row) => ConfigError::Foreign { location, name, row },
                     None => ConfigError::UnknownOption { location, nearest: table::nearest(&name), name },
                 },
             });
@@ -341,7 +341,7 @@ impl Written {
     }
 
     /// No names: locations and texts are no part of what options mean.
-    #[allow(clippy::unused_self)]
+    #[allow(clippy::unused_self, reason = "every field of the options has this method")]
     pub(super) fn differing(&self, _: &Self) -> Vec<&'static str> {
         Vec::new()
     }

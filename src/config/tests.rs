@@ -145,8 +145,14 @@ fn what_cannot_work_is_refused() {
         ),
         (
             vec![URL, ("http_host", "a")],
-            "plugin_opt_http_host: this is an option of mosquitto-go-auth or mosquitto-auth-plug; here it is a part of \
-             auth_url, a whole URL: http://HOST:PORT/PATH",
+            "plugin_opt_http_host: this is an option of mosquitto-go-auth, understood only in mosquitto.conf beside \
+             plugin_opt_backends; what becomes of it there: a part of auth_url and acl_url",
+        ),
+        (
+            vec![URL, ("HTTP_Header_X-Key", "a")],
+            "plugin_opt_HTTP_Header_X-Key: this is an option of mosquitto-go-auth, understood only in mosquitto.conf beside \
+             plugin_opt_backends; what becomes of it there: header NAME: VALUE; header_file is the place where nobody else \
+             reads it",
         ),
     ] {
         assert_eq!(messages(&options), [expected], "{options:?}");

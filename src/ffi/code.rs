@@ -76,7 +76,7 @@ mod tests {
                 Code::of_login(&Decision::new(ruling, by.clone()), mqtt_5, is_2_1) == Code::SUCCESS
             })
         };
-        for by in [By::Bug, By::Busy, By::NoAnswer(NoAnswer::Open), By::LocalPassword, By::Parked] {
+        for by in [By::Bug, By::Busy, By::NoAnswer(NoAnswer::BreakerOpen), By::LocalPassword, By::Parked] {
             for ruling in
                 [Ruling::Deny, Ruling::Defer, Ruling::Later, Ruling::Disconnect, Ruling::Unavailable]
             {

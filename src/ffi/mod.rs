@@ -17,7 +17,9 @@ mod terminated;
     non_upper_case_globals,
     unsafe_op_in_unsafe_fn,
     clippy::all,
-    clippy::undocumented_unsafe_blocks
+    clippy::allow_attributes_without_reason,
+    clippy::undocumented_unsafe_blocks,
+    reason = "bindgen makes it of the broker's headers"
 )]
 mod sys {
     include!(concat!(env!("OUT_DIR"), "/broker.rs"));

@@ -26,6 +26,16 @@ pub enum About {
 }
 
 impl About {
+    /// The same for people.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            About::Logins => "logins",
+            About::Topics => "topics",
+            About::ManyTopics => "many topics at once",
+            About::Superusers => "superusers",
+        }
+    }
+
     /// Its name in labels.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -52,7 +62,7 @@ pub struct Endpoint {
     pub is_first: bool,
     /// Requests on their way to it.
     pub in_flight: usize,
-    /// How many may be.
+    /// How many requests may be on their way to it.
     pub at_a_time: usize,
     /// How long its answers take of late, once there was one.
     pub latency: Option<Duration>,

@@ -14,7 +14,7 @@ use super::ticks::Ticks;
 pub use super::wait_budget::Account;
 use super::wait_budget::{Payer, Wait, WaitBudget};
 use crate::ask::more_fields::{self, Certificates, Known};
-use crate::ask::{Asked, Asker, Priority, Waiter};
+use crate::ask::{Asker, Pending, Priority, Waiter};
 use crate::broker::{Client, Details};
 use crate::cache::Hit;
 use crate::config::Field;
@@ -212,7 +212,7 @@ impl Api {
         &self,
         inquiry: &Inquiry<'_>,
         account: Account,
-        asked: &Asked,
+        asked: &Pending,
         reserved: &Reservation<'_>,
         event: &Event<'_>,
     ) -> (Answer, Instant) {
@@ -243,7 +243,7 @@ impl Api {
         let Inquiry { key, question, .. } = *inquiry;
         let (kind, source) = (question.kind(), self.source(inquiry));
         if self.asker.is_in_vain(kind, source, now) {
-            return Some(self.or_stale(key, no_answer(NoAnswer::Open), now));
+            return Some(self.or_stale(key, no_answer(NoAnswer::BreakerOpen), now));
         }
         if !self.asker.refuses(kind, source.of_stranger(), now) {
             return None;
@@ -283,7 +283,7 @@ impl Api {
         &self,
         inquiry: &Inquiry<'_>,
         account: Account,
-        asked: &Asked,
+        asked: &Pending,
         event: &Event<'_>,
     ) -> Option<Vec<Expected>> {
         let thread = event.broker_thread()?;

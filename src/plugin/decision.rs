@@ -264,7 +264,7 @@ impl By {
                 NoAnswer::TimedOut(_)
                 | NoAnswer::Transport(_)
                 | NoAnswer::Status(_)
-                | NoAnswer::Open
+                | NoAnswer::BreakerOpen
                 | NoAnswer::WouldLose,
             ) => DecidedBy::NoAnswer,
             By::Option(_)
@@ -301,7 +301,7 @@ impl By {
             By::Api { .. } | By::Remembered { .. } | By::Stale => "the API said no",
             By::Throttle(_) => "too many wrong passwords",
             By::Turn => "its turn has not come",
-            By::NoAnswer(NoAnswer::Open) => "the API gave no answer before and was left alone",
+            By::NoAnswer(NoAnswer::BreakerOpen) => "the API gave no answer before and was left alone",
             By::NoAnswer(_) | By::Asleep => "the API gave no answer",
             By::Parked | By::Busy => "too many clients wait",
             By::Bug => "a bug",
@@ -334,7 +334,7 @@ impl fmt::Display for By {
                 f.write_str("options or files were read again while it was checked; it may try again")
             }
             By::Api { grounds } => write!(f, "the API answered {grounds}"),
-            By::Remembered { grounds } => write!(f, "the API answered {grounds} a moment ago"),
+            By::Remembered { grounds } => write!(f, "the API answered {grounds} when it was last asked"),
             By::Stale => f.write_str("the API gives no answer, and its last one still serves"),
             By::Asleep => {
                 f.write_str("the API gives no answer, and the message waits for its reader to come back")
@@ -386,7 +386,8 @@ mod tests {
     #[test]
     fn the_lack_of_an_answer_is_told_apart_from_that_of_a_question() {
         let limit = Duration::from_secs(1);
-        for reason in [NoAnswer::TimedOut(limit), NoAnswer::Status(503), NoAnswer::Open, NoAnswer::WouldLose]
+        for reason in
+            [NoAnswer::TimedOut(limit), NoAnswer::Status(503), NoAnswer::BreakerOpen, NoAnswer::WouldLose]
         {
             let counted = Decision::deny(By::NoAnswer(reason)).counts_as();
             assert_eq!(counted, Some((Outcome::NoAnswer, DecidedBy::NoAnswer)));

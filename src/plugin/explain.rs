@@ -359,7 +359,7 @@ impl Steering {
         }
         let found = if is_refused { "it is left alone for now" } else { "it would be asked" };
         steps.note("API", found);
-        (if is_refused { Would::Decide(no_answer(NoAnswer::Open)) } else { Would::Ask }, None)
+        (if is_refused { Would::Decide(no_answer(NoAnswer::BreakerOpen)) } else { Would::Ask }, None)
     }
 }
 

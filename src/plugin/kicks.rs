@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::sessions::Sessions;
 use crate::broker::{Broker, BrokerThread, Connection};
-use crate::command::Whom;
+use crate::command::Named;
 
 /// Disconnects those who are connected.
 pub struct Kicks {
@@ -27,18 +27,17 @@ impl Kicks {
     }
 
     /// Disconnects those who are meant. Returns how many there were.
-    pub fn kick(&self, whom: &Whom, thread: &BrokerThread) -> usize {
+    pub fn kick(&self, named: &Named, thread: &BrokerThread) -> usize {
         let before = self.closings.load(Ordering::Relaxed);
         let has_socket = |connection: &Connection| self.broker.has_socket(thread, *connection) != Some(false);
-        let connected: Vec<_> = self.connected(whom).into_iter().filter(has_socket).collect();
-        match whom {
-            Whom::Username(username) => self.broker.kick_username(thread, username),
-            Whom::ClientId(client_id) => self.kick_client_id(client_id, thread),
-            Whom::Everybody => {}
+        let connected: Vec<_> = self.connected(named).into_iter().filter(has_socket).collect();
+        match named {
+            Named::Username(username) => self.broker.kick_username(thread, username),
+            Named::ClientId(client_id) => self.kick_client_id(client_id, thread),
         }
         let ended = self.closings.load(Ordering::Relaxed).wrapping_sub(before);
         // Of those on websockets 2.0 says nothing until it has closed them, which it does when they can be written to.
-        let mut still_connected = self.connected(whom);
+        let mut still_connected = self.connected(named);
         still_connected.sort_unstable();
         let is_ending = |connection: &&Connection| still_connected.binary_search(connection).is_ok();
         let ending = connected.iter().filter(is_ending).count();
@@ -46,11 +45,10 @@ impl Kicks {
     }
 
     /// The connections of those who are meant, where the broker does not tell: before 2.1.
-    fn connected(&self, whom: &Whom) -> Vec<Connection> {
-        match whom {
-            Whom::Username(username) => self.sessions.connections_of(username),
-            Whom::ClientId(client_id) => self.sessions.connection_of(client_id).into_iter().collect(),
-            Whom::Everybody => Vec::new(),
+    fn connected(&self, named: &Named) -> Vec<Connection> {
+        match named {
+            Named::Username(username) => self.sessions.connections_of(username),
+            Named::ClientId(client_id) => self.sessions.connection_of(client_id).into_iter().collect(),
         }
     }
 

@@ -11,15 +11,15 @@ use super::delayed::Parked;
 use super::event::Event;
 use super::login::Logins;
 use crate::broker::{BrokerThread, Client, Connection};
-use crate::command::{Done, Outcome, Whom};
+use crate::command::{Done, Named, Outcome};
 
 /// Hears what came of a command.
 pub type Reply = Box<dyn FnOnce(Outcome) + Send>;
 
 /// Something that only the broker's thread can do.
 pub enum Order {
-    /// Disconnect who is connected or parked. Not for everybody.
-    Kick(Whom, Reply),
+    /// Disconnect who is connected or parked.
+    Kick(Named, Reply),
     /// Have the API asked again about the sessions of a username, or about all.
     Recheck(Option<String>, Reply),
     /// Send a client these bytes as the answer to its commands.
@@ -79,8 +79,8 @@ impl Logins {
     /// Carries an order out.
     pub fn carry_out(&self, order: Order, thread: &BrokerThread, event: &Event<'_>) {
         match order {
-            Order::Kick(whom, reply) => {
-                let kicked = self.kick(&whom, thread, event);
+            Order::Kick(named, reply) => {
+                let kicked = self.kick(&named, thread, event);
                 self.metrics.kicked(kicked);
                 reply(Ok(Done::Kicked(kicked)));
             }
@@ -110,11 +110,10 @@ impl Logins {
 
     /// Disconnects those who are connected, and refuses those who are parked: what lets them in may be an answer from
     /// before. Returns how many there were.
-    fn kick(&self, whom: &Whom, thread: &BrokerThread, event: &Event<'_>) -> usize {
-        let is_meant = |client: &Parked| match whom {
-            Whom::Username(username) => client.username == *username,
-            Whom::ClientId(client_id) => client.client_id == *client_id,
-            Whom::Everybody => false,
+    fn kick(&self, named: &Named, thread: &BrokerThread, event: &Event<'_>) -> usize {
+        let is_meant = |client: &Parked| match named {
+            Named::Username(username) => client.username == *username,
+            Named::ClientId(client_id) => client.client_id == *client_id,
         };
         let mut kicked = 0;
         for ticket in self.delayed.those(is_meant) {
@@ -123,6 +122,6 @@ impl Logins {
                 kicked += 1;
             }
         }
-        kicked + self.kicks.kick(whom, thread)
+        kicked + self.kicks.kick(named, thread)
     }
 }

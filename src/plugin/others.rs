@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::orders::{Order, Place};
 use super::steering::Steering;
 use crate::ask::Peer;
-use crate::command::{Command, Done, Giver, Verb, Whom};
+use crate::command::{Command, Done, Giver};
 use crate::util::Lock;
 
 /// Kicks of other brokers that may wait for the broker's thread: as many as a journal keeps, since nobody gives them again.
@@ -24,21 +24,21 @@ const TOLD_RECHECKS: usize = 64;
 pub(super) struct Told {
     /// How many wait for the broker's thread. Those of operators have places of their own.
     kicks: Arc<AtomicUsize>,
-    /// About whom the API is to be asked again when no other recheck is going on.
-    rechecks: Lock<VecDeque<Whom>>,
+    /// The usernames about whose sessions the API is to be asked again when no other recheck is going on; `None` for all.
+    rechecks: Lock<VecDeque<Option<String>>>,
 }
 
 /// Adds one to those about whom the API is to be asked again: once about each, and once about all if that is one of them or
 /// there are too many.
-fn merge(rechecks: &mut VecDeque<Whom>, whom: Whom) {
-    if rechecks.contains(&whom) || rechecks.contains(&Whom::Everybody) {
+fn merge(rechecks: &mut VecDeque<Option<String>>, username: Option<String>) {
+    if rechecks.contains(&username) || rechecks.contains(&None) {
         return;
     }
-    if whom == Whom::Everybody || rechecks.len() >= TOLD_RECHECKS {
+    if username.is_none() || rechecks.len() >= TOLD_RECHECKS {
         rechecks.clear();
-        return rechecks.push_back(Whom::Everybody);
+        return rechecks.push_back(None);
     }
-    rechecks.push_back(whom);
+    rechecks.push_back(username);
 }
 
 /// This broker among those that share a cache.
@@ -71,29 +71,28 @@ impl Steering {
     /// Carries out what another broker has told. Nobody there waits to hear what came of it, nor tells it again: the log has
     /// it, and what has no room now waits.
     fn carry_out_told(self: &Arc<Self>, command: Command) {
-        let whom = command.whom.clone();
-        match command.verb {
-            Verb::Forget => {
+        match command.clone() {
+            Command::Forget(whom) => {
                 self.forget(&whom, Instant::now());
                 self.noting(command, Giver::Broker, Box::new(drop))(Ok(Done::Forgotten));
             }
-            Verb::Kick => {
+            Command::Kick(named) => {
                 let reply = self.noting(command, Giver::Broker, Box::new(drop));
                 if let Some(place) = Place::among(&self.told.kicks, TOLD_KICKS) {
-                    return self.order(Order::Kick(whom, place.held_by(reply)));
+                    return self.order(Order::Kick(named, place.held_by(reply)));
                 }
                 // Whoever has lost a right leaves all the same.
                 let why =
                     "too many commands wait for the broker's thread, so the API is asked about everybody";
                 reply(Err(why.to_owned()));
-                self.recheck_told(Whom::Everybody);
+                self.recheck_told(None);
             }
-            Verb::Recheck => self.recheck_told(whom),
+            Command::Recheck(username) => self.recheck_told(username),
         }
     }
 
-    fn recheck_told(self: &Arc<Self>, whom: Whom) {
-        merge(&mut self.told.rechecks.lock(), whom);
+    fn recheck_told(self: &Arc<Self>, username: Option<String>) {
+        merge(&mut self.told.rechecks.lock(), username);
         self.recheck_next();
     }
 
@@ -102,10 +101,9 @@ impl Steering {
         // Another thread that has come meanwhile may have found the place taken.
         while !self.told.rechecks.lock().is_empty() {
             let Some(place) = self.place_of_recheck() else { return };
-            let Some(whom) = self.told.rechecks.lock().pop_front() else { continue };
-            let command = Command { verb: Verb::Recheck, whom: whom.clone() };
-            let reply = self.noting(command, Giver::Broker, Box::new(drop));
-            return self.order(Order::Recheck(whom.into_username(), place.held_by(reply)));
+            let Some(username) = self.told.rechecks.lock().pop_front() else { continue };
+            let reply = self.noting(Command::Recheck(username.clone()), Giver::Broker, Box::new(drop));
+            return self.order(Order::Recheck(username, place.held_by(reply)));
         }
     }
 }
@@ -116,18 +114,18 @@ mod tests {
 
     #[test]
     fn rechecks_that_wait_are_merged() {
-        let name = |number: usize| Whom::Username(format!("u{number}"));
+        let name = |number: usize| Some(format!("u{number}"));
         let mut waiting = VecDeque::new();
         for _ in 0..2 {
             (0..TOLD_RECHECKS).for_each(|number| merge(&mut waiting, name(number)));
         }
         assert!(waiting.iter().cloned().eq((0..TOLD_RECHECKS).map(name)));
         merge(&mut waiting, name(TOLD_RECHECKS));
-        assert_eq!(waiting, [Whom::Everybody]);
+        assert_eq!(waiting, [None]);
         merge(&mut waiting, name(0));
-        assert_eq!(waiting, [Whom::Everybody], "all are asked about anyway");
+        assert_eq!(waiting, [None], "all are asked about anyway");
         let mut waiting = VecDeque::from([name(0)]);
-        merge(&mut waiting, Whom::Everybody);
-        assert_eq!(waiting, [Whom::Everybody]);
+        merge(&mut waiting, None);
+        assert_eq!(waiting, [None]);
     }
 }

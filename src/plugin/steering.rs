@@ -17,7 +17,7 @@ use super::settings::{Current, what_is_asked};
 use super::token::Token;
 use super::{Task, Tasks};
 use crate::broker::Broker;
-use crate::command::{self, Command, Done, Giver, Verb, Whom};
+use crate::command::{self, Command, Done, Giver, Whom};
 use crate::config::Config;
 use crate::fingerprint::Whose;
 use crate::log::{Level, Log};
@@ -154,23 +154,22 @@ impl Steering {
     pub fn carry_out(self: &Arc<Self>, command: Command, giver: Giver, reply: Reply) {
         let reply = self.noting(command.clone(), giver, reply);
         let tell_others = |command| self.api.asker.tell_others(command);
-        let whom = command.whom.clone();
-        match command.verb {
-            Verb::Forget => {
+        match command.clone() {
+            Command::Forget(whom) => {
                 self.forget(&whom, Instant::now());
                 tell_others(command);
                 reply(Ok(Done::Forgotten));
             }
-            Verb::Kick => match Place::among(&self.kicks, KICKS) {
+            Command::Kick(named) => match Place::among(&self.kicks, KICKS) {
                 Some(place) => {
-                    self.order(Order::Kick(whom, place.held_by(reply)));
+                    self.order(Order::Kick(named, place.held_by(reply)));
                     tell_others(command);
                 }
                 None => reply(Err("too many commands wait for the broker's thread".to_owned())),
             },
-            Verb::Recheck => match self.place_of_recheck() {
+            Command::Recheck(username) => match self.place_of_recheck() {
                 Some(place) => {
-                    self.order(Order::Recheck(whom.into_username(), place.held_by(reply)));
+                    self.order(Order::Recheck(username, place.held_by(reply)));
                     tell_others(command);
                 }
                 None => reply(Err("another recheck is being carried out; try again in a moment".to_owned())),

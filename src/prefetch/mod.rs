@@ -235,7 +235,7 @@ impl State {
 
 /// How long a question is not asked early once more.
 fn again(question: &Question<'_>, scope: &Scope<'_>) -> Duration {
-    AGAIN.min(scope.config.lifetime(question.kind(), Verdict::Allow).mul_f64(0.8))
+    AGAIN.min(scope.config.least_lifetime(question.kind(), Verdict::Allow))
 }
 
 /// Whether verdicts about topics are kept long enough that asking early can help.

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::figures;
-use crate::command::{Command, Done, Giver, Verb, Whom};
+use crate::command::{Command, Done, Giver, Named, Verb, Whom};
 use crate::log::quoted;
 use crate::metrics::unix;
 use crate::plugin::{Explain, Explanation, Steering};
@@ -38,7 +38,7 @@ pub enum Given {
 }
 
 /// Hears what came of a command, or why it was not carried out, in words for whoever gave it.
-pub type Told = Box<dyn FnOnce(Result<Value, String>) + Send>;
+pub type Respond = Box<dyn FnOnce(Result<Value, String>) + Send>;
 
 impl Name {
     /// All of them.
@@ -94,8 +94,8 @@ impl WhomFields {
             name => Ok(make(name)),
         };
         match (self.username, self.clientid, self.everything) {
-            (Some(username), None, None) => named(username, Whom::Username),
-            (None, Some(client_id), None) => named(client_id, Whom::ClientId),
+            (Some(username), None, None) => named(username, Whom::username),
+            (None, Some(client_id), None) => named(client_id, Whom::client_id),
             (None, None, Some(true)) => Ok(Whom::Everybody),
             (username, client_id, everything) => {
                 let given = [
@@ -159,33 +159,32 @@ impl Given {
             Name::Explain => return Ok(Given::Explain(fields::<ExplainFields>(given)?.explain()?)),
             Name::Of(verb) => verb,
         };
-        match (verb, fields::<WhomFields>(given)?.whom()?) {
-            (Verb::Kick, Whom::Everybody) => {
-                Err("found everything, expected a username or a clientid: everybody is not kicked at once"
-                    .to_owned())
+        let whom = fields::<WhomFields>(given)?.whom()?;
+        let no_command = match whom {
+            Whom::Everybody => {
+                "found everything, expected a username or a clientid: everybody is not kicked at once"
             }
-            (Verb::Recheck, Whom::ClientId(_)) => {
-                Err("found a clientid, expected a username, or everything (true)".to_owned())
-            }
-            (verb, whom) => Ok(Given::Command(Command { verb, whom })),
-        }
+            Whom::Named(_) => "found a clientid, expected a username, or everything (true)",
+        };
+        Command::new(verb, whom).map(Given::Command).ok_or_else(|| no_command.to_owned())
     }
 
-    /// Carries it out. `told` is called at once, or by another thread.
-    pub fn carry_out(self, giver: &Giver, steering: &Arc<Steering>, told: Told) {
+    /// Carries it out. `respond` is called at once, or by another thread.
+    pub fn carry_out(self, giver: &Giver, steering: &Arc<Steering>, respond: Respond) {
         match self {
-            Given::Status => told(Ok(Value::Object(figures::status(steering)))),
+            Given::Status => respond(Ok(Value::Object(figures::status(steering)))),
             Given::Explain(explain) => {
-                let (told, refused) = twice(told);
+                let (explained, refused) = twice(respond);
                 let explaining = Arc::clone(steering);
-                let run = move || told(Ok(shown(&explaining.explain(&explain, Instant::now()))));
+                let run = move || explained(Ok(shown(&explaining.explain(&explain, Instant::now()))));
                 if let Err(why) = steering.run_slowly(run) {
                     refused(Err(why));
                 }
             }
             Given::Command(command) => {
-                let whom = command.whom.clone();
-                let reply = move |outcome: Result<Done, String>| told(outcome.map(|done| data(done, whom)));
+                let whom = command.whom();
+                let reply =
+                    move |outcome: Result<Done, String>| respond(outcome.map(|done| data(done, whom)));
                 steering.carry_out(command, giver.clone(), Box::new(reply));
             }
         }
@@ -195,23 +194,23 @@ impl Given {
 /// What is answered to a command that was carried out.
 fn data(done: Done, whom: Whom) -> Value {
     match (done, whom) {
-        (Done::Forgotten, Whom::Username(username)) => json!({"username": username}),
-        (Done::Forgotten, Whom::ClientId(client_id)) => json!({"clientid": client_id}),
+        (Done::Forgotten, Whom::Named(Named::Username(username))) => json!({"username": username}),
+        (Done::Forgotten, Whom::Named(Named::ClientId(client_id))) => json!({"clientid": client_id}),
         (Done::Forgotten, Whom::Everybody) => json!({"everything": true}),
         (Done::Kicked(count), _) => json!({"kicked": count}),
         (Done::Rechecked(count), _) => json!({"sessions": count}),
     }
 }
 
-/// Puts whoever is told into two hands: the one that calls first is heard.
-fn twice(told: Told) -> (Told, Told) {
-    let first = Arc::new(Lock::new(Some(told)));
+/// Puts a response into two hands: the one that calls first is heard.
+fn twice(respond: Respond) -> (Respond, Respond) {
+    let first = Arc::new(Lock::new(Some(respond)));
     let second = Arc::clone(&first);
-    let call = |told: Arc<Lock<Option<Told>>>| -> Told {
+    let call = |shared: Arc<Lock<Option<Respond>>>| -> Respond {
         Box::new(move |result| {
-            let told = told.lock().take();
-            if let Some(told) = told {
-                told(result);
+            let respond = shared.lock().take();
+            if let Some(respond) = respond {
+                respond(result);
             }
         })
     };
@@ -249,10 +248,13 @@ mod tests {
 
     #[test]
     fn commands_say_whom_they_mean_once() {
-        let about = |verb, whom| Ok(Given::Command(Command { verb, whom }));
-        for (name, verb) in [("forget", Verb::Forget), ("kick", Verb::Kick), ("recheck", Verb::Recheck)] {
-            let username = Whom::Username("u".to_owned());
-            assert_eq!(read(name, &json!({"username": "u"})), about(verb, username));
+        let (username, given) = ("u".to_owned(), |command| Ok(Given::Command(command)));
+        for (name, command) in [
+            ("forget", Command::Forget(Whom::username(username.clone()))),
+            ("kick", Command::Kick(Named::Username(username.clone()))),
+            ("recheck", Command::Recheck(Some(username))),
+        ] {
+            assert_eq!(read(name, &json!({"username": "u"})), given(command));
             for given in [
                 json!({}),
                 json!({"username": ""}),
@@ -273,7 +275,8 @@ mod tests {
                 assert!(read(name, &given).unwrap_err().starts_with(found), "{name} {given}");
             }
         }
-        assert_eq!(read("forget", &json!({"everything": true})), about(Verb::Forget, Whom::Everybody));
+        assert_eq!(read("forget", &json!({"everything": true})), given(Command::Forget(Whom::Everybody)));
+        assert_eq!(read("recheck", &json!({"everything": true})), given(Command::Recheck(None)));
         assert!(read("kick", &json!({"everything": true})).is_err());
         assert!(read("recheck", &json!({"clientid": "c"})).is_err());
         assert_eq!(Name::of("reboot"), None);

@@ -18,7 +18,8 @@ use tokio::time::{sleep, timeout};
 use super::http::{Door, Site, answer};
 use crate::util::Lock;
 
-/// Connections at once.
+/// Connections at once: those of a few operators and of Prometheus, which keep none, with room for some that hang. With two
+/// buffers and a body each they take some 3 MB.
 const MOST: usize = 64;
 
 /// How long a request's head may take.
@@ -27,10 +28,10 @@ const HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// How long a connection may last: the head, the body, the broker's thread, and the answer.
 const LASTS: Duration = Duration::from_secs(20);
 
-/// Bytes of a request's head and of what is read of its body at a time.
+/// Bytes of a request's head and of what is read of its body at a time: those of browsers take some 2 KB.
 const BUFFER: usize = 16 * 1024;
 
-/// Headers of a request.
+/// Headers of a request: browsers send some twenty, and proxies add a few.
 const HEADERS: usize = 64;
 
 /// After an error such as too many open files.

@@ -26,8 +26,8 @@ struct Entry {
 
 impl Entry {
     /// What is wrong with the envelope, in the broker's own words where it has some.
-    fn wrong(what: &str) -> Self {
-        Self { name: UNKNOWN.to_owned(), correlation: None, command: Err(what.to_owned()) }
+    fn wrong(what: impl Into<String>) -> Self {
+        Self { name: UNKNOWN.to_owned(), correlation: None, command: Err(what.into()) }
     }
 
     fn read(entry: Value) -> Self {
@@ -63,14 +63,17 @@ impl Entry {
 /// Reads an envelope. What is not one is answered as one wrong command.
 fn entries(payload: &[u8]) -> Vec<Entry> {
     if payload.len() > LONGEST {
-        return vec![Entry::wrong("Payload too large; expected no more than 16 KiB")];
+        return vec![Entry::wrong(format!(
+            "Payload too large; expected no more than {} KiB",
+            LONGEST / 1024
+        ))];
     }
     let Ok(Value::Object(mut envelope)) = serde_json::from_slice(payload) else {
         return vec![Entry::wrong("Payload not valid JSON")];
     };
     match envelope.remove("commands") {
         Some(Value::Array(commands)) if commands.len() > MOST => {
-            vec![Entry::wrong("Too many commands; expected no more than 20")]
+            vec![Entry::wrong(format!("Too many commands; expected no more than {MOST}"))]
         }
         Some(Value::Array(commands)) => commands.into_iter().map(Entry::read).collect(),
         _ => vec![Entry::wrong("Invalid/missing commands")],
@@ -99,7 +102,7 @@ pub fn carry_out(control: &Control<'_>, steering: &Arc<Steering>) {
         let (answers, sender) = (Arc::clone(&answers), sender.clone());
         // An order may be in the plugin's queue when the plugin ends, so it does not hold it.
         let weak = Arc::downgrade(steering);
-        let told = move |result| {
+        let respond = move |result| {
             let mut state = answers.lock();
             state.answers[number] = Entry::answer(name, correlation, result);
             state.missing -= 1;
@@ -113,8 +116,8 @@ pub fn carry_out(control: &Control<'_>, steering: &Arc<Steering>) {
             }
         };
         match command {
-            Ok(command) => command.carry_out(&giver, steering, Box::new(told)),
-            Err(what) => told(Err(what)),
+            Ok(command) => command.carry_out(&giver, steering, Box::new(respond)),
+            Err(what) => respond(Err(what)),
         }
     }
 }

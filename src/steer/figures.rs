@@ -13,30 +13,15 @@ use crate::question::Kind;
 /// What was learnt is shown up to here: more than there are kinds of devices on most brokers.
 const SHOWN_TEMPLATES: usize = 50;
 
-/// All that names nobody.
-fn nameless(steering: &Steering) -> Map<String, Value> {
+/// All figures that name no client.
+fn anonymous_figures(steering: &Steering) -> Map<String, Value> {
     let (now, metrics) = (Instant::now(), steering.metrics());
     let gauges = steering.gauges(now);
     let trouble = steering.trouble(now);
     let endpoints: Vec<_> = gauges.endpoints.iter().map(endpoint).collect();
     let in_flight: usize = gauges.endpoints.iter().map(|endpoint| endpoint.in_flight).sum();
-    let decisions: Vec<_> = metrics
-        .decisions()
-        .filter(|decisions| decisions.count > 0)
-        .map(|decisions| {
-            json!({
-                "question": decisions.question.name(),
-                "result": decisions.outcome.name(),
-                "source": decisions.by.name(),
-                "count": decisions.count,
-            })
-        })
-        .collect();
-    let held_up =
-        Kind::BOTH.map(|kind| (metrics.held_up_by(kind).count(), metrics.held_up_by(kind).seconds()));
     let cache = gauges.cache;
     let reload = metrics.last_reload().last;
-    let [answered, unanswered, questions] = metrics.together();
     let uptime = (unix(SystemTime::now()) - unix(metrics.started())).max(0.0);
     let figures = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -59,13 +44,9 @@ fn nameless(steering: &Steering) -> Map<String, Value> {
             "evicted": cache.evicted,
         },
         "rules": {"bytes": gauges.rules},
-        "answers": decisions,
-        "api": {
-            "login": latency(metrics, Kind::Connect),
-            "topic": latency(metrics, Kind::Access),
-            "batches": {"answered": answered, "no_answer": unanswered, "questions": questions},
-        },
-        "held_up": {"times": held_up[0].0 + held_up[1].0, "seconds": held_up[0].1 + held_up[1].1},
+        "decisions": decisions(metrics),
+        "api": api(metrics),
+        "held_up": held_up(metrics),
         "kicked": metrics.kicks(),
         "shared_cache": gauges.shared_cache.map(|(place, is_up)| shared_cache(metrics, &place, is_up)),
         "reload": reload.map(|(at, ok)| json!({"at": time(at), "ok": ok})),
@@ -74,6 +55,36 @@ fn nameless(steering: &Steering) -> Map<String, Value> {
         Value::Object(figures) => figures,
         _ => Map::new(),
     }
+}
+
+/// What was decided how often, and by what.
+fn decisions(metrics: &Metrics) -> Vec<Value> {
+    let counted = metrics.decisions().filter(|decisions| decisions.count > 0);
+    let decisions = counted.map(|decisions| {
+        json!({
+            "question": decisions.question.name(),
+            "result": decisions.outcome.name(),
+            "source": decisions.by.name(),
+            "count": decisions.count,
+        })
+    });
+    decisions.collect()
+}
+
+/// What the API has answered.
+fn api(metrics: &Metrics) -> Value {
+    let [answered, unanswered, questions] = metrics.together();
+    json!({
+        "login": latency(metrics, Kind::Connect),
+        "topic": latency(metrics, Kind::Access),
+        "batches": {"answered": answered, "no_answer": unanswered, "questions": questions},
+    })
+}
+
+/// How often and for how long the broker has waited.
+fn held_up(metrics: &Metrics) -> Value {
+    let [login, topic] = Kind::BOTH.map(|kind| metrics.held_up_by(kind));
+    json!({"times": login.count() + topic.count(), "seconds": login.seconds() + topic.seconds()})
 }
 
 fn endpoint(endpoint: &Endpoint) -> Value {
@@ -126,7 +137,7 @@ fn latency(metrics: &Metrics, kind: Kind) -> Value {
 
 /// The answer to `status`.
 pub fn status(steering: &Steering) -> Map<String, Value> {
-    let mut status = nameless(steering);
+    let mut status = anonymous_figures(steering);
     let refused: Vec<_> =
         steering.refusals().into_iter().map(|(at, line)| json!({"at": time(at), "line": line})).collect();
     status.insert("refused".to_owned(), refused.into());
@@ -139,7 +150,7 @@ pub fn status(steering: &Steering) -> Map<String, Value> {
 
 /// What the status page draws for those who have not shown the token.
 pub fn figures(steering: &Steering, history: &History) -> Map<String, Value> {
-    let mut figures = nameless(steering);
+    let mut figures = anonymous_figures(steering);
     figures.insert("minutes".to_owned(), history.minutes(steering.metrics()).into());
     figures
 }

@@ -97,14 +97,14 @@ impl Site {
 }
 
 /// An answer before it is a response.
-struct Said {
+struct Reply {
     status: StatusCode,
     kind: &'static str,
     body: Bytes,
     more: Option<(HeaderName, &'static str)>,
 }
 
-impl Said {
+impl Reply {
     fn new(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Self {
         Self { status, kind, body: body.into(), more: None }
     }
@@ -133,7 +133,7 @@ pub async fn answer(
     door: Arc<Door>,
     is_trusted: Arc<AtomicBool>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let Said { status, kind, body, more } = match said(request, &site, &door, &is_trusted).await {
+    let Reply { status, kind, body, more } = match said(request, &site, &door, &is_trusted).await {
         Ok(said) | Err(said) => said,
     };
     let mut response = Response::new(Full::new(body));
@@ -154,64 +154,64 @@ async fn said(
     site: &Arc<Site>,
     door: &Door,
     is_trusted: &AtomicBool,
-) -> Result<Said, Said> {
+) -> Result<Reply, Reply> {
     let path = request.uri().path().to_owned();
     refuse_foreign_origin(request.headers(), door)?;
     // Figures that Prometheus reads may be read by any name; what names clients or steers may not.
     match path.as_str() {
-        "/healthz" => return only_get(&request).map(|()| Said::new(StatusCode::OK, TEXT, "ok\n")),
+        "/healthz" => return only_get(&request).map(|()| Reply::new(StatusCode::OK, TEXT, "ok\n")),
         "/readyz" => {
             return only_get(&request).map(|()| match site.steering.trouble(Instant::now()) {
-                None => Said::new(StatusCode::OK, TEXT, "ready\n"),
-                Some(why) => Said::new(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n")),
+                None => Reply::new(StatusCode::OK, TEXT, "ready\n"),
+                Some(why) => Reply::new(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n")),
             });
         }
         "/metrics" => {
             only_get(&request)?;
             let text = site.steering.metrics().as_text(&site.steering.gauges(Instant::now()));
-            return Ok(Said::new(StatusCode::OK, OPENMETRICS, text));
+            return Ok(Reply::new(StatusCode::OK, OPENMETRICS, text));
         }
         _ => refuse_foreign_host(request.headers(), door)?,
     }
     match path.as_str() {
-        "/" => only_get(&request).map(|()| Said::new(StatusCode::OK, HTML, page::HTML)),
+        "/" => only_get(&request).map(|()| Reply::new(StatusCode::OK, HTML, page::HTML)),
         "/figures" => {
             only_get(&request)?;
             let figures = figures::figures(&site.steering, &site.history);
-            Ok(Said::json(StatusCode::OK, &Value::Object(figures)))
+            Ok(Reply::json(StatusCode::OK, &Value::Object(figures)))
         }
         path => match path.strip_prefix("/v1/") {
             Some(name) => command(Name::of(name), request, site, door, is_trusted).await,
-            None => Err(Said::error(StatusCode::NOT_FOUND, "there is nothing here; see docs/commands.md")),
+            None => Err(Reply::error(StatusCode::NOT_FOUND, "there is nothing here; see docs/commands.md")),
         },
     }
 }
 
-fn only_get(request: &Request<Incoming>) -> Result<(), Said> {
+fn only_get(request: &Request<Incoming>) -> Result<(), Reply> {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return Ok(());
     }
     Err(not_allowed(request, "GET").with(ALLOW, "GET, HEAD"))
 }
 
-fn not_allowed(request: &Request<Incoming>, expected: &str) -> Said {
+fn not_allowed(request: &Request<Incoming>, expected: &str) -> Reply {
     let what = format!("found {}, expected {expected}", quoted(request.method().as_str()));
-    Said::error(StatusCode::METHOD_NOT_ALLOWED, &what)
+    Reply::error(StatusCode::METHOD_NOT_ALLOWED, &what)
 }
 
 /// A page of another site must neither steer nor read.
-fn refuse_foreign_origin(headers: &HeaderMap, door: &Door) -> Result<(), Said> {
+fn refuse_foreign_origin(headers: &HeaderMap, door: &Door) -> Result<(), Reply> {
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
     let own = headers.get(HOST).map(|host| [b"http://", host.as_bytes()].concat());
     let is_own = matches!(door, Door::Tcp { .. }) && own.is_some_and(|own| own == origin.as_bytes());
     if is_own {
         return Ok(());
     }
-    Err(Said::error(StatusCode::FORBIDDEN, "found a foreign Origin: no other site's page may come here"))
+    Err(Reply::error(StatusCode::FORBIDDEN, "found a foreign Origin: no other site's page may come here"))
 }
 
 /// A name that somebody else's name server may have pointed here, so that a page of that name could read what is here.
-fn refuse_foreign_host(headers: &HeaderMap, door: &Door) -> Result<(), Said> {
+fn refuse_foreign_host(headers: &HeaderMap, door: &Door) -> Result<(), Reply> {
     if matches!(door, Door::Unix { .. }) {
         return Ok(());
     }
@@ -224,17 +224,17 @@ fn refuse_foreign_host(headers: &HeaderMap, door: &Door) -> Result<(), Said> {
     if address.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost") {
         return Ok(());
     }
-    Err(Said::error(StatusCode::FORBIDDEN, "found a name as the Host, expected an IP address or localhost"))
+    Err(Reply::error(StatusCode::FORBIDDEN, "found a name as the Host, expected an IP address or localhost"))
 }
 
 /// Whether a request may steer: over TCP it has to show the token.
-fn authorise(headers: &HeaderMap, site: &Site, door: &Door) -> Result<(), Said> {
+fn authorise(headers: &HeaderMap, site: &Site, door: &Door) -> Result<(), Reply> {
     if matches!(door, Door::Unix { .. }) {
         return Ok(());
     }
     let Some(token) = site.steering.token() else {
         let what = "no token is set (plugin_opt_admin_token_file): only a Unix socket may steer";
-        return Err(Said::error(StatusCode::FORBIDDEN, what));
+        return Err(Reply::error(StatusCode::FORBIDDEN, what));
     };
     let mut given = headers.get_all(AUTHORIZATION).iter();
     let shown = match (given.next().map(HeaderValue::as_bytes), given.next()) {
@@ -248,7 +248,7 @@ fn authorise(headers: &HeaderMap, site: &Site, door: &Door) -> Result<(), Said> 
         return Ok(());
     }
     let what = "expected the token of plugin_opt_admin_token_file (Authorization: Bearer TOKEN)";
-    Err(Said::error(StatusCode::UNAUTHORIZED, what)
+    Err(Reply::error(StatusCode::UNAUTHORIZED, what)
         .with(WWW_AUTHENTICATE, "Bearer realm=\"mosquitto-http-auth\""))
 }
 
@@ -259,13 +259,13 @@ async fn command(
     site: &Arc<Site>,
     door: &Door,
     is_trusted: &AtomicBool,
-) -> Result<Said, Said> {
+) -> Result<Reply, Reply> {
     authorise(request.headers(), site, door)?;
     is_trusted.store(true, Ordering::Relaxed);
     let Some(name) = name else {
         let names: Vec<_> = Name::all().map(Name::as_text).collect();
         let what = format!("there is no such command; expected one of {}", names.join(", "));
-        return Err(Said::error(StatusCode::NOT_FOUND, &what));
+        return Err(Reply::error(StatusCode::NOT_FOUND, &what));
     };
     let fields = match (request.method(), name) {
         (&Method::GET | &Method::HEAD, Name::Status) => Map::new(),
@@ -275,23 +275,25 @@ async fn command(
             return Err(not_allowed(&request, "POST").with(ALLOW, allowed));
         }
     };
-    let given = Given::read(name, fields).map_err(|what| Said::error(StatusCode::BAD_REQUEST, &what))?;
-    let (told, answer) = oneshot::channel();
-    let told = Box::new(move |result| drop(told.send(result)));
+    let given = Given::read(name, fields).map_err(|what| Reply::error(StatusCode::BAD_REQUEST, &what))?;
+    let (sender, answer) = oneshot::channel();
+    let respond = Box::new(move |result| drop(sender.send(result)));
     let giver = door.giver();
-    given.carry_out(&giver, &site.steering, told);
-    let late = "the broker's own thread has not come round within 5 s; it carries this out when it does";
+    given.carry_out(&giver, &site.steering, respond);
     let why = match timeout(BROKER_WITHIN, answer).await {
-        Ok(Ok(Ok(value))) => return Ok(Said::json(StatusCode::OK, &value)),
+        Ok(Ok(Ok(value))) => return Ok(Reply::json(StatusCode::OK, &value)),
         Ok(Ok(Err(why))) => why,
         Ok(Err(_)) => "the broker is stopping".to_owned(),
-        Err(_) => late.to_owned(),
+        Err(_) => format!(
+            "the broker's own thread has not come round within {} s; it carries this out when it does",
+            BROKER_WITHIN.as_secs()
+        ),
     };
-    Err(Said::error(StatusCode::SERVICE_UNAVAILABLE, &why))
+    Err(Reply::error(StatusCode::SERVICE_UNAVAILABLE, &why))
 }
 
 /// The fields of a command, which the body holds as one JSON object.
-async fn fields(request: Request<Incoming>) -> Result<Map<String, Value>, Said> {
+async fn fields(request: Request<Incoming>) -> Result<Map<String, Value>, Reply> {
     // A form of another site could send anything else without asking first.
     let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
@@ -299,15 +301,19 @@ async fn fields(request: Request<Incoming>) -> Result<Map<String, Value>, Said> 
         let found = String::from_utf8_lossy(kind);
         let found = if found.is_empty() { "none".to_owned() } else { quoted(&found).to_string() };
         let what = format!("Content-Type: found {found}, expected {JSON}");
-        return Err(Said::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, &what));
+        return Err(Reply::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, &what));
     }
     let body = match timeout(BODY_WITHIN, Limited::new(request.into_body(), BODY).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err(Said::error(StatusCode::PAYLOAD_TOO_LARGE, "expected no more than 16 KiB"));
+            let what = format!("expected no more than {} KiB", BODY / 1024);
+            return Err(Reply::error(StatusCode::PAYLOAD_TOO_LARGE, &what));
         }
-        Ok(Err(_)) => return Err(Said::error(StatusCode::BAD_REQUEST, "the body ended too early")),
-        Err(_) => return Err(Said::error(StatusCode::REQUEST_TIMEOUT, "the body has not come within 5 s")),
+        Ok(Err(_)) => return Err(Reply::error(StatusCode::BAD_REQUEST, "the body ended too early")),
+        Err(_) => {
+            let what = format!("the body has not come within {} s", BODY_WITHIN.as_secs());
+            return Err(Reply::error(StatusCode::REQUEST_TIMEOUT, &what));
+        }
     };
     if body.trim_ascii().is_empty() {
         return Ok(Map::new());
@@ -316,11 +322,11 @@ async fn fields(request: Request<Incoming>) -> Result<Map<String, Value>, Said> 
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(other) => {
             let what = format!("found {}, expected one JSON object", json_kind(&other));
-            Err(Said::error(StatusCode::BAD_REQUEST, &what))
+            Err(Reply::error(StatusCode::BAD_REQUEST, &what))
         }
         Err(error) => {
             let what = format!("expected one JSON object ({error})");
-            Err(Said::error(StatusCode::BAD_REQUEST, &what))
+            Err(Reply::error(StatusCode::BAD_REQUEST, &what))
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::config::ListenAt;
 use crate::log::Level;
 use crate::plugin::Steering;
 
-/// Connections that may wait to be accepted.
+/// Connections that may wait to be accepted, in the system's memory: as many as may be open.
 const BACKLOG: i32 = 64;
 
 /// Who may open a Unix socket: the broker's user and its group.

@@ -16,7 +16,7 @@ pub struct Terms {
     pub is_superuser: bool,
     /// Rules about its topics.
     pub rules: Option<TopicRules>,
-    /// When it ends.
+    /// When the API wants the session to end (`expire_at`).
     pub expires: Option<Instant>,
     /// When the API was asked.
     pub asked: Option<Instant>,

@@ -279,10 +279,10 @@ fn status_tells_what_was_decided_and_who_was_refused() {
         client.publish_acknowledged("t", "x");
         login("refused").refused(broker.port());
         let count = |status: &Value, question: &str, result: &str, source: &str| {
-            let answers = status["answers"].as_array().unwrap();
+            let decisions = status["decisions"].as_array().unwrap();
             let is_it =
                 |it: &&Value| it["question"] == question && it["result"] == result && it["source"] == source;
-            answers.iter().find(is_it).map_or(0, |it| it["count"].as_u64().unwrap())
+            decisions.iter().find(is_it).map_or(0, |it| it["count"].as_u64().unwrap())
         };
         let mut status = json!({});
         let has_counted = eventually(PATIENCE, || {

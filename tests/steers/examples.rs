@@ -59,7 +59,7 @@ fn a_status_has_all_of_its_examples_keys_and_no_others() {
     let has_all = eventually(PATIENCE, || {
         status = admin.carries_out("status", &json!({}));
         let is_filled = |name: &str| status[name].as_array().is_some_and(|list| !list.is_empty());
-        ["answers", "refused", "learnt"].into_iter().all(is_filled) && !status["reload"].is_null()
+        ["decisions", "refused", "learnt"].into_iter().all(is_filled) && !status["reload"].is_null()
     });
     assert!(has_all, "{status}");
     assert_eq!(keys(&status), keys(&example("### `status`", 1)));

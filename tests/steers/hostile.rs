@@ -98,7 +98,7 @@ fn logins_go_on_beside_nonsense() {
     assert_eq!(let_in, LOGINS);
     assert!(broker.is_running());
     assert!(!broker.log().contains("A bug in the plugin"), "{}", broker.log());
-    assert_eq!(admin.carries_out("status", &json!({}))["answers"][0]["count"], LOGINS);
+    assert_eq!(admin.carries_out("status", &json!({}))["decisions"][0]["count"], LOGINS);
 }
 
 /// Commands of an API that takes back the rights of several at once: each is carried out to its end, also if a SIGHUP of

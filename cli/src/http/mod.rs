@@ -1,21 +1,21 @@
 //! Asking the API: with the plugin's own headers, TLS and words, but one step at a time, each with its time.
 
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the program uses a part of what the plugin has")]
 #[path = "../../../src/ask/answer.rs"]
 mod answer;
 #[path = "../../../src/ask/http/cause.rs"]
 mod cause;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the program uses a part of what the plugin has")]
 #[path = "../../../src/ask/dialect.rs"]
 mod dialect;
 mod exchange;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the program uses a part of what the plugin has")]
 #[path = "../../../src/ask/http/hints.rs"]
 mod hints;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the program uses a part of what the plugin has")]
 #[path = "../../../src/ask/json.rs"]
 mod json;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the program uses a part of what the plugin has")]
 #[path = "../../../src/ask/http/prepare.rs"]
 mod prepare;
 mod reach;

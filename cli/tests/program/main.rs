@@ -1,7 +1,7 @@
 //! The program against real brokers' configurations and an API that does as it is told.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "the plugin's tests call the system")]
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 

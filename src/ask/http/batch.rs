@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use tokio::time::timeout;
 
 use super::breaker::AskedFor;
-use super::client::{Reply, Request};
+use super::client::{BODY_LIMIT, Reply, Request};
 use super::connections::Progress;
 use super::headers::{lifetime, retry_after};
 use super::hints::meaning;
@@ -16,7 +16,7 @@ use super::lanes::Answered;
 use super::rest::{Party, Rest, Suspects};
 use super::target::{Asks, Endpoint, Endpoints, Target};
 use crate::ask::json::Object;
-use crate::ask::wire::{self, Said};
+use crate::ask::wire::{self, BatchResult};
 use crate::log::Level;
 use crate::question::{Answer, Grounds};
 use crate::util::Lock;
@@ -43,7 +43,7 @@ pub(in crate::ask) struct Crowd {
 }
 
 /// The answers to many questions, in their order.
-pub(in crate::ask) struct Told {
+pub(in crate::ask) struct BatchReplies {
     /// Each with the object that it was in, if that says more than yes or no.
     pub(in crate::ask) replies: Vec<(Reply, Option<Object>)>,
     /// The number of the address that they came from.
@@ -89,7 +89,7 @@ impl Target {
     }
 
     /// Asks the addresses for many questions in order until one gives a right answer: a verdict for each question.
-    pub(in crate::ask) async fn ask_together(&self, crowd: &Crowd) -> Option<Told> {
+    pub(in crate::ask) async fn ask_together(&self, crowd: &Crowd) -> Option<BatchReplies> {
         let Batches { endpoints, rests, suspects, questions } = &self.batches;
         let _counted = Counted::new(questions, crowd.parties.len());
         let (begun, count) = (Instant::now(), rests.len());
@@ -112,11 +112,14 @@ impl Target {
                     endpoints.preferred.store(index, Ordering::Relaxed);
                     let mut suspects = suspects.lock();
                     crowd.parties.iter().flatten().for_each(|party| suspects.clear(*party));
-                    let reply = |Said { verdict, more }: Said| {
+                    let reply = |BatchResult { verdict, more }: BatchResult| {
                         let answer = Answer::verdict(verdict, Grounds::InBatch(verdict));
                         (Reply { answer, sent, lifetime }, more)
                     };
-                    return Some(Told { replies: said.into_iter().map(reply).collect(), from: index });
+                    return Some(BatchReplies {
+                        replies: said.into_iter().map(reply).collect(),
+                        from: index,
+                    });
                 }
                 Err(Wrong { found, pause }) => {
                     if let Some(pause) = visit.went_wrong(pause, Instant::now()) {
@@ -141,7 +144,7 @@ impl Target {
         endpoint: &Endpoint,
         crowd: &Crowd,
         limit: Duration,
-    ) -> Result<(Vec<Said>, Option<Duration>), Wrong> {
+    ) -> Result<(Vec<BatchResult>, Option<Duration>), Wrong> {
         let (sent, progress) = (Instant::now(), Progress::default());
         let mut underway = endpoint.gauge.sent(sent);
         let request = Request {
@@ -178,7 +181,9 @@ impl Target {
                 wire::results(&body, crowd.parties.len())
                     .map_err(|found| format!("status 200 with {found}").into())
             }
-            (StatusCode::OK, None) => Err("status 200 with more than 64 KiB".to_owned().into()),
+            (StatusCode::OK, None) => {
+                Err(format!("status 200 with more than {} KiB", BODY_LIMIT / 1024).into())
+            }
             _ => Err(Wrong::status(status.as_u16(), retry_after(&response))),
         };
         // How fast it fails says nothing about how fast it decides.

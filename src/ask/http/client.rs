@@ -89,7 +89,7 @@ impl Target {
         let preferred = endpoints.preferred.load(Ordering::Relaxed);
         let sent = Instant::now();
         let mut asked = Exchange {
-            reply: Reply { answer: Answer::None(NoAnswer::Open), sent, lifetime: None },
+            reply: Reply { answer: Answer::None(NoAnswer::BreakerOpen), sent, lifetime: None },
             response: None,
             body: None,
         };

@@ -10,9 +10,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::ask::queue;
+
 /// So many questions are asked at a time until the first answer has come, and however slow answers get, unless they take so long
 /// that an API which does one after the other could not answer as many in time.
-const FEW: f64 = 4.0;
+const FEW: f64 = queue::FEW as f64;
 
 /// A time that hardly anybody notices, in seconds: what takes no longer is never slow.
 const UNNOTICED: f64 = 0.100;

@@ -1,6 +1,6 @@
-//! Asks the API over HTTP: a question in, an answer out, or many at once. Knows no client and remembers no verdict. Of the
-//! broker it wants threads that look names up, and it reads what the options say of the cache that brokers share: both
-//! know an API by what is made of the options here.
+//! Asks the API over HTTP: a question in, an answer out, or many at once. Knows clients only as keyed hashes, to be fair to
+//! them, and remembers no verdict. Of the broker it wants threads that look names up, and it reads what the options say of the
+//! cache that brokers share: both know an API by what is made of the options here.
 mod attempt;
 mod batch;
 pub mod breaker;
@@ -23,7 +23,7 @@ mod sharing;
 mod target;
 mod tls;
 
-pub(super) use batch::{Crowd, Told};
+pub(super) use batch::{BatchReplies, Crowd};
 pub(super) use breaker::AskedFor;
 pub use client::Reply;
 pub(super) use client::{DRAIN_LIMIT, Exchange, Request};

@@ -32,7 +32,7 @@ struct Fault {
     until: Instant,
 }
 
-/// A request on its way to such an address.
+/// A request to an address that may be at rest.
 pub(super) struct Visit<'a> {
     rest: &'a Rest,
     is_trial: bool,

@@ -26,7 +26,7 @@ use crate::ask::superuser::Superusers;
 use crate::config::{ApiUrl, Config};
 use crate::fingerprint::Source;
 use crate::log::{Level, Log};
-use crate::metrics;
+use crate::metrics::{About, Endpoint as EndpointFigures};
 use crate::question::Kind;
 use crate::util::Lock;
 
@@ -53,7 +53,6 @@ pub struct Target {
     /// The options that it was made from.
     pub config: Arc<Config>,
     pub(in crate::ask) log: Arc<Log>,
-    way: Arc<Way>,
     /// What the options say of a cache that is shared with other brokers.
     pub(in crate::ask) store: Option<StoreOptions>,
     /// See [`Self::identity`].
@@ -61,8 +60,8 @@ pub struct Target {
     servers: Vec<Arc<Server>>,
     /// The names that it has allowed something.
     pub(in crate::ask) known: Arc<KnownNames>,
-    connect: Endpoints,
-    access: Endpoints,
+    logins: Endpoints,
+    topics: Endpoints,
     superusers: Endpoints,
     /// The questions about users that are on their way.
     pub(in crate::ask) superusers_asked: Superusers,
@@ -72,6 +71,8 @@ pub struct Target {
 
 /// The URLs for one kind of request.
 pub(in crate::ask) struct Endpoints {
+    /// What they are asked about.
+    about: About,
     /// In the order of the option.
     pub(in crate::ask) endpoints: Vec<Endpoint>,
     /// The number of the one that gave the last verdict: it is asked first.
@@ -102,7 +103,7 @@ pub(in crate::ask) struct Endpoint {
 impl Endpoints {
     fn new(
         urls: &[ApiUrl],
-        about: &str,
+        about: About,
         way: &Arc<Way>,
         servers: &mut Vec<Arc<Server>>,
         known: &Arc<KnownNames>,
@@ -110,7 +111,7 @@ impl Endpoints {
         let endpoint = |api: &ApiUrl| {
             Ok(Endpoint {
                 api: api.clone(),
-                shown: format!("{} ({about})", api.shown()),
+                shown: format!("{} ({})", api.shown(), about.in_words()),
                 breaker: Breaker::new(way.config.breaker, Arc::clone(known)),
                 server: Server::of(api, way, servers).map_err(|error| TargetError::Tls(cause(&error)))?,
                 samples: Samples::default(),
@@ -121,7 +122,8 @@ impl Endpoints {
             })
         };
         let endpoints = urls.iter().map(endpoint).collect::<Result<_, _>>()?;
-        Ok(Self { endpoints, preferred: AtomicUsize::new(0), pace: Lock::new(Pace::new(way.config.timeout)) })
+        let pace = Lock::new(Pace::new(way.config.timeout));
+        Ok(Self { about, endpoints, preferred: AtomicUsize::new(0), pace })
     }
 }
 
@@ -136,45 +138,27 @@ impl Target {
         let identity = identity(config, &headers);
         let way = Arc::new(Way { config: Arc::clone(config), headers, tls, names: names.clone() });
         let (mut servers, known) = (Vec::new(), Arc::default());
+        let mut endpoints = |urls: &[ApiUrl], about| Endpoints::new(urls, about, &way, &mut servers, &known);
         Ok(Self {
-            connect: Endpoints::new(&config.auth_urls, "logins", &way, &mut servers, &known)?,
-            access: Endpoints::new(&config.acl_urls, "topics", &way, &mut servers, &known)?,
-            superusers: Endpoints::new(
-                &config.dialect.superuser_urls,
-                "superusers",
-                &way,
-                &mut servers,
-                &known,
-            )?,
+            logins: endpoints(&config.auth_urls, About::Logins)?,
+            topics: endpoints(&config.acl_urls, About::Topics)?,
+            superusers: endpoints(&config.dialect.superuser_urls, About::Superusers)?,
             superusers_asked: Superusers::default(),
-            batches: Batches::new(Endpoints::new(
-                &config.acl_batch_urls,
-                "many topics at once",
-                &way,
-                &mut servers,
-                &known,
-            )?),
+            batches: Batches::new(endpoints(&config.acl_batch_urls, About::ManyTopics)?),
             known,
             config: Arc::clone(config),
             log: Arc::clone(log),
             store,
             identity,
-            way,
             servers,
             tls_files,
         })
     }
 
-    /// Whether both ask the same API in the same way, so that the verdicts of one hold for the other.
+    /// Whether both ask the same API in the same way, so that the verdicts of one hold for the other. Brokers that share a
+    /// cache may each trust and show files of their own; one whose files have changed may be somebody else to the API.
     pub fn asks_like(&self, other: &Self) -> bool {
-        self.way.headers == other.way.headers
-            && self.tls_files == other.tls_files
-            && self.config.auth_urls == other.config.auth_urls
-            && self.config.acl_urls == other.config.acl_urls
-            && self.config.acl_batch_urls == other.config.acl_batch_urls
-            && self.config.tls_insecure == other.config.tls_insecure
-            && self.config.answer_rules == other.config.answer_rules
-            && self.config.dialect == other.config.dialect
+        self.identity() == other.identity() && self.tls_files == other.tls_files
     }
 
     /// Tells this API from others, for brokers that share a cache: a digest of its URLs and of the headers that it gets.
@@ -207,8 +191,8 @@ impl Target {
     }
 
     /// All URLs as they are now, in the order of the options.
-    pub fn figures(&self, now: Instant) -> Vec<metrics::Endpoint> {
-        let figures = |endpoint: &Endpoint, about, is_paused, is_first| metrics::Endpoint {
+    pub fn figures(&self, now: Instant) -> Vec<EndpointFigures> {
+        let figures = |endpoint: &Endpoint, about, is_paused, is_first| EndpointFigures {
             url: endpoint.api.shown(),
             about,
             is_open: endpoint.breaker.is_open(),
@@ -220,29 +204,26 @@ impl Target {
         };
         let of = |road: Road| {
             let first = self.asked_first(road, now).map(|endpoint| &raw const *endpoint);
-            self.of(road).endpoints.iter().enumerate().map(move |(index, endpoint)| {
-                let about = match road {
-                    Road::Login => metrics::About::Logins,
-                    Road::Topic => metrics::About::Topics,
-                    Road::Together => metrics::About::ManyTopics,
-                };
+            let Endpoints { about, endpoints, .. } = self.of(road);
+            endpoints.iter().enumerate().map(move |(index, endpoint)| {
                 let is_paused = match road {
                     Road::Together => !self.batches.rests[index].is_over(now),
                     Road::Login | Road::Topic => endpoint.breaker.is_paused(now),
                 };
-                figures(endpoint, about, is_paused, first == Some(&raw const *endpoint))
+                figures(endpoint, *about, is_paused, first == Some(&raw const *endpoint))
             })
         };
         // There is one at most.
-        let superusers = self.superusers.endpoints.iter().map(|endpoint| {
-            figures(endpoint, metrics::About::Superusers, endpoint.breaker.is_paused(now), true)
-        });
+        let superusers =
+            self.superusers.endpoints.iter().map(|endpoint| {
+                figures(endpoint, self.superusers.about, endpoint.breaker.is_paused(now), true)
+            });
         Road::ALL.into_iter().flat_map(of).chain(superusers).collect()
     }
 
     /// How many questions are on their way to the API.
     pub fn questions_under_way(&self) -> usize {
-        let alone = [&self.connect, &self.access, &self.superusers].into_iter().flat_map(|of| &of.endpoints);
+        let alone = [&self.logins, &self.topics, &self.superusers].into_iter().flat_map(|of| &of.endpoints);
         let alone: usize = alone.map(|endpoint| endpoint.gauge.in_flight()).sum();
         alone + self.batches.questions.load(Ordering::Relaxed)
     }
@@ -301,8 +282,8 @@ impl Target {
 
     fn of(&self, road: Road) -> &Endpoints {
         match road {
-            Road::Login => &self.connect,
-            Road::Topic => &self.access,
+            Road::Login => &self.logins,
+            Road::Topic => &self.topics,
             Road::Together => &self.batches.endpoints,
         }
     }
@@ -310,8 +291,8 @@ impl Target {
     /// The URLs for a kind of question.
     pub(in crate::ask) fn endpoints(&self, asks: impl Into<Asks>) -> &Endpoints {
         match asks.into() {
-            Asks::Login => &self.connect,
-            Asks::Topic => &self.access,
+            Asks::Login => &self.logins,
+            Asks::Topic => &self.topics,
             Asks::Superuser => &self.superusers,
         }
     }

@@ -7,15 +7,19 @@ use tokio::task::JoinSet;
 
 use super::{Inbox, Job};
 use crate::ask::answer::{self, Now};
-use crate::ask::http::{Crowd, Target, Told};
-use crate::ask::places::Place;
+use crate::ask::http::{BatchReplies, Crowd, Target};
+use crate::ask::places::RequestPlace;
 use crate::ask::queue::Road;
 use crate::ask::shared::Shared;
 use crate::ask::wire;
 
 /// Asks several questions in one request. Returns those that have to be asked alone: all of them, if there was no right
 /// answer.
-pub(in crate::ask) async fn run_together(jobs: Vec<Job>, place: Place, inbox: Arc<dyn Inbox>) -> Vec<Job> {
+pub(in crate::ask) async fn run_together(
+    jobs: Vec<Job>,
+    place: RequestPlace,
+    inbox: Arc<dyn Inbox>,
+) -> Vec<Job> {
     let (target, sent) = (inbox.target(), Instant::now());
     let jobs = unknown(jobs, &target, &*inbox).await;
     // Where `acl_url` is left alone, so are the questions that would go there.
@@ -30,7 +34,7 @@ pub(in crate::ask) async fn run_together(jobs: Vec<Job>, place: Place, inbox: Ar
         let told = place.wait_for(target.ask_together(&crowd), &target).await;
         inbox.went_together(jobs.len(), told.is_some());
         match told {
-            Some(Told { replies, from }) => {
+            Some(BatchReplies { replies, from }) => {
                 for ((mut job, shared), (mut reply, more)) in jobs.into_iter().zip(replies) {
                     if let Some(more) = more.filter(|_| target.config.answer_rules) {
                         let question = job.question.as_question();

@@ -556,7 +556,7 @@ proptest! {
 
 #[test]
 #[ignore]
-#[allow(clippy::print_stdout)]
+#[allow(clippy::print_stdout, reason = "what it measures is read by people")]
 fn oneoff_memory() {
     let rss = || {
         let text = std::fs::read_to_string("/proc/self/statm").unwrap();

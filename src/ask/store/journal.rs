@@ -9,10 +9,12 @@ use super::says::Says;
 use super::seal::{Entry, Keys, Position, Value};
 use crate::fingerprint::{About, Whose};
 
-/// Names that are remembered as forgotten. When there are more, everything from before counts as forgotten.
+/// Names that are remembered as forgotten: six times as many as a journal keeps entries, in some 3 MB for usernames and as
+/// much for client ids. When there are more, everything from before counts as forgotten.
 const NAMES: usize = 65_536;
 
-/// Senders whose entries are told apart from repetitions: each start of a broker is one.
+/// Senders whose entries are told apart from repetitions: each start of a broker is one, so that a hundred brokers may start
+/// forty times each, in some 200 KB. When there are more, all are learnt anew.
 const SENDERS: usize = 4_096;
 
 /// What is known of one journal.
@@ -181,7 +183,7 @@ pub fn shown(position: Position) -> String {
     format!("{}-{}", position.0, position.1)
 }
 
-/// The entries that were appended with these keys; how many were not is returned, too.
+/// Each entry with its position; `None` for one that these keys do not open.
 pub fn decrypted(raw: Vec<Raw>, keys: &Keys) -> impl Iterator<Item = (Position, Option<Entry>)> {
     raw.into_iter().map(|(at, sealed)| (at, keys.decrypt(&sealed)))
 }
@@ -189,7 +191,7 @@ pub fn decrypted(raw: Vec<Raw>, keys: &Keys) -> impl Iterator<Item = (Position, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Command, Verb, Whom};
+    use crate::command::{Command, Whom};
 
     const ABOUT: About = About { username: 1, client_id: 2 };
 
@@ -198,7 +200,7 @@ mod tests {
     }
 
     fn told() -> Says {
-        Says::Told(Command { verb: Verb::Forget, whom: Whom::Username("somebody".to_owned()) })
+        Says::Told(Command::Forget(Whom::username("somebody".to_owned())))
     }
 
     fn value(position: u64) -> Value {

@@ -16,7 +16,7 @@ use super::seal::Position;
 use super::servers::{Failed, Servers};
 use super::time::{StoreClock, milliseconds};
 use super::{State, Store};
-use crate::command::{Command, Verb};
+use crate::command::Command;
 use crate::log::Level;
 
 /// The pause before a store that could not be used is tried again; each further failure doubles it.
@@ -27,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const ROUND: Duration = Duration::from_secs(1);
 
 /// Entries that are read in one go.
-const AT_ONCE: usize = 1_000;
+pub(super) const AT_ONCE: usize = 1_000;
 
 /// How far the store's clock may be from this machine's. Whoever could set it back would have verdicts last longer.
 const APART: Duration = Duration::from_secs(60);
@@ -55,7 +55,7 @@ pub trait Peer: Send + Sync {
 }
 
 /// What the keeper knows beyond one connection.
-struct Known {
+struct Keeper {
     listener: Weak<dyn Listener>,
     /// Commands that were carried out.
     heard: Newest,
@@ -63,7 +63,7 @@ struct Known {
     is_uncertain: bool,
 }
 
-impl Known {
+impl Keeper {
     /// A journal is gone, and with it perhaps what was taken back. What is remembered is forgotten at once, since nobody
     /// knows when there will be a journal again, and once more when there is.
     fn lose_track(&mut self) {
@@ -86,11 +86,11 @@ impl Store {
 
     /// Holds the connection until the store is not to be used any more.
     pub async fn hold(self: Arc<Self>, listener: Weak<dyn Listener>) {
-        let mut known = Known { listener, heard: Newest::default(), is_uncertain: false };
+        let mut keeper = Keeper { listener, heard: Newest::default(), is_uncertain: false };
         let mut pause = FIRST_PAUSE;
         loop {
             let began = Instant::now();
-            let why = match self.session(&mut known).await {
+            let why = match self.session(&mut keeper).await {
                 Ok(never) => match never {},
                 Err(failed) => failed.why(),
             };
@@ -117,12 +117,12 @@ impl Store {
     }
 
     /// One connection, from its beginning to its end.
-    async fn session(&self, known: &mut Known) -> Result<Infallible, Failed> {
+    async fn session(&self, keeper: &mut Keeper) -> Result<Infallible, Failed> {
         *self.trouble.lock() = None;
         let servers = Servers::open(&self.options.way, &self.keys[0].journal).await.map_err(Failed::Lost)?;
         let servers = Arc::new(servers);
         self.read_clock(&servers).await?;
-        self.catch_up(&servers, known).await?;
+        self.catch_up(&servers, keeper).await?;
         self.tell(&servers).await?;
         self.probe(&servers).await?;
         self.state.send_replace(State::Up(Arc::clone(&servers)));
@@ -131,8 +131,8 @@ impl Store {
         }
         let mut learnt = Learnt::default();
         loop {
-            self.share_learnt(&servers, &mut learnt, &known.listener).await?;
-            self.read_on(&servers, known).await?;
+            self.share_learnt(&servers, &mut learnt, &keeper.listener).await?;
+            self.read_on(&servers, keeper).await?;
             self.read_clock(&servers).await?;
             self.note_foreign();
         }
@@ -155,7 +155,7 @@ impl Store {
     }
 
     /// Waits for the next entries, and tells the others what there is to tell meanwhile.
-    async fn read_on(&self, servers: &Servers, known: &mut Known) -> Result<(), Failed> {
+    async fn read_on(&self, servers: &Servers, keeper: &mut Keeper) -> Result<(), Failed> {
         let behind: Vec<_> = {
             let journals = self.journals.lock();
             let names = self.keys.iter().map(|keys| keys.journal.clone());
@@ -178,22 +178,22 @@ impl Store {
             entries_of_streams(reply).ok_or_else(|| unexpected("XREAD", found, "entries by streams"))?;
         if streams.is_empty() {
             servers.tend().await?;
-            return self.make_sure(servers, known).await;
+            return self.make_sure(servers, keeper).await;
         }
         for (name, raw) in streams {
             if let Some(index) = self.keys.iter().position(|keys| keys.journal == name) {
-                self.take(index, raw, known, None)?;
+                self.take(index, raw, keeper, None)?;
             }
         }
         Ok(())
     }
 
     /// Makes sure that the last entries that were read are still there: nothing was lost, and nothing taken out.
-    async fn make_sure(&self, servers: &Servers, known: &mut Known) -> Result<(), Failed> {
+    async fn make_sure(&self, servers: &Servers, keeper: &mut Keeper) -> Result<(), Failed> {
         for index in 0..self.keys.len() {
             let read = self.journals.lock()[index].read;
             if self.range(servers, index, Some(read), Some(read), 1).await?.is_empty() {
-                known.lose_track();
+                keeper.lose_track();
                 return Err(Failed::Lost("its journal of what was taken back is gone".to_owned()));
             }
         }
@@ -203,7 +203,7 @@ impl Store {
 
     /// Reads what has been written into the journals since they were read last. A journal that has lost something is
     /// begun anew, and everything that is remembered here forgotten.
-    async fn catch_up(&self, servers: &Servers, known: &mut Known) -> Result<(), Failed> {
+    async fn catch_up(&self, servers: &Servers, keeper: &mut Keeper) -> Result<(), Failed> {
         // What was taken back before is nothing that can be remembered here.
         let in_step = *self.in_step.lock();
         let since = self.clock.lock().map(|clock| clock.at(in_step));
@@ -213,12 +213,12 @@ impl Store {
             let read = self.journals.lock()[index].read;
             let is_known = read != Position::default();
             if is_known && !self.range(servers, index, Some(read), Some(read), 1).await?.is_empty() {
-                self.read_to_end(servers, index, known, None).await?;
+                self.read_to_end(servers, index, keeper, None).await?;
                 is_complete = true;
                 continue;
             }
             if is_known {
-                known.lose_track();
+                keeper.lose_track();
             }
             let first = self.range(servers, index, None, None, 1).await?;
             let goes_on = first.first().is_some_and(|(first, _)| !is_known || *first > read);
@@ -227,21 +227,21 @@ impl Store {
             self.journals.lock()[index] = Journal::from(from);
             let since = since.filter(|_| !is_known);
             if goes_on {
-                self.read_to_end(servers, index, known, since).await?;
+                self.read_to_end(servers, index, keeper, since).await?;
             }
             // Entries that were known are gone, while others are there: those who come later would miss them.
             let found = self.journals.lock()[index].epoch;
             if found == 0 || is_known && found == epoch {
                 self.begin(servers, index).await?;
-                self.read_to_end(servers, index, known, since).await?;
+                self.read_to_end(servers, index, keeper, since).await?;
             } else {
                 is_complete |= since.is_some_and(|since| from.0 < since);
             }
         }
-        known.is_uncertain |= !is_complete;
-        if known.is_uncertain {
-            known.forget_everything();
-            known.is_uncertain = false;
+        keeper.is_uncertain |= !is_complete;
+        if keeper.is_uncertain {
+            keeper.forget_everything();
+            keeper.is_uncertain = false;
         }
         self.note_in_step();
         Ok(())
@@ -270,7 +270,7 @@ impl Store {
         &self,
         servers: &Servers,
         index: usize,
-        known: &mut Known,
+        keeper: &mut Keeper,
         since: Option<u64>,
     ) -> Result<(), Failed> {
         loop {
@@ -278,7 +278,7 @@ impl Store {
             let Some(next) = read.next() else { return Ok(()) };
             let raw = self.range(servers, index, Some(next), None, AT_ONCE).await?;
             let is_end = raw.len() < AT_ONCE;
-            self.take(index, raw, known, since)?;
+            self.take(index, raw, keeper, since)?;
             if is_end {
                 return Ok(());
             }
@@ -291,7 +291,7 @@ impl Store {
         &self,
         index: usize,
         raw: Vec<journal::Raw>,
-        known: &mut Known,
+        keeper: &mut Keeper,
         since: Option<u64>,
     ) -> Result<(), Failed> {
         for (at, entry) in journal::decrypted(raw, &self.keys[index]) {
@@ -311,12 +311,12 @@ impl Store {
             let is_old = since.is_some_and(|since| entry.at < since);
             if heard == Heard::NewBehindGap && !is_old {
                 self.note_gap();
-                known.forget_everything();
+                keeper.forget_everything();
             }
             // With two secrets each command stands in two journals.
             if heard == Heard::Repetition
                 || entry.sender == self.sender
-                || known.heard.hear(&entry) == Heard::Repetition
+                || keeper.heard.hear(&entry) == Heard::Repetition
             {
                 continue;
             }
@@ -324,12 +324,12 @@ impl Store {
             if is_old || since.is_some() && entry.says == Says::Begin {
                 continue;
             }
-            let Some(listener) = known.listener.upgrade() else { return Ok(()) };
+            let Some(listener) = keeper.listener.upgrade() else { return Ok(()) };
             if entry.says == Says::Begin {
                 listener.forget_everything();
             }
             let (Says::Told(command), Some(peer)) = (entry.says, listener.peer()) else { continue };
-            if command.verb == Verb::Forget || self.is_fresh(entry.at) {
+            if matches!(command, Command::Forget(_)) || self.is_fresh(entry.at) {
                 self.metrics.shared.heard();
                 peer.told(command);
             }

@@ -1,5 +1,6 @@
-//! A cache that several brokers share (`shared_cache`): a Valkey or Redis that is asked before the API. It can say
-//! yes, and nothing else: whatever is missing, old, forged or late there is asked of the API.
+//! A cache that several brokers share (`shared_cache`): a Valkey or Redis that is asked before the API. A verdict there can
+//! only be a yes: whatever is missing, old, forged or late is asked of the API. The journal can only take back, and what was
+//! learnt can only cause questions.
 //!
 //! `seal` is what stands there, and `says` what an entry of the journal says; `learnt` what is no verdict; `link` and `servers` the way there; `journal` what was taken back, and
 //! `tell` how others learn of it; `keeper` holds the connection, and is the breaker: while the store is slow or away, nobody waits for it.
@@ -25,7 +26,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
 
 use super::http::Hint;
-use crate::command::{Command, Verb, Whom};
+use crate::command::{Command, Whom};
 use crate::fingerprint::{About, Fingerprinter, Whose};
 use crate::log::Log;
 use crate::metrics::{Metrics, SharedLookup};
@@ -114,7 +115,7 @@ pub struct Store {
 }
 
 /// A question as the store knows it.
-pub struct Asked {
+pub struct StoreQuestion {
     names: Vec<Name>,
     about: About,
     /// How far the journal was read when it was made, and which that was: nothing that is taken back from now on can be
@@ -196,16 +197,16 @@ impl Store {
     }
 
     /// A question to this API as the store knows it: by the request as it is sent.
-    pub fn asked(&self, api: &[u8], kind: Kind, request: &[u8], about: About) -> Asked {
+    pub fn asked(&self, api: &[u8], kind: Kind, request: &[u8], about: About) -> StoreQuestion {
         let names = self.keys.iter().map(|keys| keys.name(api, kind, request)).collect();
         let mark =
             self.is_up().then(|| self.journals.lock().first().map(|journal| (journal.epoch, journal.read)));
-        Asked { names, about, mark: mark.flatten() }
+        StoreQuestion { names, about, mark: mark.flatten() }
     }
 
     /// The allow that is stored for a question. Takes `shared_cache_timeout` at most, and no time while the store is
     /// known to be slow or away.
-    pub async fn look_up(&self, asked: &Asked) -> Option<Found> {
+    pub async fn look_up(&self, asked: &StoreQuestion) -> Option<Found> {
         let began = Instant::now();
         let limit = self.options.timeout;
         let Ok(connected) = timeout(limit, self.connected()).await else {
@@ -252,7 +253,7 @@ impl Store {
         }
     }
 
-    async fn look_at(&self, servers: &Servers, asked: &Asked) -> Result<Looked, Failed> {
+    async fn look_at(&self, servers: &Servers, asked: &StoreQuestion) -> Result<Looked, Failed> {
         let mut looked = Looked::Nothing;
         for (keys, name) in self.keys.iter().zip(&asked.names) {
             // No more than a verdict has bytes, whatever stands there.
@@ -287,7 +288,7 @@ impl Store {
     }
 
     /// Stores an allow that the API has given, unless the store has been away since it was asked. Nobody waits for that.
-    pub fn keep(self: &Arc<Self>, asked: Asked, sent: Instant, lifetime: Duration, grounds: Grounds) {
+    pub fn keep(self: &Arc<Self>, asked: StoreQuestion, sent: Instant, lifetime: Duration, grounds: Grounds) {
         let State::Up(servers) = self.state.borrow().clone() else { return };
         let (Some((epoch, position)), Some(clock)) = (asked.mark, *self.clock.lock()) else { return };
         let (Some(keys), Some(name)) = (self.keys.first(), asked.names.into_iter().next()) else { return };
@@ -309,7 +310,7 @@ impl Store {
     }
 
     /// Removes what is stored for a question, since the API refuses it now. Nobody waits for that.
-    pub fn remove(self: &Arc<Self>, asked: Asked) {
+    pub fn remove(self: &Arc<Self>, asked: StoreQuestion) {
         let State::Up(servers) = self.state.borrow().clone() else { return };
         let Ok(permit) = Arc::clone(&self.writes).try_acquire_owned() else { return };
         let store = Arc::clone(self);
@@ -330,8 +331,7 @@ impl Store {
         if outbox.len() >= TOLD {
             // Whoever was to be disconnected is asked about there, with all others.
             outbox.clear();
-            let verbs = [Verb::Forget, Verb::Recheck];
-            outbox.extend(verbs.map(|verb| Command { verb, whom: Whom::Everybody }));
+            outbox.extend([Command::Forget(Whom::Everybody), Command::Recheck(None)]);
         }
         outbox.push_back(command);
         drop(outbox);
@@ -379,7 +379,7 @@ impl Store {
     /// Whose verdicts an entry takes back.
     fn whose(&self, says: &Says) -> Option<Whose> {
         match says {
-            Says::Told(Command { verb: Verb::Forget, whom }) => Some(whom.whose(&self.fingerprints)),
+            Says::Told(Command::Forget(whom)) => Some(whom.whose(&self.fingerprints)),
             Says::Told(_) | Says::Begin | Says::Unknown(..) => None,
         }
     }

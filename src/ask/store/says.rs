@@ -1,7 +1,7 @@
 //! What an entry of the journal says, and the bytes that say it.
 
 use super::seal::Numbers;
-use crate::command::{Command, Verb, Whom};
+use crate::command::{Command, Named, Verb, Whom};
 
 /// What an entry says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,16 +26,16 @@ impl Says {
     /// Appends its bytes: two numbers, the length of the name, and the name. `None` if that is too long.
     pub(super) fn write(&self, bytes: &mut Vec<u8>) -> Option<()> {
         let (numbers, name) = match self {
-            Says::Begin => ([BEGIN, 0], ""),
-            Says::Told(Command { verb, whom }) => {
-                let (kind, name) = match whom {
-                    Whom::Username(name) => (USERNAME, &**name),
-                    Whom::ClientId(name) => (CLIENT_ID, &**name),
-                    Whom::Everybody => (EVERYBODY, ""),
+            Says::Begin => ([BEGIN, 0], String::new()),
+            Says::Told(command) => {
+                let (kind, name) = match command.whom() {
+                    Whom::Named(Named::Username(name)) => (USERNAME, name),
+                    Whom::Named(Named::ClientId(name)) => (CLIENT_ID, name),
+                    Whom::Everybody => (EVERYBODY, String::new()),
                 };
-                ([*verb as u8, kind], name)
+                ([command.verb() as u8, kind], name)
             }
-            Says::Unknown(first, second) => ([*first, *second], ""),
+            Says::Unknown(first, second) => ([*first, *second], String::new()),
         };
         bytes.extend_from_slice(&numbers);
         bytes.extend_from_slice(&u32::try_from(name.len()).ok()?.to_be_bytes());
@@ -52,12 +52,42 @@ impl Says {
             return Some(Says::Begin);
         }
         let whom = match second {
-            USERNAME => Whom::Username(name()?),
-            CLIENT_ID => Whom::ClientId(name()?),
+            USERNAME => Whom::username(name()?),
+            CLIENT_ID => Whom::client_id(name()?),
             EVERYBODY => Whom::Everybody,
             _ => return Some(Says::Unknown(first, second)),
         };
         let verb = Verb::ALL.into_iter().find(|verb| *verb as u8 == first);
-        Some(verb.map_or(Says::Unknown(first, second), |verb| Says::Told(Command { verb, whom })))
+        let command = verb.and_then(|verb| Command::new(verb, whom));
+        Some(command.map_or(Says::Unknown(first, second), Says::Told))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(numbers: [u8; 2], name: &str) -> Vec<u8> {
+        [&numbers[..], &(name.len() as u32).to_be_bytes(), name.as_bytes()].concat()
+    }
+
+    #[test]
+    fn what_no_command_is_stays_unknown() {
+        let read = |numbers, name| Says::read(Numbers(&bytes(numbers, name)));
+        for says in [
+            Says::Told(Command::Forget(Whom::client_id("c".to_owned()))),
+            Says::Told(Command::Kick(Named::ClientId("c".to_owned()))),
+            Says::Told(Command::Recheck(Some("u".to_owned()))),
+            Says::Told(Command::Recheck(None)),
+        ] {
+            let mut written = Vec::new();
+            says.write(&mut written).unwrap();
+            assert_eq!(Says::read(Numbers(&written)), Some(says));
+        }
+        for (verb, kind) in [(Verb::Recheck, CLIENT_ID), (Verb::Kick, EVERYBODY), (Verb::Forget, 4)] {
+            let numbers = [verb as u8, kind];
+            assert_eq!(read(numbers, "c"), Some(Says::Unknown(numbers[0], numbers[1])), "{numbers:?}");
+        }
+        assert_eq!(read([9, USERNAME], "c"), Some(Says::Unknown(9, USERNAME)));
     }
 }

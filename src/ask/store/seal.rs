@@ -146,8 +146,7 @@ impl Keys {
             |purpose: &str| sign(&root, format!("mosquitto-http-auth {VERSION} {purpose}").as_bytes());
         let key = |purpose: &str| Key::new(HMAC_SHA256, derived(purpose).as_ref());
         let entries = UnboundKey::new(&CHACHA20_POLY1305, derived("journal").as_ref());
-        // Both have 256 bits.
-        #[allow(clippy::expect_used)]
+        #[allow(clippy::expect_used, reason = "an HMAC by SHA-256 has the 256 bits of such a key")]
         let entries = LessSafeKey::new(entries.expect("a key of the right length"));
         let journal = URL_SAFE_NO_PAD.encode(&derived("journal's name").as_ref()[..16]);
         Self {
@@ -270,7 +269,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::command::{Command, Verb, Whom};
+    use crate::command::{Command, Named, Whom};
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -315,14 +314,12 @@ mod tests {
     #[test]
     fn an_entry_tells_nothing_without_the_secret() {
         let (keys, other) = (Keys::of(SECRET), Keys::of("another secret of 32 characters."));
-        let told = |verb, whom| Says::Told(Command { verb, whom });
-        let of = |name: &str| Whom::Username(name.to_owned());
         for says in [
             Says::Begin,
-            told(Verb::Kick, of("alice")),
-            told(Verb::Forget, of(&"x".repeat(65_535))),
-            told(Verb::Forget, Whom::ClientId("c".to_owned())),
-            told(Verb::Recheck, Whom::Everybody),
+            Says::Told(Command::Kick(Named::Username("alice".to_owned()))),
+            Says::Told(Command::Forget(Whom::username("x".repeat(65_535)))),
+            Says::Told(Command::Forget(Whom::client_id("c".to_owned()))),
+            Says::Told(Command::Recheck(None)),
             Says::Unknown(9, 1),
         ] {
             let entry = Entry { epoch: 1, sender: 2, number: 3, at: 4, says };

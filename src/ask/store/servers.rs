@@ -6,6 +6,7 @@ use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value, cmd};
 use tokio::time::timeout;
 
 use super::cluster::Cluster;
+use super::keeper::AT_ONCE;
 use super::link::{Link, Way, cause};
 use crate::config::Arrangement;
 
@@ -169,7 +170,7 @@ impl Servers {
         patience: Duration,
     ) -> Result<Value, Failed> {
         let mut command = cmd("XREAD");
-        command.arg("COUNT").arg(1000).arg("BLOCK").arg(patience.as_millis() as u64).arg("STREAMS");
+        command.arg("COUNT").arg(AT_ONCE).arg("BLOCK").arg(patience.as_millis() as u64).arg("STREAMS");
         for (journal, _) in behind {
             command.arg(journal);
         }

@@ -8,7 +8,7 @@ use super::Store;
 use super::says::Says;
 use super::seal::Entry;
 use super::servers::{Failed, Servers};
-use crate::command::{Command, Verb};
+use crate::command::Command;
 use crate::util::random;
 
 /// Entries that the journal keeps, or a few more.
@@ -48,7 +48,7 @@ impl Store {
     /// The store takes no entries: it is full, or somebody has spoilt the journal. The others would go on by what was
     /// taken back. So the journal is taken away: then they know that they miss something, and forget everything.
     async fn tell_by_silence(&self, servers: &Servers, why: String) -> Failed {
-        let is_forget = |told: &Command| told.verb == Verb::Forget;
+        let is_forget = |told: &Command| matches!(told, Command::Forget(_));
         if self.outbox.lock().iter().any(is_forget) {
             for keys in &self.keys {
                 if let Err(failed) = servers.ask_journal(cmd("DEL").arg(&keys.journal)).await {

@@ -6,7 +6,7 @@ struct Held {
     key: u32,
     client: u16,
     verdict: Verdict,
-    place: Place,
+    place: PartName,
     is_proven: bool,
     is_unused: bool,
     is_to_refresh: bool,
@@ -30,16 +30,16 @@ struct Model {
     swept: Option<u64>,
 }
 
-fn home(verdict: Verdict) -> Place {
-    if verdict == Verdict::Allow { Place::Allows } else { Place::Denies }
+fn home(verdict: Verdict) -> PartName {
+    if verdict == Verdict::Allow { PartName::Allows } else { PartName::Denies }
 }
 
 impl Model {
-    fn count(&self, place: Place) -> usize {
+    fn count(&self, place: PartName) -> usize {
         self.held.iter().filter(|held| held.place == place).count()
     }
 
-    fn held_by(&self, place: Place, client: u16) -> usize {
+    fn held_by(&self, place: PartName, client: u16) -> usize {
         self.held.iter().filter(|held| held.place == place && held.client == client).count()
     }
 
@@ -58,11 +58,11 @@ impl Model {
     }
 
     fn unused_bound(&self) -> usize {
-        (self.bound / 4).max(self.bound.saturating_sub(self.count(Place::Allows)))
+        (self.bound / 4).max(self.bound.saturating_sub(self.count(PartName::Allows)))
     }
 
-    fn greediest(&self, place: Place, newcomer: Option<u16>) -> Option<u16> {
-        let share = if place == Place::Awaited { share(self.awaited) } else { self.share };
+    fn greediest(&self, place: PartName, newcomer: Option<u16>) -> Option<u16> {
+        let share = if place == PartName::Awaited { share(self.awaited) } else { self.share };
         let is_above = |client: &u16| self.held_by(place, *client) > share;
         let clients = self.held.iter().map(|held| held.client);
         newcomer
@@ -70,16 +70,16 @@ impl Model {
             .or_else(|| clients.filter(is_above).max_by_key(|client| (self.held_by(place, *client), *client)))
     }
 
-    fn is_over(&self, place: Place) -> bool {
+    fn is_over(&self, place: PartName) -> bool {
         let bound = match place {
-            Place::Unused => self.unused_bound(),
-            Place::Awaited => self.awaited,
+            PartName::Unused => self.unused_bound(),
+            PartName::Awaited => self.awaited,
             _ => self.bound,
         };
         self.count(place) > bound
     }
 
-    fn make_room(&mut self, place: Place, newcomer: Option<u16>) {
+    fn make_room(&mut self, place: PartName, newcomer: Option<u16>) {
         while self.is_over(place) {
             let greedy = self.greediest(place, newcomer);
             let of_client = self
@@ -98,7 +98,7 @@ impl Model {
         }
     }
 
-    fn make_room_early(&mut self, place: Place, newcomer: Option<u16>, now: u64) {
+    fn make_room_early(&mut self, place: PartName, newcomer: Option<u16>, now: u64) {
         while self.is_over(place) {
             let waiting = || self.held.iter().filter(|held| held.place == place);
             let oldest = waiting().min_by_key(|held| held.came).unwrap();
@@ -125,7 +125,7 @@ impl Model {
     /// The two oldest verdicts about readers go if they have ended.
     fn forget_ended_readers(&mut self, now: u64) {
         for _ in 0..2 {
-            let awaited = self.held.iter().filter(|held| held.place == Place::Awaited);
+            let awaited = self.held.iter().filter(|held| held.place == PartName::Awaited);
             match awaited.min_by_key(|held| held.came).filter(|oldest| now >= oldest.ends).map(|it| it.key) {
                 Some(key) => drop(self.take(key)),
                 None => return,
@@ -141,9 +141,9 @@ impl Model {
         verdict: Verdict,
         now: u64,
         lifetime: u64,
-        early: Option<Place>,
+        early: Option<PartName>,
     ) {
-        if early == Some(Place::Awaited) {
+        if early == Some(PartName::Awaited) {
             self.forget_ended_readers(now);
         }
         let is_unused = early.is_some();
@@ -172,7 +172,7 @@ impl Model {
         });
         let is_over = match early {
             Some(early) => self.is_over(early),
-            None => self.is_over(Place::Unused) || self.is_over(home(verdict)),
+            None => self.is_over(PartName::Unused) || self.is_over(home(verdict)),
         };
         if is_over {
             self.sweep(now);
@@ -180,7 +180,7 @@ impl Model {
                 self.make_room_early(early, Some(client), now);
             } else {
                 self.make_room(place, Some(client));
-                self.make_room_early(Place::Unused, None, now);
+                self.make_room_early(PartName::Unused, None, now);
             }
         }
     }
@@ -199,7 +199,7 @@ impl Model {
             (held.place, held.is_unused, held.came) = (home(held.verdict), false, step);
             self.held.push(held);
             self.make_room(held.place, Some(held.client));
-            self.make_room_early(Place::Unused, None, now);
+            self.make_room_early(PartName::Unused, None, now);
             return (now < held.ends).then_some(hit);
         }
         if !held.is_proven {
@@ -219,7 +219,7 @@ impl Model {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Insert { key: u32, allow: bool, lifetime: u64, early: Option<Place> },
+    Insert { key: u32, allow: bool, lifetime: u64, early: Option<PartName> },
     Get(u32),
     Forget(u32),
     Wait(u64),
@@ -229,7 +229,7 @@ const KEYS: u32 = 24;
 
 fn step() -> impl Strategy<Value = Step> {
     let allow = prop::bool::weighted(0.7);
-    let early = prop::sample::select(vec![None, Some(Place::Unused), Some(Place::Awaited)]);
+    let early = prop::sample::select(vec![None, Some(PartName::Unused), Some(PartName::Awaited)]);
     let insert = (0..KEYS, allow, 0..60u64, early);
     prop_oneof![
         6 => insert.prop_map(|(key, allow, lifetime, early)| Step::Insert { key, allow, lifetime, early }),
@@ -262,7 +262,7 @@ proptest! {
                     let client = key(1_000 + k % 5);
                     let fresh = fresh(verdict, at, seconds(lifetime));
                     match early {
-                        Some(Place::Awaited) => drop(cache.insert_awaited(key(k), client, fresh)),
+                        Some(PartName::Awaited) => drop(cache.insert_awaited(key(k), client, fresh)),
                         Some(_) => drop(cache.insert_unused(key(k), client, fresh)),
                         None => cache.insert(key(k), client, fresh),
                     }
@@ -283,11 +283,11 @@ proptest! {
                 prop_assert_eq!(is_there, held.is_some(), "{}", k);
                 let verdict = held.filter(|held| now < held.ends).map(|held| held.verdict);
                 prop_assert_eq!(cache.peek(key(k), at), verdict);
-                let serves = held.is_some_and(|held| held.place == Place::Allows && now < model.end(held));
+                let serves = held.is_some_and(|held| held.place == PartName::Allows && now < model.end(held));
                 prop_assert_eq!(cache.has_stale_allow(key(k), at), serves);
             }
             prop_assert_eq!(cache.len(), model.held.len());
-            let room = model.unused_bound().saturating_sub(model.count(Place::Unused));
+            let room = model.unused_bound().saturating_sub(model.count(PartName::Unused));
             prop_assert_eq!(cache.room_unused(), room);
         }
     }
@@ -306,7 +306,7 @@ proptest! {
                     let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
                     let fresh = fresh(verdict, now, seconds(lifetime));
                     match early {
-                        Some(Place::Awaited) => {
+                        Some(PartName::Awaited) => {
                             prop_assert_eq!(cache.insert_awaited(key(k), key(0), fresh), lifetime > 0);
                         }
                         Some(_) => prop_assert_eq!(cache.insert_unused(key(k), key(0), fresh), lifetime > 0),

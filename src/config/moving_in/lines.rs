@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::super::table as own;
 use super::table::{Fate, Row, find};
-use super::{Backends, LONGEST_TIMEOUT, Line, NO_CACHE, Reading, Theirs};
+use super::{Backends, LONGEST_TIME, LONGEST_TIMEOUT, Line, NO_CACHE, Reading, Theirs};
 use crate::log::{quoted, sentence};
 
 type Here = (Fate, Cow<'static, str>);
@@ -55,53 +55,19 @@ impl Reading<'_> {
 
     /// What becomes of an option where that goes by its value.
     fn by_value(&self, row: &Row, name: &str, value: &str) -> Option<Here> {
-        let theirs = self.moved.theirs;
-        // They compare the whole text, without looking twice.
-        let whole = |known: &[&str], otherwise: &str| {
-            let is_known = known.contains(&value);
-            (!is_known).then(|| {
-                different(format!(
-                    "found {}, which {} takes for {otherwise}, and so does this plugin; expected {}",
-                    quoted(value),
-                    theirs.name(),
-                    known.join(" or ")
-                ))
-            })
-        };
+        let is_true = || self.is_true_among_blanks(name);
         match name {
-            "http_with_tls" | "disable_superuser" => whole(&["true", "false"], "false"),
-            "http_method" if self.sends_forms_of_go() && value != "POST" => Some(different(FORMS)),
-            "http_user_agent" if self.sends_forms_of_go() => Some(different(FORMS)),
-            "http_method" => whole(&["POST", "GET", "PUT"], "POST"),
-            "http_params_mode" => whole(&["json", "form"], "json"),
-            "http_response_mode" => whole(&["status", "text", "json"], "status"),
-            "http_verify_peer" if value == "true" => Some(same("certificates are always verified")),
-            "http_verify_peer" if !self.is_true("http_with_tls") => Some(same("there is no TLS")),
-            "http_timeout" => match value.parse::<u64>() {
-                Ok(1..=LONGEST_TIMEOUT) => None,
-                Ok(0) => Some(different(
-                    "no question is without an end here: it is 60s, as long as timeout may be",
-                )),
-                Ok(_) => Some(different("it is 60s, as long as timeout may be")),
-                Err(_) => Some(different(format!(
-                    "found {}, which is no whole number: it is 5s, as there",
-                    quoted(value)
-                ))),
-            },
-            "cache" if !self.is_true_among_blanks("cache") => Some(different(NO_CACHE)),
+            "http_with_tls" | "disable_superuser" | "http_method" | "http_params_mode"
+            | "http_response_mode" | "http_user_agent" => self.by_word(name, value),
+            "http_timeout" => by_timeout(value),
             "auth_cache_seconds" | "acl_cache_seconds" if !self.is_true_among_blanks("cache") => {
                 Some(different("it counts only with plugin_opt_cache true, as there"))
             }
             "auth_cache_seconds" | "acl_cache_seconds" | "auth_cacheseconds" | "acl_cacheseconds"
-            | "cacheseconds" => match value.trim().parse::<i64>() {
-                Ok(0..=2_592_000) => None,
-                Ok(..0) => Some(different("a time below zero is none: nothing is remembered")),
-                Ok(_) => Some(different("it is 30 days, as long as anything may be remembered")),
-                Err(_) => Some(different(format!(
-                    "found {}, which is no whole number: it is as if it were not there",
-                    quoted(value)
-                ))),
-            },
+            | "cacheseconds" => by_time(value),
+            "http_verify_peer" if value == "true" => Some(same("certificates are always verified")),
+            "http_verify_peer" if !self.is_true("http_with_tls") => Some(same("there is no TLS")),
+            "cache" if !is_true() => Some(different(NO_CACHE)),
             "auth_jitter_seconds" | "acl_jitter_seconds" | "retry_count" if value.trim() == "0" => {
                 Some(same(row.here))
             }
@@ -114,14 +80,35 @@ impl Reading<'_> {
             "http_header_Host" | "http_header_host" => {
                 Some(different("the API gets the host of its URL, as there"))
             }
-            "use_clientid_as_username" | "allow_empty_credentials" if !self.is_true_among_blanks(name) => {
+            "use_clientid_as_username" | "allow_empty_credentials" if !is_true() => {
                 Some(same("off, as there"))
             }
-            "http_superuser_uri" if self.is_true("disable_superuser") && theirs == Theirs::GoAuth => {
+            "http_superuser_uri" if self.is_true("disable_superuser") && self.is_of(Theirs::GoAuth) => {
                 Some(same("it is not asked, by disable_superuser"))
             }
             _ => None,
         }
+    }
+
+    /// What becomes of an option whose value is one of a few words, or goes with them.
+    fn by_word(&self, name: &str, value: &str) -> Option<Here> {
+        let (known, otherwise): (&[&str], _) = match name {
+            "http_user_agent" => return self.sends_forms_of_go().then(|| different(FORMS)),
+            "http_method" if self.sends_forms_of_go() && value != "POST" => return Some(different(FORMS)),
+            "http_method" => (&["POST", "GET", "PUT"], "POST"),
+            "http_params_mode" => (&["json", "form"], "json"),
+            "http_response_mode" => (&["status", "text", "json"], "status"),
+            _ => (&["true", "false"], "false"),
+        };
+        // They compare the whole text, without looking twice.
+        (!known.contains(&value)).then(|| {
+            different(format!(
+                "found {}, which {} takes for {otherwise}, and so does this plugin; expected {}",
+                quoted(value),
+                self.moved.theirs.name(),
+                known.join(" or ")
+            ))
+        })
     }
 
     /// What is to be said at the start: what is not the same, a line for each reason.
@@ -146,6 +133,33 @@ impl Reading<'_> {
         remarks.extend(reasons.into_iter().map(line));
         remarks.extend(self.moved.notes.iter().cloned());
         remarks
+    }
+}
+
+/// What becomes of their time for an answer.
+fn by_timeout(value: &str) -> Option<Here> {
+    match value.parse::<u64>() {
+        Ok(1..=LONGEST_TIMEOUT) => None,
+        Ok(0) => Some(different(format!(
+            "no question is without an end here: it is {LONGEST_TIMEOUT}s, as long as timeout may be"
+        ))),
+        Ok(_) => Some(different(format!("it is {LONGEST_TIMEOUT}s, as long as timeout may be"))),
+        Err(_) => {
+            Some(different(format!("found {}, which is no whole number: it is 5s, as there", quoted(value))))
+        }
+    }
+}
+
+/// What becomes of their time for which answers are remembered.
+fn by_time(value: &str) -> Option<Here> {
+    match value.trim().parse::<i64>() {
+        Ok(..0) => Some(different("a time below zero is none: nothing is remembered")),
+        Ok(seconds) if seconds.unsigned_abs() <= LONGEST_TIME => None,
+        Ok(_) => Some(different("it is 30 days, as long as anything may be remembered")),
+        Err(_) => Some(different(format!(
+            "found {}, which is no whole number: it is as if it were not there",
+            quoted(value)
+        ))),
     }
 }
 

@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use super::Theirs;
+
 /// What becomes of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -27,7 +29,7 @@ impl Fate {
 }
 
 /// One option of theirs.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Row {
     /// Its name; `*` stands for whatever follows.
     pub name: &'static str,
@@ -59,7 +61,7 @@ const TOKENS: &str = "tokens are not looked into; let the API check them as pass
 const PARAMS: &str =
     "in front of the other fields, read from the environment at the start and at each SIGHUP";
 const TIME: &str =
-    "the time for which a yes and a no is remembered; counted from the question, less up to a fifth";
+    "auth_cache_ttl or acl_cache_ttl, for a yes and a no; counted from the question, less up to a fifth";
 const PASSWORDS: &str = "password_file, with hashes of mosquitto_passwd; whoever is in it is decided by it alone, and not by http as well";
 const RULES: &str = "acl_file, in the format of Mosquitto's own; for the users of the password file alone, and http is not asked about them";
 
@@ -195,6 +197,14 @@ pub const TABLE: &[Row] = &[
     row("js_*", "go-auth", Missing, OTHER),
     row("plugin_*", "go-auth", Missing, OTHER),
 ];
+
+impl Row {
+    /// The plugins that know it.
+    pub fn plugins(&self) -> String {
+        let theirs = [Theirs::GoAuth, Theirs::AuthPlug].into_iter().filter(|theirs| theirs.has(self));
+        theirs.map(Theirs::name).collect::<Vec<_>>().join(" and ")
+    }
+}
 
 /// The row of an option.
 pub fn find(name: &str) -> Option<&'static Row> {

@@ -339,4 +339,8 @@ fn every_row_is_found_by_its_name_and_none_is_an_option_here() {
         assert_eq!(find(&name).map(|found| found.name), Some(row.name));
         assert!(super::super::table::find(&name).is_none(), "{name}");
     }
+    // Nor is a slip of the hand in an option here taken for one of theirs.
+    for spec in super::super::OPTIONS {
+        assert!(find(&spec.name[1..]).is_none(), "{}", spec.name);
+    }
 }

@@ -9,7 +9,7 @@ use libc::{RTLD_LAZY, RTLD_NOLOAD};
 /// An exported symbol by which copies find each other, whatever their versions. Its address tells one copy from
 /// another.
 #[unsafe(no_mangle)]
-#[allow(non_upper_case_globals)]
+#[allow(non_upper_case_globals, reason = "its name is the symbol's, which other versions look for")]
 pub static mosquitto_http_auth: u8 = 0;
 
 /// Whether the process holds no other copy of this library.

@@ -132,7 +132,7 @@ fn learns(config: &Config) -> bool {
 
 /// For how long an answer that was asked ahead is of use, at least.
 fn of_use(config: &Config) -> Duration {
-    config.lifetime(Kind::Access, Verdict::Allow).mul_f64(0.8)
+    config.least_lifetime(Kind::Access, Verdict::Allow)
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@
 //! and writes to fields that belong to the broker.
 //!
 //! Each thread has a fake broker of its own, or none.
-#![allow(dead_code, unused_imports)] // every user needs its own part of this
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code, unused_imports, reason = "every user needs its own part of this")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 pub mod abi;
 mod events;

@@ -2,7 +2,7 @@
 //!
 //! It speaks plain HTTP/1.1 over blocking sockets, with a thread for each connection: an HTTP library would keep tests
 //! from sending invalid HTTP. `examples/mock_api.rs` is this server as a program.
-#![allow(dead_code)] // every test file, and the example, uses its own part of this
+#![allow(dead_code, reason = "every test file, and the example, uses its own part of this")]
 
 use std::collections::HashMap;
 use std::io;

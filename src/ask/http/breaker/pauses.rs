@@ -19,12 +19,12 @@ const PARTIES: usize = 64;
 #[derive(Default)]
 pub(super) struct Pauses {
     /// The parties that it was said to of late, each once.
-    told: VecDeque<Told>,
+    told: VecDeque<PausedParty>,
     /// Until when questions of more than these are not asked, and of whom.
     common: Option<(Instant, Extent)>,
 }
 
-struct Told {
+struct PausedParty {
     at: Instant,
     party: AskedFor,
     until: Instant,
@@ -100,7 +100,7 @@ impl Pauses {
     /// The API says to a party that it wants to be left alone, maybe for a certain time. Returns for how long it will be.
     pub(super) fn tell(&mut self, party: AskedFor, retry_after: Option<Duration>, now: Instant) -> Duration {
         let pause = retry_after.unwrap_or(SHORTEST).clamp(SHORTEST, LONGEST);
-        let is_recent = |told: &Told| now.saturating_duration_since(told.at) <= RECENTLY;
+        let is_recent = |told: &PausedParty| now.saturating_duration_since(told.at) <= RECENTLY;
         // One that was under way does not shorten a longer pause.
         let mut until = now + pause;
         self.told.retain(|told| {
@@ -112,7 +112,7 @@ impl Pauses {
         if self.told.len() >= PARTIES {
             self.told.pop_front();
         }
-        self.told.push_back(Told { at: now, party, until });
+        self.told.push_back(PausedParty { at: now, party, until });
         pause
     }
 
@@ -126,7 +126,7 @@ impl Pauses {
         known: &KnownNames,
         now: Instant,
     ) -> Option<PausedBy> {
-        let is_elsewhere = |told: &Told| told.party.source.network != party.source.network;
+        let is_elsewhere = |told: &PausedParty| told.party.source.network != party.source.network;
         let has_several_networks = has_several_networks || self.told.iter().any(is_elsewhere);
         // Where all come from one network, as through a proxy, names are counted.
         let level = if has_several_networks { Level::Network } else { Level::Username };

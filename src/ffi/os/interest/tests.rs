@@ -315,7 +315,7 @@ proptest! {
 /// Prints what reading the list costs, and sees that it grows no faster than the list.
 #[test]
 #[ignore = "measures, and takes thousands of descriptors"]
-#[allow(clippy::print_stderr)]
+#[allow(clippy::print_stderr, reason = "what it measures is read by people")]
 fn how_long_reading_takes() {
     let times = [500usize, 5_000].map(|count| {
         let epoll = Epoll::new();
