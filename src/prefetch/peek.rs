@@ -69,8 +69,8 @@ pub struct Seen<'a> {
     pub starts_clean: bool,
     /// The keep alive in seconds.
     pub keepalive: u16,
-    /// The port of the listener.
-    pub listener: u16,
+    /// The port of the listener, if it has one.
+    pub listener_port: Option<u16>,
 }
 
 /// What is seen comes over plain TCP.
@@ -92,7 +92,7 @@ impl Details for Seen<'_> {
     }
 
     fn listener_port(&self) -> Option<u16> {
-        Some(self.listener)
+        self.listener_port
     }
 }
 
@@ -204,7 +204,7 @@ impl Peeked {
                 }
             }
             if logins {
-                let seen = Seen { client_id, level, starts_clean, keepalive, listener: unread.listener };
+                let seen = Seen { client_id, level, starts_clean, keepalive, listener_port: unread.port };
                 guesses.push(Guess::Login { username, password, seen });
             }
         }
@@ -297,7 +297,8 @@ mod tests {
     fn unread(peer: &str, bytes: &'static [u8]) -> Unread<'static> {
         Unread {
             descriptor: 9,
-            listener: 1883,
+            listener: 0,
+            port: Some(1883),
             client: None,
             socket: peer.rsplit(':').next().and_then(|n| n.parse().ok()),
             peer: None,

@@ -45,7 +45,7 @@ const PEERS: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 /// Where a guess comes from. Where logins are guessed right, topics need not be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// Which listener.
+    /// Which listener, as an index.
     pub listener: u16,
     /// What was guessed.
     pub kind: Kind,
