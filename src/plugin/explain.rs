@@ -186,7 +186,7 @@ impl Steering {
             return (Would::Decide(Decision::defer(By::NotOurs)), None);
         }
         let bytes = password.as_deref().map(str::as_bytes);
-        let credentials = self.logins.keys.credentials(username, bytes.unwrap_or_default());
+        let credentials = self.keys.credentials(username, bytes.unwrap_or_default());
         let hash = settings.users.get(username).cloned();
         let fields: &[_] = if hash.is_none() { &settings.config.auth_fields } else { &[] };
         let more = self.more(("auth_fields", fields), explain, steps);
@@ -200,7 +200,7 @@ impl Steering {
             hash,
             credentials,
             more: &more,
-            key: self.logins.keys.with(credentials, &more),
+            key: self.keys.with(credentials, &more),
             source: Default::default(),
         };
         steps.note(
@@ -226,7 +226,7 @@ impl Steering {
         {
             return (Would::Decide(by_memory(&look)), Some(look));
         }
-        if let Some(pause) = self.logins.throttle.look(&attempt.as_try(), &settings.config.throttle, now) {
+        if let Some(pause) = self.logins.throttle_pause(&attempt, &settings.config.throttle, now) {
             steps
                 .note("throttle", format!("too many wrong passwords; another {} s of pause", seconds(pause)));
             return (Would::Decide(Decision::deny(By::Throttle(pause))), None);

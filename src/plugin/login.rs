@@ -1,87 +1,62 @@
 //! Decides logins (`MOSQ_EVT_BASIC_AUTH`). Clients that wait beside the broker's loop are let in or refused in
 //! `completion`.
 
+mod completion;
+mod early;
+mod granting;
+mod left_behind;
+mod orders;
+mod warm_up;
+
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 
-use super::api::{Api, Inquiry, no_answer};
+use super::Task;
+use super::api::{Inquiry, no_answer};
 use super::attempt::{Attempt, NO_USERNAME, as_text};
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::delayed::{Delayed, Parked, Ticket, Turn};
-use super::early::{EarlySenders, WaitsWhere};
 use super::event::{Event, Login};
-use super::granting::Granting;
 use super::hasher::{Check, Hasher};
-use super::kicks::Kicks;
 use super::parts::Parts;
 use super::recheck::Recheck;
-use super::sessions::{LetInBy, Session, SessionName, Sessions};
-use super::throttle::{Admission, Group, Open, Throttle, TryOutcome};
-use super::{Task, Tasks};
+use super::sessions::{LetInBy, Session, SessionName};
+use super::throttle::{Admission, Group, Open, TryOutcome};
 use crate::ask::{Priority, Waiter};
-use crate::broker::{Broker, Client};
-use crate::fingerprint::{Fingerprinter, network};
+use crate::broker::Client;
+use crate::config::ThrottleLimits;
+use crate::fingerprint::network;
 use crate::local::PasswordHash;
-use crate::log::{Log, sentence};
-use crate::metrics::Metrics;
+use crate::log::sentence;
 use crate::question::{Answer, NoAnswer};
+use early::{EarlySenders, WaitsWhere};
 
 /// Decides about logins.
 pub struct Logins {
-    /// Asks the API.
-    pub api: Arc<Api>,
-    /// Who was let in, and by what.
-    pub sessions: Arc<Sessions>,
-    /// Counts wrong passwords.
-    pub throttle: Arc<Throttle>,
     /// Answers the broker's checks of sessions after a SIGHUP.
-    pub recheck: Arc<Recheck>,
-    /// Gives sessions what came with the API's answers.
-    pub granting: Arc<Granting>,
+    recheck: Arc<Recheck>,
     /// The parked clients.
-    pub delayed: Delayed,
+    delayed: Delayed,
     /// Those who are not to be parked.
-    pub early: EarlySenders,
-    /// Whether clients wait beside the broker's loop for their logins.
-    pub delays: bool,
-    /// Makes fingerprints.
-    pub keys: Fingerprinter,
+    early: EarlySenders,
     /// Started with the first slow password hash.
-    pub hasher: OnceCell<Hasher<Ticket>>,
-    /// Where other threads leave answers for the broker's thread.
-    pub tasks: Arc<Tasks>,
-    /// The broker.
-    pub broker: Arc<dyn Broker>,
-    /// The log.
-    pub log: Arc<Log>,
-    /// Counts what is decided.
-    pub metrics: Arc<Metrics>,
-    /// Disconnects those who are connected.
-    pub kicks: Arc<Kicks>,
+    hasher: OnceCell<Hasher<Ticket>>,
+    /// What all parts of the plugin have in common.
+    parts: Parts,
 }
 
 impl Logins {
     /// Nobody has logged in.
-    pub fn new(parts: &Parts, recheck: Arc<Recheck>, now: Instant) -> Self {
+    pub fn new(parts: Parts, recheck: Arc<Recheck>, now: Instant) -> Self {
         Self {
-            api: Arc::clone(&parts.api),
-            sessions: Arc::clone(&parts.sessions),
-            throttle: Arc::clone(&parts.throttle),
             recheck,
-            granting: Arc::clone(&parts.granting),
             delayed: Delayed::default(),
             early: EarlySenders::new(now),
-            delays: parts.delays,
-            keys: parts.keys,
             hasher: OnceCell::new(),
-            tasks: Arc::clone(&parts.tasks),
-            broker: Arc::clone(&parts.broker),
-            log: Arc::clone(&parts.log),
-            metrics: Arc::clone(&parts.metrics),
-            kicks: Arc::clone(&parts.kicks),
+            parts,
         }
     }
 
@@ -94,12 +69,12 @@ impl Logins {
             (None, Some(_)) => NO_USERNAME,
             (Some(username), _) => username,
         };
-        let credentials = self.keys.credentials(username, password.unwrap_or_default());
+        let credentials = self.parts.keys.credentials(username, password.unwrap_or_default());
         let hash = event.settings.users.get(username).cloned();
         let text = as_text(password);
         let fields: &[_] = if hash.is_none() { &config.auth_fields } else { &[] };
-        let more = self.api.more(fields, client, details, None);
-        let key = self.keys.with(credentials, &more);
+        let more = self.parts.api.more(fields, client, details, None);
+        let key = self.parts.keys.with(credentials, &more);
         let attempt = Attempt {
             client,
             username,
@@ -140,7 +115,7 @@ impl Logins {
             return decision;
         }
         let limits = &event.settings.config.throttle;
-        match self.throttle.admit(&attempt.as_try(), limits, event.now) {
+        match self.parts.throttle.admit(&attempt.as_try(), limits, event.now) {
             Admission::Now(open) => self.look_at(attempt, open, None, event),
             Admission::WaitForTurn(group) => self.park_for_turn(attempt, group, event),
             Admission::Throttled(pause) => Decision::deny(By::Throttle(pause)),
@@ -151,14 +126,14 @@ impl Logins {
     /// counts as asking now, so it has to pass the throttle.
     fn remembered(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Decision> {
         let reads_bodies = event.settings.config.answer_rules;
-        let renewer = || reads_bodies.then(|| self.granting.renewer(SessionName::of(attempt)));
+        let renewer = || reads_bodies.then(|| self.parts.granting.renewer(SessionName::of(attempt)));
         let inquiry = attempt.inquiry()?;
-        let hit = self.api.remembered(&inquiry, renewer, event.now)?;
+        let hit = self.parts.api.remembered(&inquiry, renewer, event.now)?;
         let is_first_use = hit.is_first_use;
         let decision = Decision::by_memory(hit);
         if is_first_use {
-            self.api.look_on(&inquiry, event);
-            match self.throttle.admit(&attempt.as_try(), &event.settings.config.throttle, event.now) {
+            self.parts.api.look_on(&inquiry, event);
+            match self.parts.throttle.admit(&attempt.as_try(), &event.settings.config.throttle, event.now) {
                 Admission::Now(open) => self.close(open, &decision, event),
                 Admission::WaitForTurn(_) => return Some(Decision::deny(By::Busy)),
                 Admission::Throttled(pause) => return Some(Decision::deny(By::Throttle(pause))),
@@ -167,9 +142,19 @@ impl Logins {
         Some(if decision.is_allow() { self.warm_up(attempt, decision, event) } else { decision })
     }
 
+    /// For how long a login would be refused without a look at its password, if it would. Changes nothing.
+    pub fn throttle_pause(
+        &self,
+        attempt: &Attempt<'_>,
+        limits: &ThrottleLimits,
+        now: Instant,
+    ) -> Option<Duration> {
+        self.parts.throttle.look(&attempt.as_try(), limits, now)
+    }
+
     /// Compares a password with the hash of a local user, or has the API asked. If that takes long, the client waits
     /// beside the broker's loop: on its ticket if it is `parked` already, or else it is parked now.
-    pub fn look_at(
+    fn look_at(
         &self,
         attempt: &Attempt<'_>,
         open: Open,
@@ -216,17 +201,17 @@ impl Logins {
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return Decision::deny(By::Busy) };
         let until = event.now + event.settings.config.max_wait;
         self.delayed.has_turn(ticket, open, Some(until));
-        let source = attempt.source(&self.keys);
+        let source = attempt.source(&self.parts.keys);
         let check = Check { ticket, source, hash: Arc::clone(hash), password: password.to_owned() };
         for check in hasher.check(check, event.now) {
-            self.tasks.push(Task::Answered(check.ticket, Answer::None(NoAnswer::Busy)));
+            self.parts.tasks.push(Task::Answered(check.ticket, Answer::None(NoAnswer::Busy)));
         }
         PARKED
     }
 
     fn start_hasher(&self) -> io::Result<Hasher<Ticket>> {
-        let tasks = Arc::clone(&self.tasks);
-        Hasher::start(&|body| self.broker.spawn(body), move |ticket, matches| {
+        let tasks = Arc::clone(&self.parts.tasks);
+        Hasher::start(&|body| self.parts.broker.spawn(body), move |ticket, matches| {
             tasks.push(Task::PasswordChecked(ticket, matches))
         })
     }
@@ -244,21 +229,29 @@ impl Logins {
             }
             return decision;
         }
-        let source = attempt.source(&self.keys);
-        if let Some(decision) = self.api.without_waiting(&inquiry, event.now) {
+        let source = attempt.source(&self.parts.keys);
+        if let Some(decision) = self.parts.api.without_waiting(&inquiry, event.now) {
             return decision;
         }
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return Decision::deny(By::Busy) };
-        if let Err(reason) =
-            self.api.asker.ask(key, &question, source, Priority::Login, Some(self.waiter(ticket)), event.now)
-        {
+        if let Err(reason) = self.parts.api.asker.ask(
+            key,
+            &question,
+            source,
+            Priority::Login,
+            Some(self.waiter(ticket)),
+            event.now,
+        ) {
             self.delayed.end(ticket);
-            return self.api.or_stale(key, no_answer(reason), event.now);
+            return self.parts.api.or_stale(key, no_answer(reason), event.now);
         }
         // The answer is heard at the tick, which is later also where it has come already.
         self.delayed.has_turn(ticket, open, None);
         if let Some(thread) = event.broker_thread() {
-            self.api.prefetch.peek_at_logins(thread, &self.api.gate(event).scope(&|| source, Instant::now()));
+            self.parts
+                .api
+                .prefetch
+                .peek_at_logins(thread, &self.parts.api.gate(event).scope(&|| source, Instant::now()));
         }
         PARKED
     }
@@ -280,20 +273,20 @@ impl Logins {
             self.delayed.end(ticket);
             return Decision::deny(By::Busy);
         }
-        self.throttle.waits(&attempt.as_try(), &event.settings.config.throttle, event.now);
+        self.parts.throttle.waits(&attempt.as_try(), &event.settings.config.throttle, event.now);
         PARKED
     }
 
     /// Ends an open try, and has the next clients of its groups looked at.
-    pub fn close(&self, open: Open, decision: &Decision, event: &Event<'_>) {
+    fn close(&self, open: Open, decision: &Decision, event: &Event<'_>) {
         if let By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::TimedOut(_)) = decision.by {
             return self.leave(open, event);
         }
         let outcome = outcome_of(decision);
-        let groups = self.throttle.close(open, outcome, &event.settings.config.throttle, event.now);
-        if self.delays {
+        let groups = self.parts.throttle.close(open, outcome, &event.settings.config.throttle, event.now);
+        if self.parts.delays {
             for group in self.delayed.with_turns(groups) {
-                self.tasks.push(Task::NextTurn(group));
+                self.parts.tasks.push(Task::NextTurn(group));
             }
         }
     }
@@ -302,11 +295,11 @@ impl Logins {
     /// comes back for the answer.
     fn leave(&self, open: Open, event: &Event<'_>) {
         let config = &event.settings.config;
-        if !self.throttle.leave(&open, 2 * config.timeout, event.now) {
+        if !self.parts.throttle.leave(&open, 2 * config.timeout, event.now) {
             return;
         }
-        let (throttle, tasks) = (Arc::clone(&self.throttle), Arc::clone(&self.tasks));
-        let (limits, delays) = (config.throttle, self.delays);
+        let (throttle, tasks) = (Arc::clone(&self.parts.throttle), Arc::clone(&self.parts.tasks));
+        let (limits, delays) = (config.throttle, self.parts.delays);
         let waiter = Waiter::however_late(move |answer| {
             let outcome = outcome_of(&Decision::by_answer(answer)).of_all();
             let groups = throttle.close(open, outcome, &limits, Instant::now());
@@ -314,27 +307,27 @@ impl Logins {
                 groups.into_iter().for_each(|group| tasks.push(Task::NextTurn(group)));
             }
         });
-        self.api.asker.hear_late(open.credentials(), waiter, event.now);
+        self.parts.api.asker.hear_late(open.credentials(), waiter, event.now);
     }
 
     /// A waiter that leaves the answer as a task for the client with this ticket.
-    pub fn waiter(&self, ticket: Ticket) -> Waiter {
-        let tasks = Arc::clone(&self.tasks);
+    fn waiter(&self, ticket: Ticket) -> Waiter {
+        let tasks = Arc::clone(&self.parts.tasks);
         Waiter::in_time(move |answer| tasks.push(Task::Answered(ticket, answer.clone())))
             .who_may_leave(ticket.number())
     }
 
     /// Whether a client can wait beside the broker's loop. Requests to the broker's HTTP listener cannot: they come on
     /// a thread of their own.
-    pub fn may_park(&self, event: &Event<'_>) -> bool {
-        self.delays && event.broker_thread().is_some()
+    fn may_park(&self, event: &Event<'_>) -> bool {
+        self.parts.delays && event.broker_thread().is_some()
     }
 
     /// Parks a client. `None` if there is no room.
-    pub fn park(&self, attempt: &Attempt<'_>) -> Option<Ticket> {
+    fn park(&self, attempt: &Attempt<'_>) -> Option<Ticket> {
         // Without the thread the answer waits until the loop comes round by itself.
-        if let Err(error) = self.tasks.start_waking() {
-            self.log.warn(&format!(
+        if let Err(error) = self.parts.tasks.start_waking() {
+            self.parts.log.warn(&format!(
                 "Answers may reach clients late: no thread to wake the broker with ({error})."
             ));
         }
@@ -342,7 +335,7 @@ impl Logins {
     }
 
     /// Notes that a client is let in. Returns its session as it was known before, if it was.
-    pub fn admit(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Session> {
+    fn admit(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Session> {
         // A request to the broker's HTTP listener has no session, and its id may be that of a client.
         event.broker_thread()?;
         let Attempt { client, username, starts_clean, level, credentials, .. } = *attempt;
@@ -351,16 +344,16 @@ impl Logins {
         let config = &event.settings.config;
         let is_looked_at = config.lookahead && !config.acl_urls.is_empty() && by == LetInBy::Api;
         let level = if is_looked_at { level } else { 0 };
-        let before = self.sessions.admit(client, username, credentials, by, level, event.now);
+        let before = self.parts.sessions.admit(client, username, credentials, by, level, event.now);
         // Rules go by credentials: what others of the same name were allowed to subscribe to implies nothing.
         let is_another = before.as_ref().is_some_and(|before| !before.has(credentials));
         let starts_anew = starts_clean || config.answer_rules && is_another;
-        self.api.prefetch.note_let_in(client.id, username, starts_anew);
+        self.parts.api.prefetch.note_let_in(client.id, username, starts_anew);
         before
     }
 
     /// Logs the decision if it is a refusal, and returns it.
-    pub fn refused(
+    fn refused(
         &self,
         client: Client<'_>,
         username: Option<&str>,
@@ -370,7 +363,8 @@ impl Logins {
         if decision.ruling == Ruling::Deny {
             let who = || LoggedClient(client, username);
             let refused = decision.by.refused(client);
-            self.log
+            self.parts
+                .log
                 .refusal(now, &refused, || sentence(format!("Refused to let {} in: {}", who(), decision.by)));
         }
         decision
@@ -387,4 +381,4 @@ fn outcome_of(decision: &Decision) -> TryOutcome {
 }
 
 /// The client waits beside the broker's loop.
-pub const PARKED: Decision = Decision::new(Ruling::Later, By::Parked);
+const PARKED: Decision = Decision::new(Ruling::Later, By::Parked);

@@ -1,17 +1,11 @@
-//! What commands have the broker's thread do, at the tick.
+//! What commands have the broker's thread do, at the tick (`login/orders.rs`).
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::CONTROL_TOPIC;
-use super::attempt::Attempt;
-use super::decision::{By, Decision};
-use super::delayed::Parked;
-use super::event::Event;
-use super::login::Logins;
-use crate::broker::{BrokerThread, Client, Connection};
-use crate::command::{Done, Outcome, Whom};
+use crate::broker::Connection;
+use crate::command::{Outcome, Whom};
 
 /// Hears what came of a command.
 pub type Reply = Box<dyn FnOnce(Outcome) + Send>;
@@ -72,57 +66,5 @@ impl fmt::Debug for Order {
             Order::Recheck(..) => "Recheck",
             Order::Answer(..) => "Answer",
         })
-    }
-}
-
-impl Logins {
-    /// Carries an order out.
-    pub fn carry_out(&self, order: Order, thread: &BrokerThread, event: &Event<'_>) {
-        match order {
-            Order::Kick(whom, reply) => {
-                let kicked = self.kick(&whom, thread, event);
-                self.metrics.kicked(kicked);
-                reply(Ok(Done::Kicked(kicked)));
-            }
-            Order::Recheck(username, reply) => self.recheck.ask_about(username, reply, thread),
-            Order::Answer(to, payload, _place) => {
-                if self.is_still_there(&to, thread) {
-                    let topic = format!("{CONTROL_TOPIC}/response");
-                    self.broker.publish(thread, Some(&to.client_id), &topic, &payload);
-                }
-            }
-        }
-    }
-
-    /// Whether a client is still connected: the broker sends to whoever has its id by now.
-    fn is_still_there(&self, to: &Recipient, thread: &BrokerThread) -> bool {
-        let Recipient { connection, client_id, username } = to;
-        let client = Client { connection: *connection, id: client_id, address: None };
-        if self.sessions.has(client, username) {
-            self.sessions.is_connected(client, username)
-        } else if self.broker.is_2_1() {
-            // A certificate or another plugin has let it in.
-            self.broker.is_session(thread, client_id, *connection)
-        } else {
-            self.broker.has_socket(thread, *connection) != Some(false)
-        }
-    }
-
-    /// Disconnects those who are connected, and refuses those who are parked: what lets them in may be an answer from
-    /// before. Returns how many there were.
-    fn kick(&self, whom: &Whom, thread: &BrokerThread, event: &Event<'_>) -> usize {
-        let is_meant = |client: &Parked| match whom {
-            Whom::Username(username) => client.username == *username,
-            Whom::ClientId(client_id) => client.client_id == *client_id,
-            Whom::Everybody => false,
-        };
-        let mut kicked = 0;
-        for ticket in self.delayed.those(is_meant) {
-            if let Some(parked) = self.delayed.get(ticket) {
-                self.refuse(ticket, &Attempt::of(&parked, None), Decision::deny(By::Kick), thread, event);
-                kicked += 1;
-            }
-        }
-        kicked + self.kicks.kick(whom, thread)
     }
 }

@@ -19,7 +19,7 @@ use super::{Task, Tasks};
 use crate::broker::Broker;
 use crate::command::{self, Command, Done, Giver, Verb, Whom};
 use crate::config::Config;
-use crate::fingerprint::Whose;
+use crate::fingerprint::{Fingerprinter, Whose};
 use crate::log::{Level, Log};
 use crate::metrics::{Gauges, Metrics};
 use crate::question::{Kind, NoAnswer};
@@ -40,6 +40,7 @@ pub struct Steering {
     pub(super) logins: Arc<Logins>,
     pub(super) api: Arc<Api>,
     pub(super) sessions: Arc<Sessions>,
+    pub(super) keys: Fingerprinter,
     tasks: Arc<Tasks>,
     broker: Arc<dyn Broker>,
     metrics: Arc<Metrics>,
@@ -65,6 +66,7 @@ impl Steering {
             logins,
             api: Arc::clone(&parts.api),
             sessions: Arc::clone(&parts.sessions),
+            keys: parts.keys,
             tasks: Arc::clone(&parts.tasks),
             broker: Arc::clone(&parts.broker),
             metrics: Arc::clone(&parts.metrics),
@@ -141,7 +143,7 @@ impl Steering {
             queued: unanswered.saturating_sub(target.questions_under_way()),
             endpoints: target.figures(now),
             cache,
-            parked: self.logins.delayed.len(),
+            parked: self.logins.parked(),
             rules: self.api.asker.pool().bytes(),
             is_ready: self.trouble(now).is_none(),
             shared_cache: self.api.asker.shared_cache(),
@@ -202,7 +204,7 @@ impl Steering {
     /// Forgets what the API has said of somebody, what is on its way included, and what it alone was seen to ask; with
     /// everybody also what clients were seen to ask whose names look alike.
     pub(super) fn forget(&self, whom: &Whom, now: Instant) {
-        let whose = whom.whose(&self.logins.keys);
+        let whose = whom.whose(&self.keys);
         self.api.asker.forget(whose, now);
         // Whoever has just found something in there is let in with it.
         self.sessions.forget(whose, Instant::now());
