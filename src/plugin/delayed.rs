@@ -385,7 +385,7 @@ mod tests {
             level: 4,
             hash: None,
             credentials,
-            more: "",
+            more: Default::default(),
             key: credentials,
             source: Default::default(),
         };

@@ -1,5 +1,6 @@
 //! Tells what would be decided now, by which step, and why. It asks nobody, counts nothing and changes nothing.
 
+mod login;
 mod superuser;
 mod would;
 
@@ -8,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::api::no_answer;
-use super::attempt::{Attempt, NO_USERNAME, as_text};
 use super::decision::{By, Decision};
 use super::sessions::{LetInBy, Says};
 use super::settings::Settings;
@@ -167,94 +167,6 @@ impl Steering {
                 let question = Question::Access { username, client_id, topic, access, more: &more };
                 self.by_api(self.api.asker.key(&question), Some(&question), explain, steps, now)
             }
-        }
-    }
-
-    fn explain_login(
-        &self,
-        explain: &Explain,
-        settings: &Settings,
-        steps: &Steps,
-        now: Instant,
-    ) -> (Would, Option<Look>) {
-        let Explain { username, password, client_id, address, .. } = explain;
-        if username == NO_USERNAME && password.is_none() {
-            steps.note(
-                "anonymous",
-                "it has no username and no password: the broker's allow_anonymous decides",
-            );
-            return (Would::Decide(Decision::defer(By::NotOurs)), None);
-        }
-        let bytes = password.as_deref().map(str::as_bytes);
-        let credentials = self.keys.credentials(username, bytes.unwrap_or_default());
-        let hash = settings.users.get(username).cloned();
-        let fields: &[_] = if hash.is_none() { &settings.config.auth_fields } else { &[] };
-        let more = self.more(("auth_fields", fields), explain, steps);
-        let attempt = Attempt {
-            client: Client { connection: 0, id: client_id, address: address.as_deref() },
-            username,
-            password: bytes,
-            text: as_text(bytes),
-            starts_clean: true,
-            level: 0,
-            hash,
-            credentials,
-            more: &more,
-            key: self.keys.with(credentials, &more),
-            source: Default::default(),
-        };
-        steps.note(
-            "local user",
-            if attempt.hash.is_some() { "a local user has this name" } else { "no local user has this name" },
-        );
-        if let Some(decision) = attempt.unasked(settings) {
-            steps.note("options", decision.by.to_string());
-            return (Would::Decide(decision), None);
-        }
-        if self.logins.loses_what_it_left(&attempt, settings, now) {
-            steps.note(
-                "what it left behind",
-                "its topics cannot be asked about now: if it goes on with a session, it is turned away until they can, since \
-                 messages that wait for it would be lost",
-            );
-        }
-        if password.is_some()
-            && attempt.hash.is_none()
-            && let Some(look) = self.remembered(attempt.key, steps, now)
-            && !look.holds.is_zero()
-            && !look.is_unused
-        {
-            return (Would::Decide(by_memory(&look)), Some(look));
-        }
-        if let Some(pause) = self.logins.throttle_pause(&attempt, &settings.config.throttle, now) {
-            steps
-                .note("throttle", format!("too many wrong passwords; another {} s of pause", seconds(pause)));
-            return (Would::Decide(Decision::deny(By::Throttle(pause))), None);
-        }
-        steps.note("throttle", "not in a pause");
-        self.by_password(&attempt, explain, steps, now)
-    }
-
-    /// What decides about a login that is looked at: the hash of a local user, or the API.
-    fn by_password(
-        &self,
-        attempt: &Attempt<'_>,
-        explain: &Explain,
-        steps: &Steps,
-        now: Instant,
-    ) -> (Would, Option<Look>) {
-        match (&attempt.hash, attempt.password) {
-            (Some(_), None) => (Would::Unknown("its password decides, which was not given"), None),
-            (Some(hash), Some(password)) => {
-                let matches = hash.verify(password);
-                steps.note("password", if matches { "it fits its hash" } else { "it does not fit its hash" });
-                (Would::Decide(Decision::of(matches.into(), By::LocalPassword)), None)
-            }
-            (None, None) => {
-                steps.note("memory", "what is remembered goes by the password, which was not given");
-                self.by_asking(None, false, explain, steps, now)
-            }
-            (None, Some(_)) => self.by_api(attempt.key, None, explain, steps, now),
         }
     }
 

@@ -9,6 +9,7 @@ mod orders;
 mod warm_up;
 
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use once_cell::sync::OnceCell;
 
 use super::Task;
 use super::api::{Inquiry, no_answer};
-use super::attempt::{Attempt, NO_USERNAME, as_text};
+use super::attempt::{Attempt, LoginSteps, decide};
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::delayed::{Delayed, Parked, Ticket, Turn};
 use super::event::{Event, Login};
@@ -48,6 +49,39 @@ pub struct Logins {
     parts: Parts,
 }
 
+/// A login that is decided about for real.
+struct Live<'a> {
+    logins: &'a Logins,
+    event: &'a Event<'a>,
+}
+
+impl LoginSteps for Live<'_> {
+    type Outcome = Decision;
+    type Try = Open;
+
+    fn unasked(&self, decision: Decision) -> Decision {
+        decision
+    }
+
+    fn remembered(&self, attempt: &Attempt<'_>) -> Option<Decision> {
+        self.logins.remembered(attempt, self.event)
+    }
+
+    fn admit(&self, attempt: &Attempt<'_>) -> ControlFlow<Decision, Open> {
+        let Self { logins, event } = *self;
+        let limits = &event.settings.config.throttle;
+        match logins.parts.throttle.admit(&attempt.as_try(), limits, event.now) {
+            Admission::Now(open) => ControlFlow::Continue(open),
+            Admission::WaitForTurn(group) => ControlFlow::Break(logins.park_for_turn(attempt, group, event)),
+            Admission::Throttled(pause) => ControlFlow::Break(Decision::deny(By::Throttle(pause))),
+        }
+    }
+
+    fn examine(&self, attempt: &Attempt<'_>, open: Open) -> Decision {
+        self.logins.look_at(attempt, open, None, self.event)
+    }
+}
+
 impl Logins {
     /// Nobody has logged in.
     pub fn new(parts: Parts, recheck: Arc<Recheck>, now: Instant) -> Self {
@@ -62,38 +96,18 @@ impl Logins {
 
     /// Decides a login, logs a refusal, and notes a client that is let in.
     pub fn authenticate(&self, login: &Login<'_>, event: &Event<'_>) -> Decision {
-        let Login { client, username, password, starts_clean, level, details } = *login;
-        let config = &event.settings.config;
-        let username = match (username, password) {
-            (None, None) => return Decision::defer(By::NotOurs),
-            (None, Some(_)) => NO_USERNAME,
-            (Some(username), _) => username,
+        let more = |fields: &[_]| self.parts.api.more(fields, login.client, login.details, None);
+        let Some(attempt) = Attempt::new(login, event.settings, &self.parts.keys, more) else {
+            return Decision::defer(By::NotOurs);
         };
-        let credentials = self.parts.keys.credentials(username, password.unwrap_or_default());
-        let hash = event.settings.users.get(username).cloned();
-        let text = as_text(password);
-        let fields: &[_] = if hash.is_none() { &config.auth_fields } else { &[] };
-        let more = self.parts.api.more(fields, client, details, None);
-        let key = self.parts.keys.with(credentials, &more);
-        let attempt = Attempt {
-            client,
-            username,
-            password,
-            text,
-            starts_clean,
-            level,
-            hash,
-            credentials,
-            more: &more,
-            key,
-            source: Default::default(),
-        };
+        let Attempt { client, username, .. } = attempt;
         if self.recheck.recognises(&attempt, event) {
             let decision = self.recheck.decide(&attempt, event);
             return self.refused(client, Some(username), decision, event.now);
         }
         self.recheck.revoke_without_ticks(&attempt, event);
-        let decision = self.decide(&attempt, event).or_deferred(&config.defer_status);
+        let decision = decide(&attempt, event.settings, &Live { logins: self, event });
+        let decision = decision.or_deferred(&event.settings.config.defer_status);
         let decision = self.unless_it_loses(&attempt, decision, event);
         let (decision, granted) = self.grants(&attempt, decision, event);
         if decision.is_allow() {
@@ -102,24 +116,6 @@ impl Logins {
         }
         let username = (decision.by != By::NoUsername).then_some(username);
         self.refused(client, username, decision, event.now)
-    }
-
-    /// Decides in the order of the list in docs/deciding.md.
-    fn decide(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Decision {
-        if let Some(decision) = attempt.unasked(event.settings) {
-            return decision;
-        }
-        if attempt.hash.is_none()
-            && let Some(decision) = self.remembered(attempt, event)
-        {
-            return decision;
-        }
-        let limits = &event.settings.config.throttle;
-        match self.parts.throttle.admit(&attempt.as_try(), limits, event.now) {
-            Admission::Now(open) => self.look_at(attempt, open, None, event),
-            Admission::WaitForTurn(group) => self.park_for_turn(attempt, group, event),
-            Admission::Throttled(pause) => Decision::deny(By::Throttle(pause)),
-        }
     }
 
     /// The decision by a remembered verdict, if there is one. The first use of a verdict that was asked for early

@@ -65,7 +65,7 @@ impl Parked {
             starts_clean: attempt.starts_clean,
             level: attempt.level,
             credentials: attempt.credentials,
-            more: attempt.more.into(),
+            more: (&*attempt.more).into(),
             key: attempt.key,
             sender,
             hash: attempt.hash.clone(),
