@@ -35,10 +35,11 @@ impl Ticket {
     }
 }
 
-/// The ticket that is parked under each client id. The broker has one table for all of its listeners, so
-/// this is the one piece of state that instances share: what one has parked, another may replace.
+/// The ticket that is parked under each client id. The broker has one table for all of its listeners, so all instances
+/// share this one, too: what one has parked, another may replace.
 static NEWEST: LazyLock<Lock<HashMap<String, Ticket>>> = LazyLock::new(Lock::default);
 
+/// The number of the next ticket, which all instances share since tickets are told apart by it.
 static NEXT_TICKET: AtomicU64 = AtomicU64::new(0);
 
 /// What the texts of all parked clients may take, in bytes, each with [`OVERHEAD`]: some 100,000 clients with short

@@ -109,7 +109,8 @@ type Tasks = MainQueue<Task>;
 /// What was learnt, as far as the log shows it: the beginning of a list in order of importance.
 const SHOWN_LINES: usize = 20;
 
-/// One loaded plugin. Nothing of it is shared with another instance in the same broker.
+/// One loaded plugin. Nothing of it is shared with another instance in the same broker but the tickets (`delayed`) and what
+/// belongs to the process (crate docs).
 pub struct Plugin {
     settings: Arc<Current>,
     logins: Arc<Logins>,

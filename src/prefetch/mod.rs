@@ -201,8 +201,8 @@ impl Prefetch {
     }
 
     /// Notes that a client is let in. If it starts anew, nobody's subscriptions are left under its id.
-    pub fn note_let_in(&self, client_id: &str, username: &str, starts_clean: bool) {
-        if starts_clean {
+    pub fn note_let_in(&self, client_id: &str, username: &str, starts_anew: bool) {
+        if starts_anew {
             self.subscriptions.lock().remove_client(client_id);
         }
         self.forget_queue(client_id, username);
@@ -218,7 +218,7 @@ impl Prefetch {
         self.keys.client(&Question::Access { username, client_id, topic: "", access: Access::Read, more: "" })
     }
 
-    /// Notes that the broker has come to a question that was asked early, or that nobody expected.
+    /// The broker asks about a READ: its client is there, so no doubt is left about its subscriptions.
     pub fn note_reader(&self, question: &Question<'_>, now: Instant) {
         if let Question::Access { client_id, access: Access::Read, .. } = *question {
             self.subscriptions.lock().note_there(client_id, now);
