@@ -57,9 +57,9 @@ const CROWD: usize = 256;
 /// How often that is looked at most.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// After such a look there is a pause so many times as long as it took: looking takes a twentieth of the broker's time at
+/// After looking who has hung up, pause so many times as long as that took: it takes a twentieth of the broker's time at
 /// most.
-const REST: u32 = 20;
+const PAUSE_FACTOR: u32 = 20;
 
 /// Clients that have waited long enough and are completed in one go: a few milliseconds.
 const AT_ONCE: usize = 128;
@@ -314,7 +314,7 @@ impl Delayed {
 
     /// Records how long a look took.
     pub fn has_looked(&self, took: Duration, now: Instant) {
-        self.0.lock().next_look = Some(now + LOOK_EVERY.max(took * REST));
+        self.0.lock().next_look = Some(now + LOOK_EVERY.max(took * PAUSE_FACTOR));
     }
 
     /// Ends the parkings of those who have hung up, that is whose connection is not among these, which are in order. Returns

@@ -228,8 +228,7 @@ impl Steering {
     }
 
     pub(super) fn order(&self, order: Order) {
-        // Without the thread it waits until the loop comes round by itself.
-        let _ = self.tasks.start_waking();
+        self.tasks.start_waking_if_possible();
         self.tasks.push(Task::Order(order));
     }
 

@@ -34,9 +34,10 @@ const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 /// Networks whose waiting is counted; those that waited longest ago have all of their time again.
 const NETWORKS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
-/// What was waited in vain is forgotten in so many times as long: for one network, and for all together.
-const REST: u32 = 9;
-const REST_OF_ALL: u32 = 1;
+/// One second waited in vain is paid off in so many: a network may so take a tenth of the broker's time, all together
+/// ([`ALL_PAID_OFF_IN`]) half.
+const PAID_OFF_IN: u32 = 9;
+const ALL_PAID_OFF_IN: u32 = 1;
 
 /// Who sends early, and how long the broker has waited for such clients.
 pub struct EarlySenders(Lock<State>);
@@ -48,7 +49,7 @@ struct State {
     waited_for_all: Debt,
 }
 
-/// Time that was waited, as far as it is not forgotten yet.
+/// Time that was waited, as far as it is not paid off yet.
 #[derive(Debug, Clone, Copy)]
 struct Debt {
     owed: Duration,
@@ -60,14 +61,14 @@ impl Debt {
         Self { owed: Duration::ZERO, at: now }
     }
 
-    fn left(self, rest: u32, now: Instant) -> Duration {
-        self.owed.saturating_sub(now.saturating_duration_since(self.at) / rest)
+    fn left(self, paid_off_in: u32, now: Instant) -> Duration {
+        self.owed.saturating_sub(now.saturating_duration_since(self.at) / paid_off_in)
     }
 
-    /// Nothing is forgotten while the broker waits.
-    fn add(&mut self, spent: Duration, rest: u32, now: Instant) {
+    /// Nothing is paid off while the broker waits.
+    fn add(&mut self, spent: Duration, paid_off_in: u32, now: Instant) {
         let began = now.checked_sub(spent).unwrap_or(now);
-        *self = Self { owed: self.left(rest, began) + spent, at: now };
+        *self = Self { owed: self.left(paid_off_in, began) + spent, at: now };
     }
 }
 
@@ -210,16 +211,17 @@ impl EarlySenders {
     /// vain at once; zero: any time.
     pub fn may_wait(&self, network: u64, longest: Duration, now: Instant) -> bool {
         let state = self.0.lock();
-        let of_network = state.waited.peek(&network).map_or(Duration::ZERO, |debt| debt.left(REST, now));
-        let of_all = state.waited_for_all.left(REST_OF_ALL, now);
+        let of_network =
+            state.waited.peek(&network).map_or(Duration::ZERO, |debt| debt.left(PAID_OFF_IN, now));
+        let of_all = state.waited_for_all.left(ALL_PAID_OFF_IN, now);
         longest.is_zero() || (of_network < longest && of_all < 2 * longest)
     }
 
     /// The broker has waited for a client of this network that was not let in.
     pub fn waited_in_vain(&self, network: u64, spent: Duration, now: Instant) {
         let state = &mut *self.0.lock();
-        state.waited.get_or_insert_mut(network, || Debt::none(now)).add(spent, REST, now);
-        state.waited_for_all.add(spent, REST_OF_ALL, now);
+        state.waited.get_or_insert_mut(network, || Debt::none(now)).add(spent, PAID_OFF_IN, now);
+        state.waited_for_all.add(spent, ALL_PAID_OFF_IN, now);
     }
 }
 
