@@ -103,7 +103,8 @@ impl Logins {
         let Attempt { client, username, .. } = attempt;
         if self.recheck.recognises(&attempt, event) {
             let decision = self.recheck.decide(&attempt, event);
-            return self.refused(client, Some(username), decision, event.now);
+            self.log_refusal(client, Some(username), &decision, event.now);
+            return decision;
         }
         self.recheck.revoke_without_ticks(&attempt, event);
         let decision = decide(&attempt, event.settings, &Live { logins: self, event });
@@ -115,7 +116,8 @@ impl Logins {
             self.grant(&attempt, granted);
         }
         let username = (decision.by != By::NoUsername).then_some(username);
-        self.refused(client, username, decision, event.now)
+        self.log_refusal(client, username, &decision, event.now);
+        decision
     }
 
     /// The decision by a remembered verdict, if there is one. The first use of a verdict that was asked for early
@@ -348,22 +350,15 @@ impl Logins {
         before
     }
 
-    /// Logs the decision if it is a refusal, and returns it.
-    fn refused(
-        &self,
-        client: Client<'_>,
-        username: Option<&str>,
-        decision: Decision,
-        now: Instant,
-    ) -> Decision {
+    /// Logs a decision if it is a refusal.
+    fn log_refusal(&self, client: Client<'_>, username: Option<&str>, decision: &Decision, now: Instant) {
         if decision.ruling == Ruling::Deny {
             let who = || LoggedClient(client, username);
-            let refused = decision.by.refused(client);
+            let refused = decision.by.as_refusal(client);
             self.parts
                 .log
                 .refusal(now, &refused, || sentence(format!("Refused to let {} in: {}", who(), decision.by)));
         }
-        decision
     }
 }
 

@@ -243,7 +243,7 @@ impl Plugin {
                 "Refused a command of {who}: neither a rule of plugin_opt_acl_file nor the API lets it write to \
                  {CONTROL_TOPIC}."
             );
-            self.log.refusal(now, &decision.by.refused(client), || line);
+            self.log.refusal(now, &decision.by.as_refusal(client), || line);
         }
         may
     }

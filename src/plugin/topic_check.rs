@@ -239,7 +239,7 @@ impl Topics {
         // Under `log_dest topic` each line is a message, and each message causes a READ check for each client that
         // reads the log. A line about a refusal there would cause the next refusal.
         if !check.topic.starts_with("$SYS/broker/log") {
-            let refused = decision.by.refused(check.client);
+            let refused = decision.by.as_refusal(check.client);
             self.log.refusal(now, &refused, || {
                 let who = LoggedClient(check.client, check.username);
                 let and = match decision.ruling {

@@ -246,7 +246,7 @@ impl Logins {
             self.parts.api.asker.leave(question, ticket.number());
         }
         decision.count(Matter::Login, &self.parts.metrics, true);
-        let _ = self.refused(attempt.client, Some(attempt.username), decision, event.now);
+        self.log_refusal(attempt.client, Some(attempt.username), &decision, event.now);
         self.parts.broker.complete_login(thread, attempt.client.id, false);
     }
 }
