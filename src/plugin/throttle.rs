@@ -38,7 +38,8 @@ use crate::config::{CountBy, ThrottleLimits};
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Fingerprinter, network};
 use crate::util::{Lock, bounded};
 
-/// Entries of each table; least recently used go first.
+/// Entries of each table; least recently used go first. Some 10 MB for each that is full, or 30 MB where it holds open tries:
+/// room for the right passwords of a fleet of as many, and as many questions have to be refused to push one pause out.
 const BOUND: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
 /// How long credentials that were let in are known to be good: long enough for a device that connects once a day.

@@ -24,11 +24,12 @@ const REPLAY: u32 = 2;
 /// tenths of the time at most.
 const PAID_BACK_FASTER: u32 = 9;
 
-/// Clients that are counted in one turn. If there are more, the one that made the broker wait longest ago has all of
-/// its time again.
+/// Clients that are counted in one turn: as many sockets as the broker comes to in one, and 0.1 MB. If there are more, the one
+/// that made the broker wait longest ago has all of its time again.
 const CLIENTS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
-/// Questions that are remembered for having had no answer in time; the least recently used go first.
+/// Questions that are remembered for having had no answer in time; the least recently used go first. Each has had the broker
+/// wait for a tenth of the time-out at least, so with the default of 2 s there are 300 in [`REMEMBERED`] at most; 0.1 MB.
 const QUESTIONS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 /// How long a question without an answer is remembered.

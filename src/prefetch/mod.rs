@@ -43,10 +43,11 @@ use subscriptions::Subscriptions;
 /// How long a question is not asked ahead once more; shorter where verdicts are.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Questions asked ahead that are remembered.
+/// Questions asked ahead that are remembered: as many as verdicts by default (`cache_size`), and some 9 MB.
 const RECENT: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
-/// Guesses that are remembered: those that the broker has not come to by then were wrong.
+/// Guesses that are remembered: ten times as many as sockets that the broker comes to in one turn, and some 1 MB. Those that it
+/// has not come to by then were wrong.
 const GUESSES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 /// Publishers and topics that are remembered for having been allowed: 64 bytes each.
