@@ -30,9 +30,6 @@ const LONGEST_NAMES: usize = 1_024;
 /// The longest time after a login in which it is learnt what the client asks.
 const LONGEST_VISIT: Duration = Duration::from_secs(60);
 
-/// Templates that one client can add in one visit, to each of its groups.
-const LESSONS: u8 = 128;
-
 /// Clients that are looked at in one go while the broker waits: less than a millisecond.
 const STEPS: usize = 256;
 
@@ -200,33 +197,29 @@ impl Learner {
         let Some(arrival) = arrivals.peek_mut(&client.key) else { return false };
         let visit = arrival.number;
         let Some(member) = &mut arrival.in_groups[which as usize] else { return false };
-        let Some(group) = groups.get_numbered(member.key, member.group) else { return false };
+        let Some(group) = member.group_among(groups) else { return false };
         let mut has_grown = false;
         let slot = match group.find(access, pattern) {
             Some(slot) => slot,
-            None if member.lessons < LESSONS => {
+            None if member.take_lesson() => {
                 let teacher = self.keys.fields(Domain::Teacher, [&client.source.network.to_le_bytes()]);
-                member.lessons += 1;
                 has_grown = true;
                 group.insert(access, pattern, telling, teacher, now)
             }
             None => return false,
         };
         member.bring_up_to_date(group);
-        let bit = 1 << slot;
-        let (key, number, is_new) = (member.key, member.number, member.asked & bit == 0);
+        let (key, number, is_new) = (member.key(), member.number(), !member.has_asked(slot));
         if is_new {
-            member.asked |= bit;
             let witness = if which == Which::Own { visit } else { client.witness };
             let was_learnt = group.is_learnt(slot);
             group.asked(slot, witness, now);
-            if member.guessed & bit != 0 {
-                member.guessed &= !bit;
+            if member.note_asked(slot) {
                 group.credit_mut(slot).ended(true);
                 scores.confirmed(origin(group.templates()[slot].teacher));
             } else if was_learnt {
                 // A guess would have been right. Where the broker goes another way than the guesses, only this tells.
-                member.watched &= !bit;
+                member.note_seen(slot);
                 group.credit_mut(slot).count(true);
             }
         }
@@ -249,32 +242,32 @@ impl Learner {
         let Round { ask, now, ref mut wishes } = *round;
         let Some(arrival) = arrivals.peek_mut(&client.key) else { return };
         let Some(mut member) = arrival.in_groups[which as usize] else { return };
-        let Some(group) = groups.get(member.key) else { return };
+        let Some(group) = groups.get(member.key()) else { return };
         for slot in 0..group.templates().len() {
             if !group.is_learnt(slot) {
                 continue;
             }
             let origin = origin(group.templates()[slot].teacher);
             let may_guess = group.credit(slot).may_guess() && scores.allow(origin, now);
-            if group.is_good(slot) && !(may_guess && group.is_next(slot, member.number)) {
+            if group.is_good(slot) && !(may_guess && group.is_next(slot, member.number())) {
                 // Its turn comes when more is known of those before it. What it asks until then tells as much as a guess.
                 if wish(group, slot, arrival, ask, topic).is_some() {
-                    member.watched |= 1 << slot;
+                    member.note_watched(slot);
                 }
                 continue;
             }
-            group.go_behind(slot, member.number);
+            group.go_behind(slot, member.number());
             let Some(wish) = wish(group, slot, arrival, ask, topic) else { continue };
             if wishes.iter().any(|other| other.key == wish.key) {
                 continue;
             }
             if may_guess {
-                member.guessed |= 1 << slot;
+                member.note_guessed(slot);
                 group.credit_mut(slot).guess();
                 scores.guessed(origin, now);
                 wishes.push(wish);
             } else {
-                member.watched |= 1 << slot;
+                member.note_watched(slot);
             }
         }
         arrival.in_groups[which as usize] = Some(member);
@@ -296,9 +289,11 @@ impl Learner {
             let near = if step < NEAR { group.behind(number, step) } else { None };
             let Some((number, client)) = near.or_else(|| group.next(slot)) else { return };
             let Some(arrival) = arrivals.peek_mut(&client) else { continue };
-            let Some(member) = arrival.member(key).filter(|member| member.number == number) else { continue };
+            let Some(member) = arrival.member(key).filter(|member| member.number() == number) else {
+                continue;
+            };
             member.bring_up_to_date(group);
-            if (member.asked | member.guessed) & 1 << slot != 0 {
+            if member.has_asked(slot) || member.is_guessed(slot) {
                 continue;
             }
             let Some(wish) = wish(group, slot, arrival, ask, topic) else { continue };
@@ -306,8 +301,7 @@ impl Learner {
                 continue;
             }
             if let Some(member) = arrival.member(key) {
-                member.guessed |= 1 << slot;
-                member.watched &= !(1 << slot);
+                member.note_guessed(slot);
             }
             group.credit_mut(slot).guess();
             scores.guessed(origin, now);

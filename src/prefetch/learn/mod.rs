@@ -14,6 +14,7 @@ mod forgotten;
 mod group;
 mod groups;
 mod learner;
+mod membership;
 mod pattern;
 mod shape;
 mod visit;

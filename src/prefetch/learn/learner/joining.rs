@@ -3,8 +3,9 @@
 use super::Learner;
 use crate::fingerprint::Fingerprint;
 use crate::prefetch::learn::group::{Group, Of};
+use crate::prefetch::learn::membership::Membership;
 use crate::prefetch::learn::shape::Alike;
-use crate::prefetch::learn::visit::{Arrivals, Client, Membership, Round, Which};
+use crate::prefetch::learn::visit::{Arrivals, Client, Round, Which};
 
 impl Learner {
     /// Has a client be a member of a group from now on, and finds what it is expected to ask because of that.
@@ -24,16 +25,7 @@ impl Learner {
         let Some(group) = groups.get(key) else { return };
         let number = group.join(client.key);
         if let Some(arrival) = arrivals.peek_mut(&client.key) {
-            arrival.in_groups[which as usize] = Some(Membership {
-                key,
-                group: group.number,
-                number,
-                asked: 0,
-                guessed: 0,
-                watched: 0,
-                replaced: group.replaced(),
-                lessons: 0,
-            });
+            arrival.in_groups[which as usize] = Some(Membership::new(key, group, number));
         }
         self.expect(client, which, round);
     }
@@ -43,13 +35,13 @@ impl Learner {
         let Self { groups, arrivals, .. } = self;
         let its = |arrivals: &Arrivals| arrivals.peek(&client)?.in_groups[which as usize];
         let Some(member) = its(arrivals) else { return };
-        let Some(group) = groups.get_numbered(member.key, member.group) else { return };
+        let Some(group) = member.group_among(groups) else { return };
         let number = group.join(client);
-        group.is_renumbered(member.number, number);
+        group.is_renumbered(member.number(), number);
         if let Some(member) =
             arrivals.peek_mut(&client).and_then(|arrival| arrival.in_groups[which as usize].as_mut())
         {
-            member.number = number;
+            member.renumber(number);
         }
     }
 }
