@@ -178,7 +178,7 @@ pub enum HangUp {
 
 /// Where a socket may listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place<'a> {
+pub enum ListenAddress<'a> {
     /// At an address and port.
     Tcp(SocketAddr),
     /// At a path.
@@ -300,7 +300,7 @@ pub trait Broker: Send + Sync {
     fn reload(&self, _: &BrokerThread) {}
 
     /// Whether this process itself listens there.
-    fn listens(&self, _: Place<'_>) -> bool {
+    fn listens(&self, _: ListenAddress<'_>) -> bool {
         false
     }
 

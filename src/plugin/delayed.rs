@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use super::decision::By;
-use super::throttle::{Group, Open};
+use super::throttle::{Group, OpenTry};
 use crate::broker::Connection;
 use crate::fingerprint::{Fingerprint, network};
 use crate::topic::Terms;
@@ -196,7 +196,7 @@ impl Delayed {
     }
 
     /// Notes that a parked client has its turn, and until when it waits for the outcome, if that is bounded here.
-    pub fn has_turn(&self, ticket: Ticket, open: Open, until: Option<Instant>) {
+    pub fn has_turn(&self, ticket: Ticket, open: OpenTry, until: Option<Instant>) {
         let state = &mut *self.0.lock();
         state.set_deadline(ticket, until);
         if let Some(client) = state.parked.get_mut(&ticket) {
@@ -394,7 +394,7 @@ mod tests {
     }
 
     /// An open try.
-    fn open() -> Open {
+    fn open() -> OpenTry {
         let keys = Fingerprinter::with_key(&[0; 16]);
         let credentials = keys.credentials("u", b"p");
         let attempt = Try { address: None, username: "u", client_id: "", credentials, is_shared: true };

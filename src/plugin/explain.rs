@@ -13,7 +13,7 @@ use super::decision::{By, Decision};
 use super::sessions::{LetInBy, Says};
 use super::settings::Settings;
 use super::steering::Steering;
-use super::unasked::{Asked, Facts, Unasked, unasked};
+use super::unasked::{Facts, TopicRequest, Unasked, unasked};
 use crate::broker::{Client, Connection};
 use crate::cache::Look;
 use crate::config::Field;
@@ -78,15 +78,15 @@ impl Steps {
 }
 
 /// What is so about a client as far as it is known without an event: of its session, if one is connected.
-struct Known<'a> {
+struct ExplainedClient<'a> {
     steering: &'a Steering,
-    asked: Asked<'a>,
+    request: TopicRequest<'a>,
     session: Option<(Connection, LetInBy)>,
     steps: &'a Steps,
     now: Instant,
 }
 
-impl Facts for Known<'_> {
+impl Facts for ExplainedClient<'_> {
     fn is_let_in_without_username(&self) -> bool {
         self.session.is_some()
     }
@@ -101,12 +101,12 @@ impl Facts for Known<'_> {
     }
 
     fn rules_say(&self, username: &str) -> Option<Says> {
-        let Self { steering, asked, now, .. } = self;
-        steering.sessions.would_say(asked.client_id, username, &asked.wanted(), *now)
+        let Self { steering, request, now, .. } = self;
+        steering.sessions.would_say(request.client_id, username, &request.wanted(), *now)
     }
 
     fn has_subscribed(&self, username: &str) -> bool {
-        self.steering.api.prefetch.covers(self.asked.client_id, username, self.asked.topic)
+        self.steering.api.prefetch.covers(self.request.client_id, username, self.request.topic)
     }
 
     fn note(&self, step: &'static str, found: impl FnOnce() -> String) {
@@ -157,9 +157,9 @@ impl Steering {
             },
         );
         let name = (!username.is_empty()).then_some(&**username);
-        let asked = Asked { username: name, client_id, topic, access, qos: None, retain: None };
-        let facts = Known { steering: self, asked, session, steps, now };
-        match unasked(&asked, settings, &facts) {
+        let request = TopicRequest { username: name, client_id, topic, access, qos: None, retain: None };
+        let facts = ExplainedClient { steering: self, request, session, steps, now };
+        match unasked(&request, settings, &facts) {
             Unasked::Decided(decision) => (Would::Decide(decision), None),
             Unasked::Unchecked(_) => (Would::Decide(Decision::allow(By::Option("acl_checks"))), None),
             Unasked::ToBeAsked(username) => {

@@ -25,7 +25,7 @@ use super::hasher::{Check, Hasher};
 use super::parts::Parts;
 use super::recheck::Recheck;
 use super::sessions::{LetInBy, Session, SessionName};
-use super::throttle::{Admission, Group, Open, TryOutcome};
+use super::throttle::{Admission, Group, OpenTry, TryOutcome};
 use crate::ask::{Priority, Waiter};
 use crate::broker::Client;
 use crate::config::ThrottleLimits;
@@ -57,7 +57,7 @@ struct Live<'a> {
 
 impl LoginSteps for Live<'_> {
     type Outcome = Decision;
-    type Try = Open;
+    type Try = OpenTry;
 
     fn unasked(&self, decision: Decision) -> Decision {
         decision
@@ -67,7 +67,7 @@ impl LoginSteps for Live<'_> {
         self.logins.remembered(attempt, self.event)
     }
 
-    fn admit(&self, attempt: &Attempt<'_>) -> ControlFlow<Decision, Open> {
+    fn admit(&self, attempt: &Attempt<'_>) -> ControlFlow<Decision, OpenTry> {
         let Self { logins, event } = *self;
         let limits = &event.settings.config.throttle;
         match logins.parts.throttle.admit(&attempt.as_try(), limits, event.now) {
@@ -77,7 +77,7 @@ impl LoginSteps for Live<'_> {
         }
     }
 
-    fn examine(&self, attempt: &Attempt<'_>, open: Open) -> Decision {
+    fn examine(&self, attempt: &Attempt<'_>, open: OpenTry) -> Decision {
         self.logins.look_at(attempt, open, None, self.event)
     }
 }
@@ -155,7 +155,7 @@ impl Logins {
     fn look_at(
         &self,
         attempt: &Attempt<'_>,
-        open: Open,
+        open: OpenTry,
         parked: Option<Ticket>,
         event: &Event<'_>,
     ) -> Decision {
@@ -174,7 +174,7 @@ impl Logins {
         &self,
         attempt: &Attempt<'_>,
         hash: &Arc<PasswordHash>,
-        open: Open,
+        open: OpenTry,
         parked: Option<Ticket>,
         event: &Event<'_>,
     ) -> Decision {
@@ -215,7 +215,13 @@ impl Logins {
     }
 
     /// Has the API decide. The client waits beside the broker's loop, or the broker waits.
-    fn ask(&self, attempt: &Attempt<'_>, open: Open, parked: Option<Ticket>, event: &Event<'_>) -> Decision {
+    fn ask(
+        &self,
+        attempt: &Attempt<'_>,
+        open: OpenTry,
+        parked: Option<Ticket>,
+        event: &Event<'_>,
+    ) -> Decision {
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
         let Inquiry { key, question, .. } = inquiry;
         let place = self.place(attempt, parked, event);
@@ -276,7 +282,7 @@ impl Logins {
     }
 
     /// Ends an open try, and has the next clients of its groups looked at.
-    fn close(&self, open: Open, decision: &Decision, event: &Event<'_>) {
+    fn close(&self, open: OpenTry, decision: &Decision, event: &Event<'_>) {
         if let By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::TimedOut(_)) = decision.by {
             return self.leave(open, event);
         }
@@ -291,7 +297,7 @@ impl Logins {
 
     /// Turns a client away whose question goes on. Its try ends with that: a wrong guess counts, whether or not anybody
     /// comes back for the answer.
-    fn leave(&self, open: Open, event: &Event<'_>) {
+    fn leave(&self, open: OpenTry, event: &Event<'_>) {
         let config = &event.settings.config;
         if !self.parts.throttle.leave(&open, 2 * config.timeout, event.now) {
             return;

@@ -17,15 +17,15 @@ pub enum Order {
     /// Have the API asked again about the sessions of a username, or about all.
     Recheck(Option<String>, Reply),
     /// Send a client these bytes as the answer to its commands.
-    Answer(Recipient, Vec<u8>, Place),
+    Answer(Recipient, Vec<u8>, Permit),
 }
 
-/// A place among the orders that may wait, until it is dropped.
+/// The permit to be one of the orders that may wait, until it is dropped.
 #[derive(Debug)]
-pub struct Place(Arc<AtomicUsize>);
+pub struct Permit(Arc<AtomicUsize>);
 
-impl Place {
-    /// Takes a place, if fewer than `most` are taken.
+impl Permit {
+    /// Takes a permit, if fewer than `most` are taken.
     pub fn among(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
         // Whoever finds none must not stand in the way of whoever comes just then.
         let one_more = |before| (before < most).then_some(before + 1);
@@ -33,7 +33,7 @@ impl Place {
         Some(Self(Arc::clone(taken)))
     }
 
-    /// A reply that gives the place back when it is called, or dropped with its order.
+    /// A reply that gives the permit back when it is called, or dropped with its order.
     pub fn held_by(self, reply: Reply) -> Reply {
         Box::new(move |outcome| {
             drop(self);
@@ -42,7 +42,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -9,8 +9,8 @@ use tokio::task::spawn_blocking;
 
 use super::api::Api;
 use super::login::Logins;
-use super::orders::{Order, Place, Recipient, Reply};
-use super::others::Told;
+use super::orders::{Order, Permit, Recipient, Reply};
+use super::others::FromOthers;
 use super::parts::Parts;
 use super::sessions::Sessions;
 use super::settings::{Current, what_is_asked};
@@ -51,7 +51,7 @@ pub struct Steering {
     rechecks: Arc<AtomicUsize>,
     answers: Arc<AtomicUsize>,
     /// What other brokers have told and waits.
-    pub(super) told: Told,
+    pub(super) from_others: FromOthers,
     /// Explanations may compare slow hashes, which take 46 MiB each: one at a time.
     explaining: Arc<Semaphore>,
     /// How many wait, and the one that is made.
@@ -75,7 +75,7 @@ impl Steering {
             kicks: Arc::default(),
             rechecks: Arc::default(),
             answers: Arc::default(),
-            told: Told::default(),
+            from_others: FromOthers::default(),
             explaining: Arc::new(Semaphore::new(1)),
             explanations: Arc::new(Semaphore::new(EXPLANATIONS)),
         }
@@ -163,7 +163,7 @@ impl Steering {
                 tell_others(command);
                 reply(Ok(Done::Forgotten));
             }
-            Verb::Kick => match Place::among(&self.kicks, KICKS) {
+            Verb::Kick => match Permit::among(&self.kicks, KICKS) {
                 Some(place) => {
                     self.order(Order::Kick(whom, place.held_by(reply)));
                     tell_others(command);
@@ -181,8 +181,8 @@ impl Steering {
     }
 
     /// The place of the one recheck that may wait or be going on.
-    pub(super) fn place_of_recheck(&self) -> Option<Place> {
-        Place::among(&self.rechecks, 1)
+    pub(super) fn place_of_recheck(&self) -> Option<Permit> {
+        Permit::among(&self.rechecks, 1)
     }
 
     /// What has the log tell of an outcome, and then hears it. The place of the command is free again by then, so the next
@@ -222,7 +222,7 @@ impl Steering {
     /// Has the broker's thread send a client these bytes as the answer to its commands, at its next tick. If too many wait,
     /// it gets none: it has asked too much at once.
     pub fn answer(&self, to: Recipient, payload: Vec<u8>) {
-        if let Some(place) = Place::among(&self.answers, ANSWERS) {
+        if let Some(place) = Permit::among(&self.answers, ANSWERS) {
             self.order(Order::Answer(to, payload, place));
         }
     }

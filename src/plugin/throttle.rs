@@ -81,7 +81,7 @@ pub struct Try<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     /// It is looked at now, and has to be closed in the end.
-    Now(Open),
+    Now(OpenTry),
     /// It has to ask again when an open try of this group is closed.
     WaitForTurn(Group),
     /// It is refused without a look at its password, and may be tried again after this time.
@@ -90,7 +90,7 @@ pub enum Admission {
 
 /// An open try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Open {
+pub struct OpenTry {
     /// The group of its account and that of its client id.
     groups: [Group; KINDS],
     /// The username, for [`State::held_names`].
@@ -103,10 +103,10 @@ pub struct Open {
     /// When it was opened.
     since: Instant,
     /// What was known of its credentials when it was opened.
-    known: Known,
+    standing: Standing,
 }
 
-impl Open {
+impl OpenTry {
     /// What is tried.
     pub fn credentials(&self) -> Fingerprint {
         self.credentials
@@ -115,7 +115,7 @@ impl Open {
 
 /// What is known of credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Known {
+enum Standing {
     /// Whether they are right is not known.
     Nothing,
     /// They were let in: they are always looked at, and take up no room.
@@ -185,7 +185,7 @@ impl Throttle {
         let mut open = self.identify(attempt, limits, now);
         let mut state = self.state.lock();
         state.begin(&mut open, limits);
-        if open.known == Known::Good {
+        if open.standing == Standing::Good {
             return Admission::Now(open);
         }
         let mut worst = (Room::Free, open.groups[0]);
@@ -215,7 +215,7 @@ impl Throttle {
     /// hangs up early could have the API asked any number of times.
     pub fn close(
         &self,
-        open: Open,
+        open: OpenTry,
         outcome: TryOutcome,
         limits: &ThrottleLimits,
         now: Instant,
@@ -223,7 +223,7 @@ impl Throttle {
         let mut state = self.state.lock();
         let ends_all = outcome != TryOutcome::Unknown;
         let mut ended = [false; KINDS];
-        if open.known != Known::Good {
+        if open.standing != Standing::Good {
             for ((kind, group), ended) in state.kinds.iter_mut().zip(open.groups).zip(&mut ended) {
                 *ended = kind.close(group, &open, ends_all);
             }
@@ -242,8 +242,8 @@ impl Throttle {
     /// A client is turned away while its question goes on: until that ends its try stays open, but no longer than
     /// `at_most`. Returns whether somebody has to see to it that the try ends with the question; nobody has to where
     /// somebody does it already.
-    pub fn leave(&self, open: &Open, at_most: Duration, now: Instant) -> bool {
-        if open.known == Known::Good {
+    pub fn leave(&self, open: &OpenTry, at_most: Duration, now: Instant) -> bool {
+        if open.standing == Standing::Good {
             return false;
         }
         let [accounts, clients] = &mut self.state.lock().kinds;
@@ -257,7 +257,7 @@ impl Throttle {
         let open = self.identify(attempt, limits, now);
         if limits.after > 0 {
             let [_, clients] = &mut self.state.lock().kinds;
-            clients.refused(open.groups[1], Known::Nothing, limits, now);
+            clients.refused(open.groups[1], Standing::Nothing, limits, now);
         }
     }
 
@@ -267,7 +267,7 @@ impl Throttle {
         let mut open = self.identify(attempt, limits, now);
         let mut state = self.state.lock();
         state.begin(&mut open, limits);
-        if open.known == Known::Good {
+        if open.standing == Standing::Good {
             return true;
         }
         let is_held = state.held_names.peek(&open.name).is_some_and(|until| now < *until);
@@ -286,8 +286,8 @@ impl Throttle {
         let mut open = self.identify(attempt, limits, now);
         let state = self.state.lock();
         let (good, wrong) = (state.good.peek(&open.credentials), state.wrong.peek(&open.credentials));
-        open.known = known(&open, limits, good.copied(), wrong.copied());
-        if open.known == Known::Good {
+        open.standing = standing(&open, limits, good.copied(), wrong.copied());
+        if open.standing == Standing::Good {
             return None;
         }
         let left = |(kind, group): (&Groups, Group)| kind.pause(group, &open, limits, now);
@@ -295,7 +295,7 @@ impl Throttle {
     }
 
     /// The groups and fingerprints of a try. [`State::begin`] adds the rest.
-    fn identify(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> Open {
+    fn identify(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> OpenTry {
         let Try { address, username, client_id, credentials, is_shared } = *attempt;
         let network = network(address.unwrap_or_default());
         let (network, username, client_id) = (network.as_bytes(), username.as_bytes(), client_id.as_bytes());
@@ -309,49 +309,55 @@ impl Throttle {
             _ => self.keys.fields(Domain::ClientId, [network, client_id]),
         };
         let name = self.keys.fields(Domain::AccountName, [username]);
-        let (groups, known) = ([account, client], Known::Nothing);
-        Open { groups, name, credentials, is_shared, number: 0, since: now, known }
+        let (groups, standing) = ([account, client], Standing::Nothing);
+        OpenTry { groups, name, credentials, is_shared, number: 0, since: now, standing }
     }
 }
 
 /// What is known of a try's credentials, which were let in or refused last at these times.
-fn known(open: &Open, limits: &ThrottleLimits, good: Option<Instant>, wrong: Option<Instant>) -> Known {
+fn standing(
+    open: &OpenTry,
+    limits: &ThrottleLimits,
+    good: Option<Instant>,
+    wrong: Option<Instant>,
+) -> Standing {
     let age = |since: Instant| open.since.saturating_duration_since(since);
     if limits.after == 0 || good.is_some_and(|since| age(since) < GOOD_FOR) {
-        Known::Good
+        Standing::Good
     } else if wrong.is_some_and(|since| age(since) < WRONG_FOR_PAUSES * limits.longest) {
-        Known::Wrong
+        Standing::Wrong
     } else {
-        Known::Nothing
+        Standing::Nothing
     }
 }
 
 impl State {
     /// Gives a try its number, and looks up what is known of its credentials. If the throttle is off (`after` 0), all
     /// count as good.
-    fn begin(&mut self, open: &mut Open, limits: &ThrottleLimits) {
+    fn begin(&mut self, open: &mut OpenTry, limits: &ThrottleLimits) {
         self.number += 1;
         open.number = self.number;
         let (good, wrong) = (self.good.get(&open.credentials), self.wrong.get(&open.credentials));
-        open.known = known(open, limits, good.copied(), wrong.copied());
+        open.standing = standing(open, limits, good.copied(), wrong.copied());
     }
 
     /// Notes refused credentials, and counts the refusal in each kind of group where it has `ended` an open try: tries
     /// that share an answer count once. A refusal that comes after [`OPEN_FOR`] counts, too, although its try has gone.
-    fn refused(&mut self, open: &Open, ended: [bool; KINDS], limits: &ThrottleLimits, now: Instant) {
+    fn refused(&mut self, open: &OpenTry, ended: [bool; KINDS], limits: &ThrottleLimits, now: Instant) {
         let was_good = self.good.pop(&open.credentials).is_some();
         if limits.after == 0 {
             return;
         }
         self.wrong.put(open.credentials, now);
         let is_late = now.saturating_duration_since(open.since) >= OPEN_FOR;
-        let counts = ended.map(|ended| if open.known == Known::Good { was_good } else { ended || is_late });
+        let counts =
+            ended.map(|ended| if open.standing == Standing::Good { was_good } else { ended || is_late });
         let [account, client] = &mut self.kinds;
         if counts[1] {
-            client.refused(open.groups[1], open.known, limits, now);
+            client.refused(open.groups[1], open.standing, limits, now);
         }
         if counts[0] {
-            let until = account.refused(open.groups[0], open.known, limits, now);
+            let until = account.refused(open.groups[0], open.standing, limits, now);
             if now < until {
                 let held = self.held_names.get_or_insert_mut(open.name, || until);
                 *held = until.max(*held);

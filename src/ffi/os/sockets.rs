@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use super::interest::Interest;
-use crate::broker::{Connection, HangUp, Look, PEEKED_BYTES, Place, Unread, Until};
+use crate::broker::{Connection, HangUp, ListenAddress, Look, PEEKED_BYTES, Unread, Until};
 use crate::util::Lock;
 
 /// Descriptors that are polled at once: some ten microseconds, in which an answer may come.
@@ -38,10 +38,10 @@ pub(in crate::ffi) fn listens_for_plugin(socket: RawFd, listens: bool) {
 }
 
 /// Whether this process listens there.
-pub(in crate::ffi) fn listens(place: Place<'_>) -> bool {
+pub(in crate::ffi) fn listens(place: ListenAddress<'_>) -> bool {
     let is_it = |end: End| match (place, end) {
-        (Place::Tcp(address), End::Inet(own)) => own == address,
-        (Place::Unix(path), End::Unix(own)) => {
+        (ListenAddress::Tcp(address), End::Inet(own)) => own == address,
+        (ListenAddress::Unix(path), End::Unix(own)) => {
             own.strip_suffix(b"\0").unwrap_or(&own) == path.as_os_str().as_encoded_bytes()
         }
         _ => false,

@@ -9,7 +9,7 @@ use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
 use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::{By, Decision};
-use crate::plugin::throttle::Open;
+use crate::plugin::throttle::OpenTry;
 use crate::question::Grounds;
 use crate::topic::Terms;
 
@@ -41,7 +41,7 @@ pub struct Parked {
     /// Where it waits for its turn, as long as it does.
     pub turn: Option<Place>,
     /// Its open try, once it has its turn and until the outcome is known.
-    pub open: Option<Open>,
+    pub open: Option<OpenTry>,
     /// How many answers it waits for still.
     pub awaits: usize,
     /// It may come in, and only waits for topic questions that were asked ahead for it.

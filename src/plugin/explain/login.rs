@@ -13,7 +13,7 @@ use crate::plugin::settings::Settings;
 use crate::plugin::steering::Steering;
 
 /// A login that is explained.
-struct Explained<'a> {
+struct ExplainedLogin<'a> {
     steering: &'a Steering,
     explain: &'a Explain,
     settings: &'a Settings,
@@ -21,7 +21,7 @@ struct Explained<'a> {
     now: Instant,
 }
 
-impl LoginSteps for Explained<'_> {
+impl LoginSteps for ExplainedLogin<'_> {
     type Outcome = (Would, Option<Look>);
     type Try = ();
 
@@ -102,6 +102,6 @@ impl Steering {
             "local user",
             if attempt.hash.is_some() { "a local user has this name" } else { "no local user has this name" },
         );
-        decide(&attempt, settings, &Explained { steering: self, explain, settings, steps, now })
+        decide(&attempt, settings, &ExplainedLogin { steering: self, explain, settings, steps, now })
     }
 }

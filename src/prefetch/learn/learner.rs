@@ -13,12 +13,12 @@ use super::group::TEMPLATES;
 use super::groups::Groups;
 use super::pattern::{self, Telling, Who};
 use super::shape;
-use super::visit::{Arrival, Arrivals, Ask, Client, Lesson, Round, Which, Wish, wish};
+use super::visit::{Arrival, Arrivals, Ask, Circle, Lesson, Round, Visitor, Wish, wish};
 use crate::fingerprint::{Domain, Fingerprint, Fingerprinter, Whose};
 use crate::prefetch::scores::{Origin, Scores};
 use crate::question::{Access, Kind};
 use crate::util::bounded;
-use habits::Told;
+use habits::HabitScan;
 
 /// Clients that came a moment ago; some 8 MB with usual names, and 30 MB with the longest ones.
 const ARRIVALS: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
@@ -47,7 +47,7 @@ pub struct Learner {
     /// The last number that was given to a group, a visit or somebody's being forgotten.
     number: u64,
     /// How far the groups were gone through for other brokers.
-    told: Told,
+    scan: HabitScan,
     pattern: String,
     topic: String,
 }
@@ -66,7 +66,7 @@ impl Learner {
             scores: Scores::new(),
             forgotten: Forgotten::default(),
             number: 0,
-            told: Told::default(),
+            scan: HabitScan::default(),
             pattern: String::new(),
             topic: String::new(),
         }
@@ -98,14 +98,20 @@ impl Learner {
         if !self.arrivals.peek(&client).is_some_and(is_just_now) {
             return false;
         }
-        for which in Which::ALL {
-            self.number_anew(client, which);
+        for circle in Circle::ALL {
+            self.number_anew(client, circle);
         }
         true
     }
 
     /// A client is about to be let in: what it is expected to ask. `visit`: for how long an answer is of use.
-    pub fn arrives(&mut self, client: Client<'_>, visit: Duration, now: Instant, ask: &Ask<'_>) -> Vec<Wish> {
+    pub fn arrives(
+        &mut self,
+        client: Visitor<'_>,
+        visit: Duration,
+        now: Instant,
+        ask: &Ask<'_>,
+    ) -> Vec<Wish> {
         let mut round = Round { ask, now, wishes: Vec::new() };
         if self.comes_again(client.key, client.who, visit, now) {
             return round.wishes;
@@ -131,10 +137,10 @@ impl Learner {
             in_groups: [None; 3],
         };
         self.arrivals.put(client.key, arrival);
-        self.join(client, Which::Names, shape::key(&self.keys, client.who), &mut round);
+        self.join(client, Circle::Names, shape::key(&self.keys, client.who), &mut round);
         let own = self.own_key(client.key);
         if self.groups.has(own) {
-            self.join(client, Which::Own, own, &mut round);
+            self.join(client, Circle::Own, own, &mut round);
         }
         round.wishes
     }
@@ -143,7 +149,7 @@ impl Learner {
     /// that.
     pub fn asked(
         &mut self,
-        client: Client<'_>,
+        client: Visitor<'_>,
         (access, topic): (Access, &str),
         visit: Duration,
         now: Instant,
@@ -168,35 +174,35 @@ impl Learner {
 
     fn learn(&mut self, lesson: Lesson<'_>, round: &mut Round<'_>) {
         let Lesson { client, access, pattern, telling } = lesson;
-        let mut is_expected = self.note(lesson, Which::Names, round);
-        if self.is_member(client, Which::First) {
-            is_expected |= self.note(lesson, Which::First, round);
+        let mut is_expected = self.note(lesson, Circle::Names, round);
+        if self.is_member(client, Circle::First) {
+            is_expected |= self.note(lesson, Circle::First, round);
         } else if telling != Telling::Nothing || is_expected {
             // What it asks first tells the kinds apart whose names look alike.
             let names = shape::key(&self.keys, client.who).words().map(u64::to_le_bytes);
             let fields = [names.as_flattened(), &[access as u8], pattern.as_bytes()];
-            self.join(client, Which::First, self.keys.fields(Domain::AsksFirst, fields), round);
+            self.join(client, Circle::First, self.keys.fields(Domain::AsksFirst, fields), round);
         }
         if is_expected || access == Access::Read {
             return;
         }
-        if !self.is_member(client, Which::Own) {
-            self.join(client, Which::Own, self.own_key(client.key), round);
+        if !self.is_member(client, Circle::Own) {
+            self.join(client, Circle::Own, self.own_key(client.key), round);
         }
-        self.note(lesson, Which::Own, round);
+        self.note(lesson, Circle::Own, round);
     }
 
-    fn is_member(&self, client: Client<'_>, which: Which) -> bool {
-        self.arrivals.peek(&client.key).is_some_and(|arrival| arrival.in_groups[which as usize].is_some())
+    fn is_member(&self, client: Visitor<'_>, circle: Circle) -> bool {
+        self.arrivals.peek(&client.key).is_some_and(|arrival| arrival.in_groups[circle as usize].is_some())
     }
 
     /// Notes in a group that a client asks something. Returns whether others are expected to ask it, too.
-    fn note(&mut self, lesson: Lesson<'_>, which: Which, round: &mut Round<'_>) -> bool {
+    fn note(&mut self, lesson: Lesson<'_>, circle: Circle, round: &mut Round<'_>) -> bool {
         let (Lesson { client, access, pattern, telling }, now) = (lesson, round.now);
         let Self { groups, arrivals, scores, .. } = self;
         let Some(arrival) = arrivals.peek_mut(&client.key) else { return false };
         let visit = arrival.number;
-        let Some(member) = &mut arrival.in_groups[which as usize] else { return false };
+        let Some(member) = &mut arrival.in_groups[circle as usize] else { return false };
         let Some(group) = member.group_among(groups) else { return false };
         let mut has_grown = false;
         let slot = match group.find(access, pattern) {
@@ -211,7 +217,7 @@ impl Learner {
         member.bring_up_to_date(group);
         let (key, number, is_new) = (member.key(), member.number(), !member.has_asked(slot));
         if is_new {
-            let witness = if which == Which::Own { visit } else { client.witness };
+            let witness = if circle == Circle::Own { visit } else { client.witness };
             let was_learnt = group.is_learnt(slot);
             group.asked(slot, witness, now);
             if member.note_asked(slot) {
@@ -228,20 +234,20 @@ impl Learner {
             self.groups.has_grown(key, now);
         }
         if is_good && is_new {
-            match which {
-                Which::Names | Which::First => self.ask_on(key, slot, number, round),
+            match circle {
+                Circle::Names | Circle::First => self.ask_on(key, slot, number, round),
                 // They share their credit.
-                Which::Own => (0..TEMPLATES).for_each(|slot| self.ask_on(key, slot, number, round)),
+                Circle::Own => (0..TEMPLATES).for_each(|slot| self.ask_on(key, slot, number, round)),
             }
         }
         is_good
     }
 
-    fn expect(&mut self, client: Client<'_>, which: Which, round: &mut Round<'_>) {
+    fn expect(&mut self, client: Visitor<'_>, circle: Circle, round: &mut Round<'_>) {
         let Self { groups, arrivals, scores, topic, .. } = self;
         let Round { ask, now, ref mut wishes } = *round;
         let Some(arrival) = arrivals.peek_mut(&client.key) else { return };
-        let Some(mut member) = arrival.in_groups[which as usize] else { return };
+        let Some(mut member) = arrival.in_groups[circle as usize] else { return };
         let Some(group) = groups.get(member.key()) else { return };
         for slot in 0..group.templates().len() {
             if !group.is_learnt(slot) {
@@ -270,7 +276,7 @@ impl Learner {
                 member.note_watched(slot);
             }
         }
-        arrival.in_groups[which as usize] = Some(member);
+        arrival.in_groups[circle as usize] = Some(member);
     }
 
     /// Has those asked about who came a moment ago and have not asked yet what a template says: first those who came next
@@ -333,8 +339,8 @@ impl Learner {
         self.groups.assert_bounded();
     }
 
-    fn as_known<'a>(&self, client: Client<'a>) -> Client<'a> {
-        Client { key: self.forgotten.key(client.key, client.who, &self.keys), ..client }
+    fn as_known<'a>(&self, client: Visitor<'a>) -> Visitor<'a> {
+        Visitor { key: self.forgotten.key(client.key, client.who, &self.keys), ..client }
     }
 
     fn own_key(&self, client: Fingerprint) -> Fingerprint {

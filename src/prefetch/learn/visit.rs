@@ -30,7 +30,7 @@ pub struct Ask<'a> {
 
 /// Which of its groups a client is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub enum Circle {
     /// The group of clients whose names look like its own.
     Names,
     /// The group of those among them that ask the same first.
@@ -39,7 +39,7 @@ pub enum Which {
     Own,
 }
 
-impl Which {
+impl Circle {
     /// All three.
     pub const ALL: [Self; 3] = [Self::Names, Self::First, Self::Own];
 }
@@ -73,7 +73,7 @@ pub type Arrivals = LruCache<Fingerprint, Arrival, AlreadyHashed>;
 /// What a client asks, as it is learnt.
 #[derive(Clone, Copy)]
 pub struct Lesson<'a> {
-    pub client: Client<'a>,
+    pub client: Visitor<'a>,
     pub access: Access,
     pub pattern: &'a str,
     pub telling: Telling,
@@ -88,7 +88,7 @@ pub struct Round<'a> {
 
 /// Whose question it is: what the client is known by, its names and its source.
 #[derive(Debug, Clone, Copy)]
-pub struct Client<'a> {
+pub struct Visitor<'a> {
     pub key: Fingerprint,
     /// Tells it from other clients, also once it was forgotten.
     pub witness: u64,
