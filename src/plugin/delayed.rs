@@ -51,13 +51,13 @@ const BYTES: usize = 64 << 20;
 /// is room for with usual ones.
 const PASSWORD_BYTES: usize = 8 << 20;
 
-/// With so many parked clients or more, it is looked from time to time which of them have hung up.
+/// With so many parked clients or more, it is checked from time to time which of them have hung up.
 const CROWD: usize = 256;
 
-/// How often that is looked at most.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often that is checked at most.
+const CHECK_EVERY: Duration = Duration::from_millis(100);
 
-/// After looking who has hung up, pause so many times as long as that took: it takes a twentieth of the broker's time at
+/// After checking who has hung up, pause so many times as long as that took: it takes a twentieth of the broker's time at
 /// most.
 const PAUSE_FACTOR: u32 = 20;
 
@@ -76,8 +76,8 @@ struct State {
     /// When those who wait for something else than the API have waited long enough.
     deadlines: BTreeSet<(Instant, Ticket)>,
     turns: Turns,
-    /// When it is time to look who has hung up.
-    next_look: Option<Instant>,
+    /// When it is time to check who has hung up.
+    next_check: Option<Instant>,
     texts: Quota,
 }
 
@@ -87,7 +87,7 @@ impl Default for State {
             parked: HashMap::new(),
             deadlines: BTreeSet::new(),
             turns: Turns::new(PASSWORD_BYTES),
-            next_look: None,
+            next_check: None,
             texts: Quota::new(BYTES),
         }
     }
@@ -306,15 +306,15 @@ impl Delayed {
         is_back
     }
 
-    /// Whether so many are parked that it is time to look who has hung up.
-    pub fn wants_look(&self, now: Instant) -> bool {
+    /// Whether so many are parked that it is time to check who has hung up.
+    pub fn wants_check(&self, now: Instant) -> bool {
         let state = self.0.lock();
-        state.parked.len() >= CROWD && state.next_look.is_none_or(|next| now >= next)
+        state.parked.len() >= CROWD && state.next_check.is_none_or(|next| now >= next)
     }
 
-    /// Records how long a look took.
-    pub fn has_looked(&self, took: Duration, now: Instant) {
-        self.0.lock().next_look = Some(now + LOOK_EVERY.max(took * PAUSE_FACTOR));
+    /// Records how long that check took.
+    pub fn has_checked(&self, took: Duration, now: Instant) {
+        self.0.lock().next_check = Some(now + CHECK_EVERY.max(took * PAUSE_FACTOR));
     }
 
     /// Ends the parkings of those who have hung up, that is whose connection is not among these, which are in order. Returns

@@ -147,7 +147,7 @@ impl Steering {
         now: Instant,
     ) -> (Would, Option<Look>) {
         let Explain { username, client_id, .. } = explain;
-        let session = self.sessions.look(client_id, username);
+        let session = self.sessions.inspect(client_id, username);
         steps.note(
             "session",
             match &session {

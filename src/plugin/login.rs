@@ -78,7 +78,7 @@ impl LoginSteps for Live<'_> {
     }
 
     fn examine(&self, attempt: &Attempt<'_>, open: OpenTry) -> Decision {
-        self.logins.look_at(attempt, open, None, self.event)
+        self.logins.examine(attempt, open, None, self.event)
     }
 }
 
@@ -140,19 +140,19 @@ impl Logins {
         Some(if decision.is_allow() { self.warm_up(attempt, decision, event) } else { decision })
     }
 
-    /// For how long a login would be refused without a look at its password, if it would. Changes nothing.
+    /// For how long a login would be refused and its password not examined, if it would. Changes nothing.
     pub fn throttle_pause(
         &self,
         attempt: &Attempt<'_>,
         limits: &ThrottleLimits,
         now: Instant,
     ) -> Option<Duration> {
-        self.parts.throttle.look(&attempt.as_try(), limits, now)
+        self.parts.throttle.inspect(&attempt.as_try(), limits, now)
     }
 
     /// Compares a password with the hash of a local user, or has the API asked. If that takes long, the client waits
     /// beside the broker's loop: on its ticket if it is `parked` already, or else it is parked now.
-    fn look_at(
+    fn examine(
         &self,
         attempt: &Attempt<'_>,
         open: OpenTry,
@@ -281,7 +281,7 @@ impl Logins {
         PARKED
     }
 
-    /// Ends an open try, and has the next clients of its groups looked at.
+    /// Ends an open try, and has the next clients of its groups examined.
     fn close(&self, open: OpenTry, decision: &Decision, event: &Event<'_>) {
         if let By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::TimedOut(_)) = decision.by {
             return self.leave(open, event);

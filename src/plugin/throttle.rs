@@ -8,9 +8,9 @@
 //! - Until a group has had `after` refusals, it has room for as many open tries as it may still have refusals. Further
 //!   tries wait for their turn, which comes when an open try of the group ends.
 //! - The last of these refusals begins a pause, and each further refusal begins the next one, twice as long. In each
-//!   pause there is room for one try at a time until one was refused. From then on every try is refused without a look
-//!   at its password, until that pause is over.
-//! - Credentials that are known to be wrong are refused without a look during a whole pause, and change nothing.
+//!   pause there is room for one try at a time until one was refused. From then on every try is refused, and
+//!   its password not examined, until that pause is over.
+//! - Credentials that are known to be wrong are refused unexamined during a whole pause, and change nothing.
 //!   Credentials that are known to be good are always admitted, and take up no room.
 //!
 //! So a client with the right password waits for its turn, or for the rest of one pause if another client has tried a
@@ -20,7 +20,7 @@
 //!
 //! Every table forgets the least recently used entry. Usernames and client ids can be made up, so anybody can fill the
 //! tables of groups and of wrong credentials. But each entry there costs a question that the API refuses, or a
-//! hash for a local user. A try that was not looked at leaves none, but for its client id if it waited for its turn,
+//! hash for a local user. A try that was not examined leaves none, but for its client id if it waited for its turn,
 //! which costs a connection. Pushing out one pause takes as many questions as the table has entries, and
 //! gains a handful of guesses. Each kind of group has a table of its own, so that made-up client ids push out no pause
 //! of an account. Open tries have tables of their own, too, so that connections which only wait push out no refusals.
@@ -46,7 +46,7 @@ const BOUND: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 const GOOD_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// How long credentials that were refused are known to be wrong, in units of the longest pause. Long, since forgotten
-/// ones are looked at again, which uses up the one try of a pause. Not for ever, since a password can become right.
+/// ones are examined again, which uses up the one try of a pause. Not for ever, since a password can become right.
 const WRONG_FOR_PAUSES: u32 = 10;
 
 /// The longest time that a try stays open if it is never closed.
@@ -72,7 +72,7 @@ pub struct Try<'a> {
     pub client_id: &'a str,
     /// The fingerprint of username and password, and of what `auth_fields` adds: what is right or wrong as a whole.
     pub credentials: Fingerprint,
-    /// Whether those who try the same credentials at once share one answer. Each try of a local user is looked at by
+    /// Whether those who try the same credentials at once share one answer. Each try of a local user is examined by
     /// itself.
     pub is_shared: bool,
 }
@@ -80,11 +80,11 @@ pub struct Try<'a> {
 /// What becomes of a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It is looked at now, and has to be closed in the end.
+    /// It is examined now, and has to be closed in the end.
     Now(OpenTry),
     /// It has to ask again when an open try of this group is closed.
     WaitForTurn(Group),
-    /// It is refused without a look at its password, and may be tried again after this time.
+    /// It is refused, its password not examined, and may be tried again after this time.
     Throttled(Duration),
 }
 
@@ -118,9 +118,9 @@ impl OpenTry {
 enum Standing {
     /// Whether they are right is not known.
     Nothing,
-    /// They were let in: they are always looked at, and take up no room.
+    /// They were let in: they are always examined, and take up no room.
     Good,
-    /// They were refused: they are not looked at in a pause.
+    /// They were refused: they are not examined in a pause.
     Wrong,
 }
 
@@ -252,7 +252,7 @@ impl Throttle {
     }
 
     /// Counts a try that begins to wait for its turn. Meanwhile nobody else can come under its client id, and its client
-    /// may be gone before it is looked at: so for the id it counts as a refusal does.
+    /// may be gone before it is examined: so for the id it counts as a refusal does.
     pub fn waits(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) {
         let open = self.identify(attempt, limits, now);
         if limits.after > 0 {
@@ -281,8 +281,8 @@ impl Throttle {
         true
     }
 
-    /// For how long a try would be refused without a look at its password, if it would. Changes nothing.
-    pub fn look(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> Option<Duration> {
+    /// For how long a try would be refused and its password not examined, if it would. Changes nothing.
+    pub fn inspect(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> Option<Duration> {
         let mut open = self.identify(attempt, limits, now);
         let state = self.state.lock();
         let (good, wrong) = (state.good.peek(&open.credentials), state.wrong.peek(&open.credentials));

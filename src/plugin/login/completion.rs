@@ -15,7 +15,7 @@ use crate::plugin::throttle::{Admission, Group};
 use crate::plugin::{Ruling, Task};
 use crate::util::panics;
 
-/// Clients that one task has looked at: those that are refused unseen come by the hundred.
+/// Clients that one task has examined: those that are refused unseen come by the hundred.
 const TURNS: usize = 128;
 
 /// How long one tick may go on with those who have waited: others hardly notice.
@@ -92,7 +92,7 @@ impl Logins {
             let attempt = Attempt::of(&parked, turn.password.as_deref());
             let limits = &event.settings.config.throttle;
             let decision = match self.parts.throttle.admit(&attempt.as_try(), limits, event.now) {
-                Admission::Now(open) => self.look_at(&attempt, open, Some(turn.ticket), event),
+                Admission::Now(open) => self.examine(&attempt, open, Some(turn.ticket), event),
                 Admission::WaitForTurn(other) => {
                     self.delayed.await_turn_still(other, turn);
                     if other == group {
@@ -172,7 +172,7 @@ impl Logins {
 
     /// Forgets those who have hung up while they waited, if there are many who wait.
     pub fn forget_those_who_hung_up(&self, thread: &BrokerThread, now: Instant) {
-        if !self.delayed.wants_look(now) {
+        if !self.delayed.wants_check(now) {
             return;
         }
         let begun = Instant::now();
@@ -181,7 +181,7 @@ impl Logins {
                 self.parts.api.asker.leave(question, ticket.number());
             }
         }
-        self.delayed.has_looked(begun.elapsed(), Instant::now());
+        self.delayed.has_checked(begun.elapsed(), Instant::now());
     }
 
     fn let_in(

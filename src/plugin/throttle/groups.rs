@@ -19,8 +19,8 @@ pub struct Groups {
 pub struct Count {
     /// How many refusals have counted.
     pub(super) refusals: usize,
-    /// In a pause: from when on one try is looked at again, if its credentials are not known to be wrong.
-    next_look: Instant,
+    /// In a pause: from when on one try is examined again, if its credentials are not known to be wrong.
+    next_try: Instant,
     /// The end of the pause. Before the first pause, the time of the last refusal.
     until: Instant,
 }
@@ -61,7 +61,7 @@ impl Groups {
     fn count(&self, group: Group, limits: &ThrottleLimits, now: Instant) -> Count {
         let count = self.counts.peek(&group).copied();
         let is_recent = |count: &Count| now.saturating_duration_since(count.until) <= 2 * limits.longest;
-        count.filter(is_recent).unwrap_or(Count { refusals: 0, next_look: now, until: now })
+        count.filter(is_recent).unwrap_or(Count { refusals: 0, next_try: now, until: now })
     }
 
     /// The tries of a group that are open now.
@@ -83,8 +83,8 @@ impl Groups {
             }
             taken += if open.is_shared { 1 } else { open.holders };
         }
-        if now < count.next_look {
-            Room::Paused(count.next_look - now)
+        if now < count.next_try {
+            Room::Paused(count.next_try - now)
         } else if taken < limits.after.saturating_sub(count.refusals).max(1) {
             Room::Free
         } else {
@@ -101,7 +101,7 @@ impl Groups {
         now: Instant,
     ) -> Option<Duration> {
         let count = self.count(group, limits, now);
-        let until = if new.standing == Standing::Wrong { count.until } else { count.next_look };
+        let until = if new.standing == Standing::Wrong { count.until } else { count.next_try };
         (now < until).then(|| until - now)
     }
 
@@ -174,12 +174,12 @@ impl Groups {
         now: Instant,
     ) -> Instant {
         let mut count = self.count(group, limits, now);
-        if now < count.next_look || (now < count.until && standing != Standing::Nothing) {
+        if now < count.next_try || (now < count.until && standing != Standing::Nothing) {
             return count.until;
         }
         count.refusals += 1;
-        count.next_look = count.until.max(now);
-        count.until = count.next_look;
+        count.next_try = count.until.max(now);
+        count.until = count.next_try;
         if let Some(doublings) = count.refusals.checked_sub(limits.after) {
             let factor = 1u32.checked_shl(u32::try_from(doublings).unwrap_or(u32::MAX)).unwrap_or(u32::MAX);
             count.until += limits.pause.saturating_mul(factor).min(limits.longest);
