@@ -191,19 +191,11 @@ impl Peeked {
                 username: username.to_owned(),
                 credentials,
             };
-            match &known {
-                // The broker has let one in already, and ends the connection at this one.
-                Some(known) if let_in.is_some() || **known != identity => return guesses,
-                Some(_) => {}
-                None if client_id.is_empty() => {}
-                None => {
-                    if let Some(socket) = unread.socket {
-                        let identity = Arc::new(identity);
-                        self.identities.put(socket, Arc::clone(&identity));
-                        known = Some(identity);
-                    }
-                }
+            // The broker has let one in already, and ends the connection at this one.
+            if let_in.is_some() || known.as_ref().is_some_and(|known| **known != identity) {
+                return guesses;
             }
+            known = known.or_else(|| self.identity_of_connect(identity, unread.socket));
             if logins {
                 let seen = Seen { client_id, level, starts_clean, keepalive, listener_port: unread.port };
                 guesses.push(Guess::Login { username, password, seen });
@@ -223,6 +215,15 @@ impl Peeked {
             }
         }
         guesses
+    }
+
+    /// Whose connection it is by the first CONNECT that is seen in it, which tells as long as the socket is remembered. Where
+    /// there is no client id the broker makes one up, and nobody is known by that CONNECT.
+    fn identity_of_connect(&mut self, connect: Identity, socket: Option<u64>) -> Option<Arc<Identity>> {
+        let socket = socket.filter(|_| !connect.client_id.is_empty())?;
+        let identity = Arc::new(connect);
+        self.identities.put(socket, Arc::clone(&identity));
+        Some(identity)
     }
 
     /// Where guesses of a kind come from that are made here.
