@@ -52,6 +52,19 @@ impl<T> MainQueue<T> {
     /// Adds a task, and wakes the broker unless an earlier task is pending and has done so.
     pub fn push(&self, task: T) {
         self.tasks.lock().push_back(task);
+        self.call();
+    }
+
+    /// Gives back tasks that a tick has drained and has no time for. They come before all others.
+    pub fn give_back(&self, mut rest: VecDeque<T>) {
+        let mut tasks = self.tasks.lock();
+        rest.append(&mut tasks);
+        *tasks = rest;
+        drop(tasks);
+        self.call();
+    }
+
+    fn call(&self) {
         if !self.signal.pending.swap(true, Ordering::AcqRel) {
             self.broker.wake();
             if let Some(waking) = self.waking.get() {
@@ -65,7 +78,8 @@ impl<T> MainQueue<T> {
         self.signal.pending.load(Ordering::Acquire)
     }
 
-    /// Takes the tasks that this tick runs, at most [`BATCH`]. While there are more, the broker is woken for them.
+    /// Takes the tasks that this tick runs, at most [`BATCH`], or as many as there is time for if the rest is given back. While
+    /// there are more, the broker is woken for them.
     pub fn drain(&self) -> VecDeque<T> {
         if !self.any() {
             return VecDeque::new();

@@ -122,6 +122,23 @@ fn tasks_of_two_threads_are_both_run() {
 }
 
 #[test]
+fn tasks_that_are_given_back_are_run_first() {
+    model(2, || {
+        let broker = Arc::new(broker::Loop::default());
+        let queue = queue(&broker);
+        queue.start_waking().unwrap();
+        queue.push(1);
+        queue.push(2);
+        let pushing = push(&queue, 3);
+        let mut drained = queue.drain();
+        assert_eq!(drained.pop_front(), Some(1));
+        queue.give_back(drained);
+        assert_eq!(run(&broker, &queue, 2), [2, 3]);
+        pushing.join().unwrap();
+    });
+}
+
+#[test]
 fn waking_that_starts_late_wakes_for_what_waits() {
     model(2, || {
         let broker = Arc::new(broker::Loop::default());

@@ -43,24 +43,26 @@ impl Json {
     }
 }
 
-/// A value as an error shows it: short, and nothing that may be a secret of somebody else's is in it but what was written
-/// in its place.
+/// A value as an error shows it: short, and of texts only words such as stand in answers. A longer one, or one that is no
+/// word, may be a token that somebody has put in the wrong place.
 impl fmt::Display for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LONGEST: usize = 40;
         match self {
             Json::Null => f.write_str("null"),
             Json::Bool(value) => write!(f, "{value}"),
             Json::Whole(number) => write!(f, "{number}"),
             Json::Number(number) => write!(f, "{number}"),
-            Json::Text(text) if text.chars().count() > LONGEST => {
-                write!(f, "{:?}…", text.chars().take(LONGEST).collect::<String>())
-            }
-            Json::Text(text) => write!(f, "{text:?}"),
+            Json::Text(text) if is_word(text) => write!(f, "{text:?}"),
+            Json::Text(text) => write!(f, "a text of {} bytes", text.len()),
             Json::List(_) => f.write_str("a list"),
             Json::Object(_) => f.write_str("an object"),
         }
     }
+}
+
+fn is_word(text: &str) -> bool {
+    const LONGEST: usize = 12;
+    text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_')
 }
 
 impl<'de> Deserialize<'de> for Json {
@@ -116,10 +118,9 @@ impl<'de> Visitor<'de> for AnyJson {
             match object.entry(name) {
                 Entry::Vacant(entry) => drop(entry.insert(value)),
                 Entry::Occupied(entry) => {
-                    return Err(A::Error::custom(format_args!(
-                        "{:?} stands twice in an object",
-                        entry.key()
-                    )));
+                    const SHOWN: usize = 40;
+                    let name: String = entry.key().chars().take(SHOWN).collect();
+                    return Err(A::Error::custom(format_args!("{name:?} stands twice in an object")));
                 }
             }
         }

@@ -20,6 +20,7 @@ pub mod worker;
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -67,6 +68,8 @@ struct Inner {
     /// The API to ask. Swapped under the lock of `state`, so that no verdict of the old API is remembered after the
     /// swap.
     target: ArcSwap<Target>,
+    /// Which API that is: counts those that have taken another's place.
+    api_number: AtomicU32,
     /// The cache that is shared with other brokers, if there is one.
     sharing: Sharing,
     state: Lock<State>,
@@ -102,7 +105,8 @@ impl Asker {
         let pool = GrantsPool::new(RULES);
         let sharing = Sharing::new(keys);
         sharing.use_store(target.store.as_ref(), &log, &metrics);
-        let inner = Arc::new(Inner { log, metrics, pool, target: ArcSwap::new(target), sharing, state });
+        let (target, api_number) = (ArcSwap::new(target), AtomicU32::new(0));
+        let inner = Arc::new(Inner { log, metrics, pool, target, api_number, sharing, state });
         Self { broker, keys, worker: OnceCell::new(), inner }
     }
 

@@ -1,6 +1,7 @@
 //! What commands and reloads ask of the door to the verdicts, and what runs on its thread for them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::http::{Asks, Target};
@@ -61,6 +62,11 @@ impl Asker {
         self.inner.target.load_full()
     }
 
+    /// The number of the API that is asked now. It changes where [`Self::set_target`] forgets all verdicts.
+    pub fn api_number(&self) -> u32 {
+        self.inner.api_number.load(Ordering::Relaxed)
+    }
+
     /// Replaces the API to ask. If it is another API, or the same with other headers or TLS files
     /// ([`Target::asks_like`]), all verdicts are forgotten, and answers that are still to come from the old one are not
     /// used. If no option has changed, connections and circuit breakers stay as they are. Returns whether all were forgotten.
@@ -69,6 +75,7 @@ impl Asker {
         let before = self.inner.target.load();
         let is_another = !before.asks_like(&target);
         if is_another {
+            self.inner.api_number.fetch_add(1, Ordering::Relaxed);
             state.cache.clear();
         } else if before.config == target.config && before.store == target.store {
             return false;

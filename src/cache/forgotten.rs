@@ -54,6 +54,16 @@ impl Forgotten {
         self.len() >= BOUND
     }
 
+    /// Drops the half of the names that were forgotten longer ago. Returns when the last of these was.
+    pub fn drop_older_half(&mut self) -> Option<Instant> {
+        let mut times: Vec<_> = self.usernames.values().chain(self.client_ids.values()).copied().collect();
+        let middle = times.len().checked_sub(1)? / 2;
+        let until = *times.select_nth_unstable(middle).1;
+        self.usernames.retain(|_, at| *at > until);
+        self.client_ids.retain(|_, at| *at > until);
+        Some(until)
+    }
+
     fn len(&self) -> usize {
         self.usernames.len() + self.client_ids.len()
     }

@@ -331,7 +331,7 @@ impl fmt::Display for By {
             }
             By::Session => f.write_str("its session was not let in here"),
             By::Reload => {
-                f.write_str("the files were read again while its password was checked; it may try again")
+                f.write_str("options or files were read again while it was checked; it may try again")
             }
             By::Api { grounds } => write!(f, "the API answered {grounds}"),
             By::Remembered { grounds } => write!(f, "the API answered {grounds} a moment ago"),

@@ -195,12 +195,13 @@ impl Delayed {
         groups.into_iter().filter(|group| state.turns.has(*group)).collect()
     }
 
-    /// Notes that a parked client has its turn, and until when it waits for the outcome, if that is bounded here.
-    pub fn has_turn(&self, ticket: Ticket, open: OpenTry, until: Option<Instant>) {
+    /// Notes that a parked client has its turn, and until when it waits for the outcome, if that is bounded here. `api`: the
+    /// number of the API at this time.
+    pub fn has_turn(&self, ticket: Ticket, open: OpenTry, until: Option<Instant>, api: u32) {
         let state = &mut *self.0.lock();
         state.set_deadline(ticket, until);
         if let Some(client) = state.parked.get_mut(&ticket) {
-            client.open = Some(open);
+            (client.open, client.api) = (Some(open), api);
         }
     }
 
@@ -464,7 +465,9 @@ mod tests {
         let park = |id: &str, connection| delayed.park(client(id, connection)).unwrap();
         let (stays, gone, replaced, waits) = (park("a", 1), park("b", 2), park("c", 3), park("d", 4));
         let newer = park("e", 3);
-        [stays, gone, replaced, newer].into_iter().for_each(|ticket| delayed.has_turn(ticket, open(), None));
+        [stays, gone, replaced, newer]
+            .into_iter()
+            .for_each(|ticket| delayed.has_turn(ticket, open(), None, 0));
         let turn = Turn { ticket: waits, password: Some(b"secret".to_vec()), network: String::new() };
         delayed.await_turn(group, turn, Instant::now());
         let before = delayed.0.lock().texts.taken();
@@ -494,7 +497,7 @@ mod tests {
         let (delayed, now) = (Delayed::default(), Instant::now());
         let keys = Fingerprinter::with_key(&[0; 16]);
         let [kicked, slow] = ["m", "n"].map(|id| delayed.park(client(id, 1)).unwrap());
-        [kicked, slow].into_iter().for_each(|ticket| delayed.has_turn(ticket, open(), Some(now)));
+        [kicked, slow].into_iter().for_each(|ticket| delayed.has_turn(ticket, open(), Some(now), 0));
         delayed.leaves_later(slow, By::Busy, now);
         for ticket in [kicked, slow] {
             assert_eq!(delayed.end(ticket), Some(keys.fields(Domain::Credentials, [])));
@@ -507,7 +510,7 @@ mod tests {
         }
         // Once the outcome is known nothing is left behind.
         let ticket = delayed.park(client("m", 1)).unwrap();
-        delayed.has_turn(ticket, open(), None);
+        delayed.has_turn(ticket, open(), None, 0);
         assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.open.is_some()));
         assert_eq!(delayed.end(ticket), None);
         let state = delayed.0.lock();

@@ -105,8 +105,9 @@ impl Expiry {
     async fn run(&self) {
         loop {
             while let Some(session) = self.take_due() {
-                self.leaving.add([(session, Grounds::Expired)]);
-                self.tasks.push(Task::Revoked);
+                if self.leaving.add([(session, Grounds::Expired)]) {
+                    self.tasks.push(Task::Revoked);
+                }
             }
             let first = self.state.lock().first();
             tokio::select! {

@@ -94,7 +94,7 @@ impl Facts for ExplainedClient<'_> {
     fn has_local_rights(&self, _: &str, hash: &Arc<PasswordHash>) -> bool {
         match &self.session {
             Some((_, LetInBy::Local(by))) => by == hash,
-            Some((_, LetInBy::Api)) => false,
+            Some((_, LetInBy::Api(_))) => false,
             // As it would be once it had logged in.
             None => true,
         }
@@ -151,7 +151,7 @@ impl Steering {
         steps.note(
             "session",
             match &session {
-                Some((_, LetInBy::Api)) => "it is connected, and the API let it in",
+                Some((_, LetInBy::Api(_))) => "it is connected, and the API let it in",
                 Some((_, LetInBy::Local(_))) => "it is connected, and the password of a local user let it in",
                 None => "nobody is connected under this client id and username whom this plugin let in",
             },

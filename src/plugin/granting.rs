@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::api::Inquiry;
-use super::decision::{By, Decision};
+use super::decision::{By, Decision, LoggedClient};
 use super::expiry::Expiry;
 use super::sessions::{Granted, SessionName, Sessions};
 use crate::ask::{Asker, Waiter};
 use crate::broker::Client;
 use crate::fingerprint::{About, Fingerprint, Fingerprinter};
+use crate::log::Log;
 use crate::question::{Answer, NoAnswer, Verdict};
 use crate::topic::{Terms, TopicRules, Unusable};
 
@@ -24,6 +25,8 @@ pub struct Granting {
     pub keys: Fingerprinter,
     /// Ends sessions when their time is over.
     pub expiry: Arc<Expiry>,
+    /// The log.
+    pub log: Arc<Log>,
 }
 
 impl Granting {
@@ -76,18 +79,43 @@ impl Granting {
         }
     }
 
-    /// The API was asked again about a session that was let in here. If it has allowed that, what it says now counts.
+    /// The API was asked again about a session that was let in here. If it has allowed that, what it says now counts, also
+    /// where there is no room to keep it: what it said before does not.
     pub fn renew(&self, session: &SessionName, answer: &Answer, now: Instant) {
-        let Answer::Verdict { verdict: Verdict::Allow, terms, .. } = answer else { return };
         let SessionName { client_id, username, credentials, .. } = session;
+        let terms = match answer {
+            Answer::Verdict { verdict: Verdict::Allow, terms, .. } => terms,
+            Answer::None(NoAnswer::NoRoomForRules) => {
+                if self.sessions.take_back(session.client(), username, *credentials) {
+                    self.note_taken_back(session, now);
+                }
+                return;
+            }
+            _ => return,
+        };
         let since = terms.as_ref().and_then(|terms| terms.asked).unwrap_or(now);
         let granted = match self.granted(username, client_id, terms.as_deref(), since) {
             Ok(granted) => granted,
-            // What it had stays, where there is no room; what cannot be used ends it.
-            Err(By::NoAnswer(_)) => return,
+            Err(By::NoAnswer(_)) => {
+                self.note_taken_back(session, now);
+                let expires = terms.as_ref().and_then(|terms| terms.expires);
+                Box::new(Granted::end_alone(self.about(username, client_id), now, expires))
+            }
+            // What cannot be used ends it.
             Err(_) => Box::new(Granted::new(self.about(username, client_id), now, false, None, Some(now))),
         };
         self.give(session.client(), username, *credentials, granted, || session.clone());
+    }
+
+    fn note_taken_back(&self, session: &SessionName, now: Instant) {
+        let by = By::NoAnswer(NoAnswer::NoRoomForRules);
+        self.log.refusal(now, &by.as_refusal(session.client()), || {
+            let who = LoggedClient(session.client(), Some(&session.username));
+            format!(
+                "Took back what the API had granted to {who}: {by}. Its topics are decided without rules until the API is asked \
+                 about it once more."
+            )
+        });
     }
 
     /// Hears of the answer about a session that is asked about again beside the loop.

@@ -17,11 +17,13 @@ pub struct Leaving {
 }
 
 impl Leaving {
-    /// These have to leave, too.
-    pub fn add(&self, sessions: impl IntoIterator<Item = (SessionName, Grounds)>) {
+    /// These have to leave, too. Returns whether they are the first ones: whoever is told that there are some takes all.
+    pub fn add(&self, sessions: impl IntoIterator<Item = (SessionName, Grounds)>) -> bool {
         let all = &mut *self.sessions.lock();
+        let are_first = all.is_empty();
         all.extend(sessions);
         self.note(all);
+        are_first
     }
 
     /// Whether there are any. Costs one load.

@@ -198,7 +198,7 @@ impl Logins {
         };
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return Decision::deny(By::Busy) };
         let until = event.now + event.settings.config.max_wait;
-        self.delayed.has_turn(ticket, open, Some(until));
+        self.delayed.has_turn(ticket, open, Some(until), self.parts.api.asker.api_number());
         let source = attempt.source(&self.parts.keys);
         let check = Check { ticket, source, hash: Arc::clone(hash), password: password.to_owned() };
         for check in hasher.check(check, event.now) {
@@ -238,6 +238,8 @@ impl Logins {
             return decision;
         }
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return Decision::deny(By::Busy) };
+        // Before it is asked: another one may take its place meanwhile.
+        let api = self.parts.api.asker.api_number();
         if let Err(reason) = self.parts.api.asker.ask(
             key,
             &question,
@@ -250,7 +252,7 @@ impl Logins {
             return self.parts.api.or_stale(key, no_answer(reason), event.now);
         }
         // The answer is heard at the tick, which is later also where it has come already.
-        self.delayed.has_turn(ticket, open, None);
+        self.delayed.has_turn(ticket, open, None, api);
         if let Some(thread) = event.broker_thread() {
             self.parts
                 .api
@@ -335,22 +337,23 @@ impl Logins {
                 "Answers may reach clients late: no thread to wake the broker with ({error})."
             ));
         }
-        self.delayed.park(Parked::new(attempt, self.sender(attempt)))
+        let api = self.parts.api.asker.api_number();
+        self.delayed.park(Parked { api, ..Parked::new(attempt, self.sender(attempt)) })
     }
 
     /// Notes that a client is let in. Returns its session as it was known before, if it was.
     fn admit(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Session> {
         // A request to the broker's HTTP listener has no session, and its id may be that of a client.
         event.broker_thread()?;
-        let Attempt { client, username, starts_clean, level, credentials, .. } = *attempt;
-        let by = attempt.hash.clone().map_or(LetInBy::Api, LetInBy::Local);
+        let Attempt { client, username, starts_clean, level, credentials, key, .. } = *attempt;
+        let by = attempt.hash.clone().map_or(LetInBy::Api(key), LetInBy::Local);
         // Its names are kept where that helps to look ahead.
         let config = &event.settings.config;
-        let is_looked_at = config.lookahead && !config.acl_urls.is_empty() && by == LetInBy::Api;
+        let is_looked_at = config.lookahead && !config.acl_urls.is_empty() && attempt.hash.is_none();
         let level = if is_looked_at { level } else { 0 };
-        let before = self.parts.sessions.admit(client, username, credentials, by, level, event.now);
-        // Rules go by credentials: what others of the same name were allowed to subscribe to implies nothing.
-        let is_another = before.as_ref().is_some_and(|before| !before.has(credentials));
+        let before = self.parts.sessions.admit(client, username, credentials, by.clone(), level, event.now);
+        // Rules go by the answer: what others of the same name were allowed to subscribe to implies nothing.
+        let is_another = before.as_ref().is_some_and(|before| !before.was_let_in(credentials, &by));
         let starts_anew = starts_clean || config.answer_rules && is_another;
         self.parts.api.prefetch.note_let_in(client.id, username, starts_anew);
         before

@@ -32,7 +32,7 @@ mod wait_budget;
 
 use std::ffi::CStr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::ask::http::Names;
 use crate::broker::{Broker, BrokerThread, Caller, Client};
@@ -74,6 +74,9 @@ pub const CONTROL_TOPIC: &str = match CONTROL_TOPIC_TERMINATED.to_str() {
     Ok(topic) => topic,
     Err(_) => panic!("the topic is text"),
 };
+
+/// How long one tick may go on with those who have waited, with tasks, and with those who have to leave: others hardly notice.
+const AT_A_TICK: Duration = Duration::from_millis(20);
 
 /// A task that another thread, or an earlier event, leaves for the broker's thread.
 #[derive(Debug)]

@@ -67,7 +67,13 @@ impl Parts {
         let leaving = Arc::<Leaving>::default();
         let kicks = Arc::new(Kicks::new(Arc::clone(&sessions), Arc::clone(&broker)));
         let expiry = Arc::new(Expiry::new(Arc::clone(&leaving), Arc::clone(&tasks)));
-        let granting = Granting { asker: Arc::clone(&asker), sessions: Arc::clone(&sessions), keys, expiry };
+        let granting = Granting {
+            asker: Arc::clone(&asker),
+            sessions: Arc::clone(&sessions),
+            keys,
+            expiry,
+            log: Arc::clone(&log),
+        };
         let api = Api::new(asker, prefetch, Arc::clone(&sessions), Arc::clone(&throttle), delays, now);
         Self {
             api: Arc::new(api),

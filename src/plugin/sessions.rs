@@ -15,17 +15,16 @@ use std::time::Instant;
 
 use lru::LruCache;
 
-use granted::Before;
-pub use granted::{Granted, Says};
-pub use name::SessionName;
-use named::Named;
-use steered::Connected;
-
 use crate::broker::{Client, Connection};
 use crate::cache::Forgotten;
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Fingerprinter};
 use crate::local::PasswordHash;
 use crate::util::{Lock, bounded};
+use granted::Before;
+pub use granted::{Granted, Says};
+pub use name::SessionName;
+use named::Named;
+use steered::Connected;
 
 /// Sessions that are remembered in each table; the ones that have not been used for longest go first. No more are ever
 /// connected: a process has about a million descriptors at most.
@@ -48,8 +47,8 @@ pub enum SessionStays {
 /// What a session was let in by. Its rights go by this record, never by what a name means now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LetInBy {
-    /// The API said so.
-    Api,
+    /// The API said so, when it was asked this: the same username and password may have other rights elsewhere (`auth_fields`).
+    Api(Fingerprint),
     /// Its password fits this hash of a local user.
     Local(Arc<PasswordHash>),
 }
@@ -60,7 +59,6 @@ pub struct Session {
     /// The username and password it was let in with.
     credentials: Fingerprint,
     by: LetInBy,
-    /// Where it came from.
     address: Fingerprint,
     /// The connection that was let in last.
     current: Option<Connection>,
@@ -113,6 +111,8 @@ struct Tables {
     gone_looked_through: Option<Instant>,
     /// Whose grants were forgotten.
     forgotten: Forgotten,
+    /// Until when whoever was forgotten is not kept by name any more.
+    forgotten_until: Option<Instant>,
     /// Becomes false when another API is asked.
     api_is_the_same: Arc<AtomicBool>,
     /// Counts the turns of the broker's loop.
@@ -155,7 +155,7 @@ impl Tables {
         let table = match (session.current, &session.by) {
             (Some(_), _) => &mut self.connected,
             (None, LetInBy::Local(_)) => &mut self.local_asleep,
-            (None, LetInBy::Api) => &mut self.asleep,
+            (None, LetInBy::Api(_)) => &mut self.asleep,
         };
         table.put(key, session);
     }
@@ -172,6 +172,7 @@ impl Sessions {
             gone: HashSet::default(),
             gone_looked_through: None,
             forgotten: Forgotten::default(),
+            forgotten_until: None,
             api_is_the_same: Arc::new(true.into()),
             turn: 0,
             by_client_id: None,
@@ -210,6 +211,7 @@ impl Sessions {
             }
             None => before.ended,
         });
+        let before_it = Before::of(before.as_ref(), credentials, &by);
         let session = Session {
             credentials,
             by,
@@ -219,7 +221,7 @@ impl Sessions {
             last_round: before.as_ref().and_then(|before| before.last_round),
             has_unasked: false,
             granted: None,
-            before: Before::of(before.as_ref(), credentials),
+            before: before_it,
         };
         tables.put(key, session);
         before
@@ -384,9 +386,9 @@ impl Session {
         self.current
     }
 
-    /// Whether it was let in with these credentials.
-    pub fn has(&self, credentials: Fingerprint) -> bool {
-        self.credentials == credentials
+    /// Whether it was let in with these credentials, and by the same.
+    pub fn was_let_in(&self, credentials: Fingerprint, by: &LetInBy) -> bool {
+        self.credentials == credentials && self.by == *by
     }
 
     fn is_by(&self, hash: &Arc<PasswordHash>) -> bool {

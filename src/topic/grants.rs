@@ -22,7 +22,7 @@ mod tree;
 
 use std::fmt;
 
-use self::fill::Filled;
+use self::fill::{Filled, Values};
 use self::tree::Tree;
 use super::Access;
 use super::{Names, behind_group, has_wildcard, is_valid_filter};
@@ -207,7 +207,7 @@ impl Grants {
     pub fn compile(rules: &[RawRule<'_>], names: &Names<'_>) -> Result<Self, BadRule> {
         let mut lines = Vec::with_capacity(rules.len());
         let (mut literally, mut everything) = (Vec::new(), Vec::new());
-        let mut bytes = 0;
+        let (values, mut bytes) = (Values::of(names), 0);
         for (index, rule) in rules.iter().enumerate() {
             let bad = |what: String| BadRule { index, what };
             let number = u16::try_from(index).ok().filter(|_| index < MOST_RULES);
@@ -216,7 +216,7 @@ impl Grants {
                 return Err(bad("it names no topic".to_owned()));
             }
             for topic in &rule.topics {
-                let filled = fill::fill(topic, names).map_err(bad)?;
+                let filled = fill::fill(topic, &values).map_err(bad)?;
                 bytes += filled.bytes();
                 if bytes > MOST_BYTES {
                     let kib = MOST_BYTES / 1024;

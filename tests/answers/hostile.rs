@@ -1,6 +1,7 @@
 //! Rights by answers pass to nobody else, and end when they should: attacks that worked.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -53,6 +54,38 @@ fn a_will_goes_by_what_its_own_password_was_told() {
             .map(|message| message.topic)
             .collect();
         let expected = ["mallory/here", "secret/t", "mallory/here", "mallory/t", "secret/t"];
+        assert_eq!(received, expected, "mosquitto {version}");
+    });
+}
+
+/// The same with the same password, where rights go by where somebody is (`auth_fields`).
+#[test]
+fn a_will_goes_by_what_its_own_address_was_told() {
+    on_every_broker(|version| {
+        let api = api("");
+        api.answer_with(|request| match is_login(request) {
+            true if request.field("address") == "127.0.0.2" => Reply::json(&allowing(&["outside/#"])),
+            true => Reply::json(&everything()),
+            false => Reply::status(403),
+        });
+        let broker =
+            reading(version, &api).option("acl_no_match", "deny").option("auth_fields", "address").start();
+        let mut watcher = token("watcher", "t").accepted(broker.port());
+        assert!(watcher.may_subscribe("#"));
+        for topic in ["secret/alarm", "outside/t"] {
+            let will = Will { topic: topic.into(), payload: b"x".to_vec(), qos: 1, retain: false };
+            let outside = token("alice", "t").coming_from(Ipv4Addr::new(127, 0, 0, 2)).will(will);
+            let mut outside = outside.accepted(broker.port());
+            assert!(may_publish(&mut outside, "outside/here"));
+            let mut alice = token("alice", "t").accepted(broker.port());
+            assert!(outside.wait_until_closed(PATIENCE));
+            assert!(may_publish(&mut alice, "secret/t"));
+            alice.disconnect();
+        }
+        let received: Vec<_> = std::iter::from_fn(|| watcher.receive(Duration::from_millis(500)))
+            .map(|message| message.topic)
+            .collect();
+        let expected = ["outside/here", "secret/t", "outside/here", "outside/t", "secret/t"];
         assert_eq!(received, expected, "mosquitto {version}");
     });
 }

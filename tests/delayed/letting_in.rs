@@ -1,13 +1,14 @@
 //! Many clients with one id are admitted, while the broker calls back, refuses by itself, reloads or stops.
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
 use super::{RULES, SLOW, TICK, broker};
 use crate::support::scene::PASSWD_ARGON2ID;
 use crate::support::{
-    Client, Connect, PATIENCE, Reply, Version, Will, api, broker_asking, bystander, fence, friendly_api,
-    reason,
+    Broker, Client, Connect, MockApi, PATIENCE, Reply, Version, Will, api, broker_asking, bystander, fence,
+    friendly_api, reason,
 };
 
 #[test]
@@ -52,6 +53,40 @@ fn a_reload_leaves_parked_clients_parked() {
     fence::later_logins(broker.port(), &api);
     old.ping();
     assert!(parked.iter_mut().all(|client| client.try_ping(PATIENCE).is_some()));
+}
+
+/// Nobody who may come in by what an API said, and waits for the answers about its topics, gets in after a reload that has
+/// another API asked: the recheck asks about sessions alone.
+#[test]
+fn whom_an_api_let_in_that_is_asked_no_more_has_to_ask_the_new_one() {
+    let (old, new) = (api(""), api(""));
+    old.answer_with(|request| match request.path.as_str() {
+        "/auth" => Reply::status(200),
+        _ => Reply::status(200).after(SLOW),
+    });
+    new.answer(Reply::status(403));
+    let config = |api: &MockApi| {
+        format!(
+            "auth_url = '{}'\nacl_url = '{}'\nacl_prefetch = 'write up/%c'\n",
+            api.auth_url(),
+            api.acl_url()
+        )
+    };
+    for lives in ["5m", "0"] {
+        let broker = Broker::with(Version::V2_1)
+            .option("config_file", "plugin.toml")
+            .file("plugin.toml", config(&old))
+            .option("auth_cache_ttl", lives)
+            .start();
+        let before = old.requests().len();
+        let mut parked = Connect::v3("parked").login("alice", "secret").send(broker.port());
+        old.wait_for_requests(before + 2, PATIENCE);
+        fs::write(broker.folder().join("plugin.toml"), config(&new)).unwrap();
+        broker.sighup();
+        broker.wait_for_log("Files are re-read", PATIENCE);
+        assert_eq!(parked.connack(PATIENCE), None, "it may try again");
+        Connect::v3("parked").login("alice", "secret").refused(broker.port());
+    }
 }
 
 /// Taking a session over, the broker sends the old will, gives the queued messages out, and asks about all

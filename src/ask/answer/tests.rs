@@ -201,7 +201,12 @@ fn what_is_no_object_is_told_without_its_text() {
         ("[\"t0psecret\"]", "found a list, expected an object"),
         ("12345", "found a number, expected an object"),
         ("true", "found true or false, expected an object"),
+        ("{\"acl\": \"t0psecret\"}", "acl: found a text of 9 bytes"),
+        ("{\"acl\": [\"t0psecret\"]}", "acl, rule 1: found a text of 9 bytes"),
+        ("{\"result\": \"t0psecret\"}", "result: found a text of 9 bytes"),
+        ("{\"result\": \"Allow\"}", "result: found \"Allow\""),
     ] {
-        assert!(problem(body).starts_with(found), "{body}: {}", problem(body));
+        let problem = problem(body);
+        assert!(problem.starts_with(found) && !problem.contains("t0p"), "{body}: {problem}");
     }
 }

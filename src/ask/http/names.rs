@@ -37,6 +37,9 @@ const DISTRUST: Duration = Duration::from_secs(1);
 
 type Spawn = dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> + Send + Sync;
 
+/// Names that are kept. APIs have a handful, but whoever speaks for a shared cache can name a new server each time.
+const KEPT: usize = 256;
+
 /// The names that were looked up, each by a few threads at most. They cannot be stopped: a thread may be at it when the
 /// plugin has ended. That is sound, since the library stays mapped (`-z nodelete` in build.rs), and the
 /// thread uses nothing but the name's own [`Name`].
@@ -96,7 +99,7 @@ impl Names {
     /// # Errors
     /// Why there are none, in words for the operator.
     pub(in crate::ask) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, String> {
-        let entry = Arc::clone(self.known.lock().entry(name.to_owned()).or_default());
+        let entry = self.entry(name);
         let came = Instant::now();
         let mut awaited = None;
         loop {
@@ -119,6 +122,18 @@ impl Names {
         if let Some(entry) = self.known.lock().get(name) {
             entry.state.lock().is_distrusted = true;
         }
+    }
+
+    fn entry(&self, name: &str) -> Arc<Name> {
+        let mut known = self.known.lock();
+        if known.len() >= KEPT && !known.contains_key(name) {
+            // Where somebody waits, or a thread is at it, there is another holder.
+            known.retain(|_, name| Arc::strong_count(name) > 1 || name.state.lock().found.is_some());
+            if known.len() >= KEPT {
+                known.retain(|_, name| Arc::strong_count(name) > 1);
+            }
+        }
+        Arc::clone(known.entry(name.to_owned()).or_default())
     }
 
     /// What there is `now` for somebody who `came` then and has `awaited` this look-up.
@@ -392,5 +407,16 @@ mod tests {
         assert_eq!(book.threads(), 1);
         assert!(matches!(book.ask(2 * SECOND), Now::Wait(_)));
         assert_eq!(book.threads(), 2);
+    }
+
+    #[test]
+    fn no_more_names_are_kept_than_there_is_room_for() {
+        let Book { names, .. } = Book::new();
+        let (awaited, good) = (names.entry("awaited"), "good".to_owned());
+        names.entry(&good).state.lock().found = Some((Vec::new(), Instant::now()));
+        (0..2 * KEPT).for_each(|number| drop(names.entry(&number.to_string())));
+        let known = names.known.lock();
+        assert!(known.len() <= KEPT && known.contains_key(&good), "{} are kept", known.len());
+        assert!(known.get("awaited").is_some_and(|known| Arc::ptr_eq(known, &awaited)));
     }
 }

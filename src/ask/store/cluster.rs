@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use redis::{Cmd, RedisError, Value, cmd};
 
 use super::link::{Link, Way};
+use super::servers::host_name;
 
 /// The slots of every cluster.
 const SLOTS: u16 = 16_384;
@@ -160,7 +161,7 @@ fn ranges(told: &Value, asked: &str) -> Result<Vec<(u16, u16, String, u16)>, Str
         };
         let [host, Value::Int(port), ..] = master.as_slice() else { return None };
         let host = match host {
-            Value::BulkString(host) if !host.is_empty() => String::from_utf8(host.clone()).ok()?,
+            Value::BulkString(host) if !host.is_empty() => host_name(host)?,
             _ => asked.to_owned(),
         };
         Some((u16::try_from(*from).ok()?, u16::try_from(*to).ok()?, host, u16::try_from(*port).ok()?))

@@ -328,8 +328,10 @@ impl Store {
     pub fn tell_others(&self, command: Command) {
         let mut outbox = self.outbox.lock();
         if outbox.len() >= TOLD {
+            // Whoever was to be disconnected is asked about there, with all others.
             outbox.clear();
-            outbox.push_back(Command { verb: Verb::Forget, whom: Whom::Everybody });
+            let verbs = [Verb::Forget, Verb::Recheck];
+            outbox.extend(verbs.map(|verb| Command { verb, whom: Whom::Everybody }));
         }
         outbox.push_back(command);
         drop(outbox);

@@ -225,6 +225,12 @@ async fn ask_sentinels(way: &Way, name: &str) -> Result<(String, u16), String> {
     Err(why)
 }
 
+/// The name or address of a server, as another one tells it: none is longer.
+pub(super) fn host_name(told: &[u8]) -> Option<String> {
+    const LONGEST: usize = 255;
+    String::from_utf8(told.to_owned()).ok().filter(|host| host.len() <= LONGEST)
+}
+
 async fn ask_sentinel(
     way: &Way,
     sentinel: (&str, u16),
@@ -237,7 +243,7 @@ async fn ask_sentinel(
     let asking = async { link.ask(&command).await.map_err(|error| Failed::of(&error)) };
     let told = in_time(AT_LEISURE, asking).await.map_err(Failed::why)?;
     let text = |value: &Value| match value {
-        Value::BulkString(text) => String::from_utf8(text.clone()).ok(),
+        Value::BulkString(text) => host_name(text),
         _ => None,
     };
     let address = match &told {

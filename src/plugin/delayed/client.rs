@@ -42,6 +42,8 @@ pub struct Parked {
     pub turn: Option<Place>,
     /// Its open try, once it has its turn and until the outcome is known.
     pub open: Option<OpenTry>,
+    /// The number of the API that is asked about it (`Asker::api_number`).
+    pub api: u32,
     /// How many answers it waits for still.
     pub awaits: usize,
     /// It may come in, and only waits for topic questions that were asked ahead for it.
@@ -71,6 +73,7 @@ impl Parked {
             hash: attempt.hash.clone(),
             turn: None,
             open: None,
+            api: 0,
             awaits: 1,
             may_enter: false,
             terms: None,

@@ -1,6 +1,6 @@
 //! At the tick: those who waited beside the broker's loop are let in or refused, and those whose rights ended leave.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Logins;
 use crate::broker::{BrokerThread, HangUp};
@@ -12,21 +12,23 @@ use crate::plugin::delayed::{Parked, Ticket};
 use crate::plugin::event::Event;
 use crate::plugin::sessions::Session;
 use crate::plugin::throttle::{Admission, Group};
-use crate::plugin::{Ruling, Task};
+use crate::plugin::{AT_A_TICK, Ruling, Task};
 use crate::util::panics;
 
 /// Clients that one task has examined: those that are refused unseen come by the hundred.
 const TURNS: usize = 128;
 
-/// How long one tick may go on with those who have waited: others hardly notice.
-const AT_A_TICK: Duration = Duration::from_millis(20);
-
 impl Logins {
-    /// Runs what other threads have left for the broker's. It calls the broker, which may call back, so nothing is held
-    /// here.
+    /// Runs what other threads have left for the broker's, as much as there is time for. It calls the broker, which may call
+    /// back, so nothing is held here.
     pub fn run_tasks(&self, thread: &BrokerThread, event: &Event<'_>) {
-        for task in self.parts.tasks.drain() {
+        let mut tasks = self.parts.tasks.drain();
+        let mut until = None;
+        while let Some(task) = tasks.pop_front() {
             self.guarded(task.ticket(), thread, event, || self.run(task, thread, event));
+            if is_over(&mut until) && !tasks.is_empty() {
+                return self.parts.tasks.give_back(tasks);
+            }
         }
     }
 
@@ -124,8 +126,7 @@ impl Logins {
             for ticket in tickets {
                 self.guarded(Some(ticket), thread, event, || self.complete_who_waited(ticket, thread, event));
             }
-            // The first ones have had the list of sockets read, which the others use as well.
-            if Instant::now() > *until.get_or_insert_with(|| Instant::now() + AT_A_TICK) {
+            if is_over(&mut until) {
                 return;
             }
         }
@@ -193,10 +194,14 @@ impl Logins {
         event: &Event<'_>,
     ) {
         let attempt = Attempt::of(parked, None);
-        // What decided counts no more if files were read again: the name has become that of a local user, or its hash
-        // is another one.
+        // What decided counts no more if files were read again: the name has become that of a local user, its hash is another
+        // one, or another API is asked, and has not said so, too.
         let decides_now = event.settings.users.get(attempt.username);
-        if decides_now != attempt.hash.as_ref() {
+        let asker = &self.parts.api.asker;
+        let is_of_another_api = attempt.hash.is_none()
+            && parked.api != asker.api_number()
+            && asker.allow(attempt.key, event.now).is_none();
+        if decides_now != attempt.hash.as_ref() || is_of_another_api {
             self.refuse(ticket, &attempt, Decision::deny(By::Reload), thread, event);
             return;
         }
@@ -249,4 +254,10 @@ impl Logins {
         self.log_refusal(attempt.client, Some(attempt.username), &decision, event.now);
         self.parts.broker.complete_login(thread, attempt.client.id, false);
     }
+}
+
+/// Whether the time of a tick for work of one kind is over. It begins after the first piece, which has had the list of sockets
+/// read that the others use as well.
+fn is_over(until: &mut Option<Instant>) -> bool {
+    Instant::now() > *until.get_or_insert_with(|| Instant::now() + AT_A_TICK)
 }

@@ -105,11 +105,12 @@ impl Round {
         self.is_believed.is_none() && self.awaited == 0 && !self.more && was_asked_about_all
     }
 
-    /// Whether so many were refused, and nobody was allowed, that it is more likely the broker that is refused.
+    /// Whether so many were refused, and nobody was allowed, that it is more likely the broker that is refused. One user may
+    /// have any number of passwords, all of them taken back.
     fn has_refused_too_many(&self) -> bool {
         // The questions are kept as long as nobody was allowed.
         let has_answers = self.awaited == 0 || self.asked.len().saturating_sub(self.awaited) >= ENOUGH;
-        self.is_believed.is_none() && self.refused.len() >= TOO_MANY && has_answers
+        self.is_about_all && self.is_believed.is_none() && self.refused.len() >= TOO_MANY && has_answers
     }
 }
 
@@ -431,6 +432,23 @@ mod tests {
         let belief = nobody(Instant::now());
         assert_eq!(about_one(&belief, (1, false, true), &REFUSED), Change::SomebodyGoes);
         assert_eq!(gone(&belief), 1);
+    }
+
+    /// Whose passwords are tokens can have any number of them.
+    #[test]
+    fn who_alone_is_asked_about_goes_however_many_passwords_it_has() {
+        let now = Instant::now();
+        let belief = nobody(now);
+        belief.begin(1, false, false, now);
+        let many = 2 * TOO_MANY as u64;
+        for _ in 0..many {
+            assert!(belief.ask(key(), now).is_some());
+        }
+        for number in 0..many {
+            assert_eq!(belief.answered(1, session(number as _), &REFUSED, now), Change::None);
+        }
+        assert_eq!(belief.all_were_asked(now), Change::SomebodyGoes);
+        assert_eq!(gone(&belief), many as usize);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Whoever has to go is disconnected: refused when the API was asked again, or at the end of its time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Recheck;
 use super::belief::Change;
@@ -10,12 +10,19 @@ use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::LoggedClient;
 use crate::plugin::event::{Event, TopicCheck};
 use crate::plugin::sessions::SessionName;
+use crate::plugin::{AT_A_TICK, Task};
 use crate::question::Grounds;
 
 impl Recheck {
-    /// Disconnects all that the API refuses by now.
+    /// Disconnects those whom the API refuses by now, as many as there is time for at a tick.
     pub fn revoke_all(&self, thread: &BrokerThread, now: Instant) {
-        self.revoke_those(&self.take(|_| true, now), thread, now);
+        let mut left = self.take(|_| true, now);
+        let gone = self.revoke_those(&left, thread, now, Some(AT_A_TICK));
+        left.drain(..gone);
+        if !left.is_empty() {
+            self.leaving.add(left);
+            self.tasks.push(Task::Revoked);
+        }
     }
 
     /// Takes those who have to go by now and whom `chosen` chooses. Where the broker never ticks, only time tells whether
@@ -27,16 +34,28 @@ impl Recheck {
         self.leaving.take(chosen)
     }
 
-    fn revoke_those(&self, sessions: &[(SessionName, Grounds)], thread: &BrokerThread, now: Instant) {
+    /// Disconnects these, or as many as there is time for. Returns how many.
+    fn revoke_those(
+        &self,
+        sessions: &[(SessionName, Grounds)],
+        thread: &BrokerThread,
+        now: Instant,
+        time: Option<Duration>,
+    ) -> usize {
+        let begun = Instant::now();
         // Read once for all of them: what is closed meanwhile is known to be.
         let with_sockets = (!self.broker.is_2_1() && !sessions.is_empty())
             .then(|| self.broker.connections(thread))
             .flatten()
             .unwrap_or_default();
-        for (session, grounds) in sessions {
+        for (index, (session, grounds)) in sessions.iter().enumerate() {
+            if index > 0 && time.is_some_and(|time| begun.elapsed() >= time) {
+                return index;
+            }
             let has_socket = with_sockets.binary_search(&session.connection).is_ok();
             self.revoke(thread, session, *grounds, has_socket, now);
         }
+        sessions.len()
     }
 
     /// Disconnects a client that the API refuses by now, unless it is gone already. `has_socket`: it is known to have one.
@@ -78,7 +97,7 @@ impl Recheck {
         let Some(thread) = event.broker_thread() else { return };
         if self.belief.any() && self.api.ticks.is_tickless(event.now) {
             let others = self.take(|session| session.username != attempt.username, event.now);
-            self.revoke_those(&others, thread, event.now);
+            self.revoke_those(&others, thread, event.now, None);
         }
     }
 

@@ -50,17 +50,17 @@ impl Wider {
 /// What the connection has that a session had before. Its will may still be written.
 #[derive(Debug, Clone)]
 pub(super) enum Before {
-    /// It was let in with the same credentials: the same as the session has now.
+    /// It was let in with the same credentials, by the same answer: the same as the session has now.
     Same,
-    /// What came with the answer about others.
+    /// What came with another answer.
     Other(Option<Box<Granted>>),
 }
 
 impl Before {
-    /// What a session was granted before, which is now let in with these credentials.
-    pub(super) fn of(before: Option<&Session>, credentials: Fingerprint) -> Self {
+    /// What a session was granted before, which is now let in with these credentials, and by this.
+    pub(super) fn of(before: Option<&Session>, credentials: Fingerprint, by: &LetInBy) -> Self {
         match before {
-            Some(session) if session.credentials != credentials => Self::Other(session.granted.clone()),
+            Some(session) if !session.was_let_in(credentials, by) => Self::Other(session.granted.clone()),
             _ => Self::Same,
         }
     }
@@ -89,6 +89,11 @@ impl Granted {
         expires: Option<Instant>,
     ) -> Self {
         Self { about, since, is_superuser, grants, expires, wider: Vec::new(), is_forgotten: false }
+    }
+
+    /// What is left where there is no room for the rules of an answer: when the session ends.
+    pub fn end_alone(about: About, since: Instant, expires: Option<Instant>) -> Self {
+        Self { is_forgotten: true, ..Self::new(about, since, false, None, expires) }
     }
 
     /// When the session ends.
@@ -137,7 +142,7 @@ impl Session {
         let granted = self.granted_to(connection)?;
         let is_forgotten = granted.is_forgotten
             || !forgotten.is_empty() && forgotten.latest(granted.about).is_some_and(|at| granted.since <= at);
-        (self.by == LetInBy::Api && !is_forgotten).then(|| granted.says(wanted, now))
+        (matches!(self.by, LetInBy::Api(_)) && !is_forgotten).then(|| granted.says(wanted, now))
     }
 
     /// What a connection was granted: the last one, or the one before it.
@@ -158,19 +163,37 @@ impl Sessions {
         client: Client<'_>,
         username: &str,
         credentials: Fingerprint,
-        granted: Box<Granted>,
+        mut granted: Box<Granted>,
     ) -> bool {
         let key = self.key(client, username);
         let mut tables = self.tables.lock();
         let is_it = |session: &&mut Session| {
             session.current == Some(client.connection) && session.credentials == credentials
         };
+        // Answers that are older may be about somebody who was forgotten since.
+        if tables.forgotten_until.is_some_and(|until| granted.since <= until) {
+            granted.forget();
+        }
         let session = tables.get(key).filter(is_it);
         let is_there = session.is_some();
         let before = session.and_then(|session| session.granted.replace(granted));
         drop(tables);
         drop(before);
         is_there
+    }
+
+    /// Takes from a session what it was granted, but not its end: the API has answered about it, and there is no room to keep
+    /// what it said. Its topics are asked about from now on, or left to the broker. Returns whether it had anything.
+    pub fn take_back(&self, client: Client<'_>, username: &str, credentials: Fingerprint) -> bool {
+        let key = self.key(client, username);
+        let mut tables = self.tables.lock();
+        let is_it = |session: &&mut Session| {
+            session.current == Some(client.connection) && session.credentials == credentials
+        };
+        let granted = tables.get(key).filter(is_it).and_then(|session| session.granted.as_mut());
+        let Some(granted) = granted.filter(|granted| !granted.is_forgotten) else { return false };
+        granted.forget();
+        true
     }
 
     /// Adds rules that came with an answer about a topic, until that is no longer remembered.
@@ -247,6 +270,7 @@ impl Sessions {
         // Sessions last for any time, and names are kept for some.
         if tables.forgotten.is_full() {
             tables.forget_for_good();
+            tables.forgotten_until = tables.forgotten.drop_older_half();
         }
         let _ = tables.forgotten.note(whose, now, LONGEST_QUESTION);
     }

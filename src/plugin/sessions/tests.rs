@@ -100,7 +100,7 @@ fn rights_belong_to_the_connection_that_was_let_in() {
 #[test]
 fn who_was_let_in_by_the_api_or_another_hash_has_no_local_rights() {
     let (sessions, now) = (sessions(), Instant::now());
-    sessions.admit(client(1), "alice", credentials(), LetInBy::Api, 4, now);
+    sessions.admit(client(1), "alice", credentials(), LetInBy::Api(credentials()), 4, now);
     assert!(!may(&sessions, 1, Access::Write, now));
     assert!(!sessions.is_let_in_by(client(1), "alice", credentials(), &hash()));
     admit(&sessions, 1, now);
@@ -155,7 +155,7 @@ fn a_session_that_sleeps_has_rights_while_nobody_has_its_number() {
 fn a_connection_is_known_by_name_as_long_as_its_session_has_it() {
     let (sessions, now) = (sessions(), Instant::now());
     let admit = |connection, credentials, level| {
-        sessions.admit(client(connection), "alice", credentials, LetInBy::Api, level, now)
+        sessions.admit(client(connection), "alice", credentials, LetInBy::Api(credentials), level, now)
     };
     let name_of =
         |connection| sessions.client_of(connection).map(|it| (it.username.clone(), it.client_id.clone()));
@@ -173,10 +173,10 @@ fn a_connection_is_known_by_name_as_long_as_its_session_has_it() {
     // The number goes to somebody else, though nobody said that it is free.
     admit(1, credentials(), 4);
     let bob = Client { id: "other", ..client(1) };
-    sessions.admit(bob, "bob", credentials(), LetInBy::Api, 4, now);
+    sessions.admit(bob, "bob", credentials(), LetInBy::Api(credentials()), 4, now);
     assert_eq!(name_of(1), Some(("bob".to_owned(), "other".to_owned())));
     let long = "x".repeat(2000);
-    sessions.admit(Client { id: &long, ..bob }, "bob", credentials(), LetInBy::Api, 4, now);
+    sessions.admit(Client { id: &long, ..bob }, "bob", credentials(), LetInBy::Api(credentials()), 4, now);
     assert_eq!(name_of(1), None);
 }
 
@@ -202,7 +202,7 @@ fn where_no_turn_ever_comes_sessions_that_ended_for_good_are_forgotten() {
     let ids: Vec<String> = (0..5 * GONE).map(|n| n.to_string()).collect();
     for (n, id) in ids.iter().enumerate() {
         let named = Client { id, ..client(n + 1) };
-        sessions.admit(named, "alice", credentials(), LetInBy::Api, 0, now);
+        sessions.admit(named, "alice", credentials(), LetInBy::Api(credentials()), 0, now);
         sessions.close(named, "alice", SessionStays::No, now);
         now += WILL_WITHIN / 100;
     }
@@ -282,7 +282,7 @@ fn sessions_that_sleep_push_out_neither_connected_ones_nor_those_of_local_users(
     sessions.admit(named("sleeper", 2), "alice", credentials(), LetInBy::Local(hash()), 0, now);
     sessions.close(named("sleeper", 2), "alice", SessionStays::Yes, now);
     for (n, id) in ["a", "b", "c", "d", "e", "f"].into_iter().enumerate() {
-        sessions.admit(named(id, 10 + n), "mallory", credentials(), LetInBy::Api, 4, now);
+        sessions.admit(named(id, 10 + n), "mallory", credentials(), LetInBy::Api(credentials()), 4, now);
         sessions.close(named(id, 10 + n), "mallory", SessionStays::Yes, now);
     }
     assert!(sessions.is_connected(named("idle", 1), "alice"));
@@ -314,7 +314,7 @@ fn a_message_waits_unasked_only_for_a_session_that_sleeps_for_sure() {
 
 /// A session that the API has let in, with rights to everything.
 fn admit_by_api(sessions: &Sessions, connection: Connection, credentials: Fingerprint, now: Instant) {
-    sessions.admit(client(connection), "alice", credentials, LetInBy::Api, 0, now);
+    sessions.admit(client(connection), "alice", credentials, LetInBy::Api(credentials), 0, now);
     let granted = Granted::new(About { username: 1, client_id: 1 }, now, true, None, None);
     assert!(sessions.grant(client(connection), "alice", credentials, Box::new(granted)));
 }
@@ -326,25 +326,52 @@ fn says(sessions: &Sessions, connection: Connection, now: Instant) -> Option<Say
 
 #[test]
 fn forgetting_many_takes_the_rules_of_nobody_else() {
+    forget_many(Duration::from_millis(20));
+}
+
+#[test]
+fn forgetting_many_at_once_takes_the_rules_of_nobody_else() {
+    forget_many(Duration::from_micros(1));
+}
+
+fn forget_many(pause: Duration) {
     let (sessions, now) = (sessions(), Instant::now());
     admit_by_api(&sessions, 1, credentials(), now);
     let later = now + Duration::from_secs(1);
     let names = 2..200_000;
     for username in names.clone() {
-        let at = later + Duration::from_millis(20) * username;
-        sessions.forget(Whose::Username(username), at);
+        sessions.forget(Whose::Username(username), later + pause * username);
     }
     assert_eq!(says(&sessions, 1, later), Some(Says::Superuser));
-    sessions.forget(Whose::Username(1), later);
+    // Whom a late answer is about may have been forgotten: it is not known any more.
+    admit_by_api(&sessions, 1, credentials(), now);
+    assert_eq!(says(&sessions, 1, later), None);
+    let latest = later + pause * names.end;
+    admit_by_api(&sessions, 1, credentials(), latest);
+    assert_eq!(says(&sessions, 1, later), Some(Says::Superuser));
+    sessions.forget(Whose::Username(1), latest);
     assert_eq!(says(&sessions, 1, later), None);
     // It stays forgotten when its name is not kept any more.
     for username in names {
-        sessions.forget(
-            Whose::Username(username),
-            later + Duration::from_secs(10_000) + Duration::from_millis(20) * username,
-        );
+        sessions.forget(Whose::Username(username), later + Duration::from_secs(10_000) + pause * username);
     }
     assert_eq!(says(&sessions, 1, later), None);
+}
+
+#[test]
+fn what_there_is_no_room_for_leaves_the_end_alone() {
+    let (sessions, now) = (sessions(), Instant::now());
+    let end = now + Duration::from_secs(60);
+    sessions.admit(client(1), "alice", credentials(), LetInBy::Api(credentials()), 0, now);
+    let granted = Granted::new(About { username: 1, client_id: 1 }, now, true, None, Some(end));
+    assert!(sessions.grant(client(1), "alice", credentials(), Box::new(granted)));
+    assert!(sessions.take_back(client(1), "alice", credentials()));
+    assert_eq!(says(&sessions, 1, now), None);
+    assert!(!sessions.is_over(client(1), "alice", now) && sessions.is_over(client(1), "alice", end));
+    assert!(!sessions.take_back(client(1), "alice", credentials()), "there is nothing left");
+    let granted = Granted::end_alone(About { username: 1, client_id: 1 }, now, Some(end));
+    assert!(sessions.grant(client(1), "alice", credentials(), Box::new(granted)));
+    assert_eq!(says(&sessions, 1, now), None);
 }
 
 #[test]
@@ -354,7 +381,7 @@ fn a_connection_that_was_taken_over_has_what_its_own_credentials_gave() {
     admit_by_api(&sessions, 1, credentials(), now);
     admit_by_api(&sessions, 2, credentials(), now);
     assert_eq!(says(&sessions, 1, now), Some(Says::Superuser), "its will, with the same credentials");
-    sessions.admit(client(3), "alice", mine, LetInBy::Api, 0, now);
+    sessions.admit(client(3), "alice", mine, LetInBy::Api(mine), 0, now);
     let granted = Granted::new(About { username: 1, client_id: 1 }, now, false, None, None);
     assert!(sessions.grant(client(3), "alice", mine, Box::new(granted)));
     assert_eq!(says(&sessions, 2, now), Some(Says::Superuser));
@@ -362,4 +389,11 @@ fn a_connection_that_was_taken_over_has_what_its_own_credentials_gave() {
     admit_by_api(&sessions, 4, credentials(), now);
     assert_eq!(says(&sessions, 3, now), Some(Says::Nothing));
     assert_eq!(says(&sessions, 4, now), Some(Says::Superuser));
+    // The same password from elsewhere, where the API was told so (auth_fields) and grants nothing.
+    sessions.admit(client(5), "alice", credentials(), LetInBy::Api(mine), 0, now);
+    let granted = Granted::new(About { username: 1, client_id: 1 }, now, false, None, None);
+    assert!(sessions.grant(client(5), "alice", credentials(), Box::new(granted)));
+    admit_by_api(&sessions, 6, credentials(), now);
+    assert_eq!(says(&sessions, 5, now), Some(Says::Nothing), "its will");
+    assert_eq!(says(&sessions, 6, now), Some(Says::Superuser));
 }

@@ -1,5 +1,6 @@
 //! All groups, within a bound.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use super::group::{Group, Of};
 use super::pattern;
 use super::shape::Alike;
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Source};
+use crate::question::Access;
 use crate::util::fair::{self, FairQueue, Handle};
 
 /// What all groups may cost, in bytes: some 15,000 with a few templates each. Most are those of single clients, which
@@ -135,21 +137,31 @@ impl Groups {
         assert!(taken <= self.bound && taken == self.order.bytes(), "{taken} and {}", self.order.bytes());
     }
 
-    /// What was learnt of clients whose names look alike, as values of `acl_prefetch`, what is asked most first.
-    pub fn lines(&self) -> Vec<String> {
+    /// What was learnt of clients whose names look alike.
+    pub fn learnt(&self) -> Learnt {
+        let kinds = self.by_key.values().map(|entry| &entry.group).filter(|group| group.of() == Of::Kind);
+        let good = kinds.flat_map(|group| {
+            let templates = group.templates().iter().enumerate();
+            templates.filter(|(slot, _)| group.is_good(*slot)).map(|(_, template)| template)
+        });
+        Learnt(good.map(|it| (it.times, it.access, it.pattern.clone())).collect())
+    }
+}
+
+/// A copy of what was learnt: how often it was asked, and what. It is made into text while nobody waits for the learner.
+pub struct Learnt(Vec<(u32, Access, Box<str>)>);
+
+impl Learnt {
+    /// Values of `acl_prefetch`, what is asked most first.
+    pub fn lines(self) -> Vec<String> {
         let mut lines: HashMap<String, u32> = HashMap::new();
-        for Entry { group, .. } in self.by_key.values().filter(|entry| entry.group.of() == Of::Kind) {
-            for (slot, template) in group.templates().iter().enumerate() {
-                if group.is_good(slot)
-                    && let Some(line) = pattern::line(template.access, &template.pattern)
-                {
-                    let times = lines.entry(line).or_default();
-                    *times = template.times.max(*times);
-                }
+        for (times, access, pattern) in self.0 {
+            if let Some(line) = pattern::line(access, &pattern) {
+                let most = lines.entry(line).or_default();
+                *most = times.max(*most);
             }
         }
-        let mut lines: Vec<_> =
-            lines.into_iter().map(|(line, times)| (std::cmp::Reverse(times), line)).collect();
+        let mut lines: Vec<_> = lines.into_iter().map(|(line, times)| (Reverse(times), line)).collect();
         lines.sort();
         lines.into_iter().map(|(_, line)| line).collect()
     }

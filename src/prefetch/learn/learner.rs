@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::forgotten::Forgotten;
 use super::group::TEMPLATES;
-use super::groups::Groups;
+use super::groups::{Groups, Learnt};
 use super::pattern::{self, Telling, Who};
 use super::shape;
 use super::visit::{Arrival, Arrivals, Ask, Circle, Lesson, Round, Visitor, Wish, wish};
@@ -321,9 +321,9 @@ impl Learner {
         self.number
     }
 
-    /// What was learnt of clients whose names look alike, as values of `acl_prefetch`, what is asked most first.
-    pub fn lines(&self) -> Vec<String> {
-        self.groups.lines()
+    /// What was learnt of clients whose names look alike.
+    pub fn learnt(&self) -> Learnt {
+        self.groups.learnt()
     }
 
     /// How many numbers of clients the group with most of them keeps.

@@ -71,7 +71,9 @@ impl Prefetch {
 
     /// What was learnt of clients whose names look alike, as values of `acl_prefetch`.
     pub fn learnt(&self) -> Vec<String> {
-        self.learner.lock().lines()
+        // The lock is let go of before the text is made: the broker may wait for it.
+        let learnt = self.learner.lock().learnt();
+        learnt.lines()
     }
 
     /// What was learnt, as another broker reads it, in this many bytes at most. `None` if there is nothing, or more than is gone through at

@@ -218,7 +218,7 @@ fn a_topic_with_a_name_is_learnt_at_first_sight() {
     world.comes("hub-0001", "fleet");
     world.comes("dev-0003", "other-0001");
     assert_eq!(world.news(), [""; 0], "other kinds");
-    assert_eq!(world.learner.lines(), ["subscribe cmd/%c/#", "write state/%c"]);
+    assert_eq!(world.learner.learnt().lines(), ["subscribe cmd/%c/#", "write state/%c"]);
 }
 
 #[test]

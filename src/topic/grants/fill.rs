@@ -28,12 +28,32 @@ impl Filled {
     }
 }
 
+/// The names of a client, and which of them are plain text within one level. That is found out once: a name may have 64 KiB
+/// and stand in thousands of places.
+pub struct Values<'a> {
+    username: Value<'a>,
+    client_id: Value<'a>,
+    attrs: Vec<(&'a str, Value<'a>)>,
+}
+
+impl<'a> Values<'a> {
+    /// The values of these names.
+    pub fn of(names: &Names<'a>) -> Self {
+        let attrs = names.attrs.iter().map(|(name, value)| (&**name, Value::of(value)));
+        Self {
+            username: Value::of(names.username),
+            client_id: Value::of(names.client_id),
+            attrs: attrs.collect(),
+        }
+    }
+}
+
 /// Fills a client's names into a topic of a rule. The names are not searched for placeholders.
 ///
 /// # Errors
 ///
 /// What is wrong with the topic, whoever the client is.
-pub fn fill(topic: &str, names: &Names<'_>) -> Result<Filled, String> {
+pub fn fill(topic: &str, values: &Values<'_>) -> Result<Filled, String> {
     if let Some(literal) = topic.strip_prefix(LITERALLY) {
         check(literal, topic)?;
         let filled = if has_wildcard(literal) { Filled::Literally } else { Filled::Filter };
@@ -48,10 +68,10 @@ pub fn fill(topic: &str, names: &Names<'_>) -> Result<Filled, String> {
             .split_once('}')
             .ok_or_else(|| format!("{} has a ${{ without its }}; ${{$}} is a $", shown(topic)))?;
         rest = after;
-        match value(name, names) {
-            Some(Value::Dollar) => filter.push('$'),
-            Some(Value::Name(value)) if fits(value, &filter) => filter.push_str(value),
-            Some(Value::Name(_)) => {
+        match filling(name, values) {
+            Some(Filling::Dollar) => filter.push('$'),
+            Some(Filling::Name(value)) if value.fits_behind(&filter) => filter.push_str(value.text),
+            Some(Filling::Name(_)) => {
                 misfit = misfit.or(Some(filter.len()));
                 filter.push('x');
             }
@@ -77,31 +97,44 @@ pub fn fill(topic: &str, names: &Names<'_>) -> Result<Filled, String> {
 }
 
 /// What stands for a placeholder.
-enum Value<'a> {
+enum Filling<'a> {
     Dollar,
-    /// The empty text for an attribute that the client does not have.
-    Name(&'a str),
+    Name(Value<'a>),
 }
 
-fn value<'a>(placeholder: &str, names: &Names<'a>) -> Option<Value<'a>> {
+fn filling<'a>(placeholder: &str, values: &Values<'a>) -> Option<Filling<'a>> {
     Some(match placeholder {
-        "$" => Value::Dollar,
-        "username" => Value::Name(names.username),
-        "clientid" => Value::Name(names.client_id),
+        "$" => Filling::Dollar,
+        "username" => Filling::Name(values.username),
+        "clientid" => Filling::Name(values.client_id),
         _ => {
             let wanted = placeholder.strip_prefix("client_attrs.")?;
-            let attribute = names.attrs.iter().find(|(name, _)| name == wanted);
-            Value::Name(attribute.map_or("", |(_, value)| value))
+            let attribute = values.attrs.iter().find(|(name, _)| *name == wanted);
+            // An attribute that the client does not have is empty.
+            Filling::Name(attribute.map_or(Value::of(""), |(_, value)| *value))
         }
     })
 }
 
-/// Whether a name is plain text within one level. A topic that starts with `$` belongs to the broker, so that no name may
-/// make one. What is longer than any topic is not even written down: a name may stand in many places.
-fn fits(value: &str, before: &str) -> bool {
-    let is_within_level = !value.is_empty() && !has_wildcard(value) && !value.contains(['/', '\0']);
-    let is_of_the_broker = before.is_empty() && value.starts_with('$');
-    is_within_level && !is_of_the_broker && before.len() + value.len() <= MAX_BYTES
+/// A name.
+#[derive(Clone, Copy)]
+struct Value<'a> {
+    text: &'a str,
+    is_within_level: bool,
+}
+
+impl<'a> Value<'a> {
+    fn of(text: &'a str) -> Self {
+        let is_within_level = !text.is_empty() && !has_wildcard(text) && !text.contains(['/', '\0']);
+        Self { text, is_within_level }
+    }
+
+    /// Whether it is plain text within one level. A topic that starts with `$` belongs to the broker, so that no name may
+    /// make one. What is longer than any topic is not even written down: a name may stand in many places.
+    fn fits_behind(self, before: &str) -> bool {
+        let is_of_the_broker = before.is_empty() && self.text.starts_with('$');
+        self.is_within_level && !is_of_the_broker && before.len() + self.text.len() <= MAX_BYTES
+    }
 }
 
 /// Checks a filter that a topic of a rule has become.
@@ -131,7 +164,7 @@ mod tests {
 
     fn filled(topic: &str, username: &str, client_id: &str) -> Result<Filled, String> {
         let attrs = [("tenant".to_owned(), "acme".to_owned()), ("none".to_owned(), String::new())];
-        fill(topic, &Names { username, client_id, attrs: &attrs })
+        fill(topic, &Values::of(&Names { username, client_id, attrs: &attrs }))
     }
 
     #[test]
