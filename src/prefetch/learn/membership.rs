@@ -1,6 +1,6 @@
 //! A client in a group: what it has asked of what the group's templates say, and what was asked ahead for it.
 
-use super::group::{Group, Of, Slots, slots};
+use super::group::{Group, GroupKind, Slots, slots};
 use super::groups::Groups;
 use crate::fingerprint::Fingerprint;
 
@@ -69,7 +69,7 @@ impl Membership {
         }
         let gone = group.replaced_since(self.replaced);
         self.replaced = group.replaced();
-        if group.of() == Of::One {
+        if group.kind() == GroupKind::One {
             // The credit stays, and with it what the old ones have open.
             slots(self.guessed & gone).for_each(|slot| group.credit_mut(slot).forget());
         }

@@ -2,7 +2,7 @@
 
 use super::Learner;
 use crate::fingerprint::Fingerprint;
-use crate::prefetch::learn::group::{Group, Of};
+use crate::prefetch::learn::group::{Group, GroupKind};
 use crate::prefetch::learn::membership::Membership;
 use crate::prefetch::learn::shape::Alike;
 use crate::prefetch::learn::visit::{Arrivals, Circle, Round, Visitor};
@@ -20,9 +20,9 @@ impl Learner {
         if !self.groups.has(key) {
             let number = self.next_number();
             let group = match (circle, Alike::like(client.who)) {
-                (Circle::Own, _) => Group::new(number, Of::One),
+                (Circle::Own, _) => Group::new(number, GroupKind::One),
                 (Circle::Names, Some(alike)) => Group::of_alike(number, alike),
-                (Circle::Names | Circle::First, _) => Group::new(number, Of::Kind),
+                (Circle::Names | Circle::First, _) => Group::new(number, GroupKind::Many),
             };
             self.groups.add(key, group, client.source, now);
         }
