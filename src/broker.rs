@@ -89,8 +89,10 @@ pub enum Retain {
 pub struct Unread<'a> {
     /// The number of the socket, by which a look goes through all.
     pub descriptor: i32,
-    /// The port of the listener that accepted the connection.
+    /// Which of the broker's listeners has accepted the connection, as an index; the same for this process's life.
     pub listener: u16,
+    /// The port of that listener, if it has one.
+    pub port: Option<u16>,
     /// Whose it is, where that can be told: the connection as events show it.
     pub client: Option<Connection>,
     /// The system's own number for this socket, which no other gets. An address and port would be somebody else's later.
@@ -176,7 +178,7 @@ pub enum HangUp {
 
 /// Where a socket may listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place<'a> {
+pub enum ListenAddress<'a> {
     /// At an address and port.
     Tcp(SocketAddr),
     /// At a path.
@@ -298,7 +300,7 @@ pub trait Broker: Send + Sync {
     fn reload(&self, _: &BrokerThread) {}
 
     /// Whether this process itself listens there.
-    fn listens(&self, _: Place<'_>) -> bool {
+    fn listens(&self, _: ListenAddress<'_>) -> bool {
         false
     }
 

@@ -11,9 +11,10 @@
 //! - `steer`: shows and steers a running plugin. Its `commands` (`docs/commands.md`) come by a topic (`control`) or to the
 //!   admin listener (`listeners`, `connections`), where `http` answers, with the status `page` and its `history`.
 //! - `plugin`: who may do what, one method for each event. `login` and `topic_check` are the two lists of docs/deciding.md;
-//!   `api` is the API's part in them, and has the broker wait. Where a client waits says `early` (`place`); beside the loop it is
-//!   `delayed`, and the tick's `completion` lets it in or refuses it. `left_behind` is why somebody must not come in yet.
-//!   `settings` are all options and files. `sessions`, `throttle`, `wait_budget` keep count; `granting` gives sessions what came with answers,
+//!   all of `login/` is one type. `api` is the API's part in them, and has the broker wait. Where a client waits says
+//!   `login::early` (`place`); beside the loop it is `delayed`, and the tick's `login::completion` lets it in or refuses it.
+//!   `login::left_behind` is why somebody must not come in yet. `settings` are all options and files. `sessions`, `throttle`,
+//!   `wait_budget` keep count; `granting` gives sessions what came with answers,
 //!   `expiry` ends them on time; `hasher` is a thread for slow hashes. Every answer is a `decision` with its reason.
 //!   `steering` is what commands see and do of it: `explain` decides without changing anything, by the same `unasked` as topic
 //!   checks, and `orders` wait for the tick; `kicks` has the broker disconnect, `leaving` is who must go; `others` are the brokers that
@@ -54,9 +55,10 @@
 //! - **Beside**: refreshes, SIGHUP's questions, probes of a silent API. Nobody waits; a no that is about the client
 //!   (`Grounds::is_about_the_client`) may become a task that disconnects.
 //! - **A response becomes a verdict** by `ask::dialect::answer`, which for the contract is `Answer::of_status`; the body of a
-//!   200 is read by `ask::answer` (`answer_rules`), and that about many questions by `ask::wire` and `ask::http::batch`. Without a response it is one by `ask::superuser`, or by what `ask::shared` takes over.
-//! - **A client waits** where `early` (`place`) says: beside the loop, first for its turn (`login::park_for_turn`, by
-//!   `throttle`), then in `ask::queue`, for its answer, and for what it will ask (`warm_up`); or with the broker
+//!   200 is read by `ask::answer` (`answer_rules`), and that about many questions by `ask::wire` and `ask::http::batch`.
+//!   Without a response it is one by `ask::superuser`, or by what `ask::shared` takes over.
+//! - **A client waits** where `login::early` (`place`) says: beside the loop, first for its turn (`login::park_for_turn`, by
+//!   `throttle`), then in `ask::queue`, for its answer, and for what it will ask (`login::warm_up`); or with the broker
 //!   (`api::wait_for`, by `wait_budget`).
 //! - **SIGHUP**: `Plugin::reload` has `settings` read options and files whole and swap them, unless `changes` finds that a
 //!   check would end by a slip. Then the broker raises the login of every session once more: `login` has `recheck` recognise

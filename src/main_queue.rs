@@ -43,6 +43,12 @@ impl<T> MainQueue<T> {
         self.waking.get_or_try_init(|| Waking::start(&self.broker, &self.signal)).map(drop)
     }
 
+    /// Starts that thread if the system gives one. Otherwise the broker is woken once, and its loop comes round by itself: that
+    /// of 2.1 without websockets once a day.
+    pub fn start_waking_if_possible(&self) {
+        let _ = self.start_waking();
+    }
+
     /// Adds a task, and wakes the broker unless an earlier task is pending and has done so.
     pub fn push(&self, task: T) {
         self.tasks.lock().push_back(task);

@@ -167,6 +167,38 @@ fn logins_are_looked_ahead_for_with_their_fields() {
     }
 }
 
+/// On 2.1 that is so where logins are asked about one after the other. Each listener has a port of its own.
+#[test]
+fn logins_are_looked_ahead_for_with_the_port_of_their_listener() {
+    const CLIENTS: usize = 8;
+    let api = friendly();
+    let broker = broker_asking(Version::V2_1, &api)
+        .option("auth_mode", "blocking")
+        .option("auth_fields", "listener_port")
+        .option("login_wait", 0)
+        .option("timeout", "60s")
+        .listener([""; 0])
+        .start();
+    drop(log_in(&broker, "first"));
+    api.forget_requests();
+    api.answer(Reply::status(200).after(Duration::from_millis(200)));
+    broker.signal(libc::SIGSTOP);
+    let port = |n: usize| broker.ports()[n % 2];
+    let connect = |n| Connect::v5(format!("c-{n}")).login(format!("u-{n}"), "x").send(port(n));
+    let mut clients: Vec<_> = (0..CLIENTS).map(connect).collect();
+    broker.signal(libc::SIGCONT);
+    let ((), at_once) = api.most_concurrent_during(|| {
+        for client in &mut clients {
+            assert_eq!(client.connack(PATIENCE), Some(reason::SUCCESS));
+        }
+    });
+    assert!(at_once >= CLIENTS / 2, "{at_once} of {CLIENTS} were asked about side by side");
+    let mut asked = bodies(&api.logins());
+    asked.sort();
+    let expected = |n| format!(r#"{{"username":"u-{n}","password":"x","listener_port":{}}}"#, port(n));
+    assert_eq!(asked, (0..CLIENTS).map(expected).collect::<Vec<_>>());
+}
+
 #[test]
 fn nothing_about_topics_is_asked_ahead_without_its_fields() {
     const READERS: usize = 5;

@@ -49,7 +49,8 @@ fuzz_target!(|input: Input<'_>| {
 });
 
 fn read(peeked: &mut Peeked, bytes: &[u8], mut check: impl FnMut(&Identity)) {
-    let unread = Unread { descriptor: 9, listener: 1883, client: None, socket: Some(1), peer: None, bytes };
+    let (listener, port) = (0, Some(1883));
+    let unread = Unread { descriptor: 9, listener, port, client: None, socket: Some(1), peer: None, bytes };
     for guess in peeked.read(unread, |_| None, Instant::now()) {
         match guess {
             Guess::Login { username, .. } => assert!(!username.is_empty()),

@@ -9,7 +9,7 @@ use crate::config::Field;
 pub use certificate::Certificates;
 
 /// What is known when a question comes up.
-pub struct Known<'a> {
+pub struct FieldSource<'a> {
     /// The client id.
     pub client_id: &'a str,
     /// The peer's address, if it has one.
@@ -22,7 +22,7 @@ pub struct Known<'a> {
 
 /// The fields as JSON, each with a comma in front; `null` where something is not known. Empty for no fields.
 /// `certificates` reads certificates; without it there is none.
-pub fn json(fields: &[Field], known: &Known<'_>, certificates: Option<&Certificates>) -> String {
+pub fn json(fields: &[Field], known: &FieldSource<'_>, certificates: Option<&Certificates>) -> String {
     let mut text = String::new();
     if fields.is_empty() {
         return text;
@@ -104,7 +104,7 @@ mod tests {
     }
 
     fn more(details: &dyn Details, address: Option<&str>, fields: &[Field]) -> String {
-        let known = Known { client_id: "a\"b\u{1}", address, details, message: Some((1, true)) };
+        let known = FieldSource { client_id: "a\"b\u{1}", address, details, message: Some((1, true)) };
         json(fields, &known, None)
     }
 

@@ -23,7 +23,9 @@ use super::os::waker::Waker;
 use super::steered::{about, kick_by};
 use super::sys;
 use super::terminated::terminated;
-use crate::broker::{Broker, BrokerThread, Caller, Client, Connection, HangUp, Look, LookUp, Place, Unread};
+use crate::broker::{
+    Broker, BrokerThread, Caller, Client, Connection, HangUp, ListenAddress, Look, LookUp, Unread,
+};
 use crate::log::Level;
 use crate::util::Lock;
 
@@ -352,7 +354,7 @@ impl Broker for Process {
         unsafe { libc::kill(libc::getpid(), libc::SIGHUP) };
     }
 
-    fn listens(&self, place: Place<'_>) -> bool {
+    fn listens(&self, place: ListenAddress<'_>) -> bool {
         sockets::listens(place)
     }
 

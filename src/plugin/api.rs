@@ -13,7 +13,7 @@ use super::throttle::Throttle;
 use super::ticks::Ticks;
 pub use super::wait_budget::Account;
 use super::wait_budget::{Payer, Wait, WaitBudget};
-use crate::ask::more_fields::{self, Certificates, Known};
+use crate::ask::more_fields::{self, Certificates, FieldSource};
 use crate::ask::{Asker, Pending, Priority, Waiter};
 use crate::broker::{Client, Details};
 use crate::cache::Hit;
@@ -106,7 +106,7 @@ impl Api {
         if fields.is_empty() {
             return String::new();
         }
-        let known = Known { client_id: client.id, address: client.address, details, message };
+        let known = FieldSource { client_id: client.id, address: client.address, details, message };
         more_fields::json(fields, &known, Some(&self.certificates))
     }
 

@@ -1,14 +1,19 @@
-//! A login, as it is decided about: at once, or when its client has waited beside the broker's loop.
+//! A login, as it is decided about: at once, or when its client has waited beside the broker's loop. And the order in which
+//! that is done, which logins and explanations share.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::api::Inquiry;
 use super::decision::{By, Decision};
 use super::delayed::Parked;
+use super::event::Login;
 use super::settings::Settings;
 use super::throttle::Try;
 use crate::broker::Client;
+use crate::config::Field;
 use crate::fingerprint::{Fingerprint, Fingerprinter, Source};
 use crate::local::PasswordHash;
 use crate::question::Question;
@@ -35,7 +40,7 @@ pub struct Attempt<'a> {
     /// The fingerprint of username and password.
     pub credentials: Fingerprint,
     /// What `auth_fields` adds to the question.
-    pub more: &'a str,
+    pub more: Cow<'a, str>,
     /// The fingerprint of the question, by which the API's verdict is remembered: that of username and password, unless
     /// there is more.
     pub key: Fingerprint,
@@ -44,11 +49,43 @@ pub struct Attempt<'a> {
 }
 
 /// A password as text.
-pub fn as_text(password: Option<&[u8]>) -> Option<&str> {
+fn as_text(password: Option<&[u8]>) -> Option<&str> {
     std::str::from_utf8(password.unwrap_or_default()).ok()
 }
 
 impl<'a> Attempt<'a> {
+    /// A login, and what decides about it by these settings. `more` gives what fields add to the question about it. `None`
+    /// of an anonymous client, which has neither a username nor a password.
+    pub fn new(
+        login: &Login<'a>,
+        settings: &Settings,
+        keys: &Fingerprinter,
+        more: impl FnOnce(&[Field]) -> String,
+    ) -> Option<Self> {
+        let Login { client, username, password, starts_clean, level, .. } = *login;
+        let username = match (username, password) {
+            (None, None) => return None,
+            (None, Some(_)) => NO_USERNAME,
+            (Some(username), _) => username,
+        };
+        let credentials = keys.credentials(username, password.unwrap_or_default());
+        let hash = settings.users.get(username).cloned();
+        let more = more(if hash.is_none() { &settings.config.auth_fields } else { &[] });
+        Some(Self {
+            client,
+            username,
+            password,
+            text: as_text(password),
+            starts_clean,
+            level,
+            hash,
+            credentials,
+            key: keys.with(credentials, &more),
+            more: Cow::Owned(more),
+            source: Default::default(),
+        })
+    }
+
     /// The login of a parked client. Its password is kept only while it waits for its turn.
     pub fn of(parked: &'a Parked, password: Option<&'a [u8]>) -> Self {
         Self {
@@ -60,7 +97,7 @@ impl<'a> Attempt<'a> {
             level: parked.level,
             hash: parked.hash.clone(),
             credentials: parked.credentials,
-            more: &parked.more,
+            more: Cow::Borrowed(&parked.more),
             key: parked.key,
             source: Default::default(),
         }
@@ -73,8 +110,7 @@ impl<'a> Attempt<'a> {
 
     /// The question about it, if its password can be written in JSON.
     pub fn inquiry(&self) -> Option<Inquiry<'_>> {
-        let Self { username, more, .. } = *self;
-        let question = Question::Connect { username, password: self.text?, more };
+        let question = Question::Connect { username: self.username, password: self.text?, more: &self.more };
         Some(Inquiry { key: self.key, question, client: self.client, source: &self.source })
     }
 
@@ -97,5 +133,41 @@ impl<'a> Attempt<'a> {
             return Some(Decision::defer(By::NotOurs));
         }
         self.text.is_none().then(|| Decision::deny(By::PasswordIsNoText))
+    }
+}
+
+/// What the steps of a decision about a login do: for real, or to explain it.
+pub trait LoginSteps {
+    /// What is decided in the end.
+    type Outcome;
+    /// An open try of the throttle.
+    type Try;
+
+    /// Neither a local user's hash nor the API is to decide, but this.
+    fn unasked(&self, decision: Decision) -> Self::Outcome;
+
+    /// What a remembered verdict decides, if there is one. It is not called for local users.
+    fn remembered(&self, attempt: &Attempt<'_>) -> Option<Self::Outcome>;
+
+    /// Has it pass the throttle: its open try if its password is to be examined now, else what becomes of it.
+    fn admit(&self, attempt: &Attempt<'_>) -> ControlFlow<Self::Outcome, Self::Try>;
+
+    /// What the hash of a local user decides, or the API.
+    fn examine(&self, attempt: &Attempt<'_>, open: Self::Try) -> Self::Outcome;
+}
+
+/// Decides in the order of the list in docs/deciding.md.
+pub fn decide<S: LoginSteps>(attempt: &Attempt<'_>, settings: &Settings, steps: &S) -> S::Outcome {
+    if let Some(decision) = attempt.unasked(settings) {
+        return steps.unasked(decision);
+    }
+    if attempt.hash.is_none()
+        && let Some(outcome) = steps.remembered(attempt)
+    {
+        return outcome;
+    }
+    match steps.admit(attempt) {
+        ControlFlow::Continue(open) => steps.examine(attempt, open),
+        ControlFlow::Break(outcome) => outcome,
     }
 }

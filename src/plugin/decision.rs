@@ -290,7 +290,7 @@ impl By {
     }
 
     /// The refusal of a client for this reason, as the log counts it.
-    pub fn refused<'a>(&self, client: Client<'a>) -> Refused<'a> {
+    pub fn as_refusal<'a>(&self, client: Client<'a>) -> Refused<'a> {
         let reason = match self {
             By::LocalPassword => "wrong password for a local user",
             By::LocalRules => "a local user's topic rules",

@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use super::decision::By;
-use super::throttle::{Group, Open};
+use super::throttle::{Group, OpenTry};
 use crate::broker::Connection;
 use crate::fingerprint::{Fingerprint, network};
 use crate::topic::Terms;
@@ -35,10 +35,11 @@ impl Ticket {
     }
 }
 
-/// The ticket that is parked under each client id. The broker has one table for all of its listeners, so
-/// this is the one piece of state that instances share: what one has parked, another may replace.
+/// The ticket that is parked under each client id. The broker has one table for all of its listeners, so all instances
+/// share this one, too: what one has parked, another may replace.
 static NEWEST: LazyLock<Lock<HashMap<String, Ticket>>> = LazyLock::new(Lock::default);
 
+/// The number of the next ticket, which all instances share since tickets are told apart by it.
 static NEXT_TICKET: AtomicU64 = AtomicU64::new(0);
 
 /// What the texts of all parked clients may take, in bytes, each with [`OVERHEAD`]: some 100,000 clients with short
@@ -50,15 +51,15 @@ const BYTES: usize = 64 << 20;
 /// is room for with usual ones.
 const PASSWORD_BYTES: usize = 8 << 20;
 
-/// With so many parked clients or more, it is looked from time to time which of them have hung up.
+/// With so many parked clients or more, it is checked from time to time which of them have hung up.
 const CROWD: usize = 256;
 
-/// How often that is looked at most.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often that is checked at most.
+const CHECK_EVERY: Duration = Duration::from_millis(100);
 
-/// After such a look there is a pause so many times as long as it took: looking takes a twentieth of the broker's time at
+/// After checking who has hung up, pause so many times as long as that took: it takes a twentieth of the broker's time at
 /// most.
-const REST: u32 = 20;
+const PAUSE_FACTOR: u32 = 20;
 
 /// Clients that have waited long enough and are completed in one go: a few milliseconds.
 const AT_ONCE: usize = 128;
@@ -75,8 +76,8 @@ struct State {
     /// When those who wait for something else than the API have waited long enough.
     deadlines: BTreeSet<(Instant, Ticket)>,
     turns: Turns,
-    /// When it is time to look who has hung up.
-    next_look: Option<Instant>,
+    /// When it is time to check who has hung up.
+    next_check: Option<Instant>,
     texts: Quota,
 }
 
@@ -86,7 +87,7 @@ impl Default for State {
             parked: HashMap::new(),
             deadlines: BTreeSet::new(),
             turns: Turns::new(PASSWORD_BYTES),
-            next_look: None,
+            next_check: None,
             texts: Quota::new(BYTES),
         }
     }
@@ -196,7 +197,7 @@ impl Delayed {
 
     /// Notes that a parked client has its turn, and until when it waits for the outcome, if that is bounded here. `api`: the
     /// number of the API at this time.
-    pub fn has_turn(&self, ticket: Ticket, open: Open, until: Option<Instant>, api: u32) {
+    pub fn has_turn(&self, ticket: Ticket, open: OpenTry, until: Option<Instant>, api: u32) {
         let state = &mut *self.0.lock();
         state.set_deadline(ticket, until);
         if let Some(client) = state.parked.get_mut(&ticket) {
@@ -306,15 +307,15 @@ impl Delayed {
         is_back
     }
 
-    /// Whether so many are parked that it is time to look who has hung up.
-    pub fn wants_look(&self, now: Instant) -> bool {
+    /// Whether so many are parked that it is time to check who has hung up.
+    pub fn wants_check(&self, now: Instant) -> bool {
         let state = self.0.lock();
-        state.parked.len() >= CROWD && state.next_look.is_none_or(|next| now >= next)
+        state.parked.len() >= CROWD && state.next_check.is_none_or(|next| now >= next)
     }
 
-    /// Records how long a look took.
-    pub fn has_looked(&self, took: Duration, now: Instant) {
-        self.0.lock().next_look = Some(now + LOOK_EVERY.max(took * REST));
+    /// Records how long that check took.
+    pub fn has_checked(&self, took: Duration, now: Instant) {
+        self.0.lock().next_check = Some(now + CHECK_EVERY.max(took * PAUSE_FACTOR));
     }
 
     /// Ends the parkings of those who have hung up, that is whose connection is not among these, which are in order. Returns
@@ -386,7 +387,7 @@ mod tests {
             level: 4,
             hash: None,
             credentials,
-            more: "",
+            more: Default::default(),
             key: credentials,
             source: Default::default(),
         };
@@ -394,7 +395,7 @@ mod tests {
     }
 
     /// An open try.
-    fn open() -> Open {
+    fn open() -> OpenTry {
         let keys = Fingerprinter::with_key(&[0; 16]);
         let credentials = keys.credentials("u", b"p");
         let attempt = Try { address: None, username: "u", client_id: "", credentials, is_shared: true };

@@ -75,8 +75,7 @@ impl Expiry {
     /// Has a session end then, and not at another time that was said before.
     pub fn set(self: &Arc<Self>, session: SessionName, at: Instant, asker: &Asker) {
         self.any.store(true, Ordering::Release);
-        // 2.1 without websockets comes round by itself once a day. Without a thread for it, it is woken once.
-        let _ = self.tasks.start_waking();
+        self.tasks.start_waking_if_possible();
         let mut state = self.state.lock();
         let (connection, before) = (session.connection, state.first());
         state.remove(connection);

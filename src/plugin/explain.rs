@@ -1,5 +1,6 @@
 //! Tells what would be decided now, by which step, and why. It asks nobody, counts nothing and changes nothing.
 
+mod login;
 mod superuser;
 mod would;
 
@@ -8,12 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::api::no_answer;
-use super::attempt::{Attempt, NO_USERNAME, as_text};
 use super::decision::{By, Decision};
 use super::sessions::{LetInBy, Says};
 use super::settings::Settings;
 use super::steering::Steering;
-use super::unasked::{Asked, Facts, Unasked, unasked};
+use super::unasked::{Facts, TopicRequest, Unasked, unasked};
 use crate::broker::{Client, Connection};
 use crate::cache::Look;
 use crate::config::Field;
@@ -78,15 +78,15 @@ impl Steps {
 }
 
 /// What is so about a client as far as it is known without an event: of its session, if one is connected.
-struct Known<'a> {
+struct ExplainedClient<'a> {
     steering: &'a Steering,
-    asked: Asked<'a>,
+    request: TopicRequest<'a>,
     session: Option<(Connection, LetInBy)>,
     steps: &'a Steps,
     now: Instant,
 }
 
-impl Facts for Known<'_> {
+impl Facts for ExplainedClient<'_> {
     fn is_let_in_without_username(&self) -> bool {
         self.session.is_some()
     }
@@ -101,12 +101,12 @@ impl Facts for Known<'_> {
     }
 
     fn rules_say(&self, username: &str) -> Option<Says> {
-        let Self { steering, asked, now, .. } = self;
-        steering.sessions.would_say(asked.client_id, username, &asked.wanted(), *now)
+        let Self { steering, request, now, .. } = self;
+        steering.sessions.would_say(request.client_id, username, &request.wanted(), *now)
     }
 
     fn has_subscribed(&self, username: &str) -> bool {
-        self.steering.api.prefetch.covers(self.asked.client_id, username, self.asked.topic)
+        self.steering.api.prefetch.covers(self.request.client_id, username, self.request.topic)
     }
 
     fn note(&self, step: &'static str, found: impl FnOnce() -> String) {
@@ -147,7 +147,7 @@ impl Steering {
         now: Instant,
     ) -> (Would, Option<Look>) {
         let Explain { username, client_id, .. } = explain;
-        let session = self.sessions.look(client_id, username);
+        let session = self.sessions.inspect(client_id, username);
         steps.note(
             "session",
             match &session {
@@ -157,9 +157,9 @@ impl Steering {
             },
         );
         let name = (!username.is_empty()).then_some(&**username);
-        let asked = Asked { username: name, client_id, topic, access, qos: None, retain: None };
-        let facts = Known { steering: self, asked, session, steps, now };
-        match unasked(&asked, settings, &facts) {
+        let request = TopicRequest { username: name, client_id, topic, access, qos: None, retain: None };
+        let facts = ExplainedClient { steering: self, request, session, steps, now };
+        match unasked(&request, settings, &facts) {
             Unasked::Decided(decision) => (Would::Decide(decision), None),
             Unasked::Unchecked(_) => (Would::Decide(Decision::allow(By::Option("acl_checks"))), None),
             Unasked::ToBeAsked(username) => {
@@ -167,94 +167,6 @@ impl Steering {
                 let question = Question::Access { username, client_id, topic, access, more: &more };
                 self.by_api(self.api.asker.key(&question), Some(&question), explain, steps, now)
             }
-        }
-    }
-
-    fn explain_login(
-        &self,
-        explain: &Explain,
-        settings: &Settings,
-        steps: &Steps,
-        now: Instant,
-    ) -> (Would, Option<Look>) {
-        let Explain { username, password, client_id, address, .. } = explain;
-        if username == NO_USERNAME && password.is_none() {
-            steps.note(
-                "anonymous",
-                "it has no username and no password: the broker's allow_anonymous decides",
-            );
-            return (Would::Decide(Decision::defer(By::NotOurs)), None);
-        }
-        let bytes = password.as_deref().map(str::as_bytes);
-        let credentials = self.logins.keys.credentials(username, bytes.unwrap_or_default());
-        let hash = settings.users.get(username).cloned();
-        let fields: &[_] = if hash.is_none() { &settings.config.auth_fields } else { &[] };
-        let more = self.more(("auth_fields", fields), explain, steps);
-        let attempt = Attempt {
-            client: Client { connection: 0, id: client_id, address: address.as_deref() },
-            username,
-            password: bytes,
-            text: as_text(bytes),
-            starts_clean: true,
-            level: 0,
-            hash,
-            credentials,
-            more: &more,
-            key: self.logins.keys.with(credentials, &more),
-            source: Default::default(),
-        };
-        steps.note(
-            "local user",
-            if attempt.hash.is_some() { "a local user has this name" } else { "no local user has this name" },
-        );
-        if let Some(decision) = attempt.unasked(settings) {
-            steps.note("options", decision.by.to_string());
-            return (Would::Decide(decision), None);
-        }
-        if self.logins.loses_what_it_left(&attempt, settings, now) {
-            steps.note(
-                "what it left behind",
-                "its topics cannot be asked about now: if it goes on with a session, it is turned away until they can, since \
-                 messages that wait for it would be lost",
-            );
-        }
-        if password.is_some()
-            && attempt.hash.is_none()
-            && let Some(look) = self.remembered(attempt.key, steps, now)
-            && !look.holds.is_zero()
-            && !look.is_unused
-        {
-            return (Would::Decide(by_memory(&look)), Some(look));
-        }
-        if let Some(pause) = self.logins.throttle.look(&attempt.as_try(), &settings.config.throttle, now) {
-            steps
-                .note("throttle", format!("too many wrong passwords; another {} s of pause", seconds(pause)));
-            return (Would::Decide(Decision::deny(By::Throttle(pause))), None);
-        }
-        steps.note("throttle", "not in a pause");
-        self.by_password(&attempt, explain, steps, now)
-    }
-
-    /// What decides about a login that is looked at: the hash of a local user, or the API.
-    fn by_password(
-        &self,
-        attempt: &Attempt<'_>,
-        explain: &Explain,
-        steps: &Steps,
-        now: Instant,
-    ) -> (Would, Option<Look>) {
-        match (&attempt.hash, attempt.password) {
-            (Some(_), None) => (Would::Unknown("its password decides, which was not given"), None),
-            (Some(hash), Some(password)) => {
-                let matches = hash.verify(password);
-                steps.note("password", if matches { "it fits its hash" } else { "it does not fit its hash" });
-                (Would::Decide(Decision::of(matches.into(), By::LocalPassword)), None)
-            }
-            (None, None) => {
-                steps.note("memory", "what is remembered goes by the password, which was not given");
-                self.by_asking(None, false, explain, steps, now)
-            }
-            (None, Some(_)) => self.by_api(attempt.key, None, explain, steps, now),
         }
     }
 

@@ -5,11 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::api::Inquiry;
-use super::attempt::Attempt;
 use super::decision::{By, Decision, LoggedClient};
-use super::event::Event;
 use super::expiry::Expiry;
-use super::login::Logins;
 use super::sessions::{Granted, SessionName, Sessions};
 use crate::ask::{Asker, Waiter};
 use crate::broker::Client;
@@ -38,7 +35,7 @@ impl Granting {
     ///
     /// # Errors
     /// Why it cannot be let in with them.
-    fn granted(
+    pub fn granted(
         &self,
         username: &str,
         client_id: &str,
@@ -64,7 +61,7 @@ impl Granting {
 
     /// Gives a session what it was granted, if its client is still the one that was let in with these credentials, and sees
     /// to its end. `name` is asked only if there is one.
-    fn give(
+    pub fn give(
         &self,
         client: Client<'_>,
         username: &str,
@@ -112,7 +109,7 @@ impl Granting {
 
     fn note_taken_back(&self, session: &SessionName, now: Instant) {
         let by = By::NoAnswer(NoAnswer::NoRoomForRules);
-        self.log.refusal(now, &by.refused(session.client()), || {
+        self.log.refusal(now, &by.as_refusal(session.client()), || {
             let who = LoggedClient(session.client(), Some(&session.username));
             format!(
                 "Took back what the API had granted to {who}: {by}. Its topics are decided without rules until the API is asked \
@@ -137,53 +134,5 @@ impl Granting {
         if let Some(allow) = self.asker.allow(key, now) {
             self.sessions.widen(client, question.username(), Arc::clone(grants), allow.ends, now);
         }
-    }
-}
-
-impl Logins {
-    /// What a client is granted that is about to be let in, or the refusal because that cannot be. Nothing where no body is
-    /// read, for local users, and for requests to the broker's HTTP listener, which have no session.
-    pub fn grants(
-        &self,
-        attempt: &Attempt<'_>,
-        decision: Decision,
-        event: &Event<'_>,
-    ) -> (Decision, Option<Box<Granted>>) {
-        let is_read = event.settings.config.answer_rules && attempt.hash.is_none();
-        if !is_read || !decision.is_allow() || event.broker_thread().is_none() {
-            return (decision, None);
-        }
-        let now = Instant::now();
-        // While it waited for something else, the API may have been asked again. Or what it had said was forgotten.
-        let (terms, since) = match self.api.asker.allow(attempt.key, event.now) {
-            Some(latest) => (latest.terms, now),
-            None => {
-                let asked = decision.terms.as_ref().and_then(|terms| terms.asked);
-                (decision.terms.clone(), asked.unwrap_or(now))
-            }
-        };
-        match self.granting.granted(attempt.username, attempt.client.id, terms.as_deref(), since) {
-            Ok(granted) => (decision, Some(granted)),
-            Err(by) => (Decision::deny(by), None),
-        }
-    }
-
-    /// What a client will be granted that may come in, as far as its topics are asked ahead by that.
-    pub fn newcomer(
-        &self,
-        attempt: &Attempt<'_>,
-        terms: Option<&Terms>,
-        event: &Event<'_>,
-    ) -> Option<Box<Granted>> {
-        let is_read = event.settings.config.answer_rules && attempt.hash.is_none();
-        let granted = || self.granting.granted(attempt.username, attempt.client.id, terms, event.now).ok();
-        is_read.then(granted).flatten()
-    }
-
-    /// Gives a client that was just let in what it is granted.
-    pub fn grant(&self, attempt: &Attempt<'_>, granted: Option<Box<Granted>>) {
-        let Some(granted) = granted else { return };
-        let Attempt { client, username, credentials, .. } = *attempt;
-        self.granting.give(client, username, credentials, granted, || SessionName::of(attempt));
     }
 }

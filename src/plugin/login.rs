@@ -1,124 +1,114 @@
 //! Decides logins (`MOSQ_EVT_BASIC_AUTH`). Clients that wait beside the broker's loop are let in or refused in
 //! `completion`.
 
+mod completion;
+mod early;
+mod granting;
+mod left_behind;
+mod orders;
+mod warm_up;
+
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 
-use super::api::{Api, Inquiry, no_answer};
-use super::attempt::{Attempt, NO_USERNAME, as_text};
+use super::Task;
+use super::api::{Inquiry, no_answer};
+use super::attempt::{Attempt, LoginSteps, decide};
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::delayed::{Delayed, Parked, Ticket, Turn};
-use super::early::{EarlySenders, WaitsWhere};
 use super::event::{Event, Login};
-use super::granting::Granting;
 use super::hasher::{Check, Hasher};
-use super::kicks::Kicks;
 use super::parts::Parts;
 use super::recheck::Recheck;
-use super::sessions::{LetInBy, Session, SessionName, Sessions};
-use super::throttle::{Admission, Group, Open, Throttle, TryOutcome};
-use super::{Task, Tasks};
+use super::sessions::{LetInBy, Session, SessionName};
+use super::throttle::{Admission, Group, OpenTry, TryOutcome};
 use crate::ask::{Priority, Waiter};
-use crate::broker::{Broker, Client};
-use crate::fingerprint::{Fingerprinter, network};
+use crate::broker::Client;
+use crate::config::ThrottleLimits;
+use crate::fingerprint::network;
 use crate::local::PasswordHash;
-use crate::log::{Log, sentence};
-use crate::metrics::Metrics;
+use crate::log::sentence;
 use crate::question::{Answer, NoAnswer};
+use early::{EarlySenders, WaitsWhere};
 
 /// Decides about logins.
 pub struct Logins {
-    /// Asks the API.
-    pub api: Arc<Api>,
-    /// Who was let in, and by what.
-    pub sessions: Arc<Sessions>,
-    /// Counts wrong passwords.
-    pub throttle: Arc<Throttle>,
     /// Answers the broker's checks of sessions after a SIGHUP.
-    pub recheck: Arc<Recheck>,
-    /// Gives sessions what came with the API's answers.
-    pub granting: Arc<Granting>,
+    recheck: Arc<Recheck>,
     /// The parked clients.
-    pub delayed: Delayed,
+    delayed: Delayed,
     /// Those who are not to be parked.
-    pub early: EarlySenders,
-    /// Whether clients wait beside the broker's loop for their logins.
-    pub delays: bool,
-    /// Makes fingerprints.
-    pub keys: Fingerprinter,
+    early: EarlySenders,
     /// Started with the first slow password hash.
-    pub hasher: OnceCell<Hasher<Ticket>>,
-    /// Where other threads leave answers for the broker's thread.
-    pub tasks: Arc<Tasks>,
-    /// The broker.
-    pub broker: Arc<dyn Broker>,
-    /// The log.
-    pub log: Arc<Log>,
-    /// Counts what is decided.
-    pub metrics: Arc<Metrics>,
-    /// Disconnects those who are connected.
-    pub kicks: Arc<Kicks>,
+    hasher: OnceCell<Hasher<Ticket>>,
+    /// What all parts of the plugin have in common.
+    parts: Parts,
+}
+
+/// A login that is decided about for real.
+struct Live<'a> {
+    logins: &'a Logins,
+    event: &'a Event<'a>,
+}
+
+impl LoginSteps for Live<'_> {
+    type Outcome = Decision;
+    type Try = OpenTry;
+
+    fn unasked(&self, decision: Decision) -> Decision {
+        decision
+    }
+
+    fn remembered(&self, attempt: &Attempt<'_>) -> Option<Decision> {
+        self.logins.remembered(attempt, self.event)
+    }
+
+    fn admit(&self, attempt: &Attempt<'_>) -> ControlFlow<Decision, OpenTry> {
+        let Self { logins, event } = *self;
+        let limits = &event.settings.config.throttle;
+        match logins.parts.throttle.admit(&attempt.as_try(), limits, event.now) {
+            Admission::Now(open) => ControlFlow::Continue(open),
+            Admission::WaitForTurn(group) => ControlFlow::Break(logins.park_for_turn(attempt, group, event)),
+            Admission::Throttled(pause) => ControlFlow::Break(Decision::deny(By::Throttle(pause))),
+        }
+    }
+
+    fn examine(&self, attempt: &Attempt<'_>, open: OpenTry) -> Decision {
+        self.logins.examine(attempt, open, None, self.event)
+    }
 }
 
 impl Logins {
     /// Nobody has logged in.
-    pub fn new(parts: &Parts, recheck: Arc<Recheck>, now: Instant) -> Self {
+    pub fn new(parts: Parts, recheck: Arc<Recheck>, now: Instant) -> Self {
         Self {
-            api: Arc::clone(&parts.api),
-            sessions: Arc::clone(&parts.sessions),
-            throttle: Arc::clone(&parts.throttle),
             recheck,
-            granting: Arc::clone(&parts.granting),
             delayed: Delayed::default(),
             early: EarlySenders::new(now),
-            delays: parts.delays,
-            keys: parts.keys,
             hasher: OnceCell::new(),
-            tasks: Arc::clone(&parts.tasks),
-            broker: Arc::clone(&parts.broker),
-            log: Arc::clone(&parts.log),
-            metrics: Arc::clone(&parts.metrics),
-            kicks: Arc::clone(&parts.kicks),
+            parts,
         }
     }
 
     /// Decides a login, logs a refusal, and notes a client that is let in.
     pub fn authenticate(&self, login: &Login<'_>, event: &Event<'_>) -> Decision {
-        let Login { client, username, password, starts_clean, level, details } = *login;
-        let config = &event.settings.config;
-        let username = match (username, password) {
-            (None, None) => return Decision::defer(By::NotOurs),
-            (None, Some(_)) => NO_USERNAME,
-            (Some(username), _) => username,
+        let more = |fields: &[_]| self.parts.api.more(fields, login.client, login.details, None);
+        let Some(attempt) = Attempt::new(login, event.settings, &self.parts.keys, more) else {
+            return Decision::defer(By::NotOurs);
         };
-        let credentials = self.keys.credentials(username, password.unwrap_or_default());
-        let hash = event.settings.users.get(username).cloned();
-        let text = as_text(password);
-        let fields: &[_] = if hash.is_none() { &config.auth_fields } else { &[] };
-        let more = self.api.more(fields, client, details, None);
-        let key = self.keys.with(credentials, &more);
-        let attempt = Attempt {
-            client,
-            username,
-            password,
-            text,
-            starts_clean,
-            level,
-            hash,
-            credentials,
-            more: &more,
-            key,
-            source: Default::default(),
-        };
+        let Attempt { client, username, .. } = attempt;
         if self.recheck.recognises(&attempt, event) {
             let decision = self.recheck.decide(&attempt, event);
-            return self.refused(client, Some(username), decision, event.now);
+            self.log_refusal(client, Some(username), &decision, event.now);
+            return decision;
         }
         self.recheck.revoke_without_ticks(&attempt, event);
-        let decision = self.decide(&attempt, event).or_deferred(&config.defer_status);
+        let decision = decide(&attempt, event.settings, &Live { logins: self, event });
+        let decision = decision.or_deferred(&event.settings.config.defer_status);
         let decision = self.unless_it_loses(&attempt, decision, event);
         let (decision, granted) = self.grants(&attempt, decision, event);
         if decision.is_allow() {
@@ -126,39 +116,22 @@ impl Logins {
             self.grant(&attempt, granted);
         }
         let username = (decision.by != By::NoUsername).then_some(username);
-        self.refused(client, username, decision, event.now)
-    }
-
-    /// Decides in the order of the list in docs/deciding.md.
-    fn decide(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Decision {
-        if let Some(decision) = attempt.unasked(event.settings) {
-            return decision;
-        }
-        if attempt.hash.is_none()
-            && let Some(decision) = self.remembered(attempt, event)
-        {
-            return decision;
-        }
-        let limits = &event.settings.config.throttle;
-        match self.throttle.admit(&attempt.as_try(), limits, event.now) {
-            Admission::Now(open) => self.look_at(attempt, open, None, event),
-            Admission::WaitForTurn(group) => self.park_for_turn(attempt, group, event),
-            Admission::Throttled(pause) => Decision::deny(By::Throttle(pause)),
-        }
+        self.log_refusal(client, username, &decision, event.now);
+        decision
     }
 
     /// The decision by a remembered verdict, if there is one. The first use of a verdict that was asked for early
     /// counts as asking now, so it has to pass the throttle.
     fn remembered(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Decision> {
         let reads_bodies = event.settings.config.answer_rules;
-        let renewer = || reads_bodies.then(|| self.granting.renewer(SessionName::of(attempt)));
+        let renewer = || reads_bodies.then(|| self.parts.granting.renewer(SessionName::of(attempt)));
         let inquiry = attempt.inquiry()?;
-        let hit = self.api.remembered(&inquiry, renewer, event.now)?;
+        let hit = self.parts.api.remembered(&inquiry, renewer, event.now)?;
         let is_first_use = hit.is_first_use;
         let decision = Decision::by_memory(hit);
         if is_first_use {
-            self.api.look_on(&inquiry, event);
-            match self.throttle.admit(&attempt.as_try(), &event.settings.config.throttle, event.now) {
+            self.parts.api.look_on(&inquiry, event);
+            match self.parts.throttle.admit(&attempt.as_try(), &event.settings.config.throttle, event.now) {
                 Admission::Now(open) => self.close(open, &decision, event),
                 Admission::WaitForTurn(_) => return Some(Decision::deny(By::Busy)),
                 Admission::Throttled(pause) => return Some(Decision::deny(By::Throttle(pause))),
@@ -167,12 +140,22 @@ impl Logins {
         Some(if decision.is_allow() { self.warm_up(attempt, decision, event) } else { decision })
     }
 
-    /// Compares a password with the hash of a local user, or has the API asked. If that takes long, the client waits
-    /// beside the broker's loop: on its ticket if it is `parked` already, or else it is parked now.
-    pub fn look_at(
+    /// For how long a login would be refused and its password not examined, if it would. Changes nothing.
+    pub fn throttle_pause(
         &self,
         attempt: &Attempt<'_>,
-        open: Open,
+        limits: &ThrottleLimits,
+        now: Instant,
+    ) -> Option<Duration> {
+        self.parts.throttle.inspect(&attempt.as_try(), limits, now)
+    }
+
+    /// Compares a password with the hash of a local user, or has the API asked. If that takes long, the client waits
+    /// beside the broker's loop: on its ticket if it is `parked` already, or else it is parked now.
+    fn examine(
+        &self,
+        attempt: &Attempt<'_>,
+        open: OpenTry,
         parked: Option<Ticket>,
         event: &Event<'_>,
     ) -> Decision {
@@ -191,7 +174,7 @@ impl Logins {
         &self,
         attempt: &Attempt<'_>,
         hash: &Arc<PasswordHash>,
-        open: Open,
+        open: OpenTry,
         parked: Option<Ticket>,
         event: &Event<'_>,
     ) -> Decision {
@@ -215,24 +198,30 @@ impl Logins {
         };
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return Decision::deny(By::Busy) };
         let until = event.now + event.settings.config.max_wait;
-        self.delayed.has_turn(ticket, open, Some(until), self.api.asker.api_number());
-        let source = attempt.source(&self.keys);
+        self.delayed.has_turn(ticket, open, Some(until), self.parts.api.asker.api_number());
+        let source = attempt.source(&self.parts.keys);
         let check = Check { ticket, source, hash: Arc::clone(hash), password: password.to_owned() };
         for check in hasher.check(check, event.now) {
-            self.tasks.push(Task::Answered(check.ticket, Answer::None(NoAnswer::Busy)));
+            self.parts.tasks.push(Task::Answered(check.ticket, Answer::None(NoAnswer::Busy)));
         }
         PARKED
     }
 
     fn start_hasher(&self) -> io::Result<Hasher<Ticket>> {
-        let tasks = Arc::clone(&self.tasks);
-        Hasher::start(&|body| self.broker.spawn(body), move |ticket, matches| {
+        let tasks = Arc::clone(&self.parts.tasks);
+        Hasher::start(&|body| self.parts.broker.spawn(body), move |ticket, matches| {
             tasks.push(Task::PasswordChecked(ticket, matches))
         })
     }
 
     /// Has the API decide. The client waits beside the broker's loop, or the broker waits.
-    fn ask(&self, attempt: &Attempt<'_>, open: Open, parked: Option<Ticket>, event: &Event<'_>) -> Decision {
+    fn ask(
+        &self,
+        attempt: &Attempt<'_>,
+        open: OpenTry,
+        parked: Option<Ticket>,
+        event: &Event<'_>,
+    ) -> Decision {
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
         let Inquiry { key, question, .. } = inquiry;
         let place = self.place(attempt, parked, event);
@@ -244,23 +233,31 @@ impl Logins {
             }
             return decision;
         }
-        let source = attempt.source(&self.keys);
-        if let Some(decision) = self.api.without_waiting(&inquiry, event.now) {
+        let source = attempt.source(&self.parts.keys);
+        if let Some(decision) = self.parts.api.without_waiting(&inquiry, event.now) {
             return decision;
         }
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return Decision::deny(By::Busy) };
         // Before it is asked: another one may take its place meanwhile.
-        let api = self.api.asker.api_number();
-        if let Err(reason) =
-            self.api.asker.ask(key, &question, source, Priority::Login, Some(self.waiter(ticket)), event.now)
-        {
+        let api = self.parts.api.asker.api_number();
+        if let Err(reason) = self.parts.api.asker.ask(
+            key,
+            &question,
+            source,
+            Priority::Login,
+            Some(self.waiter(ticket)),
+            event.now,
+        ) {
             self.delayed.end(ticket);
-            return self.api.or_stale(key, no_answer(reason), event.now);
+            return self.parts.api.or_stale(key, no_answer(reason), event.now);
         }
         // The answer is heard at the tick, which is later also where it has come already.
         self.delayed.has_turn(ticket, open, None, api);
         if let Some(thread) = event.broker_thread() {
-            self.api.prefetch.peek_at_logins(thread, &self.api.gate(event).scope(&|| source, Instant::now()));
+            self.parts
+                .api
+                .prefetch
+                .peek_at_logins(thread, &self.parts.api.gate(event).scope(&|| source, Instant::now()));
         }
         PARKED
     }
@@ -282,33 +279,33 @@ impl Logins {
             self.delayed.end(ticket);
             return Decision::deny(By::Busy);
         }
-        self.throttle.waits(&attempt.as_try(), &event.settings.config.throttle, event.now);
+        self.parts.throttle.waits(&attempt.as_try(), &event.settings.config.throttle, event.now);
         PARKED
     }
 
-    /// Ends an open try, and has the next clients of its groups looked at.
-    pub fn close(&self, open: Open, decision: &Decision, event: &Event<'_>) {
+    /// Ends an open try, and has the next clients of its groups examined.
+    fn close(&self, open: OpenTry, decision: &Decision, event: &Event<'_>) {
         if let By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::TimedOut(_)) = decision.by {
             return self.leave(open, event);
         }
         let outcome = outcome_of(decision);
-        let groups = self.throttle.close(open, outcome, &event.settings.config.throttle, event.now);
-        if self.delays {
+        let groups = self.parts.throttle.close(open, outcome, &event.settings.config.throttle, event.now);
+        if self.parts.delays {
             for group in self.delayed.with_turns(groups) {
-                self.tasks.push(Task::NextTurn(group));
+                self.parts.tasks.push(Task::NextTurn(group));
             }
         }
     }
 
     /// Turns a client away whose question goes on. Its try ends with that: a wrong guess counts, whether or not anybody
     /// comes back for the answer.
-    fn leave(&self, open: Open, event: &Event<'_>) {
+    fn leave(&self, open: OpenTry, event: &Event<'_>) {
         let config = &event.settings.config;
-        if !self.throttle.leave(&open, 2 * config.timeout, event.now) {
+        if !self.parts.throttle.leave(&open, 2 * config.timeout, event.now) {
             return;
         }
-        let (throttle, tasks) = (Arc::clone(&self.throttle), Arc::clone(&self.tasks));
-        let (limits, delays) = (config.throttle, self.delays);
+        let (throttle, tasks) = (Arc::clone(&self.parts.throttle), Arc::clone(&self.parts.tasks));
+        let (limits, delays) = (config.throttle, self.parts.delays);
         let waiter = Waiter::however_late(move |answer| {
             let outcome = outcome_of(&Decision::by_answer(answer)).of_all();
             let groups = throttle.close(open, outcome, &limits, Instant::now());
@@ -316,36 +313,36 @@ impl Logins {
                 groups.into_iter().for_each(|group| tasks.push(Task::NextTurn(group)));
             }
         });
-        self.api.asker.hear_late(open.credentials(), waiter, event.now);
+        self.parts.api.asker.hear_late(open.credentials(), waiter, event.now);
     }
 
     /// A waiter that leaves the answer as a task for the client with this ticket.
-    pub fn waiter(&self, ticket: Ticket) -> Waiter {
-        let tasks = Arc::clone(&self.tasks);
+    fn waiter(&self, ticket: Ticket) -> Waiter {
+        let tasks = Arc::clone(&self.parts.tasks);
         Waiter::in_time(move |answer| tasks.push(Task::Answered(ticket, answer.clone())))
             .who_may_leave(ticket.number())
     }
 
     /// Whether a client can wait beside the broker's loop. Requests to the broker's HTTP listener cannot: they come on
     /// a thread of their own.
-    pub fn may_park(&self, event: &Event<'_>) -> bool {
-        self.delays && event.broker_thread().is_some()
+    fn may_park(&self, event: &Event<'_>) -> bool {
+        self.parts.delays && event.broker_thread().is_some()
     }
 
     /// Parks a client. `None` if there is no room.
-    pub fn park(&self, attempt: &Attempt<'_>) -> Option<Ticket> {
+    fn park(&self, attempt: &Attempt<'_>) -> Option<Ticket> {
         // Without the thread the answer waits until the loop comes round by itself.
-        if let Err(error) = self.tasks.start_waking() {
-            self.log.warn(&format!(
+        if let Err(error) = self.parts.tasks.start_waking() {
+            self.parts.log.warn(&format!(
                 "Answers may reach clients late: no thread to wake the broker with ({error})."
             ));
         }
-        let api = self.api.asker.api_number();
+        let api = self.parts.api.asker.api_number();
         self.delayed.park(Parked { api, ..Parked::new(attempt, self.sender(attempt)) })
     }
 
     /// Notes that a client is let in. Returns its session as it was known before, if it was.
-    pub fn admit(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Session> {
+    fn admit(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Session> {
         // A request to the broker's HTTP listener has no session, and its id may be that of a client.
         event.broker_thread()?;
         let Attempt { client, username, starts_clean, level, credentials, key, .. } = *attempt;
@@ -354,29 +351,23 @@ impl Logins {
         let config = &event.settings.config;
         let is_looked_at = config.lookahead && !config.acl_urls.is_empty() && attempt.hash.is_none();
         let level = if is_looked_at { level } else { 0 };
-        let before = self.sessions.admit(client, username, credentials, by.clone(), level, event.now);
+        let before = self.parts.sessions.admit(client, username, credentials, by.clone(), level, event.now);
         // Rules go by the answer: what others of the same name were allowed to subscribe to implies nothing.
         let is_another = before.as_ref().is_some_and(|before| !before.was_let_in(credentials, &by));
         let starts_anew = starts_clean || config.answer_rules && is_another;
-        self.api.prefetch.note_let_in(client.id, username, starts_anew);
+        self.parts.api.prefetch.note_let_in(client.id, username, starts_anew);
         before
     }
 
-    /// Logs the decision if it is a refusal, and returns it.
-    pub fn refused(
-        &self,
-        client: Client<'_>,
-        username: Option<&str>,
-        decision: Decision,
-        now: Instant,
-    ) -> Decision {
+    /// Logs a decision if it is a refusal.
+    fn log_refusal(&self, client: Client<'_>, username: Option<&str>, decision: &Decision, now: Instant) {
         if decision.ruling == Ruling::Deny {
             let who = || LoggedClient(client, username);
-            let refused = decision.by.refused(client);
-            self.log
+            let refused = decision.by.as_refusal(client);
+            self.parts
+                .log
                 .refusal(now, &refused, || sentence(format!("Refused to let {} in: {}", who(), decision.by)));
         }
-        decision
     }
 }
 
@@ -390,4 +381,4 @@ fn outcome_of(decision: &Decision) -> TryOutcome {
 }
 
 /// The client waits beside the broker's loop.
-pub const PARKED: Decision = Decision::new(Ruling::Later, By::Parked);
+const PARKED: Decision = Decision::new(Ruling::Later, By::Parked);

@@ -3,10 +3,8 @@
 mod api;
 mod attempt;
 mod changes;
-mod completion;
 mod decision;
 mod delayed;
-mod early;
 mod event;
 mod expiry;
 mod explain;
@@ -14,7 +12,6 @@ mod granting;
 mod hasher;
 mod kicks;
 mod leaving;
-mod left_behind;
 mod login;
 mod noted;
 mod orders;
@@ -32,7 +29,6 @@ mod token;
 mod topic_check;
 mod unasked;
 mod wait_budget;
-mod warm_up;
 
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -116,7 +112,8 @@ type Tasks = MainQueue<Task>;
 /// What was learnt, as far as the log shows it: the beginning of a list in order of importance.
 const SHOWN_LINES: usize = 20;
 
-/// One loaded plugin. Nothing of it is shared with another instance in the same broker.
+/// One loaded plugin. Nothing of it is shared with another instance in the same broker but the tickets (`delayed`) and what
+/// belongs to the process (crate docs).
 pub struct Plugin {
     settings: Arc<Current>,
     logins: Arc<Logins>,
@@ -169,7 +166,7 @@ impl Plugin {
             }
         }
         let recheck = Arc::new(Recheck::new(&parts, now));
-        let logins = Arc::new(Logins::new(&parts, Arc::clone(&recheck), now));
+        let logins = Arc::new(Logins::new(parts.clone(), Arc::clone(&recheck), now));
         let topics = Topics::new(&parts);
         let settings = Arc::new(Current::new(options, settings));
         let steering = Arc::new(Steering::new(&parts, Arc::clone(&settings), Arc::clone(&logins)));
@@ -249,7 +246,7 @@ impl Plugin {
                 "Refused a command of {who}: neither a rule of plugin_opt_acl_file nor the API lets it write to \
                  {CONTROL_TOPIC}."
             );
-            self.log.refusal(now, &decision.by.refused(client), || line);
+            self.log.refusal(now, &decision.by.as_refusal(client), || line);
         }
         may
     }
@@ -298,9 +295,7 @@ impl Plugin {
     /// Whether the broker should tick again soon: the time of a parked client may be up, or one waits for an answer and
     /// the loop cannot be woken for it.
     pub fn wants_tick(&self, thread: &BrokerThread) -> bool {
-        let delayed = &self.logins.delayed;
-        self.logins.delays
-            && (delayed.has_deadlines() || (!delayed.is_empty() && !self.broker.can_wake(thread)))
+        self.logins.wants_tick(thread)
     }
 
     /// Reads all files again (`MOSQ_EVT_RELOAD`, SIGHUP), and takes over what they say only if all of them are fine.

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use super::orders::{Order, Place};
+use super::orders::{Order, Permit};
 use super::steering::Steering;
 use crate::ask::Peer;
 use crate::command::{Command, Done, Giver};
@@ -21,7 +21,7 @@ const TOLD_RECHECKS: usize = 64;
 
 /// What other brokers have told and this one has not carried out yet.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct FromOthers {
     /// How many wait for the broker's thread. Those of operators have places of their own.
     kicks: Arc<AtomicUsize>,
     /// The usernames about whose sessions the API is to be asked again when no other recheck is going on; `None` for all.
@@ -78,7 +78,7 @@ impl Steering {
             }
             Command::Kick(named) => {
                 let reply = self.noting(command, Giver::Broker, Box::new(drop));
-                if let Some(place) = Place::among(&self.told.kicks, TOLD_KICKS) {
+                if let Some(place) = Permit::among(&self.from_others.kicks, TOLD_KICKS) {
                     return self.order(Order::Kick(named, place.held_by(reply)));
                 }
                 // Whoever has lost a right leaves all the same.
@@ -92,16 +92,16 @@ impl Steering {
     }
 
     fn recheck_told(self: &Arc<Self>, username: Option<String>) {
-        merge(&mut self.told.rechecks.lock(), username);
+        merge(&mut self.from_others.rechecks.lock(), username);
         self.recheck_next();
     }
 
     /// Begins the next recheck that another broker has told, unless one is going on. Whoever ends one calls this.
     pub(super) fn recheck_next(self: &Arc<Self>) {
         // Another thread that has come meanwhile may have found the place taken.
-        while !self.told.rechecks.lock().is_empty() {
+        while !self.from_others.rechecks.lock().is_empty() {
             let Some(place) = self.place_of_recheck() else { return };
-            let Some(username) = self.told.rechecks.lock().pop_front() else { continue };
+            let Some(username) = self.from_others.rechecks.lock().pop_front() else { continue };
             let reply = self.noting(Command::Recheck(username.clone()), Giver::Broker, Box::new(drop));
             return self.order(Order::Recheck(username, place.held_by(reply)));
         }

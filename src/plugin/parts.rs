@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::prefetch::Prefetch;
 
 /// What several parts hold.
+#[derive(Clone)]
 pub struct Parts {
     /// Asks the API.
     pub api: Arc<Api>,

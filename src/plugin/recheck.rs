@@ -231,9 +231,9 @@ impl Recheck {
 
     /// Has a connected client asked about when the broker's loop has come round, or at once where it does not say so.
     fn note(&self, attempt: &Attempt<'_>, inquiry: &Inquiry<'_>, now: Instant) {
-        // 2.1 without websockets comes round by itself once a day. Without a thread for it, it is woken once.
+        // 2.0 comes round by itself all the time.
         if self.broker.is_2_1() {
-            let _ = self.tasks.start_waking();
+            self.tasks.start_waking_if_possible();
         }
         if let Some(command) = &mut *self.command.lock()
             && command.has_begun

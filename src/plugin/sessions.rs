@@ -82,7 +82,7 @@ pub struct Session {
 struct Ended {
     connection: Connection,
     address: Fingerprint,
-    /// The turn of the broker's loop.
+    /// The turn in which it was closed.
     turn: u64,
     at: Instant,
     stays: SessionStays,

@@ -9,8 +9,8 @@ use tokio::task::spawn_blocking;
 
 use super::api::Api;
 use super::login::Logins;
-use super::orders::{Order, Place, Recipient, Reply};
-use super::others::Told;
+use super::orders::{Order, Permit, Recipient, Reply};
+use super::others::FromOthers;
 use super::parts::Parts;
 use super::sessions::Sessions;
 use super::settings::{Current, what_is_asked};
@@ -19,7 +19,7 @@ use super::{Task, Tasks};
 use crate::broker::Broker;
 use crate::command::{self, Command, Done, Giver, Whom};
 use crate::config::Config;
-use crate::fingerprint::Whose;
+use crate::fingerprint::{Fingerprinter, Whose};
 use crate::log::{Level, Log};
 use crate::metrics::{Gauges, Metrics};
 use crate::question::{Kind, NoAnswer};
@@ -40,6 +40,7 @@ pub struct Steering {
     pub(super) logins: Arc<Logins>,
     pub(super) api: Arc<Api>,
     pub(super) sessions: Arc<Sessions>,
+    pub(super) keys: Fingerprinter,
     tasks: Arc<Tasks>,
     broker: Arc<dyn Broker>,
     metrics: Arc<Metrics>,
@@ -50,7 +51,7 @@ pub struct Steering {
     rechecks: Arc<AtomicUsize>,
     answers: Arc<AtomicUsize>,
     /// What other brokers have told and waits.
-    pub(super) told: Told,
+    pub(super) from_others: FromOthers,
     /// Explanations may compare slow hashes, which take 46 MiB each: one at a time.
     explaining: Arc<Semaphore>,
     /// How many wait, and the one that is made.
@@ -65,6 +66,7 @@ impl Steering {
             logins,
             api: Arc::clone(&parts.api),
             sessions: Arc::clone(&parts.sessions),
+            keys: parts.keys,
             tasks: Arc::clone(&parts.tasks),
             broker: Arc::clone(&parts.broker),
             metrics: Arc::clone(&parts.metrics),
@@ -73,7 +75,7 @@ impl Steering {
             kicks: Arc::default(),
             rechecks: Arc::default(),
             answers: Arc::default(),
-            told: Told::default(),
+            from_others: FromOthers::default(),
             explaining: Arc::new(Semaphore::new(1)),
             explanations: Arc::new(Semaphore::new(EXPLANATIONS)),
         }
@@ -141,7 +143,7 @@ impl Steering {
             queued: unanswered.saturating_sub(target.questions_under_way()),
             endpoints: target.figures(now),
             cache,
-            parked: self.logins.delayed.len(),
+            parked: self.logins.parked(),
             rules: self.api.asker.pool().bytes(),
             is_ready: self.trouble(now).is_none(),
             shared_cache: self.api.asker.shared_cache(),
@@ -160,7 +162,7 @@ impl Steering {
                 tell_others(command);
                 reply(Ok(Done::Forgotten));
             }
-            Command::Kick(named) => match Place::among(&self.kicks, KICKS) {
+            Command::Kick(named) => match Permit::among(&self.kicks, KICKS) {
                 Some(place) => {
                     self.order(Order::Kick(named, place.held_by(reply)));
                     tell_others(command);
@@ -178,8 +180,8 @@ impl Steering {
     }
 
     /// The place of the one recheck that may wait or be going on.
-    pub(super) fn place_of_recheck(&self) -> Option<Place> {
-        Place::among(&self.rechecks, 1)
+    pub(super) fn place_of_recheck(&self) -> Option<Permit> {
+        Permit::among(&self.rechecks, 1)
     }
 
     /// What has the log tell of an outcome, and then hears it. The place of the command is free again by then, so the next
@@ -201,7 +203,7 @@ impl Steering {
     /// Forgets what the API has said of somebody, what is on its way included, and what it alone was seen to ask; with
     /// everybody also what clients were seen to ask whose names look alike.
     pub(super) fn forget(&self, whom: &Whom, now: Instant) {
-        let whose = whom.whose(&self.logins.keys);
+        let whose = whom.whose(&self.keys);
         self.api.asker.forget(whose, now);
         // Whoever has just found something in there is let in with it.
         self.sessions.forget(whose, Instant::now());
@@ -219,14 +221,13 @@ impl Steering {
     /// Has the broker's thread send a client these bytes as the answer to its commands, at its next tick. If too many wait,
     /// it gets none: it has asked too much at once.
     pub fn answer(&self, to: Recipient, payload: Vec<u8>) {
-        if let Some(place) = Place::among(&self.answers, ANSWERS) {
+        if let Some(place) = Permit::among(&self.answers, ANSWERS) {
             self.order(Order::Answer(to, payload, place));
         }
     }
 
     pub(super) fn order(&self, order: Order) {
-        // Without the thread it waits until the loop comes round by itself.
-        let _ = self.tasks.start_waking();
+        self.tasks.start_waking_if_possible();
         self.tasks.push(Task::Order(order));
     }
 

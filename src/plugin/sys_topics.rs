@@ -15,27 +15,27 @@ const PREFIX: &str = "$SYS/broker/plugin/http-auth/";
 /// How often at most: as the broker does with its own (`sys_interval`).
 const EVERY: Duration = Duration::from_secs(10);
 
-/// What was said last, and when.
+/// What was published last, and when.
 #[derive(Default)]
-pub struct SysTopics(Lock<Said>);
+pub struct SysTopics(Lock<Published>);
 
 #[derive(Default)]
-struct Said {
+struct Published {
     at: Option<Instant>,
     values: HashMap<&'static str, u64>,
 }
 
 impl SysTopics {
-    /// Says what has changed, if it is time. Each value is a plain decimal number.
+    /// Publishes what has changed, if it is time. Each value is a plain decimal number.
     pub fn turn(&self, steering: &Steering, broker: &dyn Broker, thread: &BrokerThread, now: Instant) {
-        let mut said = self.0.lock();
-        if said.at.is_some_and(|at| now.saturating_duration_since(at) < EVERY) {
+        let mut published = self.0.lock();
+        if published.at.is_some_and(|at| now.saturating_duration_since(at) < EVERY) {
             return;
         }
-        said.at = Some(now);
+        published.at = Some(now);
         let mut news = figures(steering, now);
-        news.retain(|(name, value)| said.values.insert(name, *value) != Some(*value));
-        drop(said);
+        news.retain(|(name, value)| published.values.insert(name, *value) != Some(*value));
+        drop(published);
         // Nothing is held: the broker only queues it, and asks later who may read it.
         for (name, value) in news {
             broker.publish(thread, None, &format!("{PREFIX}{name}"), value.to_string().as_bytes());

@@ -8,9 +8,9 @@
 //! - Until a group has had `after` refusals, it has room for as many open tries as it may still have refusals. Further
 //!   tries wait for their turn, which comes when an open try of the group ends.
 //! - The last of these refusals begins a pause, and each further refusal begins the next one, twice as long. In each
-//!   pause there is room for one try at a time until one was refused. From then on every try is refused without a look
-//!   at its password, until that pause is over.
-//! - Credentials that are known to be wrong are refused without a look during a whole pause, and change nothing.
+//!   pause there is room for one try at a time until one was refused. From then on every try is refused, and
+//!   its password not examined, until that pause is over.
+//! - Credentials that are known to be wrong are refused unexamined during a whole pause, and change nothing.
 //!   Credentials that are known to be good are always admitted, and take up no room.
 //!
 //! So a client with the right password waits for its turn, or for the rest of one pause if another client has tried a
@@ -20,7 +20,7 @@
 //!
 //! Every table forgets the least recently used entry. Usernames and client ids can be made up, so anybody can fill the
 //! tables of groups and of wrong credentials. But each entry there costs a question that the API refuses, or a
-//! hash for a local user. A try that was not looked at leaves none, but for its client id if it waited for its turn,
+//! hash for a local user. A try that was not examined leaves none, but for its client id if it waited for its turn,
 //! which costs a connection. Pushing out one pause takes as many questions as the table has entries, and
 //! gains a handful of guesses. Each kind of group has a table of its own, so that made-up client ids push out no pause
 //! of an account. Open tries have tables of their own, too, so that connections which only wait push out no refusals.
@@ -38,14 +38,15 @@ use crate::config::{CountBy, ThrottleLimits};
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Fingerprinter, network};
 use crate::util::{Lock, bounded};
 
-/// Entries of each table; least recently used go first.
+/// Entries of each table; least recently used go first. Some 10 MB for each that is full, or 30 MB where it holds open tries:
+/// room for the right passwords of a fleet of as many, and as many questions have to be refused to push one pause out.
 const BOUND: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
 /// How long credentials that were let in are known to be good: long enough for a device that connects once a day.
 const GOOD_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// How long credentials that were refused are known to be wrong, in units of the longest pause. Long, since forgotten
-/// ones are looked at again, which uses up the one try of a pause. Not for ever, since a password can become right.
+/// ones are examined again, which uses up the one try of a pause. Not for ever, since a password can become right.
 const WRONG_FOR_PAUSES: u32 = 10;
 
 /// The longest time that a try stays open if it is never closed.
@@ -71,7 +72,7 @@ pub struct Try<'a> {
     pub client_id: &'a str,
     /// The fingerprint of username and password, and of what `auth_fields` adds: what is right or wrong as a whole.
     pub credentials: Fingerprint,
-    /// Whether those who try the same credentials at once share one answer. Each try of a local user is looked at by
+    /// Whether those who try the same credentials at once share one answer. Each try of a local user is examined by
     /// itself.
     pub is_shared: bool,
 }
@@ -79,17 +80,17 @@ pub struct Try<'a> {
 /// What becomes of a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It is looked at now, and has to be closed in the end.
-    Now(Open),
+    /// It is examined now, and has to be closed in the end.
+    Now(OpenTry),
     /// It has to ask again when an open try of this group is closed.
     WaitForTurn(Group),
-    /// It is refused without a look at its password, and may be tried again after this time.
+    /// It is refused, its password not examined, and may be tried again after this time.
     Throttled(Duration),
 }
 
 /// An open try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Open {
+pub struct OpenTry {
     /// The group of its account and that of its client id.
     groups: [Group; KINDS],
     /// The username, for [`State::held_names`].
@@ -102,10 +103,10 @@ pub struct Open {
     /// When it was opened.
     since: Instant,
     /// What was known of its credentials when it was opened.
-    known: Known,
+    standing: Standing,
 }
 
-impl Open {
+impl OpenTry {
     /// What is tried.
     pub fn credentials(&self) -> Fingerprint {
         self.credentials
@@ -114,12 +115,12 @@ impl Open {
 
 /// What is known of credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Known {
+enum Standing {
     /// Whether they are right is not known.
     Nothing,
-    /// They were let in: they are always looked at, and take up no room.
+    /// They were let in: they are always examined, and take up no room.
     Good,
-    /// They were refused: they are not looked at in a pause.
+    /// They were refused: they are not examined in a pause.
     Wrong,
 }
 
@@ -184,7 +185,7 @@ impl Throttle {
         let mut open = self.identify(attempt, limits, now);
         let mut state = self.state.lock();
         state.begin(&mut open, limits);
-        if open.known == Known::Good {
+        if open.standing == Standing::Good {
             return Admission::Now(open);
         }
         let mut worst = (Room::Free, open.groups[0]);
@@ -214,7 +215,7 @@ impl Throttle {
     /// hangs up early could have the API asked any number of times.
     pub fn close(
         &self,
-        open: Open,
+        open: OpenTry,
         outcome: TryOutcome,
         limits: &ThrottleLimits,
         now: Instant,
@@ -222,7 +223,7 @@ impl Throttle {
         let mut state = self.state.lock();
         let ends_all = outcome != TryOutcome::Unknown;
         let mut ended = [false; KINDS];
-        if open.known != Known::Good {
+        if open.standing != Standing::Good {
             for ((kind, group), ended) in state.kinds.iter_mut().zip(open.groups).zip(&mut ended) {
                 *ended = kind.close(group, &open, ends_all);
             }
@@ -241,8 +242,8 @@ impl Throttle {
     /// A client is turned away while its question goes on: until that ends its try stays open, but no longer than
     /// `at_most`. Returns whether somebody has to see to it that the try ends with the question; nobody has to where
     /// somebody does it already.
-    pub fn leave(&self, open: &Open, at_most: Duration, now: Instant) -> bool {
-        if open.known == Known::Good {
+    pub fn leave(&self, open: &OpenTry, at_most: Duration, now: Instant) -> bool {
+        if open.standing == Standing::Good {
             return false;
         }
         let [accounts, clients] = &mut self.state.lock().kinds;
@@ -251,12 +252,12 @@ impl Throttle {
     }
 
     /// Counts a try that begins to wait for its turn. Meanwhile nobody else can come under its client id, and its client
-    /// may be gone before it is looked at: so for the id it counts as a refusal does.
+    /// may be gone before it is examined: so for the id it counts as a refusal does.
     pub fn waits(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) {
         let open = self.identify(attempt, limits, now);
         if limits.after > 0 {
             let [_, clients] = &mut self.state.lock().kinds;
-            clients.refused(open.groups[1], Known::Nothing, limits, now);
+            clients.refused(open.groups[1], Standing::Nothing, limits, now);
         }
     }
 
@@ -266,7 +267,7 @@ impl Throttle {
         let mut open = self.identify(attempt, limits, now);
         let mut state = self.state.lock();
         state.begin(&mut open, limits);
-        if open.known == Known::Good {
+        if open.standing == Standing::Good {
             return true;
         }
         let is_held = state.held_names.peek(&open.name).is_some_and(|until| now < *until);
@@ -280,13 +281,13 @@ impl Throttle {
         true
     }
 
-    /// For how long a try would be refused without a look at its password, if it would. Changes nothing.
-    pub fn look(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> Option<Duration> {
+    /// For how long a try would be refused and its password not examined, if it would. Changes nothing.
+    pub fn inspect(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> Option<Duration> {
         let mut open = self.identify(attempt, limits, now);
         let state = self.state.lock();
         let (good, wrong) = (state.good.peek(&open.credentials), state.wrong.peek(&open.credentials));
-        open.known = known(&open, limits, good.copied(), wrong.copied());
-        if open.known == Known::Good {
+        open.standing = standing(&open, limits, good.copied(), wrong.copied());
+        if open.standing == Standing::Good {
             return None;
         }
         let left = |(kind, group): (&Groups, Group)| kind.pause(group, &open, limits, now);
@@ -294,7 +295,7 @@ impl Throttle {
     }
 
     /// The groups and fingerprints of a try. [`State::begin`] adds the rest.
-    fn identify(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> Open {
+    fn identify(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> OpenTry {
         let Try { address, username, client_id, credentials, is_shared } = *attempt;
         let network = network(address.unwrap_or_default());
         let (network, username, client_id) = (network.as_bytes(), username.as_bytes(), client_id.as_bytes());
@@ -308,49 +309,55 @@ impl Throttle {
             _ => self.keys.fields(Domain::ClientId, [network, client_id]),
         };
         let name = self.keys.fields(Domain::AccountName, [username]);
-        let (groups, known) = ([account, client], Known::Nothing);
-        Open { groups, name, credentials, is_shared, number: 0, since: now, known }
+        let (groups, standing) = ([account, client], Standing::Nothing);
+        OpenTry { groups, name, credentials, is_shared, number: 0, since: now, standing }
     }
 }
 
 /// What is known of a try's credentials, which were let in or refused last at these times.
-fn known(open: &Open, limits: &ThrottleLimits, good: Option<Instant>, wrong: Option<Instant>) -> Known {
+fn standing(
+    open: &OpenTry,
+    limits: &ThrottleLimits,
+    good: Option<Instant>,
+    wrong: Option<Instant>,
+) -> Standing {
     let age = |since: Instant| open.since.saturating_duration_since(since);
     if limits.after == 0 || good.is_some_and(|since| age(since) < GOOD_FOR) {
-        Known::Good
+        Standing::Good
     } else if wrong.is_some_and(|since| age(since) < WRONG_FOR_PAUSES * limits.longest) {
-        Known::Wrong
+        Standing::Wrong
     } else {
-        Known::Nothing
+        Standing::Nothing
     }
 }
 
 impl State {
     /// Gives a try its number, and looks up what is known of its credentials. If the throttle is off (`after` 0), all
     /// count as good.
-    fn begin(&mut self, open: &mut Open, limits: &ThrottleLimits) {
+    fn begin(&mut self, open: &mut OpenTry, limits: &ThrottleLimits) {
         self.number += 1;
         open.number = self.number;
         let (good, wrong) = (self.good.get(&open.credentials), self.wrong.get(&open.credentials));
-        open.known = known(open, limits, good.copied(), wrong.copied());
+        open.standing = standing(open, limits, good.copied(), wrong.copied());
     }
 
     /// Notes refused credentials, and counts the refusal in each kind of group where it has `ended` an open try: tries
     /// that share an answer count once. A refusal that comes after [`OPEN_FOR`] counts, too, although its try has gone.
-    fn refused(&mut self, open: &Open, ended: [bool; KINDS], limits: &ThrottleLimits, now: Instant) {
+    fn refused(&mut self, open: &OpenTry, ended: [bool; KINDS], limits: &ThrottleLimits, now: Instant) {
         let was_good = self.good.pop(&open.credentials).is_some();
         if limits.after == 0 {
             return;
         }
         self.wrong.put(open.credentials, now);
         let is_late = now.saturating_duration_since(open.since) >= OPEN_FOR;
-        let counts = ended.map(|ended| if open.known == Known::Good { was_good } else { ended || is_late });
+        let counts =
+            ended.map(|ended| if open.standing == Standing::Good { was_good } else { ended || is_late });
         let [account, client] = &mut self.kinds;
         if counts[1] {
-            client.refused(open.groups[1], open.known, limits, now);
+            client.refused(open.groups[1], open.standing, limits, now);
         }
         if counts[0] {
-            let until = account.refused(open.groups[0], open.known, limits, now);
+            let until = account.refused(open.groups[0], open.standing, limits, now);
             if now < until {
                 let held = self.held_names.get_or_insert_mut(open.name, || until);
                 *held = until.max(*held);

@@ -11,7 +11,7 @@ use super::event::{Event, TopicCheck};
 use super::granting::Granting;
 use super::parts::Parts;
 use super::sessions::{Says, Sessions};
-use super::unasked::{Asked, Facts, Unasked, unasked};
+use super::unasked::{Facts, TopicRequest, Unasked, unasked};
 use crate::broker::{Broker, Client, Retain};
 use crate::config::WithoutAnswer;
 use crate::fingerprint::Fingerprint;
@@ -32,9 +32,9 @@ pub struct Topics {
 }
 
 /// What a topic check asks, in the words of the decisions for which nobody has to be asked (`unasked`).
-fn asked<'a>(check: &TopicCheck<'a>) -> Asked<'a> {
+fn requested<'a>(check: &TopicCheck<'a>) -> TopicRequest<'a> {
     let TopicCheck { client, username, topic, access, qos, retain, .. } = *check;
-    Asked {
+    TopicRequest {
         username,
         client_id: client.id,
         topic,
@@ -79,7 +79,7 @@ impl Facts for Live<'_> {
     fn rules_say(&self, username: &str) -> Option<Says> {
         // Requests to the broker's HTTP listener have no session, and a client may have their id.
         self.event.broker_thread()?;
-        let wanted = asked(self.check).wanted();
+        let wanted = requested(self.check).wanted();
         let (sessions, client, now) = (&self.topics.sessions, self.check.client, self.event.now);
         sessions.says(client, username, &wanted, now, |closed| self.has_socket_since(closed))
     }
@@ -126,7 +126,7 @@ impl Topics {
     fn decide(&self, check: &TopicCheck<'_>, event: &Event<'_>) -> Decision {
         let TopicCheck { client, username, topic, access, .. } = *check;
         let facts = Live { topics: self, check, event };
-        let (decision, username) = match unasked(&asked(check), event.settings, &facts) {
+        let (decision, username) = match unasked(&requested(check), event.settings, &facts) {
             Unasked::Decided(decision) if decision.by.source() == DecidedBy::Rules => {
                 (decision, username.unwrap_or(NO_USERNAME))
             }
@@ -239,7 +239,7 @@ impl Topics {
         // Under `log_dest topic` each line is a message, and each message causes a READ check for each client that
         // reads the log. A line about a refusal there would cause the next refusal.
         if !check.topic.starts_with("$SYS/broker/log") {
-            let refused = decision.by.refused(check.client);
+            let refused = decision.by.as_refusal(check.client);
             self.log.refusal(now, &refused, || {
                 let who = LoggedClient(check.client, check.username);
                 let and = match decision.ruling {

@@ -13,7 +13,7 @@ use crate::topic::Wanted;
 
 /// What is to be decided.
 #[derive(Clone, Copy)]
-pub struct Asked<'a> {
+pub struct TopicRequest<'a> {
     /// The username; `None` for a client without one.
     pub username: Option<&'a str>,
     /// The client id.
@@ -28,7 +28,7 @@ pub struct Asked<'a> {
     pub retain: Option<bool>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> TopicRequest<'a> {
     /// What is to be decided, as rules look at it.
     pub fn wanted(&self) -> Wanted<'a> {
         let Self { access, topic, qos, retain, .. } = *self;
@@ -66,8 +66,8 @@ pub enum Unasked<'a> {
 }
 
 /// Decides in the order of the lists in docs/deciding.md, as far as nobody has to be asked.
-pub fn unasked<'a>(asked: &Asked<'a>, settings: &Settings, facts: &impl Facts) -> Unasked<'a> {
-    let Asked { username, client_id, topic, access, .. } = *asked;
+pub fn unasked<'a>(request: &TopicRequest<'a>, settings: &Settings, facts: &impl Facts) -> Unasked<'a> {
+    let TopicRequest { username, client_id, topic, access, .. } = *request;
     let config = &*settings.config;
     // One without a username is anonymous, unless its password was asked about.
     let is_let_in = || config.asks_without_username && facts.is_let_in_without_username();

@@ -20,14 +20,16 @@ const GRACE: u32 = 10;
 /// 10,000 of them take 3.1 s where 64 requests of 20 ms are on their way at a time, and what is cut off is lost.
 const REPLAY: u32 = 2;
 
-/// There, what was waited for logins is forgotten so many times as fast as time goes by: they have nine tenths of it.
-const REST: u32 = 9;
+/// Where nothing tells turns apart, a second without a login gives back nine of [`WaitBudget::logins`]: logins take nine
+/// tenths of the time at most.
+const PAID_BACK_FASTER: u32 = 9;
 
-/// Clients that are counted in one turn. If there are more, the one that made the broker wait longest ago has all of
-/// its time again.
+/// Clients that are counted in one turn: as many sockets as the broker comes to in one, and 0.1 MB. If there are more, the one
+/// that made the broker wait longest ago has all of its time again.
 const CLIENTS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
-/// Questions that are remembered for having had no answer in time; the least recently used go first.
+/// Questions that are remembered for having had no answer in time; the least recently used go first. Each has had the broker
+/// wait for a tenth of the time-out at least, so with the default of 2 s there are 300 in [`REMEMBERED`] at most; 0.1 MB.
 const QUESTIONS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 /// How long a question without an answer is remembered.
@@ -187,7 +189,7 @@ impl WaitBudget {
         if !self.has_turns {
             // Nothing tells turns apart. In between two logins of one turn there is next to no time.
             let rest = now.saturating_duration_since(self.last_login);
-            self.logins = self.logins.saturating_sub(rest * REST);
+            self.logins = self.logins.saturating_sub(rest * PAID_BACK_FASTER);
             self.last_login = self.last_login.max(now);
         }
         let least = timeout / GRACE;
@@ -379,7 +381,10 @@ mod tests {
             budget.waited(Wait { question: question(n), payer, spent, answered: true }, TIMEOUT, now);
         }
         let rest = now - (start + TICKLESS) - stalled;
-        assert!(stalled <= longest + rest * REST + Duration::from_millis(20), "{stalled:?} and {rest:?}");
+        assert!(
+            stalled <= longest + rest * PAID_BACK_FASTER + Duration::from_millis(20),
+            "{stalled:?} and {rest:?}"
+        );
         assert!(stalled > longest);
     }
 

@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_millis(10);
 const AT_ONCE: usize = 4_000;
 
 /// Where no ticks tell turns of the broker's loop apart, one is over after so long.
-const TURN: Duration = Duration::from_secs(2);
+const TICKLESS_TURN: Duration = Duration::from_secs(2);
 
 /// Fan-outs that may go on beyond such a turn. With more, all begin anew.
 const GOING_ON: usize = 100;
@@ -44,7 +44,7 @@ impl FanOuts {
 
     /// Notes the time, on a broker whose turns nothing tells apart.
     fn without_ticks(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.turn_began) < TURN {
+        if now.saturating_duration_since(self.turn_began) < TICKLESS_TURN {
             return;
         }
         self.turn_began = now;
@@ -62,7 +62,7 @@ impl Prefetch {
     /// Readers of one topic are asked about once in a turn of the broker's loop: otherwise an API that gives no answers
     /// would be asked about all of them while the broker waits for each. Where there are too many for one go, the next call
     /// goes on with those that were not asked about. On a broker that does not tick (`is_tickless`) a turn is over after
-    /// [`TURN`].
+    /// [`TICKLESS_TURN`].
     pub fn fan_out(
         &self,
         question: &Question<'_>,

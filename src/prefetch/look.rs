@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::peek::{BREAK, Guess, Identity};
 use super::{Prefetch, Scope, State, again};
 use crate::ask::Early;
-use crate::ask::more_fields::{self, Known};
+use crate::ask::more_fields::{self, FieldSource};
 use crate::broker::{BrokerThread, Connection, Look, Unread, Until};
 use crate::config::Field;
 use crate::question::Question;
@@ -156,7 +156,7 @@ impl Prefetch {
                 if !config.auth_fields.is_empty() {
                     let address = unread.peer.map(|peer| peer.to_string());
                     let (client_id, address) = (seen.client_id, address.as_deref());
-                    let known = Known { client_id, address, details: seen, message: None };
+                    let known = FieldSource { client_id, address, details: seen, message: None };
                     *more = more_fields::json(&config.auth_fields, &known, None);
                 }
                 let key = self.keys.with(credentials, more);

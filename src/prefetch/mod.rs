@@ -43,10 +43,11 @@ use subscriptions::Subscriptions;
 /// How long a question is not asked ahead once more; shorter where verdicts are.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Questions asked ahead that are remembered.
+/// Questions asked ahead that are remembered: as many as verdicts by default (`cache_size`), and some 9 MB.
 const RECENT: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
-/// Guesses that are remembered: those that the broker has not come to by then were wrong.
+/// Guesses that are remembered: ten times as many as sockets that the broker comes to in one turn, and some 1 MB. Those that it
+/// has not come to by then were wrong.
 const GUESSES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 /// Publishers and topics that are remembered for having been allowed: 64 bytes each.
@@ -201,8 +202,8 @@ impl Prefetch {
     }
 
     /// Notes that a client is let in. If it starts anew, nobody's subscriptions are left under its id.
-    pub fn note_let_in(&self, client_id: &str, username: &str, starts_clean: bool) {
-        if starts_clean {
+    pub fn note_let_in(&self, client_id: &str, username: &str, starts_anew: bool) {
+        if starts_anew {
             self.subscriptions.lock().remove_client(client_id);
         }
         self.forget_queue(client_id, username);
@@ -218,7 +219,7 @@ impl Prefetch {
         self.keys.client(&Question::Access { username, client_id, topic: "", access: Access::Read, more: "" })
     }
 
-    /// Notes that the broker has come to a question that was asked early, or that nobody expected.
+    /// The broker asks about a READ: its client is there, so no doubt is left about its subscriptions.
     pub fn note_reader(&self, question: &Question<'_>, now: Instant) {
         if let Question::Access { client_id, access: Access::Read, .. } = *question {
             self.subscriptions.lock().note_there(client_id, now);

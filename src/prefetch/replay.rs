@@ -32,11 +32,15 @@ const FIRST: usize = 256;
 const FIRST_STEPS: usize = 5_000;
 
 /// Not every broker says when its loop comes round. After so long it has.
-const TURN: Duration = Duration::from_secs(1);
+const HAS_COME_ROUND: Duration = Duration::from_secs(1);
 
-/// What is done in one go while the broker waits.
+/// Questions that go out in one go while the broker waits.
 const QUESTIONS: usize = 2_000;
+
+/// Names that are looked at in one go while the broker waits.
 const STEPS: usize = 10_000;
+
+/// How long one go takes at most: the answer that the broker waits for may have come meanwhile.
 const TIME: Duration = Duration::from_millis(5);
 
 /// Questions that the broker has not come for yet take one part in so many of what is remembered at most: the room that
@@ -140,7 +144,7 @@ impl Prefetch {
         let is_likely = behind_group.is_none()
             && state.replays.in_vain.peek(&replay.client).is_none_or(|times| *times < IN_VAIN);
         if is_likely {
-            let is_long_ago = |at| scope.now.saturating_duration_since(at) > TURN;
+            let is_long_ago = |at| scope.now.saturating_duration_since(at) > HAS_COME_ROUND;
             if state.replays.restored.is_none_or(is_long_ago) {
                 (state.replays.steps, state.replays.restored) = (FIRST_STEPS, Some(scope.now));
             }

@@ -45,7 +45,7 @@ const PEERS: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 /// Where a guess comes from. Where logins are guessed right, topics need not be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// Which listener.
+    /// Which listener, as an index.
     pub listener: u16,
     /// What was guessed.
     pub kind: Kind,
@@ -108,7 +108,7 @@ impl Scores {
             && has(self.peers.peek(&origin), &PEER)
     }
 
-    /// A guess was made there.
+    /// A guess was made at this origin.
     pub fn guessed(&mut self, origin: Origin, now: Instant) {
         for (score, limits) in self.both(origin, now) {
             *score = score.at(limits, now);
@@ -116,7 +116,7 @@ impl Scores {
         }
     }
 
-    /// One was right.
+    /// A guess at this origin was right.
     pub fn confirmed(&mut self, origin: Origin) {
         if let Some(score) = self.listeners.get_mut(&(origin.listener, origin.kind)) {
             score.earn(&LISTENER);

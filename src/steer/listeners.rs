@@ -14,7 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::connections::{self, Accepting};
 use super::http::Site;
-use crate::broker::Place;
+use crate::broker::ListenAddress;
 use crate::config::ListenAt;
 use crate::log::Level;
 use crate::plugin::Steering;
@@ -89,9 +89,9 @@ pub fn bind(at: &ListenAt, steering: &Arc<Steering>) -> Result<Option<Bound>, St
                 let socket = listener.as_raw_fd();
                 Bound::new(Accepting::Tcp(listener), socket, None, steering)
             });
-            (bound, Place::Tcp(*address))
+            (bound, ListenAddress::Tcp(*address))
         }
-        ListenAt::Unix(path) => (unix(path, steering), Place::Unix(path)),
+        ListenAt::Unix(path) => (unix(path, steering), ListenAddress::Unix(path)),
     };
     let error = match bound {
         Ok(bound) => {

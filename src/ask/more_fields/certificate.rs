@@ -11,7 +11,8 @@ use x509_cert::der::Decode;
 use crate::broker::Details;
 use crate::util::{Lock, bounded};
 
-/// Certificates whose fields are remembered. A topic check then costs one hash of the certificate.
+/// Certificates whose fields are remembered: some 5 MB with usual subjects, whose length is up to the authority that the broker
+/// trusts. A topic check then costs one hash of the certificate; of a client beyond so many it is read again.
 const BOUND: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 /// The fields of a certificate.

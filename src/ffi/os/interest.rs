@@ -26,7 +26,7 @@ const SAID_AFTER: u32 = 5;
 
 /// After the list was read only to tell whose sockets those are, pause so many times as long as that took, unless
 /// there was time for it anyway: it uses a twentieth of the broker's time at most.
-const REST: u32 = 20;
+const PAUSE_FACTOR: u32 = 20;
 
 /// Whether a client has a socket is asked on behalf of rights, so that this is told from a list that is nearly new: so
 /// many times as old as reading it takes, which is a fifth of the broker's time at most.
@@ -169,7 +169,7 @@ impl Interest {
         {
             return Some(connection);
         }
-        let has_rested = self.read.is_none_or(|read| now >= read + self.took * REST);
+        let has_rested = self.read.is_none_or(|read| now >= read + self.took * PAUSE_FACTOR);
         let fits = !self.was_overtaken && now + self.took <= until.deadline;
         if self.is_of_this_look || !(has_rested || fits) || (until.is_answered)() {
             return None;
@@ -224,7 +224,7 @@ impl Interest {
         if let Some(socket) = self.descriptor_of(connection) {
             return Some(socket);
         }
-        if self.read.is_some_and(|read| now < read + self.took * REST) {
+        if self.read.is_some_and(|read| now < read + self.took * PAUSE_FACTOR) {
             return None;
         }
         self.read_again(epoll)?;

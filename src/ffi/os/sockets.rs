@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use super::interest::Interest;
-use crate::broker::{Connection, HangUp, Look, PEEKED_BYTES, Place, Unread, Until};
+use crate::broker::{Connection, HangUp, ListenAddress, Look, PEEKED_BYTES, Unread, Until};
 use crate::util::Lock;
 
 /// Descriptors that are polled at once: some ten microseconds, in which an answer may come.
@@ -38,10 +38,10 @@ pub(in crate::ffi) fn listens_for_plugin(socket: RawFd, listens: bool) {
 }
 
 /// Whether this process listens there.
-pub(in crate::ffi) fn listens(place: Place<'_>) -> bool {
+pub(in crate::ffi) fn listens(place: ListenAddress<'_>) -> bool {
     let is_it = |end: End| match (place, end) {
-        (Place::Tcp(address), End::Inet(own)) => own == address,
-        (Place::Unix(path), End::Unix(own)) => {
+        (ListenAddress::Tcp(address), End::Inet(own)) => own == address,
+        (ListenAddress::Unix(path), End::Unix(own)) => {
             own.strip_suffix(b"\0").unwrap_or(&own) == path.as_os_str().as_encoded_bytes()
         }
         _ => false,
@@ -69,6 +69,13 @@ enum End {
 }
 
 impl End {
+    fn port(&self) -> Option<u16> {
+        match self {
+            End::Inet(address) => Some(address.port()),
+            End::Unix(_) => None,
+        }
+    }
+
     /// Whether what is accepted where this one listens has `other` for its own end.
     fn accepts(&self, other: &End) -> bool {
         match (self, other) {
@@ -79,6 +86,16 @@ impl End {
             (listener, other) => listener == other,
         }
     }
+}
+
+/// A socket that a listener has accepted.
+struct Accepted {
+    /// Which of them, as an index.
+    listener: u16,
+    /// Its port, if it has one.
+    port: Option<u16>,
+    /// The address at the other end, where there is one.
+    peer: Option<IpAddr>,
 }
 
 impl Sockets {
@@ -162,7 +179,7 @@ impl Sockets {
     }
 
     fn peek(&mut self, fd: c_int, until: Until<'_>, see: &mut impl FnMut(Unread<'_>)) {
-        let Some((listener, peer)) = self.accepted(fd) else { return };
+        let Some(Accepted { listener, port, peer }) = self.accepted(fd) else { return };
         let mut bytes = [0u8; PEEKED_BYTES];
         // SAFETY: the buffer is as long as said; the flags keep the bytes in the socket and never wait.
         let length = unsafe {
@@ -173,19 +190,23 @@ impl Sockets {
         {
             let client = self.interest.client_of(fd, until);
             let (descriptor, socket) = (fd, cookie(fd));
-            see(Unread { descriptor, listener, client, socket, peer, bytes: &bytes[..length] });
+            see(Unread { descriptor, listener, port, client, socket, peer, bytes: &bytes[..length] });
         }
     }
 
-    /// For a client's socket, which is one that a listener has accepted: which of them, and the address at the other
-    /// end. The API's and bridges' connections begin elsewhere.
-    fn accepted(&self, fd: c_int) -> Option<(u16, Option<IpAddr>)> {
+    /// What there is to say of a client's socket, which is one that a listener has accepted. The API's and bridges'
+    /// connections begin elsewhere.
+    fn accepted(&self, fd: c_int) -> Option<Accepted> {
         let own = own_end(fd)?;
         let listener = self.listeners.iter().position(|listener| listener.accepts(&own))?;
         let is_stream = option(fd, libc::SO_TYPE).map(c_int::from_ne_bytes) == Some(libc::SOCK_STREAM);
         // What listens has no other end.
         let (peer, _) = name_of(fd, libc::getpeername).filter(|_| is_stream)?;
-        Some((u16::try_from(listener).ok()?, inet(&peer).map(|peer| peer.ip())))
+        Some(Accepted {
+            listener: u16::try_from(listener).ok()?,
+            port: own.port(),
+            peer: inet(&peer).map(|peer| peer.ip()),
+        })
     }
 }
 
@@ -292,7 +313,7 @@ mod tests {
     }
 
     fn listener(sockets: &Sockets, socket: &dyn AsRawFd) -> Option<u16> {
-        sockets.accepted(socket.as_raw_fd()).map(|(listener, _)| listener)
+        sockets.accepted(socket.as_raw_fd()).map(|accepted| accepted.listener)
     }
 
     fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
@@ -308,6 +329,8 @@ mod tests {
         for (n, listening) in [&all, &one].into_iter().enumerate() {
             let (client, accepted) = pair(listening);
             assert_eq!(listener(&sockets, &accepted), u16::try_from(n).ok());
+            let port = listening.local_addr().expect("address").port();
+            assert_eq!(sockets.accepted(accepted.as_raw_fd()).and_then(|it| it.port), Some(port));
             assert_eq!(listener(&sockets, &client), None);
         }
         assert_eq!((listener(&sockets, &all), listener(&sockets, &one)), (None, None));
@@ -337,6 +360,7 @@ mod tests {
         let (_clients, accepted) = ([connect("own"), connect("other")], [own.accept(), other.accept()]);
         let accepted = accepted.map(|accepted| accepted.expect("accepted").0);
         assert_eq!(accepted.each_ref().map(|socket| listener(&sockets, socket)), [Some(0), None]);
+        assert!(sockets.accepted(accepted[0].as_raw_fd()).is_some_and(|it| it.port.is_none()));
         // Neither a pair of sockets without a name nor one that is not bound to anything.
         let (left, _right) = UnixStream::pair().expect("pair");
         let unbound =

@@ -9,7 +9,7 @@ use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
 use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::{By, Decision};
-use crate::plugin::throttle::Open;
+use crate::plugin::throttle::OpenTry;
 use crate::question::Grounds;
 use crate::topic::Terms;
 
@@ -41,7 +41,7 @@ pub struct Parked {
     /// Where it waits for its turn, as long as it does.
     pub turn: Option<Place>,
     /// Its open try, once it has its turn and until the outcome is known.
-    pub open: Option<Open>,
+    pub open: Option<OpenTry>,
     /// The number of the API that is asked about it (`Asker::api_number`).
     pub api: u32,
     /// How many answers it waits for still.
@@ -67,7 +67,7 @@ impl Parked {
             starts_clean: attempt.starts_clean,
             level: attempt.level,
             credentials: attempt.credentials,
-            more: attempt.more.into(),
+            more: (&*attempt.more).into(),
             key: attempt.key,
             sender,
             hash: attempt.hash.clone(),

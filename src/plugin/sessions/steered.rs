@@ -60,7 +60,7 @@ impl Sessions {
     }
 
     /// The connection of a session that is connected, and what it was let in by. Changes nothing.
-    pub fn look(&self, client_id: &str, username: &str) -> Option<(Connection, LetInBy)> {
+    pub fn inspect(&self, client_id: &str, username: &str) -> Option<(Connection, LetInBy)> {
         let key = self.key_of(client_id, username);
         let tables = self.tables.lock();
         let session = tables.connected.peek(&key)?;

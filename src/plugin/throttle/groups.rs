@@ -1,7 +1,7 @@
 //! Groups of tries that are counted together: how many were refused, and which are open.
 use std::time::{Duration, Instant};
 
-use super::{BOUND, Group, Known, Open, Table};
+use super::{BOUND, Group, OpenTry, Standing, Table};
 use crate::config::ThrottleLimits;
 use crate::fingerprint::Fingerprint;
 use crate::util::bounded;
@@ -11,7 +11,7 @@ pub struct Groups {
     /// The refusals of each group.
     pub(super) counts: Table<Count>,
     /// The open tries of each group, one for each credentials.
-    pub(super) open: Table<Vec<OpenTry>>,
+    pub(super) open: Table<Vec<OpenTries>>,
 }
 
 /// The refusals and the pause of one group.
@@ -19,14 +19,14 @@ pub struct Groups {
 pub struct Count {
     /// How many refusals have counted.
     pub(super) refusals: usize,
-    /// In a pause: from when on one try is looked at again, if its credentials are not known to be wrong.
-    next_look: Instant,
+    /// In a pause: from when on one try is examined again, if its credentials are not known to be wrong.
+    next_try: Instant,
     /// The end of the pause. Before the first pause, the time of the last refusal.
     until: Instant,
 }
 
 /// The tries of one group that are open with the same credentials.
-pub struct OpenTry {
+pub struct OpenTries {
     credentials: Fingerprint,
     /// Whether they share one answer.
     is_shared: bool,
@@ -61,19 +61,19 @@ impl Groups {
     fn count(&self, group: Group, limits: &ThrottleLimits, now: Instant) -> Count {
         let count = self.counts.peek(&group).copied();
         let is_recent = |count: &Count| now.saturating_duration_since(count.until) <= 2 * limits.longest;
-        count.filter(is_recent).unwrap_or(Count { refusals: 0, next_look: now, until: now })
+        count.filter(is_recent).unwrap_or(Count { refusals: 0, next_try: now, until: now })
     }
 
     /// The tries of a group that are open now.
-    fn open_tries(&self, group: Group, now: Instant) -> impl Iterator<Item = &OpenTry> {
+    fn open_tries(&self, group: Group, now: Instant) -> impl Iterator<Item = &OpenTries> {
         self.open.peek(&group).into_iter().flatten().filter(move |open| now < open.until)
     }
 
     /// The room that a group has for a new try.
-    pub fn room(&mut self, group: Group, new: &Open, limits: &ThrottleLimits, now: Instant) -> Room {
+    pub fn room(&mut self, group: Group, new: &OpenTry, limits: &ThrottleLimits, now: Instant) -> Room {
         self.counts.promote(&group);
         let count = self.count(group, limits, now);
-        if new.known == Known::Wrong && now < count.until {
+        if new.standing == Standing::Wrong && now < count.until {
             return Room::Paused(count.until - now);
         }
         let mut taken = 0;
@@ -83,8 +83,8 @@ impl Groups {
             }
             taken += if open.is_shared { 1 } else { open.holders };
         }
-        if now < count.next_look {
-            Room::Paused(count.next_look - now)
+        if now < count.next_try {
+            Room::Paused(count.next_try - now)
         } else if taken < limits.after.saturating_sub(count.refusals).max(1) {
             Room::Free
         } else {
@@ -93,9 +93,15 @@ impl Groups {
     }
 
     /// For how long a new try would be refused unseen if it were the only one, if it would.
-    pub fn pause(&self, group: Group, new: &Open, limits: &ThrottleLimits, now: Instant) -> Option<Duration> {
+    pub fn pause(
+        &self,
+        group: Group,
+        new: &OpenTry,
+        limits: &ThrottleLimits,
+        now: Instant,
+    ) -> Option<Duration> {
         let count = self.count(group, limits, now);
-        let until = if new.known == Known::Wrong { count.until } else { count.next_look };
+        let until = if new.standing == Standing::Wrong { count.until } else { count.next_try };
         (now < until).then(|| until - now)
     }
 
@@ -104,7 +110,7 @@ impl Groups {
     pub fn has_speculative_room(
         &self,
         group: Group,
-        new: &Open,
+        new: &OpenTry,
         limits: &ThrottleLimits,
         now: Instant,
     ) -> bool {
@@ -113,7 +119,7 @@ impl Groups {
     }
 
     /// Opens a try for this many logins, for `at_most` this long.
-    pub fn open(&mut self, group: Group, open: &Open, holders: usize, at_most: Duration) {
+    pub fn open(&mut self, group: Group, open: &OpenTry, holders: usize, at_most: Duration) {
         let tries = self.open.get_or_insert_mut(group, Vec::new);
         tries.retain(|other| open.since < other.until);
         let until = open.since + at_most;
@@ -123,17 +129,18 @@ impl Groups {
                 same.until = same.until.max(until);
             }
             None => {
-                let Open { credentials, is_shared, number, .. } = *open;
-                tries.push(OpenTry { credentials, is_shared, number, holders, until, is_left: false });
+                let OpenTry { credentials, is_shared, number, .. } = *open;
+                tries.push(OpenTries { credentials, is_shared, number, holders, until, is_left: false });
             }
         }
     }
 
     /// Closes a try, for all that share its answer if it `ends_all`; `true` if a question that was open has ended.
-    pub fn close(&mut self, group: Group, open: &Open, ends_all: bool) -> bool {
+    pub fn close(&mut self, group: Group, open: &OpenTry, ends_all: bool) -> bool {
         let Some(tries) = self.open.peek_mut(&group) else { return false };
         // A try that was opened later is another question.
-        let is_this = |other: &OpenTry| other.credentials == open.credentials && other.number <= open.number;
+        let is_this =
+            |other: &OpenTries| other.credentials == open.credentials && other.number <= open.number;
         let Some(at) = tries.iter().position(is_this) else { return false };
         tries[at].holders = tries[at].holders.saturating_sub(1);
         let is_for_nobody = tries[at].holders == 0 || (ends_all && open.is_shared);
@@ -148,7 +155,7 @@ impl Groups {
 
     /// Nobody waits for a try any more, and its question ends by this time. Returns whether it is the first time that this
     /// is said of it.
-    pub fn leave(&mut self, group: Group, open: &Open, until: Instant) -> bool {
+    pub fn leave(&mut self, group: Group, open: &OpenTry, until: Instant) -> bool {
         let tries = self.open.peek_mut(&group).into_iter().flatten();
         let mut is_first = false;
         for its in tries.filter(|other| other.credentials == open.credentials) {
@@ -159,14 +166,20 @@ impl Groups {
     }
 
     /// Counts a refusal, and returns the end of the pause. In a pause, only the refusal of its one try counts.
-    pub fn refused(&mut self, group: Group, known: Known, limits: &ThrottleLimits, now: Instant) -> Instant {
+    pub fn refused(
+        &mut self,
+        group: Group,
+        standing: Standing,
+        limits: &ThrottleLimits,
+        now: Instant,
+    ) -> Instant {
         let mut count = self.count(group, limits, now);
-        if now < count.next_look || (now < count.until && known != Known::Nothing) {
+        if now < count.next_try || (now < count.until && standing != Standing::Nothing) {
             return count.until;
         }
         count.refusals += 1;
-        count.next_look = count.until.max(now);
-        count.until = count.next_look;
+        count.next_try = count.until.max(now);
+        count.until = count.next_try;
         if let Some(doublings) = count.refusals.checked_sub(limits.after) {
             let factor = 1u32.checked_shl(u32::try_from(doublings).unwrap_or(u32::MAX)).unwrap_or(u32::MAX);
             count.until += limits.pause.saturating_mul(factor).min(limits.longest);

@@ -49,18 +49,18 @@ impl Scene {
         self.throttle.admit(&who.tries(password), &self.limits, self.now)
     }
 
-    fn open(&self, who: Who<'_>, password: &str) -> Open {
+    fn open(&self, who: Who<'_>, password: &str) -> OpenTry {
         match self.admit(who, password) {
             Admission::Now(open) => open,
             other => panic!("{password}: {other:?}"),
         }
     }
 
-    fn close(&self, open: Open, outcome: TryOutcome) -> [Group; KINDS] {
+    fn close(&self, open: OpenTry, outcome: TryOutcome) -> [Group; KINDS] {
         self.throttle.close(open, outcome, &self.limits, self.now)
     }
 
-    fn close_all(&self, open: impl IntoIterator<Item = Open>, outcome: TryOutcome) {
+    fn close_all(&self, open: impl IntoIterator<Item = OpenTry>, outcome: TryOutcome) {
         for open in open {
             self.close(open, outcome);
         }
@@ -242,7 +242,7 @@ fn a_fleet_with_right_passwords_behind_one_address_gets_in_a_few_at_a_time_and_n
 #[test]
 fn the_same_credentials_open_many_times_are_one_open_try_and_one_refusal() {
     let mut scene = Scene::new(LIMITS);
-    let open: Vec<Open> = (0..200).map(|_| scene.open(HOME, "shared")).collect();
+    let open: Vec<OpenTry> = (0..200).map(|_| scene.open(HOME, "shared")).collect();
     for password in &WRONG[1..] {
         scene.open(HOME, password);
     }
@@ -251,7 +251,7 @@ fn the_same_credentials_open_many_times_are_one_open_try_and_one_refusal() {
     // One refusal and four open ones.
     assert!(matches!(scene.admit(HOME, "sixth"), Admission::WaitForTurn(_)));
     scene.now += OPEN_FOR;
-    let last: Vec<Open> = WRONG[1..].iter().map(|password| scene.open(HOME, password)).collect();
+    let last: Vec<OpenTry> = WRONG[1..].iter().map(|password| scene.open(HOME, password)).collect();
     assert!(matches!(scene.admit(HOME, "sixth"), Admission::Now(_)), "the refusal is long ago");
     scene.close_all(last, TryOutcome::Unknown);
 }
@@ -260,7 +260,7 @@ fn the_same_credentials_open_many_times_are_one_open_try_and_one_refusal() {
 fn good_credentials_that_many_share_count_once_when_the_api_refuses_them() {
     let scene = Scene::new(LIMITS);
     scene.close(scene.open(HOME, "shared"), TryOutcome::LetIn);
-    let open: Vec<Open> = (0..200).map(|_| scene.open(HOME, "shared")).collect();
+    let open: Vec<OpenTry> = (0..200).map(|_| scene.open(HOME, "shared")).collect();
     scene.close_all(open, TryOutcome::Refused);
     assert_eq!(scene.pause(HOME, "shared"), Duration::ZERO);
     // They are like any other now.
@@ -535,7 +535,7 @@ fn is_right(password: u8) -> bool {
 
 /// An open try, and what the plain model knows about it.
 struct Opened {
-    open: Open,
+    open: OpenTry,
     password: u8,
     name: u8,
     id: u8,
@@ -572,7 +572,7 @@ fn play(limits: ThrottleLimits, steps: Vec<Step>) -> Result<(Scene, Vec<Opened>)
                     Admission::WaitForTurn(group) => {
                         let is_open = |o: &Opened| {
                             let is_other = (o.name, o.password) != (name, password);
-                            o.open.known != Known::Good && o.open.groups.contains(&group) && is_other
+                            o.open.standing != Standing::Good && o.open.groups.contains(&group) && is_other
                         };
                         prop_assert!(opened.iter().any(is_open), "nobody would ever call the one that waits");
                     }
@@ -600,8 +600,9 @@ fn play(limits: ThrottleLimits, steps: Vec<Step>) -> Result<(Scene, Vec<Opened>)
             Step::Answer(_) | Step::GiveUp(_) => {}
         }
         for of in names_and_ids() {
-            let lasts =
-                |o: &&Opened| o.open.known != Known::Good && scene.now < o.since + OPEN_FOR && o.is_in(of);
+            let lasts = |o: &&Opened| {
+                o.open.standing != Standing::Good && scene.now < o.since + OPEN_FOR && o.is_in(of)
+            };
             let mut open: Vec<(u8, u8)> = opened.iter().filter(lasts).map(|o| (o.name, o.password)).collect();
             open.sort_unstable();
             open.dedup();

@@ -42,7 +42,7 @@ impl Credit {
         self.open += 1;
     }
 
-    /// Its outcome.
+    /// An open guess was right or wrong.
     pub fn ended(&mut self, was_right: bool) {
         self.open = (self.open - 1).max(0);
         self.count(was_right);

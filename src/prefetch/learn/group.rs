@@ -37,9 +37,9 @@ pub type Slots = u128;
 
 /// Whose templates a group holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Of {
+pub enum GroupKind {
     /// The templates of clients whose names look alike, or of some of these that ask the same first.
-    Kind,
+    Many,
     /// The templates of one client, by what it asked when it came before.
     One,
 }
@@ -87,7 +87,7 @@ impl Template {
 pub struct Group {
     /// Tells it from a later one under the same key.
     pub number: u64,
-    of: Of,
+    kind: GroupKind,
     alike: Option<Alike>,
     templates: Vec<Template>,
     /// How often a template has made room for another one.
@@ -103,10 +103,10 @@ pub struct Group {
 
 impl Group {
     /// A group that has learnt nothing.
-    pub fn new(number: u64, of: Of) -> Self {
+    pub fn new(number: u64, kind: GroupKind) -> Self {
         Self {
             number,
-            of,
+            kind,
             alike: None,
             templates: Vec::new(),
             replaced: 0,
@@ -118,7 +118,7 @@ impl Group {
 
     /// A group of all whose names look like that, which has learnt nothing.
     pub fn of_alike(number: u64, alike: Alike) -> Self {
-        Self { alike: Some(alike), ..Self::new(number, Of::Kind) }
+        Self { alike: Some(alike), ..Self::new(number, GroupKind::Many) }
     }
 
     /// Who is in it, where their names tell.
@@ -175,11 +175,11 @@ impl Group {
         teacher: Fingerprint,
         now: Instant,
     ) -> usize {
-        let needs = match (self.of, telling, access) {
-            (Of::Kind, Telling::Much, _) | (Of::One, _, Access::Subscribe) => 1,
+        let needs = match (self.kind, telling, access) {
+            (GroupKind::Many, Telling::Much, _) | (GroupKind::One, _, Access::Subscribe) => 1,
             // Topics that are drawn anew each time are written to, not subscribed to.
-            (Of::One, ..) => 2,
-            (Of::Kind, ..) => SEVERAL,
+            (GroupKind::One, ..) => 2,
+            (GroupKind::Many, ..) => SEVERAL,
         };
         let victim = self.victim(teacher);
         self.replaced += u64::from(victim.is_some());
@@ -207,11 +207,11 @@ impl Group {
     /// has its share, or else of the teacher that has most.
     fn victim(&self, teacher: Fingerprint) -> Option<usize> {
         let has = |teacher| self.templates.iter().filter(|it| it.teacher == teacher).count();
-        let of = match self.of {
-            Of::Kind if has(teacher) >= TEMPLATES / SHARE => Some(teacher),
+        let of = match self.kind {
+            GroupKind::Many if has(teacher) >= TEMPLATES / SHARE => Some(teacher),
             _ if self.templates.len() < TEMPLATES => return None,
-            Of::Kind => self.heaviest_teacher(),
-            Of::One => None,
+            GroupKind::Many => self.heaviest_teacher(),
+            GroupKind::One => None,
         };
         let is_proven = |slot: usize| self.is_good(slot) && self.templates[slot].times >= PROVEN;
         let is_one = |slot: &usize| of.is_none_or(|of| self.templates[*slot].teacher == of);
@@ -289,23 +289,23 @@ impl Group {
     }
 
     /// Whose templates it holds.
-    pub fn of(&self) -> Of {
-        self.of
+    pub fn kind(&self) -> GroupKind {
+        self.kind
     }
 
     /// How many guesses a template may make.
     pub fn credit(&self, slot: usize) -> Credit {
-        match self.of {
-            Of::Kind => self.templates[slot].credit,
-            Of::One => self.shared,
+        match self.kind {
+            GroupKind::Many => self.templates[slot].credit,
+            GroupKind::One => self.shared,
         }
     }
 
     /// The guesses that a template may make, to be counted.
     pub fn credit_mut(&mut self, slot: usize) -> &mut Credit {
-        match self.of {
-            Of::Kind => &mut self.templates[slot].credit,
-            Of::One => &mut self.shared,
+        match self.kind {
+            GroupKind::Many => &mut self.templates[slot].credit,
+            GroupKind::One => &mut self.shared,
         }
     }
 }

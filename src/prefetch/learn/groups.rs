@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use super::group::{Group, Of};
+use super::group::{Group, GroupKind};
 use super::pattern;
 use super::shape::Alike;
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Source};
@@ -139,7 +139,8 @@ impl Groups {
 
     /// What was learnt of clients whose names look alike.
     pub fn learnt(&self) -> Learnt {
-        let kinds = self.by_key.values().map(|entry| &entry.group).filter(|group| group.of() == Of::Kind);
+        let kinds =
+            self.by_key.values().map(|entry| &entry.group).filter(|group| group.kind() == GroupKind::Many);
         let good = kinds.flat_map(|group| {
             let templates = group.templates().iter().enumerate();
             templates.filter(|(slot, _)| group.is_good(*slot)).map(|(_, template)| template)

@@ -13,12 +13,12 @@ use super::group::TEMPLATES;
 use super::groups::{Groups, Learnt};
 use super::pattern::{self, Telling, Who};
 use super::shape;
-use super::visit::{Arrival, Arrivals, Ask, Client, Lesson, Round, Which, Wish, wish};
+use super::visit::{Arrival, Arrivals, Ask, Circle, Lesson, Round, Visitor, Wish, wish};
 use crate::fingerprint::{Domain, Fingerprint, Fingerprinter, Whose};
 use crate::prefetch::scores::{Origin, Scores};
 use crate::question::{Access, Kind};
 use crate::util::bounded;
-use habits::Told;
+use habits::HabitScan;
 
 /// Clients that came a moment ago; some 8 MB with usual names, and 30 MB with the longest ones.
 const ARRIVALS: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
@@ -29,9 +29,6 @@ const LONGEST_NAMES: usize = 1_024;
 
 /// The longest time after a login in which it is learnt what the client asks.
 const LONGEST_VISIT: Duration = Duration::from_secs(60);
-
-/// Templates that one client can add in one visit, to each of its groups.
-const LESSONS: u8 = 128;
 
 /// Clients that are looked at in one go while the broker waits: less than a millisecond.
 const STEPS: usize = 256;
@@ -50,7 +47,7 @@ pub struct Learner {
     /// The last number that was given to a group, a visit or somebody's being forgotten.
     number: u64,
     /// How far the groups were gone through for other brokers.
-    told: Told,
+    scan: HabitScan,
     pattern: String,
     topic: String,
 }
@@ -69,7 +66,7 @@ impl Learner {
             scores: Scores::new(),
             forgotten: Forgotten::default(),
             number: 0,
-            told: Told::default(),
+            scan: HabitScan::default(),
             pattern: String::new(),
             topic: String::new(),
         }
@@ -101,14 +98,20 @@ impl Learner {
         if !self.arrivals.peek(&client).is_some_and(is_just_now) {
             return false;
         }
-        for which in Which::ALL {
-            self.number_anew(client, which);
+        for circle in Circle::ALL {
+            self.number_anew(client, circle);
         }
         true
     }
 
     /// A client is about to be let in: what it is expected to ask. `visit`: for how long an answer is of use.
-    pub fn arrives(&mut self, client: Client<'_>, visit: Duration, now: Instant, ask: &Ask<'_>) -> Vec<Wish> {
+    pub fn arrives(
+        &mut self,
+        client: Visitor<'_>,
+        visit: Duration,
+        now: Instant,
+        ask: &Ask<'_>,
+    ) -> Vec<Wish> {
         let mut round = Round { ask, now, wishes: Vec::new() };
         if self.comes_again(client.key, client.who, visit, now) {
             return round.wishes;
@@ -134,10 +137,10 @@ impl Learner {
             in_groups: [None; 3],
         };
         self.arrivals.put(client.key, arrival);
-        self.join(client, Which::Names, shape::key(&self.keys, client.who), &mut round);
+        self.join(client, Circle::Names, shape::key(&self.keys, client.who), &mut round);
         let own = self.own_key(client.key);
         if self.groups.has(own) {
-            self.join(client, Which::Own, own, &mut round);
+            self.join(client, Circle::Own, own, &mut round);
         }
         round.wishes
     }
@@ -146,7 +149,7 @@ impl Learner {
     /// that.
     pub fn asked(
         &mut self,
-        client: Client<'_>,
+        client: Visitor<'_>,
         (access, topic): (Access, &str),
         visit: Duration,
         now: Instant,
@@ -171,62 +174,58 @@ impl Learner {
 
     fn learn(&mut self, lesson: Lesson<'_>, round: &mut Round<'_>) {
         let Lesson { client, access, pattern, telling } = lesson;
-        let mut is_expected = self.note(lesson, Which::Names, round);
-        if self.is_member(client, Which::First) {
-            is_expected |= self.note(lesson, Which::First, round);
+        let mut is_expected = self.note(lesson, Circle::Names, round);
+        if self.is_member(client, Circle::First) {
+            is_expected |= self.note(lesson, Circle::First, round);
         } else if telling != Telling::Nothing || is_expected {
             // What it asks first tells the kinds apart whose names look alike.
             let names = shape::key(&self.keys, client.who).words().map(u64::to_le_bytes);
             let fields = [names.as_flattened(), &[access as u8], pattern.as_bytes()];
-            self.join(client, Which::First, self.keys.fields(Domain::AsksFirst, fields), round);
+            self.join(client, Circle::First, self.keys.fields(Domain::AsksFirst, fields), round);
         }
         if is_expected || access == Access::Read {
             return;
         }
-        if !self.is_member(client, Which::Own) {
-            self.join(client, Which::Own, self.own_key(client.key), round);
+        if !self.is_member(client, Circle::Own) {
+            self.join(client, Circle::Own, self.own_key(client.key), round);
         }
-        self.note(lesson, Which::Own, round);
+        self.note(lesson, Circle::Own, round);
     }
 
-    fn is_member(&self, client: Client<'_>, which: Which) -> bool {
-        self.arrivals.peek(&client.key).is_some_and(|arrival| arrival.in_groups[which as usize].is_some())
+    fn is_member(&self, client: Visitor<'_>, circle: Circle) -> bool {
+        self.arrivals.peek(&client.key).is_some_and(|arrival| arrival.in_groups[circle as usize].is_some())
     }
 
     /// Notes in a group that a client asks something. Returns whether others are expected to ask it, too.
-    fn note(&mut self, lesson: Lesson<'_>, which: Which, round: &mut Round<'_>) -> bool {
+    fn note(&mut self, lesson: Lesson<'_>, circle: Circle, round: &mut Round<'_>) -> bool {
         let (Lesson { client, access, pattern, telling }, now) = (lesson, round.now);
         let Self { groups, arrivals, scores, .. } = self;
         let Some(arrival) = arrivals.peek_mut(&client.key) else { return false };
         let visit = arrival.number;
-        let Some(member) = &mut arrival.in_groups[which as usize] else { return false };
-        let Some(group) = groups.get_numbered(member.key, member.group) else { return false };
+        let Some(member) = &mut arrival.in_groups[circle as usize] else { return false };
+        let Some(group) = member.group_among(groups) else { return false };
         let mut has_grown = false;
         let slot = match group.find(access, pattern) {
             Some(slot) => slot,
-            None if member.lessons < LESSONS => {
+            None if member.take_lesson() => {
                 let teacher = self.keys.fields(Domain::Teacher, [&client.source.network.to_le_bytes()]);
-                member.lessons += 1;
                 has_grown = true;
                 group.insert(access, pattern, telling, teacher, now)
             }
             None => return false,
         };
         member.bring_up_to_date(group);
-        let bit = 1 << slot;
-        let (key, number, is_new) = (member.key, member.number, member.asked & bit == 0);
+        let (key, number, is_new) = (member.key(), member.number(), !member.has_asked(slot));
         if is_new {
-            member.asked |= bit;
-            let witness = if which == Which::Own { visit } else { client.witness };
+            let witness = if circle == Circle::Own { visit } else { client.witness };
             let was_learnt = group.is_learnt(slot);
             group.asked(slot, witness, now);
-            if member.guessed & bit != 0 {
-                member.guessed &= !bit;
+            if member.note_asked(slot) {
                 group.credit_mut(slot).ended(true);
                 scores.confirmed(origin(group.templates()[slot].teacher));
             } else if was_learnt {
                 // A guess would have been right. Where the broker goes another way than the guesses, only this tells.
-                member.watched &= !bit;
+                member.note_seen(slot);
                 group.credit_mut(slot).count(true);
             }
         }
@@ -235,49 +234,49 @@ impl Learner {
             self.groups.has_grown(key, now);
         }
         if is_good && is_new {
-            match which {
-                Which::Names | Which::First => self.ask_on(key, slot, number, round),
+            match circle {
+                Circle::Names | Circle::First => self.ask_on(key, slot, number, round),
                 // They share their credit.
-                Which::Own => (0..TEMPLATES).for_each(|slot| self.ask_on(key, slot, number, round)),
+                Circle::Own => (0..TEMPLATES).for_each(|slot| self.ask_on(key, slot, number, round)),
             }
         }
         is_good
     }
 
-    fn expect(&mut self, client: Client<'_>, which: Which, round: &mut Round<'_>) {
+    fn expect(&mut self, client: Visitor<'_>, circle: Circle, round: &mut Round<'_>) {
         let Self { groups, arrivals, scores, topic, .. } = self;
         let Round { ask, now, ref mut wishes } = *round;
         let Some(arrival) = arrivals.peek_mut(&client.key) else { return };
-        let Some(mut member) = arrival.in_groups[which as usize] else { return };
-        let Some(group) = groups.get(member.key) else { return };
+        let Some(mut member) = arrival.in_groups[circle as usize] else { return };
+        let Some(group) = groups.get(member.key()) else { return };
         for slot in 0..group.templates().len() {
             if !group.is_learnt(slot) {
                 continue;
             }
             let origin = origin(group.templates()[slot].teacher);
             let may_guess = group.credit(slot).may_guess() && scores.allow(origin, now);
-            if group.is_good(slot) && !(may_guess && group.is_next(slot, member.number)) {
+            if group.is_good(slot) && !(may_guess && group.is_next(slot, member.number())) {
                 // Its turn comes when more is known of those before it. What it asks until then tells as much as a guess.
                 if wish(group, slot, arrival, ask, topic).is_some() {
-                    member.watched |= 1 << slot;
+                    member.note_watched(slot);
                 }
                 continue;
             }
-            group.go_behind(slot, member.number);
+            group.go_behind(slot, member.number());
             let Some(wish) = wish(group, slot, arrival, ask, topic) else { continue };
             if wishes.iter().any(|other| other.key == wish.key) {
                 continue;
             }
             if may_guess {
-                member.guessed |= 1 << slot;
+                member.note_guessed(slot);
                 group.credit_mut(slot).guess();
                 scores.guessed(origin, now);
                 wishes.push(wish);
             } else {
-                member.watched |= 1 << slot;
+                member.note_watched(slot);
             }
         }
-        arrival.in_groups[which as usize] = Some(member);
+        arrival.in_groups[circle as usize] = Some(member);
     }
 
     /// Has those asked about who came a moment ago and have not asked yet what a template says: first those who came next
@@ -296,9 +295,11 @@ impl Learner {
             let near = if step < NEAR { group.behind(number, step) } else { None };
             let Some((number, client)) = near.or_else(|| group.next(slot)) else { return };
             let Some(arrival) = arrivals.peek_mut(&client) else { continue };
-            let Some(member) = arrival.member(key).filter(|member| member.number == number) else { continue };
+            let Some(member) = arrival.member(key).filter(|member| member.number() == number) else {
+                continue;
+            };
             member.bring_up_to_date(group);
-            if (member.asked | member.guessed) & 1 << slot != 0 {
+            if member.has_asked(slot) || member.is_guessed(slot) {
                 continue;
             }
             let Some(wish) = wish(group, slot, arrival, ask, topic) else { continue };
@@ -306,8 +307,7 @@ impl Learner {
                 continue;
             }
             if let Some(member) = arrival.member(key) {
-                member.guessed |= 1 << slot;
-                member.watched &= !(1 << slot);
+                member.note_guessed(slot);
             }
             group.credit_mut(slot).guess();
             scores.guessed(origin, now);
@@ -339,8 +339,8 @@ impl Learner {
         self.groups.assert_bounded();
     }
 
-    fn as_known<'a>(&self, client: Client<'a>) -> Client<'a> {
-        Client { key: self.forgotten.key(client.key, client.who, &self.keys), ..client }
+    fn as_known<'a>(&self, client: Visitor<'a>) -> Visitor<'a> {
+        Visitor { key: self.forgotten.key(client.key, client.who, &self.keys), ..client }
     }
 
     fn own_key(&self, client: Fingerprint) -> Fingerprint {

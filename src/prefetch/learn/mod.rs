@@ -14,6 +14,7 @@ mod forgotten;
 mod group;
 mod groups;
 mod learner;
+mod membership;
 mod pattern;
 mod shape;
 mod visit;
@@ -29,7 +30,7 @@ use crate::topic;
 pub use learner::Learner;
 use pattern::Who;
 pub use visit::Wish;
-use visit::{Ask, Client};
+use visit::{Ask, Visitor};
 
 impl Prefetch {
     /// What a client that may come in is expected to ask, and is not remembered.
@@ -103,9 +104,9 @@ impl Prefetch {
         }
     }
 
-    fn client<'a>(&self, username: &'a str, client_id: &'a str, scope: &Scope<'_>) -> Client<'a> {
+    fn client<'a>(&self, username: &'a str, client_id: &'a str, scope: &Scope<'_>) -> Visitor<'a> {
         let (key, who) = (self.client_key(username, client_id), Who { client_id, username });
-        Client { key, witness: key.words()[0], who, source: (scope.source)() }
+        Visitor { key, witness: key.words()[0], who, source: (scope.source)() }
     }
 
     fn with_ask<R>(&self, scope: &Scope<'_>, body: impl FnOnce(&Ask<'_>) -> R) -> R {

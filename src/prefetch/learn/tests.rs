@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::groups::Groups;
 use super::learner::Learner;
 use super::pattern::Who;
-use super::visit::{Ask, Client, Wish};
+use super::visit::{Ask, Visitor, Wish};
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Fingerprinter, Whose};
 use crate::question::{Access, OwnedQuestion, Question};
 use Access::{Read, Subscribe, Write};
@@ -68,11 +68,11 @@ impl World {
         }
     }
 
-    fn client<'a>(&self, client_id: &'a str, username: &'a str) -> Client<'a> {
+    fn client<'a>(&self, client_id: &'a str, username: &'a str) -> Visitor<'a> {
         let question = Question::Access { username, client_id, topic: "", access: Read, more: "" };
         let source = self.keys.source(Some(self.network), username);
         let key = self.keys.client(&question);
-        Client { key, witness: key.words()[0], who: Who { client_id, username }, source }
+        Visitor { key, witness: key.words()[0], who: Who { client_id, username }, source }
     }
 
     fn comes(&mut self, client_id: &str, username: &str) {

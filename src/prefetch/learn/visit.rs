@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use lru::LruCache;
 
-use super::group::{Group, Of, Slots, slots};
+use super::group::Group;
+use super::membership::Membership;
 use super::pattern::{self, Telling, Who};
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Source};
 use crate::question::{Access, OwnedQuestion, Question};
@@ -29,7 +30,7 @@ pub struct Ask<'a> {
 
 /// Which of its groups a client is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub enum Circle {
     /// The group of clients whose names look like its own.
     Names,
     /// The group of those among them that ask the same first.
@@ -38,47 +39,9 @@ pub enum Which {
     Own,
 }
 
-impl Which {
+impl Circle {
     /// All three.
     pub const ALL: [Self; 3] = [Self::Names, Self::First, Self::Own];
-}
-
-/// A client in a group.
-#[derive(Debug, Clone, Copy)]
-pub struct Membership {
-    pub key: Fingerprint,
-    /// The number of the group.
-    pub group: u64,
-    /// The client's number in it.
-    pub number: u64,
-    /// What it has asked.
-    pub asked: Slots,
-    /// What was asked ahead, and it has not asked yet.
-    pub guessed: Slots,
-    /// What would have been asked ahead.
-    pub watched: Slots,
-    /// How often a template had made room for another one when that was so. See [`Self::bring_up_to_date`].
-    pub replaced: u64,
-    pub lessons: u8,
-}
-
-impl Membership {
-    /// Takes out what is noted of templates that have made room for others: nobody has asked these yet. It is called before any
-    /// of it is looked at, since there may be many clients to be gone through each time that a template makes room.
-    pub fn bring_up_to_date(&mut self, group: &mut Group) {
-        if self.replaced == group.replaced() {
-            return;
-        }
-        let gone = group.replaced_since(self.replaced);
-        self.replaced = group.replaced();
-        if group.of() == Of::One {
-            // The credit stays, and with it what the old ones have open.
-            slots(self.guessed & gone).for_each(|slot| group.credit_mut(slot).forget());
-        }
-        for noted in [&mut self.asked, &mut self.guessed, &mut self.watched] {
-            *noted &= !gone;
-        }
-    }
 }
 
 /// A client that came a moment ago.
@@ -100,7 +63,7 @@ impl Arrival {
 
     /// Its place in a group.
     pub fn member(&mut self, key: Fingerprint) -> Option<&mut Membership> {
-        self.in_groups.iter_mut().flatten().find(|member| member.key == key)
+        self.in_groups.iter_mut().flatten().find(|member| member.key() == key)
     }
 }
 
@@ -110,7 +73,7 @@ pub type Arrivals = LruCache<Fingerprint, Arrival, AlreadyHashed>;
 /// What a client asks, as it is learnt.
 #[derive(Clone, Copy)]
 pub struct Lesson<'a> {
-    pub client: Client<'a>,
+    pub client: Visitor<'a>,
     pub access: Access,
     pub pattern: &'a str,
     pub telling: Telling,
@@ -125,7 +88,7 @@ pub struct Round<'a> {
 
 /// Whose question it is: what the client is known by, its names and its source.
 #[derive(Debug, Clone, Copy)]
-pub struct Client<'a> {
+pub struct Visitor<'a> {
     pub key: Fingerprint,
     /// Tells it from other clients, also once it was forgotten.
     pub witness: u64,

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{LONGEST_VISIT, Learner};
-use crate::prefetch::learn::group::slots;
-use crate::prefetch::learn::visit::{Arrival, Membership};
+use crate::prefetch::learn::visit::Arrival;
 
 /// Visits that are closed in one go.
 const CLOSED: usize = 64;
@@ -26,12 +25,11 @@ impl Learner {
 
     pub(super) fn close(&mut self, arrival: Arrival) {
         for mut member in arrival.in_groups.into_iter().flatten() {
-            let Some(group) = self.groups.get_numbered(member.key, member.group) else { continue };
-            group.leave(member.number);
+            let Some(group) = member.group_among(&mut self.groups) else { continue };
+            group.leave(member.number());
             member.bring_up_to_date(group);
-            let Membership { guessed, watched, .. } = member;
-            slots(guessed).for_each(|slot| group.credit_mut(slot).ended(false));
-            slots(watched).for_each(|slot| group.credit_mut(slot).count(false));
+            member.guessed().for_each(|slot| group.credit_mut(slot).ended(false));
+            member.watched().for_each(|slot| group.credit_mut(slot).count(false));
         }
     }
 }

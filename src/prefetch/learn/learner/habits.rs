@@ -42,7 +42,7 @@ impl Habit {
 
 /// What was found when a part of the groups was gone through.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct HabitScan {
     /// The number of the last group.
     behind: u64,
     /// How often it was asked, and what.
@@ -53,7 +53,7 @@ impl Learner {
     /// What clients do whose names look alike: what is asked most first, so much as `room` has bytes for. `None` if there
     /// are more groups than are gone through at once: the next call goes on behind them.
     pub fn habits(&mut self, mut room: usize) -> Option<Vec<Habit>> {
-        let Told { behind, found } = &mut self.told;
+        let HabitScan { behind, found } = &mut self.scan;
         let (mut groups, mut steps) = (self.groups.alike_behind(*behind), 0);
         let is_over = loop {
             if steps >= STEPS {
@@ -77,7 +77,7 @@ impl Learner {
             return None;
         }
         let mut habits: Vec<_> =
-            mem::take(&mut self.told).found.into_iter().map(|(_, habit)| habit).collect();
+            mem::take(&mut self.scan).found.into_iter().map(|(_, habit)| habit).collect();
         // In an order that stays while they do.
         habits.sort_unstable();
         Some(habits)
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(told(&mut learner, 60), (habits[KINDS - 1..].to_vec(), 2));
         // Of the part that was gone through already nothing is kept for which there is no room.
         assert_eq!(learner.habits(60), None);
-        assert_eq!(learner.told.found.len(), 1);
+        assert_eq!(learner.scan.found.len(), 1);
         learner.clear();
         assert_eq!(told(&mut learner, usize::MAX), (Vec::new(), 1), "what is forgotten is not told");
         learner.groups.assert_bounded();

@@ -2,20 +2,27 @@
 
 use super::Learner;
 use crate::fingerprint::Fingerprint;
-use crate::prefetch::learn::group::{Group, Of};
+use crate::prefetch::learn::group::{Group, GroupKind};
+use crate::prefetch::learn::membership::Membership;
 use crate::prefetch::learn::shape::Alike;
-use crate::prefetch::learn::visit::{Arrivals, Client, Membership, Round, Which};
+use crate::prefetch::learn::visit::{Arrivals, Circle, Round, Visitor};
 
 impl Learner {
     /// Has a client be a member of a group from now on, and finds what it is expected to ask because of that.
-    pub(super) fn join(&mut self, client: Client<'_>, which: Which, key: Fingerprint, round: &mut Round<'_>) {
+    pub(super) fn join(
+        &mut self,
+        client: Visitor<'_>,
+        circle: Circle,
+        key: Fingerprint,
+        round: &mut Round<'_>,
+    ) {
         let now = round.now;
         if !self.groups.has(key) {
             let number = self.next_number();
-            let group = match (which, Alike::like(client.who)) {
-                (Which::Own, _) => Group::new(number, Of::One),
-                (Which::Names, Some(alike)) => Group::of_alike(number, alike),
-                (Which::Names | Which::First, _) => Group::new(number, Of::Kind),
+            let group = match (circle, Alike::like(client.who)) {
+                (Circle::Own, _) => Group::new(number, GroupKind::One),
+                (Circle::Names, Some(alike)) => Group::of_alike(number, alike),
+                (Circle::Names | Circle::First, _) => Group::new(number, GroupKind::Many),
             };
             self.groups.add(key, group, client.source, now);
         }
@@ -24,32 +31,23 @@ impl Learner {
         let Some(group) = groups.get(key) else { return };
         let number = group.join(client.key);
         if let Some(arrival) = arrivals.peek_mut(&client.key) {
-            arrival.in_groups[which as usize] = Some(Membership {
-                key,
-                group: group.number,
-                number,
-                asked: 0,
-                guessed: 0,
-                watched: 0,
-                replaced: group.replaced(),
-                lessons: 0,
-            });
+            arrival.in_groups[circle as usize] = Some(Membership::new(key, group, number));
         }
-        self.expect(client, which, round);
+        self.expect(client, circle, round);
     }
 
     /// Has a member of a group be the last that came.
-    pub(super) fn number_anew(&mut self, client: Fingerprint, which: Which) {
+    pub(super) fn number_anew(&mut self, client: Fingerprint, circle: Circle) {
         let Self { groups, arrivals, .. } = self;
-        let its = |arrivals: &Arrivals| arrivals.peek(&client)?.in_groups[which as usize];
+        let its = |arrivals: &Arrivals| arrivals.peek(&client)?.in_groups[circle as usize];
         let Some(member) = its(arrivals) else { return };
-        let Some(group) = groups.get_numbered(member.key, member.group) else { return };
+        let Some(group) = member.group_among(groups) else { return };
         let number = group.join(client);
-        group.is_renumbered(member.number, number);
+        group.is_renumbered(member.number(), number);
         if let Some(member) =
-            arrivals.peek_mut(&client).and_then(|arrival| arrival.in_groups[which as usize].as_mut())
+            arrivals.peek_mut(&client).and_then(|arrival| arrival.in_groups[circle as usize].as_mut())
         {
-            member.number = number;
+            member.renumber(number);
         }
     }
 }

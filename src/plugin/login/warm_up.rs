@@ -1,18 +1,18 @@
 //! Before a client comes in: the topic questions that it is expected to raise then are asked side by side.
 
-use super::attempt::Attempt;
-use super::decision::Decision;
-use super::delayed::Ticket;
 use super::early::WaitsWhere;
-use super::event::Event;
-use super::login::{Logins, PARKED};
+use super::{Logins, PARKED};
+use crate::plugin::attempt::Attempt;
+use crate::plugin::decision::Decision;
+use crate::plugin::delayed::Ticket;
+use crate::plugin::event::Event;
 use crate::prefetch::Wish;
 use crate::topic::Terms;
 
 impl Logins {
     /// Asks the topic questions that a client is expected to raise once it is in. If it can wait beside the broker's
     /// loop for the answers, it does, so that its first packets make no other client wait.
-    pub fn warm_up(&self, attempt: &Attempt<'_>, allow: Decision, event: &Event<'_>) -> Decision {
+    pub(super) fn warm_up(&self, attempt: &Attempt<'_>, allow: Decision, event: &Event<'_>) -> Decision {
         let wishes = self.wishes(attempt, allow.terms.as_deref(), event);
         if wishes.is_empty() {
             return allow;
@@ -36,7 +36,7 @@ impl Logins {
 
     /// Asks what a client that may come in is expected to raise. A parked client waits for the answers on its `ticket`.
     /// Returns how many are to come.
-    pub fn prefetch(
+    pub(super) fn prefetch(
         &self,
         attempt: &Attempt<'_>,
         terms: Option<&Terms>,
@@ -54,18 +54,18 @@ impl Logins {
         }
         let Attempt { client, username, starts_clean, .. } = *attempt;
         let newcomer = self.newcomer(attempt, terms, event);
-        let gate = self.api.gate(event).before(newcomer.as_deref());
-        let source = || attempt.source(&self.keys);
+        let gate = self.parts.api.gate(event).before(newcomer.as_deref());
+        let source = || attempt.source(&self.parts.keys);
         let scope = gate.scope(&source, event.now);
-        self.api.prefetch.wishes(username, client.id, starts_clean, &scope)
+        self.parts.api.prefetch.wishes(username, client.id, starts_clean, &scope)
     }
 
     fn ask_wishes(&self, wishes: &[Wish], ticket: Option<Ticket>, event: &Event<'_>) -> usize {
-        let gate = self.api.gate(event);
-        let _many = self.api.asker.sends_many();
+        let gate = self.parts.api.gate(event);
+        let _many = self.parts.api.asker.sends_many();
         let is_sent = |wish: &&Wish| {
             let waiter = ticket.map(|ticket| self.waiter(ticket));
-            self.api.prefetch.ask_wish(wish, waiter, &gate.scope(&|| wish.source, event.now))
+            self.parts.api.prefetch.ask_wish(wish, waiter, &gate.scope(&|| wish.source, event.now))
         };
         wishes.iter().filter(is_sent).count()
     }

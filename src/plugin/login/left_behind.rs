@@ -6,19 +6,24 @@
 
 use std::time::Instant;
 
-use super::api::no_answer;
-use super::attempt::Attempt;
-use super::decision::Decision;
-use super::event::Event;
-use super::login::Logins;
-use super::settings::Settings;
+use super::Logins;
+use crate::plugin::api::no_answer;
+use crate::plugin::attempt::Attempt;
+use crate::plugin::decision::Decision;
+use crate::plugin::event::Event;
+use crate::plugin::settings::Settings;
 use crate::prefetch::asks_reads;
 use crate::question::{Kind, NoAnswer};
 
 impl Logins {
     /// The decision about a login, or that there is no answer if an allow would cost the client what it has left
     /// behind.
-    pub fn unless_it_loses(&self, attempt: &Attempt<'_>, decision: Decision, event: &Event<'_>) -> Decision {
+    pub(super) fn unless_it_loses(
+        &self,
+        attempt: &Attempt<'_>,
+        decision: Decision,
+        event: &Event<'_>,
+    ) -> Decision {
         if decision.is_allow() && self.would_lose_messages(attempt, event) {
             return no_answer(NoAnswer::WouldLose);
         }
@@ -31,7 +36,7 @@ impl Logins {
         !starts_clean
             && self.loses_what_it_left(attempt, event.settings, event.now)
             // A session that this plugin has not let in was restored from disk, or belongs to another name, or there is none.
-            && self.broker.has_session(thread, client.id) != Some(false)
+            && self.parts.broker.has_session(thread, client.id) != Some(false)
     }
 
     /// Whether a client that goes on with a session, if it has one, would lose what it has left behind. Changes nothing.
@@ -41,10 +46,10 @@ impl Logins {
         if attempt.hash.is_some() || config.acl_urls.is_empty() {
             return false;
         }
-        if !self.api.asker.refuses(Kind::Access, attempt.source(&self.keys), now) {
+        if !self.parts.api.asker.refuses(Kind::Access, attempt.source(&self.parts.keys), now) {
             return false;
         }
-        let asleep = self.sessions.asleep(client, username, now);
+        let asleep = self.parts.sessions.asleep(client, username, now);
         // If each message was allowed when it came, that allow still serves. And where reads are not asked about, the
         // session's own subscriptions decide.
         let serves = if config.acl_cache_ttl.is_zero() { config.acl_cache_ttl } else { config.stale_ttl };

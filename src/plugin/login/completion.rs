@@ -2,32 +2,32 @@
 
 use std::time::Instant;
 
-use super::attempt::Attempt;
-use super::decision::{By, Decision, Refusal};
-use super::delayed::{Parked, Ticket};
-use super::event::Event;
-use super::login::Logins;
-use super::sessions::Session;
-use super::throttle::{Admission, Group};
-use super::{AT_A_TICK, Ruling, Task};
+use super::Logins;
 use crate::broker::{BrokerThread, HangUp};
 use crate::log::Level;
 use crate::metrics::Matter;
+use crate::plugin::attempt::Attempt;
+use crate::plugin::decision::{By, Decision, Refusal};
+use crate::plugin::delayed::{Parked, Ticket};
+use crate::plugin::event::Event;
+use crate::plugin::sessions::Session;
+use crate::plugin::throttle::{Admission, Group};
+use crate::plugin::{AT_A_TICK, Ruling, Task};
 use crate::util::panics;
 
-/// Clients that one task has looked at: those that are refused unseen come by the hundred.
+/// Clients that one task has examined: those that are refused unseen come by the hundred.
 const TURNS: usize = 128;
 
 impl Logins {
     /// Runs what other threads have left for the broker's, as much as there is time for. It calls the broker, which may call
     /// back, so nothing is held here.
     pub fn run_tasks(&self, thread: &BrokerThread, event: &Event<'_>) {
-        let mut tasks = self.tasks.drain();
+        let mut tasks = self.parts.tasks.drain();
         let mut until = None;
         while let Some(task) = tasks.pop_front() {
             self.guarded(task.ticket(), thread, event, || self.run(task, thread, event));
             if is_over(&mut until) && !tasks.is_empty() {
-                return self.tasks.give_back(tasks);
+                return self.parts.tasks.give_back(tasks);
             }
         }
     }
@@ -57,7 +57,7 @@ impl Logins {
             let attempt = Attempt::of(&parked, None);
             // What the API once said of a name serves nobody whom a local hash is to decide about.
             let decision = match parked.hash {
-                None => self.api.or_stale(parked.key, decision, event.now),
+                None => self.parts.api.or_stale(parked.key, decision, event.now),
                 Some(_) => decision,
             };
             // Also of a client that has gone: its guess was right or wrong all the same.
@@ -93,8 +93,8 @@ impl Logins {
             let Some((turn, parked)) = self.delayed.next_turn(group) else { return };
             let attempt = Attempt::of(&parked, turn.password.as_deref());
             let limits = &event.settings.config.throttle;
-            let decision = match self.throttle.admit(&attempt.as_try(), limits, event.now) {
-                Admission::Now(open) => self.look_at(&attempt, open, Some(turn.ticket), event),
+            let decision = match self.parts.throttle.admit(&attempt.as_try(), limits, event.now) {
+                Admission::Now(open) => self.examine(&attempt, open, Some(turn.ticket), event),
                 Admission::WaitForTurn(other) => {
                     self.delayed.await_turn_still(other, turn);
                     if other == group {
@@ -110,7 +110,7 @@ impl Logins {
                 _ => self.refuse(turn.ticket, &attempt, decision, thread, event),
             }
         }
-        self.tasks.push(Task::NextTurn(group));
+        self.parts.tasks.push(Task::NextTurn(group));
     }
 
     /// Lets in those who may come in and have waited long enough for their topic questions, and turns away those who have
@@ -148,29 +148,41 @@ impl Logins {
     /// Runs something about one client. A bug that it meets costs this client its login, and nobody else anything.
     fn guarded(&self, ticket: Option<Ticket>, thread: &BrokerThread, event: &Event<'_>, body: impl FnOnce()) {
         let Err(place) = panics::caught(body) else { return };
-        self.log.write(Level::Error, panics::message(&place, "Its client is refused."));
+        self.parts.log.write(Level::Error, panics::message(&place, "Its client is refused."));
         let parked = ticket.and_then(|ticket| Some((ticket, self.delayed.get(ticket)?)));
         if let Some((ticket, parked)) = parked {
             let attempt = Attempt::of(&parked, None);
             let refused = || self.refuse(ticket, &attempt, Decision::deny(By::Bug), thread, event);
             if panics::caught(refused).is_err() {
-                self.broker.complete_login(thread, &parked.client_id, false);
+                self.parts.broker.complete_login(thread, &parked.client_id, false);
             }
         }
     }
 
+    /// Whether the broker should tick again soon: the time of a parked client may be up, or one waits for an answer and
+    /// the loop cannot be woken for it.
+    pub fn wants_tick(&self, thread: &BrokerThread) -> bool {
+        let (delayed, broker) = (&self.delayed, &self.parts.broker);
+        self.parts.delays && (delayed.has_deadlines() || (!delayed.is_empty() && !broker.can_wake(thread)))
+    }
+
+    /// How many clients are parked.
+    pub fn parked(&self) -> usize {
+        self.delayed.len()
+    }
+
     /// Forgets those who have hung up while they waited, if there are many who wait.
     pub fn forget_those_who_hung_up(&self, thread: &BrokerThread, now: Instant) {
-        if !self.delayed.wants_look(now) {
+        if !self.delayed.wants_check(now) {
             return;
         }
         let begun = Instant::now();
-        if let Some(connections) = self.broker.connections(thread) {
+        if let Some(connections) = self.parts.broker.connections(thread) {
             for (ticket, question) in self.delayed.forget_gone(&connections) {
-                self.api.asker.leave(question, ticket.number());
+                self.parts.api.asker.leave(question, ticket.number());
             }
         }
-        self.delayed.has_looked(begun.elapsed(), Instant::now());
+        self.delayed.has_checked(begun.elapsed(), Instant::now());
     }
 
     fn let_in(
@@ -185,7 +197,7 @@ impl Logins {
         // What decided counts no more if files were read again: the name has become that of a local user, its hash is another
         // one, or another API is asked, and has not said so, too.
         let decides_now = event.settings.users.get(attempt.username);
-        let asker = &self.api.asker;
+        let asker = &self.parts.api.asker;
         let is_of_another_api = attempt.hash.is_none()
             && parked.api != asker.api_number()
             && asker.allow(attempt.key, event.now).is_none();
@@ -200,25 +212,25 @@ impl Logins {
             return;
         }
         self.delayed.end(ticket);
-        decision.count(Matter::Login, &self.metrics, true);
+        decision.count(Matter::Login, &self.parts.metrics, true);
         // Before the broker hears of it: it may ask about topics before it returns.
         let before = self.admit(&attempt, event);
         self.grant(&attempt, granted);
         let client = attempt.client;
-        self.broker.complete_login(thread, client.id, true);
+        self.parts.broker.complete_login(thread, client.id, true);
         // It may be gone, because it sent something or by itself, or refused by the broker.
-        if !self.broker.is_session(thread, client.id, client.connection) {
+        if !self.parts.broker.is_session(thread, client.id, client.connection) {
             self.note_early(parked, event.now);
             let is_there = |session: &Session| {
-                session.connection().is_none_or(|it| self.broker.is_session(thread, client.id, it))
+                session.connection().is_none_or(|it| self.parts.broker.is_session(thread, client.id, it))
             };
-            self.granting.expiry.remove(client.connection);
-            self.sessions.withdraw(client, attempt.username, before.filter(is_there));
+            self.parts.granting.expiry.remove(client.connection);
+            self.parts.sessions.withdraw(client, attempt.username, before.filter(is_there));
         }
     }
 
     /// Refuses a parked client.
-    pub fn refuse(
+    pub(super) fn refuse(
         &self,
         ticket: Ticket,
         attempt: &Attempt<'_>,
@@ -230,17 +242,17 @@ impl Logins {
         // kind has its socket shut down before.
         if decision.refusal() != Refusal::NotAuthorised {
             let has_waited = self.delayed.get(ticket).is_some_and(|parked| parked.leaves.is_some());
-            if let HangUp::From(time) = self.broker.hang_up(thread, attempt.client, has_waited) {
+            if let HangUp::From(time) = self.parts.broker.hang_up(thread, attempt.client, has_waited) {
                 self.delayed.leaves_later(ticket, decision.by, time);
                 return;
             }
         }
         if let Some(question) = self.delayed.end(ticket) {
-            self.api.asker.leave(question, ticket.number());
+            self.parts.api.asker.leave(question, ticket.number());
         }
-        decision.count(Matter::Login, &self.metrics, true);
-        let _ = self.refused(attempt.client, Some(attempt.username), decision, event.now);
-        self.broker.complete_login(thread, attempt.client.id, false);
+        decision.count(Matter::Login, &self.parts.metrics, true);
+        self.log_refusal(attempt.client, Some(attempt.username), &decision, event.now);
+        self.parts.broker.complete_login(thread, attempt.client.id, false);
     }
 }
 

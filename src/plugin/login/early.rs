@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
-use super::api::{Account, Inquiry};
-use super::attempt::Attempt;
-use super::decision::{By, Decision};
-use super::delayed::{Parked, Ticket};
-use super::event::Event;
-use super::login::Logins;
+use super::Logins;
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Source, network};
+use crate::plugin::api::{Account, Inquiry};
+use crate::plugin::attempt::Attempt;
+use crate::plugin::decision::{By, Decision};
+use crate::plugin::delayed::{Parked, Ticket};
+use crate::plugin::event::Event;
 use crate::prefetch::packet;
 use crate::question::NoAnswer;
 use crate::util::fair::{FairQueue, Handle};
@@ -34,9 +34,10 @@ const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 /// Networks whose waiting is counted; those that waited longest ago have all of their time again.
 const NETWORKS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
-/// What was waited in vain is forgotten in so many times as long: for one network, and for all together.
-const REST: u32 = 9;
-const REST_OF_ALL: u32 = 1;
+/// One second waited in vain is paid off in so many: a network may so take a tenth of the broker's time, all together
+/// ([`ALL_PAID_OFF_IN`]) half.
+const PAID_OFF_IN: u32 = 9;
+const ALL_PAID_OFF_IN: u32 = 1;
 
 /// Who sends early, and how long the broker has waited for such clients.
 pub struct EarlySenders(Lock<State>);
@@ -48,7 +49,7 @@ struct State {
     waited_for_all: Debt,
 }
 
-/// Time that was waited, as far as it is not forgotten yet.
+/// Time that was waited, as far as it is not paid off yet.
 #[derive(Debug, Clone, Copy)]
 struct Debt {
     owed: Duration,
@@ -60,14 +61,14 @@ impl Debt {
         Self { owed: Duration::ZERO, at: now }
     }
 
-    fn left(self, rest: u32, now: Instant) -> Duration {
-        self.owed.saturating_sub(now.saturating_duration_since(self.at) / rest)
+    fn left(self, paid_off_in: u32, now: Instant) -> Duration {
+        self.owed.saturating_sub(now.saturating_duration_since(self.at) / paid_off_in)
     }
 
-    /// Nothing is forgotten while the broker waits.
-    fn add(&mut self, spent: Duration, rest: u32, now: Instant) {
+    /// Nothing is paid off while the broker waits.
+    fn add(&mut self, spent: Duration, paid_off_in: u32, now: Instant) {
         let began = now.checked_sub(spent).unwrap_or(now);
-        *self = Self { owed: self.left(rest, began) + spent, at: now };
+        *self = Self { owed: self.left(paid_off_in, began) + spent, at: now };
     }
 }
 
@@ -87,21 +88,31 @@ pub enum WaitsWhere {
 impl Logins {
     /// Where a client is to wait that is not `parked` yet. Requests to the broker's HTTP listener wait where they are:
     /// they come on a thread of their own.
-    pub fn place(&self, attempt: &Attempt<'_>, parked: Option<Ticket>, event: &Event<'_>) -> WaitsWhere {
-        let Some(thread) = event.broker_thread().filter(|_| self.delays) else { return WaitsWhere::Here };
+    pub(super) fn place(
+        &self,
+        attempt: &Attempt<'_>,
+        parked: Option<Ticket>,
+        event: &Event<'_>,
+    ) -> WaitsWhere {
+        let Some(thread) = event.broker_thread().filter(|_| self.parts.delays) else {
+            return WaitsWhere::Here;
+        };
         if parked.is_some() {
             return WaitsWhere::Beside;
         }
         let Attempt { client, username, password, credentials, .. } = *attempt;
         let length = |bytes: &[u8]| packet::length_of_connect(bytes, username, password);
-        let has_sent_more = self.broker.has_sent_more(thread, client.connection, &length);
+        let has_sent_more = self.parts.broker.has_sent_more(thread, client.connection, &length);
         // The broker asks about an id that is parked only when that client is gone.
         let is_back = self.delayed.is_back(client.id, credentials);
         if !(has_sent_more || is_back || self.early.knows(self.sender(attempt), event.now)) {
             return WaitsWhere::Beside;
         }
         let longest = event.settings.config.login_wait;
-        match (has_sent_more, self.early.may_wait(attempt.source(&self.keys).network, longest, event.now)) {
+        match (
+            has_sent_more,
+            self.early.may_wait(attempt.source(&self.parts.keys).network, longest, event.now),
+        ) {
             (true, true) => WaitsWhere::Here,
             (true, false) => WaitsWhere::Nowhere,
             (false, true) => WaitsWhere::RatherHere,
@@ -111,7 +122,7 @@ impl Logins {
 
     /// Has the API decide while the broker waits, or, if it may not wait, when the client comes again. `None` if it can
     /// still wait beside the loop.
-    pub fn ask_here(
+    pub(super) fn ask_here(
         &self,
         attempt: &Attempt<'_>,
         inquiry: &Inquiry<'_>,
@@ -120,8 +131,8 @@ impl Logins {
     ) -> Option<Decision> {
         let began = Instant::now();
         let decision = match place {
-            WaitsWhere::Nowhere => self.api.login_beside(inquiry, event),
-            _ => self.api.wait_for(inquiry, Account::Logins, event),
+            WaitsWhere::Nowhere => self.parts.api.login_beside(inquiry, event),
+            _ => self.parts.api.wait_for(inquiry, Account::Logins, event),
         };
         self.has_waited(attempt, began, decision.is_allow(), event);
         let is_cut = decision.by == By::NoAnswer(NoAnswer::LoginWaitSpent);
@@ -130,24 +141,30 @@ impl Logins {
 
     /// Counts how long the broker has waited for a client that would be parked if it waited for its CONNACK. Who is let
     /// in costs its network nothing: 2.0 would have waited for it as well.
-    pub fn has_waited(&self, attempt: &Attempt<'_>, began: Instant, is_allowed: bool, event: &Event<'_>) {
-        if self.delays && !is_allowed && event.broker_thread().is_some() {
+    pub(super) fn has_waited(
+        &self,
+        attempt: &Attempt<'_>,
+        began: Instant,
+        is_allowed: bool,
+        event: &Event<'_>,
+    ) {
+        if self.parts.delays && !is_allowed && event.broker_thread().is_some() {
             let now = Instant::now();
-            self.early.waited_in_vain(attempt.source(&self.keys).network, now - began, now);
+            self.early.waited_in_vain(attempt.source(&self.parts.keys).network, now - began, now);
         }
     }
 
     /// A parked client was allowed in and is not there any more.
-    pub fn note_early(&self, parked: &Parked, now: Instant) {
-        let source = self.keys.source(parked.address.as_deref(), &parked.username);
+    pub(super) fn note_early(&self, parked: &Parked, now: Instant) {
+        let source = self.parts.keys.source(parked.address.as_deref(), &parked.username);
         self.early.note(parked.sender, source, now);
     }
 
     /// By what a client is known again: its client id, its username and its network.
-    pub fn sender(&self, attempt: &Attempt<'_>) -> Fingerprint {
+    pub(super) fn sender(&self, attempt: &Attempt<'_>) -> Fingerprint {
         let network = network(attempt.client.address.unwrap_or_default());
         let fields = [attempt.client.id.as_bytes(), attempt.username.as_bytes(), network.as_bytes()];
-        self.keys.fields(Domain::EarlySender, fields)
+        self.parts.keys.fields(Domain::EarlySender, fields)
     }
 }
 
@@ -194,16 +211,17 @@ impl EarlySenders {
     /// vain at once; zero: any time.
     pub fn may_wait(&self, network: u64, longest: Duration, now: Instant) -> bool {
         let state = self.0.lock();
-        let of_network = state.waited.peek(&network).map_or(Duration::ZERO, |debt| debt.left(REST, now));
-        let of_all = state.waited_for_all.left(REST_OF_ALL, now);
+        let of_network =
+            state.waited.peek(&network).map_or(Duration::ZERO, |debt| debt.left(PAID_OFF_IN, now));
+        let of_all = state.waited_for_all.left(ALL_PAID_OFF_IN, now);
         longest.is_zero() || (of_network < longest && of_all < 2 * longest)
     }
 
     /// The broker has waited for a client of this network that was not let in.
     pub fn waited_in_vain(&self, network: u64, spent: Duration, now: Instant) {
         let state = &mut *self.0.lock();
-        state.waited.get_or_insert_mut(network, || Debt::none(now)).add(spent, REST, now);
-        state.waited_for_all.add(spent, REST_OF_ALL, now);
+        state.waited.get_or_insert_mut(network, || Debt::none(now)).add(spent, PAID_OFF_IN, now);
+        state.waited_for_all.add(spent, ALL_PAID_OFF_IN, now);
     }
 }
 
