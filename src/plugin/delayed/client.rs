@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::turns::Place;
+use super::turns::RowPosition;
 use crate::broker::{Client, Connection};
 use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
@@ -39,7 +39,7 @@ pub struct Parked {
     /// The hash of a local user that its password is compared with, if it is not the API that decides.
     pub hash: Option<Arc<PasswordHash>>,
     /// Where it waits for its turn, as long as it does.
-    pub turn: Option<Place>,
+    pub turn: Option<RowPosition>,
     /// Its open try, once it has its turn and until the outcome is known.
     pub open: Option<OpenTry>,
     /// The number of the API that is asked about it (`Asker::api_number`).

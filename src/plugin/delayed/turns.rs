@@ -25,7 +25,7 @@ impl Turn {
 
 /// A place in the row of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct RowPosition {
     group: Group,
     number: i64,
 }
@@ -47,25 +47,25 @@ impl Turns {
     }
 
     /// Lets somebody wait as the last of a group. `None` if there is no room.
-    pub(super) fn push(&mut self, group: Group, turn: Turn) -> Option<Place> {
+    pub(super) fn push(&mut self, group: Group, turn: Turn) -> Option<RowPosition> {
         if !self.passwords.fits(&turn.network, turn.bytes()) {
             return None;
         }
-        let place = Place { group, number: self.next };
+        let place = RowPosition { group, number: self.next };
         self.next += 1;
         self.put(place, turn);
         Some(place)
     }
 
     /// Lets somebody wait on as the first of a group, who has been first before.
-    pub(super) fn push_first(&mut self, group: Group, turn: Turn) -> Place {
-        let place = Place { group, number: self.next_first };
+    pub(super) fn push_first(&mut self, group: Group, turn: Turn) -> RowPosition {
+        let place = RowPosition { group, number: self.next_first };
         self.next_first -= 1;
         self.put(place, turn);
         place
     }
 
-    fn put(&mut self, place: Place, turn: Turn) {
+    fn put(&mut self, place: RowPosition, turn: Turn) {
         self.passwords.take(&turn.network, turn.bytes());
         self.rows.entry(place.group).or_default().insert(place.number, turn);
     }
@@ -73,11 +73,11 @@ impl Turns {
     /// Takes out the first of a group.
     pub(super) fn pop(&mut self, group: Group) -> Option<Turn> {
         let number = *self.rows.get(&group)?.first_key_value()?.0;
-        self.remove(Place { group, number })
+        self.remove(RowPosition { group, number })
     }
 
     /// Takes out whoever has this place.
-    pub(super) fn remove(&mut self, place: Place) -> Option<Turn> {
+    pub(super) fn remove(&mut self, place: RowPosition) -> Option<Turn> {
         let row = self.rows.get_mut(&place.group)?;
         let turn = row.remove(&place.number)?;
         if row.is_empty() {
