@@ -321,7 +321,6 @@ impl<J: Queued> Queue<J> {
     }
 
     /// Whether no question waits.
-    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }

@@ -229,10 +229,14 @@ impl Desk<'_> {
 
     /// Sends what may be sent.
     fn send(&mut self, callers: &Callers) {
+        if self.queue.is_empty() {
+            return;
+        }
         let (target, now) = (self.inbox.target(), Instant::now());
         let (config, limits) = (&target.config, target.at_a_time(now));
         let takes_many = target.takes_many(now);
-        loop {
+        // The room is worked out anew for each, but for nobody if nobody waits.
+        while !self.queue.is_empty() {
             let room = Room {
                 in_flight: (self.in_flight.len() + target.second_tries(), config.max_requests),
                 asked: self.places.taken(),
