@@ -10,14 +10,14 @@
 //!   is, `sockets` looks into them).
 //! - `steer`: shows and steers a running plugin. Its `commands` (`docs/commands.md`) come by a topic (`control`) or to the
 //!   admin listener (`listeners`, `connections`), where `http` answers, with the status `page` and its `history`.
-//! - `plugin`: who may do what, one method for each event. `login` and `topic_check` are the two lists of docs/deciding.md;
+//! - `plugin`: who may do what, one method for each event. `attempt` (`decide`) and `topic_check` are the two lists of docs/deciding.md;
 //!   all of `login/` is one type. `api` is the API's part in them, and has the broker wait. Where a client waits says
 //!   `login::early` (`place`); beside the loop it is `delayed`, and the tick's `login::completion` lets it in or refuses it.
 //!   `login::left_behind` is why somebody must not come in yet. `settings` are all options and files. `sessions`, `throttle`,
 //!   `wait_budget` keep count; `granting` gives sessions what came with answers,
 //!   `expiry` ends them on time; `hasher` is a thread for slow hashes. Every answer is a `decision` with its reason.
 //!   `steering` is what commands see and do of it: `explain` decides without changing anything, by the same `unasked` as topic
-//!   checks, and `orders` wait for the tick; `kicks` has the broker disconnect, `leaving` is who must go; `others` are the brokers that
+//!   checks and the same `decide` as logins, and `orders` wait for the tick; `kicks` has the broker disconnect, `leaving` is who must go; `others` are the brokers that
 //!   carry out the same commands. `parts` is what all of these have in common, `ticks` whether the broker ticks.
 //! - `prefetch`: asks before the broker asks. `look`, `peek` and `packet` (what waits unread in sockets), `in_hand` (the rest of a
 //!   packet that the broker is at), `fan_out` and `subscriptions` (who will read a message), `replay` and `retained` (what a

@@ -181,7 +181,7 @@ fn attributes(value: &Json) -> Result<Vec<(String, String)>, Unusable> {
     let named = fields.iter().filter(|(name, _)| is_name(name));
     let text = |(name, value): (&String, &Json)| match value {
         Json::Text(text) => Ok((name.clone(), text.clone())),
-        other => bad(format!("client_attrs, {name}: found {other}, expected a text")),
+        other => bad(format!("client_attrs, {}: found {other}, expected a text", Json::Text(name.clone()))),
     };
     named.map(text).collect()
 }

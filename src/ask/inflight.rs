@@ -51,25 +51,29 @@ pub struct Waiter {
     /// By which number it may say that it waits no more.
     number: Option<u64>,
     has_left: bool,
-    tell: Box<dyn FnOnce(&Answer) + Send>,
+    tell: Box<Tell>,
 }
 
+/// Hears the answer, and the number of the API that has given it.
+type Tell = dyn FnOnce(&Answer, u32) + Send;
+
 impl Waiter {
-    /// A waiter that is told when the answer comes or the question's time is up. `tell` runs on the worker's thread,
-    /// with nothing locked.
-    pub fn in_time(tell: impl FnOnce(&Answer) + Send + 'static) -> Self {
+    /// A waiter that is told when the answer comes or the question's time is up, and by which API (`Asker::api_number`).
+    /// `tell` runs on the worker's thread, with nothing locked.
+    pub fn in_time(tell: impl FnOnce(&Answer, u32) + Send + 'static) -> Self {
         Self { hears_late: false, number: None, has_left: false, tell: Box::new(tell) }
     }
 
     /// A waiter that is told when the question has ended, however late. `tell` runs on the worker's thread, with
     /// nothing locked.
     pub fn however_late(tell: impl FnOnce(&Answer) + Send + 'static) -> Self {
-        Self { hears_late: true, number: None, has_left: false, tell: Box::new(tell) }
+        let tell = Box::new(move |answer: &Answer, _| tell(answer));
+        Self { hears_late: true, number: None, has_left: false, tell }
     }
 
     /// Tells it at once.
-    pub(super) fn hears(self, answer: &Answer) {
-        (self.tell)(answer);
+    pub(super) fn hears(self, answer: &Answer, api: u32) {
+        (self.tell)(answer, api);
     }
 
     /// May leave by this number.
@@ -218,13 +222,13 @@ impl InFlight {
         Self { early: None, slot: self.slot.take(), waiters, ..Self::new(self.priority) }
     }
 
-    /// Tells all who wait. Must not be called under a lock, since waiters take locks.
-    pub(super) fn deliver(self, answer: &Answer) {
+    /// Tells all who wait the answer of the API of this number. Must not be called under a lock, since waiters take locks.
+    pub(super) fn deliver(self, answer: &Answer, api: u32) {
         if let Some(slot) = self.slot {
             slot.file(answer.clone());
         }
         for waiter in self.waiters.all.into_values() {
-            waiter.hears(answer);
+            waiter.hears(answer, api);
         }
     }
 }
@@ -239,7 +243,7 @@ mod tests {
     use super::*;
 
     fn waiter(number: u64) -> Waiter {
-        Waiter::in_time(|_| ()).who_may_leave(number)
+        Waiter::in_time(|_, _| ()).who_may_leave(number)
     }
 
     #[test]
@@ -282,7 +286,7 @@ mod tests {
         let mut in_flight = InFlight::new(Priority::Warmup);
         for _ in 0..2 {
             let heard = Arc::clone(&heard);
-            let waiter = Waiter::in_time(move |_| *heard.lock().unwrap() += 1).who_may_leave(1);
+            let waiter = Waiter::in_time(move |_, _| *heard.lock().unwrap() += 1).who_may_leave(1);
             in_flight.add(Some(waiter));
         }
         in_flight.leave(1);
@@ -290,7 +294,7 @@ mod tests {
         assert!(in_flight.is_left_alone());
         in_flight.add(Some(waiter(2)));
         assert!(!in_flight.is_left_alone());
-        in_flight.take_in_time().deliver(&Answer::None(crate::question::NoAnswer::Busy));
+        in_flight.take_in_time().deliver(&Answer::None(crate::question::NoAnswer::Busy), 0);
         assert_eq!(*heard.lock().unwrap(), 2);
         in_flight.add(Some(waiter(3)));
         assert!(!in_flight.is_left_alone());

@@ -118,9 +118,8 @@ impl<'de> Visitor<'de> for AnyJson {
             match object.entry(name) {
                 Entry::Vacant(entry) => drop(entry.insert(value)),
                 Entry::Occupied(entry) => {
-                    const SHOWN: usize = 40;
-                    let name: String = entry.key().chars().take(SHOWN).collect();
-                    return Err(A::Error::custom(format_args!("{name:?} stands twice in an object")));
+                    let name = Json::Text(entry.key().clone());
+                    return Err(A::Error::custom(format_args!("{name} stands twice in an object")));
                 }
             }
         }

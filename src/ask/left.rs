@@ -19,8 +19,9 @@ impl Asker {
             Some(Hit { verdict, grounds, terms, .. }) => Answer::Verdict { verdict, grounds, terms },
             None => Answer::None(NoAnswer::Unheard),
         };
+        let api = self.inner.api_number();
         drop(state);
-        waiter.hears(&answer);
+        waiter.hears(&answer, api);
     }
 
     /// A waiter waits no more. If it was the last, and the question has not been sent, it is not asked; the waiter hears

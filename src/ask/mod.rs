@@ -20,7 +20,7 @@ pub mod worker;
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -273,6 +273,10 @@ impl State {
 }
 
 impl Inner {
+    fn api_number(&self) -> u32 {
+        self.api_number.load(Ordering::Relaxed)
+    }
+
     /// Locks the state. If a thread has panicked under the lock, the cache may be inconsistent, so it is emptied.
     fn state(&self) -> Held<'_, State> {
         self.state.lock_or_mend(|state| state.cache.clear())
@@ -321,8 +325,10 @@ impl Inbox for Inner {
         self.metrics.answered(subject.kind, &reply.answer, reply.sent.elapsed());
         let Some(in_flight) = state.in_flight.remove(&subject.key) else { return true };
         self.remember(&mut state, subject, &reply, in_flight.unused());
+        // Read while the API cannot be swapped.
+        let api = self.api_number();
         drop(state);
-        in_flight.deliver(&reply.answer);
+        in_flight.deliver(&reply.answer, api);
         true
     }
 
@@ -337,14 +343,14 @@ impl Inbox for Inner {
     fn overdue(&self, key: Fingerprint, limit: Duration) {
         let waiting = self.state().in_flight.get_mut(&key).map(InFlight::take_in_time);
         if let Some(waiting) = waiting {
-            waiting.deliver(&Answer::None(NoAnswer::TimedOut(limit)));
+            waiting.deliver(&Answer::None(NoAnswer::TimedOut(limit)), self.api_number());
         }
     }
 
     fn abandon(&self, key: Fingerprint, reason: NoAnswer) {
         let ended = self.state().in_flight.remove(&key);
         if let Some(in_flight) = ended {
-            in_flight.deliver(&Answer::None(reason));
+            in_flight.deliver(&Answer::None(reason), self.api_number());
         }
     }
 
@@ -357,7 +363,7 @@ impl Inbox for Inner {
         let given_up = state.in_flight.remove(&key);
         drop(state);
         if let Some(in_flight) = given_up {
-            in_flight.deliver(&Answer::None(NoAnswer::Unheard));
+            in_flight.deliver(&Answer::None(NoAnswer::Unheard), self.api_number());
         }
         true
     }

@@ -110,8 +110,9 @@ impl Inner {
         };
         let fresh = Fresh { verdict: Verdict::Allow, grounds, since: sent, lifetime, about: subject.about };
         state.put(subject.key, fresh, in_flight.unused());
+        let api = self.api_number();
         drop(state);
-        in_flight.deliver(&Answer::verdict(Verdict::Allow, grounds));
+        in_flight.deliver(&Answer::verdict(Verdict::Allow, grounds), api);
         true
     }
 }

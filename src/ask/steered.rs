@@ -64,7 +64,7 @@ impl Asker {
 
     /// The number of the API that is asked now. It changes where [`Self::set_target`] forgets all verdicts.
     pub fn api_number(&self) -> u32 {
-        self.inner.api_number.load(Ordering::Relaxed)
+        self.inner.api_number()
     }
 
     /// Replaces the API to ask. If it is another API, or the same with other headers or TLS files

@@ -195,13 +195,12 @@ impl Delayed {
         groups.into_iter().filter(|group| state.turns.has(*group)).collect()
     }
 
-    /// Notes that a parked client has its turn, and until when it waits for the outcome, if that is bounded here. `api`: the
-    /// number of the API at this time.
-    pub fn has_turn(&self, ticket: Ticket, open: OpenTry, until: Option<Instant>, api: u32) {
+    /// Notes that a parked client has its turn, and until when it waits for the outcome, if that is bounded here.
+    pub fn has_turn(&self, ticket: Ticket, open: OpenTry, until: Option<Instant>) {
         let state = &mut *self.0.lock();
         state.set_deadline(ticket, until);
         if let Some(client) = state.parked.get_mut(&ticket) {
-            (client.open, client.api) = (Some(open), api);
+            client.open = Some(open);
         }
     }
 
@@ -221,12 +220,20 @@ impl Delayed {
         Some((Parked { open, ..client.clone() }, true))
     }
 
-    /// Lets a parked client wait for more answers, now that it may come in with these terms, but no longer than until then.
-    pub fn await_more(&self, ticket: Ticket, answers: usize, until: Instant, terms: Option<Arc<Terms>>) {
+    /// Lets a parked client wait for more answers, now that it may come in with these terms, if the API still has this number
+    /// then, but no longer than until then.
+    pub fn await_more(
+        &self,
+        ticket: Ticket,
+        answers: usize,
+        until: Instant,
+        terms: Option<Arc<Terms>>,
+        api: u32,
+    ) {
         let state = &mut *self.0.lock();
         if let Some(client) = state.parked.get_mut(&ticket) {
             client.awaits = answers;
-            (client.may_enter, client.leaves) = (true, None);
+            (client.may_enter, client.leaves, client.api) = (true, None, api);
             client.terms = terms;
             state.set_deadline(ticket, Some(until));
         }
@@ -435,7 +442,7 @@ mod tests {
         let ticket = delayed.park(client("w", 1)).unwrap();
         assert!(delayed.answered(ticket).is_some_and(|(client, _)| !client.may_enter));
         let now = Instant::now();
-        delayed.await_more(ticket, 2, now, None);
+        delayed.await_more(ticket, 2, now, None, 0);
         assert_eq!(delayed.take_those_who_waited(now), [ticket]);
         assert_eq!(delayed.answered(ticket), None);
         assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.may_enter));
@@ -465,9 +472,7 @@ mod tests {
         let park = |id: &str, connection| delayed.park(client(id, connection)).unwrap();
         let (stays, gone, replaced, waits) = (park("a", 1), park("b", 2), park("c", 3), park("d", 4));
         let newer = park("e", 3);
-        [stays, gone, replaced, newer]
-            .into_iter()
-            .for_each(|ticket| delayed.has_turn(ticket, open(), None, 0));
+        [stays, gone, replaced, newer].into_iter().for_each(|ticket| delayed.has_turn(ticket, open(), None));
         let turn = Turn { ticket: waits, password: Some(b"secret".to_vec()), network: String::new() };
         delayed.await_turn(group, turn, Instant::now());
         let before = delayed.0.lock().texts.taken();
@@ -497,7 +502,7 @@ mod tests {
         let (delayed, now) = (Delayed::default(), Instant::now());
         let keys = Fingerprinter::with_key(&[0; 16]);
         let [kicked, slow] = ["m", "n"].map(|id| delayed.park(client(id, 1)).unwrap());
-        [kicked, slow].into_iter().for_each(|ticket| delayed.has_turn(ticket, open(), Some(now), 0));
+        [kicked, slow].into_iter().for_each(|ticket| delayed.has_turn(ticket, open(), Some(now)));
         delayed.leaves_later(slow, By::Busy, now);
         for ticket in [kicked, slow] {
             assert_eq!(delayed.end(ticket), Some(keys.fields(Domain::Credentials, [])));
@@ -510,7 +515,7 @@ mod tests {
         }
         // Once the outcome is known nothing is left behind.
         let ticket = delayed.park(client("m", 1)).unwrap();
-        delayed.has_turn(ticket, open(), None, 0);
+        delayed.has_turn(ticket, open(), None);
         assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.open.is_some()));
         assert_eq!(delayed.end(ticket), None);
         let state = delayed.0.lock();

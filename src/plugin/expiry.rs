@@ -105,7 +105,8 @@ impl Expiry {
     async fn run(&self) {
         loop {
             while let Some(session) = self.take_due() {
-                if self.leaving.add([(session, Grounds::Expired)]) {
+                self.leaving.add([(session, Grounds::Expired)]);
+                if self.leaving.is_news() {
                     self.tasks.push(Task::Revoked);
                 }
             }

@@ -97,7 +97,9 @@ impl Granting {
         let granted = match self.granted(username, client_id, terms.as_deref(), since) {
             Ok(granted) => granted,
             Err(By::NoAnswer(_)) => {
-                self.note_taken_back(session, now);
+                if self.sessions.take_back(session.client(), username, *credentials) {
+                    self.note_taken_back(session, now);
+                }
                 let expires = terms.as_ref().and_then(|terms| terms.expires);
                 Box::new(Granted::end_alone(self.about(username, client_id), now, expires))
             }

@@ -13,17 +13,28 @@ use crate::util::Lock;
 pub struct Leaving {
     /// Whether there are any. Spares the lock as long as there are none.
     any: AtomicBool,
+    /// Whether the broker's thread was told, and has not come yet.
+    is_told: AtomicBool,
     sessions: Lock<Vec<(SessionName, Grounds)>>,
 }
 
 impl Leaving {
-    /// These have to leave, too. Returns whether they are the first ones: whoever is told that there are some takes all.
-    pub fn add(&self, sessions: impl IntoIterator<Item = (SessionName, Grounds)>) -> bool {
+    /// These have to leave, too.
+    pub fn add(&self, sessions: impl IntoIterator<Item = (SessionName, Grounds)>) {
         let all = &mut *self.sessions.lock();
-        let are_first = all.is_empty();
         all.extend(sessions);
         self.note(all);
-        are_first
+    }
+
+    /// Whether the broker's thread has still to be told that there are some, to be asked behind [`Self::add`]: one task is
+    /// enough, however many there are.
+    pub fn is_news(&self) -> bool {
+        !self.is_told.swap(true, Ordering::AcqRel)
+    }
+
+    /// The broker's thread has come for them. Whoever is added from now on is news.
+    pub fn has_come(&self) {
+        self.is_told.store(false, Ordering::Release);
     }
 
     /// Whether there are any. Costs one load.

@@ -198,11 +198,11 @@ impl Logins {
         };
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return Decision::deny(By::Busy) };
         let until = event.now + event.settings.config.max_wait;
-        self.delayed.has_turn(ticket, open, Some(until), self.parts.api.asker.api_number());
+        self.delayed.has_turn(ticket, open, Some(until));
         let source = attempt.source(&self.parts.keys);
         let check = Check { ticket, source, hash: Arc::clone(hash), password: password.to_owned() };
         for check in hasher.check(check, event.now) {
-            self.parts.tasks.push(Task::Answered(check.ticket, Answer::None(NoAnswer::Busy)));
+            self.parts.tasks.push(Task::Answered(check.ticket, Answer::None(NoAnswer::Busy), 0));
         }
         PARKED
     }
@@ -238,8 +238,6 @@ impl Logins {
             return decision;
         }
         let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return Decision::deny(By::Busy) };
-        // Before it is asked: another one may take its place meanwhile.
-        let api = self.parts.api.asker.api_number();
         if let Err(reason) = self.parts.api.asker.ask(
             key,
             &question,
@@ -252,7 +250,7 @@ impl Logins {
             return self.parts.api.or_stale(key, no_answer(reason), event.now);
         }
         // The answer is heard at the tick, which is later also where it has come already.
-        self.delayed.has_turn(ticket, open, None, api);
+        self.delayed.has_turn(ticket, open, None);
         if let Some(thread) = event.broker_thread() {
             self.parts
                 .api
@@ -319,7 +317,7 @@ impl Logins {
     /// A waiter that leaves the answer as a task for the client with this ticket.
     fn waiter(&self, ticket: Ticket) -> Waiter {
         let tasks = Arc::clone(&self.parts.tasks);
-        Waiter::in_time(move |answer| tasks.push(Task::Answered(ticket, answer.clone())))
+        Waiter::in_time(move |answer, api| tasks.push(Task::Answered(ticket, answer.clone(), api)))
             .who_may_leave(ticket.number())
     }
 
@@ -337,8 +335,7 @@ impl Logins {
                 "Answers may reach clients late: no thread to wake the broker with ({error})."
             ));
         }
-        let api = self.parts.api.asker.api_number();
-        self.delayed.park(Parked { api, ..Parked::new(attempt, self.sender(attempt)) })
+        self.delayed.park(Parked::new(attempt, self.sender(attempt)))
     }
 
     /// Notes that a client is let in. Returns its session as it was known before, if it was.

@@ -81,8 +81,8 @@ const AT_A_TICK: Duration = Duration::from_millis(20);
 /// A task that another thread, or an earlier event, leaves for the broker's thread.
 #[derive(Debug)]
 pub enum Task {
-    /// A parked client's question has been answered.
-    Answered(Ticket, Answer),
+    /// A parked client's question has been answered, by the API of this number.
+    Answered(Ticket, Answer, u32),
     /// A parked client's password has been compared with a local hash.
     PasswordChecked(Ticket, bool),
     /// There may be room in a group of tries, for clients that are parked until it is their turn.
@@ -101,7 +101,7 @@ impl Task {
     /// The parked client that it is about.
     fn ticket(&self) -> Option<Ticket> {
         match self {
-            Task::Answered(ticket, _) | Task::PasswordChecked(ticket, _) => Some(*ticket),
+            Task::Answered(ticket, ..) | Task::PasswordChecked(ticket, _) => Some(*ticket),
             Task::NextTurn(_) | Task::AskAgain | Task::Revoked | Task::Disbelieved | Task::Order(_) => None,
         }
     }
@@ -283,8 +283,9 @@ impl Plugin {
             let settings = self.settings.now();
             let event = Event { now, caller, settings: &settings };
             self.logins.forget_those_who_hung_up(thread, now);
-            self.logins.complete_those_who_waited(thread, &event);
+            // In this order: whoever has its answer is not to be turned away because its time is up.
             self.logins.run_tasks(thread, &event);
+            self.logins.complete_those_who_waited(thread, &event);
             if settings.config.sys_topics {
                 self.sys_topics.turn(&self.steering, &*self.broker, thread, now);
             }

@@ -89,6 +89,28 @@ fn whom_an_api_let_in_that_is_asked_no_more_has_to_ask_the_new_one() {
     }
 }
 
+/// A login that the old API was asked about is asked about anew, and that answer counts, remembered or not.
+#[test]
+fn whom_the_new_api_lets_in_comes_in_though_the_old_one_was_asked_before() {
+    for lives in ["5m", "0"] {
+        let (old, new) = (api(""), api(""));
+        old.answer(Reply::status(403).after(SLOW));
+        new.answer(Reply::status(200));
+        let config = |api: &MockApi| format!("auth_url = '{}'\n", api.auth_url());
+        let broker = Broker::with(Version::V2_1)
+            .option("config_file", "plugin.toml")
+            .file("plugin.toml", config(&old))
+            .option("auth_cache_ttl", lives)
+            .start();
+        let mut parked = Connect::v3("parked").login("alice", "secret").send(broker.port());
+        old.wait_for_requests(1, PATIENCE);
+        fs::write(broker.folder().join("plugin.toml"), config(&new)).unwrap();
+        broker.sighup();
+        assert_eq!(parked.connack(PATIENCE), Some(reason::SUCCESS));
+        assert_eq!(new.requests().len(), 1);
+    }
+}
+
 /// Taking a session over, the broker sends the old will, gives the queued messages out, and asks about all
 /// of them while the plugin lets the new client in.
 #[test]

@@ -124,6 +124,11 @@ impl Names {
         }
     }
 
+    /// The same for other names, which take no room from these.
+    pub(super) fn apart(&self) -> Self {
+        Self { known: Arc::default(), ..self.clone() }
+    }
+
     fn entry(&self, name: &str) -> Arc<Name> {
         let mut known = self.known.lock();
         if known.len() >= KEPT && !known.contains_key(name) {

@@ -57,7 +57,7 @@ pub(super) fn store_options(
     let way = Way {
         url: url.clone(),
         tls: Arc::new(tls),
-        names: names.clone(),
+        names: names.apart(),
         connect_timeout: config.connect_timeout,
     };
     // What a question waits for here, the API must not lack.

@@ -26,7 +26,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
 
 use super::http::Hint;
-use crate::command::{Command, Whom};
+use crate::command::Command;
 use crate::fingerprint::{About, Fingerprinter, Whose};
 use crate::log::Log;
 use crate::metrics::{Metrics, SharedLookup};
@@ -47,9 +47,6 @@ const AHEAD: Duration = Duration::from_secs(5);
 
 /// Verdicts that are on their way into the store. Further ones are not stored.
 const WRITES: usize = 256;
-
-/// Commands that wait to be told to the other brokers. When there are more, they are told to forget everything instead.
-const TOLD: usize = 1_024;
 
 /// What the options say of a shared cache.
 #[derive(Clone)]
@@ -323,19 +320,6 @@ impl Store {
             }
             drop(permit);
         });
-    }
-
-    /// Tells the other brokers of a command. What they cannot be told now they are told later.
-    pub fn tell_others(&self, command: Command) {
-        let mut outbox = self.outbox.lock();
-        if outbox.len() >= TOLD {
-            // Whoever was to be disconnected is asked about there, with all others.
-            outbox.clear();
-            outbox.extend([Command::Forget(Whom::Everybody), Command::Recheck(None)]);
-        }
-        outbox.push_back(command);
-        drop(outbox);
-        self.outbox_filled.notify_one();
     }
 
     /// Ends the connection for good: another store takes its place.

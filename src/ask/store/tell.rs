@@ -8,13 +8,38 @@ use super::Store;
 use super::says::Says;
 use super::seal::Entry;
 use super::servers::{Failed, Servers};
-use crate::command::Command;
+use crate::command::{Command, Whom};
 use crate::util::random;
 
 /// Entries that the journal keeps, or a few more.
 const ENTRIES: usize = 10_000;
 
+/// Commands that wait to be told to the other brokers. When there are more, they are told to forget everything instead, and to
+/// ask about everybody.
+const TOLD: usize = 1_024;
+
 impl Store {
+    /// Tells the other brokers of a command. What they cannot be told now they are told later.
+    pub fn tell_others(&self, command: Command) {
+        let mut outbox = self.outbox.lock();
+        if outbox.len() >= TOLD {
+            // Whoever has lost a right is asked about there with all others. Kicks stay, since they may be about somebody of
+            // whom no API decides.
+            outbox.retain(|told| matches!(told, Command::Kick(_)));
+            if outbox.len() >= TOLD / 2 {
+                self.log.warn(
+                    "The other brokers cannot be told of so many commands: they will not hear of all kicks.",
+                );
+                outbox.clear();
+            }
+            outbox.push_front(Command::Recheck(None));
+            outbox.push_front(Command::Forget(Whom::Everybody));
+        }
+        outbox.push_back(command);
+        drop(outbox);
+        self.outbox_filled.notify_one();
+    }
+
     /// Begins a journal anew.
     pub(super) async fn begin(&self, servers: &Servers, index: usize) -> Result<(), Failed> {
         let epoch = random::number().ok_or_else(no_randomness)?.max(1);

@@ -42,12 +42,12 @@ pub struct Parked {
     pub turn: Option<RowPosition>,
     /// Its open try, once it has its turn and until the outcome is known.
     pub open: Option<OpenTry>,
-    /// The number of the API that is asked about it (`Asker::api_number`).
-    pub api: u32,
     /// How many answers it waits for still.
     pub awaits: usize,
     /// It may come in, and only waits for topic questions that were asked ahead for it.
     pub may_enter: bool,
+    /// The number of the API at the time when that was decided (`Asker::api_number`).
+    pub api: u32,
     /// What came with the API's allow.
     pub terms: Option<Arc<Terms>>,
     /// When it has waited long enough for something else than the API.
@@ -73,9 +73,9 @@ impl Parked {
             hash: attempt.hash.clone(),
             turn: None,
             open: None,
-            api: 0,
             awaits: 1,
             may_enter: false,
+            api: 0,
             terms: None,
             until: None,
             leaves: None,

@@ -13,6 +13,7 @@ use crate::plugin::event::Event;
 use crate::plugin::sessions::Session;
 use crate::plugin::throttle::{Admission, Group};
 use crate::plugin::{AT_A_TICK, Ruling, Task};
+use crate::question::Answer;
 use crate::util::panics;
 
 /// Clients that one task has examined: those that are refused unseen come by the hundred.
@@ -34,8 +35,15 @@ impl Logins {
 
     fn run(&self, task: Task, thread: &BrokerThread, event: &Event<'_>) {
         match task {
-            Task::Answered(ticket, answer) => {
-                self.complete(ticket, Decision::by_answer(&answer), thread, event)
+            Task::Answered(ticket, answer, api) => {
+                // Nothing counts that an API has said which is asked no more.
+                let is_outdated =
+                    matches!(answer, Answer::Verdict { .. }) && api != self.parts.api.asker.api_number();
+                let decision = match is_outdated {
+                    true => Decision::deny(By::Reload),
+                    false => Decision::by_answer(&answer),
+                };
+                self.complete(ticket, decision, thread, event);
             }
             Task::PasswordChecked(ticket, matches) => {
                 self.complete(ticket, Decision::of(matches.into(), By::LocalPassword), thread, event);
@@ -77,7 +85,8 @@ impl Logins {
             let answers = self.prefetch(&attempt, decision.terms.as_deref(), Some(ticket), event);
             if answers > 0 {
                 let until = event.now + event.settings.config.timeout;
-                self.delayed.await_more(ticket, answers, until, decision.terms);
+                let api = self.parts.api.asker.api_number();
+                self.delayed.await_more(ticket, answers, until, decision.terms, api);
                 return;
             }
             allow = decision;
@@ -194,14 +203,11 @@ impl Logins {
         event: &Event<'_>,
     ) {
         let attempt = Attempt::of(parked, None);
-        // What decided counts no more if files were read again: the name has become that of a local user, its hash is another
-        // one, or another API is asked, and has not said so, too.
+        // What decided counts no more if options or files were read again meanwhile: the name has become that of a local user,
+        // its hash is another one, or another API is asked.
         let decides_now = event.settings.users.get(attempt.username);
-        let asker = &self.parts.api.asker;
-        let is_of_another_api = attempt.hash.is_none()
-            && parked.api != asker.api_number()
-            && asker.allow(attempt.key, event.now).is_none();
-        if decides_now != attempt.hash.as_ref() || is_of_another_api {
+        let is_outdated = parked.may_enter && parked.api != self.parts.api.asker.api_number();
+        if decides_now != attempt.hash.as_ref() || attempt.hash.is_none() && is_outdated {
             self.refuse(ticket, &attempt, Decision::deny(By::Reload), thread, event);
             return;
         }

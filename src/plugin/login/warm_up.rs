@@ -23,7 +23,8 @@ impl Logins {
         match ticket {
             Some(ticket) if answers > 0 => {
                 let until = event.now + event.settings.config.timeout;
-                self.delayed.await_more(ticket, answers, until, allow.terms);
+                let api = self.parts.api.asker.api_number();
+                self.delayed.await_more(ticket, answers, until, allow.terms, api);
                 PARKED
             }
             Some(ticket) => {

@@ -16,12 +16,15 @@ use crate::question::Grounds;
 impl Recheck {
     /// Disconnects those whom the API refuses by now, as many as there is time for at a tick.
     pub fn revoke_all(&self, thread: &BrokerThread, now: Instant) {
+        self.leaving.has_come();
         let mut left = self.take(|_| true, now);
         let gone = self.revoke_those(&left, thread, now, Some(AT_A_TICK));
         left.drain(..gone);
         if !left.is_empty() {
             self.leaving.add(left);
-            self.tasks.push(Task::Revoked);
+            if self.leaving.is_news() {
+                self.tasks.push(Task::Revoked);
+            }
         }
     }
 
@@ -42,12 +45,12 @@ impl Recheck {
         now: Instant,
         time: Option<Duration>,
     ) -> usize {
-        let begun = Instant::now();
         // Read once for all of them: what is closed meanwhile is known to be.
         let with_sockets = (!self.broker.is_2_1() && !sessions.is_empty())
             .then(|| self.broker.connections(thread))
             .flatten()
             .unwrap_or_default();
+        let begun = Instant::now();
         for (index, (session, grounds)) in sessions.iter().enumerate() {
             if index > 0 && time.is_some_and(|time| begun.elapsed() >= time) {
                 return index;

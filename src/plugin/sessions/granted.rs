@@ -145,6 +145,11 @@ impl Session {
         (matches!(self.by, LetInBy::Api(_)) && !is_forgotten).then(|| granted.says(wanted, now))
     }
 
+    /// Whether it is connected on a connection of this number, from this address: the number may be another one's by now.
+    fn is_that_of(&self, connection: Connection, address: Fingerprint) -> bool {
+        self.current == Some(connection) && self.address == address
+    }
+
     /// What a connection was granted: the last one, or the one before it.
     fn granted_to(&self, connection: Option<Connection>) -> Option<&Granted> {
         let has_left = || connection.is_some() && self.ended.map(|ended| ended.connection) == connection;
@@ -165,10 +170,10 @@ impl Sessions {
         credentials: Fingerprint,
         mut granted: Box<Granted>,
     ) -> bool {
-        let key = self.key(client, username);
+        let (key, address) = (self.key(client, username), self.address(client));
         let mut tables = self.tables.lock();
         let is_it = |session: &&mut Session| {
-            session.current == Some(client.connection) && session.credentials == credentials
+            session.is_that_of(client.connection, address) && session.credentials == credentials
         };
         // Answers that are older may be about somebody who was forgotten since.
         if tables.forgotten_until.is_some_and(|until| granted.since <= until) {
@@ -185,10 +190,10 @@ impl Sessions {
     /// Takes from a session what it was granted, but not its end: the API has answered about it, and there is no room to keep
     /// what it said. Its topics are asked about from now on, or left to the broker. Returns whether it had anything.
     pub fn take_back(&self, client: Client<'_>, username: &str, credentials: Fingerprint) -> bool {
-        let key = self.key(client, username);
+        let (key, address) = (self.key(client, username), self.address(client));
         let mut tables = self.tables.lock();
         let is_it = |session: &&mut Session| {
-            session.current == Some(client.connection) && session.credentials == credentials
+            session.is_that_of(client.connection, address) && session.credentials == credentials
         };
         let granted = tables.get(key).filter(is_it).and_then(|session| session.granted.as_mut());
         let Some(granted) = granted.filter(|granted| !granted.is_forgotten) else { return false };
