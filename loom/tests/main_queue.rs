@@ -129,9 +129,9 @@ fn tasks_that_are_given_back_are_run_first() {
         queue.start_waking().unwrap();
         queue.push(1);
         queue.push(2);
-        let pushing = push(&queue, 3);
         let mut drained = queue.drain();
         assert_eq!(drained.pop_front(), Some(1));
+        let pushing = push(&queue, 3);
         queue.give_back(drained);
         assert_eq!(run(&broker, &queue, 2), [2, 3]);
         pushing.join().unwrap();
