@@ -1,5 +1,6 @@
 //! Makes Rust declarations from the installed headers of the plugin interface, and builds the C code that finds the
 //! broker's functions.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::env;
 use std::error::Error;

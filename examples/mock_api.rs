@@ -7,6 +7,7 @@
 //!
 //! The first line it prints is `listening on http://HOST:PORT`, then comes a line for every request:
 //! `POST /auth {"username":"sensor-1","password":"***"} -> 200`.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 use std::convert::Infallible;
 use std::fmt::Display;

@@ -136,6 +136,8 @@
 //! - *turn*: one round of the broker's loop; the *tick* is the plugin's part in it. (A client's turn to be looked at, while it
 //!   is throttled, is always *its turn*.)
 #![deny(unsafe_code)]
+// Here and not in Cargo.toml, since tests and benchmarks do fail by a panic and say what they have found.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod ask;
 mod broker;

@@ -1,5 +1,4 @@
 //! A topic check that a remembered verdict or a local rule answers allocates nothing: every message takes this way.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod support;
 

@@ -4,13 +4,6 @@
 //!
 //! `make attack` runs this, and `make soak`. `MHA_ATTACK_MINUTES` is the time for all brokers together; without it the
 //! test does nothing. Everything happens on the loopback network.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test fails by a panic, and what it says is read by people"
-)]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

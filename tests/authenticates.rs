@@ -1,5 +1,4 @@
 //! Logins: the API is asked exactly as promised, and its answer decides.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod support;
 use support::{

@@ -1,6 +1,5 @@
 //! Topics: the API is asked about every access that `acl_checks` names, with the topic as it was sent, and a refusal
 //! holds.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::net::TcpStream;
 

@@ -1,6 +1,5 @@
 //! Many questions about topics in one request (`acl_batch_url`): what goes together, what the answer does, and that a wrong
 //! one admits nobody and harms nobody.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::sync::Arc;

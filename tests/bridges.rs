@@ -1,6 +1,5 @@
 //! A bridge of another broker logs in like any client. Besides its messages it publishes its state, which nobody has to
 //! allow.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod support;
 use support::{

@@ -1,5 +1,4 @@
 //! Verdicts are remembered as long as promised, for the client and question that they were given for, and for no other.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

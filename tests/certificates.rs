@@ -1,6 +1,5 @@
 //! Certificates that are in a file byte for byte are trusted, and what is wrong with others, or with files, is said with
 //! the command that mends it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::io::{Read, Write};

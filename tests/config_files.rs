@@ -1,5 +1,4 @@
 //! `config_file`: every option in TOML, read as a whole and read again on SIGHUP.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::process::Command;

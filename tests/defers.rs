@@ -1,5 +1,4 @@
 //! Who is not the API's business: statuses that leave a question to others, and clients without a username.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 

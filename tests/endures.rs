@@ -2,13 +2,6 @@
 //! broker's memory, threads and descriptors do not grow, and a login costs at the end what it cost at the start.
 //!
 //! The run takes half a minute in `make test`, and `MHA_SOAK_MINUTES` in `make soak`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test fails by a panic, and what it says is read by people"
-)]
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,5 +1,4 @@
 //! An API that is slow, wrong or gone admits nobody, and holds up the broker no longer than the options allow.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::io::{Read, Write};
 use std::thread;

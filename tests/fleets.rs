@@ -2,13 +2,6 @@
 //! get in within two retries, and nobody else stands still for longer than `login_wait` and one question.
 //!
 //! A target of its own: hundreds of handshakes would disturb whoever measures times beside them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test fails by a panic, and what it says is read by people"
-)]
 
 use std::io::{Read, Write};
 use std::sync::Arc;

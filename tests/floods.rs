@@ -1,5 +1,4 @@
 //! A client that floods the broker takes no more than its share of the API, the broker's memory and its log.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::thread;
 use std::time::Duration;

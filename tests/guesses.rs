@@ -1,5 +1,4 @@
 //! An attacker who guesses passwords gets few tries, whatever else happens at the same time, and keeps no owner out.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;

@@ -1,5 +1,4 @@
 //! What the log says of an API that is not as its operator thinks, of many refusals, and of the options that count.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod support;
 use support::scene::PASSWD_2_0_11;

@@ -7,13 +7,6 @@
 //!
 //! `MHA_LAUNCHER` may name a program, with its arguments, that runs the broker, such as valgrind (`make
 //! memcheck-host`). Everything may then take ten times as long.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test fails by a panic, and what it says is read by people"
-)]
 
 use std::ffi::c_int;
 use std::fs;

@@ -1,5 +1,4 @@
 //! What hostile clients try against waiting, sharing and counting: what keeps them from others' room, ids and rights.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::io::{self, Read, Write};

@@ -1,6 +1,5 @@
 //! The HTTP listener of Mosquitto 2.1 asks from a thread of its own. It gets right answers, and the clients of the main
 //! thread do not wait for it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::io::{Read, Write};

@@ -1,6 +1,5 @@
 //! A session has the rights that its own login gave it, and no others: not those of a username that has become local,
 //! of a reused memory address, or of a client id.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::thread;

@@ -1,5 +1,4 @@
 //! The map in `src/lib.rs` is true: imports go down, unsafe code is in one folder, and no file is too long.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

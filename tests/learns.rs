@@ -1,6 +1,5 @@
 //! Learning (`acl_learn`): what clients ask after their login is asked ahead about clients like them. Whoever is let in,
 //! or refused, is by the API's answer to the very question that the broker asks.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::io::{Read, Write};
 use std::thread;

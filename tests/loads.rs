@@ -1,5 +1,4 @@
 //! One file loads into every broker, logs what it will do, and refuses to start with a faulty configuration.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::process::Command;
 

@@ -3,7 +3,6 @@
 //! Only an answer's head counts: by the contract a status of 200 allows, whatever follows the head. So each of these
 //! answers breaks the grammar of a head (RFC 9112), ends before its head does, or is no HTTP at all. Leniency that the
 //! RFC permits (a bare LF, an empty line in front, a missing reason after the status) is not tested.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::ops::Range;
 

@@ -1,12 +1,5 @@
 //! The memory of subscriptions, of the index of retained messages and of what waits in queues: bytes for each, as counted by the allocator. The
 //! test has a process of its own, so that nothing else allocates meanwhile.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test fails by a panic, and what it says is read by people"
-)]
 
 mod support;
 

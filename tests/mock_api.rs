@@ -1,5 +1,4 @@
 //! The API to try the plugin with does as it is told: its rules, its faults and its command line.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::io::{BufRead, BufReader, ErrorKind, Lines, Read, Write};
 use std::net::TcpStream;

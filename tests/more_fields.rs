@@ -1,5 +1,4 @@
 //! `auth_fields` and `acl_fields`: what the requests say beside the contract, and that each of it belongs to the verdict.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::process::Command;
 use std::time::Duration;

@@ -1,6 +1,5 @@
 //! An API that computes is asked no more at once than it works on, and one that takes any number gets what
 //! `max_requests` allows. Found out from its answers, with default options.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};

@@ -1,6 +1,5 @@
 //! A panic ends where it is caught, and its message is lost. (The test has a process of its own, since the hook is for
 //! all threads of a process.)
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::thread;
 

@@ -1,7 +1,6 @@
 //! Properties that hold for any events in any order: no verdict is used past its time or for another question, local
 //! users win, and everything but a clear yes is a no. The plugin is called without a broker, so that tests can set its
 //! time; the API is the mock API.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,7 +1,6 @@
 //! The queues of sleeping sessions: when a client comes back, the broker asks about each message that waits for it, one
 //! after the other, before it does anything else. So the plugin asks about them side by side. What is delivered is
 //! decided by the API's answer about each of them, as ever.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::thread;
 use std::time::Duration;

@@ -1,5 +1,4 @@
 //! `make release` refuses what must not become one. (What it makes is tried by `make release ARGS=rehearse`.)
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,5 @@
 //! The retained messages that a new subscription matches: the broker asks about them one after the other, so the plugin
 //! asks about them side by side. What is delivered is decided by the API's answer about each of them, as ever.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::collections::BTreeSet;
 use std::time::Duration;

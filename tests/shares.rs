@@ -1,5 +1,4 @@
 //! Clients share resources fairly: one that takes all it can get leaves the others their shares.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};

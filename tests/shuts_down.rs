@@ -1,5 +1,4 @@
 //! The broker stops when it is asked to, whatever the plugin is waiting for, and leaves nothing behind.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::time::Duration;
 

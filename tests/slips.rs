@@ -1,5 +1,4 @@
 //! An operator's mistake grants no rights, above all a file that is half written when the broker reads it again.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 

@@ -6,13 +6,6 @@
 //! may have been refused.
 //!
 //! The run takes half a minute in `make test`, and ten minutes in `make soak` (`MHA_SOAK_MINUTES`).
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test fails by a panic, and what it says is read by people"
-)]
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

@@ -2,7 +2,6 @@
 //!
 //! Where a pause must not end within a test it lasts five minutes; where it must, nothing is said about how soon. Each
 //! try has a client id of its own, unless the test is about ids: those are counted, too.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;

@@ -1,5 +1,4 @@
 //! https: the plugin accepts only the API's own certificate, shows its own, and the log tells why a connection failed.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::sync::LazyLock;
 

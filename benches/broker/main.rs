@@ -4,14 +4,6 @@
 //! Everything is measured in rounds, each of which takes every broker and plugin in turn, so that other work of the
 //! machine affects all of them alike. Progress goes to stderr, tables to stdout. A run of everything writes
 //! docs/benchmark.md, its charts and the README's extract; a run of a part writes into another folder.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a benchmark ends by a panic, and what it says is read by people"
-)]
 
 mod ahead;
 mod api;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::json::{Json, Object};
+use super::json::{self, Json, Object};
 use crate::question::{Answer, Grounds, NoAnswer, Question, Verdict};
 use crate::topic::{Action, Draft, DraftRule, GrantsPool, Permission, QosSet, Terms, TopicRules, Unusable};
 
@@ -181,7 +181,7 @@ fn attributes(value: &Json) -> Result<Vec<(String, String)>, Unusable> {
     let named = fields.iter().filter(|(name, _)| is_name(name));
     let text = |(name, value): (&String, &Json)| match value {
         Json::Text(text) => Ok((name.clone(), text.clone())),
-        other => bad(format!("client_attrs, {}: found {other}, expected a text", Json::Text(name.clone()))),
+        other => bad(format!("client_attrs, {}: found {other}, expected a text", json::shown(name))),
     };
     named.map(text).collect()
 }

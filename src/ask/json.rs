@@ -52,17 +52,19 @@ impl fmt::Display for Json {
             Json::Bool(value) => write!(f, "{value}"),
             Json::Whole(number) => write!(f, "{number}"),
             Json::Number(number) => write!(f, "{number}"),
-            Json::Text(text) if is_word(text) => write!(f, "{text:?}"),
-            Json::Text(text) => write!(f, "a text of {} bytes", text.len()),
+            Json::Text(text) => f.write_str(&shown(text)),
             Json::List(_) => f.write_str("a list"),
             Json::Object(_) => f.write_str("an object"),
         }
     }
 }
 
-fn is_word(text: &str) -> bool {
+/// A text as an error shows it.
+pub fn shown(text: &str) -> String {
     const LONGEST: usize = 12;
-    text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+    let is_word =
+        text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    if is_word { format!("{text:?}") } else { format!("a text of {} bytes", text.len()) }
 }
 
 impl<'de> Deserialize<'de> for Json {
@@ -118,7 +120,7 @@ impl<'de> Visitor<'de> for AnyJson {
             match object.entry(name) {
                 Entry::Vacant(entry) => drop(entry.insert(value)),
                 Entry::Occupied(entry) => {
-                    let name = Json::Text(entry.key().clone());
+                    let name = shown(entry.key());
                     return Err(A::Error::custom(format_args!("{name} stands twice in an object")));
                 }
             }

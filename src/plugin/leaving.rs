@@ -60,3 +60,36 @@ impl Leaving {
         self.any.store(!all.is_empty(), Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint::Fingerprinter;
+
+    /// However many are added one by one, the broker's thread has one task for them until it has come.
+    #[test]
+    fn the_brokers_thread_is_told_once_until_it_has_come() {
+        let leaving = Leaving::default();
+        let credentials = Fingerprinter::with_key(&[1; 16]).credentials("u", b"p");
+        let session = |connection| SessionName {
+            connection,
+            client_id: String::new(),
+            username: String::new(),
+            credentials,
+            address: None,
+        };
+        let tells = |connection| {
+            leaving.add([(session(connection), Grounds::Expired)]);
+            leaving.is_news()
+        };
+        assert_eq!([1, 2, 3].map(tells), [true, false, false]);
+        leaving.has_come();
+        // Whoever is added before it has taken them is taken, too, and told of once more.
+        assert!(tells(4));
+        assert_eq!(leaving.take(|_| true).len(), 4);
+        assert!(!leaving.any() && !tells(5), "a task is pending");
+        leaving.has_come();
+        assert_eq!(leaving.take(|_| true).len(), 1);
+        assert!(tells(6));
+    }
+}

@@ -1,11 +1,4 @@
 //! `answer_rules`: what the API's answers say beside the status.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test fails by a panic, and what it says is read by people"
-)]
 
 use serde_json::{Value, json};
 

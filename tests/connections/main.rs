@@ -1,12 +1,5 @@
 //! The connections to the API: kept, closed by the other end, mute, or of another kind than TCP. Whatever becomes of
 //! them, nobody is refused for it who need not be.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test fails by a panic, and what it says is read by people"
-)]
 
 mod closing;
 mod keeping;

@@ -1,12 +1,5 @@
 //! Mosquitto 2.1: clients wait beside the broker's loop; an answer wakes the loop, and admits the client that it is
 //! about.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test fails by a panic, and what it says is read by people"
-)]
 
 use std::time::Duration;
 

@@ -1,11 +1,4 @@
 //! A message to many subscribers: the plugin knows the subscribers, and asks about all of them at once.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test fails by a panic, and what it says is read by people"
-)]
 
 use std::time::Duration;
 

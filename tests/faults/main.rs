@@ -2,13 +2,6 @@
 //! load on the API when it comes back.
 //!
 //! Times are compared with multiples of `timeout`, the budget of a question, since test machines are busy.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test fails by a panic, and what it says is read by people"
-)]
 
 use std::time::Duration;
 

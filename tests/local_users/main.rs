@@ -1,11 +1,4 @@
 //! Local users are decided without the API, by files that mean the same to the plugin as to the broker.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test fails by a panic, and what it says is read by people"
-)]
 
 mod certificates;
 mod files;

@@ -1,13 +1,6 @@
 //! Before the broker waits for one answer, the plugin peeks into its other sockets and asks the questions that wait
 //! there, side by side. A client is admitted only by a verdict on its own question, and sockets that are not of the
 //! broker's clients are not touched.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test fails by a panic, and what it says is read by people"
-)]
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};

@@ -1,6 +1,5 @@
 //! Configurations of mosquitto-go-auth and mosquitto-auth-plug that work here when the plugin's path is changed: the API is
 //! asked as they asked it, byte for byte, and its answers mean what they meant.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,5 +1,4 @@
 //! The documents for operators are true: README, pages, example configurations and example servers.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "../support/mod.rs"]
 mod support;

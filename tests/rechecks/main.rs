@@ -1,11 +1,4 @@
 //! SIGHUP: every session is rechecked. Only a client that is refused by now loses anything.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test fails by a panic, and what it says is read by people"
-)]
 
 use std::fmt::Debug;
 use std::thread;

@@ -1,11 +1,4 @@
 //! The plugin is seen and steered from outside, by those who may, and nobody else notices.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test fails by a panic, and what it says is read by people"
-)]
 
 mod commands;
 mod control;

@@ -2,13 +2,6 @@
 //! is told ([`mock_api`]), the beginnings of many tests ([`scene`]), and ways to show that something does not happen
 //! ([`fence`]).
 #![allow(dead_code, unused_imports, reason = "every test file uses its own part of this")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test fails by a panic, and what it says is read by people"
-)]
 
 pub mod admin;
 pub mod allocator;

@@ -170,16 +170,12 @@ impl Sessions {
         credentials: Fingerprint,
         mut granted: Box<Granted>,
     ) -> bool {
-        let (key, address) = (self.key(client, username), self.address(client));
         let mut tables = self.tables.lock();
-        let is_it = |session: &&mut Session| {
-            session.is_that_of(client.connection, address) && session.credentials == credentials
-        };
         // Answers that are older may be about somebody who was forgotten since.
         if tables.forgotten_until.is_some_and(|until| granted.since <= until) {
-            granted.forget();
+            *granted = Granted::end_alone(granted.about, granted.since, granted.expires);
         }
-        let session = tables.get(key).filter(is_it);
+        let session = self.connected_as(&mut tables, client, username, credentials);
         let is_there = session.is_some();
         let before = session.and_then(|session| session.granted.replace(granted));
         drop(tables);
@@ -190,15 +186,29 @@ impl Sessions {
     /// Takes from a session what it was granted, but not its end: the API has answered about it, and there is no room to keep
     /// what it said. Its topics are asked about from now on, or left to the broker. Returns whether it had anything.
     pub fn take_back(&self, client: Client<'_>, username: &str, credentials: Fingerprint) -> bool {
-        let (key, address) = (self.key(client, username), self.address(client));
         let mut tables = self.tables.lock();
-        let is_it = |session: &&mut Session| {
-            session.is_that_of(client.connection, address) && session.credentials == credentials
-        };
-        let granted = tables.get(key).filter(is_it).and_then(|session| session.granted.as_mut());
+        let session = self.connected_as(&mut tables, client, username, credentials);
+        let granted = session.and_then(|session| session.granted.as_deref_mut());
         let Some(granted) = granted.filter(|granted| !granted.is_forgotten) else { return false };
-        granted.forget();
+        let end = Granted::end_alone(granted.about, granted.since, granted.expires);
+        let before = std::mem::replace(granted, end);
+        drop(tables);
+        drop(before);
         true
+    }
+
+    /// The session of a client that is still the one that was let in with these credentials.
+    fn connected_as<'t>(
+        &self,
+        tables: &'t mut Tables,
+        client: Client<'_>,
+        username: &str,
+        credentials: Fingerprint,
+    ) -> Option<&'t mut Session> {
+        let address = self.address(client);
+        tables.get(self.key(client, username)).filter(|session| {
+            session.is_that_of(client.connection, address) && session.credentials == credentials
+        })
     }
 
     /// Adds rules that came with an answer about a topic, until that is no longer remembered.

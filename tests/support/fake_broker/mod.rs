@@ -10,7 +10,6 @@
 //!
 //! Each thread has a fake broker of its own, or none.
 #![allow(dead_code, unused_imports, reason = "every user needs its own part of this")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 pub mod abi;
 mod events;
