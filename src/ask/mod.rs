@@ -183,7 +183,7 @@ impl Asker {
         self.hold_store();
         self.inner.state().cache.tend();
         let target = self.inner.target.load();
-        Kind::BOTH.into_iter().for_each(|kind| target.note_pace(kind, now));
+        Kind::BOTH.into_iter().for_each(|kind| target.note_pace(kind, None, now));
     }
 
     /// Has the API asked. A question that is on its way already is not sent again: its answer is shared, and it moves

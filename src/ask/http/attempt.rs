@@ -121,13 +121,13 @@ impl Target {
         let Attempt { endpoint, request, sent, .. } = *attempt;
         let took = now.saturating_duration_since(attempt.progress.sent(sent));
         // Also of one that comes too late: the API is there, and slow.
-        self.endpoints(request.asks).pace.lock().answered(took, now);
-        self.note_pace(request.asks, now);
+        self.note_pace(request.asks, Some(took), now);
         if in_time {
             // How fast it fails says nothing about how fast it decides.
             let has_decided = matches!(answer, Answer::Verdict { .. });
-            attempt.underway.answered(has_decided.then_some(took), now);
-            self.note_limit(endpoint, now);
+            if let Some(limit) = attempt.underway.answered(has_decided.then_some(took), now) {
+                self.tell_limit(endpoint, limit);
+            }
             match answer {
                 Answer::None(reason) if is_gateway_failure(answer) => self.note_no_answer(attempt, reason),
                 _ => self.note_answer(endpoint, request.asked_for, sent, response),

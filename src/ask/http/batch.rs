@@ -187,8 +187,9 @@ impl Target {
             _ => Err(Wrong::status(status.as_u16(), retry_after(&response))),
         };
         // How fast it fails says nothing about how fast it decides.
-        underway.answered(said.is_ok().then_some(took), Instant::now());
-        self.note_limit(endpoint, Instant::now());
+        if let Some(limit) = underway.answered(said.is_ok().then_some(took), Instant::now()) {
+            self.tell_limit(endpoint, limit);
+        }
         Ok((said?, lifetime))
     }
 }

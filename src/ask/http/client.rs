@@ -152,9 +152,8 @@ impl Target {
         }
     }
 
-    /// Says in the log how many questions are on their way to an endpoint at a time, if that has changed much.
-    pub(super) fn note_limit(&self, endpoint: &Endpoint, now: Instant) {
-        let Some(limit) = endpoint.gauge.news(now) else { return };
+    /// Says in the log how many questions are on their way to an endpoint at a time from now on.
+    pub(super) fn tell_limit(&self, endpoint: &Endpoint, limit: usize) {
         let (url, most) = (&endpoint.shown, self.config.max_requests);
         let line = if limit < most {
             format!(

@@ -79,6 +79,9 @@ impl Progress {
 
     /// When the request could be sent that was to go out at this time: once there was a connection.
     pub(super) fn sent(&self, meant: Instant) -> Instant {
+        if self.uses_kept_connection() {
+            return meant;
+        }
         self.0.connected.lock().map_or(meant, |connected| connected.max(meant))
     }
 

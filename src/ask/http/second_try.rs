@@ -28,6 +28,8 @@ const TOLD_AFTER: usize = 3;
 #[derive(Default)]
 pub(super) struct SecondTries {
     state: Lock<State>,
+    /// Somebody tries, and it is not yet known whether in vain. Changed under the lock, and read without.
+    is_trying: AtomicBool,
     changed: Notify,
     /// How many new connections in a row had to wait while a kept one was answered, and whether that was told.
     left_waiting: AtomicUsize,
@@ -36,8 +38,6 @@ pub(super) struct SecondTries {
 
 #[derive(Default)]
 struct State {
-    /// Somebody tries, and it is not yet known whether in vain.
-    is_trying: bool,
     /// Nobody may before.
     not_before: Option<Instant>,
     /// Lanes that were used last before are mute.
@@ -55,7 +55,7 @@ struct Permit<'a> {
 impl SecondTries {
     /// How many are under way beside first tries.
     pub(super) fn count(&self) -> usize {
-        usize::from(self.state.lock().is_trying)
+        usize::from(self.is_trying.load(Ordering::Relaxed))
     }
 
     /// Waits for leave to try a second time, for somebody whose lane was last used at `last_used`, if ever.
@@ -64,15 +64,15 @@ impl SecondTries {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             let wait = {
-                let mut state = self.state.lock();
-                let now = Instant::now();
+                let state = self.state.lock();
+                let (now, is_trying) = (Instant::now(), self.is_trying.load(Ordering::Relaxed));
                 let is_mute = last_used.is_some() && last_used <= state.mute_since;
-                let may_try = !state.is_trying && state.not_before.is_none_or(|at| at <= now);
+                let may_try = !is_trying && state.not_before.is_none_or(|at| at <= now);
                 if is_mute || may_try {
-                    state.is_trying |= !is_mute;
+                    self.is_trying.fetch_or(!is_mute, Ordering::Relaxed);
                     return Permit { tries: self, is_instead: is_mute, is_in_vain: true };
                 }
-                state.not_before.filter(|_| !state.is_trying)
+                state.not_before.filter(|_| !is_trying)
             };
             tokio::select! {
                 () = changed => {}
@@ -111,7 +111,7 @@ impl Drop for Permit<'_> {
             return;
         }
         let mut state = self.tries.state.lock();
-        state.is_trying = false;
+        self.tries.is_trying.store(false, Ordering::Relaxed);
         state.not_before = self.is_in_vain.then(|| Instant::now() + AFTER_VAIN);
         drop(state);
         self.tries.changed.notify_waiters();

@@ -261,10 +261,15 @@ impl Target {
         self.endpoints(kind).pace.lock().held_up(spent);
     }
 
-    /// Says in the log if the API has become slow, or is so no longer.
-    pub(in crate::ask) fn note_pace(&self, asks: impl Into<Asks>, now: Instant) {
+    /// Counts how long an answer `took`, if one has come. Says in the log if the API has become slow, or is so no longer.
+    pub(in crate::ask) fn note_pace(&self, asks: impl Into<Asks>, took: Option<Duration>, now: Instant) {
         let endpoints = self.endpoints(asks);
-        let Some(news) = endpoints.pace.lock().turn(now) else { return };
+        let news = {
+            let mut pace = endpoints.pace.lock();
+            took.into_iter().for_each(|took| pace.answered(took, now));
+            pace.turn(now)
+        };
+        let Some(news) = news else { return };
         let preferred = endpoints.endpoints.get(endpoints.preferred.load(Ordering::Relaxed));
         let level = if matches!(news, News::Slow { .. }) { Level::Warning } else { Level::Notice };
         self.log.write(level, news.line(preferred.map_or("", |endpoint| &endpoint.shown)));

@@ -40,15 +40,15 @@ impl Prefetch {
             self.unlearn();
             return Vec::new();
         }
-        let (key, who) = (self.client_key(username, client_id), Who { client_id, username });
-        if self.learner.lock().comes_again(key, who, of_use(config), now) {
-            return Vec::new();
-        }
         let client = self.client(username, client_id, scope);
-        if self.asker.is_in_vain(Kind::Access, client.source, now) {
-            return Vec::new();
-        }
-        self.with_ask(scope, |ask| self.learner.lock().arrives(client, of_use(config), now, ask))
+        self.with_ask(scope, |ask| {
+            let mut learner = self.learner.lock();
+            let comes_again = learner.comes_again(client.key, client.who, of_use(config), now);
+            if comes_again || self.asker.is_in_vain(Kind::Access, client.source, now) {
+                return Vec::new();
+            }
+            learner.arrives(client, of_use(config), now, ask)
+        })
     }
 
     /// The broker asks about a topic that was not remembered, or was asked ahead. Others are expected to ask the same,
