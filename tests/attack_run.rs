@@ -168,6 +168,16 @@ struct Phase {
     /// Questions about honest clients, and about all others.
     asked: (usize, usize),
     memory: usize,
+    /// Connections that the system did not keep for the broker to accept: they had to come again, after a second.
+    dropped: usize,
+}
+
+/// How many connections the system has not kept for any program to accept, since it started.
+fn dropped_connections() -> usize {
+    let counters = std::fs::read_to_string("/proc/net/netstat").expect("Linux tells");
+    let rows: Vec<Vec<_>> = counters.lines().map(|line| line.split(' ').collect()).collect();
+    let at = rows[0].iter().position(|name| *name == "ListenOverflows").expect("it is counted");
+    rows[1][at].parse().expect("a number")
 }
 
 fn measure(
@@ -180,7 +190,7 @@ fn measure(
     gauges: &Gauges,
 ) -> Phase {
     const PROGRESS: Duration = Duration::from_secs(5);
-    let (start, asked) = (Instant::now(), world.asked());
+    let (start, asked, dropped) = (Instant::now(), world.asked(), dropped_connections());
     let mut next = PROGRESS;
     *felt.lock().unwrap() = Felt::default();
     gauges.most_memory.store(0, Ordering::Relaxed);
@@ -207,6 +217,7 @@ fn measure(
         felt: std::mem::take(&mut felt.lock().unwrap()),
         asked: (now.0 - asked.0, now.1 - asked.1),
         memory: gauges.most_memory.load(Ordering::Relaxed),
+        dropped: dropped_connections() - dropped,
     }
 }
 
@@ -244,6 +255,7 @@ fn report(version: Version, calm: &Phase, attacked: &Phase, gauges: &Gauges) {
     row("login, ms: p50 / p99 / longest", &|phase| waits(&phase.felt.logins));
     row("subscribe, publish, receive, ms: the same", &|phase| waits(&phase.felt.uses));
     row("questions about honest / other clients", &|phase| format!("{} / {}", phase.asked.0, phase.asked.1));
+    row("connections that the system dropped", &|phase| phase.dropped.to_string());
     row("most memory, MiB", &|phase| (phase.memory >> 20).to_string());
     let revoked = gauges.revoked_after.lock().unwrap();
     eprintln!(

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 mod support;
+use support::scene::Gate;
 use support::{
     Broker, Client, Connect, ELSEWHERE, MockApi, PATIENCE, Protocol, Refusal, Reply, Setup, Version, api,
     eventually, on_every_broker, reason,
@@ -210,4 +211,70 @@ fn made_up_names_under_a_client_id_do_not_keep_its_owner_out() {
     let got_in = waits.iter().filter(|wait| **wait < ENOUGH).count();
     let tries = tries.into_inner();
     assert_eq!(got_in, ROUNDS, "the owner got in {got_in} times with {tries} tries, and waited {waits:?}");
+}
+
+/// Point 9. For who comes under an id that is somebody else's the broker waits, if the API answers soon: nobody is parked in
+/// front of the owner.
+#[test]
+fn who_comes_under_anothers_id_is_not_parked_in_front_of_its_owner() {
+    let api = api(RULES);
+    let broker = broker(Version::V2_1, &api).option("auth_cache_ttl", 0).start();
+    let mut bystander = Connect::v5("bob").login("bob", "secret").accepted(broker.port());
+    let owner = Connect::v5("device").login("alice", "secret").coming_from(ELSEWHERE);
+    owner.accepted(broker.port()).disconnect();
+    let under_its_id = |name: &str| Connect::v5("device").login(name, "wrong");
+    for name in ["made-up-1", "made-up-2"] {
+        let mut crowd = [(); 2].map(|()| Client::open_from(ELSEWHERE, broker.port(), Protocol::V5));
+        bystander.ping();
+        // Or the first would be answered before the second is sent.
+        broker.signal(libc::SIGSTOP);
+        for (client, connect) in crowd.iter_mut().zip([&under_its_id(name), &owner]) {
+            client.send(&connect.packet());
+        }
+        broker.signal(libc::SIGCONT);
+        let codes = crowd.each_mut().map(|client| client.connack(PATIENCE));
+        assert_eq!(codes, [Some(reason::NOT_AUTHORIZED), Some(reason::SUCCESS)], "{name}");
+    }
+    // But nobody else waits long for that.
+    let gate = Gate::in_front_of(&api, Reply::status(403));
+    api.forget_requests();
+    let mut slow = under_its_id("made-up-3").send(broker.port());
+    api.wait_for_requests(1, PATIENCE);
+    bystander.ping();
+    gate.open();
+    assert_eq!(slow.connack(PATIENCE), Some(reason::NOT_AUTHORIZED));
+}
+
+/// Point 7. On 2.0 the broker itself computes hashes: for the first login of a turn, and for others within `login_wait`.
+#[test]
+fn slow_hashes_hold_up_the_broker_for_login_wait() {
+    const LOGINS: usize = 20;
+    for version in [Version::V2_0_11, Version::V2_0_21] {
+        let names: Vec<_> = (0..LOGINS).map(|number| format!("local-{number}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let api = api("");
+        let broker = broker(version, &api)
+            .file("passwords", slow_password_file(&names))
+            .option("password_file", "passwords")
+            .option("login_wait", "10ms")
+            .start();
+        let accepted = || broker.log().matches("New connection from").count();
+        let mut crowd: Vec<_> = names.iter().map(|_| Client::open(broker.port(), Protocol::V5)).collect();
+        assert!(eventually(PATIENCE, || accepted() >= LOGINS));
+        // All come in one turn.
+        broker.signal(libc::SIGSTOP);
+        for (client, name) in crowd.iter_mut().zip(&names) {
+            client.send(&Connect::v5(*name).login(*name, "wrong").packet());
+        }
+        broker.signal(libc::SIGCONT);
+        let examined = crowd.iter_mut().filter_map(|client| client.connack(PATIENCE)).count();
+        assert!(
+            (1..=4).contains(&examined),
+            "{version}: {examined} of {LOGINS} hashes were computed at once"
+        );
+        broker.wait_for_log("(plugin_opt_login_wait), so its password was not examined", PATIENCE);
+        for name in names {
+            Connect::v5(name).login(name, LOCAL_PASSWORD).accepted(broker.port());
+        }
+    }
 }

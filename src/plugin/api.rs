@@ -199,12 +199,27 @@ impl Api {
         let (timeout, began) = (config.timeout, Instant::now());
         // Only requests to the broker's HTTP listener wait on its thread.
         let account = if event.broker_thread().is_some() { account } else { Account::Nobody };
-        let goes_by_that = account.is_login() || account.is_replay();
-        let is_under_way = goes_by_that && self.asker.is_under_way(question);
+        let lock = self.budget(event);
+        let mut budget = lock.lock();
+        let is_under_way = budget.asks_what_is_under_way(account) && self.asker.is_under_way(question);
         let payer = Payer { account, is_under_way, login_wait: config.login_wait };
-        let budget = self.budget(event);
-        let limit = budget.lock().limit(question, payer, timeout, began);
-        Reservation { budget, payer, limit, timeout, began }
+        let limit = budget.limit(question, payer, timeout, began);
+        Reservation { budget: lock, payer, limit, timeout, began }
+    }
+
+    /// Whether the broker may stand still now for a login whose hash takes long to compute.
+    pub fn may_compute(&self, event: &Event<'_>) -> bool {
+        let config = &event.settings.config;
+        event.broker_thread().is_none()
+            || self.budget.lock().may_compute(config.login_wait, config.timeout, Instant::now())
+    }
+
+    /// It has stood still for one since then.
+    pub fn has_computed(&self, began: Instant, event: &Event<'_>) {
+        if event.broker_thread().is_some() {
+            let now = Instant::now();
+            self.budget.lock().login_took(now - began, now);
+        }
     }
 
     /// Waits for an answer as long as is reserved for it, and counts that. Returns it, and when the wait was over.

@@ -170,7 +170,7 @@ impl Decision {
     pub fn refusal(&self) -> Refusal {
         match &self.by {
             By::NoAnswer(why) if why.is_for_want_of_room() => Refusal::Busy,
-            By::Busy | By::Turn => Refusal::Busy,
+            By::Busy | By::Turn | By::NoTime => Refusal::Busy,
             By::NoAnswer(_) | By::Reload => Refusal::Unavailable,
             _ => Refusal::NotAuthorised,
         }
@@ -226,6 +226,8 @@ pub enum By {
     Bug,
     /// Others of the same name or client id were looked at for as long as it could wait.
     Turn,
+    /// Logins have held up the broker for long enough in this turn, and its hash takes long to compute.
+    NoTime,
     /// A command disconnected whoever has its name or client id.
     Kick,
     /// Rules that came with an answer of the API, or that it is a superuser.
@@ -285,6 +287,7 @@ impl By {
             | By::Parked
             | By::Busy
             | By::Turn
+            | By::NoTime
             | By::Bug => DecidedBy::Unasked,
         }
     }
@@ -301,6 +304,7 @@ impl By {
             By::Api { .. } | By::Remembered { .. } | By::Stale => "the API said no",
             By::Throttle(_) => "too many wrong passwords",
             By::Turn => "its turn has not come",
+            By::NoTime => "logins hold up the broker",
             By::NoAnswer(NoAnswer::BreakerOpen) => "the API gave no answer before and was left alone",
             By::NoAnswer(_) | By::Asleep => "the API gave no answer",
             By::Parked | By::Busy => "too many clients wait",
@@ -352,6 +356,10 @@ impl fmt::Display for By {
             By::Turn => {
                 f.write_str("its turn has not come: others with its name or client id tried passwords")
             }
+            By::NoTime => f.write_str(
+                "other logins have held up the broker for long enough just now (plugin_opt_login_wait), so its password \
+                 was not examined; it may come again",
+            ),
             By::Kick => f.write_str("a command disconnected its username or client id (kick)"),
             By::Rules => f.write_str("the rules that came with the API's answer say so"),
             By::NoRule => f.write_str(
@@ -392,7 +400,7 @@ mod tests {
             let counted = Decision::deny(By::NoAnswer(reason)).counts_as();
             assert_eq!(counted, Some((Outcome::NoAnswer, DecidedBy::NoAnswer)));
         }
-        for by in [By::NoAnswer(NoAnswer::Busy), By::Busy, By::Turn, By::Reload] {
+        for by in [By::NoAnswer(NoAnswer::Busy), By::Busy, By::Turn, By::NoTime, By::Reload] {
             assert_eq!(Decision::deny(by).counts_as(), Some((Outcome::NoAnswer, DecidedBy::Unasked)));
         }
         for by in [By::Kick, By::Option("anonymous"), By::SpecialCharacters] {

@@ -73,7 +73,7 @@ pub struct Delayed(Lock<State>);
 
 struct State {
     parked: HashMap<Ticket, Parked>,
-    /// When those who wait for something else than the API have waited long enough.
+    /// When those have waited long enough whose wait is bounded here, and not where their question is.
     deadlines: BTreeSet<(Instant, Ticket)>,
     turns: Turns,
     /// When it is time to check who has hung up.

@@ -35,6 +35,10 @@ use crate::log::sentence;
 use crate::question::{Answer, NoAnswer};
 use early::{EarlySenders, WaitsWhere};
 
+/// The longest that a client under somebody else's id waits in the queue for its question to be sent. As many tries as the
+/// throttle lets pass keep that id busy for about a second so, whatever flood they wait behind.
+const UNDER_ANOTHERS_ID: Duration = Duration::from_millis(200);
+
 /// Decides about logins.
 pub struct Logins {
     /// Answers the broker's checks of sessions after a SIGHUP.
@@ -180,17 +184,20 @@ impl Logins {
     ) -> Decision {
         // A client that sends no password is refused even if the hash is that of an empty one, as the broker does.
         let Some(password) = attempt.password else { return Decision::deny(By::LocalPassword) };
-        match if hash.is_slow() { self.place(attempt, parked, event) } else { WaitsWhere::Here } {
-            WaitsWhere::Here | WaitsWhere::RatherHere => {
+        if !hash.is_slow() {
+            return Decision::of(hash.verify(password).into(), By::LocalPassword);
+        }
+        match self.place(attempt, parked, event) {
+            WaitsWhere::Nowhere => return Decision::deny(By::Busy),
+            WaitsWhere::Here | WaitsWhere::RatherHere if self.parts.api.may_compute(event) => {
                 let began = Instant::now();
                 let matches = hash.verify(password);
-                if hash.is_slow() {
-                    self.has_waited(attempt, began, matches, event);
-                }
+                self.parts.api.has_computed(began, event);
+                self.has_waited(attempt, began, matches, event);
                 return Decision::of(matches.into(), By::LocalPassword);
             }
-            WaitsWhere::Nowhere => return Decision::deny(By::Busy),
-            WaitsWhere::Beside => {}
+            WaitsWhere::Here => return Decision::deny(By::NoTime),
+            WaitsWhere::RatherHere | WaitsWhere::BrieflyHere | WaitsWhere::Beside => {}
         }
         let hasher = match self.hasher.get_or_try_init(|| self.start_hasher()) {
             Ok(hasher) => hasher,
@@ -224,7 +231,7 @@ impl Logins {
     ) -> Decision {
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
         let Inquiry { key, question, .. } = inquiry;
-        let place = self.place(attempt, parked, event);
+        let place = self.place_of_question(attempt, &open, parked, event);
         if place != WaitsWhere::Beside
             && let Some(decision) = self.ask_here(attempt, &inquiry, place, event)
         {
@@ -250,7 +257,8 @@ impl Logins {
             return self.parts.api.or_stale(key, no_answer(reason), event.now);
         }
         // The answer is heard at the tick, which is later also where it has come already.
-        self.delayed.has_turn(ticket, open, None);
+        let leaves_queue = open.is_under_anothers_id().then(|| event.now + UNDER_ANOTHERS_ID);
+        self.delayed.has_turn(ticket, open, leaves_queue);
         if let Some(thread) = event.broker_thread() {
             self.parts
                 .api
@@ -267,7 +275,7 @@ impl Logins {
             return Decision::deny(By::Busy);
         }
         match self.place(attempt, None, event) {
-            WaitsWhere::Beside | WaitsWhere::RatherHere => {}
+            WaitsWhere::Beside | WaitsWhere::RatherHere | WaitsWhere::BrieflyHere => {}
             WaitsWhere::Here | WaitsWhere::Nowhere => return Decision::deny(By::Busy),
         }
         let Some(ticket) = self.park(attempt) else { return Decision::deny(By::Busy) };

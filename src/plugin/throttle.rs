@@ -24,8 +24,9 @@
 //! which costs a connection. Pushing out one pause takes as many questions as the table has entries, and
 //! gains a handful of guesses. Each kind of group has a table of its own, so that made-up client ids push out no pause
 //! of an account. Open tries have tables of their own, too, so that connections which only wait push out no refusals.
-//! The table of good credentials holds only those that were let in.
+//! The tables of good credentials and of the owners of client ids hold only those that were let in.
 mod groups;
+mod tries;
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -33,6 +34,8 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 
 use groups::{Groups, Room};
+pub use tries::{Admission, Group, OpenTry, Try, TryOutcome};
+use tries::{Standing, standing};
 
 use crate::config::{CountBy, ThrottleLimits};
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Fingerprinter, network};
@@ -58,92 +61,6 @@ const SPECULATIVE_FOR: Duration = Duration::from_secs(2);
 /// The kinds of groups: accounts, then client ids.
 const KINDS: usize = 2;
 
-/// A group of tries that are counted together, and in which tries wait for their turn.
-pub type Group = Fingerprint;
-
-/// A login, as it is counted.
-#[derive(Debug, Clone, Copy)]
-pub struct Try<'a> {
-    /// The client's address, if it is known.
-    pub address: Option<&'a str>,
-    /// The username.
-    pub username: &'a str,
-    /// The client id; empty: none, or not known.
-    pub client_id: &'a str,
-    /// The fingerprint of username and password, and of what `auth_fields` adds: what is right or wrong as a whole.
-    pub credentials: Fingerprint,
-    /// Whether those who try the same credentials at once share one answer. Each try of a local user is examined by
-    /// itself.
-    pub is_shared: bool,
-}
-
-/// What becomes of a try.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// It is examined now, and has to be closed in the end.
-    Now(OpenTry),
-    /// It has to ask again when an open try of this group is closed.
-    WaitForTurn(Group),
-    /// It is refused, its password not examined, and may be tried again after this time.
-    Throttled(Duration),
-}
-
-/// An open try.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenTry {
-    /// The group of its account and that of its client id.
-    groups: [Group; KINDS],
-    /// The username, for [`State::held_names`].
-    name: Fingerprint,
-    credentials: Fingerprint,
-    /// Whether tries with the same credentials share one answer.
-    is_shared: bool,
-    /// Its number in the order of all tries, from 1.
-    number: u64,
-    /// When it was opened.
-    since: Instant,
-    /// What was known of its credentials when it was opened.
-    standing: Standing,
-}
-
-impl OpenTry {
-    /// What is tried.
-    pub fn credentials(&self) -> Fingerprint {
-        self.credentials
-    }
-}
-
-/// What is known of credentials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// Whether they are right is not known.
-    Nothing,
-    /// They were let in: they are always examined, and take up no room.
-    Good,
-    /// They were refused: they are not examined in a pause.
-    Wrong,
-}
-
-/// How a try ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TryOutcome {
-    /// Username and password were right.
-    LetIn,
-    /// Username or password was wrong.
-    Refused,
-    /// There was no answer for this one.
-    Unknown,
-    /// Its question has ended without an answer, for all who have tried the same.
-    Abandoned,
-}
-
-impl TryOutcome {
-    /// Of the question itself, and so for all who have tried the same.
-    pub fn of_all(self) -> Self {
-        if self == Self::Unknown { Self::Abandoned } else { self }
-    }
-}
-
 /// Counts refusals and open tries, and remembers which credentials are good and which are wrong.
 pub struct Throttle {
     keys: Fingerprinter,
@@ -162,6 +79,8 @@ struct State {
     good: Table<Instant>,
     /// Credentials that were refused, and when.
     wrong: Table<Instant>,
+    /// The username that was let in last under a client id, from whatever network.
+    owners: Table<Fingerprint>,
     /// The number of the newest try.
     number: u64,
 }
@@ -174,6 +93,7 @@ impl Throttle {
             held_names: bounded(BOUND),
             good: bounded(BOUND),
             wrong: bounded(BOUND),
+            owners: bounded(BOUND),
             number: 0,
         };
         Self { keys, state: Lock::new(state) }
@@ -199,6 +119,7 @@ impl Throttle {
             (Room::Paused(left), _) => Admission::Throttled(left),
             (Room::Taken, group) => Admission::WaitForTurn(group),
             (Room::Free, _) => {
+                open.is_under_anothers_id = state.is_under_anothers_id(&open);
                 for (kind, group) in state.kinds.iter_mut().zip(open.groups) {
                     kind.open(group, &open, 1, OPEN_FOR);
                 }
@@ -232,6 +153,9 @@ impl Throttle {
             TryOutcome::LetIn => {
                 state.wrong.pop(&open.credentials);
                 state.good.put(open.credentials, now);
+                if let Some(id) = open.id {
+                    state.owners.put(id, open.name);
+                }
             }
             TryOutcome::Refused => state.refused(&open, ended, limits, now),
             TryOutcome::Unknown | TryOutcome::Abandoned => {}
@@ -309,25 +233,19 @@ impl Throttle {
             _ => self.keys.fields(Domain::ClientId, [network, client_id]),
         };
         let name = self.keys.fields(Domain::AccountName, [username]);
+        let id = (!client_id.is_empty()).then(|| self.keys.fields(Domain::OwnedId, [client_id]));
         let (groups, standing) = ([account, client], Standing::Nothing);
-        OpenTry { groups, name, credentials, is_shared, number: 0, since: now, standing }
-    }
-}
-
-/// What is known of a try's credentials, which were let in or refused last at these times.
-fn standing(
-    open: &OpenTry,
-    limits: &ThrottleLimits,
-    good: Option<Instant>,
-    wrong: Option<Instant>,
-) -> Standing {
-    let age = |since: Instant| open.since.saturating_duration_since(since);
-    if limits.after == 0 || good.is_some_and(|since| age(since) < GOOD_FOR) {
-        Standing::Good
-    } else if wrong.is_some_and(|since| age(since) < WRONG_FOR_PAUSES * limits.longest) {
-        Standing::Wrong
-    } else {
-        Standing::Nothing
+        OpenTry {
+            groups,
+            id,
+            name,
+            credentials,
+            is_shared,
+            number: 0,
+            since: now,
+            standing,
+            is_under_anothers_id: false,
+        }
     }
 }
 
@@ -339,6 +257,11 @@ impl State {
         open.number = self.number;
         let (good, wrong) = (self.good.get(&open.credentials), self.wrong.get(&open.credentials));
         open.standing = standing(open, limits, good.copied(), wrong.copied());
+    }
+
+    /// Whether somebody else was let in last under the client id of a try.
+    fn is_under_anothers_id(&self, open: &OpenTry) -> bool {
+        open.id.and_then(|id| self.owners.peek(&id)).is_some_and(|owner| *owner != open.name)
     }
 
     /// Notes refused credentials, and counts the refusal in each kind of group where it has `ended` an open try: tries

@@ -24,6 +24,10 @@ const REPLAY: u32 = 2;
 /// tenths of the time at most.
 const PAID_BACK_FASTER: u32 = 9;
 
+/// The longest that a login is waited for which can still wait beside the broker's loop. An API in the same network answers in
+/// less, and a message that comes meanwhile is late by what nobody notices.
+const MOMENT: Duration = Duration::from_millis(20);
+
 /// Clients that are counted in one turn: as many sockets as the broker comes to in one, and 0.1 MB. If there are more, the one
 /// that made the broker wait longest ago has all of its time again.
 const CLIENTS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
@@ -40,8 +44,8 @@ const TRIES: u32 = 3;
 
 /// Four bounds on waiting, of which the first three count within one turn of the broker's loop:
 ///
-/// - All waits for logins together, answered or not: `login_wait`, besides the first question of a turn. That one is waited
-///   for to its end, so that a slow API does not shut out those who come once an hour. What was asked ahead with it comes in
+/// - All waits for logins together, answered or not, and the computing of slow hashes for them: `login_wait`, besides the
+///   first of a turn. That one is waited for to its end, so that a slow API does not shut out those who come once an hour. What was asked ahead with it comes in
 ///   right behind it. Who comes later, and would take longer than there is time, is asked about beside.
 /// - All waits without an answer together: the time-out, and the grace for one more try. After that the broker does not
 ///   wait, refuses the clients that are left, and comes to its other work, a SIGTERM included.
@@ -74,6 +78,8 @@ pub enum Account {
     Nobody,
     /// On that of all who log in: the client is not known yet.
     Logins,
+    /// The same, for [`MOMENT`] at most: it can still wait beside the broker's loop.
+    LoginsBriefly,
     /// On that of this client, by a message or a subscription of its own.
     Client(Fingerprint),
     /// On that of this client, by a subscription whose retained messages the broker goes through.
@@ -83,7 +89,7 @@ pub enum Account {
 impl Account {
     /// Whether it waits for a login.
     pub fn is_login(self) -> bool {
-        self == Account::Logins
+        matches!(self, Account::Logins | Account::LoginsBriefly)
     }
 
     /// Whether it waits for a retained message.
@@ -97,7 +103,7 @@ impl Account {
 pub(super) struct Payer {
     /// Who pays.
     pub account: Account,
-    /// The question is on its way already. Matters to logins and to retained messages.
+    /// The question is on its way already. Told where [`WaitBudget::asks_what_is_under_way`].
     pub is_under_way: bool,
     /// For so long all who log in may have the broker wait in one turn; zero: for any time.
     pub login_wait: Duration,
@@ -166,6 +172,12 @@ impl WaitBudget {
         self.waited_for.clear();
     }
 
+    /// Whether [`Self::limit`] goes by what is on its way already: for retained messages, and for all logins of a turn but the
+    /// first.
+    pub(super) fn asks_what_is_under_way(&self, account: Account) -> bool {
+        account.is_replay() || account.is_login() && !self.logins.is_zero()
+    }
+
     /// The longest time to wait for the answer to this question on this account; zero: not at all. `timeout` is the time
     /// that the API has for one question.
     pub(super) fn limit(
@@ -175,22 +187,13 @@ impl WaitBudget {
         timeout: Duration,
         now: Instant,
     ) -> Duration {
-        // Longer than a turn can take, the waiting included.
-        if now.saturating_duration_since(self.turn_began) >= TICKLESS + 2 * timeout {
-            self.renew(now);
-        }
+        self.look_at_clock(timeout, now);
         match self.silent.get(&question) {
             Some(silent_question) if silent_question.holds(now) => return Duration::ZERO,
             Some(silent_question) if silent_question.tries >= TRIES => {
                 self.silent.pop(&question);
             }
             _ => {}
-        }
-        if !self.has_turns {
-            // Nothing tells turns apart. In between two logins of one turn there is next to no time.
-            let rest = now.saturating_duration_since(self.last_login);
-            self.logins = self.logins.saturating_sub(rest * PAID_BACK_FASTER);
-            self.last_login = self.last_login.max(now);
         }
         let least = timeout / GRACE;
         let own = self.left_to(payer, timeout);
@@ -208,10 +211,43 @@ impl WaitBudget {
         left.min(own)
     }
 
+    /// Whether there is time left in this turn to compute a slow hash for a login. For the first login there always is.
+    pub(super) fn may_compute(&mut self, login_wait: Duration, timeout: Duration, now: Instant) -> bool {
+        self.look_at_clock(timeout, now);
+        let payer = Payer { account: Account::Logins, is_under_way: true, login_wait };
+        !self.left_to(payer, timeout).is_zero()
+    }
+
+    /// A login has held up the broker for so long.
+    pub(super) fn login_took(&mut self, spent: Duration, now: Instant) {
+        if self.logins.is_zero() {
+            self.first_login = spent;
+        }
+        self.logins += spent;
+        self.last_login = now;
+    }
+
+    /// Gives back what time gives back where nothing tells turns apart.
+    fn look_at_clock(&mut self, timeout: Duration, now: Instant) {
+        // Longer than a turn can take, the waiting included.
+        if now.saturating_duration_since(self.turn_began) >= TICKLESS + 2 * timeout {
+            self.renew(now);
+        }
+        if !self.has_turns {
+            // In between two logins of one turn there is next to no time.
+            let rest = now.saturating_duration_since(self.last_login);
+            self.logins = self.logins.saturating_sub(rest * PAID_BACK_FASTER);
+            self.last_login = self.last_login.max(now);
+        }
+    }
+
     /// How long the broker may still wait on this account in this turn.
     fn left_to(&self, payer: Payer, timeout: Duration) -> Duration {
         let Payer { account, is_under_way, login_wait } = payer;
         match account {
+            Account::LoginsBriefly => {
+                self.left_to(Payer { account: Account::Logins, ..payer }, timeout).min(MOMENT)
+            }
             Account::Client(client) => timeout.saturating_sub(self.has_waited_for(client)),
             Account::Replay(client) => {
                 let longest = if is_under_way { REPLAY * timeout } else { timeout };
@@ -247,13 +283,7 @@ impl WaitBudget {
             Account::Client(client) | Account::Replay(client) => {
                 *self.waited_for.get_or_insert_mut(client, || Duration::ZERO) += spent;
             }
-            Account::Logins => {
-                if self.logins.is_zero() {
-                    self.first_login = spent;
-                }
-                self.logins += spent;
-                self.last_login = now;
-            }
+            Account::Logins | Account::LoginsBriefly => self.login_took(spent, now),
         }
         if answered {
             self.silent.pop(&question);
@@ -362,6 +392,39 @@ mod tests {
         let next = Wait { question: question(2), payer: logins(longest, true), spent: short, answered: true };
         budget.waited(next, TIMEOUT, now);
         assert_eq!(budget.limit(question(3), logins(longest, true), TIMEOUT, now), longest - short);
+    }
+
+    #[test]
+    fn slow_hashes_and_questions_about_logins_share_their_time() {
+        let (now, longest) = (Instant::now(), Duration::from_millis(500));
+        let mut budget = WaitBudget::new(now);
+        budget.new_turn(now);
+        for _ in 0..2 {
+            assert!(budget.may_compute(longest, TIMEOUT, now));
+            budget.login_took(longest, now);
+        }
+        // The first one was free.
+        assert!(!budget.may_compute(longest, TIMEOUT, now));
+        assert!(budget.may_compute(Duration::ZERO, TIMEOUT, now), "no bound");
+        assert_eq!(budget.limit(question(1), logins(longest, true), TIMEOUT, now), Duration::ZERO);
+        budget.new_turn(now);
+        assert!(budget.may_compute(longest, TIMEOUT, now));
+    }
+
+    #[test]
+    fn who_can_be_parked_is_waited_for_no_longer_than_a_moment() {
+        let now = Instant::now();
+        let mut budget = WaitBudget::new(now);
+        let longest = Duration::from_millis(500);
+        let briefly = Payer { account: Account::LoginsBriefly, ..logins(longest, false) };
+        for n in 0..3 {
+            assert_eq!(budget.limit(question(n), briefly, TIMEOUT, now), MOMENT);
+            let wait = Wait { question: question(n), payer: briefly, spent: MOMENT, answered: false };
+            budget.waited(wait, TIMEOUT, now);
+        }
+        // That says nothing about the API, and leaves the others their time.
+        let left = longest - 2 * MOMENT;
+        assert_eq!(budget.limit(question(9), logins(longest, true), TIMEOUT, now), left);
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //!
 //! They leave the machine some time, so that the delays of others come from the broker and not from busy processors.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{Client, Connect, Version, reason};
 use crate::world::{MALLORY, RIGHT, SLOW};
@@ -37,16 +38,35 @@ pub const PLAYS: [(usize, Play, &[Version]); 12] = [
     (18, subscribe_to_retained_messages, &Version::ALL),
 ];
 
+/// The time from one connection of the attackers to the next. The system keeps 100 connections for Mosquitto to accept, and
+/// whoever comes beyond has to come again after a second, whatever a plugin does. So they leave room for the honest ones in
+/// the longest time that the broker may do something else.
+const APART: Duration = Duration::from_millis(5);
+
 /// The attack on one broker.
 pub struct Attack<'a> {
-    pub port: u16,
-    pub over: &'a AtomicBool,
+    port: u16,
+    over: &'a AtomicBool,
     next: AtomicUsize,
+    next_connection: Mutex<Instant>,
 }
 
 impl<'a> Attack<'a> {
     pub fn new(port: u16, over: &'a AtomicBool) -> Self {
-        Self { port, over, next: AtomicUsize::new(0) }
+        Self { port, over, next: AtomicUsize::new(0), next_connection: Mutex::new(Instant::now()) }
+    }
+
+    /// Connects once it is time for that.
+    fn connect(&self, connect: &Connect) -> Client {
+        let now = Instant::now();
+        let at = {
+            let mut next = self.next_connection.lock().unwrap();
+            let at = now.max(*next);
+            *next = at + APART;
+            at
+        };
+        thread::sleep(at - now);
+        connect.send(self.port)
     }
 
     /// A number that nobody had yet.
@@ -64,28 +84,20 @@ impl<'a> Attack<'a> {
 
     /// Logs in with the account that the attackers have.
     fn log_in(&self, client_id: &str) -> Option<Client> {
-        let mut client = Connect::v5(client_id).login(MALLORY, RIGHT).send(self.port);
+        let mut client = self.connect(&Connect::v5(client_id).login(MALLORY, RIGHT));
         (client.connack(LIMIT) == Some(reason::SUCCESS)).then_some(client)
     }
 
     /// Tries to log in, and hangs up.
     fn try_in(&self, connect: &Connect) {
-        let mut client = connect.send(self.port);
+        let mut client = self.connect(connect);
         let _ = client.connack(LIMIT);
         client.hang_up();
     }
 
-    /// Sends many logins in a short time, and hangs up after a while. Not all in one instant: the system keeps 100
-    /// connections for the broker to accept, and whoever comes beyond has to come again after a second, whatever a
-    /// plugin does.
+    /// Sends many logins as fast as [`APART`] allows, and hangs up after a while.
     fn burst(&self, count: usize, connect: impl Fn(usize) -> Connect) {
-        let mut crowd = Vec::new();
-        for _ in 0..count {
-            if crowd.len() % 10 == 9 {
-                thread::sleep(SECOND / 20);
-            }
-            crowd.push(connect(self.number()).send(self.port));
-        }
+        let crowd: Vec<_> = (0..count).map(|_| self.connect(&connect(self.number()))).collect();
         thread::sleep(SECOND / 4);
         crowd.into_iter().for_each(Client::hang_up);
     }
@@ -145,7 +157,7 @@ fn hang_up_while_parked(attack: &Attack) {
     let password = vec![1; 60_000];
     attack.again(SECOND / 20, || {
         let name = format!("parked-{}", attack.number());
-        drop(Connect::v5(&name).login(&name, &password).send(attack.port));
+        drop(attack.connect(&Connect::v5(&name).login(&name, &password)));
     });
 }
 

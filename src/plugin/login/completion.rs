@@ -123,8 +123,8 @@ impl Logins {
     }
 
     /// Lets in those who may come in and have waited long enough for their topic questions, and turns away those who have
-    /// waited for too long for their turn or for the thread that compares slow hashes: all of them, or as many as there is time
-    /// for.
+    /// waited for too long for their turn, for the thread that compares slow hashes, or under a client id that others need:
+    /// all of them, or as many as there is time for.
     pub fn complete_those_who_waited(&self, thread: &BrokerThread, event: &Event<'_>) {
         let mut until = None;
         loop {
@@ -148,6 +148,11 @@ impl Logins {
             self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
         } else if parked.may_enter {
             self.let_in(ticket, &parked, parked.allow(), thread, event);
+        } else if parked.open.is_some() && parked.hash.is_none() {
+            // If its question is still in the queue, the answer is that it was not asked. Meanwhile nobody else could come under
+            // its id.
+            self.parts.throttle.waits(&attempt.as_try(), &event.settings.config.throttle, event.now);
+            self.parts.api.asker.leave(parked.key, ticket.number());
         } else {
             let by = if parked.open.is_some() { By::Busy } else { By::Turn };
             self.refuse(ticket, &attempt, Decision::deny(by), thread, event);

@@ -19,6 +19,7 @@ use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::{By, Decision};
 use crate::plugin::delayed::{Parked, Ticket};
 use crate::plugin::event::Event;
+use crate::plugin::throttle::OpenTry;
 use crate::prefetch::packet;
 use crate::question::NoAnswer;
 use crate::util::fair::{FairQueue, Handle};
@@ -81,6 +82,9 @@ pub enum WaitsWhere {
     Here,
     /// In the broker's loop as long as there is time for that in this turn, and beside it then: it may send something.
     RatherHere,
+    /// In the broker's loop for a moment, and beside it then: while it is parked nobody else can come under its client id,
+    /// which is somebody else's.
+    BrieflyHere,
     /// Not at all: its network has had the broker wait for long enough. It is turned away.
     Nowhere,
 }
@@ -120,6 +124,23 @@ impl Logins {
         }
     }
 
+    /// Where a client is to wait for the API's answer, whose try is `open`: as [`Self::place`] says, but who comes under
+    /// somebody else's client id is parked only if the answer takes long.
+    pub(super) fn place_of_question(
+        &self,
+        attempt: &Attempt<'_>,
+        open: &OpenTry,
+        parked: Option<Ticket>,
+        event: &Event<'_>,
+    ) -> WaitsWhere {
+        let place = self.place(attempt, parked, event);
+        let network = || attempt.source(&self.parts.keys).network;
+        let may_wait = || self.early.may_wait(network(), event.settings.config.login_wait, event.now);
+        let would_block_its_id =
+            place == WaitsWhere::Beside && parked.is_none() && open.is_under_anothers_id();
+        if would_block_its_id && may_wait() { WaitsWhere::BrieflyHere } else { place }
+    }
+
     /// Has the API decide while the broker waits, or, if it may not wait, when the client comes again. `None` if it can
     /// still wait beside the loop.
     pub(super) fn ask_here(
@@ -132,11 +153,13 @@ impl Logins {
         let began = Instant::now();
         let decision = match place {
             WaitsWhere::Nowhere => self.parts.api.login_beside(inquiry, event),
+            WaitsWhere::BrieflyHere => self.parts.api.wait_for(inquiry, Account::LoginsBriefly, event),
             _ => self.parts.api.wait_for(inquiry, Account::Logins, event),
         };
         self.has_waited(attempt, began, decision.is_allow(), event);
         let is_cut = decision.by == By::NoAnswer(NoAnswer::LoginWaitSpent);
-        (place != WaitsWhere::RatherHere || !is_cut).then_some(decision)
+        let can_be_parked = matches!(place, WaitsWhere::RatherHere | WaitsWhere::BrieflyHere);
+        (!can_be_parked || !is_cut).then_some(decision)
     }
 
     /// Counts how long the broker has waited for a client that would be parked if it waited for its CONNACK. Who is let

@@ -1,0 +1,119 @@
+//! Tries: what the throttle counts, what becomes of each, and how it ends.
+use std::time::{Duration, Instant};
+
+use super::{GOOD_FOR, KINDS, WRONG_FOR_PAUSES};
+use crate::config::ThrottleLimits;
+use crate::fingerprint::Fingerprint;
+
+/// A group of tries that are counted together, and in which tries wait for their turn.
+pub type Group = Fingerprint;
+
+/// A login, as it is counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Try<'a> {
+    /// The client's address, if it is known.
+    pub address: Option<&'a str>,
+    /// The username.
+    pub username: &'a str,
+    /// The client id; empty: none, or not known.
+    pub client_id: &'a str,
+    /// The fingerprint of username and password, and of what `auth_fields` adds: what is right or wrong as a whole.
+    pub credentials: Fingerprint,
+    /// Whether those who try the same credentials at once share one answer. Each try of a local user is examined by
+    /// itself.
+    pub is_shared: bool,
+}
+
+/// What becomes of a try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It is examined now, and has to be closed in the end.
+    Now(OpenTry),
+    /// It has to ask again when an open try of this group is closed.
+    WaitForTurn(Group),
+    /// It is refused, its password not examined, and may be tried again after this time.
+    Throttled(Duration),
+}
+
+/// An open try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenTry {
+    /// The group of its account and that of its client id.
+    pub(super) groups: [Group; KINDS],
+    /// The client id, for [`super::State::owners`]. `None`: it has none.
+    pub(super) id: Option<Fingerprint>,
+    /// The username, for [`super::State::held_names`].
+    pub(super) name: Fingerprint,
+    pub(super) credentials: Fingerprint,
+    /// Whether tries with the same credentials share one answer.
+    pub(super) is_shared: bool,
+    /// Its number in the order of all tries, from 1.
+    pub(super) number: u64,
+    /// When it was opened.
+    pub(super) since: Instant,
+    /// What was known of its credentials when it was opened.
+    pub(super) standing: Standing,
+    /// See [`Self::is_under_anothers_id`].
+    pub(super) is_under_anothers_id: bool,
+}
+
+impl OpenTry {
+    /// What is tried.
+    pub fn credentials(&self) -> Fingerprint {
+        self.credentials
+    }
+
+    /// Whether somebody else was let in last under its client id, and its credentials are not known to be good. It may be
+    /// there to keep that id busy.
+    pub fn is_under_anothers_id(&self) -> bool {
+        self.is_under_anothers_id
+    }
+}
+
+/// What is known of credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Whether they are right is not known.
+    Nothing,
+    /// They were let in: they are always examined, and take up no room.
+    Good,
+    /// They were refused: they are not examined in a pause.
+    Wrong,
+}
+
+/// How a try ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TryOutcome {
+    /// Username and password were right.
+    LetIn,
+    /// Username or password was wrong.
+    Refused,
+    /// There was no answer for this one.
+    Unknown,
+    /// Its question has ended without an answer, for all who have tried the same.
+    Abandoned,
+}
+
+impl TryOutcome {
+    /// Of the question itself, and so for all who have tried the same.
+    pub fn of_all(self) -> Self {
+        if self == Self::Unknown { Self::Abandoned } else { self }
+    }
+}
+
+/// What is known of a try's credentials, which were let in or refused last at these times.
+pub(super) fn standing(
+    open: &OpenTry,
+    limits: &ThrottleLimits,
+    good: Option<Instant>,
+    wrong: Option<Instant>,
+) -> Standing {
+    let age = |since: Instant| open.since.saturating_duration_since(since);
+    if limits.after == 0 || good.is_some_and(|since| age(since) < GOOD_FOR) {
+        Standing::Good
+    } else if wrong.is_some_and(|since| age(since) < WRONG_FOR_PAUSES * limits.longest) {
+        Standing::Wrong
+    } else {
+        Standing::Nothing
+    }
+}
