@@ -2,6 +2,7 @@
 //! (docs/commands.md).
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -165,8 +166,15 @@ pub fn run(command: &Command, json: bool) -> Result<Outcome, String> {
     } else {
         say(command, &answer);
     }
-    let is_no = matches!(command, Command::Explain(_)) && answer["decision"] == "deny";
-    Ok(if is_no { Outcome::No } else { Outcome::Yes })
+    if !matches!(command, Command::Explain(_)) {
+        return Ok(Outcome::Yes);
+    }
+    Ok(match answer["decision"].as_str() {
+        Some("allow") => Outcome::Yes,
+        Some("deny") => Outcome::No,
+        // It would be asked, or left to others.
+        _ => Outcome::NoAnswer,
+    })
 }
 
 impl Command {
@@ -257,15 +265,20 @@ fn no_answer(address: &str, error: &reqwest::Error) -> String {
 }
 
 impl Door {
-    /// Address and token of the listener.
+    /// Address and token of the listener. Of several places it is a socket that may be opened, or else the first.
     fn way(&self) -> Result<(String, Option<String>), String> {
-        let in_conf = if self.admin.is_some() { (None, None) } else { admin_lines(&self.which)? };
-        let address = self.admin.clone().or(in_conf.0).ok_or_else(|| {
+        let (places, token_file) = match &self.admin {
+            Some(place) => (vec![place.clone()], None),
+            None => admin_lines(&self.which)?,
+        };
+        let address = places.iter().find(|place| opens(place)).or(places.first()).ok_or_else(|| {
             "there is no plugin_opt_admin_listen in the configuration: add one, such as 127.0.0.1:9465, or name the \
              listener with --admin"
                 .to_owned()
         })?;
-        let token = match self.token_file.clone().or(in_conf.1) {
+        // Whoever may open a socket needs no token.
+        let token_file = token_file.filter(|_| socket(address).is_none());
+        let token = match self.token_file.clone().or(token_file) {
             None => None,
             Some(path) => {
                 let text = fs::read_to_string(&path)
@@ -273,8 +286,18 @@ impl Door {
                 Some(text.trim().to_owned())
             }
         };
-        Ok((address, token))
+        Ok((address.clone(), token))
     }
+}
+
+/// The path of a place that is a Unix socket.
+fn socket(place: &str) -> Option<&Path> {
+    place.strip_prefix("unix:").map(Path::new)
+}
+
+/// Whether a place is a Unix socket that may be opened.
+fn opens(place: &str) -> bool {
+    socket(place).is_some_and(|path| UnixStream::connect(path).is_ok())
 }
 
 /// Prints an answer for people.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use memchr::memmem;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use crate::arguments::Which;
 use crate::broker_conf::{BrokerConf, Plugin};
@@ -86,23 +86,28 @@ fn chosen<'c>(conf: &'c BrokerConf, which: &Which) -> Result<&'c Plugin, String>
     }
 }
 
-/// Address and token file of the admin listener, as the options have them.
+/// The places of the admin listener and the token file, as the options have them.
 ///
 /// # Errors
 /// What is wrong, one line for each.
-pub fn admin_lines(which: &Which) -> Result<(Option<String>, Option<PathBuf>), String> {
+pub fn admin_lines(which: &Which) -> Result<(Vec<String>, Option<PathBuf>), String> {
     let conf = BrokerConf::read(&which.config)?;
     let plugin = chosen(&conf, which)?;
     let in_file = plugin.options.iter().find(|(_, name, _)| name == "config_file");
     let text = in_file.and_then(|(_, _, path)| fs::read_to_string(path.trim()).ok()).unwrap_or_default();
     let table = DeTable::parse(&text).ok();
-    let value = |name: &str| {
-        let line = plugin
-            .options
-            .iter()
-            .find(|(_, own, _)| own == name)
-            .map(|(_, _, value)| value.trim().to_owned());
-        line.or_else(|| Some(table.as_ref()?.get_ref().get(name)?.get_ref().as_str()?.to_owned()))
+    let in_table = |name: &str| -> Vec<String> {
+        let value = table.as_ref().and_then(|table| table.get_ref().get(name)).map(|value| value.get_ref());
+        let text = |value: &DeValue<'_>| value.as_str().map(str::to_owned);
+        match value {
+            Some(DeValue::Array(values)) => values.iter().filter_map(|value| text(value.get_ref())).collect(),
+            value => value.and_then(text).into_iter().collect(),
+        }
     };
-    Ok((value("admin_listen"), value("admin_token_file").map(PathBuf::from)))
+    let values = |name: &str| {
+        let own = plugin.options.iter().filter(|(_, own, _)| own == name);
+        let lines: Vec<_> = own.map(|(_, _, value)| value.trim().to_owned()).collect();
+        if lines.is_empty() { in_table(name) } else { lines }
+    };
+    Ok((values("admin_listen"), values("admin_token_file").pop().map(PathBuf::from)))
 }

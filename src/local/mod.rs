@@ -7,6 +7,7 @@ mod acl_file;
 mod error;
 mod named;
 mod password;
+mod secrets;
 mod text;
 mod users;
 
@@ -15,5 +16,6 @@ pub use acl_file::AclFile;
 pub use error::LocalError;
 pub use named::{Wrong, rules, users};
 pub use password::PasswordHash;
+pub use secrets::{shared_cache_secrets, token};
 pub use text::{is_world_readable, read};
 pub use users::Users;

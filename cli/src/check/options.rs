@@ -1,8 +1,16 @@
 //! Options and the files that they name, read by the plugin's own code.
 
+use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use nix::unistd::AccessFlags;
+
 use super::broker::Broker;
 use crate::broker_conf::{BrokerConf, Plugin};
-use crate::config::{Config, ConfigError};
+use crate::config::{AuthMode, Config, ConfigError, Field, ListenAt};
 use crate::local;
 use crate::output::Report;
 use crate::plugin_conf::{acl, users};
@@ -49,6 +57,9 @@ pub fn check(
     if let Some(users) = known.as_ref().filter(|users| !users.is_empty()) {
         report.ok(format!("{} local users, decided without the API.", users.len()));
     }
+    secrets(&config, conf, report);
+    what_the_broker_lacks(&config, broker, report);
+    admin_places(&config, &conf.user, report);
     for path in config.secret_files().filter(|path| local::is_world_readable(path)) {
         let path = path.display();
         report.warning(
@@ -77,6 +88,77 @@ pub fn check(
         report.note("No acl_url: topics are decided by the rules in a login's answer (answer_rules), and nobody else is asked.");
     }
     (known.is_some() && rules.is_some()).then_some(config)
+}
+
+/// The files of the admin token and of the shared cache's secret.
+fn secrets(config: &Config, conf: &BrokerConf, report: &mut Report) {
+    let token = config.admin_token_file.as_ref().map(|path| (path, local::token(path).err()));
+    let shared = config.shared_cache_secret_file.as_ref();
+    let shared = shared.map(|path| (path, local::shared_cache_secrets(path).err()));
+    for (option, found) in [("admin_token_file", token), ("shared_cache_secret_file", shared)] {
+        if let Some((path, Some(what))) = found {
+            files_error(&format!("{}: {} {what}", config.called(option), path.display()), conf, report);
+        }
+    }
+}
+
+/// What options want that only Mosquitto 2.1 has.
+fn what_the_broker_lacks(config: &Config, broker: Option<&Broker>, report: &mut Report) {
+    let Some(broker) = broker.filter(|broker| !broker.is_2_1()) else { return };
+    let fields = [("auth_fields", &config.auth_fields), ("acl_fields", &config.acl_fields)];
+    for (option, _) in fields.iter().filter(|(_, fields)| fields.contains(&Field::ListenerPort)) {
+        report.error(
+            format!(
+                "{}: listener_port, which Mosquitto {} does not tell.",
+                config.called(option),
+                broker.version
+            ),
+            "take it out of the list, or install Mosquitto 2.1; the broker does not start with it",
+        );
+    }
+    if config.auth_mode == AuthMode::Delayed {
+        report.error(
+            format!(
+                "{}: delayed, but in Mosquitto {} clients cannot wait beside the loop.",
+                config.called("auth_mode"),
+                broker.version
+            ),
+            "write auto, or install Mosquitto 2.1; the broker does not start with it",
+        );
+    }
+}
+
+/// Whether the plugin can listen where `admin_listen` says. A port that is taken may be the running broker's own.
+fn admin_places(config: &Config, user: &str, report: &mut Report) {
+    for place in &config.admin_listen {
+        let found = match place {
+            ListenAt::Unix(path) => unusable(path),
+            ListenAt::Tcp(address) => TcpListener::bind(address).err().and_then(|error| match error.kind() {
+                ErrorKind::AddrInUse => None,
+                _ => Some(error.to_string()),
+            }),
+        };
+        if let Some(what) = found {
+            report.error(
+                format!("{}: cannot listen at {place} ({what}).", config.called("admin_listen")),
+                format!(
+                    "name a folder that {user} may write to, or an address of this machine and a port from 1024 on; the broker \
+                     does not start with it"
+                ),
+            );
+        }
+    }
+}
+
+/// Why a socket cannot be made at this path, if it cannot.
+fn unusable(path: &Path) -> Option<String> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => Some("a file that is no socket is there".to_owned()),
+        _ => nix::unistd::access(folder, AccessFlags::W_OK | AccessFlags::X_OK)
+            .err()
+            .map(|error| format!("{}: {}", folder.display(), error.desc())),
+    }
 }
 
 /// A mistake in an option, with its line in the broker's configuration where it stands there.

@@ -1,6 +1,7 @@
 //! `check`.
 
 use std::fs::{self, Permissions};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -302,6 +303,58 @@ fn files_that_are_not_named_from_the_root_on_are_found() {
         let text = format!("{option}: {file} is found only from the folder");
         assert_finds(lines, "warning", &text);
     }
+}
+
+/// All of these keep the broker from starting.
+#[test]
+fn what_only_the_plugin_itself_reads_is_found_too() {
+    let folder = TempDir::new().unwrap();
+    let (short, nowhere) = (folder.path().join("short"), folder.path().join("nowhere"));
+    fs::write(&short, "short\n").unwrap();
+    let api = friendly_api();
+    let urls = urls(&api);
+    let with = |lines: String| format!("{urls}{lines}");
+    for (name, file, text) in [
+        ("admin_token_file", &nowhere, "cannot be read (No such file"),
+        ("admin_token_file", &short, "holds no token: found 5 characters"),
+        ("shared_cache_secret_file", &nowhere, "cannot be read (No such file"),
+        ("shared_cache_secret_file", &short, "holds no secret: found a line of 5 characters"),
+    ] {
+        let shared = "plugin_opt_shared_cache redis://127.0.0.1:1\n";
+        let shared = if name.starts_with("shared") { shared } else { "" };
+        let lines = with(format!("{shared}plugin_opt_{name} {}\n", file.display()));
+        assert_finds(&lines, "error", &format!("plugin_opt_{name}: {} {text}", file.display()));
+    }
+    let places = [
+        (format!("unix:{}/admin.sock", nowhere.display()), "No such file or directory"),
+        (format!("unix:{}", short.display()), "a file that is no socket is there"),
+        ("192.0.2.1:9465".to_owned(), "Cannot assign requested address"),
+    ];
+    for (place, text) in places {
+        let lines = with(format!("plugin_opt_admin_listen {place}\n"));
+        assert_finds(&lines, "error", &format!("plugin_opt_admin_listen: cannot listen at {place} ("));
+        assert_finds(&lines, "error", text);
+    }
+    // A running broker is there itself.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let lines = with(format!("plugin_opt_admin_listen {}\n", taken.local_addr().unwrap()));
+    assert!(!has(&findings(&lines), "error", "admin_listen"), "{lines}");
+}
+
+#[test]
+fn what_only_2_1_can_do_is_found_for_2_0() {
+    on_every_broker(|version| {
+        let api = friendly_api();
+        let more = "plugin_opt_auth_mode delayed\nplugin_opt_auth_fields listener_port\n";
+        let folder = TempDir::new().unwrap();
+        let file = conf(folder.path(), &format!("{}{more}", urls(&api)));
+        let program = version.program("mosquitto");
+        let report = json(&run(&["check", &file, "--broker", program.to_str().unwrap(), "--json"]));
+        let findings = found(&report);
+        for text in ["plugin_opt_auth_mode: delayed, but", "plugin_opt_auth_fields: listener_port, which"] {
+            assert_eq!(has(&findings, "error", text), !version.is_2_1(), "{findings:#?}");
+        }
+    });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `status`, `explain`, `forget`, `kick`, `recheck`: to a real broker's admin listener.
 
 use serde_json::json as value;
+use tempfile::TempDir;
 
 use crate::support::{
     Broker, Connect, MockApi, Reply, Version, api, broker_asking, free_port, on_every_broker,
@@ -36,7 +37,7 @@ fn a_device_is_revoked_by_three_commands() {
 
         let explained = steer(&["explain", "alice", "write", "t", "--client-id", "c1"]);
         assert!(
-            explained.status.success() && stdout(&explained).starts_with("ask"),
+            explained.status.code() == Some(3) && stdout(&explained).starts_with("ask"),
             "{}",
             stdout(&explained)
         );
@@ -66,4 +67,35 @@ fn who_is_not_let_in_or_not_there_is_said() {
     let output = run(&["status", "--admin", &nowhere]);
     assert_eq!(output.status.code(), Some(3));
     assert!(stderr(&output).contains("no answer from"), "{}", stderr(&output));
+}
+
+#[test]
+fn of_several_places_it_is_the_socket_that_may_be_opened() {
+    let api = api("user alice secret\nallow all #\n");
+    for (in_file, version) in [(false, Version::V2_0_11), (true, Version::V2_1)] {
+        let setup = broker_asking(version, &api);
+        let folder = TempDir::new().unwrap();
+        let socket = folder.path().join("admin.sock");
+        let places = [format!("127.0.0.1:{}", free_port()), format!("unix:{}", socket.display())];
+        let setup = if in_file {
+            setup
+                .file("options.toml", format!("admin_listen = {places:?}\n"))
+                .option("config_file", "options.toml")
+        } else {
+            places.iter().fold(setup, |setup, place| setup.option("admin_listen", place))
+        };
+        let broker = setup.start();
+        let conf = broker.folder().join("mosquitto.conf");
+        // The file is named as the broker sees it, from its folder.
+        let text = std::fs::read_to_string(&conf).unwrap();
+        let whole = broker.folder().join("options.toml");
+        std::fs::write(
+            &conf,
+            text.replace("config_file options.toml", &format!("config_file {}", whole.display())),
+        )
+        .unwrap();
+        // Over TCP a command would want a token, and there is none.
+        let kicked = run(&["kick", "alice", "--config", conf.to_str().unwrap(), "--json"]);
+        assert_eq!(json(&kicked), value!({ "kicked": 0 }), "{version}: {}", stderr(&kicked));
+    }
 }

@@ -13,19 +13,12 @@ use ring::hmac::{HMAC_SHA256, Key, Tag, sign, verify};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::says::Says;
+use crate::local;
 use crate::question::{Grounds, Kind};
-use crate::util::files;
 
 /// The version of all that is stored. Another one is another name, so that brokers of two versions leave each other's
 /// verdicts alone.
 const VERSION: u8 = 1;
-
-/// The shortest secret, in characters: 128 bits if they are hexadecimal digits.
-const SHORTEST: usize = 32;
-/// The largest file of secrets, in bytes.
-const FILE_LIMIT: u64 = 64 * 1024;
-/// The secret that counts, and the one from before.
-const MOST_SECRETS: usize = 2;
 
 /// Bytes of a stored verdict.
 pub(super) const VALUE: usize = SIGNED + 32;
@@ -91,35 +84,13 @@ pub struct Name {
 #[derive(PartialEq, Eq, Clone)]
 pub struct Secrets(Vec<String>);
 
-/// Why a line is no secret, if it is none.
-fn no_secret(line: &str) -> Option<String> {
-    if !line.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Some("a line with a blank, or with what is no ASCII".to_owned());
-    }
-    (line.len() < SHORTEST).then(|| format!("a line of {} characters", line.len()))
-}
-
 impl Secrets {
     /// Reads a file of secrets.
     ///
     /// # Errors
     /// What is wrong with it, behind its name.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let text = files::read(path, FILE_LIMIT).map_err(|error| format!("cannot be read ({error})"))?;
-        let text = String::from_utf8(text).map_err(|_| "is no UTF-8 text".to_owned())?;
-        let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let wrong = match lines.len() {
-            0 => Some("nothing".to_owned()),
-            lines if lines > MOST_SECRETS => Some(format!("{lines} lines")),
-            _ => lines.iter().find_map(|line| no_secret(line)),
-        };
-        if let Some(found) = wrong {
-            return Err(format!(
-                "holds no secret: found {found}; expected one line of {SHORTEST} or more characters of ASCII, without blanks, and below \
-                 it at most one with the secret from before; make one with: openssl rand -hex 32"
-            ));
-        }
-        Ok(Self(lines.into_iter().map(str::to_owned).collect()))
+        local::shared_cache_secrets(path).map(Self)
     }
 
     /// The keys that are made from them, in the same order.
