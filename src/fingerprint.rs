@@ -69,8 +69,6 @@ pub enum Domain {
     Teacher,
     /// A client since it was forgotten: its fingerprint, a number.
     Forgotten,
-    /// A client id, whoever comes under it.
-    OwnedId,
 }
 
 impl From<Access> for Domain {

@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 mod support;
+use support::scene::Gate;
 use support::{
     Broker, Client, Connect, ELSEWHERE, MockApi, PASSWORD, PATIENCE, Protocol, Reply, Request, Version, Will,
     api, broker_asking, eventually, local_user, log_in, on_every_broker, reason, timed,
@@ -585,4 +586,61 @@ fn a_try_behind_its_own_flood_keeps_no_client_id_busy() {
             "in: {got_in} after {waited:?}, {tries} tries; {asked} questions under x"
         );
     });
+}
+
+/// An id whose owner has been here before is free again soon, whatever else its guesser has parked.
+fn assert_soon_free(broker: &Broker, owner: &Connect) {
+    let (got_in, waited) = timed(|| {
+        eventually(Duration::from_secs(5), || {
+            let is_in = owner.attempt(broker.port()).is_ok();
+            thread::sleep(Duration::from_millis(if is_in { 0 } else { 50 }));
+            is_in
+        })
+    });
+    assert!(got_in && waited < Duration::from_secs(2), "in: {got_in} after {waited:?}");
+}
+
+/// Who waits for a turn of its own name under somebody else's id waits there for a moment only.
+#[test]
+fn who_waits_for_a_turn_leaves_anothers_id_soon() {
+    let api = api_after(Duration::ZERO);
+    let broker =
+        broker_asking(Version::V2_1, &api).option("throttle_after", 1).option("timeout", "30s").start();
+    let owner = Connect::v5("x").login("alice", "secret").coming_from(ELSEWHERE);
+    owner.accepted(broker.port()).disconnect();
+    let _gate = Gate::holding(&api, |_| true, |_| Reply::status(403));
+    let guess = |id: &str, password: &str| Connect::v5(id).login("guesser", password).send(broker.port());
+    let first = guess("any", "1");
+    api.wait_for_requests(1, PATIENCE);
+    let second = guess("x", "2");
+    assert_soon_free(&broker, &owner);
+    drop((first, second));
+}
+
+/// A question that somebody else waits for, too, stays in the queue, but keeps no id busy.
+#[test]
+fn whose_question_is_shared_leaves_anothers_id_soon() {
+    let api = api_after(Duration::from_millis(400));
+    let broker =
+        broker_asking(Version::V2_1, &api).option("max_requests", 1).option("timeout", "30s").start();
+    let owner = Connect::v5("x").login("alice", "secret").coming_from(ELSEWHERE);
+    owner.accepted(broker.port()).disconnect();
+    // The broker has waited for a client that sent more at once, and does not wait for its network for a while.
+    let mut early = Client::open(broker.port(), Protocol::V5);
+    let more = early.publish_packet(b"t", b"", 0, false);
+    early.send(&[Connect::v5("early").login("early", "guess").packet(), more].concat());
+    assert!(early.wait_until_closed(PATIENCE));
+    let gate = Gate::holding(&api, |_| true, |_| Reply::status(403));
+    api.forget_requests();
+    let come = |id: &str, name: &str| Connect::v5(id).login(name, "guess").send(broker.port());
+    let first = come("any", "first");
+    api.wait_for_requests(1, PATIENCE);
+    let mut shares = come("mine", "guesser");
+    let mut guesser = come("x", "guesser");
+    assert_soon_free(&broker, &owner);
+    assert!(guesser.connack(PATIENCE) != Some(reason::SUCCESS));
+    // Its question goes on for the other one.
+    gate.open();
+    assert_eq!(shares.connack(PATIENCE), Some(reason::NOT_AUTHORIZED));
+    drop(first);
 }

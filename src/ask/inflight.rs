@@ -160,13 +160,13 @@ impl Waiters {
         }
     }
 
-    /// Takes out all who wait no longer than the question's time-out.
-    fn take_in_time(&mut self) -> Self {
-        let mut in_time = Self::default();
+    /// Takes out those of whom this is true.
+    fn take(&mut self, is_it: impl Fn(&Waiter) -> bool) -> Self {
+        let mut taken = Self::default();
         for waiter in std::mem::take(self).all.into_values() {
-            (if waiter.hears_late { &mut *self } else { &mut in_time }).add(waiter);
+            (if is_it(&waiter) { &mut taken } else { &mut *self }).add(waiter);
         }
-        in_time
+        taken
     }
 }
 
@@ -218,8 +218,13 @@ impl InFlight {
 
     /// Takes out all who wait no longer than the question's time-out. The question goes on without them.
     pub(super) fn take_in_time(&mut self) -> Self {
-        let waiters = self.waiters.take_in_time();
+        let waiters = self.waiters.take(|waiter| !waiter.hears_late);
         Self { early: None, slot: self.slot.take(), waiters, ..Self::new(self.priority) }
+    }
+
+    /// Takes out all who have left. The question goes on without them.
+    pub(super) fn take_those_who_left(&mut self) -> Self {
+        Self { waiters: self.waiters.take(|waiter| waiter.has_left), ..Self::new(self.priority) }
     }
 
     /// Tells all who wait the answer of the API of this number. Must not be called under a lock, since waiters take locks.

@@ -58,6 +58,8 @@ pub trait Inbox: Users {
     /// The question is not on its way to the API, and all who waited for it have left. `false` if somebody has come for it
     /// since; else it is over.
     fn give_up(&self, key: Fingerprint) -> bool;
+    /// Tells those who have left a question that it was not asked. It goes on.
+    fn let_go(&self, key: Fingerprint);
     /// With which priority a question is asked by now, if it is on its way.
     fn priority(&self, key: Fingerprint) -> Option<Priority>;
     /// So many questions went in one request, which was answered or not.

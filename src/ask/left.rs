@@ -37,6 +37,23 @@ impl Asker {
         }
     }
 
+    /// A waiter waits no longer than in the queue: if the question has not been sent, it hears that it was not asked. The
+    /// question stays in the queue, and its answer is remembered.
+    pub fn leave_queue(&self, key: Fingerprint, number: u64) {
+        let mut state = self.inner.state();
+        let Some(in_flight) = state.in_flight.get_mut(&key) else { return };
+        in_flight.leave(number);
+        drop(state);
+        if let Some(worker) = self.worker.get() {
+            worker.let_go(key);
+        }
+    }
+
+    /// Forgets the verdict of one question, if there is one.
+    pub fn drop_verdict(&self, key: Fingerprint) {
+        self.inner.state().cache.forget(key);
+    }
+
     /// Whoever waited for a question that is on its way has gone: its verdict counts as one that was asked for early.
     pub fn nobody_waits(&self, key: Fingerprint) {
         if let Some(in_flight) = self.inner.state().in_flight.get_mut(&key) {

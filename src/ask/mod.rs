@@ -178,6 +178,11 @@ impl Asker {
         self.inner.target.load().held_up(kind, spent);
     }
 
+    /// The broker, and with it every client, has waited so long for the hash of a local user's password.
+    pub fn has_computed(&self, spent: Duration) {
+        self.inner.metrics.held_up(Kind::Connect, spent);
+    }
+
     /// Begins a turn of the broker's loop: what the log should say of the last minute is said now.
     pub fn new_turn(&self, now: Instant) {
         self.hold_store();
@@ -366,6 +371,13 @@ impl Inbox for Inner {
             in_flight.deliver(&Answer::None(NoAnswer::Unheard), self.api_number());
         }
         true
+    }
+
+    fn let_go(&self, key: Fingerprint) {
+        let left = self.state().in_flight.get_mut(&key).map(InFlight::take_those_who_left);
+        if let Some(left) = left {
+            left.deliver(&Answer::None(NoAnswer::Unheard), self.api_number());
+        }
     }
 
     fn priority(&self, key: Fingerprint) -> Option<Priority> {

@@ -31,6 +31,8 @@ enum Command {
     Join(Fingerprint, Priority, Source),
     /// Nobody waits for this question any more.
     Forget(Fingerprint),
+    /// Whoever has left this question is not to wait for it in the queue.
+    LetGo(Fingerprint),
     /// Whoever was sending many questions has done so.
     AllHaveCome,
     Stop,
@@ -127,6 +129,11 @@ impl Worker {
         let _ = self.commands.send(Command::Forget(key));
     }
 
+    /// Some who waited for a question have left: they are told so, if it is still queued.
+    pub fn let_go(&self, key: Fingerprint) {
+        let _ = self.commands.send(Command::LetGo(key));
+    }
+
     /// Somebody else has come to wait for a question that may be queued: it moves up to this priority, or to where less
     /// waits.
     pub fn join(&self, key: Fingerprint, priority: Priority, source: Source) {
@@ -218,6 +225,11 @@ impl Desk<'_> {
                     && let Some(job) = self.queue.remove(key)
                 {
                     job.end();
+                }
+            }
+            Command::LetGo(key) => {
+                if self.queue.contains(key) {
+                    self.inbox.let_go(key);
                 }
             }
             Command::Join(key, priority, source) => {

@@ -77,10 +77,12 @@ options! {
          A client that would wait longer, or finds the queue full, is turned away as by a server that is busy.";
     "login_wait" => login_wait: Duration = one(|text| time(text, Duration::ZERO..=60 * SECOND)) or "500ms",
         "a time up to 60s, such as 500ms; 0 = no bound",
-        "Where logins hold up the broker (2.0, `auth_mode blocking`, and clients on 2.1 that send more than their \
-         CONNECT): how long they may do so in one turn of its loop, see docs/waiting.md. The first question of a turn is \
-         waited for to its end, but on 2.1 not for a network that has held up the broker in vain for long enough. Clients that come after this time, and are not known, are asked about in the \
-         background and turned away without a CONNACK; they get in when they come again.";
+        "Where logins hold up the broker (2.0, `auth_mode blocking`, and clients on 2.1 that send more than their CONNECT or \
+         come under another's client id): how long they may do so in one turn of its loop, slow hashes of local users \
+         included, see docs/waiting.md. The first question of a turn is waited for to its end, but on 2.1 not for a network \
+         that has held up the broker in vain for long enough. Clients that come after this time, and are not known, are asked \
+         about in the background and turned away without a CONNACK (MQTT 5 on 2.1: *server busy*); they get in when they \
+         come again.";
     "connect_timeout" => connect_timeout: Duration = one(|text| time(text, SHORTEST..=60 * SECOND)) or "500ms",
         "a time from 10ms to 60s, such as 500ms",
         "The longest that a connection to the API may take to come about, with the look-up of its name.";
@@ -208,7 +210,8 @@ options! {
     "reload_checks" => reload_checks: bool = one(boolean) or "true",
         "true or false",
         "Whether a SIGHUP has the API asked again about everybody who is connected. `false`: it only reads files again, \
-         as where log rotation sends it every day. Local users go by the files as they are then either way.";
+         as where log rotation sends it every day. Local users who are still in the files go by them either way; whoever is no longer there stays \
+         connected with `false`.";
 }
 
 /// When to slow down clients that try wrong passwords.

@@ -215,9 +215,10 @@ impl Api {
     }
 
     /// It has stood still for one since then.
-    pub fn has_computed(&self, began: Instant, event: &Event<'_>) {
+    pub fn charge_hash(&self, began: Instant, event: &Event<'_>) {
         if event.broker_thread().is_some() {
             let now = Instant::now();
+            self.asker.has_computed(now - began);
             self.budget.lock().login_took(now - began, now);
         }
     }
@@ -246,7 +247,7 @@ impl Api {
                 // The client leaves before it is known whether it has guessed right.
                 self.asker.nobody_waits(*key);
             }
-            let is_cut = account.is_login() && limit < timeout;
+            let is_cut = account.is_login() && (limit < timeout || account == Account::LoginsBriefly);
             Answer::None(if is_cut { NoAnswer::LoginWaitSpent } else { NoAnswer::TimedOut(limit) })
         });
         (answer, over)

@@ -196,7 +196,7 @@ impl Delayed {
     }
 
     /// Notes that a parked client has its turn, and until when it waits for the outcome, if that is bounded here.
-    pub fn has_turn(&self, ticket: Ticket, open: OpenTry, until: Option<Instant>) {
+    pub fn await_outcome(&self, ticket: Ticket, open: OpenTry, until: Option<Instant>) {
         let state = &mut *self.0.lock();
         state.set_deadline(ticket, until);
         if let Some(client) = state.parked.get_mut(&ticket) {
@@ -303,7 +303,7 @@ impl Delayed {
 
     /// Whether somebody is parked under this client id with these credentials, although the broker asks about the id: that
     /// one is gone, and it comes again. From now on its old parking lets nobody in.
-    pub fn is_back(&self, client_id: &str, credentials: Fingerprint) -> bool {
+    pub fn replace_if_back(&self, client_id: &str, credentials: Fingerprint) -> bool {
         let state = self.0.lock();
         let mut newest = newest();
         let parked = newest.get(client_id).and_then(|ticket| state.parked.get(ticket));
@@ -398,7 +398,7 @@ mod tests {
             key: credentials,
             source: Default::default(),
         };
-        Parked::new(&attempt, keys.fields(Domain::EarlySender, []))
+        Parked::new(&attempt, keys.fields(Domain::EarlySender, []), false)
     }
 
     /// An open try.
@@ -472,7 +472,9 @@ mod tests {
         let park = |id: &str, connection| delayed.park(client(id, connection)).unwrap();
         let (stays, gone, replaced, waits) = (park("a", 1), park("b", 2), park("c", 3), park("d", 4));
         let newer = park("e", 3);
-        [stays, gone, replaced, newer].into_iter().for_each(|ticket| delayed.has_turn(ticket, open(), None));
+        [stays, gone, replaced, newer]
+            .into_iter()
+            .for_each(|ticket| delayed.await_outcome(ticket, open(), None));
         let turn = Turn { ticket: waits, password: Some(b"secret".to_vec()), network: String::new() };
         delayed.await_turn(group, turn, Instant::now());
         let before = delayed.0.lock().texts.taken();
@@ -502,7 +504,7 @@ mod tests {
         let (delayed, now) = (Delayed::default(), Instant::now());
         let keys = Fingerprinter::with_key(&[0; 16]);
         let [kicked, slow] = ["m", "n"].map(|id| delayed.park(client(id, 1)).unwrap());
-        [kicked, slow].into_iter().for_each(|ticket| delayed.has_turn(ticket, open(), Some(now)));
+        [kicked, slow].into_iter().for_each(|ticket| delayed.await_outcome(ticket, open(), Some(now)));
         delayed.leaves_later(slow, By::Busy, now);
         for ticket in [kicked, slow] {
             assert_eq!(delayed.end(ticket), Some(keys.fields(Domain::Credentials, [])));
@@ -515,7 +517,7 @@ mod tests {
         }
         // Once the outcome is known nothing is left behind.
         let ticket = delayed.park(client("m", 1)).unwrap();
-        delayed.has_turn(ticket, open(), None);
+        delayed.await_outcome(ticket, open(), None);
         assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.open.is_some()));
         assert_eq!(delayed.end(ticket), None);
         let state = delayed.0.lock();
@@ -535,7 +537,7 @@ mod tests {
         assert_eq!(delayed.take_those_who_waited(now), [gone]);
         assert!(delayed.has_waited(gone).is_none() && delayed.next_turn(group).is_none());
         assert_eq!(delayed.len(), 1);
-        assert!(delayed.is_back("f", client("f", 2).credentials));
+        assert!(delayed.replace_if_back("f", client("f", 2).credentials));
         assert!(delayed.has_waited(newer).is_none());
         let state = delayed.0.lock();
         assert!(state.parked.is_empty() && state.texts.is_empty() && state.turns.is_empty());

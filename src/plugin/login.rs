@@ -5,7 +5,10 @@ mod completion;
 mod early;
 mod granting;
 mod left_behind;
+mod open_tries;
 mod orders;
+mod owners;
+mod placement;
 mod warm_up;
 
 use std::io;
@@ -16,7 +19,7 @@ use std::time::{Duration, Instant};
 use once_cell::sync::OnceCell;
 
 use super::Task;
-use super::api::{Inquiry, no_answer};
+use super::api::{Account, Inquiry, no_answer};
 use super::attempt::{Attempt, LoginSteps, decide};
 use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::delayed::{Delayed, Parked, Ticket, Turn};
@@ -25,7 +28,7 @@ use super::hasher::{Check, Hasher};
 use super::parts::Parts;
 use super::recheck::Recheck;
 use super::sessions::{LetInBy, Session, SessionName};
-use super::throttle::{Admission, Group, OpenTry, TryOutcome};
+use super::throttle::{Admission, Group, OpenTry};
 use crate::ask::{Priority, Waiter};
 use crate::broker::Client;
 use crate::config::ThrottleLimits;
@@ -33,11 +36,9 @@ use crate::fingerprint::network;
 use crate::local::PasswordHash;
 use crate::log::sentence;
 use crate::question::{Answer, NoAnswer};
-use early::{EarlySenders, WaitsWhere};
-
-/// The longest that a client under somebody else's id waits in the queue for its question to be sent. As many tries as the
-/// throttle lets pass keep that id busy for about a second so, whatever flood they wait behind.
-const UNDER_ANOTHERS_ID: Duration = Duration::from_millis(200);
+use early::EarlySenders;
+use owners::Owners;
+use placement::{Placement, UNDER_ANOTHERS_ID};
 
 /// Decides about logins.
 pub struct Logins {
@@ -47,6 +48,8 @@ pub struct Logins {
     delayed: Delayed,
     /// Those who are not to be parked.
     early: EarlySenders,
+    /// Whose client ids are.
+    owners: Owners,
     /// Started with the first slow password hash.
     hasher: OnceCell<Hasher<Ticket>>,
     /// What all parts of the plugin have in common.
@@ -93,6 +96,7 @@ impl Logins {
             recheck,
             delayed: Delayed::default(),
             early: EarlySenders::new(now),
+            owners: Owners::new(parts.keys),
             hasher: OnceCell::new(),
             parts,
         }
@@ -118,6 +122,7 @@ impl Logins {
         if decision.is_allow() {
             self.admit(&attempt, event);
             self.grant(&attempt, granted);
+            self.owns_its_id(&attempt, event);
         }
         let username = (decision.by != By::NoUsername).then_some(username);
         self.log_refusal(client, username, &decision, event.now);
@@ -137,8 +142,15 @@ impl Logins {
             self.parts.api.look_on(&inquiry, event);
             match self.parts.throttle.admit(&attempt.as_try(), &event.settings.config.throttle, event.now) {
                 Admission::Now(open) => self.close(open, &decision, event),
-                Admission::WaitForTurn(_) => return Some(Decision::deny(By::Busy)),
-                Admission::Throttled(pause) => return Some(Decision::deny(By::Throttle(pause))),
+                // A verdict that is not used yet must not become one that is remembered.
+                Admission::WaitForTurn(_) => {
+                    self.parts.api.asker.drop_verdict(inquiry.key);
+                    return Some(Decision::deny(By::Turn));
+                }
+                Admission::Throttled(pause) => {
+                    self.parts.api.asker.drop_verdict(inquiry.key);
+                    return Some(Decision::deny(By::Throttle(pause)));
+                }
             }
         }
         Some(if decision.is_allow() { self.warm_up(attempt, decision, event) } else { decision })
@@ -187,25 +199,28 @@ impl Logins {
         if !hash.is_slow() {
             return Decision::of(hash.verify(password).into(), By::LocalPassword);
         }
-        match self.place(attempt, parked, event) {
-            WaitsWhere::Nowhere => return Decision::deny(By::Busy),
-            WaitsWhere::Here | WaitsWhere::RatherHere if self.parts.api.may_compute(event) => {
+        let is_anothers = self.is_under_anothers_id(attempt, Some(&open));
+        match self.place(attempt, is_anothers, parked, event) {
+            Placement::Nowhere => return Decision::deny(By::NoTime),
+            Placement::InLoop { account: Account::Logins, .. } if self.parts.api.may_compute(event) => {
                 let began = Instant::now();
                 let matches = hash.verify(password);
-                self.parts.api.has_computed(began, event);
-                self.has_waited(attempt, began, matches, event);
+                self.parts.api.charge_hash(began, event);
+                self.charge_network(attempt, began, matches, event);
                 return Decision::of(matches.into(), By::LocalPassword);
             }
-            WaitsWhere::Here => return Decision::deny(By::NoTime),
-            WaitsWhere::RatherHere | WaitsWhere::BrieflyHere | WaitsWhere::Beside => {}
+            Placement::InLoop { then_beside: false, .. } => return Decision::deny(By::NoTime),
+            Placement::InLoop { .. } | Placement::Beside => {}
         }
         let hasher = match self.hasher.get_or_try_init(|| self.start_hasher()) {
             Ok(hasher) => hasher,
             Err(error) => return no_answer(NoAnswer::NotAsked(error.to_string())),
         };
-        let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return Decision::deny(By::Busy) };
-        let until = event.now + event.settings.config.max_wait;
-        self.delayed.has_turn(ticket, open, Some(until));
+        let Some(ticket) = parked.or_else(|| self.park(attempt, is_anothers)) else {
+            return Decision::deny(By::Busy);
+        };
+        // Also under somebody else's id: few names have such a hash, and the throttle lets few tries of each pass.
+        self.delayed.await_outcome(ticket, open, Some(event.now + event.settings.config.max_wait));
         let source = attempt.source(&self.parts.keys);
         let check = Check { ticket, source, hash: Arc::clone(hash), password: password.to_owned() };
         for check in hasher.check(check, event.now) {
@@ -231,20 +246,30 @@ impl Logins {
     ) -> Decision {
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
         let Inquiry { key, question, .. } = inquiry;
-        let place = self.place_of_question(attempt, &open, parked, event);
-        if place != WaitsWhere::Beside
-            && let Some(decision) = self.ask_here(attempt, &inquiry, place, event)
-        {
-            if decision.is_allow() {
-                self.prefetch(attempt, decision.terms.as_deref(), None, event);
+        let is_anothers = self.is_under_anothers_id(attempt, Some(&open));
+        // What is said if it cannot wait beside the loop either: its question may go on.
+        let mut cut = None;
+        match self.place(attempt, is_anothers, parked, event) {
+            Placement::Beside => {}
+            Placement::Nowhere => return self.parts.api.login_beside(&inquiry, event),
+            Placement::InLoop { account, then_beside } => {
+                let (decision, is_last) = self.ask_here(attempt, &inquiry, (account, then_beside), event);
+                if is_last {
+                    if decision.is_allow() {
+                        self.prefetch(attempt, decision.terms.as_deref(), None, event);
+                    }
+                    return decision;
+                }
+                cut = Some(decision);
             }
-            return decision;
         }
         let source = attempt.source(&self.parts.keys);
         if let Some(decision) = self.parts.api.without_waiting(&inquiry, event.now) {
-            return decision;
+            return cut.filter(|_| !decision.is_allow()).unwrap_or(decision);
         }
-        let Some(ticket) = parked.or_else(|| self.park(attempt)) else { return Decision::deny(By::Busy) };
+        let Some(ticket) = parked.or_else(|| self.park(attempt, is_anothers)) else {
+            return cut.unwrap_or_else(|| Decision::deny(By::Busy));
+        };
         if let Err(reason) = self.parts.api.asker.ask(
             key,
             &question,
@@ -257,8 +282,7 @@ impl Logins {
             return self.parts.api.or_stale(key, no_answer(reason), event.now);
         }
         // The answer is heard at the tick, which is later also where it has come already.
-        let leaves_queue = open.is_under_anothers_id().then(|| event.now + UNDER_ANOTHERS_ID);
-        self.delayed.has_turn(ticket, open, leaves_queue);
+        self.delayed.await_outcome(ticket, open, is_anothers.then(|| event.now + UNDER_ANOTHERS_ID));
         if let Some(thread) = event.broker_thread() {
             self.parts
                 .api
@@ -272,54 +296,25 @@ impl Logins {
     /// many open tries as it may have. One of them has to end first.
     fn park_for_turn(&self, attempt: &Attempt<'_>, group: Group, event: &Event<'_>) -> Decision {
         if !self.may_park(event) {
-            return Decision::deny(By::Busy);
+            return Decision::deny(By::Turn);
         }
-        match self.place(attempt, None, event) {
-            WaitsWhere::Beside | WaitsWhere::RatherHere | WaitsWhere::BrieflyHere => {}
-            WaitsWhere::Here | WaitsWhere::Nowhere => return Decision::deny(By::Busy),
+        let is_anothers = self.is_under_anothers_id(attempt, None);
+        let placement = self.place(attempt, is_anothers, None, event);
+        if !matches!(placement, Placement::Beside | Placement::InLoop { then_beside: true, .. }) {
+            return Decision::deny(By::Turn);
         }
-        let Some(ticket) = self.park(attempt) else { return Decision::deny(By::Busy) };
+        let Some(ticket) = self.park(attempt, is_anothers) else { return Decision::deny(By::Busy) };
         let network = network(attempt.client.address.unwrap_or_default()).into_owned();
         let turn = Turn { ticket, password: attempt.password.map(<[u8]>::to_owned), network };
-        if !self.delayed.await_turn(group, turn, event.now + event.settings.config.max_wait) {
+        let config = &event.settings.config;
+        let longest = if is_anothers { UNDER_ANOTHERS_ID } else { config.max_wait };
+        if !self.delayed.await_turn(group, turn, event.now + longest) {
             self.delayed.end(ticket);
             return Decision::deny(By::Busy);
         }
-        self.parts.throttle.waits(&attempt.as_try(), &event.settings.config.throttle, event.now);
+        let id = self.parts.throttle.id_group(&attempt.as_try(), &config.throttle, event.now);
+        self.parts.throttle.charge_id(id, &config.throttle, event.now);
         PARKED
-    }
-
-    /// Ends an open try, and has the next clients of its groups examined.
-    fn close(&self, open: OpenTry, decision: &Decision, event: &Event<'_>) {
-        if let By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::TimedOut(_)) = decision.by {
-            return self.leave(open, event);
-        }
-        let outcome = outcome_of(decision);
-        let groups = self.parts.throttle.close(open, outcome, &event.settings.config.throttle, event.now);
-        if self.parts.delays {
-            for group in self.delayed.with_turns(groups) {
-                self.parts.tasks.push(Task::NextTurn(group));
-            }
-        }
-    }
-
-    /// Turns a client away whose question goes on. Its try ends with that: a wrong guess counts, whether or not anybody
-    /// comes back for the answer.
-    fn leave(&self, open: OpenTry, event: &Event<'_>) {
-        let config = &event.settings.config;
-        if !self.parts.throttle.leave(&open, 2 * config.timeout, event.now) {
-            return;
-        }
-        let (throttle, tasks) = (Arc::clone(&self.parts.throttle), Arc::clone(&self.parts.tasks));
-        let (limits, delays) = (config.throttle, self.parts.delays);
-        let waiter = Waiter::however_late(move |answer| {
-            let outcome = outcome_of(&Decision::by_answer(answer)).of_all();
-            let groups = throttle.close(open, outcome, &limits, Instant::now());
-            if delays {
-                groups.into_iter().for_each(|group| tasks.push(Task::NextTurn(group)));
-            }
-        });
-        self.parts.api.asker.hear_late(open.credentials(), waiter, event.now);
     }
 
     /// A waiter that leaves the answer as a task for the client with this ticket.
@@ -336,14 +331,14 @@ impl Logins {
     }
 
     /// Parks a client. `None` if there is no room.
-    fn park(&self, attempt: &Attempt<'_>) -> Option<Ticket> {
+    fn park(&self, attempt: &Attempt<'_>, is_under_anothers_id: bool) -> Option<Ticket> {
         // Without the thread the answer waits until the loop comes round by itself.
         if let Err(error) = self.parts.tasks.start_waking() {
             self.parts.log.warn(&format!(
                 "Answers may reach clients late: no thread to wake the broker with ({error})."
             ));
         }
-        self.delayed.park(Parked::new(attempt, self.sender(attempt)))
+        self.delayed.park(Parked::new(attempt, self.sender(attempt), is_under_anothers_id))
     }
 
     /// Notes that a client is let in. Returns its session as it was known before, if it was.
@@ -364,6 +359,13 @@ impl Logins {
         before
     }
 
+    /// Notes that its client id is that of a client which was let in, and is there.
+    fn owns_its_id(&self, attempt: &Attempt<'_>, event: &Event<'_>) {
+        if self.may_park(event) {
+            self.owners.note(attempt.client, attempt.username);
+        }
+    }
+
     /// Logs a decision if it is a refusal.
     fn log_refusal(&self, client: Client<'_>, username: Option<&str>, decision: &Decision, now: Instant) {
         if decision.ruling == Ruling::Deny {
@@ -373,15 +375,6 @@ impl Logins {
                 .log
                 .refusal(now, &refused, || sentence(format!("Refused to let {} in: {}", who(), decision.by)));
         }
-    }
-}
-
-/// What a decision says about the username and password.
-fn outcome_of(decision: &Decision) -> TryOutcome {
-    match decision.ruling {
-        Ruling::Allow => TryOutcome::LetIn,
-        Ruling::Deny if decision.by.is_about_the_password() => TryOutcome::Refused,
-        _ => TryOutcome::Unknown,
     }
 }
 

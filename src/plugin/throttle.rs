@@ -24,7 +24,7 @@
 //! which costs a connection. Pushing out one pause takes as many questions as the table has entries, and
 //! gains a handful of guesses. Each kind of group has a table of its own, so that made-up client ids push out no pause
 //! of an account. Open tries have tables of their own, too, so that connections which only wait push out no refusals.
-//! The tables of good credentials and of the owners of client ids hold only those that were let in.
+//! The table of good credentials holds only those that were let in.
 mod groups;
 mod tries;
 
@@ -79,8 +79,6 @@ struct State {
     good: Table<Instant>,
     /// Credentials that were refused, and when.
     wrong: Table<Instant>,
-    /// The username that was let in last under a client id, from whatever network.
-    owners: Table<Fingerprint>,
     /// The number of the newest try.
     number: u64,
 }
@@ -93,7 +91,6 @@ impl Throttle {
             held_names: bounded(BOUND),
             good: bounded(BOUND),
             wrong: bounded(BOUND),
-            owners: bounded(BOUND),
             number: 0,
         };
         Self { keys, state: Lock::new(state) }
@@ -119,7 +116,6 @@ impl Throttle {
             (Room::Paused(left), _) => Admission::Throttled(left),
             (Room::Taken, group) => Admission::WaitForTurn(group),
             (Room::Free, _) => {
-                open.is_under_anothers_id = state.is_under_anothers_id(&open);
                 for (kind, group) in state.kinds.iter_mut().zip(open.groups) {
                     kind.open(group, &open, 1, OPEN_FOR);
                 }
@@ -153,9 +149,6 @@ impl Throttle {
             TryOutcome::LetIn => {
                 state.wrong.pop(&open.credentials);
                 state.good.put(open.credentials, now);
-                if let Some(id) = open.id {
-                    state.owners.put(id, open.name);
-                }
             }
             TryOutcome::Refused => state.refused(&open, ended, limits, now),
             TryOutcome::Unknown | TryOutcome::Abandoned => {}
@@ -175,14 +168,18 @@ impl Throttle {
         accounts.leave(open.groups[0], open, now + at_most)
     }
 
-    /// Counts a try that begins to wait for its turn. Meanwhile nobody else can come under its client id, and its client
-    /// may be gone before it is examined: so for the id it counts as a refusal does.
-    pub fn waits(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) {
-        let open = self.identify(attempt, limits, now);
+    /// Counts a try against its client id as a refusal is: it keeps that id busy, and its client may be gone before its
+    /// password is examined.
+    pub fn charge_id(&self, id: Group, limits: &ThrottleLimits, now: Instant) {
         if limits.after > 0 {
             let [_, clients] = &mut self.state.lock().kinds;
-            clients.refused(open.groups[1], Standing::Nothing, limits, now);
+            clients.refused(id, Standing::Nothing, limits, now);
         }
+    }
+
+    /// The group of a try's client id.
+    pub fn id_group(&self, attempt: &Try<'_>, limits: &ThrottleLimits, now: Instant) -> Group {
+        self.identify(attempt, limits, now).id_group()
     }
 
     /// Whether the API may be asked about a login before the broker comes to it. If so, the login takes up room for a
@@ -210,7 +207,7 @@ impl Throttle {
         let mut open = self.identify(attempt, limits, now);
         let state = self.state.lock();
         let (good, wrong) = (state.good.peek(&open.credentials), state.wrong.peek(&open.credentials));
-        open.standing = standing(&open, limits, good.copied(), wrong.copied());
+        (open.standing, _) = standing(now, limits, good.copied(), wrong.copied());
         if open.standing == Standing::Good {
             return None;
         }
@@ -233,19 +230,8 @@ impl Throttle {
             _ => self.keys.fields(Domain::ClientId, [network, client_id]),
         };
         let name = self.keys.fields(Domain::AccountName, [username]);
-        let id = (!client_id.is_empty()).then(|| self.keys.fields(Domain::OwnedId, [client_id]));
         let (groups, standing) = ([account, client], Standing::Nothing);
-        OpenTry {
-            groups,
-            id,
-            name,
-            credentials,
-            is_shared,
-            number: 0,
-            since: now,
-            standing,
-            is_under_anothers_id: false,
-        }
+        OpenTry { groups, name, credentials, is_shared, number: 0, since: now, standing, was_let_in: false }
     }
 }
 
@@ -256,12 +242,7 @@ impl State {
         self.number += 1;
         open.number = self.number;
         let (good, wrong) = (self.good.get(&open.credentials), self.wrong.get(&open.credentials));
-        open.standing = standing(open, limits, good.copied(), wrong.copied());
-    }
-
-    /// Whether somebody else was let in last under the client id of a try.
-    fn is_under_anothers_id(&self, open: &OpenTry) -> bool {
-        open.id.and_then(|id| self.owners.peek(&id)).is_some_and(|owner| *owner != open.name)
+        (open.standing, open.was_let_in) = standing(open.since, limits, good.copied(), wrong.copied());
     }
 
     /// Notes refused credentials, and counts the refusal in each kind of group where it has `ended` an open try: tries

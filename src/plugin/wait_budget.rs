@@ -45,8 +45,9 @@ const TRIES: u32 = 3;
 /// Four bounds on waiting, of which the first three count within one turn of the broker's loop:
 ///
 /// - All waits for logins together, answered or not, and the computing of slow hashes for them: `login_wait`, besides the
-///   first of a turn. That one is waited for to its end, so that a slow API does not shut out those who come once an hour. What was asked ahead with it comes in
-///   right behind it. Who comes later, and would take longer than there is time, is asked about beside.
+///   first question of a turn. That one is waited for to its end, so that a slow API does not shut out those who come once an
+///   hour. What was asked ahead with it comes in right behind it. Who comes later, and would take longer than there is time, is
+///   asked about beside.
 /// - All waits without an answer together: the time-out, and the grace for one more try. After that the broker does not
 ///   wait, refuses the clients that are left, and comes to its other work, a SIGTERM included.
 /// - All waits for one client together, answered or not: the time-out, or twice that while its retained messages come whose
@@ -61,9 +62,10 @@ pub(super) struct WaitBudget {
     turn_began: Instant,
     /// Whether anything tells turns apart on this thread.
     has_turns: bool,
-    /// How long the broker waited for logins in this turn, for the first of them, and when it did so last.
+    /// How long logins have held up the broker in this turn, how much of that was the first question that it waited for, and
+    /// when they did so last.
     logins: Duration,
-    first_login: Duration,
+    first_question: Duration,
     last_login: Instant,
     /// How long the broker waited in this turn, by the client that made it wait.
     waited_for: LruCache<Fingerprint, Duration, AlreadyHashed>,
@@ -150,7 +152,7 @@ impl WaitBudget {
             turn_began: now,
             has_turns: false,
             logins: Duration::ZERO,
-            first_login: Duration::ZERO,
+            first_question: Duration::ZERO,
             last_login: now,
             waited_for: bounded(CLIENTS),
             silent: bounded(QUESTIONS),
@@ -168,14 +170,14 @@ impl WaitBudget {
         self.unanswered = Duration::ZERO;
         self.grace_taken = false;
         self.turn_began = now;
-        self.logins = Duration::ZERO;
+        (self.logins, self.first_question) = (Duration::ZERO, Duration::ZERO);
         self.waited_for.clear();
     }
 
-    /// Whether [`Self::limit`] goes by what is on its way already: for retained messages, and for all logins of a turn but the
-    /// first.
+    /// Whether [`Self::limit`] goes by what is on its way already: for retained messages, and for all questions about logins but
+    /// the first of a turn.
     pub(super) fn asks_what_is_under_way(&self, account: Account) -> bool {
-        account.is_replay() || account.is_login() && !self.logins.is_zero()
+        account.is_replay() || account.is_login() && !self.first_question.is_zero()
     }
 
     /// The longest time to wait for the answer to this question on this account; zero: not at all. `timeout` is the time
@@ -211,20 +213,21 @@ impl WaitBudget {
         left.min(own)
     }
 
-    /// Whether there is time left in this turn to compute a slow hash for a login. For the first login there always is.
+    /// Whether there is time left in this turn to compute a slow hash for a login.
     pub(super) fn may_compute(&mut self, login_wait: Duration, timeout: Duration, now: Instant) -> bool {
         self.look_at_clock(timeout, now);
-        let payer = Payer { account: Account::Logins, is_under_way: true, login_wait };
-        !self.left_to(payer, timeout).is_zero()
+        login_wait.is_zero() || !self.left_to_logins(login_wait).is_zero()
     }
 
     /// A login has held up the broker for so long.
     pub(super) fn login_took(&mut self, spent: Duration, now: Instant) {
-        if self.logins.is_zero() {
-            self.first_login = spent;
-        }
         self.logins += spent;
         self.last_login = now;
+    }
+
+    /// For how long logins may still hold up the broker in this turn. The first question is free.
+    fn left_to_logins(&self, login_wait: Duration) -> Duration {
+        login_wait.saturating_sub(self.logins.saturating_sub(self.first_question))
     }
 
     /// Gives back what time gives back where nothing tells turns apart.
@@ -237,6 +240,9 @@ impl WaitBudget {
             // In between two logins of one turn there is next to no time.
             let rest = now.saturating_duration_since(self.last_login);
             self.logins = self.logins.saturating_sub(rest * PAID_BACK_FASTER);
+            if self.logins.is_zero() {
+                self.first_question = Duration::ZERO;
+            }
             self.last_login = self.last_login.max(now);
         }
     }
@@ -245,18 +251,17 @@ impl WaitBudget {
     fn left_to(&self, payer: Payer, timeout: Duration) -> Duration {
         let Payer { account, is_under_way, login_wait } = payer;
         match account {
-            Account::LoginsBriefly => {
-                self.left_to(Payer { account: Account::Logins, ..payer }, timeout).min(MOMENT)
-            }
             Account::Client(client) => timeout.saturating_sub(self.has_waited_for(client)),
             Account::Replay(client) => {
                 let longest = if is_under_way { REPLAY * timeout } else { timeout };
                 longest.saturating_sub(self.has_waited_for(client))
             }
-            Account::Logins if !login_wait.is_zero() && !self.logins.is_zero() => {
-                let left = login_wait.saturating_sub(self.logins.saturating_sub(self.first_login));
+            Account::LoginsBriefly if login_wait.is_zero() => MOMENT,
+            Account::LoginsBriefly => self.left_to_logins(login_wait).min(MOMENT),
+            Account::Logins if !login_wait.is_zero() && !self.first_question.is_zero() => {
+                let left = self.left_to_logins(login_wait);
                 // It will take as long as the first one did.
-                let fits = is_under_way || left >= self.first_login;
+                let fits = is_under_way || left >= self.first_question;
                 if fits { timeout.min(left) } else { Duration::ZERO }
             }
             Account::Logins | Account::Nobody => timeout,
@@ -283,7 +288,13 @@ impl WaitBudget {
             Account::Client(client) | Account::Replay(client) => {
                 *self.waited_for.get_or_insert_mut(client, || Duration::ZERO) += spent;
             }
-            Account::Logins | Account::LoginsBriefly => self.login_took(spent, now),
+            Account::Logins => {
+                if self.first_question.is_zero() {
+                    self.first_question = spent;
+                }
+                self.login_took(spent, now);
+            }
+            Account::LoginsBriefly => self.login_took(spent, now),
         }
         if answered {
             self.silent.pop(&question);
@@ -399,14 +410,15 @@ mod tests {
         let (now, longest) = (Instant::now(), Duration::from_millis(500));
         let mut budget = WaitBudget::new(now);
         budget.new_turn(now);
-        for _ in 0..2 {
-            assert!(budget.may_compute(longest, TIMEOUT, now));
-            budget.login_took(longest, now);
-        }
-        // The first one was free.
+        assert!(budget.may_compute(longest, TIMEOUT, now));
+        budget.login_took(2 * longest, now);
         assert!(!budget.may_compute(longest, TIMEOUT, now));
         assert!(budget.may_compute(Duration::ZERO, TIMEOUT, now), "no bound");
-        assert_eq!(budget.limit(question(1), logins(longest, true), TIMEOUT, now), Duration::ZERO);
+        // The first question is waited for all the same, and leaves no time for a second one.
+        assert_eq!(budget.limit(question(1), logins(longest, false), TIMEOUT, now), TIMEOUT);
+        let payer = logins(longest, false);
+        budget.waited(Wait { question: question(1), payer, spent: longest, answered: true }, TIMEOUT, now);
+        assert_eq!(budget.limit(question(2), logins(longest, true), TIMEOUT, now), Duration::ZERO);
         budget.new_turn(now);
         assert!(budget.may_compute(longest, TIMEOUT, now));
     }
@@ -422,9 +434,12 @@ mod tests {
             let wait = Wait { question: question(n), payer: briefly, spent: MOMENT, answered: false };
             budget.waited(wait, TIMEOUT, now);
         }
-        // That says nothing about the API, and leaves the others their time.
-        let left = longest - 2 * MOMENT;
-        assert_eq!(budget.limit(question(9), logins(longest, true), TIMEOUT, now), left);
+        // That says nothing about the API, nor about how long the first question may take.
+        let payer = logins(longest, false);
+        assert_eq!(budget.limit(question(9), payer, TIMEOUT, now), TIMEOUT);
+        budget.waited(Wait { question: question(9), payer, spent: TIMEOUT, answered: true }, TIMEOUT, now);
+        let left = longest - 3 * MOMENT;
+        assert_eq!(budget.limit(question(10), logins(longest, true), TIMEOUT, now), left);
     }
 
     #[test]

@@ -39,6 +39,24 @@ fn a_right_guess_among_wrong_ones_comes_too_late() {
     });
 }
 
+/// The pause of a client id does not keep a login from being asked about ahead, since the id may be another's behind a proxy.
+/// But what is refused unseen for it was not seen.
+#[test]
+fn a_guess_that_was_asked_ahead_and_refused_unseen_is_not_remembered() {
+    on_every_broker(|version| {
+        let mut stage = throttled(version, "address+username");
+        // The pause begins, and has seen a wrong one.
+        for n in 0..=THROTTLE_AFTER {
+            Connect::v3("junk").login(format!("made-up-{n}"), "wrong").refused(stage.broker.port());
+        }
+        let guess = Connect::v3("junk").login("victim", "right");
+        let (_, let_in) =
+            tried_at_once(&mut stage, &[Connect::v3("m").login("other", "wrong"), guess.clone()]);
+        assert_eq!(let_in, [false; 2]);
+        guess.refused(stage.broker.port());
+    });
+}
+
 #[test]
 fn one_address_that_tries_many_names_is_throttled() {
     on_every_broker(|version| {

@@ -36,6 +36,8 @@ pub struct Parked {
     pub key: Fingerprint,
     /// By what it is known again if it sends more before it is let in.
     pub sender: Fingerprint,
+    /// Whether it comes under somebody else's client id, who cannot come meanwhile.
+    pub is_under_anothers_id: bool,
     /// The hash of a local user that its password is compared with, if it is not the API that decides.
     pub hash: Option<Arc<PasswordHash>>,
     /// Where it waits for its turn, as long as it does.
@@ -50,7 +52,7 @@ pub struct Parked {
     pub api: u32,
     /// What came with the API's allow.
     pub terms: Option<Arc<Terms>>,
-    /// When it has waited long enough for something else than the API.
+    /// When it has waited long enough, where its wait is bounded here and not where its question is.
     pub until: Option<Instant>,
     /// It is refused for this reason, once it can leave without a CONNACK.
     pub leaves: Option<By>,
@@ -58,7 +60,7 @@ pub struct Parked {
 
 impl Parked {
     /// A client that is parked now and waits for one answer. `sender`: by what it is known again.
-    pub fn new(attempt: &Attempt<'_>, sender: Fingerprint) -> Self {
+    pub fn new(attempt: &Attempt<'_>, sender: Fingerprint, is_under_anothers_id: bool) -> Self {
         Self {
             connection: attempt.client.connection,
             client_id: attempt.client.id.to_owned(),
@@ -70,6 +72,7 @@ impl Parked {
             more: (&*attempt.more).into(),
             key: attempt.key,
             sender,
+            is_under_anothers_id,
             hash: attempt.hash.clone(),
             turn: None,
             open: None,

@@ -13,7 +13,7 @@ use crate::plugin::event::Event;
 use crate::plugin::sessions::Session;
 use crate::plugin::throttle::{Admission, Group};
 use crate::plugin::{AT_A_TICK, Ruling, Task};
-use crate::question::Answer;
+use crate::question::{Answer, NoAnswer};
 use crate::util::panics;
 
 /// Clients that one task has examined: those that are refused unseen come by the hundred.
@@ -69,8 +69,15 @@ impl Logins {
                 Some(_) => decision,
             };
             // Also of a client that has gone: its guess was right or wrong all the same.
-            if let Some(open) = parked.open {
-                self.close(open, &decision, event);
+            let was_asked = !matches!(decision.by, By::NoAnswer(NoAnswer::Unheard | NoAnswer::Busy));
+            match parked.open {
+                // It hung up, or has left the queue. Its question may go on, for when it comes again.
+                Some(open) if parked.is_under_anothers_id && !was_asked => {
+                    self.charge_id(&open, event);
+                    self.leave(open, event);
+                }
+                Some(open) => self.close(open, &decision, event),
+                None => {}
             }
             if !is_newest {
                 if decision.is_allow() {
@@ -149,12 +156,14 @@ impl Logins {
         } else if parked.may_enter {
             self.let_in(ticket, &parked, parked.allow(), thread, event);
         } else if parked.open.is_some() && parked.hash.is_none() {
-            // If its question is still in the queue, the answer is that it was not asked. Meanwhile nobody else could come under
-            // its id.
-            self.parts.throttle.waits(&attempt.as_try(), &event.settings.config.throttle, event.now);
-            self.parts.api.asker.leave(parked.key, ticket.number());
+            // It comes under somebody else's id. If its question is still in the queue, it hears so; else the API's answer will
+            // be there soon.
+            self.parts.api.asker.leave_queue(parked.key, ticket.number());
         } else {
             let by = if parked.open.is_some() { By::Busy } else { By::Turn };
+            if let Some(open) = parked.open.filter(|_| parked.is_under_anothers_id) {
+                self.charge_id(&open, event);
+            }
             self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
         }
     }
@@ -237,6 +246,8 @@ impl Logins {
             };
             self.parts.granting.expiry.remove(client.connection);
             self.parts.sessions.withdraw(client, attempt.username, before.filter(is_there));
+        } else {
+            self.owns_its_id(&attempt, event);
         }
     }
 

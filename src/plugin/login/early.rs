@@ -14,14 +14,8 @@ use lru::LruCache;
 
 use super::Logins;
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Source, network};
-use crate::plugin::api::{Account, Inquiry};
 use crate::plugin::attempt::Attempt;
-use crate::plugin::decision::{By, Decision};
-use crate::plugin::delayed::{Parked, Ticket};
-use crate::plugin::event::Event;
-use crate::plugin::throttle::OpenTry;
-use crate::prefetch::packet;
-use crate::question::NoAnswer;
+use crate::plugin::delayed::Parked;
 use crate::util::fair::{FairQueue, Handle};
 use crate::util::{Lock, bounded};
 
@@ -73,110 +67,7 @@ impl Debt {
     }
 }
 
-/// Where a client waits for its login.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WaitsWhere {
-    /// Beside the broker's loop.
-    Beside,
-    /// In the broker's loop: everybody waits with it.
-    Here,
-    /// In the broker's loop as long as there is time for that in this turn, and beside it then: it may send something.
-    RatherHere,
-    /// In the broker's loop for a moment, and beside it then: while it is parked nobody else can come under its client id,
-    /// which is somebody else's.
-    BrieflyHere,
-    /// Not at all: its network has had the broker wait for long enough. It is turned away.
-    Nowhere,
-}
-
 impl Logins {
-    /// Where a client is to wait that is not `parked` yet. Requests to the broker's HTTP listener wait where they are:
-    /// they come on a thread of their own.
-    pub(super) fn place(
-        &self,
-        attempt: &Attempt<'_>,
-        parked: Option<Ticket>,
-        event: &Event<'_>,
-    ) -> WaitsWhere {
-        let Some(thread) = event.broker_thread().filter(|_| self.parts.delays) else {
-            return WaitsWhere::Here;
-        };
-        if parked.is_some() {
-            return WaitsWhere::Beside;
-        }
-        let Attempt { client, username, password, credentials, .. } = *attempt;
-        let length = |bytes: &[u8]| packet::length_of_connect(bytes, username, password);
-        let has_sent_more = self.parts.broker.has_sent_more(thread, client.connection, &length);
-        // The broker asks about an id that is parked only when that client is gone.
-        let is_back = self.delayed.is_back(client.id, credentials);
-        if !(has_sent_more || is_back || self.early.knows(self.sender(attempt), event.now)) {
-            return WaitsWhere::Beside;
-        }
-        let longest = event.settings.config.login_wait;
-        match (
-            has_sent_more,
-            self.early.may_wait(attempt.source(&self.parts.keys).network, longest, event.now),
-        ) {
-            (true, true) => WaitsWhere::Here,
-            (true, false) => WaitsWhere::Nowhere,
-            (false, true) => WaitsWhere::RatherHere,
-            (false, false) => WaitsWhere::Beside,
-        }
-    }
-
-    /// Where a client is to wait for the API's answer, whose try is `open`: as [`Self::place`] says, but who comes under
-    /// somebody else's client id is parked only if the answer takes long.
-    pub(super) fn place_of_question(
-        &self,
-        attempt: &Attempt<'_>,
-        open: &OpenTry,
-        parked: Option<Ticket>,
-        event: &Event<'_>,
-    ) -> WaitsWhere {
-        let place = self.place(attempt, parked, event);
-        let network = || attempt.source(&self.parts.keys).network;
-        let may_wait = || self.early.may_wait(network(), event.settings.config.login_wait, event.now);
-        let would_block_its_id =
-            place == WaitsWhere::Beside && parked.is_none() && open.is_under_anothers_id();
-        if would_block_its_id && may_wait() { WaitsWhere::BrieflyHere } else { place }
-    }
-
-    /// Has the API decide while the broker waits, or, if it may not wait, when the client comes again. `None` if it can
-    /// still wait beside the loop.
-    pub(super) fn ask_here(
-        &self,
-        attempt: &Attempt<'_>,
-        inquiry: &Inquiry<'_>,
-        place: WaitsWhere,
-        event: &Event<'_>,
-    ) -> Option<Decision> {
-        let began = Instant::now();
-        let decision = match place {
-            WaitsWhere::Nowhere => self.parts.api.login_beside(inquiry, event),
-            WaitsWhere::BrieflyHere => self.parts.api.wait_for(inquiry, Account::LoginsBriefly, event),
-            _ => self.parts.api.wait_for(inquiry, Account::Logins, event),
-        };
-        self.has_waited(attempt, began, decision.is_allow(), event);
-        let is_cut = decision.by == By::NoAnswer(NoAnswer::LoginWaitSpent);
-        let can_be_parked = matches!(place, WaitsWhere::RatherHere | WaitsWhere::BrieflyHere);
-        (!can_be_parked || !is_cut).then_some(decision)
-    }
-
-    /// Counts how long the broker has waited for a client that would be parked if it waited for its CONNACK. Who is let
-    /// in costs its network nothing: 2.0 would have waited for it as well.
-    pub(super) fn has_waited(
-        &self,
-        attempt: &Attempt<'_>,
-        began: Instant,
-        is_allowed: bool,
-        event: &Event<'_>,
-    ) {
-        if self.parts.delays && !is_allowed && event.broker_thread().is_some() {
-            let now = Instant::now();
-            self.early.waited_in_vain(attempt.source(&self.parts.keys).network, now - began, now);
-        }
-    }
-
     /// A parked client was allowed in and is not there any more.
     pub(super) fn note_early(&self, parked: &Parked, now: Instant) {
         let source = self.parts.keys.source(parked.address.as_deref(), &parked.username);

@@ -1,6 +1,6 @@
 //! Before a client comes in: the topic questions that it is expected to raise then are asked side by side.
 
-use super::early::WaitsWhere;
+use super::placement::Placement;
 use super::{Logins, PARKED};
 use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::Decision;
@@ -17,8 +17,8 @@ impl Logins {
         if wishes.is_empty() {
             return allow;
         }
-        let waits = self.may_park(event) && self.place(attempt, None, event) == WaitsWhere::Beside;
-        let ticket = if waits { self.park(attempt) } else { None };
+        let waits = self.may_park(event) && self.place(attempt, false, None, event) == Placement::Beside;
+        let ticket = if waits { self.park(attempt, false) } else { None };
         let answers = self.ask_wishes(&wishes, ticket, event);
         match ticket {
             Some(ticket) if answers > 0 => {

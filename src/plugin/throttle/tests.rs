@@ -722,22 +722,3 @@ fn tries_that_share_no_answer_take_room_and_count_one_by_one() {
     scene.close_all(open, TryOutcome::Refused);
     assert!(matches!(admit(), Admission::Throttled(_)));
 }
-
-#[test]
-fn an_id_is_that_of_whom_it_let_in_last() {
-    let scene = Scene::new(LIMITS);
-    let (owner, other) = (Who { client_id: "id", ..HOME }, Who { client_id: "id", username: "v", ..HOME });
-    let is_anothers = |who: Who<'_>, password: &str| scene.open(who, password).is_under_anothers_id();
-    assert!(!is_anothers(other, "a"), "nobody's yet");
-    scene.close(scene.open(owner, "right"), TryOutcome::LetIn);
-    assert!(!is_anothers(owner, "new"));
-    assert!(is_anothers(other, "b"));
-    assert!(is_anothers(Who { address: "10.0.0.2", ..other }, "c"), "wherever it comes from");
-    assert!(!is_anothers(Who { client_id: "", ..other }, "d"), "without an id");
-    let moved_in = scene.open(other, "good");
-    assert!(moved_in.is_under_anothers_id());
-    scene.close(moved_in, TryOutcome::LetIn);
-    assert!(!is_anothers(other, "good"));
-    assert!(!is_anothers(owner, "right"), "known to be good");
-    assert!(is_anothers(owner, "e"));
-}

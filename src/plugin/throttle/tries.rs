@@ -40,8 +40,6 @@ pub enum Admission {
 pub struct OpenTry {
     /// The group of its account and that of its client id.
     pub(super) groups: [Group; KINDS],
-    /// The client id, for [`super::State::owners`]. `None`: it has none.
-    pub(super) id: Option<Fingerprint>,
     /// The username, for [`super::State::held_names`].
     pub(super) name: Fingerprint,
     pub(super) credentials: Fingerprint,
@@ -53,8 +51,8 @@ pub struct OpenTry {
     pub(super) since: Instant,
     /// What was known of its credentials when it was opened.
     pub(super) standing: Standing,
-    /// See [`Self::is_under_anothers_id`].
-    pub(super) is_under_anothers_id: bool,
+    /// See [`Self::was_let_in`].
+    pub(super) was_let_in: bool,
 }
 
 impl OpenTry {
@@ -63,10 +61,14 @@ impl OpenTry {
         self.credentials
     }
 
-    /// Whether somebody else was let in last under its client id, and its credentials are not known to be good. It may be
-    /// there to keep that id busy.
-    pub fn is_under_anothers_id(&self) -> bool {
-        self.is_under_anothers_id
+    /// Whether its credentials were let in lately.
+    pub fn was_let_in(&self) -> bool {
+        self.was_let_in
+    }
+
+    /// The group of its client id, see [`super::Throttle::charge_id`].
+    pub fn id_group(&self) -> Group {
+        self.groups[1]
     }
 }
 
@@ -101,19 +103,21 @@ impl TryOutcome {
     }
 }
 
-/// What is known of a try's credentials, which were let in or refused last at these times.
+/// What is known of credentials that were let in or refused last at these times, and whether they were let in lately.
 pub(super) fn standing(
-    open: &OpenTry,
+    now: Instant,
     limits: &ThrottleLimits,
     good: Option<Instant>,
     wrong: Option<Instant>,
-) -> Standing {
-    let age = |since: Instant| open.since.saturating_duration_since(since);
-    if limits.after == 0 || good.is_some_and(|since| age(since) < GOOD_FOR) {
+) -> (Standing, bool) {
+    let age = |since: Instant| now.saturating_duration_since(since);
+    let was_let_in = good.is_some_and(|since| age(since) < GOOD_FOR);
+    let standing = if limits.after == 0 || was_let_in {
         Standing::Good
     } else if wrong.is_some_and(|since| age(since) < WRONG_FOR_PAUSES * limits.longest) {
         Standing::Wrong
     } else {
         Standing::Nothing
-    }
+    };
+    (standing, was_let_in)
 }

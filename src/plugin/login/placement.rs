@@ -1,0 +1,112 @@
+//! Where a client waits for its login: beside the broker's loop where it can, and otherwise in it, for as long as it may.
+
+use std::time::{Duration, Instant};
+
+use super::Logins;
+use crate::plugin::api::{Account, Inquiry};
+use crate::plugin::attempt::Attempt;
+use crate::plugin::decision::{By, Decision};
+use crate::plugin::delayed::Ticket;
+use crate::plugin::event::Event;
+use crate::plugin::throttle::OpenTry;
+use crate::prefetch::packet;
+use crate::question::NoAnswer;
+
+/// The longest that a client under somebody else's id waits for its turn, and for its question to be sent. As many tries as the
+/// throttle lets pass by default keep that id busy for about a second so, whatever flood they wait behind.
+pub(super) const UNDER_ANOTHERS_ID: Duration = Duration::from_millis(200);
+
+/// Where a client waits for its login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Beside the broker's loop: it is parked.
+    Beside,
+    /// In the broker's loop: everybody waits with it.
+    InLoop {
+        /// On whose account.
+        account: Account,
+        /// Whether it is parked once there is no more time for that.
+        then_beside: bool,
+    },
+    /// Not at all: its network has had the broker wait for long enough. It is turned away.
+    Nowhere,
+}
+
+impl Placement {
+    const IN_LOOP: Self = Self::InLoop { account: Account::Logins, then_beside: false };
+}
+
+impl Logins {
+    /// Where a client is to wait that is not `parked` yet. Requests to the broker's HTTP listener wait where they are:
+    /// they come on a thread of their own.
+    pub(super) fn place(
+        &self,
+        attempt: &Attempt<'_>,
+        is_under_anothers_id: bool,
+        parked: Option<Ticket>,
+        event: &Event<'_>,
+    ) -> Placement {
+        let Some(thread) = event.broker_thread().filter(|_| self.parts.delays) else {
+            return Placement::IN_LOOP;
+        };
+        if parked.is_some() {
+            return Placement::Beside;
+        }
+        let Attempt { client, username, password, credentials, .. } = *attempt;
+        let length = |bytes: &[u8]| packet::length_of_connect(bytes, username, password);
+        let has_sent_more = self.parts.broker.has_sent_more(thread, client.connection, &length);
+        // The broker asks about an id that is parked only when that client is gone.
+        let is_back = self.delayed.replace_if_back(client.id, credentials);
+        let may_send_more = is_back || self.early.knows(self.sender(attempt), event.now);
+        let login_wait = event.settings.config.login_wait;
+        let (account, longest) = match has_sent_more || may_send_more {
+            true => (Account::Logins, login_wait),
+            // The other half is left to those who cannot be parked.
+            false if is_under_anothers_id => (Account::LoginsBriefly, login_wait / 2),
+            false => return Placement::Beside,
+        };
+        match self.early.may_wait(attempt.source(&self.parts.keys).network, longest, event.now) {
+            true => Placement::InLoop { account, then_beside: !has_sent_more },
+            false if has_sent_more => Placement::Nowhere,
+            false => Placement::Beside,
+        }
+    }
+
+    /// Whether a client comes under somebody else's id, with a username and password that were not let in lately.
+    pub(super) fn is_under_anothers_id(&self, attempt: &Attempt<'_>, open: Option<&OpenTry>) -> bool {
+        self.parts.delays
+            && !open.is_some_and(OpenTry::was_let_in)
+            && self.owners.is_anothers(attempt.client, attempt.username)
+    }
+
+    /// Has the API decide while the broker waits, or, if it may not wait, when the client comes again. The second value says
+    /// whether that is the last word: else the client may still wait beside the loop.
+    pub(super) fn ask_here(
+        &self,
+        attempt: &Attempt<'_>,
+        inquiry: &Inquiry<'_>,
+        (account, then_beside): (Account, bool),
+        event: &Event<'_>,
+    ) -> (Decision, bool) {
+        let began = Instant::now();
+        let decision = self.parts.api.wait_for(inquiry, account, event);
+        self.charge_network(attempt, began, decision.is_allow(), event);
+        let is_cut = decision.by == By::NoAnswer(NoAnswer::LoginWaitSpent);
+        (decision, !(is_cut && then_beside))
+    }
+
+    /// Counts how long the broker has waited for a client that would be parked if it waited for its CONNACK. Who is let
+    /// in costs its network nothing: 2.0 would have waited for it as well.
+    pub(super) fn charge_network(
+        &self,
+        attempt: &Attempt<'_>,
+        began: Instant,
+        is_allowed: bool,
+        event: &Event<'_>,
+    ) {
+        if self.parts.delays && !is_allowed && event.broker_thread().is_some() {
+            let now = Instant::now();
+            self.early.waited_in_vain(attempt.source(&self.parts.keys).network, now - began, now);
+        }
+    }
+}
