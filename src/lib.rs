@@ -11,9 +11,9 @@
 //! - `steer`: shows and steers a running plugin. Its `commands` (`docs/commands.md`) come by a topic (`control`) or to the
 //!   admin listener (`listeners`, `connections`), where `http` answers, with the status `page` and its `history`.
 //! - `plugin`: who may do what, one method for each event. `attempt` (`decide`) and `topic_check` are the two lists of docs/deciding.md;
-//!   all of `login/` is one type. `api` is the API's part in them, and has the broker wait. Where a client waits says
-//!   `login::early` (`place`); beside the loop it is `delayed`, and the tick's `login::completion` lets it in or refuses it.
-//!   `login::left_behind` is why somebody must not come in yet. `settings` are all options and files. `sessions`, `throttle`,
+//!   `login/` are the methods of one type, `Logins`, and two tables of its own (`early`, `owners`). `api` is the API's part in
+//!   them, and has the broker wait. Where a client waits says `login::placement`; beside the loop it is `delayed`, and the
+//!   tick's `login::completion` lets it in or refuses it. `login::left_behind` is why somebody must not come in yet. `settings` are all options and files. `sessions`, `throttle`,
 //!   `wait_budget` keep count; `granting` gives sessions what came with answers,
 //!   `expiry` ends them on time; `hasher` is a thread for slow hashes. Every answer is a `decision` with its reason.
 //!   `steering` is what commands see and do of it: `explain` decides without changing anything, by the same `unasked` as topic
@@ -25,7 +25,7 @@
 //!   was seen to ask (`learn`), and by what waits in its queue (`queues`). `may_ask` is the one gate for topics. It decides nothing; but where READs are not asked
 //!   about (`acl_checks`), what `subscriptions` knows of this username's own ones decides in `topic_check`.
 //! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that asks, by
-//!   priority (`queue`), and sends what is ready together; a `job` is a question there (`job::together`: several in one request), and has one
+//!   priority (`queue`), files answers in the `inbox`, and sends what is ready together; a `job` is a question there (`job::together`: several in one request), and has one
 //!   of the `places` while it is on its way. `http` asks one within its time, or many at once (`batch`), knows how many at once its API can take
 //!   (`limit`), leaves it alone when it is silent (`breaker`, `rest`), and looks names up on threads that may outlive the
 //!   plugin (its `names`); `wire` is the JSON; where a configuration of another plugin is understood, `dialect` is what that
@@ -57,9 +57,10 @@
 //! - **A response becomes a verdict** by `ask::dialect::answer`, which for the contract is `Answer::of_status`; the body of a
 //!   200 is read by `ask::answer` (`answer_rules`), and that about many questions by `ask::wire` and `ask::http::batch`.
 //!   Without a response it is one by `ask::superuser`, or by what `ask::shared` takes over.
-//! - **A client waits** where `login::early` (`place`) says: beside the loop, first for its turn (`login::park_for_turn`, by
+//! - **A client waits** where `login::placement` says: beside the loop, first for its turn (`login::park_for_turn`, by
 //!   `throttle`), then in `ask::queue`, for its answer, and for what it will ask (`login::warm_up`); or with the broker
-//!   (`api::wait_for`, by `wait_budget`).
+//!   (`api::wait_for`, by `wait_budget`). Under somebody else's client id (`login::owners`) it waits with the broker for a
+//!   moment, and is parked then. Where nobody can be parked, the broker computes slow hashes itself (`login::compare`).
 //! - **SIGHUP**: `Plugin::reload` has `settings` read options and files whole and swap them, unless `changes` finds that a
 //!   check would end by a slip. Then the broker raises the login of every session once more: `login` has `recheck` recognise
 //!   it, which keeps the session and notes the question; its `belief` settles, by all answers, who is `leaving`.
@@ -96,11 +97,11 @@
 //! # Locks
 //!
 //! One type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds one takes only those to the
-//! right: `doors` (while the plugin starts) or `sys_topics`; then `recheck.round` or `prefetch.state` or `prefetch.learner`
+//! right: `doors` (while the plugin starts) or `sys_topics`; then `recheck.walk` or `prefetch.state` or `prefetch.learner`
 //! or `prefetch.queues`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets and then the plugin's own among
 //! them, `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`;
 //! then, where a reload changes the shared cache, what is taken over from the one before (`in_step`, `outbox`); then a slot,
-//! `breaker`, `gauge`, a server's idle lanes, its second tries, names and then one of them, an address's rest, suspects,
+//! `breaker`, `limiter`, a server's idle lanes, its second tries, names and then one of them, an address's rest, suspects,
 //! `recheck.noted`, `hasher`, `recheck.belief` and then `leaving`, `recheck.command`, `main_queue`, `log`. All others (what
 //! `others` have told, an endpoint's pace, samples and hints, a request's progress, the pool of rules, where a shelf goes
 //! before its owners, `expiry`, those of the shared cache) are held alone, as are most of these, and nobody waits at a slot

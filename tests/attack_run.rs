@@ -43,11 +43,13 @@ const REVOKED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the broker may grow by under attack, in bytes: the bounds of all that clients can make grow, for attackers who
 /// have one address. It is what the plugin promises, not what it takes: some 30 MiB were seen.
-const GROWTH: [(&str, usize); 8] = [
+const GROWTH: [(&str, usize); 9] = [
     // cache_size of the run, 100 bytes a verdict: allows, as many denies, and a quarter for what was asked ahead.
     ("verdicts", CACHE * 100 * 9 / 4),
     // `throttle`: seven tables of 100,000 entries of some 64 bytes, and their growth to twice that.
     ("wrong passwords", 7 * 2 * 100_000 * 64),
+    // `login/owners`: 100,000 entries of some 64 bytes, and their growth to twice that.
+    ("whose ids are", 2 * 100_000 * 64),
     // `ask/queue`: logins that wait to be asked, and all other questions.
     ("questions that wait", (64 << 20) + (64 << 20)),
     // 64 bodies on their way, with passwords of 64 KiB in which each byte is written as six.

@@ -23,7 +23,7 @@ impl Asker {
             return false;
         }
         let Ok(worker) = self.worker() else { return false };
-        let mut state = self.inner.state();
+        let mut state = self.inbox.state();
         let is_known = state.cache.peek(key, now).is_some() || state.in_flight.contains_key(&key);
         if is_known {
             return false;
@@ -51,7 +51,7 @@ impl Asker {
     /// Says that many questions about topics are about to be asked early, so that they go together. To be dropped before
     /// anybody waits for an answer.
     pub fn sends_many(&self) -> Option<Sending<'_>> {
-        let goes_together = !self.inner.target.load().config.acl_batch_urls.is_empty();
+        let goes_together = !self.inbox.target.load().config.acl_batch_urls.is_empty();
         self.worker().ok().filter(|_| goes_together).map(Worker::sends_many)
     }
 }

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use super::answer::{self, Now};
 use super::http::{AskedFor, Asks, DRAIN_LIMIT, Exchange, Party, Reply, Request, Target};
+use super::inbox::Inbox;
 use super::places::RequestPlace;
-use super::queue::{LONGEST_TOGETHER, Priority, Queued, Road};
+use super::queue::{LONGEST_TOGETHER, Queued, Road};
 use super::shared::Shared;
-use super::store::{Found, Store};
-use super::superuser::{Finding, Topic, Users};
+use super::store::Found;
+use super::superuser::{Finding, Topic};
 use super::{dialect, wire};
 use crate::fingerprint::{About, Fingerprint, Source};
 use crate::question::{Answer, Kind, NoAnswer, OwnedQuestion, Question, Verdict};
-use crate::topic::GrantsPool;
 pub(super) use together::run_together;
 
 /// What a verdict is about.
@@ -32,49 +32,13 @@ pub struct Subject {
     pub kind: Kind,
 }
 
-/// Takes what becomes of questions, and says which API to ask. The worker's thread calls it.
-pub trait Inbox: Users {
-    /// The API to ask now.
-    fn target(&self) -> Arc<Target>;
-    /// The rules that came with answers.
-    fn pool(&self) -> &GrantsPool;
-    /// Takes a reply, remembers its verdict and tells all who wait. Returns `false` if the API that it came `from` is
-    /// no longer the one to ask, or if whatever it has said of that client was forgotten since the question was sent: then
-    /// nothing was taken, and the question has to be asked again.
-    fn file(&self, subject: Subject, reply: Reply, from: &Arc<Target>) -> bool;
-    /// The cache that is shared with other brokers, if there is one.
-    fn store(&self) -> Option<Arc<Store>> {
-        None
-    }
-    /// Takes an allow that was found there, as [`Self::file`] takes a reply.
-    fn file_found(&self, _subject: Subject, _found: &Found, _from: &Arc<Target>) -> bool {
-        false
-    }
-    /// Tells all who wait that the question's time, `limit`, is up. The question goes on, so that a late answer is
-    /// remembered for the next try.
-    fn overdue(&self, key: Fingerprint, limit: Duration);
-    /// Tells all who wait that the question has ended without a reply.
-    fn abandon(&self, key: Fingerprint, reason: NoAnswer);
-    /// The question is not on its way to the API, and all who waited for it have left. `false` if somebody has come for it
-    /// since; else it is over.
-    fn give_up(&self, key: Fingerprint) -> bool;
-    /// Tells those who have left a question that it was not asked. It goes on.
-    fn let_go(&self, key: Fingerprint);
-    /// With which priority a question is asked by now, if it is on its way.
-    fn priority(&self, key: Fingerprint) -> Option<Priority>;
-    /// So many questions went in one request, which was answered or not.
-    fn went_together(&self, questions: usize, is_answered: bool);
-    /// There is a bug at this place in the source. The worker goes on.
-    fn worker_panicked(&self, place: &str);
-}
-
 /// A question on its way. However it ends, the inbox is told, also after a panic and when the worker stops.
 pub struct Job {
     subject: Subject,
     /// The network and username that it is asked for.
     source: Source,
     question: OwnedQuestion,
-    inbox: Arc<dyn Inbox>,
+    inbox: Arc<Inbox>,
     road: Road,
     /// Whether the API is to be asked, whatever the shared cache has.
     pub(super) asks_anew: bool,
@@ -88,7 +52,7 @@ pub struct Job {
 
 impl Job {
     /// A question of `source`. From now on it ends with a call of `inbox`.
-    pub fn new(subject: Subject, source: Source, question: OwnedQuestion, inbox: Arc<dyn Inbox>) -> Self {
+    pub fn new(subject: Subject, source: Source, question: OwnedQuestion, inbox: Arc<Inbox>) -> Self {
         let road = match subject.kind {
             Kind::Connect => Road::Login,
             Kind::Access => Road::Topic,
@@ -108,7 +72,7 @@ impl Job {
 
     /// Lets it go with others where questions do, unless it is long, or somebody of it may have spoilt such
     /// a request.
-    pub(super) fn may_go_together(&mut self, target: &Target) {
+    pub(super) fn choose_road(&mut self, target: &Target) {
         if self.road == Road::Topic && target.lets_go_together(self.parties(), Instant::now()) {
             self.sent_bytes = wire::length(&self.question.as_question());
             if self.sent_bytes <= LONGEST_TOGETHER {
@@ -201,7 +165,7 @@ impl Job {
         };
         // Of a type without its parts, as for the shared cache.
         let finding: Pin<Box<dyn Future<Output = _> + Send + '_>> =
-            Box::pin(topic.superuser(&*self.inbox, target));
+            Box::pin(topic.superuser(&self.inbox, target));
         Some(place.wait_for(finding, target).await)
     }
 

@@ -7,10 +7,11 @@ use std::time::Instant;
 use arc_swap::ArcSwapOption;
 use once_cell::sync::OnceCell;
 
+use super::Asker;
 use super::http::{Reply, Target};
+use super::inbox::{Inbox, spread};
 use super::job::Subject;
 use super::store::{Found, Listener, Peer, Store, StoreOptions, StoreQuestion};
-use super::{Asker, Inner, spread};
 use crate::cache::Fresh;
 use crate::command::Command;
 use crate::fingerprint::{Fingerprinter, Whose};
@@ -60,35 +61,35 @@ impl Sharing {
 impl Asker {
     /// Has the connection to the shared cache held by the worker's thread, if it is not yet.
     pub(super) fn hold_store(&self) {
-        let store = self.inner.sharing.store.load();
+        let store = self.inbox.sharing.store.load();
         if let Some(store) = &*store
             && store.wants_keeper()
             && let Ok(worker) = self.worker()
         {
-            let inner: Weak<dyn Listener> = Arc::downgrade(&self.inner) as Weak<dyn Listener>;
+            let inner: Weak<dyn Listener> = Arc::downgrade(&self.inbox) as Weak<dyn Listener>;
             worker.run_beside(Arc::clone(store).hold(inner));
         }
     }
 
     /// Has `peer` hear of what other brokers do, and tell them what was learnt. Only the first call counts.
     pub fn be_heard(&self, peer: impl Peer + 'static) {
-        let _ = self.inner.sharing.peer.set(Box::new(peer));
+        let _ = self.inbox.sharing.peer.set(Box::new(peer));
     }
 
     /// Has the other brokers carry out a command, if a cache is shared with any.
     pub fn tell_others(&self, command: Command) {
-        if let Some(store) = self.inner.sharing.store() {
+        if let Some(store) = self.inbox.sharing.store() {
             store.tell_others(command);
         }
     }
 
     /// The shared cache, if there is one: where it is, and whether it can be asked now.
     pub fn shared_cache(&self) -> Option<(String, bool)> {
-        self.inner.sharing.store().map(|store| (store.shown(), store.is_up()))
+        self.inbox.sharing.store().map(|store| (store.shown(), store.is_up()))
     }
 }
 
-impl Inner {
+impl Inbox {
     /// Takes an allow over that the API has given another broker. Returns `false` if it does not count here, or if somebody
     /// waits who wants to hear the API itself.
     pub(super) fn take_over(&self, subject: Subject, found: &Found, from: &Arc<Target>) -> bool {
@@ -117,7 +118,7 @@ impl Inner {
     }
 }
 
-impl Listener for Inner {
+impl Listener for Inbox {
     fn forget_everything(&self) {
         self.state().cache.forget_whatever(Whose::Everybody, Instant::now());
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::http::{Asks, Target};
-use super::superuser::{Beforehand, Users, asked_at};
+use super::superuser::{Beforehand, asked_at};
 use super::{Asker, dialect};
 use crate::cache::{Counts, Look};
 use crate::fingerprint::{Fingerprint, Source, Whose};
@@ -14,7 +14,7 @@ use crate::question::{NoAnswer, Question, Verdict};
 impl Asker {
     /// The remembered verdict for a question as it is explained. Changes nothing.
     pub fn look(&self, key: Fingerprint, now: Instant) -> Option<Look> {
-        self.inner.state().cache.look(key, now)
+        self.inbox.state().cache.look(key, now)
     }
 
     /// What is known of the user of a question about a topic, where APIs of other plugins are asked whether users may do
@@ -26,16 +26,16 @@ impl Asker {
         now: Instant,
     ) -> Option<(Beforehand, bool)> {
         let Question::Access { username, client_id, .. } = *question else { return None };
-        let target = self.inner.target.load();
+        let target = self.inbox.target.load();
         let dialect = &target.config.dialect;
         if !dialect.knows_superusers() {
             return None;
         }
         let name = dialect::name(dialect, username, client_id);
         let remembered = || {
-            let cache = &self.inner.state().cache;
+            let cache = &self.inbox.state().cache;
             let known =
-                cache.look(self.inner.superuser_key(name), now).filter(|known| !known.holds.is_zero())?;
+                cache.look(self.inbox.superuser_key(name), now).filter(|known| !known.holds.is_zero())?;
             // A yes that was taken back for this client since does not count.
             let is_yes = known.verdict == Verdict::Allow;
             let is_over = is_yes && cache.has_forgotten(self.keys.about(question), asked_at(&known, now));
@@ -48,43 +48,43 @@ impl Asker {
     /// Forgets whatever the API has said of somebody, what is on its way included.
     pub fn forget(&self, whose: Whose, now: Instant) {
         // Giving back the memory of a large cache takes a while: nobody waits for it.
-        self.inner.state().cache.forget_whatever(whose, now);
+        self.inbox.state().cache.forget_whatever(whose, now);
     }
 
     /// How much is remembered, and how many questions have no answer yet.
     pub fn counts(&self) -> (Counts, usize) {
-        let state = self.inner.state();
+        let state = self.inbox.state();
         (state.cache.counts(), state.in_flight.len())
     }
 
     /// The API that is asked.
     pub fn target(&self) -> Arc<Target> {
-        self.inner.target.load_full()
+        self.inbox.target.load_full()
     }
 
     /// The number of the API that is asked now. It changes where [`Self::set_target`] forgets all verdicts.
     pub fn api_number(&self) -> u32 {
-        self.inner.api_number()
+        self.inbox.api_number()
     }
 
     /// Replaces the API to ask. If it is another API, or the same with other headers or TLS files
     /// ([`Target::asks_like`]), all verdicts are forgotten, and answers that are still to come from the old one are not
     /// used. If no option has changed, connections and circuit breakers stay as they are. Returns whether all were forgotten.
     pub fn set_target(&self, target: Arc<Target>) -> bool {
-        let mut state = self.inner.state();
-        let before = self.inner.target.load();
+        let mut state = self.inbox.state();
+        let before = self.inbox.target.load();
         let is_another = !before.asks_like(&target);
         if is_another {
-            self.inner.api_number.fetch_add(1, Ordering::Relaxed);
+            self.inbox.api_number.fetch_add(1, Ordering::Relaxed);
             state.cache.clear();
         } else if before.config == target.config && before.store == target.store {
             return false;
         }
         if is_another || before.store != target.store {
-            self.inner.sharing.use_store(target.store.as_ref(), &self.inner.log, &self.inner.metrics);
+            self.inbox.sharing.use_store(target.store.as_ref(), &self.inbox.log, &self.inbox.metrics);
         }
         state.cache.configure(target.config.cache_size, target.config.stale_ttl);
-        self.inner.target.store(Arc::clone(&target));
+        self.inbox.target.store(Arc::clone(&target));
         drop(state);
         if !is_another {
             target.known.take_over(&before.known);

@@ -9,9 +9,9 @@ use tokio::sync::watch;
 
 use super::dialect;
 use super::http::{AskedFor, Asks, Exchange, Reply, Request, Target};
+use super::inbox::{Inbox, spread};
 use super::job::Subject;
 use super::store::Found;
-use super::{Inner, spread};
 use crate::cache::{Look, PRECISION};
 use crate::config::Dialect;
 use crate::fingerprint::{About, AlreadyHashed, Domain, Fingerprint};
@@ -144,7 +144,7 @@ pub(super) struct Topic<'a> {
 
 impl Topic<'_> {
     /// Finds out whether its user may do everything.
-    pub(super) async fn superuser(&self, users: &dyn Users, target: &Arc<Target>) -> Finding {
+    pub(super) async fn superuser(&self, users: &Inbox, target: &Arc<Target>) -> Finding {
         let Question::Access { username, client_id, .. } = self.question else {
             return Finding::No { asked: None, holds: None };
         };
@@ -195,7 +195,7 @@ impl Topic<'_> {
         &self,
         name: &str,
         key: Fingerprint,
-        users: &dyn Users,
+        users: &Inbox,
         target: &Arc<Target>,
     ) -> Result<(SuperuserReply, Option<Exchange>), NoAnswer> {
         let asking = match target.superusers_asked.join(key) {
@@ -241,22 +241,14 @@ fn by_memory(known: &Look) -> Finding {
     }
 }
 
-/// Where what is known of users is remembered.
-pub trait Users: Send + Sync {
+impl Inbox {
     /// The fingerprint of the question about a user.
-    fn superuser_key(&self, name: &str) -> Fingerprint;
-    /// What is remembered of a user that this API has said.
-    fn known_superuser(&self, key: Fingerprint, target: &Target) -> Option<Look>;
-    /// Remembers what this API has said of the user of a question.
-    fn note_superuser(&self, key: Fingerprint, topic: Subject, reply: &Reply, from: &Target);
-}
-
-impl Users for Inner {
-    fn superuser_key(&self, name: &str) -> Fingerprint {
+    pub(super) fn superuser_key(&self, name: &str) -> Fingerprint {
         self.sharing.keys.fields(Domain::Superuser, [name.as_bytes()])
     }
 
-    fn known_superuser(&self, key: Fingerprint, target: &Target) -> Option<Look> {
+    /// What is remembered of a user that this API has said.
+    pub(super) fn known_superuser(&self, key: Fingerprint, target: &Target) -> Option<Look> {
         let (mut state, now) = (self.state(), Instant::now());
         if !self.target.load().asks_like(target) {
             return None;
@@ -267,7 +259,8 @@ impl Users for Inner {
         Some(known)
     }
 
-    fn note_superuser(&self, key: Fingerprint, topic: Subject, reply: &Reply, from: &Target) {
+    /// Remembers what this API has said of the user of a question.
+    pub(super) fn note_superuser(&self, key: Fingerprint, topic: Subject, reply: &Reply, from: &Target) {
         let about = match from.config.dialect.client_id_is_username {
             true => topic.about,
             false => About { client_id: self.sharing.keys.client_id(""), ..topic.about },

@@ -14,7 +14,8 @@ use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinError, JoinSet};
 
-use super::job::{Inbox, Job, run_together};
+use super::inbox::Inbox;
+use super::job::{Job, run_together};
 use super::places::Places;
 use super::queue::{Priority, Queue, Queued, Road, Room, Together};
 use crate::broker::Spawn;
@@ -24,13 +25,13 @@ use crate::util::panics::caught;
 use crate::util::{Lock, sleep_until};
 
 /// What other threads tell the worker's thread.
-enum Command {
+enum Message {
     /// Queue this question.
     Ask(Job, Priority),
     /// Somebody else waits for this question, with this priority and from there.
     Join(Fingerprint, Priority, Source),
     /// Nobody waits for this question any more.
-    Forget(Fingerprint),
+    Dequeue(Fingerprint),
     /// Whoever has left this question is not to wait for it in the queue.
     LetGo(Fingerprint),
     /// Whoever was sending many questions has done so.
@@ -40,7 +41,7 @@ enum Command {
 
 /// The running thread. Stopping or dropping it abandons all questions and waits for the thread's end.
 pub struct Worker {
-    commands: UnboundedSender<Command>,
+    messages: UnboundedSender<Message>,
     callers: Arc<Callers>,
     runtime: Handle,
     thread: Lock<Option<JoinHandle<()>>>,
@@ -71,7 +72,7 @@ pub struct Sending<'a>(&'a Worker);
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
         self.0.callers.sending.fetch_sub(1, Ordering::Relaxed);
-        let _ = self.0.commands.send(Command::AllHaveCome);
+        let _ = self.0.messages.send(Message::AllHaveCome);
     }
 }
 
@@ -80,14 +81,14 @@ impl Worker {
     ///
     /// # Errors
     /// The system's error if it gives no thread or no event queue.
-    pub fn start(inbox: Arc<dyn Inbox>, spawn: Spawn<'_>) -> io::Result<Self> {
+    pub fn start(inbox: Arc<Inbox>, spawn: Spawn<'_>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
-        let (commands, receiver) = unbounded_channel();
+        let (messages, receiver) = unbounded_channel();
         let callers = Arc::<Callers>::default();
         let their_doing = Arc::clone(&callers);
         let thread = spawn(Box::new(move || work(runtime, receiver, &their_doing, &inbox)))?;
-        Ok(Self { commands, callers, runtime: handle, thread: Lock::new(Some(thread)) })
+        Ok(Self { messages, callers, runtime: handle, thread: Lock::new(Some(thread)) })
     }
 
     /// Says that many questions are about to be sent.
@@ -109,7 +110,7 @@ impl Worker {
 
     /// Ends the thread, and with it all that runs on it. Not to be called on it.
     pub fn stop(&self) {
-        let _ = self.commands.send(Command::Stop);
+        let _ = self.messages.send(Message::Stop);
         let thread = self.thread.lock().take();
         if let Some(thread) = thread {
             let _ = thread.join();
@@ -118,26 +119,26 @@ impl Worker {
 
     /// Takes a question over, or gives it back if the thread has stopped.
     pub fn ask(&self, job: Job, priority: Priority) -> Option<Job> {
-        match self.commands.send(Command::Ask(job, priority)) {
-            Err(SendError(Command::Ask(job, _))) => Some(job),
+        match self.messages.send(Message::Ask(job, priority)) {
+            Err(SendError(Message::Ask(job, _))) => Some(job),
             _ => None,
         }
     }
 
     /// All who waited for a question have left: it is forgotten, if it is still queued.
     pub fn forget(&self, key: Fingerprint) {
-        let _ = self.commands.send(Command::Forget(key));
+        let _ = self.messages.send(Message::Dequeue(key));
     }
 
     /// Some who waited for a question have left: they are told so, if it is still queued.
     pub fn let_go(&self, key: Fingerprint) {
-        let _ = self.commands.send(Command::LetGo(key));
+        let _ = self.messages.send(Message::LetGo(key));
     }
 
     /// Somebody else has come to wait for a question that may be queued: it moves up to this priority, or to where less
     /// waits.
     pub fn join(&self, key: Fingerprint, priority: Priority, source: Source) {
-        let _ = self.commands.send(Command::Join(key, priority, source));
+        let _ = self.messages.send(Message::Join(key, priority, source));
     }
 }
 
@@ -147,15 +148,10 @@ impl Drop for Worker {
     }
 }
 
-fn work(
-    runtime: Runtime,
-    mut commands: UnboundedReceiver<Command>,
-    callers: &Callers,
-    inbox: &Arc<dyn Inbox>,
-) {
+fn work(runtime: Runtime, mut messages: UnboundedReceiver<Message>, callers: &Callers, inbox: &Arc<Inbox>) {
     // A panic in here is a bug, but no reason to refuse all clients from now on: the jobs at hand are abandoned as they
     // are dropped, and the loop starts anew.
-    while let Err(place) = caught(|| runtime.block_on(serve(&mut commands, callers, inbox))) {
+    while let Err(place) = caught(|| runtime.block_on(serve(&mut messages, callers, inbox))) {
         inbox.worker_panicked(&place);
     }
     // Requests are futures, so dropping the runtime leaves none running, nor anybody who waits for a name.
@@ -164,7 +160,7 @@ fn work(
 
 /// What is under way on the thread.
 struct Desk<'a> {
-    inbox: &'a Arc<dyn Inbox>,
+    inbox: &'a Arc<Inbox>,
     queue: Queue<Job>,
     /// The requests. Each ends with the questions that have to be asked alone now.
     in_flight: JoinSet<Vec<Job>>,
@@ -173,7 +169,7 @@ struct Desk<'a> {
     due: BTreeMap<(Instant, [u64; 2]), Fingerprint>,
 }
 
-async fn serve(commands: &mut UnboundedReceiver<Command>, callers: &Callers, inbox: &Arc<dyn Inbox>) {
+async fn serve(messages: &mut UnboundedReceiver<Message>, callers: &Callers, inbox: &Arc<Inbox>) {
     let mut desk = Desk {
         inbox,
         queue: Queue::default(),
@@ -188,20 +184,20 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, callers: &Callers, inb
         let next_due = desk.due.first_key_value().map(|((at, _), _)| *at);
         let next = desk.queue.next_expiry(max_wait).into_iter().chain(next_due).min();
         tokio::select! {
-            // All commands that have come meanwhile are taken in one go, so that a thousand questions do not cost a
+            // All messages that have come meanwhile are taken in one go, so that a thousand questions do not cost a
             // thousand turns of this loop.
-            command = commands.recv() => {
-                for command in iter::once(command).chain(iter::from_fn(|| commands.try_recv().ok().map(Some))) {
-                    match command {
-                        Some(Command::Stop) | None => return,
-                        Some(command) => desk.obey(command),
+            message = messages.recv() => {
+                for message in iter::once(message).chain(iter::from_fn(|| messages.try_recv().ok().map(Some))) {
+                    match message {
+                        Some(Message::Stop) | None => return,
+                        Some(message) => desk.take(message),
                     }
                 }
             }
             Some(ended) = desk.in_flight.join_next() => {
-                desk.has_ended(ended);
+                desk.finish(ended);
                 while let Some(ended) = desk.in_flight.try_join_next() {
-                    desk.has_ended(ended);
+                    desk.finish(ended);
                 }
             }
             () = desk.places.changed.notified() => {}
@@ -212,14 +208,14 @@ async fn serve(commands: &mut UnboundedReceiver<Command>, callers: &Callers, inb
 }
 
 impl Desk<'_> {
-    fn obey(&mut self, command: Command) {
+    fn take(&mut self, message: Message) {
         let now = Instant::now();
-        match command {
-            Command::Ask(mut job, priority) => {
-                job.may_go_together(&self.inbox.target());
+        match message {
+            Message::Ask(mut job, priority) => {
+                job.choose_road(&self.inbox.target());
                 turn_away(self.queue.push(job, priority, now));
             }
-            Command::Forget(key) => {
+            Message::Dequeue(key) => {
                 if self.queue.contains(key)
                     && self.inbox.give_up(key)
                     && let Some(job) = self.queue.remove(key)
@@ -227,15 +223,15 @@ impl Desk<'_> {
                     job.end();
                 }
             }
-            Command::LetGo(key) => {
+            Message::LetGo(key) => {
                 if self.queue.contains(key) {
                     self.inbox.let_go(key);
                 }
             }
-            Command::Join(key, priority, source) => {
+            Message::Join(key, priority, source) => {
                 turn_away(self.queue.join(key, priority, source, now));
             }
-            Command::AllHaveCome | Command::Stop => {}
+            Message::AllHaveCome | Message::Stop => {}
         }
     }
 
@@ -282,7 +278,7 @@ impl Desk<'_> {
     }
 
     /// A request has ended. What went with others in vain is asked alone.
-    fn has_ended(&mut self, ended: Result<Vec<Job>, JoinError>) {
+    fn finish(&mut self, ended: Result<Vec<Job>, JoinError>) {
         let again = match ended {
             Ok(again) => again,
             Err(error) => {

@@ -131,14 +131,17 @@ impl Api {
         if hit.is_first_use {
             self.prefetch.confirm(key);
         }
-        if hit.refresh {
-            let source = self.source(inquiry);
-            if !self.asker.is_in_vain(question.kind(), source, now) {
-                // Where there is no thread to ask with, the next question will say so.
-                let _ = self.asker.ask(key, &question, source, Priority::Refresh, waiter(), now);
-            }
+        if hit.refresh && !self.asker.is_in_vain(question.kind(), self.source(inquiry), now) {
+            self.refresh(inquiry, waiter(), now);
         }
         Some(hit)
+    }
+
+    /// Has the API asked once more in the background.
+    fn refresh(&self, inquiry: &Inquiry<'_>, waiter: Option<Waiter>, now: Instant) {
+        let Inquiry { key, question, .. } = *inquiry;
+        // Where there is no thread to ask with, the next question will say so.
+        let _ = self.asker.ask(key, &question, self.source(inquiry), Priority::Refresh, waiter, now);
     }
 
     /// Asks the API and waits for its verdict, at most as long as the budget allows. On the broker's thread every
@@ -199,12 +202,13 @@ impl Api {
         let (timeout, began) = (config.timeout, Instant::now());
         // Only requests to the broker's HTTP listener wait on its thread.
         let account = if event.broker_thread().is_some() { account } else { Account::Nobody };
-        let lock = self.budget(event);
-        let mut budget = lock.lock();
-        let is_under_way = budget.asks_what_is_under_way(account) && self.asker.is_under_way(question);
+        let budget = self.budget(event);
+        let mut held = budget.lock();
+        let is_under_way = held.asks_what_is_under_way(account) && self.asker.is_under_way(question);
         let payer = Payer { account, is_under_way, login_wait: config.login_wait };
-        let limit = budget.limit(question, payer, timeout, began);
-        Reservation { budget: lock, payer, limit, timeout, began }
+        let limit = held.limit(question, payer, timeout, began);
+        drop(held);
+        Reservation { budget, payer, limit, timeout, began }
     }
 
     /// Whether the broker may stand still now for a login whose hash takes long to compute.
@@ -265,8 +269,7 @@ impl Api {
             return None;
         }
         let allow = self.asker.stale_allow(key, now)?;
-        // Where there is no thread to ask with, the next question will say so.
-        let _ = self.asker.ask(key, &question, source, Priority::Refresh, None, now);
+        self.refresh(inquiry, None, now);
         Some(Decision::allow(By::Stale).with(allow.terms))
     }
 

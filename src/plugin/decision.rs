@@ -333,7 +333,7 @@ impl fmt::Display for By {
             By::PasswordIsNoText => {
                 f.write_str("the password is no UTF-8 text and cannot be written in JSON")
             }
-            By::Session => f.write_str("its session was not let in here"),
+            By::Session => f.write_str("its session had been let in"),
             By::Reload => {
                 f.write_str("options or files were read again while it was checked; it may try again")
             }

@@ -284,7 +284,7 @@ impl Delayed {
 
     /// A client that has waited long enough. If its id belongs to another parking by now, its own is forgotten, unless the
     /// outcome of its try is still to come.
-    pub fn has_waited(&self, ticket: Ticket) -> Option<Parked> {
+    pub fn who_has_waited(&self, ticket: Ticket) -> Option<Parked> {
         let state = &mut *self.0.lock();
         let client = state.parked.get(&ticket)?;
         if is_newest(client, ticket) {
@@ -321,7 +321,7 @@ impl Delayed {
     }
 
     /// Records how long that check took.
-    pub fn has_checked(&self, took: Duration, now: Instant) {
+    pub fn schedule_check(&self, took: Duration, now: Instant) {
         self.0.lock().next_check = Some(now + CHECK_EVERY.max(took * PAUSE_FACTOR));
     }
 
@@ -508,7 +508,7 @@ mod tests {
         delayed.leaves_later(slow, By::Busy, now);
         for ticket in [kicked, slow] {
             assert_eq!(delayed.end(ticket), Some(keys.fields(Domain::Credentials, [])));
-            assert!(delayed.get(ticket).is_none() && delayed.has_waited(ticket).is_none());
+            assert!(delayed.get(ticket).is_none() && delayed.who_has_waited(ticket).is_none());
         }
         assert!(!delayed.has_deadlines());
         for ticket in [kicked, slow] {
@@ -535,10 +535,10 @@ mod tests {
         assert!(delayed.await_turn(group, turn(gone), now));
         let newer = delayed.park(client("f", 2)).unwrap();
         assert_eq!(delayed.take_those_who_waited(now), [gone]);
-        assert!(delayed.has_waited(gone).is_none() && delayed.next_turn(group).is_none());
+        assert!(delayed.who_has_waited(gone).is_none() && delayed.next_turn(group).is_none());
         assert_eq!(delayed.len(), 1);
         assert!(delayed.replace_if_back("f", client("f", 2).credentials));
-        assert!(delayed.has_waited(newer).is_none());
+        assert!(delayed.who_has_waited(newer).is_none());
         let state = delayed.0.lock();
         assert!(state.parked.is_empty() && state.texts.is_empty() && state.turns.is_empty());
     }

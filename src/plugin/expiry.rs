@@ -106,8 +106,8 @@ impl Expiry {
         loop {
             while let Some(session) = self.take_due() {
                 self.leaving.add([(session, Grounds::Expired)]);
-                if self.leaving.is_news() {
-                    self.tasks.push(Task::Revoked);
+                if self.leaving.claim_notice() {
+                    self.tasks.push(Task::SomebodyLeaves);
                 }
             }
             let first = self.state.lock().first();

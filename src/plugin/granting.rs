@@ -85,21 +85,14 @@ impl Granting {
         let SessionName { client_id, username, credentials, .. } = session;
         let terms = match answer {
             Answer::Verdict { verdict: Verdict::Allow, terms, .. } => terms,
-            Answer::None(NoAnswer::NoRoomForRules) => {
-                if self.sessions.take_back(session.client(), username, *credentials) {
-                    self.note_taken_back(session, now);
-                }
-                return;
-            }
+            Answer::None(NoAnswer::NoRoomForRules) => return self.take_back(session, now),
             _ => return,
         };
         let since = terms.as_ref().and_then(|terms| terms.asked).unwrap_or(now);
         let granted = match self.granted(username, client_id, terms.as_deref(), since) {
             Ok(granted) => granted,
             Err(By::NoAnswer(_)) => {
-                if self.sessions.take_back(session.client(), username, *credentials) {
-                    self.note_taken_back(session, now);
-                }
+                self.take_back(session, now);
                 let expires = terms.as_ref().and_then(|terms| terms.expires);
                 Box::new(Granted::end_alone(self.about(username, client_id), now, expires))
             }
@@ -109,7 +102,11 @@ impl Granting {
         self.give(session.client(), username, *credentials, granted, || session.clone());
     }
 
-    fn note_taken_back(&self, session: &SessionName, now: Instant) {
+    /// Takes what a session was granted, since there is no room for what it should be granted now.
+    fn take_back(&self, session: &SessionName, now: Instant) {
+        if !self.sessions.take_back(session.client(), &session.username, session.credentials) {
+            return;
+        }
         let by = By::NoAnswer(NoAnswer::NoRoomForRules);
         self.log.refusal(now, &by.as_refusal(session.client()), || {
             let who = LoggedClient(session.client(), Some(&session.username));

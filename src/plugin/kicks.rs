@@ -60,12 +60,11 @@ impl Kicks {
         } else {
             self.sessions.connection_of(client_id)
         };
-        let has_socket = connection.and_then(|connection| self.broker.has_socket(thread, connection));
-        match (connection, has_socket) {
-            (Some(_), Some(true)) => self.broker.kick_client_id(thread, client_id),
-            // It cannot be told. The session table says that it is connected, or this is 2.1, where it does no harm.
-            (Some(_), None) => self.broker.kick_client_id(thread, client_id),
-            (Some(_), Some(false)) | (None, _) => {}
+        // Where it cannot be told whether it has a socket, the session table says that it is connected, or this is 2.1, where it
+        // does no harm.
+        let may_be_there = |connection| self.broker.has_socket(thread, connection) != Some(false);
+        if connection.is_some_and(may_be_there) {
+            self.broker.kick_client_id(thread, client_id);
         }
     }
 }

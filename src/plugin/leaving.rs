@@ -28,12 +28,12 @@ impl Leaving {
 
     /// Whether the broker's thread has still to be told that there are some, to be asked behind [`Self::add`]: one task is
     /// enough, however many there are.
-    pub fn is_news(&self) -> bool {
+    pub fn claim_notice(&self) -> bool {
         !self.is_told.swap(true, Ordering::AcqRel)
     }
 
     /// The broker's thread has come for them. Whoever is added from now on is news.
-    pub fn has_come(&self) {
+    pub fn clear_notice(&self) {
         self.is_told.store(false, Ordering::Release);
     }
 
@@ -80,15 +80,15 @@ mod tests {
         };
         let tells = |connection| {
             leaving.add([(session(connection), Grounds::Expired)]);
-            leaving.is_news()
+            leaving.claim_notice()
         };
         assert_eq!([1, 2, 3].map(tells), [true, false, false]);
-        leaving.has_come();
+        leaving.clear_notice();
         // Whoever is added before it has taken them is taken, too, and told of once more.
         assert!(tells(4));
         assert_eq!(leaving.take(|_| true).len(), 4);
         assert!(!leaving.any() && !tells(5), "a task is pending");
-        leaving.has_come();
+        leaving.clear_notice();
         assert_eq!(leaving.take(|_| true).len(), 1);
         assert!(tells(6));
     }

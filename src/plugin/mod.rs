@@ -89,8 +89,8 @@ pub enum Task {
     NextTurn(Group),
     /// The API is to be asked again about connected clients.
     AskAgain,
-    /// The API was asked again about connected clients and refused some.
-    Revoked,
+    /// Somebody has to leave: refused when the API was asked again, or at the end of its time.
+    SomebodyLeaves,
     /// The API was asked again about connected clients and refused all of them, so it is not believed.
     Disbelieved,
     /// A command wants something done.
@@ -102,7 +102,11 @@ impl Task {
     fn ticket(&self) -> Option<Ticket> {
         match self {
             Task::Answered(ticket, ..) | Task::PasswordChecked(ticket, _) => Some(*ticket),
-            Task::NextTurn(_) | Task::AskAgain | Task::Revoked | Task::Disbelieved | Task::Order(_) => None,
+            Task::NextTurn(_)
+            | Task::AskAgain
+            | Task::SomebodyLeaves
+            | Task::Disbelieved
+            | Task::Order(_) => None,
         }
     }
 }
@@ -216,11 +220,14 @@ impl Plugin {
     /// Decides a topic check (`MOSQ_EVT_ACL_CHECK`). `now` may be some milliseconds in the future.
     pub fn authorise(&self, check: &TopicCheck<'_>, caller: &Caller, now: Instant) -> Decision {
         // Where no tick comes, whoever was revoked leaves with its next message.
-        let decision = if check.access == Access::Write && self.recheck.is_overdue_to_leave(check, now) {
-            Decision::new(Ruling::Disconnect, By::Recheck)
-        } else {
-            let settings = self.settings.now();
-            self.topics.authorise(check, &Event { now, caller, settings: &settings })
+        let overdue =
+            if check.access == Access::Write { self.recheck.take_overdue(check, now) } else { None };
+        let decision = match overdue {
+            Some(by) => Decision::new(Ruling::Disconnect, by),
+            None => {
+                let settings = self.settings.now();
+                self.topics.authorise(check, &Event { now, caller, settings: &settings })
+            }
         };
         decision.count(Matter::Topic(check.access), &self.metrics, caller.broker_thread().is_some());
         decision

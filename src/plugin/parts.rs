@@ -59,8 +59,15 @@ impl Parts {
         now: Instant,
     ) -> Self {
         let (metrics, tasks) = (Arc::new(Metrics::new()), Arc::new(Tasks::new(Arc::clone(&broker))));
-        let (to_log, asked_for, counts) = (Arc::clone(&log), Arc::clone(&broker), Arc::clone(&metrics));
-        let asker = Arc::new(Asker::new(to_log, asked_for, keys, Arc::new(target), counts, now));
+        let asker = Asker::new(
+            Arc::clone(&log),
+            Arc::clone(&broker),
+            keys,
+            Arc::new(target),
+            Arc::clone(&metrics),
+            now,
+        );
+        let asker = Arc::new(asker);
         let prefetch = Arc::new(Prefetch::new(Arc::clone(&asker), Arc::clone(&broker), keys, now));
         let sessions = Arc::new(Sessions::new(keys, broker.is_2_1()));
         let throttle = Arc::new(Throttle::new(keys));

@@ -39,7 +39,7 @@ pub struct Recheck {
     log: Arc<Log>,
     /// Whether a round may be going on.
     is_going_on: AtomicBool,
-    round: Lock<Walk>,
+    walk: Lock<Walk>,
     noted: Lock<Noted>,
     belief: Arc<Belief>,
     leaving: Arc<Leaving>,
@@ -81,7 +81,7 @@ impl Recheck {
             broker: Arc::clone(&parts.broker),
             log: Arc::clone(&parts.log),
             is_going_on: AtomicBool::new(false),
-            round: Lock::new(Walk { number: 0, last: now, compared: HashMap::default() }),
+            walk: Lock::new(Walk { number: 0, last: now, compared: HashMap::default() }),
             noted: Lock::default(),
             belief: Arc::new(Belief::new(Arc::clone(&parts.leaving), now)),
             leaving: Arc::clone(&parts.leaving),
@@ -114,7 +114,7 @@ impl Recheck {
             command.has_begun = true;
             command.username.is_none()
         });
-        let mut round = self.round.lock();
+        let mut round = self.walk.lock();
         // This also ends the round before, which lasts until now on a broker that never ticks.
         round.number = round.number.wrapping_add(1);
         round.last = now;
@@ -156,7 +156,7 @@ impl Recheck {
         }
         if is_over {
             self.all_were_asked(now);
-        } else if !self.belief.waits() {
+        } else if !self.belief.pause_asking() {
             self.tasks.push(Task::AskAgain);
         }
     }
@@ -183,7 +183,7 @@ impl Recheck {
     /// connection.
     fn is_session(&self, attempt: &Attempt<'_>, now: Instant) -> bool {
         let Attempt { client, username, credentials, .. } = *attempt;
-        let mut round = self.round.lock();
+        let mut round = self.walk.lock();
         // A tick ends the round. Where none comes, only time can tell, although other plugins may take long for a
         // session.
         let is_going_on = self.api.ticks.has_ticked() || now.saturating_duration_since(round.last) < PAUSE;
@@ -209,7 +209,7 @@ impl Recheck {
             }
             // The user has a new hash, or the username has become a local user's.
             let fits = |password| {
-                *self.round.lock().compared.entry(credentials).or_insert_with(|| hash.verify(password))
+                *self.walk.lock().compared.entry(credentials).or_insert_with(|| hash.verify(password))
             };
             if !password.is_some_and(fits) {
                 return Decision::deny(By::LocalPassword);
@@ -267,7 +267,7 @@ impl Recheck {
             }
             let change = belief.answered(round, session, answer, Instant::now());
             task(&change).into_iter().for_each(|task| tasks.push(task));
-            if belief.goes_on() {
+            if belief.take_resume() {
                 tasks.push(Task::AskAgain);
             }
         })
@@ -302,7 +302,7 @@ impl Recheck {
 fn task(change: &Change) -> Option<Task> {
     match change {
         Change::None => None,
-        Change::SomebodyGoes => Some(Task::Revoked),
+        Change::SomebodyGoes => Some(Task::SomebodyLeaves),
         Change::Disbelieved => Some(Task::Disbelieved),
     }
 }

@@ -7,8 +7,8 @@ use tokio::time::timeout;
 
 use super::client::{Request, is_gateway_failure, says_more};
 use super::connections::Progress;
-use super::gauge::Underway;
 use super::lanes::Answered;
+use super::limiter::Underway;
 use super::target::{Endpoint, Target};
 use crate::ask::answer::Body;
 use crate::ask::dialect;
@@ -45,7 +45,7 @@ impl Target {
         overdue: impl FnOnce(),
     ) -> (Answer, Option<Answered>) {
         let (endpoint, sent) = (&self.endpoints(request.asks).endpoints[index], Instant::now());
-        let (progress, underway) = (Progress::default(), endpoint.gauge.sent(sent));
+        let (progress, underway) = (Progress::default(), endpoint.limiter.sent(sent));
         let mut attempt = Attempt { index, endpoint, request, sent, progress, underway };
         let Sent { result, in_time } = self.send_within(&mut attempt, limit, overtime, overdue).await;
         match result {

@@ -146,7 +146,7 @@ impl Target {
         limit: Duration,
     ) -> Result<(Vec<BatchResult>, Option<Duration>), Wrong> {
         let (sent, progress) = (Instant::now(), Progress::default());
-        let mut underway = endpoint.gauge.sent(sent);
+        let mut underway = endpoint.limiter.sent(sent);
         let request = Request {
             asked_for: AskedFor::default(),
             asks: Asks::Topic,

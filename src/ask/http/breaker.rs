@@ -176,9 +176,10 @@ impl Breaker {
         }
     }
 
-    /// A question that was sent at `sent` was answered, with whatever status: the API was there by then. If that says
-    /// that it was silent to one network alone (or to strangers of one), it closes: says after how long. To strangers
-    /// everywhere: once the pause is over, so that these do not open and close it all the time.
+    /// A question that was sent at `sent` was answered, with whatever status: the API was there by then. If the breaker is
+    /// open for one network alone, an answer to another one closes it. If it is open for strangers everywhere, an answer
+    /// about a known name closes it, but not before the pause is over, so that these do not open and close it all the time.
+    /// Returns how long it was open, if this has closed it.
     pub fn answered(&self, asked_for: AskedFor, sent: Instant, now: Instant) -> Option<Duration> {
         let mut state = self.state.lock();
         // Otherwise closing is for probes: an answer to a question from before says nothing about now.

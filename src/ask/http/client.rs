@@ -135,7 +135,7 @@ impl Target {
         if let Some(after) = endpoint.breaker.answered(asked_for, sent, now) {
             self.note_recovery(endpoint, after);
         }
-        if endpoint.server.second_tries.must_tell_of_no_room() {
+        if endpoint.server.second_tries.claim_no_room_line() {
             let line = format!(
                 "The API at {} leaves new connections waiting while it answers over kept ones, as servers do that \
                  serve few connections at once: questions wait there for a third of their time. Let it serve as many \
@@ -146,7 +146,7 @@ impl Target {
         }
         if response.status() == StatusCode::TOO_MANY_REQUESTS
             && let Some(paused) = endpoint.breaker.back_off(asked_for, retry_after(response), now)
-            && (paused.by != PausedBy::OneParty || endpoint.pause_hint.is_due(now))
+            && (paused.by != PausedBy::OneParty || endpoint.pause_hint.claim(now))
         {
             self.log.write(Level::Warning, paused.line(&endpoint.shown));
         }
@@ -172,7 +172,7 @@ impl Target {
         let is_usual = !self.config.dialect.is_contract() && !status.is_redirection();
         let status = status.as_u16();
         let Some(meaning) = meaning(status).filter(|_| !is_usual) else { return };
-        if !self.config.defer_status.contains(&status) && endpoint.status_hint.is_due(Instant::now()) {
+        if !self.config.defer_status.contains(&status) && endpoint.status_hint.claim(Instant::now()) {
             let url = &endpoint.shown;
             self.log.warn(&format!("The API at {url} answered {status}, {meaning}. See docs/contract.md."));
         }
@@ -185,7 +185,7 @@ impl Target {
 
     /// Says in the log, once a minute, what is wrong with the body of an answer.
     pub(super) fn note_bad_body(&self, endpoint: &Endpoint, what: &str) {
-        if endpoint.body_hint.is_due(Instant::now()) {
+        if endpoint.body_hint.claim(Instant::now()) {
             let line = format!(
                 "The API at {} answered 200 with a body that cannot be used, which refuses ({what}). Correct it by \
                  docs/answers.md; without plugin_opt_answer_rules no body is read.",
@@ -220,7 +220,7 @@ impl Target {
             endpoint.server.give_back(lane).await;
         }
         if let Some(otherwise) = says_otherwise(&beginning)
-            && endpoint.body_hint.is_due(Instant::now())
+            && endpoint.body_hint.claim(Instant::now())
         {
             let line = format!(
                 "The API at {} answered 200, which lets everybody in, but {otherwise}: the status alone is its answer, \

@@ -16,7 +16,7 @@ pub struct Hint(Lock<Option<Instant>>);
 
 impl Hint {
     /// Whether it may be said now, and then that it was.
-    pub fn is_due(&self, now: Instant) -> bool {
+    pub fn claim(&self, now: Instant) -> bool {
         let mut last = self.0.lock();
         let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= SAID_EVERY);
         if is_due {
@@ -124,9 +124,9 @@ mod tests {
     #[test]
     fn the_same_is_said_once_a_minute() {
         let (hint, start) = (Hint::default(), Instant::now());
-        assert!(hint.is_due(start));
-        assert!(!hint.is_due(start + SAID_EVERY / 2));
-        assert!(hint.is_due(start + SAID_EVERY));
+        assert!(hint.claim(start));
+        assert!(!hint.claim(start + SAID_EVERY / 2));
+        assert!(hint.claim(start + SAID_EVERY));
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl SecondTries {
 
     /// Whether it is time to tell, which is once, that the server leaves new connections waiting while it answers kept
     /// ones.
-    pub(super) fn must_tell_of_no_room(&self) -> bool {
+    pub(super) fn claim_no_room_line(&self) -> bool {
         self.left_waiting.load(Ordering::Relaxed) >= TOLD_AFTER
             && !self.was_told.swap(true, Ordering::Relaxed)
     }

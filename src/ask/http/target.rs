@@ -9,10 +9,10 @@ use ring::digest::Digest;
 use super::batch::Batches;
 use super::breaker::Breaker;
 use super::cause::cause;
-use super::gauge::Gauge;
 use super::hints::Hint;
 use super::known_names::KnownNames;
 use super::lanes::{Server, Way};
+use super::limiter::Limiter;
 use super::names::Names;
 use super::pace::{News, Pace};
 use super::prepare::{Prepared, TargetError};
@@ -97,7 +97,7 @@ pub(in crate::ask) struct Endpoint {
     /// When the log last told of a pause for one client.
     pub(super) pause_hint: Hint,
     /// How many questions may be on their way to it.
-    pub(in crate::ask) gauge: Gauge,
+    pub(in crate::ask) limiter: Limiter,
 }
 
 impl Endpoints {
@@ -118,7 +118,7 @@ impl Endpoints {
                 status_hint: Hint::default(),
                 body_hint: Hint::default(),
                 pause_hint: Hint::default(),
-                gauge: Gauge::new(way.config.max_requests, way.config.timeout),
+                limiter: Limiter::new(way.config.max_requests, way.config.timeout),
             })
         };
         let endpoints = urls.iter().map(endpoint).collect::<Result<_, _>>()?;
@@ -185,7 +185,7 @@ impl Target {
     pub(in crate::ask) fn at_a_time(&self, now: Instant) -> [usize; 3] {
         // Where all are left alone, nothing is sent: questions end at once, and need not wait for that.
         let most = self.config.max_requests;
-        let at_a_time = |road| self.asked_first(road, now).map_or(most, |first| first.gauge.at_a_time());
+        let at_a_time = |road| self.asked_first(road, now).map_or(most, |first| first.limiter.at_a_time());
         let [login, topic, together] = Road::ALL.map(at_a_time);
         [login, topic, if self.batches.rests.iter().all(Rest::has_fault) { 1 } else { together }]
     }
@@ -198,9 +198,9 @@ impl Target {
             is_open: endpoint.breaker.is_open(),
             is_paused,
             is_first,
-            in_flight: endpoint.gauge.in_flight(),
-            at_a_time: endpoint.gauge.at_a_time(),
-            latency: endpoint.gauge.usual(),
+            in_flight: endpoint.limiter.in_flight(),
+            at_a_time: endpoint.limiter.at_a_time(),
+            latency: endpoint.limiter.usual(),
         };
         let of = |road: Road| {
             let first = self.asked_first(road, now).map(|endpoint| &raw const *endpoint);
@@ -224,24 +224,24 @@ impl Target {
     /// How many questions are on their way to the API.
     pub fn questions_under_way(&self) -> usize {
         let alone = [&self.logins, &self.topics, &self.superusers].into_iter().flat_map(|of| &of.endpoints);
-        let alone: usize = alone.map(|endpoint| endpoint.gauge.in_flight()).sum();
+        let alone: usize = alone.map(|endpoint| endpoint.limiter.in_flight()).sum();
         alone + self.batches.questions.load(Ordering::Relaxed)
     }
 
     /// How long a request by this road keeps others waiting at least: one that hangs does not.
     pub(in crate::ask) fn hangs_after(&self, road: Road, now: Instant) -> Duration {
-        self.asked_first(road, now).map_or(self.config.timeout, |first| first.gauge.hangs_after())
+        self.asked_first(road, now).map_or(self.config.timeout, |first| first.limiter.hangs_after())
     }
 
     /// How long an answer by this road takes of late, where questions may go together and it is known.
     pub(in crate::ask) fn usual(&self, road: Road, now: Instant) -> Option<Duration> {
         let together = !self.batches.rests.is_empty() && road != Road::Login;
-        self.asked_first(road, now).filter(|_| together)?.gauge.usual()
+        self.asked_first(road, now).filter(|_| together)?.limiter.usual()
     }
 
     /// Whether a request by this road, sent then, hangs after that time, where so many do that are still on their way.
     pub(in crate::ask) fn hangs(&self, road: Road, sent: Instant, passed_over: usize, now: Instant) -> bool {
-        self.asked_first(road, now).is_some_and(|first| first.gauge.hangs(sent, passed_over))
+        self.asked_first(road, now).is_some_and(|first| first.limiter.hangs(sent, passed_over))
     }
 
     /// The URL that is asked first now, unless all are left alone.

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
-use super::{Inbox, Job};
+use super::Job;
 use crate::ask::answer::{self, Now};
 use crate::ask::http::{BatchReplies, Crowd, Target};
+use crate::ask::inbox::Inbox;
 use crate::ask::places::RequestPlace;
 use crate::ask::queue::Road;
 use crate::ask::shared::Shared;
@@ -15,13 +16,9 @@ use crate::ask::wire;
 
 /// Asks several questions in one request. Returns those that have to be asked alone: all of them, if there was no right
 /// answer.
-pub(in crate::ask) async fn run_together(
-    jobs: Vec<Job>,
-    place: RequestPlace,
-    inbox: Arc<dyn Inbox>,
-) -> Vec<Job> {
+pub(in crate::ask) async fn run_together(jobs: Vec<Job>, place: RequestPlace, inbox: Arc<Inbox>) -> Vec<Job> {
     let (target, sent) = (inbox.target(), Instant::now());
-    let jobs = unknown(jobs, &target, &*inbox).await;
+    let jobs = unknown(jobs, &target, &inbox).await;
     // Where `acl_url` is left alone, so are the questions that would go there.
     let (jobs, alone): (Vec<_>, Vec<_>) =
         jobs.into_iter().partition(|(job, _)| !target.refuses(job.subject.kind, job.source, sent));
@@ -60,7 +57,7 @@ pub(in crate::ask) async fn run_together(
 
 /// The questions whose answer the shared cache does not have, each with its place there. Where no cache is shared that is all
 /// of them.
-async fn unknown(jobs: Vec<Job>, target: &Arc<Target>, inbox: &dyn Inbox) -> Vec<(Job, Option<Shared>)> {
+async fn unknown(jobs: Vec<Job>, target: &Arc<Target>, inbox: &Inbox) -> Vec<(Job, Option<Shared>)> {
     if inbox.store().is_none() {
         return jobs.into_iter().map(|job| (job, None)).collect();
     }

@@ -102,7 +102,7 @@ impl Store {
             if began.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
-            if self.failures.is_due(Instant::now()) {
+            if self.failures.claim(Instant::now()) {
                 self.is_missed.store(true, Ordering::Relaxed);
                 let line = format!(
                     "The shared cache at {} cannot be used now: {why}. Questions go to the API alone, and nobody waits for \
@@ -141,7 +141,7 @@ impl Store {
     /// Says in the log, once a minute, that something was found which no broker of these has written.
     fn note_foreign(&self) {
         let (all, told) = (self.metrics.shared.foreign(), self.foreign_told.load(Ordering::Relaxed));
-        if all > told && self.foreigners.is_due(Instant::now()) {
+        if all > told && self.foreigners.claim(Instant::now()) {
             self.foreign_told.store(all, Ordering::Relaxed);
             let line = format!(
                 "{} values in the shared cache at {} were not signed with the secret in \
@@ -340,7 +340,7 @@ impl Store {
 
     /// Says in the log, once a minute, that something that was taken back is missing.
     fn note_gap(&self) {
-        if self.gaps.is_due(Instant::now()) {
+        if self.gaps.claim(Instant::now()) {
             self.log.warn(&format!(
                 "The shared cache at {} has lost a command of another broker, or holds it back: nobody knows what was taken \
                  back by it, so everything that is remembered is forgotten. Who else writes there?",

@@ -350,7 +350,7 @@ impl Store {
         match failed {
             Failed::Lost(why) => self.give_up(servers, why),
             Failed::Away => {}
-            failed if self.refusals.is_due(Instant::now()) => {
+            failed if self.refusals.claim(Instant::now()) => {
                 let (place, why) = (self.shown(), failed.why());
                 self.log.warn(&format!(
                     "The shared cache at {place} takes no verdicts: {why}. The other brokers ask the API themselves."

@@ -51,7 +51,7 @@ impl Logins {
             Task::NextTurn(group) => self.next_turns(group, thread, event),
             Task::Order(order) => self.carry_out(order, thread, event),
             Task::AskAgain => self.recheck.ask_on(event.now),
-            Task::Revoked => self.recheck.revoke_all(thread, event.now),
+            Task::SomebodyLeaves => self.recheck.revoke_all(thread, event.now),
             Task::Disbelieved => self.recheck.stop(),
         }
     }
@@ -91,10 +91,7 @@ impl Logins {
             }
             let answers = self.prefetch(&attempt, decision.terms.as_deref(), Some(ticket), event);
             if answers > 0 {
-                let until = event.now + event.settings.config.timeout;
-                let api = self.parts.api.asker.api_number();
-                self.delayed.await_more(ticket, answers, until, decision.terms, api);
-                return;
+                return self.await_topics(ticket, answers, decision.terms, event);
             }
             allow = decision;
         }
@@ -149,7 +146,7 @@ impl Logins {
     }
 
     fn complete_who_waited(&self, ticket: Ticket, thread: &BrokerThread, event: &Event<'_>) {
-        let Some(parked) = self.delayed.has_waited(ticket) else { return };
+        let Some(parked) = self.delayed.who_has_waited(ticket) else { return };
         let attempt = Attempt::of(&parked, None);
         if let Some(by) = parked.leaves.clone() {
             self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
@@ -205,7 +202,7 @@ impl Logins {
                 self.parts.api.asker.leave(question, ticket.number());
             }
         }
-        self.delayed.has_checked(begun.elapsed(), Instant::now());
+        self.delayed.schedule_check(begun.elapsed(), Instant::now());
     }
 
     fn let_in(

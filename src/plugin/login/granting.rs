@@ -18,8 +18,7 @@ impl Logins {
         decision: Decision,
         event: &Event<'_>,
     ) -> (Decision, Option<Box<Granted>>) {
-        let is_read = event.settings.config.answer_rules && attempt.hash.is_none();
-        if !is_read || !decision.is_allow() || event.broker_thread().is_none() {
+        if !is_read(attempt, event) || !decision.is_allow() || event.broker_thread().is_none() {
             return (decision, None);
         }
         let now = Instant::now();
@@ -44,10 +43,9 @@ impl Logins {
         terms: Option<&Terms>,
         event: &Event<'_>,
     ) -> Option<Box<Granted>> {
-        let is_read = event.settings.config.answer_rules && attempt.hash.is_none();
         let granted =
             || self.parts.granting.granted(attempt.username, attempt.client.id, terms, event.now).ok();
-        is_read.then(granted).flatten()
+        is_read(attempt, event).then(granted).flatten()
     }
 
     /// Gives a client that was just let in what it is granted.
@@ -56,4 +54,9 @@ impl Logins {
         let Attempt { client, username, credentials, .. } = *attempt;
         self.parts.granting.give(client, username, credentials, granted, || SessionName::of(attempt));
     }
+}
+
+/// Whether what the API says of a login besides yes is read.
+fn is_read(attempt: &Attempt<'_>, event: &Event<'_>) -> bool {
+    event.settings.config.answer_rules && attempt.hash.is_none()
 }

@@ -1,5 +1,7 @@
 //! Before a client comes in: the topic questions that it is expected to raise then are asked side by side.
 
+use std::sync::Arc;
+
 use super::placement::Placement;
 use super::{Logins, PARKED};
 use crate::plugin::attempt::Attempt;
@@ -22,9 +24,7 @@ impl Logins {
         let answers = self.ask_wishes(&wishes, ticket, event);
         match ticket {
             Some(ticket) if answers > 0 => {
-                let until = event.now + event.settings.config.timeout;
-                let api = self.parts.api.asker.api_number();
-                self.delayed.await_more(ticket, answers, until, allow.terms, api);
+                self.await_topics(ticket, answers, allow.terms, event);
                 PARKED
             }
             Some(ticket) => {
@@ -33,6 +33,18 @@ impl Logins {
             }
             None => allow,
         }
+    }
+
+    /// Lets a parked client that may come in wait for so many answers, for the time of one question at most.
+    pub(super) fn await_topics(
+        &self,
+        ticket: Ticket,
+        answers: usize,
+        terms: Option<Arc<Terms>>,
+        event: &Event<'_>,
+    ) {
+        let until = event.now + event.settings.config.timeout;
+        self.delayed.await_more(ticket, answers, until, terms, self.parts.api.asker.api_number());
     }
 
     /// Asks what a client that may come in is expected to raise. A parked client waits for the answers on its `ticket`.

@@ -65,7 +65,7 @@ struct Round {
     /// Whether the API is believed, if that is known.
     is_believed: Option<bool>,
     /// Whether the broker may still go through its sessions, and when it came to one last.
-    goes_on: bool,
+    walk_goes_on: bool,
     last: Instant,
     /// Whether the API is asked in another way than before, with other headers for example. So what it refuses may be that.
     asks_otherwise: bool,
@@ -87,7 +87,7 @@ impl Round {
         Self {
             number,
             is_believed: None,
-            goes_on: true,
+            walk_goes_on: true,
             last: now,
             asks_otherwise: false,
             is_about_all: true,
@@ -101,7 +101,7 @@ impl Round {
 
     /// Whether everybody was asked about, and nobody was allowed.
     fn has_allowed_nobody(&self, now: Instant) -> bool {
-        let was_asked_about_all = !self.goes_on || now.saturating_duration_since(self.last) >= PAUSE;
+        let was_asked_about_all = !self.walk_goes_on || now.saturating_duration_since(self.last) >= PAUSE;
         self.is_believed.is_none() && self.awaited == 0 && !self.more && was_asked_about_all
     }
 
@@ -157,7 +157,7 @@ impl Belief {
             && (!state.round.has_allowed_nobody(now) || !state.round.asked.is_empty());
         let asks_otherwise = asks_otherwise || (state.round.asks_otherwise && is_unsettled);
         if !asks_about_all && is_open && state.round.is_believed != Some(false) {
-            (state.round.goes_on, state.round.last) = (true, now);
+            (state.round.walk_goes_on, state.round.last) = (true, now);
             state.round.asks_otherwise = asks_otherwise;
             return;
         }
@@ -195,8 +195,8 @@ impl Belief {
         round.is_believed.is_none().then_some(round.asked.len().max(TOO_MANY))
     }
 
-    /// Others are still to be asked about. Returns whether that waits until [`Self::goes_on`] says so.
-    pub fn waits(&self) -> bool {
+    /// Others are still to be asked about. Returns whether that waits until [`Self::take_resume`] says so.
+    pub fn pause_asking(&self) -> bool {
         let round = &mut self.state.lock().round;
         round.more = true;
         round.waits = round.is_believed.is_none() && round.awaited > 0;
@@ -204,7 +204,7 @@ impl Belief {
     }
 
     /// Whether others, who waited for it, are to be asked about now. Says so once.
-    pub fn goes_on(&self) -> bool {
+    pub fn take_resume(&self) -> bool {
         let round = &mut self.state.lock().round;
         let goes_on = round.waits && (round.is_believed.is_some() || round.awaited == 0);
         round.waits &= !goes_on;
@@ -255,7 +255,7 @@ impl Belief {
     /// The broker has gone through all sessions.
     pub fn all_were_asked(&self, now: Instant) -> Change {
         let state = &mut *self.state.lock();
-        (state.round.goes_on, state.round.more) = (false, false);
+        (state.round.walk_goes_on, state.round.more) = (false, false);
         self.settled(state, now)
     }
 
@@ -364,11 +364,11 @@ mod tests {
         let belief = nobody(now);
         belief.begin(1, true, false, now);
         (0..3).for_each(|_| assert!(belief.ask(key(), now).is_some()));
-        assert!(belief.waits() && !belief.goes_on() && belief.few() == Some(TOO_MANY));
+        assert!(belief.pause_asking() && !belief.take_resume() && belief.few() == Some(TOO_MANY));
         for n in 0..3 {
             // Nobody goes before the others were asked about, however long that takes.
             assert_eq!(belief.answered(1, session(n), &REFUSED, now + 2 * PAUSE), Change::None);
-            assert_eq!((belief.goes_on(), belief.goes_on()), (n == 2, false));
+            assert_eq!((belief.take_resume(), belief.take_resume()), (n == 2, false));
         }
         assert!(belief.ask(key(), now).is_some());
         assert_eq!(belief.all_were_asked(now), Change::None);
@@ -376,7 +376,7 @@ mod tests {
         assert_eq!(gone(&belief), 4);
         // Once somebody was allowed nobody waits.
         let (belief, _) = round(2, &[ALLOWED]);
-        assert!(belief.few().is_none() && !belief.waits());
+        assert!(belief.few().is_none() && !belief.pause_asking());
     }
 
     /// A reload has changed how the API is asked, and then these answers come, to a question for each.

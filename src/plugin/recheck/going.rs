@@ -7,7 +7,7 @@ use super::belief::Change;
 use crate::broker::BrokerThread;
 use crate::log::Level;
 use crate::plugin::attempt::Attempt;
-use crate::plugin::decision::LoggedClient;
+use crate::plugin::decision::{By, LoggedClient};
 use crate::plugin::event::{Event, TopicCheck};
 use crate::plugin::sessions::SessionName;
 use crate::plugin::{AT_A_TICK, Task};
@@ -16,14 +16,14 @@ use crate::question::Grounds;
 impl Recheck {
     /// Disconnects those whom the API refuses by now, as many as there is time for at a tick.
     pub fn revoke_all(&self, thread: &BrokerThread, now: Instant) {
-        self.leaving.has_come();
+        self.leaving.clear_notice();
         let mut left = self.take(|_| true, now);
         let gone = self.revoke_those(&left, thread, now, Some(AT_A_TICK));
         left.drain(..gone);
         if !left.is_empty() {
             self.leaving.add(left);
-            if self.leaving.is_news() {
-                self.tasks.push(Task::Revoked);
+            if self.leaving.claim_notice() {
+                self.tasks.push(Task::SomebodyLeaves);
             }
         }
     }
@@ -109,11 +109,11 @@ impl Recheck {
         grounds != Grounds::Expired || self.sessions.is_over(session.client(), &session.username, now)
     }
 
-    /// Whether a client that publishes was revoked, and is still there because no tick has come. Costs two loads
-    /// where nobody was.
-    pub fn is_overdue_to_leave(&self, check: &TopicCheck<'_>, now: Instant) -> bool {
+    /// Why a client that publishes has to leave, if it has to and is still there because no tick has come. Costs two loads
+    /// where nobody has to.
+    pub fn take_overdue(&self, check: &TopicCheck<'_>, now: Instant) -> Option<By> {
         if !self.belief.any() || !self.api.ticks.is_tickless(now) {
-            return false;
+            return None;
         }
         let is_meant = |session: &SessionName| {
             session.connection == check.client.connection
@@ -126,11 +126,9 @@ impl Recheck {
             let who = LoggedClient(check.client, Some(&session.username));
             self.log.write(Level::Notice, revoked(&who, *grounds));
         }
-        let is_overdue = !left.is_empty();
-        if is_overdue {
-            self.metrics.kicked(1);
-        }
-        is_overdue
+        let (_, grounds) = left.first()?;
+        self.metrics.kicked(1);
+        Some(if *grounds == Grounds::Expired { By::Expired } else { By::Recheck })
     }
 }
 

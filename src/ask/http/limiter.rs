@@ -6,7 +6,7 @@ use super::limit::{Flight, Limit};
 use crate::util::Lock;
 
 /// The limit of one URL, as those who ask there see it.
-pub struct Gauge {
+pub struct Limiter {
     limit: Lock<Limit>,
     /// What the limit comes to, for those who only read it: they ask far more often than it changes.
     shown: Shown,
@@ -25,16 +25,16 @@ struct Shown {
 
 /// A question that is on its way to a URL for as long as this lives.
 pub struct Underway<'a> {
-    gauge: &'a Gauge,
+    limiter: &'a Limiter,
     flight: Option<Flight>,
 }
 
-impl Gauge {
-    /// The gauge of an API that nothing is known of.
+impl Limiter {
+    /// The limiter of an API that nothing is known of.
     pub fn new(ceiling: usize, timeout: Duration) -> Self {
-        let gauge = Self { limit: Lock::new(Limit::new(ceiling, timeout)), shown: Shown::default() };
-        gauge.change(|_| ());
-        gauge
+        let limiter = Self { limit: Lock::new(Limit::new(ceiling, timeout)), shown: Shown::default() };
+        limiter.change(|_| ());
+        limiter
     }
 
     /// How many may be on their way at a time.
@@ -65,7 +65,7 @@ impl Gauge {
 
     /// A question is sent.
     pub fn sent(&self, now: Instant) -> Underway<'_> {
-        Underway { gauge: self, flight: Some(self.change(|limit| limit.sent(now))) }
+        Underway { limiter: self, flight: Some(self.change(|limit| limit.sent(now))) }
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Limit) -> T) -> T {
@@ -84,7 +84,7 @@ impl Underway<'_> {
     /// It was answered, see [`Limit::answered`]. Returns the limit, if the log should say it.
     pub fn answered(&mut self, took: Option<Duration>, now: Instant) -> Option<usize> {
         let flight = self.flight.take()?;
-        self.gauge.change(|limit| {
+        self.limiter.change(|limit| {
             limit.answered(flight, took, now);
             limit.news(now)
         })
@@ -92,14 +92,14 @@ impl Underway<'_> {
 
     /// It had no answer in time, see [`Limit::timed_out`].
     pub fn timed_out(&mut self) -> bool {
-        self.flight.take().is_some_and(|flight| self.gauge.change(|limit| limit.timed_out(flight)))
+        self.flight.take().is_some_and(|flight| self.limiter.change(|limit| limit.timed_out(flight)))
     }
 }
 
 impl Drop for Underway<'_> {
     fn drop(&mut self) {
         if self.flight.take().is_some() {
-            self.gauge.change(Limit::ended);
+            self.limiter.change(Limit::ended);
         }
     }
 }
