@@ -10,27 +10,31 @@
 //!   is, `sockets` looks into them).
 //! - `steer`: shows and steers a running plugin. Its `commands` (`docs/commands.md`) come by a topic (`control`) or to the
 //!   admin listener (`listeners`, `connections`), where `http` answers, with the status `page` and its `history`.
-//! - `plugin`: who may do what, one method for each event. `attempt` (`decide`) and `topic_check` are the two lists of docs/deciding.md;
-//!   `login/` are the methods of one type, `Logins`, and two tables of its own (`early`, `owners`). `api` is the API's part in
-//!   them, and has the broker wait. Where a client waits says `login::placement`; beside the loop it is `delayed`, and the
-//!   tick's `login::completion` lets it in or refuses it. `login::left_behind` is why somebody must not come in yet. `settings` are all options and files. `sessions`, `throttle`,
-//!   `wait_budget` keep count; `granting` gives sessions what came with answers,
-//!   `expiry` ends them on time; `hasher` is a thread for slow hashes. Every answer is a `decision` with its reason.
-//!   `steering` is what commands see and do of it: `explain` decides without changing anything, by the same `unasked` as topic
-//!   checks and the same `decide` as logins, and `orders` wait for the tick; `kicks` has the broker disconnect, `leaving` is who must go; `others` are the brokers that
-//!   carry out the same commands. `parts` is what all of these have in common, `ticks` whether the broker ticks.
-//! - `prefetch`: asks before the broker asks. `look`, `peek` and `packet` (what waits unread in sockets), `in_hand` (the rest of a
-//!   packet that the broker is at), `fan_out` and `subscriptions` (who will read a message), `replay` and `retained` (what a
-//!   new subscriber gets), `wishes` (what a client will be asked about that may come in): by `acl_prefetch`, by what its kind
-//!   was seen to ask (`learn`), and by what waits in its queue (`queues`). `may_ask` is the one gate for topics. It decides nothing; but where READs are not asked
-//!   about (`acl_checks`), what `subscriptions` knows of this username's own ones decides in `topic_check`.
-//! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that asks, by
-//!   priority (`queue`), files answers in the `inbox`, and sends what is ready together; a `job` is a question there (`job::together`: several in one request), and has one
-//!   of the `places` while it is on its way. `http` asks one within its time, or many at once (`batch`), knows how many at once its API can take
-//!   (`limit`), leaves it alone when it is silent (`breaker`, `rest`), and looks names up on threads that may outlive the
-//!   plugin (its `names`); `wire` is the JSON; where a configuration of another plugin is understood, `dialect` is what that
-//!   plugin sends, and `superuser` its question that goes before the one about a topic. `store` is the cache that several
-//!   brokers share, which is asked before the API, and `shared` what is taken over from there and passed on.
+//! - `plugin`: who may do what, one method for each event. `attempt` (`decide`) and `topic_check` are the two lists of
+//!   docs/deciding.md, and `api` is the API's part in both, which has the broker wait. `login/` is one type, `Logins`, with
+//!   two tables of its own (`early`, `owners`): `placement` says where a client waits, `delayed` is beside the loop, the
+//!   tick's `completion` lets it in or refuses it, and `left_behind` is why somebody must not come in yet. `settings` are
+//!   all options and files. `sessions`, `throttle` and `wait_budget` keep count; `granting` gives sessions what came with
+//!   answers, `expiry` ends them on time; `hasher` is a thread for slow hashes. Every answer is a `decision` with its
+//!   reason. `steering` is what commands see and do of it: `explain` decides without changing anything, by the same
+//!   `unasked` as topic checks and the same `decide` as logins, and `orders` wait for the tick; `kicks` has the broker
+//!   disconnect, `leaving` is who must go; `others` are the brokers that carry out the same commands. `parts` is what all
+//!   of these have in common, `ticks` whether the broker ticks.
+//! - `prefetch`: asks before the broker asks. `look`, `peek` and `packet` (what waits unread in sockets), `in_hand`
+//!   (the rest of a packet that the broker is at), `fan_out` and `subscriptions` (who will read a message), `replay` and
+//!   `retained` (what a new subscriber gets), `wishes` (what a client will be asked about that may come in): by
+//!   `acl_prefetch`, by what its kind was seen to ask (`learn`), and by what waits in its queue (`queues`). `may_ask` is
+//!   the one gate for topics. It decides nothing; but where READs are not asked about (`acl_checks`), what
+//!   `subscriptions` knows of this username's own ones decides in `topic_check`.
+//! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that
+//!   asks, by priority (`queue`), and sends what is ready together; answers go to the `inbox`, which remembers them and
+//!   tells all who wait. A `job` is a question there (`job::together`: several in one request), and has one of the
+//!   `places` while it is on its way. `http` asks one within its time, or many at once (`batch`), knows how many at once
+//!   its API can take (`limit`), leaves it alone when it is silent (`breaker`, `rest`), and looks names up on threads
+//!   that may outlive the plugin (its `names`); `wire` is the JSON; where a configuration of another plugin is
+//!   understood, `dialect` is what that plugin sends, and `superuser` its question that goes before the one about a
+//!   topic. `store` is the cache that several brokers share, which is asked before the API, and `shared` what is taken
+//!   over from there and passed on.
 //! - `metrics`: what is counted, and how Prometheus reads it.
 //! - `cache`: verdicts with their times, and whose were `forgotten`. `local`: password files, how a password is compared with
 //!   its hash (`password`), ACL files.
@@ -59,8 +63,8 @@
 //!   Without a response it is one by `ask::superuser`, or by what `ask::shared` takes over.
 //! - **A client waits** where `login::placement` says: beside the loop, first for its turn (`login::park_for_turn`, by
 //!   `throttle`), then in `ask::queue`, for its answer, and for what it will ask (`login::warm_up`); or with the broker
-//!   (`api::wait_for`, by `wait_budget`). Under somebody else's client id (`login::owners`) it waits with the broker for a
-//!   moment, and is parked then. Where nobody can be parked, the broker computes slow hashes itself (`login::compare`).
+//!   (`api::wait_for`, by `wait_budget`). Under somebody else's client id (`login::owners`) it waits with the broker for
+//!   a moment, and is parked then. A slow hash of a client that cannot be parked is computed by the broker itself.
 //! - **SIGHUP**: `Plugin::reload` has `settings` read options and files whole and swap them, unless `changes` finds that a
 //!   check would end by a slip. Then the broker raises the login of every session once more: `login` has `recheck` recognise
 //!   it, which keeps the session and notes the question; its `belief` settles, by all answers, who is `leaving`.
@@ -97,15 +101,16 @@
 //! # Locks
 //!
 //! One type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds one takes only those to the
-//! right: `doors` (while the plugin starts) or `sys_topics`; then `recheck.walk` or `prefetch.state` or `prefetch.learner`
-//! or `prefetch.queues`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets and then the plugin's own among
-//! them, `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two `wait_budget`s; then `ask.state`;
-//! then, where a reload changes the shared cache, what is taken over from the one before (`in_step`, `outbox`); then a slot,
-//! `breaker`, `limiter`, a server's idle lanes, its second tries, names and then one of them, an address's rest, suspects,
-//! `recheck.noted`, `hasher`, `recheck.belief` and then `leaving`, `recheck.command`, `main_queue`, `log`. All others (what
-//! `others` have told, an endpoint's pace, samples and hints, a request's progress, the pool of rules, where a shelf goes
-//! before its owners, `expiry`, those of the shared cache) are held alone, as are most of these, and nobody waits at a slot
-//! while holding anything.
+//! right: `doors` (while the plugin starts) or `sys_topics`; then `recheck.walk` or `prefetch.state` or
+//! `prefetch.learner` or `prefetch.queues`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets and then
+//! the plugin's own among them, `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two
+//! `wait_budget`s; then `ask.state`; then, where a reload changes the shared cache, what is taken over from the one
+//! before (`in_step`, `outbox`); then a slot, `breaker`, `limiter`, a server's idle lanes, its second tries, names and
+//! then one of them, an address's rest, suspects, `recheck.noted`, `hasher`, `recheck.belief` and then `leaving`,
+//! `recheck.command`, `main_queue`, `log`. All others (what `others` have told, whose client ids are (`owners`), an
+//! endpoint's pace, samples and hints, a request's progress, the pool of rules, where a shelf goes before its owners,
+//! `expiry`, those of the shared cache) are held alone, as are most of these, and nobody waits at a slot while holding
+//! anything.
 //!
 //! # Words
 //!
@@ -116,6 +121,7 @@
 //! - *decision*: what the plugin tells the broker, and by what it was decided.
 //! - *terms*: what an allow says besides (`answer_rules`); a session is *granted* them.
 //! - *local user*: one from a password file or `plugin_opt_user`; the API is not asked.
+//! - *owner* of a client id: who was let in last under it, a username and its network.
 //! - *parked*: waiting beside the broker's loop for a login (the broker calls it delayed); a *ticket* names one parking.
 //! - *recheck*: SIGHUP has every session asked about once more.
 //! - *together*: many topic questions in one request (`acl_batch_url`); *alone*: not so. *road*: login, topic, or together.

@@ -213,8 +213,8 @@ fn made_up_names_under_a_client_id_do_not_keep_its_owner_out() {
     assert_eq!(got_in, ROUNDS, "the owner got in {got_in} times with {tries} tries, and waited {waits:?}");
 }
 
-/// Point 9. For who comes under an id that is somebody else's the broker waits, if the API answers soon: nobody is parked in
-/// front of the owner.
+/// Point 9. The broker waits for whoever comes under somebody else's id, if the API answers soon: nobody is parked in front
+/// of the owner.
 #[test]
 fn who_comes_under_anothers_id_is_not_parked_in_front_of_its_owner() {
     let api = api(RULES);
@@ -245,7 +245,7 @@ fn who_comes_under_anothers_id_is_not_parked_in_front_of_its_owner() {
     assert_eq!(slow.connack(PATIENCE), Some(reason::NOT_AUTHORIZED));
 }
 
-/// Point 7. On 2.0 the broker itself computes hashes: for the first login of a turn, and for others within `login_wait`.
+/// Point 7. On 2.0 the broker itself computes hashes, in each turn until `login_wait` is used up.
 #[test]
 fn slow_hashes_hold_up_the_broker_for_login_wait() {
     const LOGINS: usize = 20;
@@ -268,10 +268,8 @@ fn slow_hashes_hold_up_the_broker_for_login_wait() {
         }
         broker.signal(libc::SIGCONT);
         let examined = crowd.iter_mut().filter_map(|client| client.connack(PATIENCE)).count();
-        assert!(
-            (1..=4).contains(&examined),
-            "{version}: {examined} of {LOGINS} hashes were computed at once"
-        );
+        // One uses up `login_wait`. The system may hand the crowd over in a few turns.
+        assert!((1..=4).contains(&examined), "{version}: {examined} of {LOGINS} hashes were computed");
         broker.wait_for_log("(plugin_opt_login_wait), so its password was not examined", PATIENCE);
         for name in names {
             Connect::v5(name).login(name, LOCAL_PASSWORD).accepted(broker.port());

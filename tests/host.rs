@@ -361,7 +361,7 @@ fn after_a_reload_that_fails_everything_is_as_it_was() {
         let config = host.folder.path().join("options.toml");
         fs::write(&config, format!("acl_url = \"{}\"\n", host.api.acl_url())).unwrap();
         host.options.retain(|option| !option.starts_with("acl_url"));
-        // Under a checker of memory one hash takes longer than that.
+        // Under a memory checker one hash takes longer than the default `login_wait`.
         host.option("config_file", config.display()).option("login_wait", 0)
     };
     in_brokers(EVERY_VERSION, prepare, |stage| {

@@ -531,7 +531,7 @@ fn a_file_that_has_lost_its_token_throws_nobody_out() {
     });
 }
 
-/// Who floods the API makes its own tries wait for long, but keeps nobody's id busy with one of them for as long.
+/// Whoever floods the API makes its own tries wait for long, but none of them keeps another's id busy for as long.
 #[test]
 fn a_try_behind_its_own_flood_keeps_no_client_id_busy() {
     const ENOUGH: Duration = Duration::from_secs(6);
@@ -600,7 +600,7 @@ fn assert_soon_free(broker: &Broker, owner: &Connect) {
     assert!(got_in && waited < Duration::from_secs(2), "in: {got_in} after {waited:?}");
 }
 
-/// Who waits for a turn of its own name under somebody else's id waits there for a moment only.
+/// Whoever waits for a turn under somebody else's id is turned away soon.
 #[test]
 fn who_waits_for_a_turn_leaves_anothers_id_soon() {
     let api = api_after(Duration::ZERO);

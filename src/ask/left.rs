@@ -33,7 +33,7 @@ impl Asker {
         let is_left_alone = in_flight.is_left_alone();
         drop(state);
         if is_left_alone && let Some(worker) = self.worker.get() {
-            worker.forget(key);
+            worker.dequeue(key);
         }
     }
 
@@ -47,11 +47,6 @@ impl Asker {
         if let Some(worker) = self.worker.get() {
             worker.let_go(key);
         }
-    }
-
-    /// Forgets the verdict of one question, if there is one.
-    pub fn drop_verdict(&self, key: Fingerprint) {
-        self.inbox.state().cache.forget(key);
     }
 
     /// Whoever waited for a question that is on its way has gone: its verdict counts as one that was asked for early.

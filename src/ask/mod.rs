@@ -113,6 +113,11 @@ impl Asker {
         self.inbox.state().cache.peek(key, now)
     }
 
+    /// Forgets the verdict of one question, if there is one.
+    pub fn drop_verdict(&self, key: Fingerprint) {
+        self.inbox.state().cache.forget(key);
+    }
+
     /// The allow that is remembered and may serve while the API gives no answer, up to `stale_ttl` past its end.
     pub fn stale_allow(&self, key: Fingerprint, now: Instant) -> Option<Allow> {
         self.inbox.state().cache.stale_allow(key, now)
@@ -156,7 +161,7 @@ impl Asker {
     }
 
     /// The broker, and with it every client, has waited so long for the hash of a local user's password.
-    pub fn has_computed(&self, spent: Duration) {
+    pub fn held_up_by_hash(&self, spent: Duration) {
         self.inbox.metrics.held_up(Kind::Connect, spent);
     }
 

@@ -66,8 +66,8 @@ impl Asker {
             && store.wants_keeper()
             && let Ok(worker) = self.worker()
         {
-            let inner: Weak<dyn Listener> = Arc::downgrade(&self.inbox) as Weak<dyn Listener>;
-            worker.run_beside(Arc::clone(store).hold(inner));
+            let listener: Weak<dyn Listener> = Arc::downgrade(&self.inbox) as Weak<dyn Listener>;
+            worker.run_beside(Arc::clone(store).hold(listener));
         }
     }
 

@@ -144,16 +144,16 @@ pub(super) struct Topic<'a> {
 
 impl Topic<'_> {
     /// Finds out whether its user may do everything.
-    pub(super) async fn superuser(&self, users: &Inbox, target: &Arc<Target>) -> Finding {
+    pub(super) async fn superuser(&self, inbox: &Inbox, target: &Arc<Target>) -> Finding {
         let Question::Access { username, client_id, .. } = self.question else {
             return Finding::No { asked: None, holds: None };
         };
         let config = &target.config;
         let name = dialect::name(&config.dialect, username, client_id);
         let lifetime = || spread(config.lifetime(Kind::Access, Verdict::Allow));
-        let key = users.superuser_key(name);
+        let key = inbox.superuser_key(name);
         let remembered = || {
-            let known = (!self.asks_again).then(|| users.known_superuser(key, target)).flatten();
+            let known = (!self.asks_again).then(|| inbox.known_superuser(key, target)).flatten();
             known.filter(|known| self.does(known))
         };
         match Beforehand::of(&config.dialect, name, remembered) {
@@ -165,7 +165,7 @@ impl Topic<'_> {
             Beforehand::Remembered(known) => return by_memory(&known),
             Beforehand::ToBeAsked => {}
         }
-        let (said, exchange) = match self.ask_about(name, key, users, target).await {
+        let (said, exchange) = match self.ask_about(name, key, inbox, target).await {
             Ok(asked) => asked,
             Err(reason) => return Finding::Unknown(reason),
         };
@@ -195,7 +195,7 @@ impl Topic<'_> {
         &self,
         name: &str,
         key: Fingerprint,
-        users: &Inbox,
+        inbox: &Inbox,
         target: &Arc<Target>,
     ) -> Result<(SuperuserReply, Option<Exchange>), NoAnswer> {
         let asking = match target.superusers_asked.join(key) {
@@ -215,7 +215,7 @@ impl Topic<'_> {
         };
         let time = config.timeout.saturating_sub(self.began.elapsed()) / SHARE;
         let exchange = target.ask_within(&request, time, Duration::ZERO, || ()).await;
-        users.note_superuser(key, self.subject, &exchange.reply, target);
+        inbox.note_superuser(key, self.subject, &exchange.reply, target);
         let Reply { answer, sent, lifetime } = exchange.reply.clone();
         let said = SuperuserReply { answer, sent, lifetime };
         let _ = asking.tell.send(Some(said.clone()));

@@ -32,7 +32,7 @@ enum Message {
     Join(Fingerprint, Priority, Source),
     /// Nobody waits for this question any more.
     Dequeue(Fingerprint),
-    /// Whoever has left this question is not to wait for it in the queue.
+    /// Tell those who have left this question that it was not asked, if it is still queued.
     LetGo(Fingerprint),
     /// Whoever was sending many questions has done so.
     AllHaveCome,
@@ -125,12 +125,12 @@ impl Worker {
         }
     }
 
-    /// All who waited for a question have left: it is forgotten, if it is still queued.
-    pub fn forget(&self, key: Fingerprint) {
+    /// All who waited for a question have left: it leaves the queue, if it is still there.
+    pub fn dequeue(&self, key: Fingerprint) {
         let _ = self.messages.send(Message::Dequeue(key));
     }
 
-    /// Some who waited for a question have left: they are told so, if it is still queued.
+    /// Some who waited for a question have left: they are told that it was not asked, if it is still queued.
     pub fn let_go(&self, key: Fingerprint) {
         let _ = self.messages.send(Message::LetGo(key));
     }

@@ -210,8 +210,8 @@ options! {
     "reload_checks" => reload_checks: bool = one(boolean) or "true",
         "true or false",
         "Whether a SIGHUP has the API asked again about everybody who is connected. `false`: it only reads files again, \
-         as where log rotation sends it every day. Local users who are still in the files go by them either way; whoever is no longer there stays \
-         connected with `false`.";
+         as where log rotation sends it every day. Local users who are still in the files go by them either way; whoever \
+         is no longer there stays connected with `false`.";
 }
 
 /// When to slow down clients that try wrong passwords.

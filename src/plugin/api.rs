@@ -218,11 +218,11 @@ impl Api {
             || self.budget.lock().may_compute(config.login_wait, config.timeout, Instant::now())
     }
 
-    /// It has stood still for one since then.
+    /// Counts that the broker has stood still for a slow hash since `began`.
     pub fn charge_hash(&self, began: Instant, event: &Event<'_>) {
         if event.broker_thread().is_some() {
             let now = Instant::now();
-            self.asker.has_computed(now - began);
+            self.asker.held_up_by_hash(now - began);
             self.budget.lock().login_took(now - began, now);
         }
     }

@@ -170,7 +170,7 @@ impl Decision {
     pub fn refusal(&self) -> Refusal {
         match &self.by {
             By::NoAnswer(why) if why.is_for_want_of_room() => Refusal::Busy,
-            By::Busy | By::Turn | By::NoTime => Refusal::Busy,
+            By::Busy | By::Turn | By::LoginWaitSpent => Refusal::Busy,
             By::NoAnswer(_) | By::Reload => Refusal::Unavailable,
             _ => Refusal::NotAuthorised,
         }
@@ -226,8 +226,9 @@ pub enum By {
     Bug,
     /// Others of the same name or client id were looked at for as long as it could wait.
     Turn,
-    /// Logins have held up the broker for long enough in this turn, and its hash takes long to compute.
-    NoTime,
+    /// Logins of this turn, or those of its network, have held up the broker for long enough, and its hash takes long to
+    /// compute.
+    LoginWaitSpent,
     /// A command disconnected whoever has its name or client id.
     Kick,
     /// Rules that came with an answer of the API, or that it is a superuser.
@@ -287,7 +288,7 @@ impl By {
             | By::Parked
             | By::Busy
             | By::Turn
-            | By::NoTime
+            | By::LoginWaitSpent
             | By::Bug => DecidedBy::Unasked,
         }
     }
@@ -304,7 +305,7 @@ impl By {
             By::Api { .. } | By::Remembered { .. } | By::Stale => "the API said no",
             By::Throttle(_) => "too many wrong passwords",
             By::Turn => "its turn has not come",
-            By::NoTime => "logins hold up the broker",
+            By::LoginWaitSpent => "logins hold up the broker",
             By::NoAnswer(NoAnswer::BreakerOpen) => "the API gave no answer before and was left alone",
             By::NoAnswer(_) | By::Asleep => "the API gave no answer",
             By::Parked | By::Busy => "too many clients wait",
@@ -356,7 +357,7 @@ impl fmt::Display for By {
             By::Turn => {
                 f.write_str("its turn has not come: others with its name or client id tried passwords")
             }
-            By::NoTime => f.write_str(
+            By::LoginWaitSpent => f.write_str(
                 "other logins have held up the broker for long enough just now (plugin_opt_login_wait), so its password \
                  was not examined; it may come again",
             ),
@@ -400,7 +401,7 @@ mod tests {
             let counted = Decision::deny(By::NoAnswer(reason)).counts_as();
             assert_eq!(counted, Some((Outcome::NoAnswer, DecidedBy::NoAnswer)));
         }
-        for by in [By::NoAnswer(NoAnswer::Busy), By::Busy, By::Turn, By::NoTime, By::Reload] {
+        for by in [By::NoAnswer(NoAnswer::Busy), By::Busy, By::Turn, By::LoginWaitSpent, By::Reload] {
             assert_eq!(Decision::deny(by).counts_as(), Some((Outcome::NoAnswer, DecidedBy::Unasked)));
         }
         for by in [By::Kick, By::Option("anonymous"), By::SpecialCharacters] {

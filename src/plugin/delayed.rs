@@ -73,7 +73,8 @@ pub struct Delayed(Lock<State>);
 
 struct State {
     parked: HashMap<Ticket, Parked>,
-    /// When those have waited long enough whose wait is bounded here, and not where their question is.
+    /// When they have waited long enough, for those whose wait is bounded here: for a turn, a slow hash or their topics, or
+    /// under another's id.
     deadlines: BTreeSet<(Instant, Ticket)>,
     turns: Turns,
     /// When it is time to check who has hung up.

@@ -26,13 +26,13 @@ impl Leaving {
         self.note(all);
     }
 
-    /// Whether the broker's thread has still to be told that there are some, to be asked behind [`Self::add`]: one task is
-    /// enough, however many there are.
+    /// Claims the right to tell the broker's thread that there are some, to be asked behind [`Self::add`]: one task is enough,
+    /// however many there are.
     pub fn claim_notice(&self) -> bool {
         !self.is_told.swap(true, Ordering::AcqRel)
     }
 
-    /// The broker's thread has come for them. Whoever is added from now on is news.
+    /// The broker's thread has come for them. Whoever is added from now on is told of once more.
     pub fn clear_notice(&self) {
         self.is_told.store(false, Ordering::Release);
     }

@@ -38,7 +38,7 @@ use crate::log::sentence;
 use crate::question::{Answer, NoAnswer};
 use early::EarlySenders;
 use owners::Owners;
-use placement::{Placement, UNDER_ANOTHERS_ID};
+use placement::{LONGEST_UNDER_ANOTHERS_ID, Placement};
 
 /// Decides about logins.
 pub struct Logins {
@@ -122,7 +122,7 @@ impl Logins {
         if decision.is_allow() {
             self.admit(&attempt, event);
             self.grant(&attempt, granted);
-            self.owns_its_id(&attempt, event);
+            self.note_owner(&attempt, event);
         }
         let username = (decision.by != By::NoUsername).then_some(username);
         self.log_refusal(client, username, &decision, event.now);
@@ -140,17 +140,19 @@ impl Logins {
         let decision = Decision::by_memory(hit);
         if is_first_use {
             self.parts.api.look_on(&inquiry, event);
-            match self.parts.throttle.admit(&attempt.as_try(), &event.settings.config.throttle, event.now) {
-                Admission::Now(open) => self.close(open, &decision, event),
-                // A verdict that is not used yet must not become one that is remembered.
-                Admission::WaitForTurn(_) => {
-                    self.parts.api.asker.drop_verdict(inquiry.key);
-                    return Some(Decision::deny(By::Turn));
+            let limits = &event.settings.config.throttle;
+            let refused_by = match self.parts.throttle.admit(&attempt.as_try(), limits, event.now) {
+                Admission::Now(open) => {
+                    self.close(open, &decision, event);
+                    None
                 }
-                Admission::Throttled(pause) => {
-                    self.parts.api.asker.drop_verdict(inquiry.key);
-                    return Some(Decision::deny(By::Throttle(pause)));
-                }
+                Admission::WaitForTurn(_) => Some(By::Turn),
+                Admission::Throttled(pause) => Some(By::Throttle(pause)),
+            };
+            if let Some(by) = refused_by {
+                // It counts as used by now: the next try with this password would pass by the throttle.
+                self.parts.api.asker.drop_verdict(inquiry.key);
+                return Some(Decision::deny(by));
             }
         }
         Some(if decision.is_allow() { self.warm_up(attempt, decision, event) } else { decision })
@@ -200,8 +202,8 @@ impl Logins {
             return Decision::of(hash.verify(password).into(), By::LocalPassword);
         }
         let is_anothers = self.is_under_anothers_id(attempt, Some(&open));
-        match self.place(attempt, is_anothers, parked, event) {
-            Placement::Nowhere => return Decision::deny(By::NoTime),
+        match self.choose_placement(attempt, is_anothers, parked.is_some(), event) {
+            Placement::Nowhere => return Decision::deny(By::LoginWaitSpent),
             Placement::InLoop { account: Account::Logins, .. } if self.parts.api.may_compute(event) => {
                 let began = Instant::now();
                 let matches = hash.verify(password);
@@ -209,7 +211,7 @@ impl Logins {
                 self.charge_network(attempt, began, matches, event);
                 return Decision::of(matches.into(), By::LocalPassword);
             }
-            Placement::InLoop { then_beside: false, .. } => return Decision::deny(By::NoTime),
+            Placement::InLoop { then_beside: false, .. } => return Decision::deny(By::LoginWaitSpent),
             Placement::InLoop { .. } | Placement::Beside => {}
         }
         let hasher = match self.hasher.get_or_try_init(|| self.start_hasher()) {
@@ -219,7 +221,7 @@ impl Logins {
         let Some(ticket) = parked.or_else(|| self.park(attempt, is_anothers)) else {
             return Decision::deny(By::Busy);
         };
-        // Also under somebody else's id: few names have such a hash, and the throttle lets few tries of each pass.
+        // As long under somebody else's id: few names have such a hash, and the throttle lets few tries of each pass.
         self.delayed.await_outcome(ticket, open, Some(event.now + event.settings.config.max_wait));
         let source = attempt.source(&self.parts.keys);
         let check = Check { ticket, source, hash: Arc::clone(hash), password: password.to_owned() };
@@ -247,22 +249,16 @@ impl Logins {
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
         let Inquiry { key, question, .. } = inquiry;
         let is_anothers = self.is_under_anothers_id(attempt, Some(&open));
-        // What is said if it cannot wait beside the loop either: its question may go on.
-        let mut cut = None;
-        match self.place(attempt, is_anothers, parked, event) {
-            Placement::Beside => {}
+        let cut = match self.choose_placement(attempt, is_anothers, parked.is_some(), event) {
+            Placement::Beside => None,
             Placement::Nowhere => return self.parts.api.login_beside(&inquiry, event),
             Placement::InLoop { account, then_beside } => {
-                let (decision, is_last) = self.ask_here(attempt, &inquiry, (account, then_beside), event);
-                if is_last {
-                    if decision.is_allow() {
-                        self.prefetch(attempt, decision.terms.as_deref(), None, event);
-                    }
-                    return decision;
+                match self.ask_here(attempt, &inquiry, account, then_beside, event) {
+                    ControlFlow::Break(decision) => return decision,
+                    ControlFlow::Continue(decision) => Some(decision),
                 }
-                cut = Some(decision);
             }
-        }
+        };
         let source = attempt.source(&self.parts.keys);
         if let Some(decision) = self.parts.api.without_waiting(&inquiry, event.now) {
             return cut.filter(|_| !decision.is_allow()).unwrap_or(decision);
@@ -282,7 +278,7 @@ impl Logins {
             return self.parts.api.or_stale(key, no_answer(reason), event.now);
         }
         // The answer is heard at the tick, which is later also where it has come already.
-        self.delayed.await_outcome(ticket, open, is_anothers.then(|| event.now + UNDER_ANOTHERS_ID));
+        self.delayed.await_outcome(ticket, open, is_anothers.then(|| event.now + LONGEST_UNDER_ANOTHERS_ID));
         if let Some(thread) = event.broker_thread() {
             self.parts
                 .api
@@ -299,7 +295,7 @@ impl Logins {
             return Decision::deny(By::Turn);
         }
         let is_anothers = self.is_under_anothers_id(attempt, None);
-        let placement = self.place(attempt, is_anothers, None, event);
+        let placement = self.choose_placement(attempt, is_anothers, false, event);
         if !matches!(placement, Placement::Beside | Placement::InLoop { then_beside: true, .. }) {
             return Decision::deny(By::Turn);
         }
@@ -307,7 +303,7 @@ impl Logins {
         let network = network(attempt.client.address.unwrap_or_default()).into_owned();
         let turn = Turn { ticket, password: attempt.password.map(<[u8]>::to_owned), network };
         let config = &event.settings.config;
-        let longest = if is_anothers { UNDER_ANOTHERS_ID } else { config.max_wait };
+        let longest = if is_anothers { LONGEST_UNDER_ANOTHERS_ID } else { config.max_wait };
         if !self.delayed.await_turn(group, turn, event.now + longest) {
             self.delayed.end(ticket);
             return Decision::deny(By::Busy);
@@ -359,8 +355,8 @@ impl Logins {
         before
     }
 
-    /// Notes that its client id is that of a client which was let in, and is there.
-    fn owns_its_id(&self, attempt: &Attempt<'_>, event: &Event<'_>) {
+    /// Notes whose a client id is, once its client was let in.
+    fn note_owner(&self, attempt: &Attempt<'_>, event: &Event<'_>) {
         if self.may_park(event) {
             self.owners.note(attempt.client, attempt.username);
         }

@@ -114,12 +114,12 @@ impl Recheck {
             command.has_begun = true;
             command.username.is_none()
         });
-        let mut round = self.walk.lock();
+        let mut walk = self.walk.lock();
         // This also ends the round before, which lasts until now on a broker that never ticks.
-        round.number = round.number.wrapping_add(1);
-        round.last = now;
-        round.compared.clear();
-        self.belief.begin(round.number, asks_about_all, asks_otherwise, now);
+        walk.number = walk.number.wrapping_add(1);
+        walk.last = now;
+        walk.compared.clear();
+        self.belief.begin(walk.number, asks_about_all, asks_otherwise, now);
         if asks_about_all {
             *self.noted.lock() = Noted::default();
         }
@@ -183,13 +183,13 @@ impl Recheck {
     /// connection.
     fn is_session(&self, attempt: &Attempt<'_>, now: Instant) -> bool {
         let Attempt { client, username, credentials, .. } = *attempt;
-        let mut round = self.walk.lock();
+        let mut walk = self.walk.lock();
         // A tick ends the round. Where none comes, only time can tell, although other plugins may take long for a
         // session.
-        let is_going_on = self.api.ticks.has_ticked() || now.saturating_duration_since(round.last) < PAUSE;
-        let is_it = self.sessions.recheck(client, username, credentials, round.number, is_going_on);
+        let is_going_on = self.api.ticks.has_ticked() || now.saturating_duration_since(walk.last) < PAUSE;
+        let is_it = self.sessions.recheck(client, username, credentials, walk.number, is_going_on);
         if is_it {
-            round.last = now;
+            walk.last = now;
         }
         is_it
     }

@@ -20,8 +20,8 @@
 //!
 //! Every table forgets the least recently used entry. Usernames and client ids can be made up, so anybody can fill the
 //! tables of groups and of wrong credentials. But each entry there costs a question that the API refuses, or a
-//! hash for a local user. A try that was not examined leaves none, but for its client id if it waited for its turn,
-//! which costs a connection. Pushing out one pause takes as many questions as the table has entries, and
+//! hash for a local user. A try that was not examined leaves none, but for its client id if it has kept that busy
+//! ([`Throttle::charge_id`]), which costs a connection. Pushing out one pause takes as many questions as the table has entries, and
 //! gains a handful of guesses. Each kind of group has a table of its own, so that made-up client ids push out no pause
 //! of an account. Open tries have tables of their own, too, so that connections which only wait push out no refusals.
 //! The table of good credentials holds only those that were let in.

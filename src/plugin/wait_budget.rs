@@ -24,8 +24,8 @@ const REPLAY: u32 = 2;
 /// tenths of the time at most.
 const PAID_BACK_FASTER: u32 = 9;
 
-/// The longest that a login is waited for which can still wait beside the broker's loop. An API in the same network answers in
-/// less, and a message that comes meanwhile is late by what nobody notices.
+/// The longest that the broker waits for a client under another's id before it parks it. An API in the same network answers
+/// in less, and a message that comes meanwhile is late by what nobody notices.
 const MOMENT: Duration = Duration::from_millis(20);
 
 /// Clients that are counted in one turn: as many sockets as the broker comes to in one, and 0.1 MB. If there are more, the one
@@ -62,10 +62,11 @@ pub(super) struct WaitBudget {
     turn_began: Instant,
     /// Whether anything tells turns apart on this thread.
     has_turns: bool,
-    /// How long logins have held up the broker in this turn, how much of that was the first question that it waited for, and
-    /// when they did so last.
+    /// How long logins have held up the broker in this turn.
     logins: Duration,
+    /// How much of that was the first question that the broker waited for; zero until then.
     first_question: Duration,
+    /// When logins held it up last.
     last_login: Instant,
     /// How long the broker waited in this turn, by the client that made it wait.
     waited_for: LruCache<Fingerprint, Duration, AlreadyHashed>,
@@ -80,7 +81,7 @@ pub enum Account {
     Nobody,
     /// On that of all who log in: the client is not known yet.
     Logins,
-    /// The same, for [`MOMENT`] at most: it can still wait beside the broker's loop.
+    /// The same, for [`MOMENT`] at most: it comes under another's id, and is parked then.
     LoginsBriefly,
     /// On that of this client, by a message or a subscription of its own.
     Client(Fingerprint),
@@ -105,7 +106,7 @@ impl Account {
 pub(super) struct Payer {
     /// Who pays.
     pub account: Account,
-    /// The question is on its way already. Told where [`WaitBudget::asks_what_is_under_way`].
+    /// The question is on its way already. Found out only where [`WaitBudget::asks_what_is_under_way`].
     pub is_under_way: bool,
     /// For so long all who log in may have the broker wait in one turn; zero: for any time.
     pub login_wait: Duration,
@@ -174,10 +175,10 @@ impl WaitBudget {
         self.waited_for.clear();
     }
 
-    /// Whether [`Self::limit`] goes by what is on its way already: for retained messages, and for all questions about logins but
-    /// the first of a turn.
+    /// Whether [`Self::limit`] goes by what is on its way already: for retained messages, and for logins behind the first
+    /// question of a turn.
     pub(super) fn asks_what_is_under_way(&self, account: Account) -> bool {
-        account.is_replay() || account.is_login() && !self.first_question.is_zero()
+        account.is_replay() || account == Account::Logins && !self.first_question.is_zero()
     }
 
     /// The longest time to wait for the answer to this question on this account; zero: not at all. `timeout` is the time

@@ -39,13 +39,13 @@ fn a_right_guess_among_wrong_ones_comes_too_late() {
     });
 }
 
-/// The pause of a client id does not keep a login from being asked about ahead, since the id may be another's behind a proxy.
-/// But what is refused unseen for it was not seen.
+/// What waits in sockets is asked about ahead whatever its client id. If the login is then refused for a pause of that id,
+/// its verdict is dropped.
 #[test]
 fn a_guess_that_was_asked_ahead_and_refused_unseen_is_not_remembered() {
     on_every_broker(|version| {
         let mut stage = throttled(version, "address+username");
-        // The pause begins, and has seen a wrong one.
+        // A pause begins, and its one try is used up.
         for n in 0..=THROTTLE_AFTER {
             Connect::v3("junk").login(format!("made-up-{n}"), "wrong").refused(stage.broker.port());
         }

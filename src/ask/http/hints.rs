@@ -15,7 +15,7 @@ pub(super) const LOOKED_AT: usize = 256;
 pub struct Hint(Lock<Option<Instant>>);
 
 impl Hint {
-    /// Whether it may be said now, and then that it was.
+    /// Claims the right to say it now: `true` once in [`SAID_EVERY`].
     pub fn claim(&self, now: Instant) -> bool {
         let mut last = self.0.lock();
         let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= SAID_EVERY);

@@ -81,8 +81,8 @@ impl SecondTries {
         }
     }
 
-    /// Whether it is time to tell, which is once, that the server leaves new connections waiting while it answers kept
-    /// ones.
+    /// Claims the right to tell that the server leaves new connections waiting while it answers kept ones: once, when it is
+    /// time.
     pub(super) fn claim_no_room_line(&self) -> bool {
         self.left_waiting.load(Ordering::Relaxed) >= TOLD_AFTER
             && !self.was_told.swap(true, Ordering::Relaxed)

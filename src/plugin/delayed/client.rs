@@ -36,7 +36,7 @@ pub struct Parked {
     pub key: Fingerprint,
     /// By what it is known again if it sends more before it is let in.
     pub sender: Fingerprint,
-    /// Whether it comes under somebody else's client id, who cannot come meanwhile.
+    /// Whether it comes under somebody else's client id: the owner cannot connect meanwhile.
     pub is_under_anothers_id: bool,
     /// The hash of a local user that its password is compared with, if it is not the API that decides.
     pub hash: Option<Arc<PasswordHash>>,
@@ -52,7 +52,7 @@ pub struct Parked {
     pub api: u32,
     /// What came with the API's allow.
     pub terms: Option<Arc<Terms>>,
-    /// When it has waited long enough, where its wait is bounded here and not where its question is.
+    /// When it has waited long enough, if its wait is bounded here (see `State::deadlines`).
     pub until: Option<Instant>,
     /// It is refused for this reason, once it can leave without a CONNACK.
     pub leaves: Option<By>,

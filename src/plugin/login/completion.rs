@@ -68,14 +68,14 @@ impl Logins {
                 None => self.parts.api.or_stale(parked.key, decision, event.now),
                 Some(_) => decision,
             };
-            // Also of a client that has gone: its guess was right or wrong all the same.
             let was_asked = !matches!(decision.by, By::NoAnswer(NoAnswer::Unheard | NoAnswer::Busy));
             match parked.open {
-                // It hung up, or has left the queue. Its question may go on, for when it comes again.
+                // It hung up, left the queue, or had no room there. A question that goes on ends its try later.
                 Some(open) if parked.is_under_anothers_id && !was_asked => {
                     self.charge_id(&open, event);
                     self.leave(open, event);
                 }
+                // Also of a client that has gone: its guess was right or wrong all the same.
                 Some(open) => self.close(open, &decision, event),
                 None => {}
             }
@@ -244,7 +244,7 @@ impl Logins {
             self.parts.granting.expiry.remove(client.connection);
             self.parts.sessions.withdraw(client, attempt.username, before.filter(is_there));
         } else {
-            self.owns_its_id(&attempt, event);
+            self.note_owner(&attempt, event);
         }
     }
 

@@ -34,7 +34,7 @@ const NETWORKS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 const PAID_OFF_IN: u32 = 9;
 const ALL_PAID_OFF_IN: u32 = 1;
 
-/// Who sends early, and how long the broker has waited for such clients.
+/// Who sends early, and how long the broker has waited in vain for clients of each network.
 pub struct EarlySenders(Lock<State>);
 
 struct State {

@@ -45,7 +45,8 @@ impl Logins {
         self.parts.api.asker.hear_late(open.credentials(), waiter, event.now);
     }
 
-    /// Counts against its client id that a try has kept it busy, and was not examined meanwhile.
+    /// Counts against its client id that a try has kept it busy, and was not examined meanwhile. Goes by the try, which is
+    /// all that is kept of a client that has gone.
     pub(super) fn charge_id(&self, open: &OpenTry, event: &Event<'_>) {
         self.parts.throttle.charge_id(open.id_group(), &event.settings.config.throttle, event.now);
     }

@@ -1,5 +1,5 @@
-//! Whose client ids are. While a client is parked under an id, Mosquitto 2.1 turns away everybody else who comes with it. So who
-//! comes under somebody else's id is not parked for long, unless the username and password were let in before.
+//! Whose client ids are. While a client is parked under an id, Mosquitto 2.1 turns away everybody else who comes with it.
+//! So who comes under somebody else's id is not parked for long, unless the username and password were let in before.
 
 use std::num::NonZeroUsize;
 

@@ -1,20 +1,20 @@
 //! Where a client waits for its login: beside the broker's loop where it can, and otherwise in it, for as long as it may.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::Logins;
 use crate::plugin::api::{Account, Inquiry};
 use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::{By, Decision};
-use crate::plugin::delayed::Ticket;
 use crate::plugin::event::Event;
 use crate::plugin::throttle::OpenTry;
 use crate::prefetch::packet;
 use crate::question::NoAnswer;
 
-/// The longest that a client under somebody else's id waits for its turn, and for its question to be sent. As many tries as the
-/// throttle lets pass by default keep that id busy for about a second so, whatever flood they wait behind.
-pub(super) const UNDER_ANOTHERS_ID: Duration = Duration::from_millis(200);
+/// The longest that a client under somebody else's id waits for its turn, and for its question to be sent. So all tries that
+/// the throttle lets pass by default keep that id busy for about a second, whatever flood they wait behind.
+pub(super) const LONGEST_UNDER_ANOTHERS_ID: Duration = Duration::from_millis(200);
 
 /// Where a client waits for its login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,19 +37,20 @@ impl Placement {
 }
 
 impl Logins {
-    /// Where a client is to wait that is not `parked` yet. Requests to the broker's HTTP listener wait where they are:
-    /// they come on a thread of their own.
-    pub(super) fn place(
+    /// Chooses where a client waits. Whoever is parked already stays so. Requests to the broker's HTTP listener wait where
+    /// they are: they come on a thread of their own. If the same client is parked from before, that parking lets nobody in
+    /// any more.
+    pub(super) fn choose_placement(
         &self,
         attempt: &Attempt<'_>,
         is_under_anothers_id: bool,
-        parked: Option<Ticket>,
+        is_parked: bool,
         event: &Event<'_>,
     ) -> Placement {
         let Some(thread) = event.broker_thread().filter(|_| self.parts.delays) else {
             return Placement::IN_LOOP;
         };
-        if parked.is_some() {
+        if is_parked {
             return Placement::Beside;
         }
         let Attempt { client, username, password, credentials, .. } = *attempt;
@@ -72,31 +73,38 @@ impl Logins {
         }
     }
 
-    /// Whether a client comes under somebody else's id, with a username and password that were not let in lately.
+    /// Whether a client comes under somebody else's id, and its username and password were not let in lately. Without an open
+    /// try they were not: who was let in lately never waits for a turn.
     pub(super) fn is_under_anothers_id(&self, attempt: &Attempt<'_>, open: Option<&OpenTry>) -> bool {
         self.parts.delays
             && !open.is_some_and(OpenTry::was_let_in)
             && self.owners.is_anothers(attempt.client, attempt.username)
     }
 
-    /// Has the API decide while the broker waits, or, if it may not wait, when the client comes again. The second value says
-    /// whether that is the last word: else the client may still wait beside the loop.
+    /// Has the API decide while the broker waits. That is the last word, or else (`Continue`) what is said if the client
+    /// cannot wait beside the loop either: its question may go on.
     pub(super) fn ask_here(
         &self,
         attempt: &Attempt<'_>,
         inquiry: &Inquiry<'_>,
-        (account, then_beside): (Account, bool),
+        account: Account,
+        then_beside: bool,
         event: &Event<'_>,
-    ) -> (Decision, bool) {
+    ) -> ControlFlow<Decision, Decision> {
         let began = Instant::now();
         let decision = self.parts.api.wait_for(inquiry, account, event);
         self.charge_network(attempt, began, decision.is_allow(), event);
-        let is_cut = decision.by == By::NoAnswer(NoAnswer::LoginWaitSpent);
-        (decision, !(is_cut && then_beside))
+        if then_beside && decision.by == By::NoAnswer(NoAnswer::LoginWaitSpent) {
+            return ControlFlow::Continue(decision);
+        }
+        if decision.is_allow() {
+            self.prefetch(attempt, decision.terms.as_deref(), None, event);
+        }
+        ControlFlow::Break(decision)
     }
 
-    /// Counts how long the broker has waited for a client that would be parked if it waited for its CONNACK. Who is let
-    /// in costs its network nothing: 2.0 would have waited for it as well.
+    /// Counts against its network how long the broker of 2.1 has waited for a client that it would have parked, had it not
+    /// sent more, or come under another's id. Who is let in costs nothing: 2.0 would have waited for it as well.
     pub(super) fn charge_network(
         &self,
         attempt: &Attempt<'_>,

@@ -19,7 +19,9 @@ impl Logins {
         if wishes.is_empty() {
             return allow;
         }
-        let waits = self.may_park(event) && self.place(attempt, false, None, event) == Placement::Beside;
+        // Whoever may come in is not in front of anybody.
+        let placement = || self.choose_placement(attempt, false, false, event);
+        let waits = self.may_park(event) && placement() == Placement::Beside;
         let ticket = if waits { self.park(attempt, false) } else { None };
         let answers = self.ask_wishes(&wishes, ticket, event);
         match ticket {

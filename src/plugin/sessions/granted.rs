@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::rights::Ownership;
+use super::rights::IsClient;
 use super::{LetInBy, Session, Sessions, Tables};
 use crate::broker::{Client, Connection};
 use crate::cache::{Forgotten, LONGEST_QUESTION};
@@ -250,13 +250,13 @@ impl Sessions {
         let turn = tables.turn;
         let (session, forgotten) = tables.get_beside_forgotten(key)?;
         let says = session.says(Some(client.connection), wanted, forgotten, now)?;
-        let ownership = match client.address {
+        let is_client = match client.address {
             // A message that is kept, or a session that sleeps: nobody else has come under its number.
-            None => Ownership::Is,
-            Some(_) => self.ownership(session, turn, client, wanted.access, now),
+            None => IsClient::Yes,
+            Some(_) => self.is_client(session, turn, client, wanted.access, now),
         };
         drop(tables);
-        self.is_client_of(ownership, client, username, wanted.access, has_socket_since).then_some(says)
+        self.is_client_of(is_client, client, username, wanted.access, has_socket_since).then_some(says)
     }
 
     /// Whether the time of a client's session is over.

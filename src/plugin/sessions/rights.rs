@@ -13,9 +13,9 @@ pub(super) const WILL_WITHIN: Duration = Duration::from_millis(100);
 
 /// Whether somebody is the client of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ownership {
-    Is,
-    IsNot,
+pub(super) enum IsClient {
+    Yes,
+    No,
     /// If it is the session that sleeps since then, and nobody who got its number.
     IfAsleepSince(Instant),
 }
@@ -37,24 +37,24 @@ impl Sessions {
         now: Instant,
         has_socket_since: impl FnOnce(Instant) -> Option<bool>,
     ) -> bool {
-        let ownership = self.local_rights(client, username, hash, access, now);
-        self.is_client_of(ownership, client, username, access, has_socket_since)
+        let is_client = self.local_rights(client, username, hash, access, now);
+        self.is_client_of(is_client, client, username, access, has_socket_since)
     }
 
-    /// Whether somebody is the client of the session, by what the tables say: `has_socket_since` tells whether anybody has had its
-    /// number since it was closed. Nothing may be locked.
+    /// Whether somebody is the client of the session, by what the tables say. `has_socket_since` tells whether anybody has had
+    /// its number since it was closed. Nothing may be locked.
     pub(super) fn is_client_of(
         &self,
-        ownership: Ownership,
+        is_client: IsClient,
         client: Client<'_>,
         username: &str,
         access: Access,
         has_socket_since: impl FnOnce(Instant) -> Option<bool>,
     ) -> bool {
-        match ownership {
-            Ownership::Is => true,
-            Ownership::IsNot => false,
-            Ownership::IfAsleepSince(closed) => match has_socket_since(closed) {
+        match is_client {
+            IsClient::Yes => true,
+            IsClient::No => false,
+            IsClient::IfAsleepSince(closed) => match has_socket_since(closed) {
                 Some(false) => true,
                 Some(true) => {
                     self.opened(client, username);
@@ -119,33 +119,33 @@ impl Sessions {
         hash: &Arc<PasswordHash>,
         access: Access,
         now: Instant,
-    ) -> Ownership {
+    ) -> IsClient {
         if client.address.is_none() {
-            return Ownership::Is;
+            return IsClient::Yes;
         }
         let key = self.key(client, username);
         let mut tables = self.tables.lock();
         let turn = tables.turn;
         match tables.get(key).filter(|session| session.is_by(hash)) {
-            Some(session) => self.ownership(session, turn, client, access, now),
-            None => Ownership::IsNot,
+            Some(session) => self.is_client(session, turn, client, access, now),
+            None => IsClient::No,
         }
     }
 
     /// Whether a client that has an address is that of a session.
-    pub(super) fn ownership(
+    pub(super) fn is_client(
         &self,
         session: &mut Session,
         turn: u64,
         client: Client<'_>,
         access: Access,
         now: Instant,
-    ) -> Ownership {
+    ) -> IsClient {
         if session.current == Some(client.connection) {
-            return Ownership::Is;
+            return IsClient::Yes;
         }
         let Some(ended) = session.ended.filter(|ended| ended.connection == client.connection) else {
-            return Ownership::IsNot;
+            return IsClient::No;
         };
         let just_now = turn == ended.turn && now.saturating_duration_since(ended.at) < WILL_WITHIN;
         let may_sleep = match access {
@@ -156,16 +156,16 @@ impl Sessions {
         };
         if ended.address == self.address(client) && access != Access::Subscribe {
             if just_now || (may_sleep && self.hears_of_connections) {
-                return Ownership::Is;
+                return IsClient::Yes;
             }
             if may_sleep {
-                return Ownership::IfAsleepSince(ended.at);
+                return IsClient::IfAsleepSince(ended.at);
             }
         }
         let may_be_a_will = access == Access::Write && ended.stays != SessionStays::No;
         if !may_be_a_will {
             session.ended = None;
         }
-        Ownership::IsNot
+        IsClient::No
     }
 }

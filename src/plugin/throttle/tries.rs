@@ -51,7 +51,7 @@ pub struct OpenTry {
     pub(super) since: Instant,
     /// What was known of its credentials when it was opened.
     pub(super) standing: Standing,
-    /// See [`Self::was_let_in`].
+    /// Whether they were let in lately. `standing` does not tell: where the throttle is off, all count as good.
     pub(super) was_let_in: bool,
 }
 
