@@ -283,18 +283,17 @@ impl Delayed {
         self.0.lock().parked.values().filter(|client| !client.client_id.is_empty()).count()
     }
 
-    /// A client that has waited long enough. If its id belongs to another parking by now, its own is forgotten, unless the
-    /// outcome of its try is still to come.
-    pub fn who_has_waited(&self, ticket: Ticket) -> Option<Parked> {
+    /// A client that has waited long enough, and whether its id is still its own. If that belongs to another parking by now, its
+    /// own is forgotten, unless the outcome of its try is still to come.
+    pub fn who_has_waited(&self, ticket: Ticket) -> Option<(Parked, bool)> {
         let state = &mut *self.0.lock();
         let client = state.parked.get(&ticket)?;
-        if is_newest(client, ticket) {
-            return Some(client.clone());
-        }
-        if !client.awaits_outcome() {
+        let is_newest = is_newest(client, ticket);
+        if !is_newest && !client.awaits_outcome() {
             state.remove(ticket);
+            return None;
         }
-        None
+        Some((client.clone(), is_newest))
     }
 
     /// Ends a parking. Returns what its question is known by, if its try is still open.
@@ -509,7 +508,10 @@ mod tests {
         delayed.leaves_later(slow, By::Busy, now);
         for ticket in [kicked, slow] {
             assert_eq!(delayed.end(ticket), Some(keys.fields(Domain::Credentials, [])));
-            assert!(delayed.get(ticket).is_none() && delayed.who_has_waited(ticket).is_none());
+            assert!(
+                delayed.get(ticket).is_none()
+                    && !delayed.who_has_waited(ticket).is_some_and(|(_, is_newest)| is_newest)
+            );
         }
         assert!(!delayed.has_deadlines());
         for ticket in [kicked, slow] {

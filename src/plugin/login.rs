@@ -38,7 +38,7 @@ use crate::log::sentence;
 use crate::question::{Answer, NoAnswer};
 use early::EarlySenders;
 use owners::Owners;
-use placement::{LONGEST_UNDER_ANOTHERS_ID, Placement};
+use placement::{LONGEST_FOR_HASH, LONGEST_UNDER_ANOTHERS_ID, Placement};
 
 /// Decides about logins.
 pub struct Logins {
@@ -221,8 +221,9 @@ impl Logins {
         let Some(ticket) = parked.or_else(|| self.park(attempt, is_anothers)) else {
             return Decision::deny(By::Busy);
         };
-        // As long under somebody else's id: few names have such a hash, and the throttle lets few tries of each pass.
-        self.delayed.await_outcome(ticket, open, Some(event.now + event.settings.config.max_wait));
+        let max_wait = event.settings.config.max_wait;
+        let longest = if is_anothers { LONGEST_FOR_HASH.min(max_wait) } else { max_wait };
+        self.delayed.await_outcome(ticket, open, Some(event.now + longest));
         let source = attempt.source(&self.parts.keys);
         let check = Check { ticket, source, hash: Arc::clone(hash), password: password.to_owned() };
         for check in hasher.check(check, event.now) {
@@ -358,7 +359,7 @@ impl Logins {
     /// Notes whose a client id is, once its client was let in.
     fn note_owner(&self, attempt: &Attempt<'_>, event: &Event<'_>) {
         if self.may_park(event) {
-            self.owners.note(attempt.client, attempt.username);
+            self.owners.note(attempt.client, attempt.username, attempt.credentials);
         }
     }
 

@@ -106,8 +106,9 @@ impl Throttle {
             return Admission::Now(open);
         }
         let mut worst = (Room::Free, open.groups[0]);
-        for (kind, group) in state.kinds.iter_mut().zip(open.groups) {
-            let room = kind.room(group, &open, limits, now);
+        // Whoever comes again and again keeps its client id busy, also if that asks nothing more.
+        for ((kind, group), share_in_pause) in state.kinds.iter_mut().zip(open.groups).zip([true, false]) {
+            let room = kind.room(group, &open, share_in_pause, limits, now);
             if room > worst.0 {
                 worst = (room, group);
             }

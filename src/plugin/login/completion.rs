@@ -146,9 +146,14 @@ impl Logins {
     }
 
     fn complete_who_waited(&self, ticket: Ticket, thread: &BrokerThread, event: &Event<'_>) {
-        let Some(parked) = self.delayed.who_has_waited(ticket) else { return };
+        let Some((parked, is_newest)) = self.delayed.who_has_waited(ticket) else { return };
         let attempt = Attempt::of(&parked, None);
-        if let Some(by) = parked.leaves.clone() {
+        if !is_newest {
+            // Its client has gone, and somebody is parked under its id again: also that is counted.
+            if parked.is_under_anothers_id && parked.hash.is_none() {
+                self.parts.api.asker.leave_queue(parked.key, ticket.number());
+            }
+        } else if let Some(by) = parked.leaves.clone() {
             self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
         } else if parked.may_enter {
             self.let_in(ticket, &parked, parked.allow(), thread, event);

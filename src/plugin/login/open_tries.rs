@@ -14,7 +14,9 @@ use crate::question::NoAnswer;
 impl Logins {
     /// Ends an open try, and has the next clients of its groups examined.
     pub(super) fn close(&self, open: OpenTry, decision: &Decision, event: &Event<'_>) {
-        if let By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::TimedOut(_)) = decision.by {
+        if let By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::TimedOut(_) | NoAnswer::Unheard) =
+            decision.by
+        {
             return self.leave(open, event);
         }
         let outcome = outcome_of(decision);
@@ -30,7 +32,7 @@ impl Logins {
     /// comes back for the answer.
     pub(super) fn leave(&self, open: OpenTry, event: &Event<'_>) {
         let config = &event.settings.config;
-        if !self.parts.throttle.leave(&open, 2 * config.timeout, event.now) {
+        if !self.parts.throttle.leave(&open, config.max_wait + 2 * config.timeout, event.now) {
             return;
         }
         let (throttle, tasks) = (Arc::clone(&self.parts.throttle), Arc::clone(&self.parts.tasks));

@@ -16,6 +16,9 @@ use crate::question::NoAnswer;
 /// the throttle lets pass by default keep that id busy for about a second, whatever flood they wait behind.
 pub(super) const LONGEST_UNDER_ANOTHERS_ID: Duration = Duration::from_millis(200);
 
+/// The same for a slow hash, which is computed by then unless others are in front.
+pub(super) const LONGEST_FOR_HASH: Duration = Duration::from_secs(2);
+
 /// Where a client waits for its login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
@@ -78,7 +81,7 @@ impl Logins {
     pub(super) fn is_under_anothers_id(&self, attempt: &Attempt<'_>, open: Option<&OpenTry>) -> bool {
         self.parts.delays
             && !open.is_some_and(OpenTry::was_let_in)
-            && self.owners.is_anothers(attempt.client, attempt.username)
+            && self.owners.is_anothers(attempt.client, attempt.username, attempt.credentials)
     }
 
     /// Has the API decide while the broker waits. That is the last word, or else (`Continue`) what is said if the client

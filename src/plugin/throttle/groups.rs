@@ -69,21 +69,29 @@ impl Groups {
         self.open.peek(&group).into_iter().flatten().filter(move |open| now < open.until)
     }
 
-    /// The room that a group has for a new try.
-    pub fn room(&mut self, group: Group, new: &OpenTry, limits: &ThrottleLimits, now: Instant) -> Room {
+    /// The room that a group has for a new try. `share_in_pause`: one that shares an open question is let pass in a pause, too.
+    pub fn room(
+        &mut self,
+        group: Group,
+        new: &OpenTry,
+        share_in_pause: bool,
+        limits: &ThrottleLimits,
+        now: Instant,
+    ) -> Room {
         self.counts.promote(&group);
         let count = self.count(group, limits, now);
         if new.standing == Standing::Wrong && now < count.until {
             return Room::Paused(count.until - now);
         }
+        let is_paused = now < count.next_try;
         let mut taken = 0;
         for open in self.open_tries(group, now).filter(|open| open.holders > 0) {
-            if new.is_shared && open.credentials == new.credentials {
+            if new.is_shared && open.credentials == new.credentials && (share_in_pause || !is_paused) {
                 return Room::Free;
             }
             taken += if open.is_shared { 1 } else { open.holders };
         }
-        if now < count.next_try {
+        if is_paused {
             Room::Paused(count.next_try - now)
         } else if taken < limits.after.saturating_sub(count.refusals).max(1) {
             Room::Free

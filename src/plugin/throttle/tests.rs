@@ -722,3 +722,21 @@ fn tries_that_share_no_answer_take_room_and_count_one_by_one() {
     scene.close_all(open, TryOutcome::Refused);
     assert!(matches!(admit(), Admission::Throttled(_)));
 }
+
+/// Who comes again while its question is open asks nothing more, but keeps its client id busy once more.
+#[test]
+fn an_open_question_is_shared_in_a_pause_of_its_account_and_not_in_one_of_its_id() {
+    let who = Who { client_id: "id", ..HOME };
+    let mut scene = Scene::new(LIMITS);
+    scene.refuse(who, &WRONG);
+    scene.now += scene.pause(who, "new");
+    let elsewhere = Who { client_id: "other", ..HOME };
+    let open = scene.open(elsewhere, "guess");
+    assert!(matches!(scene.admit(elsewhere, "guess"), Admission::Now(_)));
+    // In the pause that begins then one more is looked at.
+    for _ in 0..=LIMITS.after {
+        scene.throttle.charge_id(open.id_group(), &scene.limits, scene.now);
+    }
+    assert!(matches!(scene.admit(elsewhere, "guess"), Admission::Throttled(_)), "a pause of its id");
+    assert!(matches!(scene.admit(Who { client_id: "third", ..HOME }, "guess"), Admission::Now(_)));
+}
