@@ -256,7 +256,7 @@ fn slow_hashes_hold_up_the_broker_for_login_wait() {
         let broker = broker(version, &api)
             .file("passwords", slow_password_file(&names))
             .option("password_file", "passwords")
-            .option("login_wait", "10ms")
+            .option("login_wait", "1ms")
             .start();
         let accepted = || broker.log().matches("New connection from").count();
         let mut crowd: Vec<_> = names.iter().map(|_| Client::open(broker.port(), Protocol::V5)).collect();
