@@ -11,7 +11,6 @@ use super::inflight::{Early, EarlyOnes, InFlight, Questions};
 use super::job::Subject;
 use super::queue::Priority;
 use super::shared::Sharing;
-use super::store::{Found, Store};
 use crate::cache::{Cache, Fresh};
 use crate::config::LIFETIMES_APART;
 use crate::fingerprint::Fingerprint;
@@ -94,11 +93,6 @@ impl Inbox {
         self.target.load_full()
     }
 
-    /// The rules that came with answers.
-    pub(super) fn pool(&self) -> &GrantsPool {
-        &self.pool
-    }
-
     /// Takes a reply, remembers its verdict and tells all who wait. Returns `false` if the API that it came `from` is
     /// no longer the one to ask, or if whatever it has said of that client was forgotten since the question was sent: then
     /// nothing was taken, and the question has to be asked again.
@@ -118,16 +112,6 @@ impl Inbox {
         drop(state);
         in_flight.deliver(&reply.answer, api);
         true
-    }
-
-    /// The cache that is shared with other brokers, if there is one.
-    pub(super) fn store(&self) -> Option<Arc<Store>> {
-        self.sharing.store()
-    }
-
-    /// Takes an allow that was found there, as [`Self::file`] takes a reply.
-    pub(super) fn file_found(&self, subject: Subject, found: &Found, from: &Arc<Target>) -> bool {
-        self.take_over(subject, found, from)
     }
 
     /// Tells all who wait that the question's time, `limit`, is up. The question goes on, so that a late answer is
@@ -174,11 +158,6 @@ impl Inbox {
     /// With which priority a question is asked by now, if it is on its way.
     pub(super) fn priority(&self, key: Fingerprint) -> Option<Priority> {
         self.state().in_flight.get(&key).map(|in_flight| in_flight.priority)
-    }
-
-    /// So many questions went in one request, which was answered or not.
-    pub(super) fn went_together(&self, questions: usize, is_answered: bool) {
-        self.metrics.went_together(questions, is_answered);
     }
 
     /// There is a bug at this place in the source. The worker goes on.

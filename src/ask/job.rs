@@ -104,7 +104,7 @@ impl Job {
 
     /// Its place in the cache that is shared with other brokers, if there is one.
     fn shared(&self, request: &[u8], target: &Target) -> Option<Shared> {
-        Shared::of(self.inbox.store(), self.subject, request, target, self.asks_anew)
+        Shared::of(self.inbox.sharing.store(), self.subject, request, target, self.asks_anew)
     }
 
     /// Takes over what another broker was told, if it was. Returns what is still to be asked, and its place in the shared
@@ -171,7 +171,7 @@ impl Job {
 
     /// Files an allow that was given before, unless it is not to be used.
     fn takes_over(&self, found: &Found, target: &Arc<Target>) -> bool {
-        let is_filed = self.inbox.file_found(self.subject, found, target);
+        let is_filed = self.inbox.take_over(self.subject, found, target);
         if is_filed {
             target.known.note(self.source.username);
         }
@@ -222,7 +222,7 @@ impl Job {
             }
         };
         if let Some(body) = asked.body.take() {
-            let (answer, problem) = answer::read(&body, &question, self.inbox.pool(), Now::read());
+            let (answer, problem) = answer::read(&body, &question, &self.inbox.pool, Now::read());
             asked.reply.answer = answer.asked_at(asked.reply.sent);
             if let (Some(problem), Some((_, endpoint))) = (problem, &asked.response) {
                 target.note_bad_answer(asks, *endpoint, &problem);

@@ -29,14 +29,14 @@ pub(in crate::ask) async fn run_together(jobs: Vec<Job>, place: RequestPlace, in
         let body = wire::together(jobs.iter().map(|(job, _)| job.question.as_question()));
         let crowd = Crowd { parties: jobs.iter().map(|(job, _)| job.parties()).collect(), body: body.into() };
         let told = place.wait_for(target.ask_together(&crowd), &target).await;
-        inbox.went_together(jobs.len(), told.is_some());
+        inbox.metrics.went_together(jobs.len(), told.is_some());
         match told {
             Some(BatchReplies { replies, from }) => {
                 for ((mut job, shared), (mut reply, more)) in jobs.into_iter().zip(replies) {
                     if let Some(more) = more.filter(|_| target.config.answer_rules) {
                         let question = job.question.as_question();
                         let (answer, problem) =
-                            answer::read_object(&more, &question, inbox.pool(), Now::read());
+                            answer::read_object(&more, &question, &inbox.pool, Now::read());
                         reply.answer = answer.asked_at(reply.sent);
                         problem.into_iter().for_each(|problem| target.note_bad_result(from, &problem));
                     }
@@ -58,7 +58,7 @@ pub(in crate::ask) async fn run_together(jobs: Vec<Job>, place: RequestPlace, in
 /// The questions whose answer the shared cache does not have, each with its place there. Where no cache is shared that is all
 /// of them.
 async fn unknown(jobs: Vec<Job>, target: &Arc<Target>, inbox: &Inbox) -> Vec<(Job, Option<Shared>)> {
-    if inbox.store().is_none() {
+    if inbox.sharing.store().is_none() {
         return jobs.into_iter().map(|job| (job, None)).collect();
     }
     // Side by side, so that they are looked up in one go.
