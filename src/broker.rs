@@ -10,6 +10,10 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+pub use cell::BrokerCell;
+
+mod cell;
+
 /// Names one connection of a client for as long as it lasts: the broker's own pointer to it, as a number.
 /// It is compared and never followed; the broker may give the number to another client later.
 pub type Connection = usize;

@@ -41,7 +41,8 @@
 //! - `config` (an option is a row of `options`; `moving_in` understands those of other plugins), `command` (one about
 //!   somebody: its name, who gave it, what came of it), `main_queue` (tasks for the broker's thread, and the thread that wakes
 //!   it).
-//! - `fingerprint` (what tables know things by), `broker` (the broker as a trait, and whose thread this is), `log`.
+//! - `fingerprint` (what tables know things by), `broker` (the broker as a trait, whose thread this is, and its `cell`, where
+//!   only that thread reaches), `log`.
 //! - `question` (also what a status means by itself), then `topic` (filters, rules of ACL files, grants of the API's answers
 //!   and their terms, templates), then `util`.
 //!
@@ -100,17 +101,20 @@
 //!
 //! # Locks
 //!
-//! One type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds one takes only those to the
-//! right: `doors` (while the plugin starts) or `sys_topics`; then `recheck.walk` or `prefetch.state` or
-//! `prefetch.learner` or `prefetch.queues`, then `prefetch.subscriptions` or `prefetch.retained`, `ffi` sockets and then
-//! the plugin's own among them, `delayed` and its newest tickets; `early`; then `sessions`, `throttle`, the two
-//! `wait_budget`s; then `ask.state`; then, where a reload changes the shared cache, what is taken over from the one
-//! before (`in_step`, `outbox`); then a slot, `breaker`, `limiter`, a server's idle lanes, its second tries, names and
-//! then one of them, an address's rest, suspects, `recheck.noted`, `hasher`, `recheck.belief` and then `leaving`,
-//! `recheck.command`, `main_queue`, `log`. All others (what `others` have told, whose client ids are (`owners`), an
-//! endpoint's pace, samples and hints, a request's progress, the pool of rules, where a shelf goes before its owners,
-//! `expiry`, those of the shared cache) are held alone, as are most of these, and nobody waits at a slot while holding
-//! anything.
+//! What only the broker's own thread touches has none: it is in a `broker::BrokerCell` (the system's sockets in `ffi`; parked
+//! clients, who sends early and whose client ids are; how long the broker may wait; what waits in queues). Nobody comes back
+//! to a cell that is in use.
+//!
+//! For all else one type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds one, or uses a
+//! cell, takes only those to the right: `doors` (while the plugin starts) or `sys_topics`; then `recheck.walk` or
+//! `prefetch.state` or `prefetch.learner`, then `prefetch.subscriptions` or `prefetch.retained`, the plugin's own sockets,
+//! the newest tickets of `delayed`; then `sessions`, `throttle`, the HTTP listener's `wait_budget`; then `ask.state`; then,
+//! where a reload changes the shared cache, what is taken over from the one before (`in_step`, `outbox`); then a slot,
+//! `breaker`, `limiter`, a server's idle lanes, its second tries, names and then one of them, an address's rest, suspects,
+//! `recheck.noted`, `hasher`, `recheck.belief` and then `leaving`, `recheck.command`, `main_queue`, `log`. All others (what
+//! `others` have told, an endpoint's pace, samples and hints, a request's progress, the pool of rules, where a shelf goes
+//! before its owners, `expiry`, those of the shared cache) are held alone, as are most of these, and nobody waits at a slot
+//! while holding anything.
 //!
 //! # Words
 //!

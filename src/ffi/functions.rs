@@ -24,10 +24,9 @@ use super::steered::{about, kick_by};
 use super::sys;
 use super::terminated::terminated;
 use crate::broker::{
-    Broker, BrokerThread, Caller, Client, Connection, HangUp, ListenAddress, Look, LookUp, Unread,
+    Broker, BrokerCell, BrokerThread, Caller, Client, Connection, HangUp, ListenAddress, Look, LookUp, Unread,
 };
 use crate::log::Level;
-use crate::util::Lock;
 
 /// A callback as the broker calls it: with the event's number, its data, and the data that was registered.
 pub(super) type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
@@ -40,9 +39,9 @@ pub(super) struct Process {
     clock: Clock,
     /// Prepared at its first use; `None` inside if it cannot work in this process.
     waker: OnceCell<Option<Waker>>,
-    sockets: Lock<Sockets>,
-    read_ahead: Lock<ReadAhead>,
-    in_hand: Lock<InHand>,
+    sockets: BrokerCell<Sockets>,
+    read_ahead: BrokerCell<ReadAhead>,
+    in_hand: BrokerCell<InHand>,
 }
 
 /// The broker's name for this plugin, which most of its functions want.
@@ -63,9 +62,9 @@ impl Process {
             thread: threads::own(),
             clock: Clock::start(),
             waker: OnceCell::new(),
-            sockets: Lock::default(),
-            read_ahead: Lock::default(),
-            in_hand: Lock::default(),
+            sockets: BrokerCell::default(),
+            read_ahead: BrokerCell::default(),
+            in_hand: BrokerCell::default(),
         }
     }
 
@@ -84,6 +83,11 @@ impl Process {
     /// Whether this is called on the broker's own thread.
     pub(super) fn is_own_thread(&self) -> bool {
         threads::own() == self.thread
+    }
+
+    /// The proof of that, if this is called there.
+    fn own_thread(&self) -> Option<BrokerThread> {
+        self.is_own_thread().then(BrokerThread::vouched_for)
     }
 
     /// The time for a topic check: cheap to get, and up to 25 ms ahead (see [`Clock`]).
@@ -209,14 +213,15 @@ impl Process {
     /// say in the log.
     pub(super) fn meet(&self, client: Client<'_>, now: Instant) -> Option<String> {
         // Sessions that were restored from disk, and who has hung up, have none.
-        client.address.filter(|_| self.is_own_thread())?;
-        self.sockets.lock().meet(client.connection, now)
+        client.address?;
+        let thread = self.own_thread()?;
+        self.sockets.with(&thread, |sockets| sockets.meet(client.connection, now))
     }
 
     /// A turn of the broker's loop begins.
     pub(super) fn new_turn(&self) {
-        if self.is_own_thread() {
-            self.sockets.lock().new_turn();
+        if let Some(thread) = self.own_thread() {
+            self.sockets.with(&thread, Sockets::new_turn);
         }
     }
 
@@ -250,7 +255,7 @@ impl Broker for Process {
     }
 
     fn caller(&self) -> Caller {
-        if self.is_own_thread() { Caller::Broker(BrokerThread::vouched_for()) } else { Caller::HttpListener }
+        self.own_thread().map_or(Caller::HttpListener, Caller::Broker)
     }
 
     fn is_2_1(&self) -> bool {
@@ -289,29 +294,31 @@ impl Broker for Process {
 
     fn has_sent_more(
         &self,
-        _: &BrokerThread,
+        thread: &BrokerThread,
         connection: Connection,
         length: &dyn Fn(&[u8]) -> Option<usize>,
     ) -> bool {
         let now = Instant::now();
-        if self.read_ahead.lock().has_more(connection, length, now) {
+        if self.read_ahead.with(thread, |read_ahead| read_ahead.has_more(connection, length, now)) {
             return true;
         }
-        let socket = self.sockets.lock().interest().socket_of_newcomer(connection, now);
+        let socket =
+            self.sockets.with(thread, |sockets| sockets.interest().socket_of_newcomer(connection, now));
         socket.is_some_and(sockets::has_unread)
     }
 
     fn packet_in_hand(
         &self,
-        _: &BrokerThread,
+        thread: &BrokerThread,
         connection: Connection,
         ends: &dyn Fn(&[u8]) -> Vec<usize>,
     ) -> Option<Vec<u8>> {
-        self.in_hand.lock().body(connection, ends, Instant::now())
+        self.in_hand.with(thread, |in_hand| in_hand.body(connection, ends, Instant::now()))
     }
 
     fn hang_up(&self, thread: &BrokerThread, client: Client<'_>, insists: bool) -> HangUp {
-        let whereabouts = self.sockets.lock().interest().socket_of(client.connection, insists);
+        let whereabouts =
+            self.sockets.with(thread, |sockets| sockets.interest().socket_of(client.connection, insists));
         match whereabouts {
             Whereabouts::At(socket) if self.is_parked(thread, client) => sockets::shut_down(socket),
             Whereabouts::At(_) | Whereabouts::Unknown => HangUp::Impossible,
@@ -362,25 +369,30 @@ impl Broker for Process {
         sockets::listens_for_plugin(socket, listens);
     }
 
-    fn peek(&self, _: &BrokerThread, look: Look<'_>, see: &mut dyn FnMut(Unread<'_>)) {
-        self.sockets.lock().look(look, see);
+    fn peek(&self, thread: &BrokerThread, look: Look<'_>, see: &mut dyn FnMut(Unread<'_>)) {
+        self.sockets.with(thread, |sockets| sockets.look(look, see));
     }
 
-    fn descriptor_of(&self, _: &BrokerThread, connection: Connection) -> Option<i32> {
-        self.sockets.lock().interest().descriptor_of(connection)
+    fn descriptor_of(&self, thread: &BrokerThread, connection: Connection) -> Option<i32> {
+        self.sockets.with(thread, |sockets| sockets.interest().descriptor_of(connection))
     }
 
-    fn connections(&self, _: &BrokerThread) -> Option<Vec<Connection>> {
-        self.sockets.lock().connections().map(<[_]>::to_vec)
+    fn connections(&self, thread: &BrokerThread) -> Option<Vec<Connection>> {
+        self.sockets.with(thread, |sockets| sockets.connections().map(<[_]>::to_vec))
     }
 
-    fn has_socket(&self, _: &BrokerThread, connection: Connection) -> Option<bool> {
-        let mut sockets = self.sockets.lock();
-        sockets.connections().map(|connections| connections.binary_search(&connection).is_ok())
+    fn has_socket(&self, thread: &BrokerThread, connection: Connection) -> Option<bool> {
+        let is_among = |connections: &[Connection]| connections.binary_search(&connection).is_ok();
+        self.sockets.with(thread, |sockets| sockets.connections().map(is_among))
     }
 
-    fn has_socket_since(&self, _: &BrokerThread, connection: Connection, since: Instant) -> Option<bool> {
-        let mut sockets = self.sockets.lock();
-        sockets.connections_since(since).map(|connections| connections.binary_search(&connection).is_ok())
+    fn has_socket_since(
+        &self,
+        thread: &BrokerThread,
+        connection: Connection,
+        since: Instant,
+    ) -> Option<bool> {
+        let is_among = |connections: &[Connection]| connections.binary_search(&connection).is_ok();
+        self.sockets.with(thread, |sockets| sockets.connections_since(since).map(is_among))
     }
 }

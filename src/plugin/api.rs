@@ -15,7 +15,7 @@ pub use super::wait_budget::Account;
 use super::wait_budget::{Payer, Wait, WaitBudget};
 use crate::ask::more_fields::{self, Certificates, FieldSource};
 use crate::ask::{Asker, Pending, Priority, Waiter};
-use crate::broker::{Client, Details};
+use crate::broker::{BrokerCell, BrokerThread, Client, Details};
 use crate::cache::Hit;
 use crate::config::Field;
 use crate::fingerprint::{Fingerprint, Source};
@@ -40,8 +40,7 @@ pub struct Inquiry<'a> {
 
 /// How long the broker may wait for an answer.
 #[derive(Clone, Copy)]
-struct Reservation<'a> {
-    budget: &'a Lock<WaitBudget>,
+struct Reservation {
     payer: Payer,
     /// Zero: not at all.
     limit: Duration,
@@ -64,7 +63,7 @@ pub struct Api {
     /// Whether clients wait beside the broker's loop for their logins.
     delays_logins: bool,
     /// How long the broker's thread may wait.
-    budget: Lock<WaitBudget>,
+    budget: BrokerCell<WaitBudget>,
     /// How long the thread of the broker's HTTP listener may wait. It has no turns, and the broker does not stop before
     /// all requests there are answered.
     http_budget: Lock<WaitBudget>,
@@ -88,7 +87,7 @@ impl Api {
             throttle,
             certificates: Certificates::default(),
             delays_logins,
-            budget: Lock::new(WaitBudget::new(now)),
+            budget: BrokerCell::new(WaitBudget::new(now)),
             http_budget: Lock::new(WaitBudget::new(now)),
         }
     }
@@ -111,9 +110,9 @@ impl Api {
     }
 
     /// Begins a turn of the broker's loop.
-    pub fn new_turn(&self, now: Instant) {
+    pub fn new_turn(&self, thread: &BrokerThread, now: Instant) {
         self.ticks.tick();
-        self.budget.lock().new_turn(now);
+        self.budget.with(thread, |budget| budget.new_turn(now));
         self.prefetch.new_turn();
         self.asker.new_turn(now);
     }
@@ -190,40 +189,45 @@ impl Api {
         })
     }
 
-    /// What counts how long the thread of an event may wait: the broker's HTTP listener has a thread of its own.
-    fn budget(&self, event: &Event<'_>) -> &Lock<WaitBudget> {
-        if event.broker_thread().is_some() { &self.budget } else { &self.http_budget }
+    /// Uses what counts how long the thread of an event may wait: the broker's HTTP listener has a thread of its own.
+    fn with_budget<R>(&self, event: &Event<'_>, body: impl FnOnce(&mut WaitBudget) -> R) -> R {
+        match event.broker_thread() {
+            Some(thread) => self.budget.with(thread, body),
+            None => body(&mut self.http_budget.lock()),
+        }
     }
 
     /// Finds out how long the broker may wait for the answer to this question.
-    fn reserve(&self, question: Fingerprint, account: Account, event: &Event<'_>) -> Reservation<'_> {
+    fn reserve(&self, question: Fingerprint, account: Account, event: &Event<'_>) -> Reservation {
         let config = &event.settings.config;
         // The time of the event may be some milliseconds in the future, which is as long as a wait takes.
         let (timeout, began) = (config.timeout, Instant::now());
         // Only requests to the broker's HTTP listener wait on its thread.
         let account = if event.broker_thread().is_some() { account } else { Account::Nobody };
-        let budget = self.budget(event);
-        let mut held = budget.lock();
-        let is_under_way = held.asks_what_is_under_way(account) && self.asker.is_under_way(question);
-        let payer = Payer { account, is_under_way, login_wait: config.login_wait };
-        let limit = held.limit(question, payer, timeout, began);
-        drop(held);
-        Reservation { budget, payer, limit, timeout, began }
+        let login_wait = config.login_wait;
+        let (payer, limit) = self.with_budget(event, |budget| {
+            let is_under_way = budget.asks_what_is_under_way(account) && self.asker.is_under_way(question);
+            let payer = Payer { account, is_under_way, login_wait };
+            (payer, budget.limit(question, payer, timeout, began))
+        });
+        Reservation { payer, limit, timeout, began }
     }
 
     /// Whether the broker may stand still now for a login whose hash takes long to compute.
     pub fn may_compute(&self, event: &Event<'_>) -> bool {
         let config = &event.settings.config;
-        event.broker_thread().is_none()
-            || self.budget.lock().may_compute(config.login_wait, config.timeout, Instant::now())
+        let (login_wait, timeout) = (config.login_wait, config.timeout);
+        event.broker_thread().is_none_or(|thread| {
+            self.budget.with(thread, |budget| budget.may_compute(login_wait, timeout, Instant::now()))
+        })
     }
 
     /// Counts that the broker has stood still for a slow hash since `began`.
     pub fn charge_hash(&self, began: Instant, event: &Event<'_>) {
-        if event.broker_thread().is_some() {
+        if let Some(thread) = event.broker_thread() {
             let now = Instant::now();
             self.asker.held_up_by_hash(now - began);
-            self.budget.lock().login_took(now - began, now);
+            self.budget.with(thread, |budget| budget.login_took(now - began, now));
         }
     }
 
@@ -233,10 +237,10 @@ impl Api {
         inquiry: &Inquiry<'_>,
         account: Account,
         asked: &Pending,
-        reserved: &Reservation<'_>,
+        reserved: &Reservation,
         event: &Event<'_>,
     ) -> (Answer, Instant) {
-        let (Inquiry { key, question, .. }, Reservation { budget, payer, limit, timeout, began }) =
+        let (Inquiry { key, question, .. }, Reservation { payer, limit, timeout, began }) =
             (inquiry, *reserved);
         let answer = asked.slot.wait(limit.saturating_sub(began.elapsed()));
         let answered = matches!(answer, Some(Answer::Verdict { .. }));
@@ -245,7 +249,7 @@ impl Api {
         if event.broker_thread().is_some() {
             self.asker.held_up(question.kind(), wait.spent);
         }
-        budget.lock().waited(wait, timeout, over);
+        self.with_budget(event, |budget| budget.waited(wait, timeout, over));
         let answer = answer.unwrap_or_else(|| {
             if account.is_login() {
                 // The client leaves before it is known whether it has guessed right.
@@ -288,7 +292,7 @@ impl Api {
         }
         let why = match self.asker.ask(key, &question, self.source(inquiry), priority, None, now) {
             Ok(asked) => {
-                self.budget(event).lock().asked_beside(key, asked.slot);
+                self.with_budget(event, |budget| budget.asked_beside(key, asked.slot));
                 why
             }
             Err(reason) => reason,

@@ -5,7 +5,7 @@
 //! answer counts only for the ticket that it was asked for.
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -68,10 +68,7 @@ const AT_ONCE: usize = 128;
 const OVERHEAD: usize = 512;
 
 /// The parked clients of one plugin.
-#[derive(Default)]
-pub struct Delayed(Lock<State>);
-
-struct State {
+pub struct Delayed {
     parked: HashMap<Ticket, Parked>,
     /// When they have waited long enough, for those whose wait is bounded here: for a turn, a slow hash or their topics, or
     /// under another's id.
@@ -80,9 +77,10 @@ struct State {
     /// When it is time to check who has hung up.
     next_check: Option<Instant>,
     texts: Quota,
+    count: Arc<AtomicUsize>,
 }
 
-impl Default for State {
+impl Default for Delayed {
     fn default() -> Self {
         Self {
             parked: HashMap::new(),
@@ -90,13 +88,15 @@ impl Default for State {
             turns: Turns::new(PASSWORD_BYTES),
             next_check: None,
             texts: Quota::new(BYTES),
+            count: Arc::default(),
         }
     }
 }
 
-impl State {
+impl Delayed {
     fn insert(&mut self, ticket: Ticket, client: Parked) {
         self.texts.take(&network_of(&client), bytes(&client));
+        self.count.fetch_add(usize::from(client.is_parked()), Ordering::Relaxed);
         self.parked.insert(ticket, client);
     }
 
@@ -119,12 +119,13 @@ impl State {
             self.turns.remove(place);
         }
         self.texts.give_back(&network_of(&client), bytes(&client));
+        self.count.fetch_sub(usize::from(client.is_parked()), Ordering::Relaxed);
         Some(client)
     }
 
     /// Ends a parking. Of an open try so much is kept as is needed to note how it ends, whatever has become of the client:
     /// it has guessed all the same, and others wait for its place. Returns what the question of such a try is known by.
-    fn end(&mut self, ticket: Ticket) -> Option<Fingerprint> {
+    pub fn end(&mut self, ticket: Ticket) -> Option<Fingerprint> {
         let client = self.remove(ticket)?;
         forget(&client, ticket);
         let key = client.awaits_outcome().then_some(client.key)?;
@@ -146,73 +147,66 @@ fn bytes(client: &Parked) -> usize {
 
 impl Delayed {
     /// Parks a client, if there is room. Whoever was parked under this id before is gone, or the broker would not ask.
-    pub fn park(&self, client: Parked) -> Option<Ticket> {
-        let state = &mut *self.0.lock();
-        if !state.texts.fits(&network_of(&client), bytes(&client)) {
+    pub fn park(&mut self, client: Parked) -> Option<Ticket> {
+        if !self.texts.fits(&network_of(&client), bytes(&client)) {
             return None;
         }
         let ticket = Ticket(NEXT_TICKET.fetch_add(1, Ordering::Relaxed));
         newest().insert(client.client_id.clone(), ticket);
-        state.insert(ticket, client);
+        self.insert(ticket, client);
         Some(ticket)
     }
 
     /// Has a parked client wait for its turn in a group, but no longer than until then. `false` if there is no room.
-    pub fn await_turn(&self, group: Group, turn: Turn, until: Instant) -> bool {
-        let state = &mut *self.0.lock();
+    pub fn await_turn(&mut self, group: Group, turn: Turn, until: Instant) -> bool {
         let ticket = turn.ticket;
-        let Some(client) = state.parked.get_mut(&ticket) else { return false };
-        client.turn = state.turns.push(group, turn);
+        let Some(client) = self.parked.get_mut(&ticket) else { return false };
+        client.turn = self.turns.push(group, turn);
         let has_room = client.turn.is_some();
-        state.set_deadline(ticket, has_room.then_some(until));
+        self.set_deadline(ticket, has_room.then_some(until));
         has_room
     }
 
     /// Has it wait on, as the next of its group.
-    pub fn await_turn_still(&self, group: Group, turn: Turn) {
-        let state = &mut *self.0.lock();
-        if let Some(client) = state.parked.get_mut(&turn.ticket) {
-            client.turn = Some(state.turns.push_first(group, turn));
+    pub fn await_turn_still(&mut self, group: Group, turn: Turn) {
+        if let Some(client) = self.parked.get_mut(&turn.ticket) {
+            client.turn = Some(self.turns.push_first(group, turn));
         }
     }
 
     /// The next of a group who is still there and waits for its turn.
-    pub fn next_turn(&self, group: Group) -> Option<(Turn, Parked)> {
-        let state = &mut *self.0.lock();
-        while let Some(turn) = state.turns.pop(group) {
-            let Some(client) = state.parked.get_mut(&turn.ticket) else { continue };
+    pub fn next_turn(&mut self, group: Group) -> Option<(Turn, Parked)> {
+        while let Some(turn) = self.turns.pop(group) {
+            let Some(client) = self.parked.get_mut(&turn.ticket) else { continue };
             client.turn = None;
             if is_newest(client, turn.ticket) {
                 return Some((turn, client.clone()));
             }
-            state.remove(turn.ticket);
+            self.remove(turn.ticket);
         }
         None
     }
 
     /// The groups, of these, in which somebody waits for a turn.
     pub fn with_turns(&self, groups: impl IntoIterator<Item = Group>) -> Vec<Group> {
-        let state = self.0.lock();
-        groups.into_iter().filter(|group| state.turns.has(*group)).collect()
+        groups.into_iter().filter(|group| self.turns.has(*group)).collect()
     }
 
     /// Notes that a parked client has its turn, and until when it waits for the outcome, if that is bounded here.
-    pub fn await_outcome(&self, ticket: Ticket, open: OpenTry, until: Option<Instant>) {
-        let state = &mut *self.0.lock();
-        state.set_deadline(ticket, until);
-        if let Some(client) = state.parked.get_mut(&ticket) {
+    pub fn await_outcome(&mut self, ticket: Ticket, open: OpenTry, until: Option<Instant>) {
+        self.set_deadline(ticket, until);
+        if let Some(client) = self.parked.get_mut(&ticket) {
             client.open = Some(open);
         }
     }
 
     /// One of the answers that a client waits for has come: the client, once it was the last, and with it its open try. It
     /// stays parked until [`Self::end`], unless its id belongs to another parking by now, which the second value tells.
-    pub fn answered(&self, ticket: Ticket) -> Option<(Parked, bool)> {
-        let state = &mut *self.0.lock();
-        let client = state.parked.get_mut(&ticket)?;
+    pub fn answered(&mut self, ticket: Ticket) -> Option<(Parked, bool)> {
+        let client = self.parked.get_mut(&ticket)?;
         client.awaits = client.awaits.saturating_sub(1);
         if !is_newest(client, ticket) {
-            return state.remove(ticket).map(|client| (client, false));
+            return self.remove(ticket).map(|client| (client, false));
         }
         if client.awaits > 0 {
             return None;
@@ -224,89 +218,77 @@ impl Delayed {
     /// Lets a parked client wait for more answers, now that it may come in with these terms, if the API still has this number
     /// then, but no longer than until then.
     pub fn await_more(
-        &self,
+        &mut self,
         ticket: Ticket,
         answers: usize,
         until: Instant,
         terms: Option<Arc<Terms>>,
         api: u32,
     ) {
-        let state = &mut *self.0.lock();
-        if let Some(client) = state.parked.get_mut(&ticket) {
+        if let Some(client) = self.parked.get_mut(&ticket) {
             client.awaits = answers;
             (client.may_enter, client.leaves, client.api) = (true, None, api);
             client.terms = terms;
-            state.set_deadline(ticket, Some(until));
+            self.set_deadline(ticket, Some(until));
         }
     }
 
     /// Has a client that is refused wait on, so that it can leave without a CONNACK, but no longer than until then.
-    pub fn leaves_later(&self, ticket: Ticket, by: By, until: Instant) {
-        let state = &mut *self.0.lock();
-        if let Some(client) = state.parked.get_mut(&ticket) {
+    pub fn leaves_later(&mut self, ticket: Ticket, by: By, until: Instant) {
+        if let Some(client) = self.parked.get_mut(&ticket) {
             client.leaves = Some(by);
-            state.set_deadline(ticket, Some(until));
+            self.set_deadline(ticket, Some(until));
         }
     }
 
     /// Some of the clients that have waited long enough, the first one first.
-    pub fn take_those_who_waited(&self, now: Instant) -> Vec<Ticket> {
-        let state = &mut *self.0.lock();
-        let due = state.deadlines.iter().take_while(|(until, _)| *until <= now).take(AT_ONCE);
+    pub fn take_those_who_waited(&mut self, now: Instant) -> Vec<Ticket> {
+        let due = self.deadlines.iter().take_while(|(until, _)| *until <= now).take(AT_ONCE);
         let due: Vec<_> = due.copied().collect();
         for (_, ticket) in &due {
-            state.set_deadline(*ticket, None);
+            self.set_deadline(*ticket, None);
         }
         due.into_iter().map(|(_, ticket)| ticket).collect()
     }
 
     /// Whether somebody's time may be up soon.
     pub fn has_deadlines(&self) -> bool {
-        !self.0.lock().deadlines.is_empty()
+        !self.deadlines.is_empty()
     }
 
     /// A client that is parked, if its id does not belong to another parking by now.
     pub fn get(&self, ticket: Ticket) -> Option<Parked> {
-        let parked = &self.0.lock().parked;
-        let client = parked.get(&ticket)?;
+        let client = self.parked.get(&ticket)?;
         is_newest(client, ticket).then(|| client.clone())
     }
 
     /// Those who are parked and of whom this is true.
     pub fn those(&self, is_meant: impl Fn(&Parked) -> bool) -> Vec<Ticket> {
-        let parked = &self.0.lock().parked;
-        parked.iter().filter(|(_, client)| is_meant(client)).map(|(ticket, _)| *ticket).collect()
+        self.parked.iter().filter(|(_, client)| is_meant(client)).map(|(ticket, _)| *ticket).collect()
     }
 
-    /// How many are parked. Goes through all, also those who are not any more and whose tries are still open.
-    pub fn len(&self) -> usize {
-        self.0.lock().parked.values().filter(|client| !client.client_id.is_empty()).count()
+    /// What counts those who are parked, for other threads. Those of whom only an open try is left are not.
+    pub fn count(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.count)
     }
 
     /// A client that has waited long enough, and whether its id is still its own. If that belongs to another parking by now, its
     /// own is forgotten, unless the outcome of its try is still to come.
-    pub fn who_has_waited(&self, ticket: Ticket) -> Option<(Parked, bool)> {
-        let state = &mut *self.0.lock();
-        let client = state.parked.get(&ticket)?;
+    pub fn who_has_waited(&mut self, ticket: Ticket) -> Option<(Parked, bool)> {
+        let client = self.parked.get(&ticket)?;
         let is_newest = is_newest(client, ticket);
         if !is_newest && !client.awaits_outcome() {
-            state.remove(ticket);
+            self.remove(ticket);
             return None;
         }
         Some((client.clone(), is_newest))
     }
 
-    /// Ends a parking. Returns what its question is known by, if its try is still open.
-    pub fn end(&self, ticket: Ticket) -> Option<Fingerprint> {
-        self.0.lock().end(ticket)
-    }
-
     /// Whether somebody is parked under this client id with these credentials, although the broker asks about the id: that
     /// one is gone, and it comes again. From now on its old parking lets nobody in.
     pub fn replace_if_back(&self, client_id: &str, credentials: Fingerprint) -> bool {
-        let state = self.0.lock();
         let mut newest = newest();
-        let parked = newest.get(client_id).and_then(|ticket| state.parked.get(ticket));
+        let parked = newest.get(client_id).and_then(|ticket| self.parked.get(ticket));
         let is_back = parked.is_some_and(|client| client.credentials == credentials);
         if is_back {
             newest.remove(client_id);
@@ -316,42 +298,40 @@ impl Delayed {
 
     /// Whether so many are parked that it is time to check who has hung up.
     pub fn wants_check(&self, now: Instant) -> bool {
-        let state = self.0.lock();
-        state.parked.len() >= CROWD && state.next_check.is_none_or(|next| now >= next)
+        self.parked.len() >= CROWD && self.next_check.is_none_or(|next| now >= next)
     }
 
     /// Records how long that check took.
-    pub fn schedule_check(&self, took: Duration, now: Instant) {
-        self.0.lock().next_check = Some(now + CHECK_EVERY.max(took * PAUSE_FACTOR));
+    pub fn schedule_check(&mut self, took: Duration, now: Instant) {
+        self.next_check = Some(now + CHECK_EVERY.max(took * PAUSE_FACTOR));
     }
 
     /// Ends the parkings of those who have hung up, that is whose connection is not among these, which are in order. Returns
     /// the tickets of those whose tries are open, and what their questions are known by.
-    pub fn forget_gone(&self, connections: &[Connection]) -> Vec<(Ticket, Fingerprint)> {
-        let state = &mut *self.0.lock();
+    pub fn forget_gone(&mut self, connections: &[Connection]) -> Vec<(Ticket, Fingerprint)> {
         // The number of a connection that is gone may be the next one's.
         let mut last: HashMap<Connection, Ticket> = HashMap::new();
-        for (ticket, client) in &state.parked {
+        for (ticket, client) in &self.parked {
             let last = last.entry(client.connection).or_insert(*ticket);
             *last = Ticket(last.0.max(ticket.0));
         }
         let is_gone = |(ticket, client): &(&Ticket, &Parked)| {
             let is_there = || connections.binary_search(&client.connection).is_ok();
-            !client.client_id.is_empty() && (last.get(&client.connection) != Some(*ticket) || !is_there())
+            client.is_parked() && (last.get(&client.connection) != Some(*ticket) || !is_there())
         };
-        let gone: Vec<Ticket> = state.parked.iter().filter(is_gone).map(|(ticket, _)| *ticket).collect();
-        gone.into_iter().filter_map(|ticket| Some((ticket, state.end(ticket)?))).collect()
+        let gone: Vec<Ticket> = self.parked.iter().filter(is_gone).map(|(ticket, _)| *ticket).collect();
+        gone.into_iter().filter_map(|ticket| Some((ticket, self.end(ticket)?))).collect()
     }
 
     /// Whether no client is parked.
     pub fn is_empty(&self) -> bool {
-        self.0.lock().parked.is_empty()
+        self.parked.is_empty()
     }
 }
 
 impl Drop for Delayed {
     fn drop(&mut self) {
-        for (ticket, client) in self.0.lock().parked.drain() {
+        for (ticket, client) in self.parked.drain() {
             forget(&client, ticket);
         }
     }
@@ -416,7 +396,7 @@ mod tests {
 
     #[test]
     fn an_answer_counts_for_its_own_parking_only() {
-        let delayed = Delayed::default();
+        let mut delayed = Delayed::default();
         let gone = delayed.park(client("x", 1)).unwrap();
         let newer = delayed.park(client("x", 2)).unwrap();
         assert!(delayed.answered(gone).is_some_and(|(_, is_newest)| !is_newest));
@@ -428,7 +408,7 @@ mod tests {
 
     #[test]
     fn a_parking_in_another_instance_counts_too() {
-        let (one, other) = (Delayed::default(), Delayed::default());
+        let (mut one, mut other) = (Delayed::default(), Delayed::default());
         let gone = one.park(client("y", 1)).unwrap();
         let newer = other.park(client("y", 2)).unwrap();
         assert!(one.answered(gone).is_some_and(|(_, is_newest)| !is_newest));
@@ -438,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_client_may_wait_for_several_answers() {
-        let delayed = Delayed::default();
+        let mut delayed = Delayed::default();
         let ticket = delayed.park(client("w", 1)).unwrap();
         assert!(delayed.answered(ticket).is_some_and(|(client, _)| !client.may_enter));
         let now = Instant::now();
@@ -451,7 +431,7 @@ mod tests {
     /// A crowd that is refused without a CONNACK may wait for the same list of sockets.
     #[test]
     fn of_a_crowd_whose_time_is_up_together_some_are_taken_at_once() {
-        let (delayed, now) = (Delayed::default(), Instant::now());
+        let (mut delayed, now) = (Delayed::default(), Instant::now());
         let park = |number| delayed.park(client(&format!("o{number}"), number)).unwrap();
         let tickets: Vec<_> = (0..1_000).map(park).collect();
         tickets.iter().for_each(|ticket| delayed.leaves_later(*ticket, By::Busy, now));
@@ -466,10 +446,10 @@ mod tests {
 
     #[test]
     fn who_has_hung_up_is_forgotten_but_for_the_open_try() {
-        let delayed = Delayed::default();
+        let mut delayed = Delayed::default();
         let keys = Fingerprinter::with_key(&[0; 16]);
         let group = keys.fields(Domain::Account, []);
-        let park = |id: &str, connection| delayed.park(client(id, connection)).unwrap();
+        let mut park = |id: &str, connection| delayed.park(client(id, connection)).unwrap();
         let (stays, gone, replaced, waits) = (park("a", 1), park("b", 2), park("c", 3), park("d", 4));
         let newer = park("e", 3);
         [stays, gone, replaced, newer]
@@ -477,11 +457,11 @@ mod tests {
             .for_each(|ticket| delayed.await_outcome(ticket, open(), None));
         let turn = Turn { ticket: waits, password: Some(b"secret".to_vec()), network: String::new() };
         delayed.await_turn(group, turn, Instant::now());
-        let before = delayed.0.lock().texts.taken();
+        let before = delayed.texts.taken();
         let mut asked: Vec<_> = delayed.forget_gone(&[1, 3]).into_iter().map(|(ticket, _)| ticket).collect();
         asked.sort_by_key(|ticket| ticket.0);
         assert_eq!(asked, [gone, replaced]);
-        assert!(delayed.0.lock().texts.taken() < before);
+        assert!(delayed.texts.taken() < before);
         assert!(delayed.get(stays).is_some() && delayed.get(newer).is_some());
         assert!(delayed.get(gone).is_none() && delayed.next_turn(group).is_none());
         // Their tries end as they end.
@@ -494,14 +474,13 @@ mod tests {
             assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.open.is_some()));
             delayed.end(ticket);
         }
-        let state = delayed.0.lock();
-        assert!(state.texts.is_empty() && state.turns.is_empty());
+        assert!(delayed.texts.is_empty() && delayed.turns.is_empty());
     }
 
     /// Or else whoever has guessed wrong would have to be kicked only, or to wait for the hasher for too long.
     #[test]
     fn who_is_refused_before_the_outcome_leaves_the_open_try_behind() {
-        let (delayed, now) = (Delayed::default(), Instant::now());
+        let (mut delayed, now) = (Delayed::default(), Instant::now());
         let keys = Fingerprinter::with_key(&[0; 16]);
         let [kicked, slow] = ["m", "n"].map(|id| delayed.park(client(id, 1)).unwrap());
         [kicked, slow].into_iter().for_each(|ticket| delayed.await_outcome(ticket, open(), Some(now)));
@@ -523,14 +502,13 @@ mod tests {
         delayed.await_outcome(ticket, open(), None);
         assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.open.is_some()));
         assert_eq!(delayed.end(ticket), None);
-        let state = delayed.0.lock();
-        assert!(state.parked.is_empty() && state.texts.is_empty());
+        assert!(delayed.parked.is_empty() && delayed.texts.is_empty());
     }
 
     /// Nobody else would, since an id that comes again has a parking of its own.
     #[test]
     fn who_is_replaced_is_forgotten_when_its_time_is_up() {
-        let delayed = Delayed::default();
+        let mut delayed = Delayed::default();
         let group = Fingerprinter::with_key(&[0; 16]).fields(Domain::Account, []);
         let now = Instant::now();
         let turn = |ticket| Turn { ticket, password: Some(b"secret".to_vec()), network: String::new() };
@@ -539,16 +517,15 @@ mod tests {
         let newer = delayed.park(client("f", 2)).unwrap();
         assert_eq!(delayed.take_those_who_waited(now), [gone]);
         assert!(delayed.who_has_waited(gone).is_none() && delayed.next_turn(group).is_none());
-        assert_eq!(delayed.len(), 1);
+        assert_eq!(delayed.count().load(Ordering::Relaxed), 1);
         assert!(delayed.replace_if_back("f", client("f", 2).credentials));
         assert!(delayed.who_has_waited(newer).is_none());
-        let state = delayed.0.lock();
-        assert!(state.parked.is_empty() && state.texts.is_empty() && state.turns.is_empty());
+        assert!(delayed.parked.is_empty() && delayed.texts.is_empty() && delayed.turns.is_empty());
     }
 
     #[test]
     fn whoever_leaves_takes_its_turn_along() {
-        let delayed = Delayed::default();
+        let mut delayed = Delayed::default();
         let group = Fingerprinter::with_key(&[0; 16]).fields(Domain::Account, []);
         let tickets = ["g", "h", "i"].map(|id| delayed.park(client(id, 1)).unwrap());
         for ticket in tickets {
@@ -563,12 +540,12 @@ mod tests {
             assert_eq!(delayed.next_turn(group).map(|(turn, _)| turn.ticket), Some(ticket));
         }
         assert!(delayed.next_turn(group).is_none() && delayed.with_turns([group]).is_empty());
-        assert!(delayed.0.lock().turns.is_empty());
+        assert!(delayed.turns.is_empty());
     }
 
     #[test]
     fn whoever_waits_on_and_whoever_comes_next_have_a_place_each() {
-        let delayed = Delayed::default();
+        let mut delayed = Delayed::default();
         let group = Fingerprinter::with_key(&[0; 16]).fields(Domain::Account, []);
         let tickets = ["j", "k", "l"].map(|id| delayed.park(client(id, 1)).unwrap());
         let turn = |ticket| Turn { ticket, password: Some(vec![0; 100]), network: String::new() };
@@ -583,13 +560,12 @@ mod tests {
             assert_eq!(delayed.next_turn(group).map(|(turn, _)| turn.ticket), Some(*ticket));
             delayed.end(*ticket);
         }
-        let state = delayed.0.lock();
-        assert!(state.parked.is_empty() && state.turns.is_empty());
+        assert!(delayed.parked.is_empty() && delayed.turns.is_empty());
     }
 
     #[test]
     fn what_is_dropped_leaves_nothing_behind() {
-        let delayed = Delayed::default();
+        let mut delayed = Delayed::default();
         delayed.park(client("z", 1)).unwrap();
         drop(delayed);
         assert!(!newest().contains_key("z"));

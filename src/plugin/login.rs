@@ -14,6 +14,7 @@ mod warm_up;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
@@ -30,7 +31,7 @@ use super::recheck::Recheck;
 use super::sessions::{LetInBy, Session, SessionName};
 use super::throttle::{Admission, Group, OpenTry};
 use crate::ask::{Priority, Waiter};
-use crate::broker::Client;
+use crate::broker::{BrokerCell, BrokerThread, Client};
 use crate::config::ThrottleLimits;
 use crate::fingerprint::network;
 use crate::local::PasswordHash;
@@ -45,11 +46,13 @@ pub struct Logins {
     /// Answers the broker's checks of sessions after a SIGHUP.
     recheck: Arc<Recheck>,
     /// The parked clients.
-    delayed: Delayed,
+    delayed: BrokerCell<Delayed>,
+    /// How many they are.
+    parked: Arc<AtomicUsize>,
     /// Those who are not to be parked.
-    early: EarlySenders,
+    early: BrokerCell<EarlySenders>,
     /// Whose client ids are.
-    owners: Owners,
+    owners: BrokerCell<Owners>,
     /// Started with the first slow password hash.
     hasher: OnceCell<Hasher<Ticket>>,
     /// What all parts of the plugin have in common.
@@ -92,11 +95,13 @@ impl LoginSteps for Live<'_> {
 impl Logins {
     /// Nobody has logged in.
     pub fn new(parts: Parts, recheck: Arc<Recheck>, now: Instant) -> Self {
+        let delayed = Delayed::default();
         Self {
             recheck,
-            delayed: Delayed::default(),
-            early: EarlySenders::new(now),
-            owners: Owners::new(parts.keys),
+            parked: delayed.count(),
+            delayed: BrokerCell::new(delayed),
+            early: BrokerCell::new(EarlySenders::new(now)),
+            owners: BrokerCell::new(Owners::new(parts.keys)),
             hasher: OnceCell::new(),
             parts,
         }
@@ -201,7 +206,7 @@ impl Logins {
         if !hash.is_slow() {
             return Decision::of(hash.verify(password).into(), By::LocalPassword);
         }
-        let is_anothers = self.is_under_anothers_id(attempt, Some(&open));
+        let is_anothers = self.is_under_anothers_id(attempt, Some(&open), event);
         match self.choose_placement(attempt, is_anothers, parked.is_some(), event) {
             Placement::Nowhere => return Decision::deny(By::LoginWaitSpent),
             Placement::InLoop { account: Account::Logins, .. } if self.parts.api.may_compute(event) => {
@@ -218,12 +223,13 @@ impl Logins {
             Ok(hasher) => hasher,
             Err(error) => return no_answer(NoAnswer::NotAsked(error.to_string())),
         };
-        let Some(ticket) = parked.or_else(|| self.park(attempt, is_anothers)) else {
+        let Some((thread, ticket)) = self.parked_on(attempt, parked, is_anothers, event) else {
             return Decision::deny(By::Busy);
         };
         let max_wait = event.settings.config.max_wait;
         let longest = if is_anothers { LONGEST_FOR_HASH.min(max_wait) } else { max_wait };
-        self.delayed.await_outcome(ticket, open, Some(event.now + longest));
+        let until = event.now + longest;
+        self.delayed.with(thread, |delayed| delayed.await_outcome(ticket, open, Some(until)));
         let source = attempt.source(&self.parts.keys);
         let check = Check { ticket, source, hash: Arc::clone(hash), password: password.to_owned() };
         for check in hasher.check(check, event.now) {
@@ -249,7 +255,7 @@ impl Logins {
     ) -> Decision {
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
         let Inquiry { key, question, .. } = inquiry;
-        let is_anothers = self.is_under_anothers_id(attempt, Some(&open));
+        let is_anothers = self.is_under_anothers_id(attempt, Some(&open), event);
         let cut = match self.choose_placement(attempt, is_anothers, parked.is_some(), event) {
             Placement::Beside => None,
             Placement::Nowhere => return self.parts.api.login_beside(&inquiry, event),
@@ -264,7 +270,7 @@ impl Logins {
         if let Some(decision) = self.parts.api.without_waiting(&inquiry, event.now) {
             return cut.filter(|_| !decision.is_allow()).unwrap_or(decision);
         }
-        let Some(ticket) = parked.or_else(|| self.park(attempt, is_anothers)) else {
+        let Some((thread, ticket)) = self.parked_on(attempt, parked, is_anothers, event) else {
             return cut.unwrap_or_else(|| Decision::deny(By::Busy));
         };
         if let Err(reason) = self.parts.api.asker.ask(
@@ -275,38 +281,39 @@ impl Logins {
             Some(self.waiter(ticket)),
             event.now,
         ) {
-            self.delayed.end(ticket);
+            self.delayed.with(thread, |delayed| delayed.end(ticket));
             return self.parts.api.or_stale(key, no_answer(reason), event.now);
         }
         // The answer is heard at the tick, which is later also where it has come already.
-        self.delayed.await_outcome(ticket, open, is_anothers.then(|| event.now + LONGEST_UNDER_ANOTHERS_ID));
-        if let Some(thread) = event.broker_thread() {
-            self.parts
-                .api
-                .prefetch
-                .peek_at_logins(thread, &self.parts.api.gate(event).scope(&|| source, Instant::now()));
-        }
+        let until = is_anothers.then(|| event.now + LONGEST_UNDER_ANOTHERS_ID);
+        self.delayed.with(thread, |delayed| delayed.await_outcome(ticket, open, until));
+        let gate = self.parts.api.gate(event);
+        self.parts.api.prefetch.peek_at_logins(thread, &gate.scope(&|| source, Instant::now()));
         PARKED
     }
 
     /// Parks a client until it is its turn: its group, others with its username or client id from its network, has as
     /// many open tries as it may have. One of them has to end first.
     fn park_for_turn(&self, attempt: &Attempt<'_>, group: Group, event: &Event<'_>) -> Decision {
-        if !self.may_park(event) {
-            return Decision::deny(By::Turn);
-        }
-        let is_anothers = self.is_under_anothers_id(attempt, None);
+        let Some(thread) = self.parking_thread(event) else { return Decision::deny(By::Turn) };
+        let is_anothers = self.is_under_anothers_id(attempt, None, event);
         let placement = self.choose_placement(attempt, is_anothers, false, event);
         if !matches!(placement, Placement::Beside | Placement::InLoop { then_beside: true, .. }) {
             return Decision::deny(By::Turn);
         }
-        let Some(ticket) = self.park(attempt, is_anothers) else { return Decision::deny(By::Busy) };
+        let Some(ticket) = self.park(attempt, is_anothers, thread) else { return Decision::deny(By::Busy) };
         let network = network(attempt.client.address.unwrap_or_default()).into_owned();
         let turn = Turn { ticket, password: attempt.password.map(<[u8]>::to_owned), network };
         let config = &event.settings.config;
         let longest = if is_anothers { LONGEST_UNDER_ANOTHERS_ID } else { config.max_wait };
-        if !self.delayed.await_turn(group, turn, event.now + longest) {
-            self.delayed.end(ticket);
+        let has_room = self.delayed.with(thread, |delayed| {
+            let has_room = delayed.await_turn(group, turn, event.now + longest);
+            if !has_room {
+                delayed.end(ticket);
+            }
+            has_room
+        });
+        if !has_room {
             return Decision::deny(By::Busy);
         }
         let id = self.parts.throttle.id_group(&attempt.as_try(), &config.throttle, event.now);
@@ -321,27 +328,45 @@ impl Logins {
             .who_may_leave(ticket.number())
     }
 
-    /// Whether a client can wait beside the broker's loop. Requests to the broker's HTTP listener cannot: they come on
-    /// a thread of their own.
-    fn may_park(&self, event: &Event<'_>) -> bool {
-        self.parts.delays && event.broker_thread().is_some()
+    /// The broker's thread, where a client can wait beside its loop. Requests to the broker's HTTP listener cannot: they come
+    /// on a thread of their own.
+    fn parking_thread<'a>(&self, event: &Event<'a>) -> Option<&'a BrokerThread> {
+        event.broker_thread().filter(|_| self.parts.delays)
+    }
+
+    /// The ticket of a client that is parked, as it may be already, and where. `None` if there is no room.
+    fn parked_on<'a>(
+        &self,
+        attempt: &Attempt<'_>,
+        ticket: Option<Ticket>,
+        is_under_anothers_id: bool,
+        event: &Event<'a>,
+    ) -> Option<(&'a BrokerThread, Ticket)> {
+        let thread = self.parking_thread(event)?;
+        Some((thread, ticket.or_else(|| self.park(attempt, is_under_anothers_id, thread))?))
     }
 
     /// Parks a client. `None` if there is no room.
-    fn park(&self, attempt: &Attempt<'_>, is_under_anothers_id: bool) -> Option<Ticket> {
+    fn park(
+        &self,
+        attempt: &Attempt<'_>,
+        is_under_anothers_id: bool,
+        thread: &BrokerThread,
+    ) -> Option<Ticket> {
         // Without the thread the answer waits until the loop comes round by itself.
         if let Err(error) = self.parts.tasks.start_waking() {
             self.parts.log.warn(&format!(
                 "Answers may reach clients late: no thread to wake the broker with ({error})."
             ));
         }
-        self.delayed.park(Parked::new(attempt, self.sender(attempt), is_under_anothers_id))
+        let client = Parked::new(attempt, self.sender(attempt), is_under_anothers_id);
+        self.delayed.with(thread, |delayed| delayed.park(client))
     }
 
     /// Notes that a client is let in. Returns its session as it was known before, if it was.
     fn admit(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Session> {
         // A request to the broker's HTTP listener has no session, and its id may be that of a client.
-        event.broker_thread()?;
+        let thread = event.broker_thread()?;
         let Attempt { client, username, starts_clean, level, credentials, key, .. } = *attempt;
         let by = attempt.hash.clone().map_or(LetInBy::Api(key), LetInBy::Local);
         // Its names are kept where that helps to look ahead.
@@ -352,15 +377,8 @@ impl Logins {
         // Rules go by the answer: what others of the same name were allowed to subscribe to implies nothing.
         let is_another = before.as_ref().is_some_and(|before| !before.was_let_in(credentials, &by));
         let starts_anew = starts_clean || config.answer_rules && is_another;
-        self.parts.api.prefetch.note_let_in(client.id, username, starts_anew);
+        self.parts.api.prefetch.note_let_in(client.id, username, starts_anew, thread);
         before
-    }
-
-    /// Notes whose a client id is, once its client was let in.
-    fn note_owner(&self, attempt: &Attempt<'_>, event: &Event<'_>) {
-        if self.may_park(event) {
-            self.owners.note(attempt.client, attempt.username, attempt.credentials);
-        }
     }
 
     /// Logs a decision if it is a refusal.

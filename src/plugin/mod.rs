@@ -283,19 +283,19 @@ impl Plugin {
 
     /// Begins a turn of the broker's loop (`MOSQ_EVT_TICK`): completes parked clients and runs tasks.
     pub fn tick(&self, caller: &Caller, now: Instant) {
-        self.api.new_turn(now);
+        // It comes on no other thread.
+        let Some(thread) = caller.broker_thread() else { return };
+        self.api.new_turn(thread, now);
         self.sessions.new_turn();
         self.recheck.new_turn(now);
-        if let Some(thread) = caller.broker_thread() {
-            let settings = self.settings.now();
-            let event = Event { now, caller, settings: &settings };
-            self.logins.forget_those_who_hung_up(thread, now);
-            // In this order: whoever has its answer is not to be turned away because its time is up.
-            self.logins.run_tasks(thread, &event);
-            self.logins.complete_those_who_waited(thread, &event);
-            if settings.config.sys_topics {
-                self.sys_topics.turn(&self.steering, &*self.broker, thread, now);
-            }
+        let settings = self.settings.now();
+        let event = Event { now, caller, settings: &settings };
+        self.logins.forget_those_who_hung_up(thread, now);
+        // In this order: whoever has its answer is not to be turned away because its time is up.
+        self.logins.run_tasks(thread, &event);
+        self.logins.complete_those_who_waited(thread, &event);
+        if settings.config.sys_topics {
+            self.sys_topics.turn(&self.steering, &*self.broker, thread, now);
         }
         self.log.tick(now);
     }

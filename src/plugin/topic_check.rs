@@ -212,7 +212,8 @@ impl Topics {
             client.address.is_none() || self.sessions.has_ended(*client, check.username.unwrap_or_default())
         };
         if check.access == Access::Read && check.qos > 0 && is_asleep() {
-            return self.api.prefetch.note_queued(question);
+            let note = |thread| self.api.prefetch.note_queued(question, thread);
+            return event.broker_thread().map_or((), note);
         }
         let source = self.api.source(inquiry);
         self.api.prefetch.learn(question, &self.api.gate(event).scope(&|| source, event.now));

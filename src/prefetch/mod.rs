@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 
 use crate::ask::{Asker, Early};
-use crate::broker::{Broker, Connection};
+use crate::broker::{Broker, BrokerCell, BrokerThread, Connection};
 use crate::config::Config;
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Fingerprinter, Source};
 use crate::question::{Access, Kind, OwnedQuestion, Question, Verdict};
@@ -97,7 +97,7 @@ pub struct Prefetch {
     state: Lock<State>,
     subscriptions: Lock<Subscriptions>,
     retained: Lock<Retained>,
-    queues: Lock<Queues>,
+    queues: BrokerCell<Queues>,
 }
 
 struct State {
@@ -141,7 +141,7 @@ impl Prefetch {
             state: Lock::new(state),
             subscriptions: Lock::default(),
             retained: Lock::default(),
-            queues: Lock::default(),
+            queues: BrokerCell::default(),
         }
     }
 
@@ -202,11 +202,11 @@ impl Prefetch {
     }
 
     /// Notes that a client is let in. If it starts anew, nobody's subscriptions are left under its id.
-    pub fn note_let_in(&self, client_id: &str, username: &str, starts_anew: bool) {
+    pub fn note_let_in(&self, client_id: &str, username: &str, starts_anew: bool, thread: &BrokerThread) {
         if starts_anew {
             self.subscriptions.lock().remove_client(client_id);
         }
-        self.forget_queue(client_id, username);
+        self.forget_queue(client_id, username, thread);
     }
 
     /// Notes that a client is gone with all that it subscribed to. Somebody else of this id, whose login was refused, is not.

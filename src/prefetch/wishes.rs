@@ -4,6 +4,7 @@
 use super::learn::Wish;
 use super::{Prefetch, Scope, asks_reads, keeps_topics};
 use crate::ask::{Early, Waiter};
+use crate::broker::BrokerThread;
 use crate::question::{Access, Question};
 use crate::topic;
 
@@ -14,6 +15,7 @@ impl Prefetch {
         username: &str,
         client_id: &str,
         starts_clean: bool,
+        thread: &BrokerThread,
         scope: &Scope<'_>,
     ) -> Vec<Wish> {
         let config = scope.config;
@@ -37,7 +39,9 @@ impl Prefetch {
         }
         if !starts_clean && asks_reads(config) && keeps_topics(config) {
             let client = self.client_key(username, client_id);
-            self.queues.lock().topics(client).for_each(|topic| wish(Access::Read, topic));
+            self.queues.with(thread, |queues| {
+                queues.topics(client).for_each(|topic| wish(Access::Read, topic));
+            });
         }
         wishes
     }
@@ -58,18 +62,19 @@ impl Prefetch {
     }
 
     /// A message waits for a client whose session sleeps: it will be asked about again when the client comes back.
-    pub fn note_queued(&self, question: &Question<'_>) {
+    pub fn note_queued(&self, question: &Question<'_>, thread: &BrokerThread) {
         if let Question::Access { topic, access: Access::Read, username, .. } = *question {
             let name = self.keys.source(None, username).username;
-            self.queues.lock().note(self.keys.client(question), name, topic);
+            self.queues.with(thread, |queues| queues.note(self.keys.client(question), name, topic));
         }
     }
 
     /// A client is let in: what waited for it is delivered, or gone.
-    pub(super) fn forget_queue(&self, client_id: &str, username: &str) {
-        let mut queues = self.queues.lock();
-        if !queues.is_empty() {
-            queues.remove(self.client_key(username, client_id));
-        }
+    pub(super) fn forget_queue(&self, client_id: &str, username: &str, thread: &BrokerThread) {
+        self.queues.with(thread, |queues| {
+            if !queues.is_empty() {
+                queues.remove(self.client_key(username, client_id));
+            }
+        });
     }
 }

@@ -92,6 +92,11 @@ impl Parked {
         Decision::allow(by).with(self.terms.clone())
     }
 
+    /// Whether it is still parked: of who has gone an open try may be left, with no names.
+    pub(super) fn is_parked(&self) -> bool {
+        !self.client_id.is_empty()
+    }
+
     /// Whether its try is open: how that ends is noted, whatever becomes of the client.
     pub(super) fn awaits_outcome(&self) -> bool {
         self.open.is_some() && !self.may_enter

@@ -1,5 +1,6 @@
 //! At the tick: those who waited beside the broker's loop are let in or refused, and those whose rights ended leave.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::Logins;
@@ -59,7 +60,8 @@ impl Logins {
     /// Lets a parked client in or refuses it, if it is still the one that is parked and waits for nothing
     /// else.
     fn complete(&self, ticket: Ticket, decision: Decision, thread: &BrokerThread, event: &Event<'_>) {
-        let Some((parked, is_newest)) = self.delayed.answered(ticket) else { return };
+        let answered = self.delayed.with(thread, |delayed| delayed.answered(ticket));
+        let Some((parked, is_newest)) = answered else { return };
         let mut allow = parked.allow();
         if !parked.may_enter {
             let attempt = Attempt::of(&parked, None);
@@ -81,7 +83,7 @@ impl Logins {
             }
             if !is_newest {
                 if decision.is_allow() {
-                    self.note_early(&parked, event.now);
+                    self.note_early(&parked, thread, event.now);
                 }
                 return;
             }
@@ -91,7 +93,7 @@ impl Logins {
             }
             let answers = self.prefetch(&attempt, decision.terms.as_deref(), Some(ticket), event);
             if answers > 0 {
-                return self.await_topics(ticket, answers, decision.terms, event);
+                return self.await_topics(ticket, answers, decision.terms, thread, event);
             }
             allow = decision;
         }
@@ -103,13 +105,14 @@ impl Logins {
     /// Looks at those who have waited for their turn in a group, as far as there is room.
     fn next_turns(&self, group: Group, thread: &BrokerThread, event: &Event<'_>) {
         for _ in 0..TURNS {
-            let Some((turn, parked)) = self.delayed.next_turn(group) else { return };
+            let next = self.delayed.with(thread, |delayed| delayed.next_turn(group));
+            let Some((turn, parked)) = next else { return };
             let attempt = Attempt::of(&parked, turn.password.as_deref());
             let limits = &event.settings.config.throttle;
             let decision = match self.parts.throttle.admit(&attempt.as_try(), limits, event.now) {
                 Admission::Now(open) => self.examine(&attempt, open, Some(turn.ticket), event),
                 Admission::WaitForTurn(other) => {
-                    self.delayed.await_turn_still(other, turn);
+                    self.delayed.with(thread, |delayed| delayed.await_turn_still(other, turn));
                     if other == group {
                         return;
                     }
@@ -132,7 +135,7 @@ impl Logins {
     pub fn complete_those_who_waited(&self, thread: &BrokerThread, event: &Event<'_>) {
         let mut until = None;
         loop {
-            let tickets = self.delayed.take_those_who_waited(event.now);
+            let tickets = self.delayed.with(thread, |delayed| delayed.take_those_who_waited(event.now));
             if tickets.is_empty() {
                 return;
             }
@@ -146,7 +149,8 @@ impl Logins {
     }
 
     fn complete_who_waited(&self, ticket: Ticket, thread: &BrokerThread, event: &Event<'_>) {
-        let Some((parked, is_newest)) = self.delayed.who_has_waited(ticket) else { return };
+        let waited = self.delayed.with(thread, |delayed| delayed.who_has_waited(ticket));
+        let Some((parked, is_newest)) = waited else { return };
         let attempt = Attempt::of(&parked, None);
         if !is_newest {
             // Its client has gone, and somebody is parked under its id again: also that is counted.
@@ -174,7 +178,10 @@ impl Logins {
     fn guarded(&self, ticket: Option<Ticket>, thread: &BrokerThread, event: &Event<'_>, body: impl FnOnce()) {
         let Err(place) = panics::caught(body) else { return };
         self.parts.log.write(Level::Error, panics::message(&place, "Its client is refused."));
-        let parked = ticket.and_then(|ticket| Some((ticket, self.delayed.get(ticket)?)));
+        let parked = ticket.and_then(|ticket| {
+            let parked = self.delayed.with(thread, |delayed| delayed.get(ticket))?;
+            Some((ticket, parked))
+        });
         if let Some((ticket, parked)) = parked {
             let attempt = Attempt::of(&parked, None);
             let refused = || self.refuse(ticket, &attempt, Decision::deny(By::Bug), thread, event);
@@ -187,27 +194,28 @@ impl Logins {
     /// Whether the broker should tick again soon: the time of a parked client may be up, or one waits for an answer and
     /// the loop cannot be woken for it.
     pub fn wants_tick(&self, thread: &BrokerThread) -> bool {
-        let (delayed, broker) = (&self.delayed, &self.parts.broker);
-        self.parts.delays && (delayed.has_deadlines() || (!delayed.is_empty() && !broker.can_wake(thread)))
+        let (has_deadlines, is_empty) =
+            self.delayed.with(thread, |delayed| (delayed.has_deadlines(), delayed.is_empty()));
+        self.parts.delays && (has_deadlines || (!is_empty && !self.parts.broker.can_wake(thread)))
     }
 
     /// How many clients are parked.
     pub fn parked(&self) -> usize {
-        self.delayed.len()
+        self.parked.load(Ordering::Relaxed)
     }
 
     /// Forgets those who have hung up while they waited, if there are many who wait.
     pub fn forget_those_who_hung_up(&self, thread: &BrokerThread, now: Instant) {
-        if !self.delayed.wants_check(now) {
+        if !self.delayed.with(thread, |delayed| delayed.wants_check(now)) {
             return;
         }
         let begun = Instant::now();
         if let Some(connections) = self.parts.broker.connections(thread) {
-            for (ticket, question) in self.delayed.forget_gone(&connections) {
-                self.parts.api.asker.leave(question, ticket.number());
-            }
+            let gone = self.delayed.with(thread, |delayed| delayed.forget_gone(&connections));
+            gone.into_iter()
+                .for_each(|(ticket, question)| self.parts.api.asker.leave(question, ticket.number()));
         }
-        self.delayed.schedule_check(begun.elapsed(), Instant::now());
+        self.delayed.with(thread, |delayed| delayed.schedule_check(begun.elapsed(), Instant::now()));
     }
 
     fn let_in(
@@ -233,7 +241,7 @@ impl Logins {
             self.refuse(ticket, &attempt, decision, thread, event);
             return;
         }
-        self.delayed.end(ticket);
+        self.delayed.with(thread, |delayed| delayed.end(ticket));
         decision.count(Matter::Login, &self.parts.metrics, true);
         // Before the broker hears of it: it may ask about topics before it returns.
         let before = self.admit(&attempt, event);
@@ -242,7 +250,7 @@ impl Logins {
         self.parts.broker.complete_login(thread, client.id, true);
         // It may be gone, because it sent something or by itself, or refused by the broker.
         if !self.parts.broker.is_session(thread, client.id, client.connection) {
-            self.note_early(parked, event.now);
+            self.note_early(parked, thread, event.now);
             let is_there = |session: &Session| {
                 session.connection().is_none_or(|it| self.parts.broker.is_session(thread, client.id, it))
             };
@@ -265,13 +273,14 @@ impl Logins {
         // The broker tells whom it completes that they are not authorised, whatever the reason: who is to hear nothing of the
         // kind has its socket shut down before.
         if decision.refusal() != Refusal::NotAuthorised {
-            let has_waited = self.delayed.get(ticket).is_some_and(|parked| parked.leaves.is_some());
+            let parked = self.delayed.with(thread, |delayed| delayed.get(ticket));
+            let has_waited = parked.is_some_and(|parked| parked.leaves.is_some());
             if let HangUp::From(time) = self.parts.broker.hang_up(thread, attempt.client, has_waited) {
-                self.delayed.leaves_later(ticket, decision.by, time);
-                return;
+                return self.delayed.with(thread, |delayed| delayed.leaves_later(ticket, decision.by, time));
             }
         }
-        if let Some(question) = self.delayed.end(ticket) {
+        let asked = self.delayed.with(thread, |delayed| delayed.end(ticket));
+        if let Some(question) = asked {
             self.parts.api.asker.leave(question, ticket.number());
         }
         decision.count(Matter::Login, &self.parts.metrics, true);

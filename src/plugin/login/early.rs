@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 
 use super::Logins;
+use crate::broker::BrokerThread;
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Source, network};
 use crate::plugin::attempt::Attempt;
 use crate::plugin::delayed::Parked;
+use crate::util::bounded;
 use crate::util::fair::{FairQueue, Handle};
-use crate::util::{Lock, bounded};
 
 /// Clients that are remembered, some 16 MB of them if each has an address of its own. Where there is no room, the network
 /// that has most gives up its newest, unless somebody has not come for [`LONG`].
@@ -35,9 +36,7 @@ const PAID_OFF_IN: u32 = 9;
 const ALL_PAID_OFF_IN: u32 = 1;
 
 /// Who sends early, and how long the broker has waited in vain for clients of each network.
-pub struct EarlySenders(Lock<State>);
-
-struct State {
+pub struct EarlySenders {
     known: HashMap<Fingerprint, Handle, AlreadyHashed>,
     order: FairQueue<(Fingerprint, Source)>,
     waited: LruCache<u64, Debt>,
@@ -69,9 +68,9 @@ impl Debt {
 
 impl Logins {
     /// A parked client was allowed in and is not there any more.
-    pub(super) fn note_early(&self, parked: &Parked, now: Instant) {
+    pub(super) fn note_early(&self, parked: &Parked, thread: &BrokerThread, now: Instant) {
         let source = self.parts.keys.source(parked.address.as_deref(), &parked.username);
-        self.early.note(parked.sender, source, now);
+        self.early.with(thread, |early| early.note(parked.sender, source, now));
     }
 
     /// By what a client is known again: its client id, its username and its network.
@@ -85,61 +84,55 @@ impl Logins {
 impl EarlySenders {
     /// Nobody yet.
     pub fn new(now: Instant) -> Self {
-        Self(Lock::new(State {
+        Self {
             known: HashMap::default(),
             order: FairQueue::new(CLIENTS),
             waited: bounded(NETWORKS),
             waited_for_all: Debt::none(now),
-        }))
+        }
     }
 
     /// A client that was allowed in was not there any more: it may have sent something.
-    pub fn note(&self, client: Fingerprint, source: Source, now: Instant) {
-        let state = &mut *self.0.lock();
-        state.remove(client);
-        let is_full = state.known.len() >= CLIENTS;
+    pub fn note(&mut self, client: Fingerprint, source: Source, now: Instant) {
+        self.remove(client);
+        let is_full = self.known.len() >= CLIENTS;
         if is_full
-            && let Some((oldest, since)) = state.order.oldest()
+            && let Some((oldest, since)) = self.order.oldest()
             && now.saturating_duration_since(since) >= LONG
-            && let Some((client, _)) = state.order.remove(oldest)
+            && let Some((client, _)) = self.order.remove(oldest)
         {
-            state.known.remove(&client);
+            self.known.remove(&client);
         }
-        let (handle, gone) = state.order.push(source.into(), 1, (client, source), now);
-        state.known.insert(client, handle);
+        let (handle, gone) = self.order.push(source.into(), 1, (client, source), now);
+        self.known.insert(client, handle);
         for (client, _) in gone {
-            state.known.remove(&client);
+            self.known.remove(&client);
         }
     }
 
     /// Whether a client was noted before, whenever that was.
-    pub fn knows(&self, client: Fingerprint, now: Instant) -> bool {
-        let state = &mut *self.0.lock();
-        let Some((client, source)) = state.remove(client) else { return false };
-        let (handle, _) = state.order.push(source.into(), 1, (client, source), now);
-        state.known.insert(client, handle);
+    pub fn knows(&mut self, client: Fingerprint, now: Instant) -> bool {
+        let Some((client, source)) = self.remove(client) else { return false };
+        let (handle, _) = self.order.push(source.into(), 1, (client, source), now);
+        self.known.insert(client, handle);
         true
     }
 
     /// Whether the broker may wait for a client of this network. `longest` is what all of them may have it wait for in
     /// vain at once; zero: any time.
     pub fn may_wait(&self, network: u64, longest: Duration, now: Instant) -> bool {
-        let state = self.0.lock();
         let of_network =
-            state.waited.peek(&network).map_or(Duration::ZERO, |debt| debt.left(PAID_OFF_IN, now));
-        let of_all = state.waited_for_all.left(ALL_PAID_OFF_IN, now);
+            self.waited.peek(&network).map_or(Duration::ZERO, |debt| debt.left(PAID_OFF_IN, now));
+        let of_all = self.waited_for_all.left(ALL_PAID_OFF_IN, now);
         longest.is_zero() || (of_network < longest && of_all < 2 * longest)
     }
 
     /// The broker has waited for a client of this network that was not let in.
-    pub fn waited_in_vain(&self, network: u64, spent: Duration, now: Instant) {
-        let state = &mut *self.0.lock();
-        state.waited.get_or_insert_mut(network, || Debt::none(now)).add(spent, PAID_OFF_IN, now);
-        state.waited_for_all.add(spent, ALL_PAID_OFF_IN, now);
+    pub fn waited_in_vain(&mut self, network: u64, spent: Duration, now: Instant) {
+        self.waited.get_or_insert_mut(network, || Debt::none(now)).add(spent, PAID_OFF_IN, now);
+        self.waited_for_all.add(spent, ALL_PAID_OFF_IN, now);
     }
-}
 
-impl State {
     fn remove(&mut self, client: Fingerprint) -> Option<(Fingerprint, Source)> {
         let handle = self.known.remove(&client)?;
         self.order.remove(handle)
@@ -162,15 +155,15 @@ mod tests {
     #[test]
     fn one_network_pushes_nobody_else_out() {
         let now = Instant::now();
-        let early = EarlySenders::new(now);
+        let mut early = EarlySenders::new(now);
         early.note(client(0), source(1, 1), now);
         for n in 1..2 * CLIENTS {
             early.note(client(n), source(2, n as u64), now);
         }
         assert!(early.knows(client(0), now) && early.knows(client(1), now));
         assert!(!early.knows(client(2 * CLIENTS - 1), now));
-        assert_eq!(early.0.lock().known.len(), CLIENTS);
-        assert_eq!(early.0.lock().order.bytes(), CLIENTS);
+        assert_eq!(early.known.len(), CLIENTS);
+        assert_eq!(early.order.bytes(), CLIENTS);
         // Who has not come for long makes room.
         early.knows(client(0), now + LONG);
         early.note(client(3 * CLIENTS), source(2, 0), now + LONG);
@@ -181,19 +174,19 @@ mod tests {
     #[test]
     fn a_client_is_remembered_once() {
         let now = Instant::now();
-        let early = EarlySenders::new(now);
+        let mut early = EarlySenders::new(now);
         for _ in 0..3 {
             early.note(client(1), source(1, 1), now);
             assert!(early.knows(client(1), now));
         }
         assert!(!early.knows(client(2), now));
-        assert_eq!(early.0.lock().order.bytes(), 1);
+        assert_eq!(early.order.bytes(), 1);
     }
 
     #[test]
     fn a_network_has_its_time_and_then_a_tenth_of_all_time() {
         let (now, longest) = (Instant::now(), Duration::from_millis(500));
-        let early = EarlySenders::new(now);
+        let mut early = EarlySenders::new(now);
         assert!(early.may_wait(1, longest, now));
         early.waited_in_vain(1, longest, now);
         assert!(!early.may_wait(1, longest, now));
@@ -215,7 +208,7 @@ mod tests {
     #[test]
     fn all_networks_together_leave_the_broker_half_of_its_time() {
         let (now, longest) = (Instant::now(), Duration::from_millis(500));
-        let early = EarlySenders::new(now);
+        let mut early = EarlySenders::new(now);
         let (mut waited, mut later) = (Duration::ZERO, now);
         for network in 0..20_000 {
             if early.may_wait(network, longest, later) {
@@ -228,6 +221,6 @@ mod tests {
         }
         let all = later - now;
         assert!(waited < all * 6 / 10, "{waited:?} of {all:?}");
-        assert_eq!(early.0.lock().waited.len(), NETWORKS.get());
+        assert_eq!(early.waited.len(), NETWORKS.get());
     }
 }

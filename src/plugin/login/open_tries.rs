@@ -22,9 +22,11 @@ impl Logins {
         let outcome = outcome_of(decision);
         let groups = self.parts.throttle.close(open, outcome, &event.settings.config.throttle, event.now);
         if self.parts.delays {
-            for group in self.delayed.with_turns(groups) {
-                self.parts.tasks.push(Task::NextTurn(group));
-            }
+            let groups = match event.broker_thread() {
+                Some(thread) => self.delayed.with(thread, |delayed| delayed.with_turns(groups)),
+                None => groups.to_vec(),
+            };
+            groups.into_iter().for_each(|group| self.parts.tasks.push(Task::NextTurn(group)));
         }
     }
 

@@ -51,8 +51,10 @@ impl Logins {
             Named::ClientId(client_id) => client.client_id == *client_id,
         };
         let mut kicked = 0;
-        for ticket in self.delayed.those(is_meant) {
-            if let Some(parked) = self.delayed.get(ticket) {
+        let meant = self.delayed.with(thread, |delayed| delayed.those(is_meant));
+        for ticket in meant {
+            let parked = self.delayed.with(thread, |delayed| delayed.get(ticket));
+            if let Some(parked) = parked {
                 self.refuse(ticket, &Attempt::of(&parked, None), Decision::deny(By::Kick), thread, event);
                 kicked += 1;
             }

@@ -8,7 +8,6 @@ use crate::plugin::api::{Account, Inquiry};
 use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::{By, Decision};
 use crate::plugin::event::Event;
-use crate::plugin::throttle::OpenTry;
 use crate::prefetch::packet;
 use crate::question::NoAnswer;
 
@@ -50,9 +49,7 @@ impl Logins {
         is_parked: bool,
         event: &Event<'_>,
     ) -> Placement {
-        let Some(thread) = event.broker_thread().filter(|_| self.parts.delays) else {
-            return Placement::IN_LOOP;
-        };
+        let Some(thread) = self.parking_thread(event) else { return Placement::IN_LOOP };
         if is_parked {
             return Placement::Beside;
         }
@@ -60,8 +57,9 @@ impl Logins {
         let length = |bytes: &[u8]| packet::length_of_connect(bytes, username, password);
         let has_sent_more = self.parts.broker.has_sent_more(thread, client.connection, &length);
         // The broker asks about an id that is parked only when that client is gone.
-        let is_back = self.delayed.replace_if_back(client.id, credentials);
-        let may_send_more = is_back || self.early.knows(self.sender(attempt), event.now);
+        let is_back = self.delayed.with(thread, |delayed| delayed.replace_if_back(client.id, credentials));
+        let sender = self.sender(attempt);
+        let may_send_more = is_back || self.early.with(thread, |early| early.knows(sender, event.now));
         let login_wait = event.settings.config.login_wait;
         let (account, longest) = match has_sent_more || may_send_more {
             true => (Account::Logins, login_wait),
@@ -69,19 +67,12 @@ impl Logins {
             false if is_under_anothers_id => (Account::LoginsBriefly, login_wait / 2),
             false => return Placement::Beside,
         };
-        match self.early.may_wait(attempt.source(&self.parts.keys).network, longest, event.now) {
+        let network = attempt.source(&self.parts.keys).network;
+        match self.early.with(thread, |early| early.may_wait(network, longest, event.now)) {
             true => Placement::InLoop { account, then_beside: !has_sent_more },
             false if has_sent_more => Placement::Nowhere,
             false => Placement::Beside,
         }
-    }
-
-    /// Whether a client comes under somebody else's id, and its username and password were not let in lately. Without an open
-    /// try they were not: who was let in lately never waits for a turn.
-    pub(super) fn is_under_anothers_id(&self, attempt: &Attempt<'_>, open: Option<&OpenTry>) -> bool {
-        self.parts.delays
-            && !open.is_some_and(OpenTry::was_let_in)
-            && self.owners.is_anothers(attempt.client, attempt.username, attempt.credentials)
     }
 
     /// Has the API decide while the broker waits. That is the last word, or else (`Continue`) what is said if the client
@@ -115,9 +106,9 @@ impl Logins {
         is_allowed: bool,
         event: &Event<'_>,
     ) {
-        if self.parts.delays && !is_allowed && event.broker_thread().is_some() {
-            let now = Instant::now();
-            self.early.waited_in_vain(attempt.source(&self.parts.keys).network, now - began, now);
+        if let Some(thread) = self.parking_thread(event).filter(|_| !is_allowed) {
+            let (now, network) = (Instant::now(), attempt.source(&self.parts.keys).network);
+            self.early.with(thread, |early| early.waited_in_vain(network, now - began, now));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::placement::Placement;
 use super::{Logins, PARKED};
+use crate::broker::BrokerThread;
 use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::Decision;
 use crate::plugin::delayed::Ticket;
@@ -20,17 +21,17 @@ impl Logins {
             return allow;
         }
         // Whoever may come in is not in front of anybody.
-        let placement = || self.choose_placement(attempt, false, false, event);
-        let waits = self.may_park(event) && placement() == Placement::Beside;
-        let ticket = if waits { self.park(attempt, false) } else { None };
-        let answers = self.ask_wishes(&wishes, ticket, event);
-        match ticket {
-            Some(ticket) if answers > 0 => {
-                self.await_topics(ticket, answers, allow.terms, event);
+        let is_beside = |_: &_| self.choose_placement(attempt, false, false, event) == Placement::Beside;
+        let thread = self.parking_thread(event).filter(is_beside);
+        let parked = thread.and_then(|thread| Some((thread, self.park(attempt, false, thread)?)));
+        let answers = self.ask_wishes(&wishes, parked.map(|(_, ticket)| ticket), event);
+        match parked {
+            Some((thread, ticket)) if answers > 0 => {
+                self.await_topics(ticket, answers, allow.terms, thread, event);
                 PARKED
             }
-            Some(ticket) => {
-                self.delayed.end(ticket);
+            Some((thread, ticket)) => {
+                self.delayed.with(thread, |delayed| delayed.end(ticket));
                 allow
             }
             None => allow,
@@ -43,10 +44,12 @@ impl Logins {
         ticket: Ticket,
         answers: usize,
         terms: Option<Arc<Terms>>,
+        thread: &BrokerThread,
         event: &Event<'_>,
     ) {
         let until = event.now + event.settings.config.timeout;
-        self.delayed.await_more(ticket, answers, until, terms, self.parts.api.asker.api_number());
+        let api = self.parts.api.asker.api_number();
+        self.delayed.with(thread, |delayed| delayed.await_more(ticket, answers, until, terms, api));
     }
 
     /// Asks what a client that may come in is expected to raise. A parked client waits for the answers on its `ticket`.
@@ -64,15 +67,16 @@ impl Logins {
     /// The topic questions that a client is expected to raise that is let in with these terms. Requests to the broker's
     /// HTTP listener, whose id a client may have, raise none.
     fn wishes(&self, attempt: &Attempt<'_>, terms: Option<&Terms>, event: &Event<'_>) -> Vec<Wish> {
-        if event.broker_thread().is_none() || event.settings.config.acl_urls.is_empty() {
+        let Some(thread) = event.broker_thread().filter(|_| !event.settings.config.acl_urls.is_empty())
+        else {
             return Vec::new();
-        }
+        };
         let Attempt { client, username, starts_clean, .. } = *attempt;
         let newcomer = self.newcomer(attempt, terms, event);
         let gate = self.parts.api.gate(event).before(newcomer.as_deref());
         let source = || attempt.source(&self.parts.keys);
         let scope = gate.scope(&source, event.now);
-        self.parts.api.prefetch.wishes(username, client.id, starts_clean, &scope)
+        self.parts.api.prefetch.wishes(username, client.id, starts_clean, thread, &scope)
     }
 
     fn ask_wishes(&self, wishes: &[Wish], ticket: Option<Ticket>, event: &Event<'_>) -> usize {
