@@ -1,6 +1,9 @@
 //! Whether an API answers slowly, minute by minute, and how much the broker was held up by it meanwhile.
 use std::fmt;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::util::Lock;
 
 /// How long answers have to take long, or no longer, before the log says so.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -8,17 +11,28 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// A minute with fewer answers says nothing.
 const FEWEST: u32 = 3;
 
-/// Answers and hold-ups of one kind of question.
+/// Answers and hold-ups of one kind of question. They are counted without a lock; only the end of a minute takes it.
 pub struct Pace {
     /// What takes longer is slow.
     slow_from: Duration,
-    /// When the minute has begun that is being counted.
-    began: Option<Instant>,
-    answers: u32,
-    slow: u32,
-    held_up: HoldUps,
+    made: Instant,
+    /// When the minute ends that is being counted, in nanoseconds since this was made; 0 before its first answer.
+    ends: AtomicU64,
+    answers: AtomicU32,
+    slow: AtomicU32,
+    held_up: HoldUpCount,
     /// Since when the API has been slow, if it is, and how the broker was held up since.
-    slow_since: Option<(Instant, HoldUps)>,
+    slow_since: Lock<Option<(Instant, HoldUps)>>,
+}
+
+/// How the broker is held up in the minute that is being counted.
+#[derive(Default)]
+struct HoldUpCount {
+    times: AtomicU32,
+    /// In nanoseconds.
+    total: AtomicU64,
+    /// The same.
+    longest: AtomicU64,
 }
 
 /// How often and how long the broker was held up.
@@ -52,38 +66,50 @@ pub enum News {
 
 impl Pace {
     /// Nothing was counted yet. An answer is slow that takes more than a quarter of the time-out.
-    pub fn new(timeout: Duration) -> Self {
+    pub fn new(timeout: Duration, now: Instant) -> Self {
         Self {
             slow_from: timeout / 4,
-            began: None,
-            answers: 0,
-            slow: 0,
-            held_up: HoldUps::default(),
-            slow_since: None,
+            made: now,
+            ends: AtomicU64::new(0),
+            answers: AtomicU32::new(0),
+            slow: AtomicU32::new(0),
+            held_up: HoldUpCount::default(),
+            slow_since: Lock::default(),
         }
     }
 
     /// An answer has come.
-    pub fn answered(&mut self, took: Duration, now: Instant) {
-        self.began.get_or_insert(now);
-        self.answers += 1;
-        self.slow += u32::from(took > self.slow_from);
+    pub fn answered(&self, took: Duration, now: Instant) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        self.slow.fetch_add(u32::from(took > self.slow_from), Ordering::Relaxed);
+        if self.ends.load(Ordering::Relaxed) == 0 {
+            let ends = nanos(now.saturating_duration_since(self.made) + MINUTE);
+            // Or else another thread has begun it.
+            let _ = self.ends.compare_exchange(0, ends, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     /// The broker has waited for a question.
-    pub fn held_up(&mut self, spent: Duration) {
-        self.held_up.add(HoldUps { times: 1, total: spent, longest: spent });
+    pub fn held_up(&self, spent: Duration) {
+        self.held_up.add(spent);
     }
 
     /// Ends the minute if it is over: what the log should say about it.
-    pub fn turn(&mut self, now: Instant) -> Option<News> {
-        let began = self.began.take_if(|began| now.saturating_duration_since(*began) >= MINUTE)?;
-        let (answers, slow) = (std::mem::take(&mut self.answers), std::mem::take(&mut self.slow));
-        let held_up = std::mem::take(&mut self.held_up);
+    pub fn turn(&self, now: Instant) -> Option<News> {
+        let ends = self.ends.load(Ordering::Relaxed);
+        if ends == 0 || nanos(now.saturating_duration_since(self.made)) < ends {
+            return None;
+        }
+        // Or else another thread has ended it.
+        self.ends.compare_exchange(ends, 0, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+        let began = self.made + Duration::from_nanos(ends).saturating_sub(MINUTE);
+        let (answers, slow) = (self.answers.swap(0, Ordering::Relaxed), self.slow.swap(0, Ordering::Relaxed));
+        let held_up = self.held_up.take();
         let is_slow = 2 * slow > answers;
-        match &mut self.slow_since {
+        let slow_since = &mut *self.slow_since.lock();
+        match slow_since {
             None if is_slow && answers >= FEWEST => {
-                self.slow_since = Some((began, held_up));
+                *slow_since = Some((began, held_up));
                 Some(News::Slow { slow: (slow, answers), slow_from: self.slow_from, held_up })
             }
             None => None,
@@ -93,9 +119,30 @@ impl Pace {
                     return None;
                 }
                 let news = News::InTime { after: began.saturating_duration_since(*since), held_up: *before };
-                self.slow_since = None;
+                *slow_since = None;
                 Some(news)
             }
+        }
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl HoldUpCount {
+    fn add(&self, spent: Duration) {
+        self.times.fetch_add(1, Ordering::Relaxed);
+        self.total.fetch_add(nanos(spent), Ordering::Relaxed);
+        self.longest.fetch_max(nanos(spent), Ordering::Relaxed);
+    }
+
+    fn take(&self) -> HoldUps {
+        let take = |nanos: &AtomicU64| Duration::from_nanos(nanos.swap(0, Ordering::Relaxed));
+        HoldUps {
+            times: self.times.swap(0, Ordering::Relaxed),
+            total: take(&self.total),
+            longest: take(&self.longest),
         }
     }
 }
@@ -150,7 +197,7 @@ mod tests {
     const SLOW: Duration = Duration::from_millis(600);
 
     /// A minute in which each second an answer takes so long; the broker waits for every second one.
-    fn minute(pace: &mut Pace, took: Duration, now: &mut Instant) -> Vec<News> {
+    fn minute(pace: &Pace, took: Duration, now: &mut Instant) -> Vec<News> {
         let mut news = Vec::new();
         for second in 0..60 {
             pace.answered(took, *now);
@@ -165,20 +212,22 @@ mod tests {
 
     #[test]
     fn a_slow_api_is_named_once_and_once_more_when_it_is_well() {
-        let (mut now, mut pace) = (Instant::now(), Pace::new(TIMEOUT));
-        assert_eq!(minute(&mut pace, FAST, &mut now), []);
+        let mut now = Instant::now();
+        let pace = Pace::new(TIMEOUT, now);
+        assert_eq!(minute(&pace, FAST, &mut now), []);
         let held_up = |times: u32| HoldUps { times, total: SLOW * times, longest: SLOW };
         let slow = News::Slow { slow: (60, 60), slow_from: TIMEOUT / 4, held_up: held_up(30) };
-        assert_eq!(minute(&mut pace, SLOW, &mut now), [slow]);
-        assert_eq!(minute(&mut pace, SLOW, &mut now), []);
+        assert_eq!(minute(&pace, SLOW, &mut now), [slow]);
+        assert_eq!(minute(&pace, SLOW, &mut now), []);
         let in_time = News::InTime { after: 2 * MINUTE, held_up: held_up(60) };
-        assert_eq!(minute(&mut pace, FAST, &mut now), [in_time]);
-        assert_eq!(minute(&mut pace, FAST, &mut now), []);
+        assert_eq!(minute(&pace, FAST, &mut now), [in_time]);
+        assert_eq!(minute(&pace, FAST, &mut now), []);
     }
 
     #[test]
     fn few_answers_and_few_slow_ones_say_nothing() {
-        let (mut now, mut pace) = (Instant::now(), Pace::new(TIMEOUT));
+        let mut now = Instant::now();
+        let pace = Pace::new(TIMEOUT, now);
         for _ in 0..10 {
             for took in [SLOW, SLOW, FAST, FAST] {
                 pace.answered(took, now);

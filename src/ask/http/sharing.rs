@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use reqwest::header::HeaderMap;
-use ring::digest::{Context, Digest, SHA256};
 use rustls::ClientConfig;
 
 use super::names::Names;
@@ -11,8 +10,9 @@ use super::prepare::TargetError;
 use crate::ask::store::{Secrets, StoreOptions, Way};
 use crate::config::{ApiUrl, Config};
 
-/// A digest of what tells one API from another: its URLs, the headers that it gets, and whether it is surely that one.
-pub(super) fn identity(config: &Config, headers: &HeaderMap) -> Digest {
+/// What tells one API from another: its URLs, the headers that it gets, and whether it is surely that one. Secrets are in
+/// it, so it is only compared, and signed (`store::seal`).
+pub(super) fn identity(config: &Config, headers: &HeaderMap) -> Vec<u8> {
     // Who does not read what answers say beside yes must not leave it to those who do, nor who verifies certificates to
     // those who do not.
     let mut texts = vec![vec![u8::from(config.answer_rules) | u8::from(config.tls_insecure) << 1]];
@@ -30,12 +30,7 @@ pub(super) fn identity(config: &Config, headers: &HeaderMap) -> Digest {
     if !config.dialect.is_contract() {
         texts.push(config.dialect.told_apart_by());
     }
-    let mut context = Context::new(&SHA256);
-    for text in texts {
-        context.update(&(text.len() as u64).to_be_bytes());
-        context.update(&text);
-    }
-    context.finish()
+    texts.iter().flat_map(|text| [&(text.len() as u64).to_be_bytes(), &**text].concat()).collect()
 }
 
 /// What the options say of a cache that is shared with other brokers.

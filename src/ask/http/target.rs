@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use ring::digest::Digest;
-
 use super::batch::Batches;
 use super::breaker::Breaker;
 use super::cause::cause;
@@ -28,7 +26,6 @@ use crate::fingerprint::Source;
 use crate::log::{Level, Log};
 use crate::metrics::{About, Endpoint as EndpointFigures};
 use crate::question::Kind;
-use crate::util::Lock;
 
 /// What a request asks about, and with that its URLs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +53,7 @@ pub struct Target {
     /// What the options say of a cache that is shared with other brokers.
     pub(in crate::ask) store: Option<StoreOptions>,
     /// See [`Self::identity`].
-    identity: Digest,
+    identity: Vec<u8>,
     servers: Vec<Arc<Server>>,
     /// The names that it has allowed something.
     pub(in crate::ask) known: Arc<KnownNames>,
@@ -78,7 +75,7 @@ pub(in crate::ask) struct Endpoints {
     /// The number of the one that gave the last verdict: it is asked first.
     pub(in crate::ask) preferred: AtomicUsize,
     /// Whether answers take long.
-    pub(super) pace: Lock<Pace>,
+    pub(super) pace: Pace,
 }
 
 /// One URL.
@@ -122,7 +119,7 @@ impl Endpoints {
             })
         };
         let endpoints = urls.iter().map(endpoint).collect::<Result<_, _>>()?;
-        let pace = Lock::new(Pace::new(way.config.timeout));
+        let pace = Pace::new(way.config.timeout, Instant::now());
         Ok(Self { about, endpoints, preferred: AtomicUsize::new(0), pace })
     }
 }
@@ -161,9 +158,9 @@ impl Target {
         self.identity() == other.identity() && self.tls_files == other.tls_files
     }
 
-    /// Tells this API from others, for brokers that share a cache: a digest of its URLs and of the headers that it gets.
+    /// What tells this API from others, for brokers that share a cache (see [`identity`]).
     pub(in crate::ask) fn identity(&self) -> &[u8] {
-        self.identity.as_ref()
+        &self.identity
     }
 
     /// Whether asking such a question is in vain: every URL is left alone, and is not even probed with it.
@@ -258,18 +255,14 @@ impl Target {
 
     /// The broker has waited so long for a question of this kind.
     pub fn held_up(&self, kind: Kind, spent: Duration) {
-        self.endpoints(kind).pace.lock().held_up(spent);
+        self.endpoints(kind).pace.held_up(spent);
     }
 
     /// Counts how long an answer `took`, if one has come. Says in the log if the API has become slow, or is so no longer.
     pub(in crate::ask) fn note_pace(&self, asks: impl Into<Asks>, took: Option<Duration>, now: Instant) {
         let endpoints = self.endpoints(asks);
-        let news = {
-            let mut pace = endpoints.pace.lock();
-            took.into_iter().for_each(|took| pace.answered(took, now));
-            pace.turn(now)
-        };
-        let Some(news) = news else { return };
+        took.into_iter().for_each(|took| endpoints.pace.answered(took, now));
+        let Some(news) = endpoints.pace.turn(now) else { return };
         let preferred = endpoints.endpoints.get(endpoints.preferred.load(Ordering::Relaxed));
         let level = if matches!(news, News::Slow { .. }) { Level::Warning } else { Level::Notice };
         self.log.write(level, news.line(preferred.map_or("", |endpoint| &endpoint.shown)));
