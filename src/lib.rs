@@ -12,7 +12,7 @@
 //!   admin listener (`listeners`, `connections`), where `http` answers, with the status `page` and its `history`.
 //! - `plugin`: who may do what, one method for each event. `attempt` (`decide`) and `topic_check` are the two lists of
 //!   docs/deciding.md, and `api` is the API's part in both, which has the broker wait. `login/` is one type, `Logins`, with
-//!   two tables of its own (`early`, `owners`): `placement` says where a client waits, `delayed` is beside the loop, the
+//!   tables of its own (`early`, `owners`, `debts`): `placement` says where a client waits, `delayed` is beside the loop, the
 //!   tick's `completion` lets it in or refuses it, and `left_behind` is why somebody must not come in yet. `settings` are
 //!   all options and files. `sessions`, `throttle` and `wait_budget` keep count; `granting` gives sessions what came with
 //!   answers, `expiry` ends them on time; `hasher` is a thread for slow hashes. Every answer is a `decision` with its
@@ -62,7 +62,7 @@
 //! - **A response becomes a verdict** by `ask::dialect::answer`, which for the contract is `Answer::of_status`; the body of a
 //!   200 is read by `ask::answer` (`answer_rules`), and that about many questions by `ask::wire` and `ask::http::batch`.
 //!   Without a response it is one by `ask::superuser`, or by what `ask::shared` takes over.
-//! - **A client waits** where `login::placement` says: beside the loop, first for its turn (`login::park_for_turn`, by
+//! - **A client waits** where `login::placement` says: beside the loop, first for its turn (`login::parking`, by
 //!   `throttle`), then in `ask::queue`, for its answer, and for what it will ask (`login::warm_up`); or with the broker
 //!   (`api::wait_for`, by `wait_budget`). Under somebody else's client id (`login::owners`) it waits with the broker for
 //!   a moment, and is parked then. A slow hash of a client that cannot be parked is computed by the broker itself.

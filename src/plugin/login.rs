@@ -2,12 +2,14 @@
 //! `completion`.
 
 mod completion;
+mod debts;
 mod early;
 mod granting;
 mod left_behind;
 mod open_tries;
 mod orders;
 mod owners;
+mod parking;
 mod placement;
 mod warm_up;
 
@@ -23,20 +25,20 @@ use super::Task;
 use super::api::{Account, Inquiry, no_answer};
 use super::attempt::{Attempt, LoginSteps, decide};
 use super::decision::{By, Decision, LoggedClient, Ruling};
-use super::delayed::{Delayed, Parked, Ticket, Turn};
+use super::delayed::{Delayed, Ticket};
 use super::event::{Event, Login};
 use super::hasher::{Check, Hasher};
 use super::parts::Parts;
 use super::recheck::Recheck;
 use super::sessions::{LetInBy, Session, SessionName};
-use super::throttle::{Admission, Group, OpenTry};
-use crate::ask::{Priority, Waiter};
-use crate::broker::{BrokerCell, BrokerThread, Client};
+use super::throttle::{Admission, OpenTry};
+use crate::ask::Priority;
+use crate::broker::{BrokerCell, Client};
 use crate::config::ThrottleLimits;
-use crate::fingerprint::network;
 use crate::local::PasswordHash;
 use crate::log::sentence;
 use crate::question::{Answer, NoAnswer};
+use debts::Debts;
 use early::EarlySenders;
 use owners::Owners;
 use placement::{LONGEST_FOR_HASH, LONGEST_UNDER_ANOTHERS_ID, Placement};
@@ -51,6 +53,8 @@ pub struct Logins {
     parked: Arc<AtomicUsize>,
     /// Those who are not to be parked.
     early: BrokerCell<EarlySenders>,
+    /// What the broker has waited in vain.
+    debts: BrokerCell<Debts>,
     /// Whose client ids are.
     owners: BrokerCell<Owners>,
     /// Started with the first slow password hash.
@@ -100,7 +104,8 @@ impl Logins {
             recheck,
             parked: delayed.count(),
             delayed: BrokerCell::new(delayed),
-            early: BrokerCell::new(EarlySenders::new(now)),
+            early: BrokerCell::new(EarlySenders::new()),
+            debts: BrokerCell::new(Debts::new(now)),
             owners: BrokerCell::new(Owners::new(parts.keys)),
             hasher: OnceCell::new(),
             parts,
@@ -290,77 +295,6 @@ impl Logins {
         let gate = self.parts.api.gate(event);
         self.parts.api.prefetch.peek_at_logins(thread, &gate.scope(&|| source, Instant::now()));
         PARKED
-    }
-
-    /// Parks a client until it is its turn: its group, others with its username or client id from its network, has as
-    /// many open tries as it may have. One of them has to end first.
-    fn park_for_turn(&self, attempt: &Attempt<'_>, group: Group, event: &Event<'_>) -> Decision {
-        let Some(thread) = self.parking_thread(event) else { return Decision::deny(By::Turn) };
-        let is_anothers = self.is_under_anothers_id(attempt, None, event);
-        let placement = self.choose_placement(attempt, is_anothers, false, event);
-        if !matches!(placement, Placement::Beside | Placement::InLoop { then_beside: true, .. }) {
-            return Decision::deny(By::Turn);
-        }
-        let Some(ticket) = self.park(attempt, is_anothers, thread) else { return Decision::deny(By::Busy) };
-        let network = network(attempt.client.address.unwrap_or_default()).into_owned();
-        let turn = Turn { ticket, password: attempt.password.map(<[u8]>::to_owned), network };
-        let config = &event.settings.config;
-        let longest = if is_anothers { LONGEST_UNDER_ANOTHERS_ID } else { config.max_wait };
-        let has_room = self.delayed.with(thread, |delayed| {
-            let has_room = delayed.await_turn(group, turn, event.now + longest);
-            if !has_room {
-                delayed.end(ticket);
-            }
-            has_room
-        });
-        if !has_room {
-            return Decision::deny(By::Busy);
-        }
-        let id = self.parts.throttle.id_group(&attempt.as_try(), &config.throttle, event.now);
-        self.parts.throttle.charge_id(id, &config.throttle, event.now);
-        PARKED
-    }
-
-    /// A waiter that leaves the answer as a task for the client with this ticket.
-    fn waiter(&self, ticket: Ticket) -> Waiter {
-        let tasks = Arc::clone(&self.parts.tasks);
-        Waiter::in_time(move |answer, api| tasks.push(Task::Answered(ticket, answer.clone(), api)))
-            .who_may_leave(ticket.number())
-    }
-
-    /// The broker's thread, where a client can wait beside its loop. Requests to the broker's HTTP listener cannot: they come
-    /// on a thread of their own.
-    fn parking_thread<'a>(&self, event: &Event<'a>) -> Option<&'a BrokerThread> {
-        event.broker_thread().filter(|_| self.parts.delays)
-    }
-
-    /// The ticket of a client that is parked, as it may be already, and where. `None` if there is no room.
-    fn parked_on<'a>(
-        &self,
-        attempt: &Attempt<'_>,
-        ticket: Option<Ticket>,
-        is_under_anothers_id: bool,
-        event: &Event<'a>,
-    ) -> Option<(&'a BrokerThread, Ticket)> {
-        let thread = self.parking_thread(event)?;
-        Some((thread, ticket.or_else(|| self.park(attempt, is_under_anothers_id, thread))?))
-    }
-
-    /// Parks a client. `None` if there is no room.
-    fn park(
-        &self,
-        attempt: &Attempt<'_>,
-        is_under_anothers_id: bool,
-        thread: &BrokerThread,
-    ) -> Option<Ticket> {
-        // Without the thread the answer waits until the loop comes round by itself.
-        if let Err(error) = self.parts.tasks.start_waking() {
-            self.parts.log.warn(&format!(
-                "Answers may reach clients late: no thread to wake the broker with ({error})."
-            ));
-        }
-        let client = Parked::new(attempt, self.sender(attempt), is_under_anothers_id);
-        self.delayed.with(thread, |delayed| delayed.park(client))
     }
 
     /// Notes that a client is let in. Returns its session as it was known before, if it was.

@@ -68,7 +68,7 @@ impl Logins {
             false => return Placement::Beside,
         };
         let network = attempt.source(&self.parts.keys).network;
-        match self.early.with(thread, |early| early.may_wait(network, longest, event.now)) {
+        match self.debts.with(thread, |debts| debts.may_wait(network, longest, event.now)) {
             true => Placement::InLoop { account, then_beside: !has_sent_more },
             false if has_sent_more => Placement::Nowhere,
             false => Placement::Beside,
@@ -95,20 +95,5 @@ impl Logins {
             self.prefetch(attempt, decision.terms.as_deref(), None, event);
         }
         ControlFlow::Break(decision)
-    }
-
-    /// Counts against its network how long the broker of 2.1 has waited for a client that it would have parked, had it not
-    /// sent more, or come under another's id. Who is let in costs nothing: 2.0 would have waited for it as well.
-    pub(super) fn charge_network(
-        &self,
-        attempt: &Attempt<'_>,
-        began: Instant,
-        is_allowed: bool,
-        event: &Event<'_>,
-    ) {
-        if let Some(thread) = self.parking_thread(event).filter(|_| !is_allowed) {
-            let (now, network) = (Instant::now(), attempt.source(&self.parts.keys).network);
-            self.early.with(thread, |early| early.waited_in_vain(network, now - began, now));
-        }
     }
 }
