@@ -23,6 +23,7 @@ impl<T> BrokerCell<T> {
     ///
     /// # Panics
     /// On another thread, and if `body` comes back to it.
+    #[track_caller]
     pub fn with<R>(&self, _: &BrokerThread, body: impl FnOnce(&mut T) -> R) -> R {
         let Some(value) = &self.0 else { unreachable!("it is taken out when it is dropped") };
         body(&mut value.get().borrow_mut())
@@ -52,6 +53,7 @@ impl<T> fmt::Debug for BrokerCell<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Arc;
     use std::thread;
 
@@ -66,6 +68,14 @@ mod tests {
         let elsewhere = Arc::clone(&cell);
         let used = thread::spawn(move || elsewhere.with(&BrokerThread::vouched_for(), |value| *value));
         assert!(used.join().is_err());
+    }
+
+    #[test]
+    fn what_comes_back_to_a_value_in_use_panics_and_the_value_stays_usable() {
+        let (cell, thread) = (BrokerCell::new(1), BrokerThread::vouched_for());
+        let comes_back = || cell.with(&thread, |_| cell.with(&thread, |value| *value));
+        assert!(catch_unwind(AssertUnwindSafe(comes_back)).is_err());
+        assert_eq!(cell.with(&thread, |value| *value), 1);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::granting::Granting;
 use super::parts::Parts;
 use super::sessions::{Says, Sessions};
 use super::unasked::{Facts, TopicRequest, Unasked, unasked};
-use crate::broker::{Broker, Client, Retain};
+use crate::broker::{Broker, BrokerThread, Client, Retain};
 use crate::config::WithoutAnswer;
 use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
@@ -185,11 +185,11 @@ impl Topics {
                 // The topic has a retained message, whether this client may read it or not.
                 self.note_retained(check, event);
             }
-            if event.broker_thread().is_some() {
+            if let Some(thread) = event.broker_thread() {
                 let has_address = client.address.is_some();
                 replay = prefetch.comes_in_replay(*key, question, check.retain, has_address);
                 if replay.is_none() {
-                    self.learn(inquiry, check, event);
+                    self.learn(inquiry, check, thread, event);
                 }
             }
         }
@@ -206,14 +206,13 @@ impl Topics {
 
     /// Learns from a question that was not remembered what will be asked: about clients like this one, or about what is
     /// put into its queue while it sleeps.
-    fn learn(&self, inquiry: &Inquiry<'_>, check: &TopicCheck<'_>, event: &Event<'_>) {
+    fn learn(&self, inquiry: &Inquiry<'_>, check: &TopicCheck<'_>, thread: &BrokerThread, event: &Event<'_>) {
         let Inquiry { question, client, .. } = inquiry;
         let is_asleep = || {
             client.address.is_none() || self.sessions.has_ended(*client, check.username.unwrap_or_default())
         };
         if check.access == Access::Read && check.qos > 0 && is_asleep() {
-            let note = |thread| self.api.prefetch.note_queued(question, thread);
-            return event.broker_thread().map_or((), note);
+            return self.api.prefetch.note_queued(question, thread);
         }
         let source = self.api.source(inquiry);
         self.api.prefetch.learn(question, &self.api.gate(event).scope(&|| source, event.now));

@@ -17,7 +17,7 @@ pub fn install_hook() {
 
 /// Runs `body`. If it panics, the error is the source location of the panic.
 pub fn caught<R>(body: impl FnOnce() -> R) -> Result<R, String> {
-    // State that a panic may have left half changed is behind locks, which notice.
+    // State that a panic would leave half changed in a harmful way is mended when it is locked next (`Lock::lock_or_mend`).
     catch_unwind(AssertUnwindSafe(body))
         .map_err(|_| LAST.take().unwrap_or_else(|| "an unknown place".to_owned()))
 }

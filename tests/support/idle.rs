@@ -5,7 +5,7 @@ use std::thread::{self, JoinHandle};
 
 use mosquitto_http_auth::internals::{Broker, BrokerThread, Caller, Connection, Look, Unread};
 
-/// The proof that the caller is the broker's thread, which here every thread is.
+/// The proof that the caller is the broker's thread: here that is the thread that makes a plugin.
 #[allow(dead_code, reason = "not every user is the broker's thread")]
 pub fn thread() -> BrokerThread {
     BrokerThread::vouched_for()

@@ -81,7 +81,8 @@ impl Pace {
     /// An answer has come.
     pub fn answered(&self, took: Duration, now: Instant) {
         self.answers.fetch_add(1, Ordering::Relaxed);
-        self.slow.fetch_add(u32::from(took > self.slow_from), Ordering::Relaxed);
+        // Behind it, so that there are never more slow ones than answers.
+        self.slow.fetch_add(u32::from(took > self.slow_from), Ordering::Release);
         if self.ends.load(Ordering::Relaxed) == 0 {
             let ends = nanos(now.saturating_duration_since(self.made) + MINUTE);
             // Or else another thread has begun it.
@@ -103,7 +104,8 @@ impl Pace {
         // Or else another thread has ended it.
         self.ends.compare_exchange(ends, 0, Ordering::Relaxed, Ordering::Relaxed).ok()?;
         let began = self.made + Duration::from_nanos(ends).saturating_sub(MINUTE);
-        let (answers, slow) = (self.answers.swap(0, Ordering::Relaxed), self.slow.swap(0, Ordering::Relaxed));
+        let slow = self.slow.swap(0, Ordering::Acquire);
+        let answers = self.answers.swap(0, Ordering::Relaxed);
         let held_up = self.held_up.take();
         let is_slow = 2 * slow > answers;
         let slow_since = &mut *self.slow_since.lock();

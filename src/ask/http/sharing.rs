@@ -10,9 +10,9 @@ use super::prepare::TargetError;
 use crate::ask::store::{Secrets, StoreOptions, Way};
 use crate::config::{ApiUrl, Config};
 
-/// What tells one API from another: its URLs, the headers that it gets, and whether it is surely that one. Secrets are in
-/// it, so it is only compared, and signed (`store::seal`).
-pub(super) fn identity(config: &Config, headers: &HeaderMap) -> Vec<u8> {
+/// What tells one API from another: its URLs, the headers that it gets, and whether it is surely that one. There are secrets
+/// in it.
+pub(super) fn words(config: &Config, headers: &HeaderMap) -> Vec<u8> {
     // Who does not read what answers say beside yes must not leave it to those who do, nor who verifies certificates to
     // those who do not.
     let mut texts = vec![vec![u8::from(config.answer_rules) | u8::from(config.tls_insecure) << 1]];

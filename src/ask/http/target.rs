@@ -1,8 +1,12 @@
 //! Everything that says where and how to ask: URLs, headers, TLS, time-outs. Built and checked as a
 //! whole, then swapped in as a whole.
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+use once_cell::sync::OnceCell;
+use ring::digest::{Digest, SHA256, digest};
 
 use super::batch::Batches;
 use super::breaker::Breaker;
@@ -16,7 +20,7 @@ use super::pace::{News, Pace};
 use super::prepare::{Prepared, TargetError};
 use super::probing::Samples;
 use super::rest::Rest;
-use super::sharing::{identity, store_options};
+use super::sharing::{store_options, words};
 use super::tls::TlsFiles;
 use crate::ask::queue::Road;
 use crate::ask::store::StoreOptions;
@@ -52,8 +56,10 @@ pub struct Target {
     pub(in crate::ask) log: Arc<Log>,
     /// What the options say of a cache that is shared with other brokers.
     pub(in crate::ask) store: Option<StoreOptions>,
+    /// What tells this API from others.
+    words: Vec<u8>,
     /// See [`Self::identity`].
-    identity: Vec<u8>,
+    identity: OnceCell<Digest>,
     servers: Vec<Arc<Server>>,
     /// The names that it has allowed something.
     pub(in crate::ask) known: Arc<KnownNames>,
@@ -132,7 +138,7 @@ impl Target {
     pub fn new(config: &Arc<Config>, names: &Names, log: &Arc<Log>) -> Result<Self, TargetError> {
         let Prepared { headers, tls, tls_files } = Prepared::read(config)?;
         let store = store_options(config, &tls, names)?;
-        let identity = identity(config, &headers);
+        let words = words(config, &headers);
         let way = Arc::new(Way { config: Arc::clone(config), headers, tls, names: names.clone() });
         let (mut servers, known) = (Vec::new(), Arc::default());
         let mut endpoints = |urls: &[ApiUrl], about| Endpoints::new(urls, about, &way, &mut servers, &known);
@@ -146,7 +152,8 @@ impl Target {
             config: Arc::clone(config),
             log: Arc::clone(log),
             store,
-            identity,
+            words,
+            identity: OnceCell::new(),
             servers,
             tls_files,
         })
@@ -155,12 +162,13 @@ impl Target {
     /// Whether both ask the same API in the same way, so that the verdicts of one hold for the other. Brokers that share a
     /// cache may each trust and show files of their own; one whose files have changed may be somebody else to the API.
     pub fn asks_like(&self, other: &Self) -> bool {
-        self.identity() == other.identity() && self.tls_files == other.tls_files
+        // Nearly always it is the same one, and there may be megabytes to compare.
+        ptr::eq(self, other) || (self.words == other.words && self.tls_files == other.tls_files)
     }
 
-    /// What tells this API from others, for brokers that share a cache (see [`identity`]).
+    /// Tells this API from others, for brokers that share a cache: a digest of its URLs and of the headers that it gets.
     pub(in crate::ask) fn identity(&self) -> &[u8] {
-        &self.identity
+        self.identity.get_or_init(|| digest(&SHA256, &self.words)).as_ref()
     }
 
     /// Whether asking such a question is in vain: every URL is left alone, and is not even probed with it.

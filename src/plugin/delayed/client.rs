@@ -52,7 +52,7 @@ pub struct Parked {
     pub api: u32,
     /// What came with the API's allow.
     pub terms: Option<Arc<Terms>>,
-    /// When it has waited long enough, if its wait is bounded here (see `State::deadlines`).
+    /// When it has waited long enough, if its wait is bounded here (see `Delayed::deadlines`).
     pub until: Option<Instant>,
     /// It is refused for this reason, once it can leave without a CONNACK.
     pub leaves: Option<By>,
