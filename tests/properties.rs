@@ -580,7 +580,7 @@ fn local_users_always_win() {
                         connected.retain(|&name, _| users[name].is_none() || users[name] == local[name]);
                         local = users;
                         write_users(folder.path(), &local);
-                        subject.plugin.reload(Instant::now());
+                        subject.plugin.reload(&subject.host.caller(), Instant::now());
                     }
                     Move::Api(status) => {
                         answer = status;

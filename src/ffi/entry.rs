@@ -292,8 +292,8 @@ unsafe extern "C" fn on_reload(_: c_int, _: *mut c_void, user_data: *mut c_void)
     // SAFETY: the broker calls this with what was registered.
     let instance = unsafe { instance(user_data) };
     let code = Code::of_reload(instance.process.is_2_1());
-    instance.guarded(code, |plugin, _| {
-        plugin.reload(Instant::now());
+    instance.guarded(code, |plugin, caller| {
+        plugin.reload(caller, Instant::now());
         // A refusal by the broker is in the log already; topics are then checked as before the reload.
         let _ = instance.follow_topic_checks();
         code

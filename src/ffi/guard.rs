@@ -60,7 +60,8 @@ impl Instance {
 
     /// Serves those who come to see or steer the plugin.
     pub(super) fn serve(&self) -> Result<(), Code> {
-        self.doors.lock().serve().map_err(|line| {
+        let served = self.doors.lock().serve();
+        served.map_err(|line| {
             self.process.write_log(Level::Error, &line);
             Code::INVALID
         })

@@ -119,8 +119,7 @@ impl Logins {
             return Decision::defer(By::NotOurs);
         };
         let Attempt { client, username, .. } = attempt;
-        if self.recheck.recognises(&attempt, event) {
-            let decision = self.recheck.decide(&attempt, event);
+        if let Some(decision) = self.recheck.check_again(&attempt, event) {
             self.log_refusal(client, Some(username), &decision, event.now);
             return decision;
         }

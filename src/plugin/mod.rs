@@ -287,7 +287,7 @@ impl Plugin {
         let Some(thread) = caller.broker_thread() else { return };
         self.api.new_turn(thread, now);
         self.sessions.new_turn();
-        self.recheck.new_turn(now);
+        self.recheck.new_turn(thread, now);
         let settings = self.settings.now();
         let event = Event { now, caller, settings: &settings };
         self.logins.forget_those_who_hung_up(thread, now);
@@ -308,9 +308,11 @@ impl Plugin {
 
     /// Reads all files again (`MOSQ_EVT_RELOAD`, SIGHUP), and takes over what they say only if all of them are fine.
     /// Either way, a recheck of all sessions begins. Here nobody is asked about yet: the broker raises the login of each session
-    /// once more behind this (`MOSQ_EVT_BASIC_AUTH`), where `login` recognises it, `recheck` has it asked about, and `belief`
+    /// once more behind this (`MOSQ_EVT_BASIC_AUTH`), where `recheck` recognises it and has it asked about, and `belief`
     /// settles who has to go.
-    pub fn reload(&self, now: Instant) {
+    pub fn reload(&self, caller: &Caller, now: Instant) {
+        // As with ticks.
+        let Some(thread) = caller.broker_thread() else { return };
         let mut asks_otherwise = false;
         match self.settings.reload(self.broker.is_2_1(), &self.names, &self.log) {
             Ok(target) => {
@@ -329,7 +331,8 @@ impl Plugin {
             }
         }
         self.show_what_was_learnt();
-        self.recheck.begin(self.settings.now().config.reload_checks, asks_otherwise, now);
+        let by_option = self.settings.now().config.reload_checks;
+        self.recheck.begin(by_option, asks_otherwise, thread, now);
     }
 
     /// Says in the log what clients were seen to ask after their login.

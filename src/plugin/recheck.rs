@@ -6,8 +6,8 @@ mod belief;
 mod going;
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::api::{Api, Inquiry};
@@ -22,12 +22,11 @@ use super::parts::Parts;
 use super::sessions::{LetInBy, SessionName, Sessions};
 use super::{Task, Tasks};
 use crate::ask::{Priority, Waiter};
-use crate::broker::{Broker, BrokerThread};
+use crate::broker::{Broker, BrokerCell, BrokerThread};
 use crate::command::Done;
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
-use crate::util::Lock;
 use belief::{Belief, Change, PAUSE};
 
 /// Recognises sessions that the broker checks again, asks the API about them, and disconnects those that it refuses.
@@ -37,15 +36,10 @@ pub struct Recheck {
     tasks: Arc<Tasks>,
     broker: Arc<dyn Broker>,
     log: Arc<Log>,
-    /// Whether a round may be going on.
-    is_going_on: AtomicBool,
-    walk: Lock<Walk>,
-    noted: Lock<Noted>,
+    round: BrokerCell<Round>,
     belief: Arc<Belief>,
     leaving: Arc<Leaving>,
     granting: Arc<Granting>,
-    /// The command that has asked for the next round, or for the one that is going on.
-    command: Lock<Option<Commanded>>,
     metrics: Arc<Metrics>,
 }
 
@@ -60,8 +54,10 @@ struct Commanded {
     asked: usize,
 }
 
-/// One walk of the broker over all of its sessions.
-struct Walk {
+/// One round: the broker checks all of its sessions.
+struct Round {
+    /// Whether it may be going on.
+    is_going_on: bool,
     /// Counts the rounds, so that each session is recognised once in each.
     number: u32,
     /// When it began, or recognised a session last.
@@ -69,6 +65,55 @@ struct Walk {
     /// Whether credentials match the hash that their local user has now. Remembered, so that a slow hash is computed
     /// once for all sessions of a user.
     compared: HashMap<Fingerprint, bool, AlreadyHashed>,
+    /// Those whom the API is to be asked about when the broker's loop has come round.
+    noted: Noted,
+    /// The command that has asked for the next round, or for this one.
+    command: Option<Commanded>,
+}
+
+impl Round {
+    /// Before the first one.
+    fn none(now: Instant) -> Self {
+        Self {
+            is_going_on: false,
+            number: 0,
+            last: now,
+            compared: HashMap::default(),
+            noted: Noted::default(),
+            command: None,
+        }
+    }
+
+    /// Begins the next one, as [`Recheck::begin`] says. Returns whether the API is asked about everybody.
+    fn begin(&mut self, by_option: bool, now: Instant) -> bool {
+        let asks_about_all = self.command.as_mut().map_or(by_option, |command| {
+            command.has_begun = true;
+            command.username.is_none()
+        });
+        // This also ends the round before, which lasts until now on a broker that never ticks.
+        self.number = self.number.wrapping_add(1);
+        (self.is_going_on, self.last) = (true, now);
+        self.compared.clear();
+        if asks_about_all {
+            self.noted = Noted::default();
+        }
+        asks_about_all
+    }
+
+    /// Whether the API is asked again about a username.
+    fn asks_about(&self, username: &str, by_option: bool) -> bool {
+        match &self.command {
+            Some(command) if command.has_begun => command.username.as_deref().is_none_or(|it| it == username),
+            _ => by_option,
+        }
+    }
+
+    /// Counts a session that the API is asked about, for the command that has asked for that.
+    fn count_asked(&mut self) {
+        if let Some(command) = self.command.as_mut().filter(|command| command.has_begun) {
+            command.asked += 1;
+        }
+    }
 }
 
 impl Recheck {
@@ -80,13 +125,10 @@ impl Recheck {
             tasks: Arc::clone(&parts.tasks),
             broker: Arc::clone(&parts.broker),
             log: Arc::clone(&parts.log),
-            is_going_on: AtomicBool::new(false),
-            walk: Lock::new(Walk { number: 0, last: now, compared: HashMap::default() }),
-            noted: Lock::default(),
+            round: BrokerCell::new(Round::none(now)),
             belief: Arc::new(Belief::new(Arc::clone(&parts.leaving), now)),
             leaving: Arc::clone(&parts.leaving),
             granting: Arc::clone(&parts.granting),
-            command: Lock::default(),
             metrics: Arc::clone(&parts.metrics),
         }
     }
@@ -95,47 +137,32 @@ impl Recheck {
     /// passwords, and it shows them only then. A SIGHUP that somebody else sends at that very moment is one with this.
     /// `reply` hears about how many; whoever calls this waits for it before the next call.
     pub fn ask_about(&self, username: Option<String>, reply: Reply, thread: &BrokerThread) {
-        *self.command.lock() = Some(Commanded { username, reply, has_begun: false, asked: 0 });
+        let command = Commanded { username, reply, has_begun: false, asked: 0 };
+        self.round.with(thread, |round| round.command = Some(command));
         self.broker.reload(thread);
-    }
-
-    /// Whether the API is asked again about a username in this round.
-    fn asks_about(&self, username: &str, by_option: bool) -> bool {
-        match &*self.command.lock() {
-            Some(command) if command.has_begun => command.username.as_deref().is_none_or(|it| it == username),
-            _ => by_option,
-        }
     }
 
     /// Begins a round: the broker has read its configuration again and is about to check all sessions. `by_option`: the API
     /// is asked about them, unless a command says about whom. `asks_otherwise`: since then it is asked in another way.
-    pub fn begin(&self, by_option: bool, asks_otherwise: bool, now: Instant) {
-        let asks_about_all = self.command.lock().as_mut().map_or(by_option, |command| {
-            command.has_begun = true;
-            command.username.is_none()
+    pub fn begin(&self, by_option: bool, asks_otherwise: bool, thread: &BrokerThread, now: Instant) {
+        let (number, asks_about_all) = self.round.with(thread, |round| {
+            let asks_about_all = round.begin(by_option, now);
+            (round.number, asks_about_all)
         });
-        let mut walk = self.walk.lock();
-        // This also ends the round before, which lasts until now on a broker that never ticks.
-        walk.number = walk.number.wrapping_add(1);
-        walk.last = now;
-        walk.compared.clear();
-        self.belief.begin(walk.number, asks_about_all, asks_otherwise, now);
-        if asks_about_all {
-            *self.noted.lock() = Noted::default();
-        }
-        self.is_going_on.store(true, Ordering::Relaxed);
+        self.belief.begin(number, asks_about_all, asks_otherwise, now);
     }
 
     /// Ends the round, since the broker's loop has come round.
-    pub fn new_turn(&self, now: Instant) {
-        if !self.is_going_on.swap(false, Ordering::Relaxed) {
-            return;
-        }
-        let command = self.command.lock().take_if(|command| command.has_begun);
+    pub fn new_turn(&self, thread: &BrokerThread, now: Instant) {
+        let ended = self.round.with(thread, |round| {
+            let was_going_on = mem::take(&mut round.is_going_on);
+            was_going_on.then(|| (round.command.take_if(|it| it.has_begun), round.noted.is_empty()))
+        });
+        let Some((command, all_were_asked)) = ended else { return };
         if let Some(Commanded { reply, asked, .. }) = command {
             reply(Ok(Done::Rechecked(asked)));
         }
-        if self.noted.lock().is_empty() {
+        if all_were_asked {
             self.all_were_asked(now);
         }
     }
@@ -145,9 +172,9 @@ impl Recheck {
     }
 
     /// Asks about the next ones of those who were noted.
-    pub fn ask_on(&self, now: Instant) {
+    pub fn ask_on(&self, thread: &BrokerThread, now: Instant) {
         let few = self.belief.few();
-        let (next, is_over) = self.noted.lock().next(few);
+        let (next, is_over) = self.round.with(thread, |round| round.noted.next(few));
         for note in next {
             // Who has gone meanwhile need not be asked about.
             if self.sessions.is_connected(note.session.client(), &note.session.username) {
@@ -161,41 +188,46 @@ impl Recheck {
         }
     }
 
-    /// Whether this login is the broker's check of a session that exists. The session tells, not the time: new clients
-    /// may connect in the middle of a round.
-    pub fn recognises(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> bool {
+    /// The decision about a login that is the broker's check of a session that exists.
+    pub fn check_again(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Decision> {
+        let thread = event.broker_thread()?;
+        self.recognise(attempt, thread, event.now).then(|| self.decide(attempt, thread, event))
+    }
+
+    /// Whether a login is the broker's check of a session that exists. The session tells, not the time: new clients may
+    /// connect in the middle of a round. Each session is recognised once in a round.
+    fn recognise(&self, attempt: &Attempt<'_>, thread: &BrokerThread, now: Instant) -> bool {
         let Attempt { client, password, .. } = *attempt;
-        let Some(thread) = event.broker_thread() else { return false };
         if self.broker.is_2_1() {
             return self.broker.is_session(thread, client.id, client.connection);
         }
-        if !self.is_going_on.load(Ordering::Relaxed) {
+        if !self.round.with(thread, |round| round.is_going_on) {
             return false;
         }
         // 2.0 keeps the address of every client that has connected to it. A session without one was restored from disk,
         // and passwords are not stored there.
         let was_restored = client.address.is_none() && password.is_none();
-        was_restored || self.is_session(attempt, event.now)
+        was_restored || self.recognise_session(attempt, thread, now)
     }
 
     /// Whether Mosquitto 2.0, whose check looks like a new login, means a session that was let in here: the same
     /// connection and credentials, and not yet recognised in this round. A client that connects meanwhile has another
     /// connection.
-    fn is_session(&self, attempt: &Attempt<'_>, now: Instant) -> bool {
+    fn recognise_session(&self, attempt: &Attempt<'_>, thread: &BrokerThread, now: Instant) -> bool {
         let Attempt { client, username, credentials, .. } = *attempt;
-        let mut walk = self.walk.lock();
+        let (number, last) = self.round.with(thread, |round| (round.number, round.last));
         // A tick ends the round. Where none comes, only time can tell, although other plugins may take long for a
         // session.
-        let is_going_on = self.api.ticks.has_ticked() || now.saturating_duration_since(walk.last) < PAUSE;
-        let is_it = self.sessions.recheck(client, username, credentials, walk.number, is_going_on);
+        let is_going_on = self.api.ticks.has_ticked() || now.saturating_duration_since(last) < PAUSE;
+        let is_it = self.sessions.recheck(client, username, credentials, number, is_going_on);
         if is_it {
-            walk.last = now;
+            self.round.with(thread, |round| round.last = now);
         }
         is_it
     }
 
     /// Decides the check of a session that exists.
-    pub fn decide(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Decision {
+    fn decide(&self, attempt: &Attempt<'_>, thread: &BrokerThread, event: &Event<'_>) -> Decision {
         let Attempt { client, username, password, credentials, .. } = *attempt;
         // A session that sleeps stays: its client is asked about when it comes back. If it were refused here, 2.0 would
         // read freed memory later.
@@ -209,7 +241,8 @@ impl Recheck {
             }
             // The user has a new hash, or the username has become a local user's.
             let fits = |password| {
-                *self.walk.lock().compared.entry(credentials).or_insert_with(|| hash.verify(password))
+                let compare = || hash.verify(password);
+                self.round.with(thread, |round| *round.compared.entry(credentials).or_insert_with(compare))
             };
             if !password.is_some_and(fits) {
                 return Decision::deny(By::LocalPassword);
@@ -223,34 +256,29 @@ impl Recheck {
         }
         // Only a local user, which it is no more, can have got in with such a password.
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
-        if self.asks_about(username, event.settings.config.reload_checks) {
-            self.note(attempt, &inquiry, event.now);
+        let by_option = event.settings.config.reload_checks;
+        if self.round.with(thread, |round| round.asks_about(username, by_option)) {
+            self.note(attempt, &inquiry, thread, event.now);
         }
         Decision::allow(By::Session)
     }
 
     /// Has a connected client asked about when the broker's loop has come round, or at once where it does not say so.
-    fn note(&self, attempt: &Attempt<'_>, inquiry: &Inquiry<'_>, now: Instant) {
+    fn note(&self, attempt: &Attempt<'_>, inquiry: &Inquiry<'_>, thread: &BrokerThread, now: Instant) {
         // 2.0 comes round by itself all the time.
         if self.broker.is_2_1() {
             self.tasks.start_waking_if_possible();
         }
-        if let Some(command) = &mut *self.command.lock()
-            && command.has_begun
-        {
-            command.asked += 1;
-        }
         let session = SessionName::of(attempt);
         let note = Note { session, key: inquiry.key, question: inquiry.question.to_owned() };
-        let is_round = self.api.ticks.has_ticked() && self.is_going_on.load(Ordering::Relaxed);
-        let mut noted = self.noted.lock();
-        if !is_round || noted.is_full() {
-            drop(noted);
+        let has_room = self.round.with(thread, |round| {
+            round.count_asked();
+            round.is_going_on && !round.noted.is_full()
+        });
+        if !has_room || !self.api.ticks.has_ticked() {
             return self.ask_again(note, now);
         }
-        let is_first = noted.add(note);
-        drop(noted);
-        if is_first {
+        if self.round.with(thread, |round| round.noted.add(note)) {
             self.tasks.push(Task::AskAgain);
         }
     }

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::steering::Steering;
-use crate::broker::{Broker, BrokerThread};
+use crate::broker::{Broker, BrokerCell, BrokerThread};
 use crate::metrics::{DecidedBy, Matter, Outcome};
 use crate::question::Kind;
-use crate::util::Lock;
 
 /// In front of each topic.
 const PREFIX: &str = "$SYS/broker/plugin/http-auth/";
@@ -17,7 +16,7 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// What was published last, and when.
 #[derive(Default)]
-pub struct SysTopics(Lock<Published>);
+pub struct SysTopics(BrokerCell<Published>);
 
 #[derive(Default)]
 struct Published {
@@ -28,15 +27,16 @@ struct Published {
 impl SysTopics {
     /// Publishes what has changed, if it is time. Each value is a plain decimal number.
     pub fn turn(&self, steering: &Steering, broker: &dyn Broker, thread: &BrokerThread, now: Instant) {
-        let mut published = self.0.lock();
-        if published.at.is_some_and(|at| now.saturating_duration_since(at) < EVERY) {
-            return;
-        }
-        published.at = Some(now);
-        let mut news = figures(steering, now);
-        news.retain(|(name, value)| published.values.insert(name, *value) != Some(*value));
-        drop(published);
-        // Nothing is held: the broker only queues it, and asks later who may read it.
+        let news = self.0.with(thread, |published| {
+            if published.at.is_some_and(|at| now.saturating_duration_since(at) < EVERY) {
+                return Vec::new();
+            }
+            published.at = Some(now);
+            let mut news = figures(steering, now);
+            news.retain(|(name, value)| published.values.insert(name, *value) != Some(*value));
+            news
+        });
+        // The broker only queues it, and asks later who may read it.
         for (name, value) in news {
             broker.publish(thread, None, &format!("{PREFIX}{name}"), value.to_string().as_bytes());
         }

@@ -64,7 +64,7 @@ fn many_sessions_are_asked_about_in_several_turns() {
     fleet.authenticate_all();
     fleet.tick();
     fleet.api.forget_requests();
-    fleet.plugin.reload(Instant::now());
+    fleet.plugin.reload(&Caller::Broker(thread()), Instant::now());
     fleet.authenticate_all();
     assert_eq!(fleet.api.logins().len(), 0, "not before the broker has gone through all of them");
     fleet.tick();

@@ -51,7 +51,7 @@ impl Logins {
             }
             Task::NextTurn(group) => self.next_turns(group, thread, event),
             Task::Order(order) => self.carry_out(order, thread, event),
-            Task::AskAgain => self.recheck.ask_on(event.now),
+            Task::AskAgain => self.recheck.ask_on(thread, event.now),
             Task::SomebodyLeaves => self.recheck.revoke_all(thread, event.now),
             Task::Disbelieved => self.recheck.stop(),
         }
