@@ -124,9 +124,9 @@ pub struct Look<'a> {
 /// How long a look into the broker's sockets goes on.
 #[derive(Clone, Copy)]
 pub struct Until<'a> {
-    /// No longer than until then.
+    /// It ends then at the latest.
     pub deadline: Instant,
-    /// Nor when this says that what the broker waits for is there.
+    /// It also ends when this returns `true`: what the broker waits for has come.
     pub is_answered: &'a dyn Fn() -> bool,
 }
 

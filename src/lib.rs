@@ -18,8 +18,8 @@
 //!   answers, `expiry` ends them on time; `hasher` is a thread for slow hashes. Every answer is a `decision` with its
 //!   reason. `steering` is what commands see and do of it: `explain` decides without changing anything, by the same
 //!   `unasked` as topic checks and the same `decide` as logins, and `orders` wait for the tick; `kicks` has the broker
-//!   disconnect, `leaving` is who must go; `others` are the brokers that carry out the same commands. `parts` is what all
-//!   of these have in common, `ticks` whether the broker ticks.
+//!   disconnect, `leaving` is who must go; `others` are the brokers that carry out the same commands. `parts` are made
+//!   first, and each of these takes what it needs of them; `ticks` says whether the broker ticks.
 //! - `prefetch`: asks before the broker asks. `look`, `peek` and `packet` (what waits unread in sockets), `in_hand`
 //!   (the rest of a packet that the broker is at), `fan_out` and `subscriptions` (who will read a message), `replay` and
 //!   `retained` (what a new subscriber gets), `wishes` (what a client will be asked about that may come in): by
@@ -48,41 +48,48 @@
 //!
 //! # Ways
 //!
-//! - **Hot**, a remembered topic check: `ffi::entry`, `ffi::events`, `plugin`, `topic_check`, `unasked`, `ask`, `cache`, a
-//!   code. One lock, no waiting, no allocation, no system call. (With `answer_rules` that of the sessions comes first, and
-//!   where a rule decides it is the only one.)
+//! - **Hot**, a remembered topic check: `ffi::entry`, in it `ffi::guard` and `ffi::events`; `plugin`, `topic_check`,
+//!   `unasked`, `api`, `ask`, `cache`, a code. One lock, no waiting, no allocation, no system call. (With `answer_rules` that
+//!   of the sessions comes first, and where a rule decides it is the only one. A message that is to be retained takes one
+//!   more, `prefetch.retained`.)
+//! - **A local user's login** goes by `login` alone, which compares the password with its hash (`local::password`): at once, or
+//!   on the thread of `hasher` if the hash is slow and the client can be parked.
 //! - **Cold**, where the broker waits: `plugin::api` has `ask` send the question or share one that is on its way; prefetches
 //!   what will come next; waits at the question's own slot. The worker's thread looks into the shared cache, if there is one,
 //!   and asks the API what is not there. It files the reply into the cache and tells everybody who waits. When the time is up
 //!   they are told so, and what comes later is remembered.
 //! - **Delayed**, where a client waits (2.1): the same question with a waiter that pushes a task. The tick drains tasks in
 //!   batches and completes the client, if its ticket is still the newest for its client id.
-//! - **Beside**: refreshes, SIGHUP's questions, probes of a silent API. Nobody waits; a no that is about the client
+//! - **In the background**: refreshes, SIGHUP's questions, probes of a silent API. Nobody waits; a no that is about the client
 //!   (`Grounds::is_about_the_client`) may become a task that disconnects.
-//! - **A response becomes a verdict** by `ask::dialect::answer`, which for the contract is `Answer::of_status`; the body of a
-//!   200 is read by `ask::answer` (`answer_rules`), and that about many questions by `ask::wire` and `ask::http::batch`.
+//! - **A response becomes a verdict** in `ask::http::attempt`, by `ask::dialect::answer`, which for the contract is
+//!   `Answer::of_status`; the body of a 200 is read by `ask::answer` (`answer_rules`), and that about many questions by
+//!   `ask::wire` and `ask::http::batch`.
 //!   Without a response it is one by `ask::superuser`, or by what `ask::shared` takes over.
 //! - **A client waits** where `login::placement` says: beside the loop, first for its turn (`login::parking`, by
 //!   `throttle`), then in `ask::queue`, for its answer, and for what it will ask (`login::warm_up`); or with the broker
-//!   (`api::wait_for`, by `wait_budget`). Under somebody else's client id (`login::owners`) it waits with the broker for
-//!   a moment, and is parked then. A slow hash of a client that cannot be parked is computed by the broker itself.
-//! - **SIGHUP**: `Plugin::reload` has `settings` read options and files whole and swap them, unless `changes` finds that a
-//!   check would end by a slip. Then the broker raises the login of every session once more: `login` has `recheck` recognise
-//!   it, which keeps the session and notes the question; its `belief` settles, by all answers, who is `leaving`.
+//!   (`api::wait_for`, by `wait_budget`, at the slot of `ask::inflight`). Under somebody else's client id
+//!   (`login::owners`) it waits with the broker for a moment until it is parked, unless its hash is a slow one. A slow hash of
+//!   a client that cannot be parked is computed by the broker itself.
+//! - **SIGHUP**: `Plugin::reload` has `settings` read options and files whole and swap them, unless `changes` finds that an
+//!   option which decides about logins or topics is missing without `none`. `Asker::set_target` swaps the API with them and, if
+//!   it is another one, forgets its verdicts; `ffi::guard` registers for topic checks or no longer. Then the broker raises the
+//!   login of every session once more: `login` has `recheck` recognise it, which keeps the session and notes the question; its
+//!   `belief` settles, by all answers, who is `leaving`.
 //! - **A session ends**: `Plugin::disconnected` takes its end out of `expiry`, and `sessions` closes it. Of one that ended for good
 //!   `prefetch` forgets the subscriptions, and `sessions` all when the turn is over, since its will may still be written. A
 //!   client that comes again takes its session over (`admit`); what came to nothing is undone (`withdraw`).
-//! - **A refusal is logged** by `login` or `topic_check`, as often as `log` allows, and written by `ffi::guard` once nothing is
-//!   held any more.
+//! - **A refusal is logged** where it is made (mostly in `login` and `topic_check`), as often as `log` allows, and written by
+//!   `ffi::guard` once nothing is held any more.
 //! - **Taken back**, by a command: `plugin::steering` carries it out here, has the log tell of it, and has `ask::store` write
-//!   it into the journal that all brokers read (`tell`). There `keeper` finds it, and `others` hands it to `steering`.
+//!   it into the journal that all brokers read (`tell`). There `keeper` finds it, and `others` carries it out.
 //!
 //! # Rules
 //!
 //! - Whatever ends without a clear yes, now or remembered, is a refusal, panics included. Three things go on without one: a
 //!   message that is only queued for a client that sleeps (it is asked about again before it is sent), a session whose recheck
 //!   has no answer (it stays), and a READ for a client that sleeps, as local user or by its session's rules, where the system
-//!   does not tell who has its connection's number now (`Sessions::is_client_of`). No answer is never remembered.
+//!   does not tell who has its connection's number now (`Sessions::confirm_client`). A missing answer is not remembered.
 //! - Nothing is held while waiting for an answer or calling a C function of the broker: these call back into the plugin. They
 //!   are called on its own thread alone (`BrokerThread` proves it); log lines queue until everything is let go of.
 //! - A decision takes the settings once (`Event`), and a question its `Target` (how to ask), which a reload swaps right behind
@@ -92,29 +99,27 @@
 //!   it is about was taken back since it was asked.
 //! - Asking ahead decides nothing: a verdict counts for the exact question that the broker asks.
 //! - Everything that clients can make grow has a bound, and the bound says where its number comes from.
-//! - Time comes in as `now`. The clock is read by whoever has waited, or may have; who says how long looking ahead may take;
-//!   who measures; and who runs on another thread. No password, token or header
-//!   reaches a log.
+//! - Functions take the time as `now`. The clock is read only by code that may have waited, sets the deadline of a look into the
+//!   sockets, measures something, or runs on another thread.
+//! - No password, token or header reaches a log.
 //! - No mutable state outside the instance, but for what belongs to the process: the signal's handler, the sockets that listen
 //!   for the plugin, the last ticket and the newest of each client id, which all instances share as they share the broker's
 //!   table; and for each thread, where it has panicked last.
 //!
 //! # Locks
 //!
-//! What only the broker's own thread touches has none: it is in a `broker::BrokerCell` (the system's sockets in `ffi`; parked
-//! clients, who sends early and whose client ids are; how long the broker may wait; what waits in queues). Nobody comes back
-//! to a cell that is in use.
+//! What only the broker's own thread touches has none: it is in a `broker::BrokerCell`. These are, in `ffi`, what the system
+//! tells of sockets; in `plugin`, the parked clients, `early`, `owners` and `debts` of `login`, the `round` of `recheck`, the
+//! `wait_budget`, and what `sys_topics` has published; in `prefetch`, the `queues`. Nobody comes back to a cell in use.
 //!
-//! For all else one type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds one, or uses a
-//! cell, takes only those to the right: `doors` (while the plugin starts) or `sys_topics`; then `recheck.walk` or
-//! `prefetch.state` or `prefetch.learner`, then `prefetch.subscriptions` or `prefetch.retained`, the plugin's own sockets,
-//! the newest tickets of `delayed`; then `sessions`, `throttle`, the HTTP listener's `wait_budget`; then `ask.state`; then,
-//! where a reload changes the shared cache, what is taken over from the one before (`in_step`, `outbox`); then a slot,
-//! `breaker`, `limiter`, a server's idle lanes, its second tries, names and then one of them, an address's rest, suspects,
-//! `recheck.noted`, `hasher`, `recheck.belief` and then `leaving`, `recheck.command`, `main_queue`, `log`. All others (what
-//! `others` have told, an endpoint's pace, samples and hints, a request's progress, the pool of rules, where a shelf goes
-//! before its owners, `expiry`, those of the shared cache) are held alone, as are most of these, and nobody waits at a slot
-//! while holding anything.
+//! For all else there is one type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds a lock, or
+//! uses a cell, takes only those to the right: `doors` (while the plugin starts) or `sys_topics`; then `prefetch.state`,
+//! `prefetch.learner` or `queues`, then `prefetch.subscriptions` or `prefetch.retained`, the sockets and then the plugin's own
+//! among them, the parked clients and then the newest tickets of `delayed`; then `sessions`, `throttle`, the `wait_budget`s;
+//! then `ask.state`; then, where a reload changes the shared cache, what is taken over from the one before (`in_step`,
+//! `outbox`); then a slot, `breaker`, `limiter`, a server's idle lanes, its second tries, names and then one of them, an
+//! address's rest, suspects, `hasher`, `recheck.belief` and then `leaving`, `main_queue`, `log`. All other locks and cells are
+//! held alone, as are most of these, and nobody waits at a slot while holding anything.
 //!
 //! # Words
 //!
@@ -129,6 +134,7 @@
 //! - *parked*: waiting beside the broker's loop for a login (the broker calls it delayed); a *ticket* names one parking.
 //! - *recheck*: SIGHUP has every session asked about once more.
 //! - *together*: many topic questions in one request (`acl_batch_url`); *alone*: not so. *road*: login, topic, or together.
+//! - *in the background*: asked while nobody waits for the answer; *beside the loop*: what a parked client does.
 //! - *wish*: a topic question that a client is expected to raise as soon as it is in; a *template* says so of all clients of a
 //!   *group*, with places for their names.
 //! - *prefetch*: ask early; a *speculative* question has nobody waiting yet; *peek*: read what waits in sockets. A *scope* is

@@ -1,4 +1,5 @@
-//! Questions and answers as other plugins have them, for APIs that were made for these: `config::moving_in` says whose.
+//! How a question becomes a request and a response an answer: by the contract, or as other plugins have them, for APIs that
+//! were made for these (`config::moving_in` says whose).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -211,7 +211,7 @@ impl Job {
             finding => {
                 let overdue = || {
                     self.inbox.overdue(self.subject.key, target.config.timeout);
-                    place.leave();
+                    place.free();
                 };
                 let mut asked = place.wait_for(target.ask(request, began, overdue), target).await;
                 if let Some(finding) = finding {
@@ -246,13 +246,13 @@ impl Job {
                 && self.is_shared(shared, &target).await
             {
                 self.filed = true;
-                return place.leave();
+                return place.free();
             }
             match self.reply(&request, &target, (began, asks_again), &place).await {
                 Err(known) => {
                     if self.takes_over(&known, &target) {
                         self.filed = true;
-                        return place.leave();
+                        return place.free();
                     }
                     // What is remembered of the user was taken back for this client, or somebody waits for what the API says
                     // now. To find the same once more would go on for ever.
@@ -260,7 +260,7 @@ impl Job {
                 }
                 Ok((asks, asked)) => {
                     if self.file_and_pass_on(&asked.reply, shared, &target) {
-                        place.leave();
+                        place.free();
                         // Nothing waits for the rest.
                         if let Some(response) = asked.response {
                             target.drain(asks, response, DRAIN_LIMIT).await;

@@ -21,7 +21,7 @@ pub mod worker;
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -221,6 +221,41 @@ impl Asker {
         // A job that is dropped takes its question out again, for which it needs the state.
         drop(lost);
         Ok(Pending { slot, was_under_way })
+    }
+
+    /// The API that is asked.
+    pub fn target(&self) -> Arc<Target> {
+        self.inbox.target.load_full()
+    }
+
+    /// The number of the API that is asked now. It changes where [`Self::set_target`] forgets all verdicts.
+    pub fn api_number(&self) -> u32 {
+        self.inbox.api_number()
+    }
+
+    /// Replaces the API to ask. If it is another API, or the same with other headers or TLS files
+    /// ([`Target::asks_like`]), all verdicts are forgotten, and answers that are still to come from the old one are not
+    /// used. If no option has changed, connections and circuit breakers stay as they are. Returns whether all were forgotten.
+    pub fn set_target(&self, target: Arc<Target>) -> bool {
+        let mut state = self.inbox.state();
+        let before = self.inbox.target.load();
+        let is_another = !before.asks_like(&target);
+        if is_another {
+            self.inbox.api_number.fetch_add(1, Ordering::Relaxed);
+            state.cache.clear();
+        } else if before.config == target.config && before.store == target.store {
+            return false;
+        }
+        if is_another || before.store != target.store {
+            self.inbox.sharing.use_store(target.store.as_ref(), &self.inbox.log, &self.inbox.metrics);
+        }
+        state.cache.configure(target.config.cache_size, target.config.stale_ttl);
+        self.inbox.target.store(Arc::clone(&target));
+        drop(state);
+        if !is_another {
+            target.known.take_over(&before.known);
+        }
+        is_another
     }
 
     /// How many questions are on their way that were asked early for this reason.

@@ -84,14 +84,14 @@ impl RequestPlace {
             look_after = LOOK_AGAIN;
             let others = self.of.left[self.road as usize].load(Ordering::Relaxed);
             if target.hangs(self.road, sent, others, Instant::now()) {
-                self.leave();
+                self.free();
             }
         }
         asking.await
     }
 
     /// Makes room for another request while this one goes on.
-    pub(super) fn leave(&self) {
+    pub(super) fn free(&self) {
         self.let_others_pass();
         if !self.has_left.swap(true, Ordering::Relaxed) {
             self.of.left[self.road as usize].fetch_add(1, Ordering::Relaxed);

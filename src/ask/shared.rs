@@ -67,7 +67,7 @@ impl Asker {
             && let Ok(worker) = self.worker()
         {
             let listener: Weak<dyn Listener> = Arc::downgrade(&self.inbox) as Weak<dyn Listener>;
-            worker.run_beside(Arc::clone(store).hold(listener));
+            worker.run_in_background(Arc::clone(store).hold(listener));
         }
     }
 

@@ -1,10 +1,8 @@
-//! What commands and reloads ask of the door to the verdicts, and what runs on its thread for them.
+//! What commands ask of the door to the verdicts, and what runs on its thread for them.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::http::{Asks, Target};
+use super::http::Asks;
 use super::superuser::{Beforehand, asked_at};
 use super::{Asker, dialect};
 use crate::cache::{Counts, Look};
@@ -57,47 +55,12 @@ impl Asker {
         (state.cache.counts(), state.in_flight.len())
     }
 
-    /// The API that is asked.
-    pub fn target(&self) -> Arc<Target> {
-        self.inbox.target.load_full()
-    }
-
-    /// The number of the API that is asked now. It changes where [`Self::set_target`] forgets all verdicts.
-    pub fn api_number(&self) -> u32 {
-        self.inbox.api_number()
-    }
-
-    /// Replaces the API to ask. If it is another API, or the same with other headers or TLS files
-    /// ([`Target::asks_like`]), all verdicts are forgotten, and answers that are still to come from the old one are not
-    /// used. If no option has changed, connections and circuit breakers stay as they are. Returns whether all were forgotten.
-    pub fn set_target(&self, target: Arc<Target>) -> bool {
-        let mut state = self.inbox.state();
-        let before = self.inbox.target.load();
-        let is_another = !before.asks_like(&target);
-        if is_another {
-            self.inbox.api_number.fetch_add(1, Ordering::Relaxed);
-            state.cache.clear();
-        } else if before.config == target.config && before.store == target.store {
-            return false;
-        }
-        if is_another || before.store != target.store {
-            self.inbox.sharing.use_store(target.store.as_ref(), &self.inbox.log, &self.inbox.metrics);
-        }
-        state.cache.configure(target.config.cache_size, target.config.stale_ttl);
-        self.inbox.target.store(Arc::clone(&target));
-        drop(state);
-        if !is_another {
-            target.known.take_over(&before.known);
-        }
-        is_another
-    }
-
-    /// Runs something on the worker's thread beside the questions, until it ends or the worker is stopped.
+    /// Runs something on the worker's thread in the background, until it ends or the worker is stopped.
     ///
     /// # Errors
     /// [`NoAnswer::NotAsked`] if the system gives no thread.
-    pub fn run_beside(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<(), NoAnswer> {
-        self.worker().map(|worker| worker.run_beside(task))
+    pub fn run_in_background(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<(), NoAnswer> {
+        self.worker().map(|worker| worker.run_in_background(task))
     }
 
     /// Ends the worker's thread and all that runs on it, which may hold whatever holds this.

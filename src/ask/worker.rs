@@ -103,8 +103,8 @@ impl Worker {
         Waiting(self)
     }
 
-    /// Runs something else on the thread, beside the questions, until it ends or the worker is stopped.
-    pub fn run_beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+    /// Runs something else on the thread in the background, until it ends or the worker is stopped.
+    pub fn run_in_background(&self, task: impl Future<Output = ()> + Send + 'static) {
         drop(self.runtime.spawn(task));
     }
 

@@ -2,7 +2,8 @@
 //!
 //! An option is a row of the table in `options`. The struct [`Config`], the defaults, the parser, its error messages
 //! and the list in docs/configuration.md are made from the rows, and columns of a row ([`table::OptionSpec`]) say what else
-//! has to be done with it: so a new option is a new row. What goes with what is checked by `contradictions`. Reading has two stages (`reading`): the
+//! has to be done with it: so a new option is a new row, and an example in a
+//! `conf` block of docs/configuration.md. What goes with what is checked by `contradictions`. Reading has two stages (`reading`): the
 //! first collects all texts with their locations, the second parses them and checks them as a whole.
 
 mod broker_conf;

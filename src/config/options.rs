@@ -1,4 +1,4 @@
-//! The table of options: a new option is a new row. `table` says what a row is, and makes code from it.
+//! The table of options: a new option is a new row (and an example in docs/configuration.md). `table` says what a row is, and makes code from it.
 
 use std::any::Any;
 use std::path::PathBuf;

@@ -154,9 +154,9 @@ impl Api {
         let reserved = self.reserve(key, account, event);
         if reserved.limit.is_zero() {
             return if account.is_login() {
-                self.ask_beside(inquiry, Priority::Speculative, NoAnswer::LoginWaitSpent, event)
+                self.ask_in_background(inquiry, Priority::Speculative, NoAnswer::LoginWaitSpent, event)
             } else {
-                self.ask_beside(inquiry, Priority::Refresh, NoAnswer::BudgetSpent, event)
+                self.ask_in_background(inquiry, Priority::Refresh, NoAnswer::BudgetSpent, event)
             };
         }
         let asked = match self.asker.ask(key, &question, source, Priority::Broker, None, event.now) {
@@ -182,10 +182,10 @@ impl Api {
     }
 
     /// Has the API asked about a login for which the broker is not to wait, and decides without its answer.
-    pub fn login_beside(&self, inquiry: &Inquiry<'_>, event: &Event<'_>) -> Decision {
+    pub fn login_in_background(&self, inquiry: &Inquiry<'_>, event: &Event<'_>) -> Decision {
         let decided = self.without_waiting(inquiry, event.now);
         decided.unwrap_or_else(|| {
-            self.ask_beside(inquiry, Priority::Speculative, NoAnswer::LoginWaitSpent, event)
+            self.ask_in_background(inquiry, Priority::Speculative, NoAnswer::LoginWaitSpent, event)
         })
     }
 
@@ -261,8 +261,8 @@ impl Api {
         (answer, over)
     }
 
-    /// The decision, if asking is in vain. Where the API is silent to strangers it may be so to all: then whoever has an
-    /// allow that may still serve does not wait to find out, and is asked about beside.
+    /// The decision where asking would bring no answer. If the API is silent to unknown usernames, it may be silent to all: a
+    /// client with a stale allow is then let in at once, and the API is asked in the background.
     pub fn without_waiting(&self, inquiry: &Inquiry<'_>, now: Instant) -> Option<Decision> {
         let Inquiry { key, question, .. } = *inquiry;
         let (kind, source) = (question.kind(), self.source(inquiry));
@@ -279,7 +279,7 @@ impl Api {
 
     /// Decides without waiting: by what was asked ahead, if that has come since the caller looked, or else by a refusal.
     /// Then the API is asked all the same: its answer will be there when the client comes again.
-    fn ask_beside(
+    fn ask_in_background(
         &self,
         inquiry: &Inquiry<'_>,
         priority: Priority,
@@ -292,7 +292,7 @@ impl Api {
         }
         let why = match self.asker.ask(key, &question, self.source(inquiry), priority, None, now) {
             Ok(asked) => {
-                self.with_budget(event, |budget| budget.asked_beside(key, asked.slot));
+                self.with_budget(event, |budget| budget.asked_in_background(key, asked.slot));
                 why
             }
             Err(reason) => reason,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::api::Inquiry;
 use super::decision::{By, Decision};
-use super::delayed::Parked;
 use super::event::Login;
+use super::sessions::SessionName;
 use super::settings::Settings;
 use super::throttle::Try;
 use crate::broker::Client;
@@ -29,7 +29,7 @@ pub struct Attempt<'a> {
     pub username: &'a str,
     /// Its password: any bytes. `None` if it sent none, or if it is parked and its password was not kept.
     pub password: Option<&'a [u8]>,
-    /// The password as text, if it can be written in JSON. No password is an empty text.
+    /// See [`as_text`].
     pub text: Option<&'a str>,
     /// Whether it starts without the session that it had before.
     pub starts_clean: bool,
@@ -48,8 +48,8 @@ pub struct Attempt<'a> {
     pub source: OnceCell<Source>,
 }
 
-/// A password as text.
-fn as_text(password: Option<&[u8]>) -> Option<&str> {
+/// A password as text, if it can be written in JSON. No password is an empty text.
+pub fn as_text(password: Option<&[u8]>) -> Option<&str> {
     std::str::from_utf8(password.unwrap_or_default()).ok()
 }
 
@@ -86,23 +86,6 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    /// The login of a parked client. Its password is kept only while it waits for its turn.
-    pub fn of(parked: &'a Parked, password: Option<&'a [u8]>) -> Self {
-        Self {
-            client: parked.client(),
-            username: &parked.username,
-            password,
-            text: as_text(password),
-            starts_clean: parked.starts_clean,
-            level: parked.level,
-            hash: parked.hash.clone(),
-            credentials: parked.credentials,
-            more: Cow::Borrowed(&parked.more),
-            key: parked.key,
-            source: Default::default(),
-        }
-    }
-
     /// The network and username that it comes from, as [`super::api::Api::source`] gives them for its question.
     pub fn source(&self, keys: &Fingerprinter) -> Source {
         *self.source.get_or_init(|| keys.source(self.client.address, self.username))
@@ -112,6 +95,18 @@ impl<'a> Attempt<'a> {
     pub fn inquiry(&self) -> Option<Inquiry<'_>> {
         let question = Question::Connect { username: self.username, password: self.text?, more: &self.more };
         Some(Inquiry { key: self.key, question, client: self.client, source: &self.source })
+    }
+
+    /// What its session is called for longer than this event, if it is let in.
+    pub fn session_name(&self) -> SessionName {
+        let Self { client, username, credentials, .. } = *self;
+        SessionName {
+            connection: client.connection,
+            client_id: client.id.to_owned(),
+            username: username.to_owned(),
+            address: client.address.map(str::to_owned),
+            credentials,
+        }
     }
 
     /// The login as the throttle counts it: a password that is wrong with some fields may be right with others.

@@ -96,7 +96,7 @@ impl Default for Delayed {
 impl Delayed {
     fn insert(&mut self, ticket: Ticket, client: Parked) {
         self.texts.take(&network_of(&client), bytes(&client));
-        self.count.fetch_add(usize::from(client.is_parked()), Ordering::Relaxed);
+        self.count.fetch_add(usize::from(!client.has_gone), Ordering::Relaxed);
         self.parked.insert(ticket, client);
     }
 
@@ -119,18 +119,21 @@ impl Delayed {
             self.turns.remove(place);
         }
         self.texts.give_back(&network_of(&client), bytes(&client));
-        self.count.fetch_sub(usize::from(client.is_parked()), Ordering::Relaxed);
+        self.count.fetch_sub(usize::from(!client.has_gone), Ordering::Relaxed);
         Some(client)
     }
 
-    /// Ends a parking. Of an open try so much is kept as is needed to note how it ends, whatever has become of the client:
-    /// it has guessed all the same, and others wait for its place. Returns what the question of such a try is known by.
+    /// Ends a parking. If its try is open, the entry stays, without names, until the outcome is known: a wrong guess counts
+    /// although its client has gone, and others wait for its place. Returns the key of that question.
     pub fn end(&mut self, ticket: Ticket) -> Option<Fingerprint> {
         let client = self.remove(ticket)?;
         forget(&client, ticket);
         let key = client.awaits_outcome().then_some(client.key)?;
         let (client_id, username) = Default::default();
-        self.insert(ticket, Parked { client_id, username, until: None, turn: None, ..client });
+        self.insert(
+            ticket,
+            Parked { client_id, username, until: None, turn: None, has_gone: true, ..client },
+        );
         Some(key)
     }
 }
@@ -215,8 +218,8 @@ impl Delayed {
         Some((Parked { open, ..client.clone() }, true))
     }
 
-    /// Lets a parked client wait for more answers, now that it may come in with these terms, if the API still has this number
-    /// then, but no longer than until then.
+    /// A parked client may come in. It waits for so many answers about topics first, `until` then at most. `terms` and `api`,
+    /// the number of the API that has allowed it, are kept for letting it in.
     pub fn await_more(
         &mut self,
         ticket: Ticket,
@@ -227,22 +230,22 @@ impl Delayed {
     ) {
         if let Some(client) = self.parked.get_mut(&ticket) {
             client.awaits = answers;
-            (client.may_enter, client.leaves, client.api) = (true, None, api);
+            (client.may_enter, client.hangs_up_for, client.api) = (true, None, api);
             client.terms = terms;
             self.set_deadline(ticket, Some(until));
         }
     }
 
     /// Has a client that is refused wait on, so that it can leave without a CONNACK, but no longer than until then.
-    pub fn leaves_later(&mut self, ticket: Ticket, by: By, until: Instant) {
+    pub fn hang_up_later(&mut self, ticket: Ticket, by: By, until: Instant) {
         if let Some(client) = self.parked.get_mut(&ticket) {
-            client.leaves = Some(by);
+            client.hangs_up_for = Some(by);
             self.set_deadline(ticket, Some(until));
         }
     }
 
     /// Some of the clients that have waited long enough, the first one first.
-    pub fn take_those_who_waited(&mut self, now: Instant) -> Vec<Ticket> {
+    pub fn take_due(&mut self, now: Instant) -> Vec<Ticket> {
         let due = self.deadlines.iter().take_while(|(until, _)| *until <= now).take(AT_ONCE);
         let due: Vec<_> = due.copied().collect();
         for (_, ticket) in &due {
@@ -274,7 +277,7 @@ impl Delayed {
 
     /// A client that has waited long enough, and whether its id is still its own. If that belongs to another parking by now, its
     /// own is forgotten, unless the outcome of its try is still to come.
-    pub fn who_has_waited(&mut self, ticket: Ticket) -> Option<(Parked, bool)> {
+    pub fn due(&mut self, ticket: Ticket) -> Option<(Parked, bool)> {
         let client = self.parked.get(&ticket)?;
         let is_newest = is_newest(client, ticket);
         if !is_newest && !client.awaits_outcome() {
@@ -284,9 +287,9 @@ impl Delayed {
         Some((client.clone(), is_newest))
     }
 
-    /// Whether somebody is parked under this client id with these credentials, although the broker asks about the id: that
-    /// one is gone, and it comes again. From now on its old parking lets nobody in.
-    pub fn replace_if_back(&self, client_id: &str, credentials: Fingerprint) -> bool {
+    /// Voids the parking of a client that comes again: somebody is parked under its id with the same credentials, and is gone,
+    /// since the broker asks about the id. `false` if there is none.
+    pub fn void_if_back(&mut self, client_id: &str, credentials: Fingerprint) -> bool {
         let mut newest = newest();
         let parked = newest.get(client_id).and_then(|ticket| self.parked.get(ticket));
         let is_back = parked.is_some_and(|client| client.credentials == credentials);
@@ -317,7 +320,7 @@ impl Delayed {
         }
         let is_gone = |(ticket, client): &(&Ticket, &Parked)| {
             let is_there = || connections.binary_search(&client.connection).is_ok();
-            client.is_parked() && (last.get(&client.connection) != Some(*ticket) || !is_there())
+            !client.has_gone && (last.get(&client.connection) != Some(*ticket) || !is_there())
         };
         let gone: Vec<Ticket> = self.parked.iter().filter(is_gone).map(|(ticket, _)| *ticket).collect();
         gone.into_iter().filter_map(|ticket| Some((ticket, self.end(ticket)?))).collect()
@@ -423,7 +426,7 @@ mod tests {
         assert!(delayed.answered(ticket).is_some_and(|(client, _)| !client.may_enter));
         let now = Instant::now();
         delayed.await_more(ticket, 2, now, None, 0);
-        assert_eq!(delayed.take_those_who_waited(now), [ticket]);
+        assert_eq!(delayed.take_due(now), [ticket]);
         assert_eq!(delayed.answered(ticket), None);
         assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.may_enter));
     }
@@ -434,10 +437,10 @@ mod tests {
         let (mut delayed, now) = (Delayed::default(), Instant::now());
         let park = |number| delayed.park(client(&format!("o{number}"), number)).unwrap();
         let tickets: Vec<_> = (0..1_000).map(park).collect();
-        tickets.iter().for_each(|ticket| delayed.leaves_later(*ticket, By::Busy, now));
+        tickets.iter().for_each(|ticket| delayed.hang_up_later(*ticket, By::Busy, now));
         let mut taken = Vec::new();
         while delayed.has_deadlines() {
-            let some = delayed.take_those_who_waited(now);
+            let some = delayed.take_due(now);
             assert!((1..=128).contains(&some.len()), "{}", some.len());
             taken.extend(some);
         }
@@ -484,12 +487,11 @@ mod tests {
         let keys = Fingerprinter::with_key(&[0; 16]);
         let [kicked, slow] = ["m", "n"].map(|id| delayed.park(client(id, 1)).unwrap());
         [kicked, slow].into_iter().for_each(|ticket| delayed.await_outcome(ticket, open(), Some(now)));
-        delayed.leaves_later(slow, By::Busy, now);
+        delayed.hang_up_later(slow, By::Busy, now);
         for ticket in [kicked, slow] {
             assert_eq!(delayed.end(ticket), Some(keys.fields(Domain::Credentials, [])));
             assert!(
-                delayed.get(ticket).is_none()
-                    && !delayed.who_has_waited(ticket).is_some_and(|(_, is_newest)| is_newest)
+                delayed.get(ticket).is_none() && !delayed.due(ticket).is_some_and(|(_, is_newest)| is_newest)
             );
         }
         assert!(!delayed.has_deadlines());
@@ -515,11 +517,11 @@ mod tests {
         let gone = delayed.park(client("f", 1)).unwrap();
         assert!(delayed.await_turn(group, turn(gone), now));
         let newer = delayed.park(client("f", 2)).unwrap();
-        assert_eq!(delayed.take_those_who_waited(now), [gone]);
-        assert!(delayed.who_has_waited(gone).is_none() && delayed.next_turn(group).is_none());
+        assert_eq!(delayed.take_due(now), [gone]);
+        assert!(delayed.due(gone).is_none() && delayed.next_turn(group).is_none());
         assert_eq!(delayed.count().load(Ordering::Relaxed), 1);
-        assert!(delayed.replace_if_back("f", client("f", 2).credentials));
-        assert!(delayed.who_has_waited(newer).is_none());
+        assert!(delayed.void_if_back("f", client("f", 2).credentials));
+        assert!(delayed.due(newer).is_none());
         assert!(delayed.parked.is_empty() && delayed.texts.is_empty() && delayed.turns.is_empty());
     }
 

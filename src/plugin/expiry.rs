@@ -16,8 +16,8 @@ use crate::broker::Connection;
 use crate::question::Grounds;
 use crate::util::{Lock, sleep_until};
 
-/// Bytes that the names of such sessions may take: room for a million with usual names. Whoever has none is not disconnected,
-/// but may do nothing any more when its time is over.
+/// Bytes that the names of such sessions may take: room for a million with usual names. Sessions beyond that are not
+/// disconnected; everything that they ask for is denied once their time is over.
 const BYTES: usize = 256 << 20;
 
 /// Bytes for each besides its names.
@@ -30,7 +30,7 @@ pub struct Expiry {
     /// Whether there was ever one. Spares the lock where that is not so.
     any: AtomicBool,
     state: Lock<State>,
-    /// The first one is another one than before.
+    /// Notified when the earliest end changes.
     news: Notify,
 }
 
@@ -89,7 +89,7 @@ impl Expiry {
         if !has_timer {
             let timer = Arc::clone(self);
             // Without a thread there was no answer, either.
-            let _ = asker.run_beside(async move { timer.run().await });
+            let _ = asker.run_in_background(async move { timer.run().await });
         } else if is_first {
             self.news.notify_one();
         }

@@ -30,7 +30,7 @@ use super::event::{Event, Login};
 use super::hasher::{Check, Hasher};
 use super::parts::Parts;
 use super::recheck::Recheck;
-use super::sessions::{LetInBy, Session, SessionName};
+use super::sessions::{LetInBy, Session};
 use super::throttle::{Admission, OpenTry};
 use crate::ask::Priority;
 use crate::broker::{BrokerCell, Client};
@@ -126,8 +126,7 @@ impl Logins {
         self.recheck.revoke_without_ticks(&attempt, event);
         let decision = decide(&attempt, event.settings, &Live { logins: self, event });
         let decision = decision.or_deferred(&event.settings.config.defer_status);
-        let decision = self.unless_it_loses(&attempt, decision, event);
-        let (decision, granted) = self.grants(&attempt, decision, event);
+        let (decision, granted) = self.last_word(&attempt, decision, event);
         if decision.is_allow() {
             self.admit(&attempt, event);
             self.grant(&attempt, granted);
@@ -142,7 +141,7 @@ impl Logins {
     /// counts as asking now, so it has to pass the throttle.
     fn remembered(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Decision> {
         let reads_bodies = event.settings.config.answer_rules;
-        let renewer = || reads_bodies.then(|| self.parts.granting.renewer(SessionName::of(attempt)));
+        let renewer = || reads_bodies.then(|| self.parts.granting.renewer(attempt.session_name()));
         let inquiry = attempt.inquiry()?;
         let hit = self.parts.api.remembered(&inquiry, renewer, event.now)?;
         let is_first_use = hit.is_first_use;
@@ -220,8 +219,8 @@ impl Logins {
                 self.charge_network(attempt, began, matches, event);
                 return Decision::of(matches.into(), By::LocalPassword);
             }
-            Placement::InLoop { then_beside: false, .. } => return Decision::deny(By::LoginWaitSpent),
-            Placement::InLoop { .. } | Placement::Beside => {}
+            Placement::InLoop { then_parked: false, .. } => return Decision::deny(By::LoginWaitSpent),
+            Placement::InLoop { .. } | Placement::Parked => {}
         }
         let hasher = match self.hasher.get_or_try_init(|| self.start_hasher()) {
             Ok(hasher) => hasher,
@@ -261,10 +260,10 @@ impl Logins {
         let Inquiry { key, question, .. } = inquiry;
         let is_anothers = self.is_under_anothers_id(attempt, Some(&open), event);
         let cut = match self.choose_placement(attempt, is_anothers, parked.is_some(), event) {
-            Placement::Beside => None,
-            Placement::Nowhere => return self.parts.api.login_beside(&inquiry, event),
-            Placement::InLoop { account, then_beside } => {
-                match self.ask_here(attempt, &inquiry, account, then_beside, event) {
+            Placement::Parked => None,
+            Placement::Nowhere => return self.parts.api.login_in_background(&inquiry, event),
+            Placement::InLoop { account, then_parked } => {
+                match self.ask_here(attempt, &inquiry, account, then_parked, event) {
                     ControlFlow::Break(decision) => return decision,
                     ControlFlow::Continue(decision) => Some(decision),
                 }

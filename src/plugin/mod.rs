@@ -293,7 +293,7 @@ impl Plugin {
         self.logins.forget_those_who_hung_up(thread, now);
         // In this order: whoever has its answer is not to be turned away because its time is up.
         self.logins.run_tasks(thread, &event);
-        self.logins.complete_those_who_waited(thread, &event);
+        self.logins.complete_due(thread, &event);
         if settings.config.sys_topics {
             self.sys_topics.turn(&self.steering, &*self.broker, thread, now);
         }

@@ -19,7 +19,7 @@ use super::leaving::Leaving;
 use super::noted::{Note, Noted};
 use super::orders::Reply;
 use super::parts::Parts;
-use super::sessions::{LetInBy, SessionName, Sessions};
+use super::sessions::{LetInBy, Sessions};
 use super::{Task, Tasks};
 use crate::ask::{Priority, Waiter};
 use crate::broker::{Broker, BrokerCell, BrokerThread};
@@ -269,7 +269,7 @@ impl Recheck {
         if self.broker.is_2_1() {
             self.tasks.start_waking_if_possible();
         }
-        let session = SessionName::of(attempt);
+        let session = attempt.session_name();
         let note = Note { session, key: inquiry.key, question: inquiry.question.to_owned() };
         let has_room = self.round.with(thread, |round| {
             round.count_asked();

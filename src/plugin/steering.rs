@@ -236,7 +236,7 @@ impl Steering {
     /// # Errors
     /// Why there is no such thread.
     pub fn run(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<(), NoAnswer> {
-        self.api.asker.run_beside(task)
+        self.api.asker.run_in_background(task)
     }
 
     /// Runs something that may take long, such as comparing a slow hash, on a thread of its own, one after the other.

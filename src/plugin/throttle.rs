@@ -157,9 +157,8 @@ impl Throttle {
         open.groups
     }
 
-    /// A client is turned away while its question goes on: until that ends its try stays open, but no longer than
-    /// `at_most`. Returns whether somebody has to see to it that the try ends with the question; nobody has to where
-    /// somebody does it already.
+    /// A client is turned away, and its question goes on: its try stays open until that ends, for `at_most` this long. Returns
+    /// `true` the first time: then the caller has to close the try when the question ends.
     pub fn leave(&self, open: &OpenTry, at_most: Duration, now: Instant) -> bool {
         if open.standing == Standing::Good {
             return false;

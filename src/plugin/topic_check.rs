@@ -264,7 +264,7 @@ impl Topics {
         };
         access == Access::Read
             && qos > 0
-            && self.sessions.may_wait_unasked(client, username.unwrap_or_default(), has_socket)
+            && self.sessions.let_wait_unasked(client, username.unwrap_or_default(), has_socket)
     }
 
     /// Whether a client that is about to be refused for want of an answer keeps its message if its connection ends: that

@@ -47,7 +47,7 @@ const TRIES: u32 = 3;
 /// - All waits for logins together, answered or not, and the computing of slow hashes for them: `login_wait`, besides the
 ///   first question of a turn. That one is waited for to its end, so that a slow API does not shut out those who come once an
 ///   hour. What was asked ahead with it comes in right behind it. Who comes later, and would take longer than there is time, is
-///   asked about beside.
+///   asked about in the background.
 /// - All waits without an answer together: the time-out, and the grace for one more try. After that the broker does not
 ///   wait, refuses the clients that are left, and comes to its other work, a SIGTERM included.
 /// - All waits for one client together, answered or not: the time-out, or twice that while its retained messages come whose
@@ -131,7 +131,7 @@ struct SilentQuestion {
     /// When the last of them ended.
     last: Instant,
     /// The slot of the answer, once it was asked in the background.
-    beside: Option<Arc<Slot>>,
+    in_background: Option<Arc<Slot>>,
 }
 
 impl SilentQuestion {
@@ -140,7 +140,7 @@ impl SilentQuestion {
         let was_answered = |slot: &Arc<Slot>| matches!(slot.answer(), Some(Answer::Verdict { .. }));
         self.tries >= TRIES
             && now.saturating_duration_since(self.last) < REMEMBERED
-            && !self.beside.as_ref().is_some_and(was_answered)
+            && !self.in_background.as_ref().is_some_and(was_answered)
     }
 }
 
@@ -274,9 +274,9 @@ impl WaitBudget {
     }
 
     /// Notes that this question is asked in the background; its answer will arrive in `slot`.
-    pub(super) fn asked_beside(&mut self, question: Fingerprint, slot: Arc<Slot>) {
+    pub(super) fn asked_in_background(&mut self, question: Fingerprint, slot: Arc<Slot>) {
         if let Some(silent_question) = self.silent.get_mut(&question) {
-            silent_question.beside = Some(slot);
+            silent_question.in_background = Some(slot);
         }
     }
 
@@ -310,7 +310,7 @@ impl WaitBudget {
         self.unanswered += spent;
         // A shorter wait, such as for a connection that was refused at once, says nothing about the question.
         if spent >= timeout / GRACE {
-            let new = || SilentQuestion { tries: 0, last: now, beside: None };
+            let new = || SilentQuestion { tries: 0, last: now, in_background: None };
             let silent_question = self.silent.get_or_insert_mut(question, new);
             silent_question.tries += 1;
             silent_question.last = now;

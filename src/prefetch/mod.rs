@@ -74,8 +74,8 @@ pub trait Gate {
     fn is_connected(&self, identity: &Identity) -> bool;
 }
 
-/// What asking early goes by. Whom it is asked for is found out only where something is: that takes two hashes, and most
-/// logins ask nothing.
+/// What one step of asking early works with: the options, the gate, the source and the time. The source is a function, since it
+/// costs two hashes and most logins ask nothing.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
     /// The options.

@@ -1,6 +1,6 @@
 //! Asks the API over HTTP: a question in, an answer out, or many at once. Knows clients only as keyed hashes, to be fair to
-//! them, and remembers no verdict. Of the broker it wants threads that look names up, and it reads what the options say of the
-//! cache that brokers share: both know an API by what is made of the options here.
+//! them, and remembers no verdict. It needs the broker only to start threads that look up names. It also reads the options of the
+//! shared cache, since both tell APIs apart by what is made of the options here.
 mod attempt;
 mod batch;
 pub mod breaker;

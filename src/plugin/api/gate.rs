@@ -1,4 +1,4 @@
-//! What may be asked early: nothing that would not be asked if the broker came to it now.
+//! Which questions may be asked early: only those that would be asked if the broker came to them now.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! What is kept of a client that waits beside the broker's loop.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use super::turns::RowPosition;
 use crate::broker::{Client, Connection};
 use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
-use crate::plugin::attempt::Attempt;
+use crate::plugin::attempt::{Attempt, as_text};
 use crate::plugin::decision::{By, Decision};
 use crate::plugin::throttle::OpenTry;
 use crate::question::Grounds;
@@ -54,8 +55,10 @@ pub struct Parked {
     pub terms: Option<Arc<Terms>>,
     /// When it has waited long enough, if its wait is bounded here (see `Delayed::deadlines`).
     pub until: Option<Instant>,
+    /// It has gone, and only its open try is left. Its names are kept no longer.
+    pub has_gone: bool,
     /// It is refused for this reason, once it can leave without a CONNACK.
-    pub leaves: Option<By>,
+    pub hangs_up_for: Option<By>,
 }
 
 impl Parked {
@@ -81,7 +84,8 @@ impl Parked {
             api: 0,
             terms: None,
             until: None,
-            leaves: None,
+            has_gone: false,
+            hangs_up_for: None,
         }
     }
 
@@ -92,9 +96,21 @@ impl Parked {
         Decision::allow(by).with(self.terms.clone())
     }
 
-    /// Whether it is still parked: of who has gone an open try may be left, with no names.
-    pub(super) fn is_parked(&self) -> bool {
-        !self.client_id.is_empty()
+    /// Its login. The password is kept only while it waits for its turn.
+    pub fn attempt<'a>(&'a self, password: Option<&'a [u8]>) -> Attempt<'a> {
+        Attempt {
+            client: self.client(),
+            username: &self.username,
+            password,
+            text: as_text(password),
+            starts_clean: self.starts_clean,
+            level: self.level,
+            hash: self.hash.clone(),
+            credentials: self.credentials,
+            more: Cow::Borrowed(&self.more),
+            key: self.key,
+            source: Default::default(),
+        }
     }
 
     /// Whether its try is open: how that ends is noted, whatever becomes of the client.

@@ -37,7 +37,7 @@ impl Logins {
     fn run(&self, task: Task, thread: &BrokerThread, event: &Event<'_>) {
         match task {
             Task::Answered(ticket, answer, api) => {
-                // Nothing counts that an API has said which is asked no more.
+                // The verdict of an API that a reload has replaced does not count.
                 let is_outdated =
                     matches!(answer, Answer::Verdict { .. }) && api != self.parts.api.asker.api_number();
                 let decision = match is_outdated {
@@ -64,7 +64,7 @@ impl Logins {
         let Some((parked, is_newest)) = answered else { return };
         let mut allow = parked.allow();
         if !parked.may_enter {
-            let attempt = Attempt::of(&parked, None);
+            let attempt = parked.attempt(None);
             // What the API once said of a name serves nobody whom a local hash is to decide about.
             let decision = match parked.hash {
                 None => self.parts.api.or_stale(parked.key, decision, event.now),
@@ -75,7 +75,7 @@ impl Logins {
                 // It hung up, left the queue, or had no room there. A question that goes on ends its try later.
                 Some(open) if parked.is_under_anothers_id && !was_asked => {
                     self.charge_id(&open, event);
-                    self.leave(open, event);
+                    self.turn_away(open, event);
                 }
                 // Also of a client that has gone: its guess was right or wrong all the same.
                 Some(open) => self.close(open, &decision, event),
@@ -107,7 +107,7 @@ impl Logins {
         for _ in 0..TURNS {
             let next = self.delayed.with(thread, |delayed| delayed.next_turn(group));
             let Some((turn, parked)) = next else { return };
-            let attempt = Attempt::of(&parked, turn.password.as_deref());
+            let attempt = parked.attempt(turn.password.as_deref());
             let limits = &event.settings.config.throttle;
             let decision = match self.parts.throttle.admit(&attempt.as_try(), limits, event.now) {
                 Admission::Now(open) => self.examine(&attempt, open, Some(turn.ticket), event),
@@ -132,15 +132,15 @@ impl Logins {
     /// Lets in those who may come in and have waited long enough for their topic questions, and turns away those who have
     /// waited for too long for their turn, for the thread that compares slow hashes, or under a client id that others need:
     /// all of them, or as many as there is time for.
-    pub fn complete_those_who_waited(&self, thread: &BrokerThread, event: &Event<'_>) {
+    pub fn complete_due(&self, thread: &BrokerThread, event: &Event<'_>) {
         let mut until = None;
         loop {
-            let tickets = self.delayed.with(thread, |delayed| delayed.take_those_who_waited(event.now));
+            let tickets = self.delayed.with(thread, |delayed| delayed.take_due(event.now));
             if tickets.is_empty() {
                 return;
             }
             for ticket in tickets {
-                self.guarded(Some(ticket), thread, event, || self.complete_who_waited(ticket, thread, event));
+                self.guarded(Some(ticket), thread, event, || self.complete_one_due(ticket, thread, event));
             }
             if is_over(&mut until) {
                 return;
@@ -148,16 +148,16 @@ impl Logins {
         }
     }
 
-    fn complete_who_waited(&self, ticket: Ticket, thread: &BrokerThread, event: &Event<'_>) {
-        let waited = self.delayed.with(thread, |delayed| delayed.who_has_waited(ticket));
+    fn complete_one_due(&self, ticket: Ticket, thread: &BrokerThread, event: &Event<'_>) {
+        let waited = self.delayed.with(thread, |delayed| delayed.due(ticket));
         let Some((parked, is_newest)) = waited else { return };
-        let attempt = Attempt::of(&parked, None);
+        let attempt = parked.attempt(None);
         if !is_newest {
             // Its client has gone, and somebody is parked under its id again: also that is counted.
             if parked.is_under_anothers_id && parked.hash.is_none() {
                 self.parts.api.asker.leave_queue(parked.key, ticket.number());
             }
-        } else if let Some(by) = parked.leaves.clone() {
+        } else if let Some(by) = parked.hangs_up_for.clone() {
             self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
         } else if parked.may_enter {
             self.let_in(ticket, &parked, parked.allow(), thread, event);
@@ -183,7 +183,7 @@ impl Logins {
             Some((ticket, parked))
         });
         if let Some((ticket, parked)) = parked {
-            let attempt = Attempt::of(&parked, None);
+            let attempt = parked.attempt(None);
             let refused = || self.refuse(ticket, &attempt, Decision::deny(By::Bug), thread, event);
             if panics::caught(refused).is_err() {
                 self.parts.broker.complete_login(thread, &parked.client_id, false);
@@ -226,7 +226,7 @@ impl Logins {
         thread: &BrokerThread,
         event: &Event<'_>,
     ) {
-        let attempt = Attempt::of(parked, None);
+        let attempt = parked.attempt(None);
         // What decided counts no more if options or files were read again meanwhile: the name has become that of a local user,
         // its hash is another one, or another API is asked.
         let decides_now = event.settings.users.get(attempt.username);
@@ -235,8 +235,7 @@ impl Logins {
             self.refuse(ticket, &attempt, Decision::deny(By::Reload), thread, event);
             return;
         }
-        let decision = self.unless_it_loses(&attempt, allow, event);
-        let (decision, granted) = self.grants(&attempt, decision, event);
+        let (decision, granted) = self.last_word(&attempt, allow, event);
         if !decision.is_allow() {
             self.refuse(ticket, &attempt, decision, thread, event);
             return;
@@ -274,9 +273,9 @@ impl Logins {
         // kind has its socket shut down before.
         if decision.refusal() != Refusal::NotAuthorised {
             let parked = self.delayed.with(thread, |delayed| delayed.get(ticket));
-            let has_waited = parked.is_some_and(|parked| parked.leaves.is_some());
+            let has_waited = parked.is_some_and(|parked| parked.hangs_up_for.is_some());
             if let HangUp::From(time) = self.parts.broker.hang_up(thread, attempt.client, has_waited) {
-                return self.delayed.with(thread, |delayed| delayed.leaves_later(ticket, decision.by, time));
+                return self.delayed.with(thread, |delayed| delayed.hang_up_later(ticket, decision.by, time));
             }
         }
         let asked = self.delayed.with(thread, |delayed| delayed.end(ticket));

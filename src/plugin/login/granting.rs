@@ -6,13 +6,25 @@ use super::Logins;
 use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::Decision;
 use crate::plugin::event::Event;
-use crate::plugin::sessions::{Granted, SessionName};
+use crate::plugin::sessions::Granted;
 use crate::topic::Terms;
 
 impl Logins {
-    /// What a client is granted that is about to be let in, or the refusal because that cannot be. Nothing where no body is
-    /// read, for local users, and for requests to the broker's HTTP listener, which have no session.
-    pub(super) fn grants(
+    /// The last word about a client that is about to be let in, and what it is granted: a refusal, if it would lose its
+    /// messages, or cannot be granted what came with the answer.
+    pub(super) fn last_word(
+        &self,
+        attempt: &Attempt<'_>,
+        decision: Decision,
+        event: &Event<'_>,
+    ) -> (Decision, Option<Box<Granted>>) {
+        let decision = self.unless_it_loses(attempt, decision, event);
+        self.with_grants(attempt, decision, event)
+    }
+
+    /// A decision, and what a client is granted by it, or the refusal because that cannot be. Nothing where no body is read,
+    /// for local users, and for requests to the broker's HTTP listener, which have no session.
+    fn with_grants(
         &self,
         attempt: &Attempt<'_>,
         decision: Decision,
@@ -52,7 +64,7 @@ impl Logins {
     pub(super) fn grant(&self, attempt: &Attempt<'_>, granted: Option<Box<Granted>>) {
         let Some(granted) = granted else { return };
         let Attempt { client, username, credentials, .. } = *attempt;
-        self.parts.granting.give(client, username, credentials, granted, || SessionName::of(attempt));
+        self.parts.granting.give(client, username, credentials, granted, || attempt.session_name());
     }
 }
 

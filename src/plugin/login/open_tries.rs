@@ -17,7 +17,7 @@ impl Logins {
         if let By::NoAnswer(NoAnswer::LoginWaitSpent | NoAnswer::TimedOut(_) | NoAnswer::Unheard) =
             decision.by
         {
-            return self.leave(open, event);
+            return self.turn_away(open, event);
         }
         let outcome = outcome_of(decision);
         let groups = self.parts.throttle.close(open, outcome, &event.settings.config.throttle, event.now);
@@ -32,7 +32,7 @@ impl Logins {
 
     /// Turns a client away whose question goes on. Its try ends with that: a wrong guess counts, whether or not anybody
     /// comes back for the answer.
-    pub(super) fn leave(&self, open: OpenTry, event: &Event<'_>) {
+    pub(super) fn turn_away(&self, open: OpenTry, event: &Event<'_>) {
         let config = &event.settings.config;
         if !self.parts.throttle.leave(&open, config.max_wait + 2 * config.timeout, event.now) {
             return;

@@ -4,7 +4,6 @@ use super::Logins;
 use crate::broker::{BrokerThread, Client};
 use crate::command::{Done, Named};
 use crate::plugin::CONTROL_TOPIC;
-use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::{By, Decision};
 use crate::plugin::delayed::Parked;
 use crate::plugin::event::Event;
@@ -55,7 +54,7 @@ impl Logins {
         for ticket in meant {
             let parked = self.delayed.with(thread, |delayed| delayed.get(ticket));
             if let Some(parked) = parked {
-                self.refuse(ticket, &Attempt::of(&parked, None), Decision::deny(By::Kick), thread, event);
+                self.refuse(ticket, &parked.attempt(None), Decision::deny(By::Kick), thread, event);
                 kicked += 1;
             }
         }

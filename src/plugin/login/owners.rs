@@ -40,8 +40,8 @@ impl Logins {
         }
     }
 
-    /// Whether a client comes under somebody else's id, and its username and password were not let in lately. Without an open
-    /// try they were not: who was let in lately never waits for a turn.
+    /// Whether a client comes under somebody else's id, and its username and password were not let in lately. A client that
+    /// waits for its turn has no open try yet (`None`), and was not: credentials that were let in lately never wait.
     pub(super) fn is_under_anothers_id(
         &self,
         attempt: &Attempt<'_>,

@@ -21,7 +21,7 @@ impl Logins {
         let Some(thread) = self.parking_thread(event) else { return Decision::deny(By::Turn) };
         let is_anothers = self.is_under_anothers_id(attempt, None, event);
         let placement = self.choose_placement(attempt, is_anothers, false, event);
-        if !matches!(placement, Placement::Beside | Placement::InLoop { then_beside: true, .. }) {
+        if !matches!(placement, Placement::Parked | Placement::InLoop { then_parked: true, .. }) {
             return Decision::deny(By::Turn);
         }
         let Some(ticket) = self.park(attempt, is_anothers, thread) else { return Decision::deny(By::Busy) };

@@ -22,26 +22,25 @@ pub(super) const LONGEST_FOR_HASH: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
     /// Beside the broker's loop: it is parked.
-    Beside,
+    Parked,
     /// In the broker's loop: everybody waits with it.
     InLoop {
         /// On whose account.
         account: Account,
         /// Whether it is parked once there is no more time for that.
-        then_beside: bool,
+        then_parked: bool,
     },
     /// Not at all: its network has had the broker wait for long enough. It is turned away.
     Nowhere,
 }
 
 impl Placement {
-    const IN_LOOP: Self = Self::InLoop { account: Account::Logins, then_beside: false };
+    const IN_LOOP: Self = Self::InLoop { account: Account::Logins, then_parked: false };
 }
 
 impl Logins {
-    /// Chooses where a client waits. Whoever is parked already stays so. Requests to the broker's HTTP listener wait where
-    /// they are: they come on a thread of their own. If the same client is parked from before, that parking lets nobody in
-    /// any more.
+    /// Chooses where a client waits, and voids the parking that it may have from before. Whoever is parked already stays so.
+    /// Requests to the broker's HTTP listener wait where they are: they come on a thread of their own.
     pub(super) fn choose_placement(
         &self,
         attempt: &Attempt<'_>,
@@ -51,13 +50,13 @@ impl Logins {
     ) -> Placement {
         let Some(thread) = self.parking_thread(event) else { return Placement::IN_LOOP };
         if is_parked {
-            return Placement::Beside;
+            return Placement::Parked;
         }
         let Attempt { client, username, password, credentials, .. } = *attempt;
         let length = |bytes: &[u8]| packet::length_of_connect(bytes, username, password);
         let has_sent_more = self.parts.broker.has_sent_more(thread, client.connection, &length);
         // The broker asks about an id that is parked only when that client is gone.
-        let is_back = self.delayed.with(thread, |delayed| delayed.replace_if_back(client.id, credentials));
+        let is_back = self.delayed.with(thread, |delayed| delayed.void_if_back(client.id, credentials));
         let sender = self.sender(attempt);
         let may_send_more = is_back || self.early.with(thread, |early| early.knows(sender, event.now));
         let login_wait = event.settings.config.login_wait;
@@ -65,13 +64,13 @@ impl Logins {
             true => (Account::Logins, login_wait),
             // The other half is left to those who cannot be parked.
             false if is_under_anothers_id => (Account::LoginsBriefly, login_wait / 2),
-            false => return Placement::Beside,
+            false => return Placement::Parked,
         };
         let network = attempt.source(&self.parts.keys).network;
         match self.debts.with(thread, |debts| debts.may_wait(network, longest, event.now)) {
-            true => Placement::InLoop { account, then_beside: !has_sent_more },
+            true => Placement::InLoop { account, then_parked: !has_sent_more },
             false if has_sent_more => Placement::Nowhere,
-            false => Placement::Beside,
+            false => Placement::Parked,
         }
     }
 
@@ -82,13 +81,13 @@ impl Logins {
         attempt: &Attempt<'_>,
         inquiry: &Inquiry<'_>,
         account: Account,
-        then_beside: bool,
+        then_parked: bool,
         event: &Event<'_>,
     ) -> ControlFlow<Decision, Decision> {
         let began = Instant::now();
         let decision = self.parts.api.wait_for(inquiry, account, event);
         self.charge_network(attempt, began, decision.is_allow(), event);
-        if then_beside && decision.by == By::NoAnswer(NoAnswer::LoginWaitSpent) {
+        if then_parked && decision.by == By::NoAnswer(NoAnswer::LoginWaitSpent) {
             return ControlFlow::Continue(decision);
         }
         if decision.is_allow() {

@@ -1,12 +1,11 @@
 //! Whether the API is believed when it is asked again, after a SIGHUP, about all who are connected, and refuses some.
 //!
-//! An API that refuses everybody is more likely to refuse the broker: the token has expired with which this asks. So
-//! nobody has to go before somebody was allowed, or before everybody was asked about and few were refused. Until that is
-//! known only few are asked about at a time, drawn at random, and all of their answers are waited for: neither who
-//! came first nor who is refused fastest decides whom to believe. From
-//! [`TOO_MANY`] refusals on, with nobody allowed, the API is not believed, and not asked any further. Nor are fewer believed, however
-//! few, where that SIGHUP has changed how the API is asked: the file may have lost the token. Without a change the next
-//! SIGHUP settles it.
+//! If the API refuses everybody, it probably refuses the broker, for example because the token has expired that the broker
+//! shows. So refusals take effect only once the API has allowed somebody, or has answered about all and refused few. Until that
+//! is known only few are asked about at a time, drawn at random, and all of their answers are waited for: neither who came
+//! first nor who is refused fastest decides whom to believe. After [`TOO_MANY`] refusals and no allow, the API is not believed,
+//! and not asked any further. If this SIGHUP has changed how the API is asked, even one refusal without an allow is not
+//! believed, since the file may have lost the token; the next SIGHUP without a change settles it.
 
 use std::collections::HashSet;
 use std::mem;

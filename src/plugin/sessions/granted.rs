@@ -256,7 +256,7 @@ impl Sessions {
             Some(_) => self.is_client(session, turn, client, wanted.access, now),
         };
         drop(tables);
-        self.is_client_of(is_client, client, username, wanted.access, has_socket_since).then_some(says)
+        self.confirm_client(is_client, client, username, wanted.access, has_socket_since).then_some(says)
     }
 
     /// Whether the time of a client's session is over.

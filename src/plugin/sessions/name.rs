@@ -2,7 +2,6 @@
 
 use crate::broker::{Client, Connection};
 use crate::fingerprint::Fingerprint;
-use crate::plugin::attempt::Attempt;
 
 /// A session, for longer than an event lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,18 +20,6 @@ pub struct SessionName {
 }
 
 impl SessionName {
-    /// The session of a client that is let in.
-    pub fn of(attempt: &Attempt<'_>) -> Self {
-        let Attempt { client, username, credentials, .. } = *attempt;
-        Self {
-            connection: client.connection,
-            client_id: client.id.to_owned(),
-            username: username.to_owned(),
-            address: client.address.map(str::to_owned),
-            credentials,
-        }
-    }
-
     /// The client as events show it.
     pub fn client(&self) -> Client<'_> {
         Client { connection: self.connection, id: &self.client_id, address: self.address.as_deref() }

@@ -38,12 +38,12 @@ impl Sessions {
         has_socket_since: impl FnOnce(Instant) -> Option<bool>,
     ) -> bool {
         let is_client = self.local_rights(client, username, hash, access, now);
-        self.is_client_of(is_client, client, username, access, has_socket_since)
+        self.confirm_client(is_client, client, username, access, has_socket_since)
     }
 
     /// Whether somebody is the client of the session, by what the tables say. `has_socket_since` tells whether anybody has had
-    /// its number since it was closed. Nothing may be locked.
-    pub(super) fn is_client_of(
+    /// its number since it was closed: then it is noted that this connection has ended. Nothing may be locked.
+    pub(super) fn confirm_client(
         &self,
         is_client: IsClient,
         client: Client<'_>,
@@ -88,10 +88,10 @@ impl Sessions {
         })
     }
 
-    /// Whether a message that nobody could be asked about may wait for a client until that comes back, and is asked about
-    /// then: that is so if the session sleeps. It is one that was let in here and closed, or was restored from disk, and
-    /// nobody has its number now.
-    pub fn may_wait_unasked(
+    /// Lets a message that nobody could be asked about wait for a client until that comes back, and notes that it is to be
+    /// asked about then. `false` unless the session sleeps: one that was let in here and closed, or was restored from disk,
+    /// and nobody has its number now.
+    pub fn let_wait_unasked(
         &self,
         client: Client<'_>,
         username: &str,

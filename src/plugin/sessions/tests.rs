@@ -293,7 +293,7 @@ fn sessions_that_sleep_push_out_neither_connected_ones_nor_those_of_local_users(
 fn a_message_waits_unasked_only_for_a_session_that_sleeps_for_sure() {
     let (sessions, now) = (sessions(), Instant::now());
     let restored = Client { address: None, ..client(1) };
-    let waits = |client, has_socket| sessions.may_wait_unasked(client, "alice", |_| has_socket);
+    let waits = |client, has_socket| sessions.let_wait_unasked(client, "alice", |_| has_socket);
     assert!(!waits(client(1), Some(false)), "it was not let in here");
     assert!(waits(restored, Some(false)));
     assert!(!waits(restored, None));
@@ -303,7 +303,7 @@ fn a_message_waits_unasked_only_for_a_session_that_sleeps_for_sure() {
     assert!(!waits(client(2), Some(false)), "it is somebody else");
     assert!(!waits(client(1), Some(true)) && !waits(client(1), None), "somebody may have its number");
     assert!(sessions.asleep(client(2), "alice", now).is_some(), "all that waits for it was allowed");
-    assert!(sessions.may_wait_unasked(client(1), "alice", |since| {
+    assert!(sessions.let_wait_unasked(client(1), "alice", |since| {
         assert_eq!(since, Some(now), "an older list may have it");
         Some(false)
     }));

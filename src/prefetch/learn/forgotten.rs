@@ -1,5 +1,5 @@
-//! Who was forgotten by a command: what such a client alone was seen to ask is its no more. It goes under another key from
-//! then on, so that nothing has to be searched for, and what lies under the old one makes room as whatever is not used.
+//! Clients that a command has forgotten. From then on such a client has a new key, so what was learnt about it alone is no longer
+//! found. The old entries are not searched for: they are dropped when room is short, as whatever is not used.
 
 use std::collections::HashMap;
 
