@@ -1,5 +1,7 @@
-//! The map in `src/lib.rs` is true: imports go down, unsafe code is in one folder, and no file is too long.
+//! The map in `src/lib.rs` is true: imports go down, and within most rooms in no circle; unsafe code is in one folder, and no
+//! file is too long.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +20,10 @@ const FLOORS: [&[&str]; 12] = [
     &["topic"],
     &["util"],
 ];
+
+/// Rooms whose modules form no circle of imports, and what is allowed to: pairs that are two halves of one thing.
+const WITHOUT_CIRCLES: [&str; 7] = ["plugin", "prefetch", "cache", "local", "topic", "metrics", "util"];
+const HALVES: [(&str, &str); 2] = [("changes", "settings"), ("others", "steering")];
 
 /// The module for tests, benchmarks and fuzz targets, which may import every other.
 const DOOR: &str = "internals";
@@ -88,6 +94,63 @@ fn imports_go_down() {
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// The modules of a room, each with those of the same room that it imports.
+fn imports_within(room: &str, files: &[File]) -> BTreeMap<String, BTreeSet<String>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room);
+    let mut modules: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files.iter().filter(|file| !file.is_test()) {
+        let Ok(below) = file.path.strip_prefix(&folder) else { continue };
+        let first = below.iter().next().unwrap().to_str().unwrap();
+        let up = "super::".repeat(below.iter().count());
+        let imported = modules.entry(first.trim_end_matches(".rs").to_owned()).or_default();
+        let code = file.code().lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code = code.collect::<Vec<_>>().join("\n");
+        for path in [up, format!("crate::{room}::")] {
+            for rest in code.split(&path).skip(1) {
+                let paths = rest.strip_prefix('{').and_then(|list| list.split('}').next()).unwrap_or(rest);
+                let is_list = rest.starts_with('{');
+                let named = paths.split(',').take(if is_list { usize::MAX } else { 1 });
+                imported.extend(named.map(|path| {
+                    let path = path.trim_start();
+                    let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+                    path.split(|c| !is_part(c)).next().unwrap_or_default().to_owned()
+                }));
+            }
+        }
+    }
+    let known: BTreeSet<_> = modules.keys().cloned().collect();
+    for (module, imported) in &mut modules {
+        imported.retain(|name| known.contains(name) && name != module);
+    }
+    modules
+}
+
+#[test]
+fn the_modules_of_a_room_form_no_circle() {
+    let files = files();
+    for room in WITHOUT_CIRCLES {
+        let mut left = imports_within(room, &files);
+        assert!(left.len() > 1, "only {} modules of {room} were found", left.len());
+        for (one, other) in HALVES {
+            left.get_mut(one).into_iter().for_each(|imported| {
+                imported.remove(other);
+            });
+        }
+        // Whoever imports nothing that is left is in no circle.
+        while let Some(free) = left.iter().find(|(_, imported)| imported.is_empty()) {
+            let free = free.0.clone();
+            left.remove(&free);
+            left.values_mut().for_each(|imported| {
+                imported.remove(&free);
+            });
+        }
+        assert!(
+            left.is_empty(),
+            "these modules of {room} import each other in circles, or who does: {left:#?}"
+        );
+    }
 }
 
 #[test]
