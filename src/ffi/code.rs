@@ -76,7 +76,9 @@ mod tests {
                 Code::of_login(&Decision::new(ruling, by.clone()), mqtt_5, is_2_1) == Code::SUCCESS
             })
         };
-        for by in [By::Bug, By::Busy, By::NoAnswer(NoAnswer::BreakerOpen), By::LocalPassword, By::Parked] {
+        for by in
+            [By::Bug, By::TooManyWait, By::NoAnswer(NoAnswer::BreakerOpen), By::LocalPassword, By::Parked]
+        {
             for ruling in
                 [Ruling::Deny, Ruling::Defer, Ruling::Later, Ruling::Disconnect, Ruling::Unavailable]
             {
@@ -97,7 +99,7 @@ mod tests {
         assert_eq!(codes(By::Api { grounds: Grounds::Status(403) }), [11; 4]);
         assert_eq!(codes(By::NoAnswer(NoAnswer::Status(503))), [13, 13, 13, 0x88]);
         assert_eq!(codes(By::NoAnswer(NoAnswer::BudgetSpent)), [13, 13, 13, 0x89]);
-        assert_eq!(codes(By::Busy), [13, 13, 13, 0x89]);
+        assert_eq!(codes(By::TooManyWait), [13, 13, 13, 0x89]);
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Decision {
     pub fn refusal(&self) -> Refusal {
         match &self.by {
             By::NoAnswer(why) if why.is_for_want_of_room() => Refusal::Busy,
-            By::Busy | By::Turn | By::LoginWaitSpent => Refusal::Busy,
+            By::TooManyWait | By::Turn | By::NoTimeForHash => Refusal::Busy,
             By::NoAnswer(_) | By::Reload => Refusal::Unavailable,
             _ => Refusal::NotAuthorised,
         }
@@ -220,15 +220,15 @@ pub enum By {
     NoAnswer(NoAnswer),
     /// Nothing yet: the client is parked.
     Parked,
-    /// No more clients can be parked.
-    Busy,
+    /// No more clients can be parked, or too many slow hashes are to be computed.
+    TooManyWait,
     /// A bug in the plugin.
     Bug,
     /// Others of the same name or client id were looked at for as long as it could wait.
     Turn,
     /// Logins of this turn, or those of its network, have held up the broker for long enough, and its hash takes long to
     /// compute.
-    LoginWaitSpent,
+    NoTimeForHash,
     /// A command disconnected whoever has its name or client id.
     Kick,
     /// Rules that came with an answer of the API, or that it is a superuser.
@@ -286,9 +286,9 @@ impl By {
                 | NoAnswer::NotAsked(_),
             )
             | By::Parked
-            | By::Busy
+            | By::TooManyWait
             | By::Turn
-            | By::LoginWaitSpent
+            | By::NoTimeForHash
             | By::Bug => DecidedBy::Unasked,
         }
     }
@@ -305,10 +305,10 @@ impl By {
             By::Api { .. } | By::Remembered { .. } | By::Stale => "the API said no",
             By::Throttle(_) => "too many wrong passwords",
             By::Turn => "its turn has not come",
-            By::LoginWaitSpent => "logins hold up the broker",
+            By::NoTimeForHash => "logins hold up the broker",
             By::NoAnswer(NoAnswer::BreakerOpen) => "the API gave no answer before and was left alone",
             By::NoAnswer(_) | By::Asleep => "the API gave no answer",
-            By::Parked | By::Busy => "too many clients wait",
+            By::Parked | By::TooManyWait => "too many clients wait",
             By::Bug => "a bug",
             By::Kick => "a command",
             By::Rules | By::NoRule | By::BadRules => "the rules in the API's answer",
@@ -352,12 +352,12 @@ impl fmt::Display for By {
             ),
             By::NoAnswer(reason) => write!(f, "the API gave no answer: {reason}"),
             By::Parked => f.write_str("it waits for an answer"),
-            By::Busy => f.write_str("too many clients wait for an answer already"),
+            By::TooManyWait => f.write_str("too many clients wait for an answer already"),
             By::Bug => f.write_str("the plugin met a bug (the line before says where)"),
             By::Turn => {
                 f.write_str("its turn has not come: others with its name or client id tried passwords")
             }
-            By::LoginWaitSpent => f.write_str(
+            By::NoTimeForHash => f.write_str(
                 "other logins have held up the broker for long enough just now (plugin_opt_login_wait), so its password \
                  was not examined; it may come again",
             ),
@@ -401,7 +401,7 @@ mod tests {
             let counted = Decision::deny(By::NoAnswer(reason)).counts_as();
             assert_eq!(counted, Some((Outcome::NoAnswer, DecidedBy::NoAnswer)));
         }
-        for by in [By::NoAnswer(NoAnswer::Busy), By::Busy, By::Turn, By::LoginWaitSpent, By::Reload] {
+        for by in [By::NoAnswer(NoAnswer::Busy), By::TooManyWait, By::Turn, By::NoTimeForHash, By::Reload] {
             assert_eq!(Decision::deny(by).counts_as(), Some((Outcome::NoAnswer, DecidedBy::Unasked)));
         }
         for by in [By::Kick, By::Option("anonymous"), By::SpecialCharacters] {

@@ -437,7 +437,7 @@ mod tests {
         let (mut delayed, now) = (Delayed::default(), Instant::now());
         let park = |number| delayed.park(client(&format!("o{number}"), number)).unwrap();
         let tickets: Vec<_> = (0..1_000).map(park).collect();
-        tickets.iter().for_each(|ticket| delayed.hang_up_later(*ticket, By::Busy, now));
+        tickets.iter().for_each(|ticket| delayed.hang_up_later(*ticket, By::TooManyWait, now));
         let mut taken = Vec::new();
         while delayed.has_deadlines() {
             let some = delayed.take_due(now);
@@ -487,7 +487,7 @@ mod tests {
         let keys = Fingerprinter::with_key(&[0; 16]);
         let [kicked, slow] = ["m", "n"].map(|id| delayed.park(client(id, 1)).unwrap());
         [kicked, slow].into_iter().for_each(|ticket| delayed.await_outcome(ticket, open(), Some(now)));
-        delayed.hang_up_later(slow, By::Busy, now);
+        delayed.hang_up_later(slow, By::TooManyWait, now);
         for ticket in [kicked, slow] {
             assert_eq!(delayed.end(ticket), Some(keys.fields(Domain::Credentials, [])));
             assert!(

@@ -211,7 +211,7 @@ impl Logins {
         }
         let is_anothers = self.is_under_anothers_id(attempt, Some(&open), event);
         match self.choose_placement(attempt, is_anothers, parked.is_some(), event) {
-            Placement::Nowhere => return Decision::deny(By::LoginWaitSpent),
+            Placement::Nowhere => return Decision::deny(By::NoTimeForHash),
             Placement::InLoop { account: Account::Logins, .. } if self.parts.api.may_compute(event) => {
                 let began = Instant::now();
                 let matches = hash.verify(password);
@@ -219,7 +219,7 @@ impl Logins {
                 self.charge_network(attempt, began, matches, event);
                 return Decision::of(matches.into(), By::LocalPassword);
             }
-            Placement::InLoop { then_parked: false, .. } => return Decision::deny(By::LoginWaitSpent),
+            Placement::InLoop { then_parked: false, .. } => return Decision::deny(By::NoTimeForHash),
             Placement::InLoop { .. } | Placement::Parked => {}
         }
         let hasher = match self.hasher.get_or_try_init(|| self.start_hasher()) {
@@ -227,7 +227,7 @@ impl Logins {
             Err(error) => return no_answer(NoAnswer::NotAsked(error.to_string())),
         };
         let Some((thread, ticket)) = self.parked_on(attempt, parked, is_anothers, event) else {
-            return Decision::deny(By::Busy);
+            return Decision::deny(By::TooManyWait);
         };
         let max_wait = event.settings.config.max_wait;
         let longest = if is_anothers { LONGEST_FOR_HASH.min(max_wait) } else { max_wait };
@@ -274,7 +274,7 @@ impl Logins {
             return cut.filter(|_| !decision.is_allow()).unwrap_or(decision);
         }
         let Some((thread, ticket)) = self.parked_on(attempt, parked, is_anothers, event) else {
-            return cut.unwrap_or_else(|| Decision::deny(By::Busy));
+            return cut.unwrap_or_else(|| Decision::deny(By::TooManyWait));
         };
         if let Err(reason) = self.parts.api.asker.ask(
             key,

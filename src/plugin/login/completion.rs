@@ -166,7 +166,7 @@ impl Logins {
             // be there soon.
             self.parts.api.asker.leave_queue(parked.key, ticket.number());
         } else {
-            let by = if parked.open.is_some() { By::Busy } else { By::Turn };
+            let by = if parked.open.is_some() { By::TooManyWait } else { By::Turn };
             if let Some(open) = parked.open.filter(|_| parked.is_under_anothers_id) {
                 self.charge_id(&open, event);
             }

@@ -24,7 +24,9 @@ impl Logins {
         if !matches!(placement, Placement::Parked | Placement::InLoop { then_parked: true, .. }) {
             return Decision::deny(By::Turn);
         }
-        let Some(ticket) = self.park(attempt, is_anothers, thread) else { return Decision::deny(By::Busy) };
+        let Some(ticket) = self.park(attempt, is_anothers, thread) else {
+            return Decision::deny(By::TooManyWait);
+        };
         let network = network(attempt.client.address.unwrap_or_default()).into_owned();
         let turn = Turn { ticket, password: attempt.password.map(<[u8]>::to_owned), network };
         let config = &event.settings.config;
@@ -37,7 +39,7 @@ impl Logins {
             has_room
         });
         if !has_room {
-            return Decision::deny(By::Busy);
+            return Decision::deny(By::TooManyWait);
         }
         let id = self.parts.throttle.id_group(&attempt.as_try(), &config.throttle, event.now);
         self.parts.throttle.charge_id(id, &config.throttle, event.now);
