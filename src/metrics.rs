@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::question::{Access, Answer, Kind, Verdict};
 use crate::util::Lock;
-pub use endpoint::{About, Endpoint};
+pub use endpoint::Endpoint;
 pub use families::{Gauges, metrics_as_markdown, unix};
 pub use histogram::Histogram;
 pub use shared::{SharedCache, SharedLookup};

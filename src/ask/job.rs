@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer::{self, Now};
-use super::http::{AskedFor, Asks, DRAIN_LIMIT, Exchange, Party, Reply, Request, Target};
+use super::http::{AskedFor, DRAIN_LIMIT, Exchange, Party, Reply, Request, Target};
 use super::inbox::Inbox;
 use super::places::RequestPlace;
 use super::queue::{LONGEST_TOGETHER, Queued, Road};
@@ -15,6 +15,7 @@ use super::shared::Shared;
 use super::store::Found;
 use super::superuser::{Finding, Topic};
 use super::{dialect, wire};
+use crate::config::UrlSet;
 use crate::fingerprint::{About, Fingerprint, Source};
 use crate::question::{Answer, Kind, NoAnswer, OwnedQuestion, Question, Verdict};
 pub(super) use together::run_together;
@@ -133,7 +134,7 @@ impl Job {
         let dialect = &target.config.dialect;
         Request {
             asked_for: self.asked_for(),
-            asks: self.subject.kind.into(),
+            urls: self.subject.kind.into(),
             body: dialect::body(dialect, question).into(),
             credentials: dialect::credentials_of(dialect, question),
         }
@@ -203,11 +204,11 @@ impl Job {
         target: &Arc<Target>,
         (began, asks_again): (Instant, bool),
         place: &RequestPlace,
-    ) -> Result<(Asks, Exchange), Found> {
+    ) -> Result<(UrlSet, Exchange), Found> {
         let question = self.question.as_question();
-        let (asks, mut asked) = match self.superuser(&question, target, (began, asks_again), place).await {
+        let (urls, mut asked) = match self.superuser(&question, target, (began, asks_again), place).await {
             Some(Finding::Known(found)) => return Err(found),
-            Some(Finding::Said(asked)) => (Asks::Superuser, *asked),
+            Some(Finding::Said(asked)) => (UrlSet::Superuser, *asked),
             finding => {
                 let overdue = || {
                     self.inbox.overdue(self.subject.key, target.config.timeout);
@@ -218,17 +219,17 @@ impl Job {
                     let config = &target.config;
                     finding.temper(&mut asked.reply, || config.lifetime(Kind::Access, Verdict::Deny));
                 }
-                (request.asks, asked)
+                (request.urls, asked)
             }
         };
         if let Some(body) = asked.body.take() {
             let (answer, problem) = answer::read(&body, &question, &self.inbox.pool, Now::read());
             asked.reply.answer = answer.asked_at(asked.reply.sent);
             if let (Some(problem), Some((_, endpoint))) = (problem, &asked.response) {
-                target.note_bad_answer(asks, *endpoint, &problem);
+                target.note_bad_answer(urls, *endpoint, &problem);
             }
         }
-        Ok((asks, asked))
+        Ok((urls, asked))
     }
 
     /// Asks it alone, once more where what was said is not to be used any more when it comes.
@@ -258,12 +259,12 @@ impl Job {
                     // now. To find the same once more would go on for ever.
                     asks_again = true;
                 }
-                Ok((asks, asked)) => {
+                Ok((urls, asked)) => {
                     if self.file_and_pass_on(&asked.reply, shared, &target) {
                         place.free();
                         // Nothing waits for the rest.
                         if let Some(response) = asked.response {
-                            target.drain(asks, response, DRAIN_LIMIT).await;
+                            target.drain(urls, response, DRAIN_LIMIT).await;
                         }
                         return;
                     }

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::http::Asks;
 use super::superuser::{Beforehand, asked_at};
 use super::{Asker, dialect};
 use crate::cache::{Counts, Look};
+use crate::config::UrlSet;
 use crate::fingerprint::{Fingerprint, Source, Whose};
 use crate::question::{NoAnswer, Question, Verdict};
 
@@ -40,7 +40,7 @@ impl Asker {
             (!is_over).then_some(known)
         };
         let known = Beforehand::of(dialect, name, remembered);
-        Some((known, target.refuses(Asks::Superuser, source, now)))
+        Some((known, target.refuses(UrlSet::Superuser, source, now)))
     }
 
     /// Forgets whatever the API has said of somebody, what is on its way included.

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::dialect;
-use super::http::{AskedFor, Asks, Exchange, Reply, Request, Target};
+use super::http::{AskedFor, Exchange, Reply, Request, Target};
 use super::inbox::{Inbox, spread};
 use super::job::Subject;
 use super::store::Found;
 use crate::cache::{Look, PRECISION};
-use crate::config::Dialect;
+use crate::config::{Dialect, UrlSet};
 use crate::fingerprint::{About, AlreadyHashed, Domain, Fingerprint};
 use crate::question::{Answer, Grounds, Kind, NoAnswer, Question, Verdict};
 use crate::util::Lock;
@@ -180,7 +180,7 @@ impl Topic<'_> {
             (answer, exchange) => {
                 // The question about the topic may go over the same connection.
                 if let Some(response) = exchange.and_then(|exchange| exchange.response) {
-                    target.drain(Asks::Superuser, response, DRAIN_LIMIT).await;
+                    target.drain(UrlSet::Superuser, response, DRAIN_LIMIT).await;
                 }
                 match answer {
                     Answer::None(reason) => Finding::Unknown(reason),
@@ -209,7 +209,7 @@ impl Topic<'_> {
         let config = &target.config;
         let request = Request {
             asked_for: self.asked_for,
-            asks: Asks::Superuser,
+            urls: UrlSet::Superuser,
             body: dialect::superuser_body(&config.dialect, name).into(),
             credentials: dialect::credentials(&config.dialect, name, ""),
         };

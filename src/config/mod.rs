@@ -19,12 +19,11 @@ mod reading;
 mod shared_cache;
 mod table;
 mod url;
+mod url_set;
 mod value;
 
 use std::path::PathBuf;
 use std::time::Duration;
-
-use reqwest::Url;
 
 use crate::question::{Kind, Verdict};
 pub use broker_conf::password_file_of_broker;
@@ -39,6 +38,7 @@ pub use reading::BrokerOptions;
 pub use shared_cache::{Arrangement, SharedCacheUrl, address};
 pub use table::{OptionSpec, option_as_markdown};
 pub use url::{ApiUrl, shown_url};
+pub use url_set::UrlSet;
 
 /// The part of a lifetime by which it is shortened at most, at random, so that verdicts that were given together do not end
 /// together.
@@ -63,12 +63,6 @@ impl Config {
     pub fn changes(&self, before: &Self) -> Vec<String> {
         let names = self.differing(before);
         names.into_iter().map(|name| self.written.change(&before.written, name)).collect()
-    }
-
-    /// All URLs.
-    pub fn urls(&self) -> impl Iterator<Item = &Url> {
-        let urls = self.auth_urls.iter().chain(&self.acl_urls).chain(&self.acl_batch_urls);
-        urls.chain(&self.dialect.superuser_urls).map(|api| &api.url)
     }
 
     /// The files that options name.

@@ -2,48 +2,15 @@
 
 use std::time::Duration;
 
-use crate::question::Kind;
+use crate::config::UrlSet;
 
-/// The name of a kind of question in labels.
-pub(super) fn name_of(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Connect => "login",
-        Kind::Access => "topic",
-    }
-}
-
-/// What a URL is asked about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum About {
-    /// One login.
-    Logins,
-    /// One topic.
-    Topics,
-    /// Many topics in one request.
-    ManyTopics,
-    /// Whether a user may do everything.
-    Superusers,
-}
-
-impl About {
-    /// The same for people.
-    pub fn in_words(self) -> &'static str {
-        match self {
-            About::Logins => "logins",
-            About::Topics => "topics",
-            About::ManyTopics => "many topics at once",
-            About::Superusers => "superusers",
-        }
-    }
-
-    /// Its name in labels.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            About::Logins => name_of(Kind::Connect),
-            About::Topics => name_of(Kind::Access),
-            About::ManyTopics => "topics",
-            About::Superusers => "superuser",
-        }
+/// The name in labels of what is asked about.
+pub(super) fn name_of(asked: impl Into<UrlSet>) -> &'static str {
+    match asked.into() {
+        UrlSet::Login => "login",
+        UrlSet::Topic => "topic",
+        UrlSet::Batch => "topics",
+        UrlSet::Superuser => "superuser",
     }
 }
 
@@ -52,8 +19,8 @@ impl About {
 pub struct Endpoint {
     /// The URL without what may be a secret.
     pub url: String,
-    /// What it is asked about.
-    pub about: About,
+    /// The URLs that it is one of.
+    pub set: UrlSet,
     /// Whether it is left alone since it gave no answers.
     pub is_open: bool,
     /// Whether it is left alone since it asked for that (429), or gave no right answer to many questions.

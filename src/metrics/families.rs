@@ -10,8 +10,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::endpoint::name_of;
-use super::{About, DecidedBy, Endpoint, Histogram, Metrics};
+use super::{DecidedBy, Endpoint, Histogram, Metrics};
 use crate::cache::Counts;
+use crate::config::UrlSet;
 use crate::question::Kind;
 
 /// In front of each name.
@@ -300,7 +301,7 @@ fn each_kind(value: impl Fn(Kind) -> Value) -> Vec<Sample> {
 fn each_url(gauges: &Gauges, value: impl Fn(&Endpoint) -> f64) -> Vec<Sample> {
     let mut samples: Vec<Sample> = Vec::new();
     for endpoint in &gauges.endpoints {
-        let labels = vec![("url", endpoint.url.clone()), ("question", endpoint.about.name().to_owned())];
+        let labels = vec![("url", endpoint.url.clone()), ("question", name_of(endpoint.set).to_owned())];
         if samples.iter().all(|(others, _)| *others != labels) {
             samples.push((labels, Value::Gauge(value(endpoint))));
         }
@@ -353,7 +354,7 @@ pub fn metrics_as_markdown() -> String {
     let metrics = Metrics::new();
     let endpoint = Endpoint {
         url: String::new(),
-        about: About::Logins,
+        set: UrlSet::Login,
         is_open: false,
         is_paused: false,
         is_first: true,

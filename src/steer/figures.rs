@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::commands::time;
 use super::history::History;
-use crate::metrics::{About, Endpoint, Metrics, SharedLookup, unix};
+use crate::config::UrlSet;
+use crate::metrics::{Endpoint, Metrics, SharedLookup, unix};
 use crate::plugin::Steering;
 use crate::question::Kind;
 
@@ -90,11 +91,11 @@ fn held_up(metrics: &Metrics) -> Value {
 fn endpoint(endpoint: &Endpoint) -> Value {
     json!({
         "url": endpoint.url,
-        "about": match endpoint.about {
-            About::Logins => "logins",
-            About::Topics => "topics",
-            About::ManyTopics => "batches",
-            About::Superusers => "superusers",
+        "about": match endpoint.set {
+            UrlSet::Login => "logins",
+            UrlSet::Topic => "topics",
+            UrlSet::Batch => "batches",
+            UrlSet::Superuser => "superusers",
         },
         "breaker": match (endpoint.is_open, endpoint.is_paused) {
             (true, _) => "open",

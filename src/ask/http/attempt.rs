@@ -44,7 +44,7 @@ impl Target {
         overtime: Duration,
         overdue: impl FnOnce(),
     ) -> (Answer, Option<Answered>) {
-        let (endpoint, sent) = (&self.endpoints(request.asks).endpoints[index], Instant::now());
+        let (endpoint, sent) = (&self.endpoints(request.urls).endpoints[index], Instant::now());
         let (progress, underway) = (Progress::default(), endpoint.limiter.sent(sent));
         let mut attempt = Attempt { index, endpoint, request, sent, progress, underway };
         let Sent { result, in_time } = self.send_within(&mut attempt, limit, overtime, overdue).await;
@@ -121,7 +121,7 @@ impl Target {
         let Attempt { endpoint, request, sent, .. } = *attempt;
         let took = now.saturating_duration_since(attempt.progress.sent(sent));
         // Also of one that comes too late: the API is there, and slow.
-        self.note_pace(request.asks, Some(took), now);
+        self.note_pace(request.urls, Some(took), now);
         if in_time {
             // How fast it fails says nothing about how fast it decides.
             let has_decided = matches!(answer, Answer::Verdict { .. });

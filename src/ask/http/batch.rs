@@ -14,9 +14,10 @@ use super::headers::{lifetime, retry_after};
 use super::hints::meaning;
 use super::lanes::Answered;
 use super::rest::{Party, Rest, Suspects};
-use super::target::{Asks, Endpoint, Endpoints, Target};
+use super::target::{Endpoint, Endpoints, Target};
 use crate::ask::json::Object;
 use crate::ask::wire::{self, BatchResult};
+use crate::config::UrlSet;
 use crate::log::Level;
 use crate::question::{Answer, Grounds};
 use crate::util::Lock;
@@ -133,11 +134,6 @@ impl Target {
         None
     }
 
-    /// Says in the log, once a minute, what is wrong with one of the answers.
-    pub(in crate::ask) fn note_bad_result(&self, from: usize, what: &str) {
-        self.note_bad_body(&self.batches.endpoints.endpoints[from], what);
-    }
-
     /// Asks one address for at most `limit`. What it says, and the lifetime that the answer sets itself.
     async fn attempt_together(
         &self,
@@ -149,7 +145,7 @@ impl Target {
         let mut underway = endpoint.limiter.sent(sent);
         let request = Request {
             asked_for: AskedFor::default(),
-            asks: Asks::Topic,
+            urls: UrlSet::Batch,
             body: crowd.body.clone(),
             credentials: None,
         };

@@ -14,8 +14,9 @@ use super::connections::Progress;
 use super::headers::{lifetime, retry_after};
 use super::hints::{LOOKED_AT, meaning, says_otherwise};
 use super::lanes::Answered;
-use super::target::{Asks, Endpoint, Target};
+use super::target::{Endpoint, Target};
 use crate::ask::answer::{Body, MOST_BYTES, is_read};
+use crate::config::UrlSet;
 use crate::log::Level;
 use crate::question::{Answer, NoAnswer};
 
@@ -27,8 +28,8 @@ pub(super) const BODY_LIMIT: usize = MOST_BYTES;
 pub(in crate::ask) struct Request {
     /// The source and the client that it is asked for.
     pub(in crate::ask) asked_for: AskedFor,
-    /// What it is about.
-    pub(in crate::ask) asks: Asks,
+    /// Where it goes.
+    pub(in crate::ask) urls: UrlSet,
     /// Shared by all who send it: it may be long.
     pub(in crate::ask) body: Bytes,
     /// What goes as `Authorization`, unless a header of that name goes with every request.
@@ -84,7 +85,7 @@ impl Target {
         overtime: Duration,
         overdue: impl FnOnce(),
     ) -> Exchange {
-        let endpoints = self.endpoints(request.asks);
+        let endpoints = self.endpoints(request.urls);
         let count = endpoints.endpoints.len();
         let preferred = endpoints.preferred.load(Ordering::Relaxed);
         let sent = Instant::now();
@@ -179,12 +180,8 @@ impl Target {
     }
 
     /// Says in the log, once a minute, what is wrong with an answer that came from there.
-    pub(in crate::ask) fn note_bad_answer(&self, asks: Asks, index: usize, what: &str) {
-        self.note_bad_body(&self.endpoints(asks).endpoints[index], what);
-    }
-
-    /// Says in the log, once a minute, what is wrong with the body of an answer.
-    pub(super) fn note_bad_body(&self, endpoint: &Endpoint, what: &str) {
+    pub(in crate::ask) fn note_bad_answer(&self, urls: UrlSet, index: usize, what: &str) {
+        let endpoint = &self.endpoints(urls).endpoints[index];
         if endpoint.body_hint.claim(Instant::now()) {
             let line = format!(
                 "The API at {} answered 200 with a body that cannot be used, which refuses ({what}). Correct it by \
@@ -198,7 +195,7 @@ impl Target {
     /// Reads the body of a response and drops it, so that its connection can carry the next question. A body that is too
     /// long or too slow costs the connection, and nothing else. If it says no although the status said yes, the log says
     /// so, once a minute.
-    pub(in crate::ask) async fn drain(&self, asks: Asks, answered: (Answered, usize), limit: Duration) {
+    pub(in crate::ask) async fn drain(&self, urls: UrlSet, answered: (Answered, usize), limit: Duration) {
         let (Answered { mut response, lane, .. }, index) = answered;
         let says_yes = response.status() == StatusCode::OK;
         let (mut length, mut beginning) = (0, Vec::new());
@@ -214,7 +211,7 @@ impl Target {
             }
             reqwest::Result::Ok(true)
         };
-        let endpoint = &self.endpoints(asks).endpoints[index];
+        let endpoint = &self.endpoints(urls).endpoints[index];
         // A failure is fine, too: the verdict was in the status.
         if let Ok(Ok(true)) = timeout(limit, read_all).await {
             endpoint.server.give_back(lane).await;
@@ -240,18 +237,18 @@ impl Target {
         asked_for: Option<AskedFor>,
         reason: &NoAnswer,
     ) {
-        let endpoint = &self.endpoints(request.asks).endpoints[index];
+        let endpoint = &self.endpoints(request.urls).endpoints[index];
         let opened = endpoint.breaker.unanswered(asked_for, Instant::now());
         if endpoint.breaker.is_open() {
             endpoint.samples.keep(request);
         }
         let Some(Opened { unanswered, of, only_strangers, pause, since }) = opened else { return };
-        self.start_probing(request.asks, index, since);
+        self.start_probing(request.urls, index, since);
         // Kept connections may be dead without a sign of it, for example if a firewall has forgotten them.
         self.renew_connections();
         let stale = self.config.stale_ttl;
-        let meanwhile = match self.endpoints(request.asks).endpoints.len() {
-            1 if request.asks == Asks::Superuser => {
+        let meanwhile = match self.endpoints(request.urls).endpoints.len() {
+            1 if request.urls == UrlSet::Superuser => {
                 "topics go by acl_url alone, and a no of that is no answer".to_owned()
             }
             1 if only_strangers => {

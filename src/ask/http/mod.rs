@@ -31,5 +31,4 @@ pub(super) use hints::Hint;
 pub use names::Names;
 pub use prepare::TargetError;
 pub(super) use rest::Party;
-pub(super) use target::Asks;
 pub use target::Target;

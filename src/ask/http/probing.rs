@@ -9,7 +9,8 @@ use tokio::time::{sleep_until, timeout};
 
 use super::client::{DRAIN_LIMIT, Request, is_gateway_failure};
 use super::connections::Progress;
-use super::target::{Asks, Endpoint, Target};
+use super::target::{Endpoint, Target};
+use crate::config::UrlSet;
 use crate::log::Level;
 use crate::question::Answer;
 use crate::util::Lock;
@@ -61,13 +62,13 @@ impl Samples {
 
 impl Target {
     /// Probes an endpoint until the breaker that opened at `since` closes, or until nobody asks this target any more.
-    pub(super) fn start_probing(self: &Arc<Self>, asks: Asks, index: usize, since: Instant) {
-        tokio::spawn(probe_until_it_is_back(Arc::downgrade(self), asks, index, since));
+    pub(super) fn start_probing(self: &Arc<Self>, urls: UrlSet, index: usize, since: Instant) {
+        tokio::spawn(probe_until_it_is_back(Arc::downgrade(self), urls, index, since));
     }
 
     /// Whether an endpoint answers [`PROBES`] times in a row, on new connections.
-    async fn is_back(&self, asks: Asks, index: usize) -> bool {
-        let endpoint = &self.endpoints(asks).endpoints[index];
+    async fn is_back(&self, urls: UrlSet, index: usize) -> bool {
+        let endpoint = &self.endpoints(urls).endpoints[index];
         for _ in 0..PROBES {
             let Some(request) = endpoint.samples.next() else { return false };
             let progress = Progress::default();
@@ -79,7 +80,7 @@ impl Target {
             let status = answered.response.status();
             let is_failure = is_gateway_failure(&Answer::of_status(status.as_u16()));
             self.note_status(endpoint, status);
-            self.drain(asks, (answered, index), DRAIN_LIMIT).await;
+            self.drain(urls, (answered, index), DRAIN_LIMIT).await;
             if is_failure {
                 endpoint.samples.drop_last();
                 return false;
@@ -101,17 +102,17 @@ impl Target {
 }
 
 /// Does not keep the target alive while it sleeps: after a reload another one is asked.
-async fn probe_until_it_is_back(target: Weak<Target>, asks: Asks, index: usize, since: Instant) {
+async fn probe_until_it_is_back(target: Weak<Target>, urls: UrlSet, index: usize, since: Instant) {
     loop {
-        let next = |target: Arc<Target>| target.endpoints(asks).endpoints[index].breaker.next_probe(since);
+        let next = |target: Arc<Target>| target.endpoints(urls).endpoints[index].breaker.next_probe(since);
         let Some(due) = target.upgrade().and_then(next) else { return };
         sleep_until(due.into()).await;
         let Some(target) = target.upgrade() else { return };
-        let endpoint = &target.endpoints(asks).endpoints[index];
+        let endpoint = &target.endpoints(urls).endpoints[index];
         if endpoint.breaker.next_probe(since).is_none() {
             return;
         }
-        if !target.is_back(asks, index).await {
+        if !target.is_back(urls, index).await {
             endpoint.breaker.probe_failed(since, Instant::now());
         } else if let Some(after) = endpoint.breaker.recovered(since, Instant::now()) {
             target.note_recovery(endpoint, after);
@@ -127,7 +128,7 @@ mod tests {
 
     fn request(n: u64) -> Request {
         let asked_for = AskedFor { client: n, ..AskedFor::default() };
-        Request { asked_for, asks: Asks::Login, body: Vec::new().into(), credentials: None }
+        Request { asked_for, urls: UrlSet::Login, body: Vec::new().into(), credentials: None }
     }
 
     fn next(samples: &Samples) -> Option<u64> {

@@ -25,29 +25,11 @@ use super::tls::TlsFiles;
 use crate::ask::queue::Road;
 use crate::ask::store::StoreOptions;
 use crate::ask::superuser::Superusers;
-use crate::config::{ApiUrl, Config};
+use crate::config::{ApiUrl, Config, UrlSet};
 use crate::fingerprint::Source;
 use crate::log::{Level, Log};
-use crate::metrics::{About, Endpoint as EndpointFigures};
+use crate::metrics::Endpoint as EndpointFigures;
 use crate::question::Kind;
-
-/// What a request asks about, and with that its URLs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::ask) enum Asks {
-    Login,
-    Topic,
-    /// Whether a user may do everything.
-    Superuser,
-}
-
-impl From<Kind> for Asks {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Connect => Asks::Login,
-            Kind::Access => Asks::Topic,
-        }
-    }
-}
 
 /// An API and the way to it.
 pub struct Target {
@@ -72,10 +54,8 @@ pub struct Target {
     tls_files: TlsFiles,
 }
 
-/// The URLs for one kind of request.
+/// The URLs of one set.
 pub(in crate::ask) struct Endpoints {
-    /// What they are asked about.
-    about: About,
     /// In the order of the option.
     pub(in crate::ask) endpoints: Vec<Endpoint>,
     /// The number of the one that gave the last verdict: it is asked first.
@@ -105,8 +85,7 @@ pub(in crate::ask) struct Endpoint {
 
 impl Endpoints {
     fn new(
-        urls: &[ApiUrl],
-        about: About,
+        set: UrlSet,
         way: &Arc<Way>,
         servers: &mut Vec<Arc<Server>>,
         known: &Arc<KnownNames>,
@@ -114,7 +93,7 @@ impl Endpoints {
         let endpoint = |api: &ApiUrl| {
             Ok(Endpoint {
                 api: api.clone(),
-                shown: format!("{} ({})", api.shown(), about.in_words()),
+                shown: format!("{} ({})", api.shown(), set.in_words()),
                 breaker: Breaker::new(way.config.breaker, Arc::clone(known)),
                 server: Server::of(api, way, servers).map_err(|error| TargetError::Tls(cause(&error)))?,
                 samples: Samples::default(),
@@ -124,9 +103,9 @@ impl Endpoints {
                 limiter: Limiter::new(way.config.max_requests, way.config.timeout),
             })
         };
-        let endpoints = urls.iter().map(endpoint).collect::<Result<_, _>>()?;
+        let endpoints = way.config.urls_of(set).iter().map(endpoint).collect::<Result<_, _>>()?;
         let pace = Pace::new(way.config.timeout, Instant::now());
-        Ok(Self { about, endpoints, preferred: AtomicUsize::new(0), pace })
+        Ok(Self { endpoints, preferred: AtomicUsize::new(0), pace })
     }
 }
 
@@ -141,13 +120,13 @@ impl Target {
         let words = words(config, &headers);
         let way = Arc::new(Way { config: Arc::clone(config), headers, tls, names: names.clone() });
         let (mut servers, known) = (Vec::new(), Arc::default());
-        let mut endpoints = |urls: &[ApiUrl], about| Endpoints::new(urls, about, &way, &mut servers, &known);
+        let mut endpoints = |set| Endpoints::new(set, &way, &mut servers, &known);
         Ok(Self {
-            logins: endpoints(&config.auth_urls, About::Logins)?,
-            topics: endpoints(&config.acl_urls, About::Topics)?,
-            superusers: endpoints(&config.dialect.superuser_urls, About::Superusers)?,
+            logins: endpoints(UrlSet::Login)?,
+            topics: endpoints(UrlSet::Topic)?,
+            superusers: endpoints(UrlSet::Superuser)?,
             superusers_asked: Superusers::default(),
-            batches: Batches::new(endpoints(&config.acl_batch_urls, About::ManyTopics)?),
+            batches: Batches::new(endpoints(UrlSet::Batch)?),
             known,
             config: Arc::clone(config),
             log: Arc::clone(log),
@@ -177,8 +156,8 @@ impl Target {
     }
 
     /// Whether such a question would get no answer now, since every URL is left alone.
-    pub(in crate::ask) fn refuses(&self, asks: impl Into<Asks>, source: Source, now: Instant) -> bool {
-        self.endpoints(asks).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(source, now))
+    pub(in crate::ask) fn refuses(&self, urls: impl Into<UrlSet>, source: Source, now: Instant) -> bool {
+        self.endpoints(urls).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(source, now))
     }
 
     /// Whether no question of this kind would get an answer now, whoever it is asked for.
@@ -197,33 +176,24 @@ impl Target {
 
     /// All URLs as they are now, in the order of the options.
     pub fn figures(&self, now: Instant) -> Vec<EndpointFigures> {
-        let figures = |endpoint: &Endpoint, about, is_paused, is_first| EndpointFigures {
-            url: endpoint.api.shown(),
-            about,
-            is_open: endpoint.breaker.is_open(),
-            is_paused,
-            is_first,
-            in_flight: endpoint.limiter.in_flight(),
-            at_a_time: endpoint.limiter.at_a_time(),
-            latency: endpoint.limiter.usual(),
-        };
-        let of = |road: Road| {
-            let first = self.asked_first(road, now).map(|endpoint| &raw const *endpoint);
-            let Endpoints { about, endpoints, .. } = self.of(road);
-            endpoints.iter().enumerate().map(move |(index, endpoint)| {
-                let is_paused = match road {
-                    Road::Together => !self.batches.rests[index].is_over(now),
-                    Road::Login | Road::Topic => endpoint.breaker.is_paused(now),
-                };
-                figures(endpoint, *about, is_paused, first == Some(&raw const *endpoint))
+        let of = |set| {
+            let first = self.asked_first(set, now).map(ptr::from_ref);
+            self.endpoints(set).endpoints.iter().enumerate().map(move |(index, endpoint)| EndpointFigures {
+                url: endpoint.api.shown(),
+                set,
+                is_open: endpoint.breaker.is_open(),
+                is_paused: match set {
+                    UrlSet::Batch => !self.batches.rests[index].is_over(now),
+                    _ => endpoint.breaker.is_paused(now),
+                },
+                // There is one about users at most: it is first also while it is left alone.
+                is_first: set == UrlSet::Superuser || first == Some(ptr::from_ref(endpoint)),
+                in_flight: endpoint.limiter.in_flight(),
+                at_a_time: endpoint.limiter.at_a_time(),
+                latency: endpoint.limiter.usual(),
             })
         };
-        // There is one at most.
-        let superusers =
-            self.superusers.endpoints.iter().map(|endpoint| {
-                figures(endpoint, self.superusers.about, endpoint.breaker.is_paused(now), true)
-            });
-        Road::ALL.into_iter().flat_map(of).chain(superusers).collect()
+        UrlSet::ALL.into_iter().flat_map(of).collect()
     }
 
     /// How many questions are on their way to the API.
@@ -250,13 +220,14 @@ impl Target {
     }
 
     /// The URL that is asked first now, unless all are left alone.
-    fn asked_first(&self, road: Road, now: Instant) -> Option<&Endpoint> {
-        let Endpoints { endpoints, preferred, .. } = self.of(road);
+    fn asked_first(&self, urls: impl Into<UrlSet>, now: Instant) -> Option<&Endpoint> {
+        let set = urls.into();
+        let Endpoints { endpoints, preferred, .. } = self.endpoints(set);
         let preferred = preferred.load(Ordering::Relaxed).min(endpoints.len());
         let in_order = (preferred..endpoints.len()).chain(0..preferred);
-        let mut asked = in_order.filter(|index| match road {
-            Road::Together => self.batches.rests[*index].is_over(now),
-            Road::Login | Road::Topic => !endpoints[*index].breaker.refuses_all(now),
+        let mut asked = in_order.filter(|index| match set {
+            UrlSet::Batch => self.batches.rests[*index].is_over(now),
+            _ => !endpoints[*index].breaker.refuses_all(now),
         });
         asked.next().map(|index| &endpoints[index])
     }
@@ -267,8 +238,8 @@ impl Target {
     }
 
     /// Counts how long an answer `took`, if one has come. Says in the log if the API has become slow, or is so no longer.
-    pub(in crate::ask) fn note_pace(&self, asks: impl Into<Asks>, took: Option<Duration>, now: Instant) {
-        let endpoints = self.endpoints(asks);
+    pub(in crate::ask) fn note_pace(&self, urls: impl Into<UrlSet>, took: Option<Duration>, now: Instant) {
+        let endpoints = self.endpoints(urls);
         took.into_iter().for_each(|took| endpoints.pace.answered(took, now));
         let Some(news) = endpoints.pace.turn(now) else { return };
         let preferred = endpoints.endpoints.get(endpoints.preferred.load(Ordering::Relaxed));
@@ -286,20 +257,13 @@ impl Target {
         self.servers.iter().map(|server| server.second_tries.count()).sum()
     }
 
-    fn of(&self, road: Road) -> &Endpoints {
-        match road {
-            Road::Login => &self.logins,
-            Road::Topic => &self.topics,
-            Road::Together => &self.batches.endpoints,
-        }
-    }
-
-    /// The URLs for a kind of question.
-    pub(in crate::ask) fn endpoints(&self, asks: impl Into<Asks>) -> &Endpoints {
-        match asks.into() {
-            Asks::Login => &self.logins,
-            Asks::Topic => &self.topics,
-            Asks::Superuser => &self.superusers,
+    /// The URLs for a kind of question, for those of a road, or of a set.
+    pub(in crate::ask) fn endpoints(&self, urls: impl Into<UrlSet>) -> &Endpoints {
+        match urls.into() {
+            UrlSet::Login => &self.logins,
+            UrlSet::Topic => &self.topics,
+            UrlSet::Batch => &self.batches.endpoints,
+            UrlSet::Superuser => &self.superusers,
         }
     }
 }

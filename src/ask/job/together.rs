@@ -13,6 +13,7 @@ use crate::ask::places::RequestPlace;
 use crate::ask::queue::Road;
 use crate::ask::shared::Shared;
 use crate::ask::wire;
+use crate::config::UrlSet;
 
 /// Asks several questions in one request. Returns those that have to be asked alone: all of them, if there was no right
 /// answer.
@@ -38,7 +39,9 @@ pub(in crate::ask) async fn run_together(jobs: Vec<Job>, place: RequestPlace, in
                         let (answer, problem) =
                             answer::read_object(&more, &question, &inbox.pool, Now::read());
                         reply.answer = answer.asked_at(reply.sent);
-                        problem.into_iter().for_each(|problem| target.note_bad_result(from, &problem));
+                        if let Some(problem) = problem {
+                            target.note_bad_answer(UrlSet::Batch, from, &problem);
+                        }
                     }
                     if !job.file_and_pass_on(&reply, shared, &target) {
                         alone.push(job);

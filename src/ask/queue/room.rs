@@ -1,6 +1,7 @@
 //! By which roads questions go, and how much may be sent by each.
 
 use super::Priority;
+use crate::config::UrlSet;
 
 /// While so many requests about topics are on their way that may carry several, further questions gather, and go together
 /// when one of these ends: as many as an API is asked at a time however slow it is (`http::limit`). So a question waits a
@@ -22,6 +23,16 @@ pub enum Road {
 impl Road {
     /// All roads, in the order of their numbers.
     pub const ALL: [Self; 3] = [Self::Login, Self::Topic, Self::Together];
+}
+
+impl From<Road> for UrlSet {
+    fn from(road: Road) -> Self {
+        match road {
+            Road::Login => UrlSet::Login,
+            Road::Topic => UrlSet::Topic,
+            Road::Together => UrlSet::Batch,
+        }
+    }
 }
 
 /// How much may be sent.
