@@ -15,7 +15,6 @@ use super::shared::Shared;
 use super::store::Found;
 use super::superuser::{Finding, Topic};
 use super::{dialect, wire};
-use crate::config::UrlSet;
 use crate::fingerprint::{About, Fingerprint, Source};
 use crate::question::{Answer, Kind, NoAnswer, OwnedQuestion, Question, Verdict};
 pub(super) use together::run_together;
@@ -204,11 +203,11 @@ impl Job {
         target: &Arc<Target>,
         (began, asks_again): (Instant, bool),
         place: &RequestPlace,
-    ) -> Result<(UrlSet, Exchange), Found> {
+    ) -> Result<Exchange, Found> {
         let question = self.question.as_question();
-        let (urls, mut asked) = match self.superuser(&question, target, (began, asks_again), place).await {
+        let mut asked = match self.superuser(&question, target, (began, asks_again), place).await {
             Some(Finding::Known(found)) => return Err(found),
-            Some(Finding::Said(asked)) => (UrlSet::Superuser, *asked),
+            Some(Finding::Said(asked)) => *asked,
             finding => {
                 let overdue = || {
                     self.inbox.overdue(self.subject.key, target.config.timeout);
@@ -219,17 +218,17 @@ impl Job {
                     let config = &target.config;
                     finding.temper(&mut asked.reply, || config.lifetime(Kind::Access, Verdict::Deny));
                 }
-                (request.urls, asked)
+                asked
             }
         };
         if let Some(body) = asked.body.take() {
             let (answer, problem) = answer::read(&body, &question, &self.inbox.pool, Now::read());
             asked.reply.answer = answer.asked_at(asked.reply.sent);
-            if let (Some(problem), Some((_, endpoint))) = (problem, &asked.response) {
-                target.note_bad_answer(urls, *endpoint, &problem);
+            if let (Some(problem), Some(answered)) = (problem, &asked.response) {
+                target.note_bad_answer(&answered.endpoint, &problem);
             }
         }
-        Ok((urls, asked))
+        Ok(asked)
     }
 
     /// Asks it alone, once more where what was said is not to be used any more when it comes.
@@ -259,12 +258,12 @@ impl Job {
                     // now. To find the same once more would go on for ever.
                     asks_again = true;
                 }
-                Ok((urls, asked)) => {
+                Ok(asked) => {
                     if self.file_and_pass_on(&asked.reply, shared, &target) {
                         place.free();
                         // Nothing waits for the rest.
                         if let Some(response) = asked.response {
-                            target.drain(urls, response, DRAIN_LIMIT).await;
+                            target.drain(response, DRAIN_LIMIT).await;
                         }
                         return;
                     }

@@ -180,7 +180,7 @@ impl Topic<'_> {
             (answer, exchange) => {
                 // The question about the topic may go over the same connection.
                 if let Some(response) = exchange.and_then(|exchange| exchange.response) {
-                    target.drain(UrlSet::Superuser, response, DRAIN_LIMIT).await;
+                    target.drain(response, DRAIN_LIMIT).await;
                 }
                 match answer {
                     Answer::None(reason) => Finding::Unknown(reason),

@@ -16,8 +16,7 @@ use crate::question::{Answer, NoAnswer};
 
 /// A request that is sent to one endpoint.
 struct Attempt<'a> {
-    index: usize,
-    endpoint: &'a Endpoint,
+    endpoint: &'a Arc<Endpoint>,
     request: &'a Request,
     sent: Instant,
     progress: Progress,
@@ -38,15 +37,15 @@ impl Target {
     /// but counts as silence.
     pub(super) async fn attempt(
         self: &Arc<Self>,
-        index: usize,
+        endpoint: &Arc<Endpoint>,
         request: &Request,
         limit: Duration,
         overtime: Duration,
         overdue: impl FnOnce(),
     ) -> (Answer, Option<Answered>) {
-        let (endpoint, sent) = (&self.endpoints(request.urls).endpoints[index], Instant::now());
+        let sent = Instant::now();
         let (progress, underway) = (Progress::default(), endpoint.limiter.sent(sent));
-        let mut attempt = Attempt { index, endpoint, request, sent, progress, underway };
+        let mut attempt = Attempt { endpoint, request, sent, progress, underway };
         let Sent { result, in_time } = self.send_within(&mut attempt, limit, overtime, overdue).await;
         match result {
             None => (Answer::None(NoAnswer::TimedOut(limit)), None),
@@ -103,10 +102,10 @@ impl Target {
 
     /// Tells the breaker that there was no answer.
     fn note_no_answer(self: &Arc<Self>, attempt: &Attempt<'_>, reason: &NoAnswer) {
-        let Attempt { index, request, progress, .. } = attempt;
+        let Attempt { endpoint, request, progress, .. } = attempt;
         // Until there is a connection, nothing that a client says can be the cause.
         let asked_for = progress.is_connected().then_some(request.asked_for);
-        self.note_silence(*index, request, asked_for, reason);
+        self.note_silence(endpoint, request, asked_for, reason);
     }
 
     /// Notes how fast a response came and, unless it is too late, that it came.
@@ -121,7 +120,7 @@ impl Target {
         let Attempt { endpoint, request, sent, .. } = *attempt;
         let took = now.saturating_duration_since(attempt.progress.sent(sent));
         // Also of one that comes too late: the API is there, and slow.
-        self.note_pace(request.urls, Some(took), now);
+        self.note_pace(endpoint.set, Some(took), now);
         if in_time {
             // How fast it fails says nothing about how fast it decides.
             let has_decided = matches!(answer, Answer::Verdict { .. });

@@ -1,5 +1,6 @@
 //! Asks many questions about topics in one request (`acl_batch_url`). It answers all of them or none: whatever goes wrong,
 //! each question is asked alone then.
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use super::connections::Progress;
 use super::headers::{lifetime, retry_after};
 use super::hints::meaning;
 use super::lanes::Answered;
-use super::rest::{Party, Rest, Suspects};
+use super::rest::{Party, Suspects};
 use super::target::{Endpoint, Endpoints, Target};
 use crate::ask::json::Object;
 use crate::ask::wire::{self, BatchResult};
@@ -29,8 +30,6 @@ const SHARE: u32 = 2;
 /// Where many questions go at once.
 pub(super) struct Batches {
     pub(super) endpoints: Endpoints,
-    /// One for each endpoint.
-    pub(super) rests: Vec<Rest>,
     suspects: Lock<Suspects>,
     /// How many questions are on their way in these requests.
     pub(super) questions: AtomicUsize,
@@ -47,8 +46,8 @@ pub(in crate::ask) struct Crowd {
 pub(in crate::ask) struct BatchReplies {
     /// Each with the object that it was in, if that says more than yes or no.
     pub(in crate::ask) replies: Vec<(Reply, Option<Object>)>,
-    /// The number of the address that they came from.
-    pub(in crate::ask) from: usize,
+    /// The address that they came from.
+    pub(in crate::ask) from: Arc<Endpoint>,
 }
 
 /// Counts questions for as long as they are on their way.
@@ -69,8 +68,7 @@ impl Drop for Counted<'_> {
 
 impl Batches {
     pub(super) fn new(endpoints: Endpoints) -> Self {
-        let rests = endpoints.endpoints.iter().map(|_| Rest::default()).collect();
-        Self { endpoints, rests, suspects: Lock::default(), questions: AtomicUsize::new(0) }
+        Self { endpoints, suspects: Lock::default(), questions: AtomicUsize::new(0) }
     }
 }
 
@@ -81,28 +79,29 @@ impl Target {
             let suspects = self.batches.suspects.lock();
             parties.into_iter().any(|party| suspects.contains(party, now))
         };
-        !self.batches.rests.is_empty() && !is_suspect()
+        !self.config.acl_batch_urls.is_empty() && !is_suspect()
     }
 
     /// Whether questions go together anywhere now.
     pub(in crate::ask) fn takes_many(&self, now: Instant) -> bool {
-        self.batches.rests.iter().any(|rest| rest.is_over(now))
+        self.batches.endpoints.endpoints.iter().any(|endpoint| endpoint.rest.is_over(now))
     }
 
     /// Asks the addresses for many questions in order until one gives a right answer: a verdict for each question.
     pub(in crate::ask) async fn ask_together(&self, crowd: &Crowd) -> Option<BatchReplies> {
-        let Batches { endpoints, rests, suspects, questions } = &self.batches;
+        let Batches { endpoints, suspects, questions } = &self.batches;
         let _counted = Counted::new(questions, crowd.parties.len());
-        let (begun, count) = (Instant::now(), rests.len());
-        let preferred = endpoints.preferred.load(Ordering::Relaxed);
-        let in_order = (0..count).map(|attempt| (preferred + attempt) % count);
-        let visits: Vec<_> = in_order.filter_map(|index| Some((index, rests[index].visit(begun)?))).collect();
+        let begun = Instant::now();
+        let visits: Vec<_> = endpoints
+            .in_order()
+            .filter_map(|endpoint| Some((endpoint, endpoint.rest.visit(begun)?)))
+            .collect();
         let count = visits.len();
         if count == 0 {
             return None;
         }
-        for (attempt, (index, visit)) in visits.into_iter().enumerate() {
-            let (endpoint, sent) = (&endpoints.endpoints[index], Instant::now());
+        for (attempt, (endpoint, visit)) in visits.into_iter().enumerate() {
+            let sent = Instant::now();
             let left = (self.config.timeout / SHARE).saturating_sub(begun.elapsed());
             let limit = left / u32::try_from(count - attempt).unwrap_or(u32::MAX);
             match self.attempt_together(endpoint, crowd, limit).await {
@@ -110,7 +109,7 @@ impl Target {
                     if let Some(after) = visit.went_well(Instant::now()) {
                         self.log.write(Level::Notice, recovered(endpoint, after));
                     }
-                    endpoints.preferred.store(index, Ordering::Relaxed);
+                    endpoints.prefer(endpoint);
                     let mut suspects = suspects.lock();
                     crowd.parties.iter().flatten().for_each(|party| suspects.clear(*party));
                     let reply = |BatchResult { verdict, more }: BatchResult| {
@@ -119,7 +118,7 @@ impl Target {
                     };
                     return Some(BatchReplies {
                         replies: said.into_iter().map(reply).collect(),
-                        from: index,
+                        from: Arc::clone(endpoint),
                     });
                 }
                 Err(Wrong { found, pause }) => {
@@ -137,7 +136,7 @@ impl Target {
     /// Asks one address for at most `limit`. What it says, and the lifetime that the answer sets itself.
     async fn attempt_together(
         &self,
-        endpoint: &Endpoint,
+        endpoint: &Arc<Endpoint>,
         crowd: &Crowd,
         limit: Duration,
     ) -> Result<(Vec<BatchResult>, Option<Duration>), Wrong> {

@@ -1,6 +1,5 @@
 //! Asks one question: a POST, fail-over to further URLs within the time-out, and the answer by the HTTP status.
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -51,8 +50,8 @@ pub struct Reply {
 pub(in crate::ask) struct Exchange {
     /// The answer.
     pub(in crate::ask) reply: Reply,
-    /// The response that the answer was in, to be read to its end, and the number of the endpoint that it came from.
-    pub(in crate::ask) response: Option<(Answered, usize)>,
+    /// The response that the answer was in, to be read to its end.
+    pub(in crate::ask) response: Option<Answered>,
     /// Its body, where that is a part of the answer.
     pub(in crate::ask) body: Option<Body>,
 }
@@ -86,38 +85,37 @@ impl Target {
         overdue: impl FnOnce(),
     ) -> Exchange {
         let endpoints = self.endpoints(request.urls);
-        let count = endpoints.endpoints.len();
-        let preferred = endpoints.preferred.load(Ordering::Relaxed);
         let sent = Instant::now();
         let mut asked = Exchange {
             reply: Reply { answer: Answer::None(NoAnswer::BreakerOpen), sent, lifetime: None },
             response: None,
             body: None,
         };
-        let mut admitted = Vec::with_capacity(count);
-        for index in (0..count).map(|attempt| (preferred + attempt) % count) {
-            match endpoints.endpoints[index].breaker.admit(request.asked_for, sent) {
-                Admission::Ask => admitted.push(index),
+        let mut admitted = Vec::with_capacity(endpoints.endpoints.len());
+        for endpoint in endpoints.in_order() {
+            match endpoint.breaker.admit(request.asked_for, sent) {
+                Admission::Ask => admitted.push(endpoint),
                 Admission::Refuse => {}
-                Admission::RefuseAndKeep => endpoints.endpoints[index].samples.keep(request),
+                Admission::RefuseAndKeep => endpoint.samples.keep(request),
             }
         }
         let mut overdue = Some(overdue);
-        for (attempt, &index) in admitted.iter().enumerate() {
+        for (attempt, endpoint) in admitted.iter().enumerate() {
             let left = time.saturating_sub(sent.elapsed());
             let others = u32::try_from(admitted.len() - attempt).unwrap_or(u32::MAX);
             let overtime = if others == 1 { overtime } else { Duration::ZERO };
             let overdue = || overdue.take().into_iter().for_each(|overdue| overdue());
-            let (answer, mut response) = self.attempt(index, request, left / others, overtime, overdue).await;
+            let (answer, mut response) =
+                self.attempt(endpoint, request, left / others, overtime, overdue).await;
             asked.reply.answer = answer;
             asked.reply.lifetime = response
                 .as_ref()
                 .filter(|_| self.config.api_cache_control)
                 .and_then(|answered| lifetime(&answered.response));
             asked.body = response.as_mut().and_then(|answered| answered.body.take());
-            asked.response = response.map(|response| (response, index));
+            asked.response = response;
             if matches!(asked.reply.answer, Answer::Verdict { .. }) {
-                endpoints.preferred.store(index, Ordering::Relaxed);
+                endpoints.prefer(endpoint);
                 break;
             }
         }
@@ -180,8 +178,7 @@ impl Target {
     }
 
     /// Says in the log, once a minute, what is wrong with an answer that came from there.
-    pub(in crate::ask) fn note_bad_answer(&self, urls: UrlSet, index: usize, what: &str) {
-        let endpoint = &self.endpoints(urls).endpoints[index];
+    pub(in crate::ask) fn note_bad_answer(&self, endpoint: &Endpoint, what: &str) {
         if endpoint.body_hint.claim(Instant::now()) {
             let line = format!(
                 "The API at {} answered 200 with a body that cannot be used, which refuses ({what}). Correct it by \
@@ -195,8 +192,8 @@ impl Target {
     /// Reads the body of a response and drops it, so that its connection can carry the next question. A body that is too
     /// long or too slow costs the connection, and nothing else. If it says no although the status said yes, the log says
     /// so, once a minute.
-    pub(in crate::ask) async fn drain(&self, urls: UrlSet, answered: (Answered, usize), limit: Duration) {
-        let (Answered { mut response, lane, .. }, index) = answered;
+    pub(in crate::ask) async fn drain(&self, answered: Answered, limit: Duration) {
+        let Answered { endpoint, mut response, lane, .. } = answered;
         let says_yes = response.status() == StatusCode::OK;
         let (mut length, mut beginning) = (0, Vec::new());
         let read_all = async {
@@ -211,7 +208,6 @@ impl Target {
             }
             reqwest::Result::Ok(true)
         };
-        let endpoint = &self.endpoints(urls).endpoints[index];
         // A failure is fine, too: the verdict was in the status.
         if let Ok(Ok(true)) = timeout(limit, read_all).await {
             endpoint.server.give_back(lane).await;
@@ -232,23 +228,22 @@ impl Target {
     /// background when it is back.
     pub(super) fn note_silence(
         self: &Arc<Self>,
-        index: usize,
+        endpoint: &Arc<Endpoint>,
         request: &Request,
         asked_for: Option<AskedFor>,
         reason: &NoAnswer,
     ) {
-        let endpoint = &self.endpoints(request.urls).endpoints[index];
         let opened = endpoint.breaker.unanswered(asked_for, Instant::now());
         if endpoint.breaker.is_open() {
             endpoint.samples.keep(request);
         }
         let Some(Opened { unanswered, of, only_strangers, pause, since }) = opened else { return };
-        self.start_probing(request.urls, index, since);
+        self.start_probing(endpoint, since);
         // Kept connections may be dead without a sign of it, for example if a firewall has forgotten them.
         self.renew_connections();
         let stale = self.config.stale_ttl;
-        let meanwhile = match self.endpoints(request.urls).endpoints.len() {
-            1 if request.urls == UrlSet::Superuser => {
+        let meanwhile = match self.endpoints(endpoint.set).endpoints.len() {
+            1 if endpoint.set == UrlSet::Superuser => {
                 "topics go by acl_url alone, and a no of that is no answer".to_owned()
             }
             1 if only_strangers => {

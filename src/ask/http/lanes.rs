@@ -50,14 +50,17 @@ impl Lane {
     /// Sends a question, and notes how its connection comes about. If it fails or is dropped, so is the lane.
     pub(super) async fn carry(
         self,
-        endpoint: &Endpoint,
+        endpoint: &Arc<Endpoint>,
         request: &Request,
         progress: &Progress,
     ) -> reqwest::Result<Answered> {
         let began = Instant::now();
         loop {
             match progress.watch(self.request(endpoint, request).send()).await {
-                Ok(response) => return Ok(Answered { response, lane: self, body: None }),
+                Ok(response) => {
+                    let endpoint = Arc::clone(endpoint);
+                    return Ok(Answered { endpoint, response, lane: self, body: None });
+                }
                 Err(error)
                     if has_full_queue(&error) && began.elapsed() < endpoint.server.connect_timeout() =>
                 {
@@ -85,6 +88,8 @@ impl Lane {
 
 /// A response, and the lane that its body comes over.
 pub(in crate::ask) struct Answered {
+    /// Where it comes from.
+    pub(in crate::ask) endpoint: Arc<Endpoint>,
     pub(super) response: Response,
     pub(super) lane: Lane,
     /// Its body, where that is a part of the answer and was read.

@@ -10,7 +10,6 @@ use tokio::time::{sleep_until, timeout};
 use super::client::{DRAIN_LIMIT, Request, is_gateway_failure};
 use super::connections::Progress;
 use super::target::{Endpoint, Target};
-use crate::config::UrlSet;
 use crate::log::Level;
 use crate::question::Answer;
 use crate::util::Lock;
@@ -62,13 +61,12 @@ impl Samples {
 
 impl Target {
     /// Probes an endpoint until the breaker that opened at `since` closes, or until nobody asks this target any more.
-    pub(super) fn start_probing(self: &Arc<Self>, urls: UrlSet, index: usize, since: Instant) {
-        tokio::spawn(probe_until_it_is_back(Arc::downgrade(self), urls, index, since));
+    pub(super) fn start_probing(self: &Arc<Self>, endpoint: &Arc<Endpoint>, since: Instant) {
+        tokio::spawn(probe_until_it_is_back(Arc::downgrade(self), Arc::downgrade(endpoint), since));
     }
 
     /// Whether an endpoint answers [`PROBES`] times in a row, on new connections.
-    async fn is_back(&self, urls: UrlSet, index: usize) -> bool {
-        let endpoint = &self.endpoints(urls).endpoints[index];
+    async fn is_back(&self, endpoint: &Arc<Endpoint>) -> bool {
         for _ in 0..PROBES {
             let Some(request) = endpoint.samples.next() else { return false };
             let progress = Progress::default();
@@ -80,7 +78,7 @@ impl Target {
             let status = answered.response.status();
             let is_failure = is_gateway_failure(&Answer::of_status(status.as_u16()));
             self.note_status(endpoint, status);
-            self.drain(urls, (answered, index), DRAIN_LIMIT).await;
+            self.drain(answered, DRAIN_LIMIT).await;
             if is_failure {
                 endpoint.samples.drop_last();
                 return false;
@@ -101,21 +99,20 @@ impl Target {
     }
 }
 
-/// Does not keep the target alive while it sleeps: after a reload another one is asked.
-async fn probe_until_it_is_back(target: Weak<Target>, urls: UrlSet, index: usize, since: Instant) {
+/// Keeps neither of them alive while it sleeps: after a reload another target is asked.
+async fn probe_until_it_is_back(target: Weak<Target>, endpoint: Weak<Endpoint>, since: Instant) {
     loop {
-        let next = |target: Arc<Target>| target.endpoints(urls).endpoints[index].breaker.next_probe(since);
-        let Some(due) = target.upgrade().and_then(next) else { return };
+        let next = |endpoint: Arc<Endpoint>| endpoint.breaker.next_probe(since);
+        let Some(due) = endpoint.upgrade().and_then(next) else { return };
         sleep_until(due.into()).await;
-        let Some(target) = target.upgrade() else { return };
-        let endpoint = &target.endpoints(urls).endpoints[index];
+        let (Some(target), Some(endpoint)) = (target.upgrade(), endpoint.upgrade()) else { return };
         if endpoint.breaker.next_probe(since).is_none() {
             return;
         }
-        if !target.is_back(urls, index).await {
+        if !target.is_back(&endpoint).await {
             endpoint.breaker.probe_failed(since, Instant::now());
         } else if let Some(after) = endpoint.breaker.recovered(since, Instant::now()) {
-            target.note_recovery(endpoint, after);
+            target.note_recovery(&endpoint, after);
             return;
         }
     }
@@ -125,6 +122,7 @@ async fn probe_until_it_is_back(target: Weak<Target>, urls: UrlSet, index: usize
 mod tests {
     use super::*;
     use crate::ask::http::AskedFor;
+    use crate::config::UrlSet;
 
     fn request(n: u64) -> Request {
         let asked_for = AskedFor { client: n, ..AskedFor::default() };

@@ -1,6 +1,7 @@
 //! Sends a question, and sends it once more over another connection where the first one is closed or mute: a firewall or
 //! a balancer may have forgotten it, or the server has no room for it.
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -129,7 +130,7 @@ impl Endpoint {
     ///
     /// Notes how its connection comes about.
     pub(super) async fn send(
-        &self,
+        self: &Arc<Self>,
         request: &Request,
         time: Duration,
         progress: &Progress,
@@ -157,7 +158,7 @@ impl Endpoint {
 
     /// Sends a question over a new connection, once.
     pub(super) async fn send_afresh(
-        &self,
+        self: &Arc<Self>,
         request: &Request,
         progress: &Progress,
     ) -> reqwest::Result<Answered> {
@@ -166,7 +167,7 @@ impl Endpoint {
 
     /// The first try, sent at `sent` over a kept connection that was `last_used` then, takes long.
     async fn doubt_kept(
-        &self,
+        self: &Arc<Self>,
         mut first: First<'_>,
         (sent, last_used): (Instant, Option<Instant>),
         request: &Request,
@@ -208,7 +209,7 @@ impl Endpoint {
 
     /// The first try, over a new connection, takes long: kept ones may be served before it.
     async fn doubt_new(
-        &self,
+        self: &Arc<Self>,
         mut first: First<'_>,
         request: &Request,
         time: Duration,

@@ -55,24 +55,28 @@ pub struct Target {
 }
 
 /// The URLs of one set.
-pub(in crate::ask) struct Endpoints {
+pub(super) struct Endpoints {
     /// In the order of the option.
-    pub(in crate::ask) endpoints: Vec<Endpoint>,
+    pub(super) endpoints: Vec<Arc<Endpoint>>,
     /// The number of the one that gave the last verdict: it is asked first.
-    pub(in crate::ask) preferred: AtomicUsize,
+    preferred: AtomicUsize,
     /// Whether answers take long.
     pub(super) pace: Pace,
 }
 
 /// One URL.
 pub(in crate::ask) struct Endpoint {
+    /// The set that it is in.
+    pub(super) set: UrlSet,
     pub(super) api: ApiUrl,
     /// Its name in the log: the URL without credentials, and what it is asked about.
-    pub(in crate::ask) shown: String,
-    pub(in crate::ask) breaker: Breaker,
+    pub(super) shown: String,
+    pub(super) breaker: Breaker,
+    /// Whether it is left alone after a wrong answer to many questions: it takes the place of the breaker there.
+    pub(super) rest: Rest,
     pub(super) server: Arc<Server>,
     /// What it is probed with while the breaker is open.
-    pub(in crate::ask) samples: Samples,
+    pub(super) samples: Samples,
     /// About statuses that say nothing about a client.
     pub(super) status_hint: Hint,
     /// About bodies that say no although the status says yes.
@@ -80,7 +84,7 @@ pub(in crate::ask) struct Endpoint {
     /// When the log last told of a pause for one client.
     pub(super) pause_hint: Hint,
     /// How many questions may be on their way to it.
-    pub(in crate::ask) limiter: Limiter,
+    pub(super) limiter: Limiter,
 }
 
 impl Endpoints {
@@ -91,21 +95,54 @@ impl Endpoints {
         known: &Arc<KnownNames>,
     ) -> Result<Self, TargetError> {
         let endpoint = |api: &ApiUrl| {
-            Ok(Endpoint {
+            Ok(Arc::new(Endpoint {
+                set,
                 api: api.clone(),
                 shown: format!("{} ({})", api.shown(), set.in_words()),
                 breaker: Breaker::new(way.config.breaker, Arc::clone(known)),
+                rest: Rest::default(),
                 server: Server::of(api, way, servers).map_err(|error| TargetError::Tls(cause(&error)))?,
                 samples: Samples::default(),
                 status_hint: Hint::default(),
                 body_hint: Hint::default(),
                 pause_hint: Hint::default(),
                 limiter: Limiter::new(way.config.max_requests, way.config.timeout),
-            })
+            }))
         };
         let endpoints = way.config.urls_of(set).iter().map(endpoint).collect::<Result<_, _>>()?;
         let pace = Pace::new(way.config.timeout, Instant::now());
         Ok(Self { endpoints, preferred: AtomicUsize::new(0), pace })
+    }
+
+    /// All, beginning with the one that gave the last verdict.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        let (before, from_preferred) = self.endpoints.split_at(self.preferred.load(Ordering::Relaxed));
+        from_preferred.iter().chain(before)
+    }
+
+    /// Notes that this one has given a verdict.
+    pub(super) fn prefer(&self, endpoint: &Arc<Endpoint>) {
+        if let Some(number) = self.endpoints.iter().position(|one| Arc::ptr_eq(one, endpoint)) {
+            self.preferred.store(number, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Endpoint {
+    /// Whether it is left alone for a while, as it has asked for or since its answer to many questions was wrong.
+    fn is_paused(&self, now: Instant) -> bool {
+        match self.set {
+            UrlSet::Batch => !self.rest.is_over(now),
+            UrlSet::Login | UrlSet::Topic | UrlSet::Superuser => self.breaker.is_paused(now),
+        }
+    }
+
+    /// Whether nothing is sent there now, whoever it is asked for.
+    fn is_left_alone(&self, now: Instant) -> bool {
+        match self.set {
+            UrlSet::Batch => !self.rest.is_over(now),
+            UrlSet::Login | UrlSet::Topic | UrlSet::Superuser => self.breaker.refuses_all(now),
+        }
     }
 }
 
@@ -171,23 +208,21 @@ impl Target {
         let most = self.config.max_requests;
         let at_a_time = |road| self.asked_first(road, now).map_or(most, |first| first.limiter.at_a_time());
         let [login, topic, together] = Road::ALL.map(at_a_time);
-        [login, topic, if self.batches.rests.iter().all(Rest::has_fault) { 1 } else { together }]
+        let all_at_fault = self.batches.endpoints.endpoints.iter().all(|endpoint| endpoint.rest.has_fault());
+        [login, topic, if all_at_fault { 1 } else { together }]
     }
 
     /// All URLs as they are now, in the order of the options.
     pub fn figures(&self, now: Instant) -> Vec<EndpointFigures> {
         let of = |set| {
-            let first = self.asked_first(set, now).map(ptr::from_ref);
-            self.endpoints(set).endpoints.iter().enumerate().map(move |(index, endpoint)| EndpointFigures {
+            let first = self.asked_first(set, now);
+            self.endpoints(set).endpoints.iter().map(move |endpoint| EndpointFigures {
                 url: endpoint.api.shown(),
                 set,
                 is_open: endpoint.breaker.is_open(),
-                is_paused: match set {
-                    UrlSet::Batch => !self.batches.rests[index].is_over(now),
-                    _ => endpoint.breaker.is_paused(now),
-                },
+                is_paused: endpoint.is_paused(now),
                 // There is one about users at most: it is first also while it is left alone.
-                is_first: set == UrlSet::Superuser || first == Some(ptr::from_ref(endpoint)),
+                is_first: set == UrlSet::Superuser || first.is_some_and(|first| Arc::ptr_eq(first, endpoint)),
                 in_flight: endpoint.limiter.in_flight(),
                 at_a_time: endpoint.limiter.at_a_time(),
                 latency: endpoint.limiter.usual(),
@@ -210,7 +245,7 @@ impl Target {
 
     /// How long an answer by this road takes of late, where questions may go together and it is known.
     pub(in crate::ask) fn usual(&self, road: Road, now: Instant) -> Option<Duration> {
-        let together = !self.batches.rests.is_empty() && road != Road::Login;
+        let together = !self.config.acl_batch_urls.is_empty() && road != Road::Login;
         self.asked_first(road, now).filter(|_| together)?.limiter.usual()
     }
 
@@ -220,16 +255,8 @@ impl Target {
     }
 
     /// The URL that is asked first now, unless all are left alone.
-    fn asked_first(&self, urls: impl Into<UrlSet>, now: Instant) -> Option<&Endpoint> {
-        let set = urls.into();
-        let Endpoints { endpoints, preferred, .. } = self.endpoints(set);
-        let preferred = preferred.load(Ordering::Relaxed).min(endpoints.len());
-        let in_order = (preferred..endpoints.len()).chain(0..preferred);
-        let mut asked = in_order.filter(|index| match set {
-            UrlSet::Batch => self.batches.rests[*index].is_over(now),
-            _ => !endpoints[*index].breaker.refuses_all(now),
-        });
-        asked.next().map(|index| &endpoints[index])
+    fn asked_first(&self, urls: impl Into<UrlSet>, now: Instant) -> Option<&Arc<Endpoint>> {
+        self.endpoints(urls).in_order().find(|endpoint| !endpoint.is_left_alone(now))
     }
 
     /// The broker has waited so long for a question of this kind.
@@ -242,7 +269,7 @@ impl Target {
         let endpoints = self.endpoints(urls);
         took.into_iter().for_each(|took| endpoints.pace.answered(took, now));
         let Some(news) = endpoints.pace.turn(now) else { return };
-        let preferred = endpoints.endpoints.get(endpoints.preferred.load(Ordering::Relaxed));
+        let preferred = endpoints.in_order().next();
         let level = if matches!(news, News::Slow { .. }) { Level::Warning } else { Level::Notice };
         self.log.write(level, news.line(preferred.map_or("", |endpoint| &endpoint.shown)));
     }
@@ -258,7 +285,7 @@ impl Target {
     }
 
     /// The URLs for a kind of question, for those of a road, or of a set.
-    pub(in crate::ask) fn endpoints(&self, urls: impl Into<UrlSet>) -> &Endpoints {
+    pub(super) fn endpoints(&self, urls: impl Into<UrlSet>) -> &Endpoints {
         match urls.into() {
             UrlSet::Login => &self.logins,
             UrlSet::Topic => &self.topics,

@@ -13,7 +13,6 @@ use crate::ask::places::RequestPlace;
 use crate::ask::queue::Road;
 use crate::ask::shared::Shared;
 use crate::ask::wire;
-use crate::config::UrlSet;
 
 /// Asks several questions in one request. Returns those that have to be asked alone: all of them, if there was no right
 /// answer.
@@ -40,7 +39,7 @@ pub(in crate::ask) async fn run_together(jobs: Vec<Job>, place: RequestPlace, in
                             answer::read_object(&more, &question, &inbox.pool, Now::read());
                         reply.answer = answer.asked_at(reply.sent);
                         if let Some(problem) = problem {
-                            target.note_bad_answer(UrlSet::Batch, from, &problem);
+                            target.note_bad_answer(&from, &problem);
                         }
                     }
                     if !job.file_and_pass_on(&reply, shared, &target) {
