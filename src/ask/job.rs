@@ -32,6 +32,23 @@ pub struct Subject {
     pub kind: Kind,
 }
 
+/// One try of a question that is asked alone.
+#[derive(Clone, Copy)]
+pub(super) struct Try {
+    /// When its time began.
+    pub(super) began: Instant,
+    /// Whether what is remembered of its user was in vain before, and must not be used.
+    pub(super) asks_again: bool,
+}
+
+/// What came of a try.
+enum Outcome {
+    /// The API was not asked: its user may do everything, as was known before.
+    Known(Found),
+    /// The API was asked, if only about its user.
+    Asked(Box<Exchange>),
+}
+
 /// A question on its way. However it ends, the inbox is told, also after a panic and when the worker stops.
 pub struct Job {
     subject: Subject,
@@ -149,7 +166,7 @@ impl Job {
         &self,
         question: &Question<'_>,
         target: &Arc<Target>,
-        (began, asks_again): (Instant, bool),
+        this_try: Try,
         place: &RequestPlace,
     ) -> Option<Finding> {
         if self.subject.kind == Kind::Connect || !target.config.dialect.knows_superusers() {
@@ -160,8 +177,7 @@ impl Job {
             subject: self.subject,
             asked_for: self.asked_for(),
             asks_anew: self.asks_anew,
-            asks_again,
-            began,
+            this_try,
         };
         // Of a type without its parts, as for the shared cache.
         let finding: Pin<Box<dyn Future<Output = _> + Send + '_>> =
@@ -196,29 +212,29 @@ impl Job {
         self.filed
     }
 
-    /// Asks the API. What is known of the user may be as good as an answer: then it is an error.
+    /// Asks the API, unless what is known of the user is as good as its answer.
     async fn reply(
         &self,
         request: &Request,
         target: &Arc<Target>,
-        (began, asks_again): (Instant, bool),
+        this_try: Try,
         place: &RequestPlace,
-    ) -> Result<Exchange, Found> {
+    ) -> Outcome {
         let question = self.question.as_question();
-        let mut asked = match self.superuser(&question, target, (began, asks_again), place).await {
-            Some(Finding::Known(found)) => return Err(found),
-            Some(Finding::Said(asked)) => *asked,
+        let mut asked = match self.superuser(&question, target, this_try, place).await {
+            Some(Finding::Known(found)) => return Outcome::Known(found),
+            Some(Finding::Said(asked)) => asked,
             finding => {
                 let overdue = || {
                     self.inbox.overdue(self.subject.key, target.config.timeout);
                     place.free();
                 };
-                let mut asked = place.wait_for(target.ask(request, began, overdue), target).await;
+                let mut asked = place.wait_for(target.ask(request, this_try.began, overdue), target).await;
                 if let Some(finding) = finding {
                     let config = &target.config;
                     finding.temper(&mut asked.reply, || config.lifetime(Kind::Access, Verdict::Deny));
                 }
-                asked
+                Box::new(asked)
             }
         };
         if let Some(body) = asked.body.take() {
@@ -228,7 +244,7 @@ impl Job {
                 target.note_bad_answer(&answered.endpoint, &problem);
             }
         }
-        Ok(asked)
+        Outcome::Asked(asked)
     }
 
     /// Asks it alone, once more where what was said is not to be used any more when it comes.
@@ -237,7 +253,7 @@ impl Job {
         loop {
             let target = self.inbox.target();
             let before = self.sent.take();
-            let began = before.unwrap_or_else(Instant::now);
+            let this_try = Try { began: before.unwrap_or_else(Instant::now), asks_again };
             // The body is made now: a queue of bodies would take several times the bytes.
             let request = self.request(&self.question.as_question(), &target);
             let mut shared = self.shared(&request.body, &target);
@@ -248,9 +264,9 @@ impl Job {
                 self.filed = true;
                 return place.free();
             }
-            match self.reply(&request, &target, (began, asks_again), &place).await {
-                Err(known) => {
-                    if self.takes_over(&known, &target) {
+            match self.reply(&request, &target, this_try, &place).await {
+                Outcome::Known(found) => {
+                    if self.takes_over(&found, &target) {
                         self.filed = true;
                         return place.free();
                     }
@@ -258,7 +274,7 @@ impl Job {
                     // now. To find the same once more would go on for ever.
                     asks_again = true;
                 }
-                Ok(asked) => {
+                Outcome::Asked(asked) => {
                     if self.file_and_pass_on(&asked.reply, shared, &target) {
                         place.free();
                         // Nothing waits for the rest.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::dialect;
 use super::http::{AskedFor, Exchange, Reply, Request, Target};
 use super::inbox::{Inbox, spread};
-use super::job::Subject;
+use super::job::{Subject, Try};
 use super::store::Found;
 use crate::cache::{Look, PRECISION};
 use crate::config::{Dialect, UrlSet};
@@ -136,10 +136,8 @@ pub(super) struct Topic<'a> {
     pub(super) asked_for: AskedFor,
     /// Whether what is remembered of the user has to be of late.
     pub(super) asks_anew: bool,
-    /// Whether it must not be what is remembered at all.
-    pub(super) asks_again: bool,
-    /// When the question began.
-    pub(super) began: Instant,
+    /// When it began, and whether what is remembered of the user does not do at all.
+    pub(super) this_try: Try,
 }
 
 impl Topic<'_> {
@@ -153,7 +151,7 @@ impl Topic<'_> {
         let lifetime = || spread(config.lifetime(Kind::Access, Verdict::Allow));
         let key = inbox.superuser_key(name);
         let remembered = || {
-            let known = (!self.asks_again).then(|| inbox.known_superuser(key, target)).flatten();
+            let known = (!self.this_try.asks_again).then(|| inbox.known_superuser(key, target)).flatten();
             known.filter(|known| self.does(known))
         };
         match Beforehand::of(&config.dialect, name, remembered) {
@@ -213,7 +211,7 @@ impl Topic<'_> {
             body: dialect::superuser_body(&config.dialect, name).into(),
             credentials: dialect::credentials(&config.dialect, name, ""),
         };
-        let time = config.timeout.saturating_sub(self.began.elapsed()) / SHARE;
+        let time = config.timeout.saturating_sub(self.this_try.began.elapsed()) / SHARE;
         let exchange = target.ask_within(&request, time, Duration::ZERO, || ()).await;
         inbox.note_superuser(key, self.subject, &exchange.reply, target);
         let Reply { answer, sent, lifetime } = exchange.reply.clone();
