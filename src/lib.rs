@@ -2,7 +2,7 @@
 //!
 //! # Rooms
 //!
-//! Imports go down this list, never up; `tests/layout.rs` holds that.
+//! Imports go down this list, never up, and within most rooms in no circle; `tests/layout.rs` holds that.
 //!
 //! - `ffi`: the only unsafe code. Exported functions and callbacks (`entry`), each inside a guard that turns a panic into
 //!   that callback's safe code (`guard`): a refusal where something is decided; event structs to typed requests (`events`);
