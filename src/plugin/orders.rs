@@ -8,14 +8,14 @@ use crate::broker::Connection;
 use crate::command::{Named, Outcome};
 
 /// Hears what came of a command.
-pub type Reply = Box<dyn FnOnce(Outcome) + Send>;
+pub type OnDone = Box<dyn FnOnce(Outcome) + Send>;
 
 /// Something that only the broker's thread can do.
 pub enum Order {
     /// Disconnect who is connected or parked.
-    Kick(Named, Reply),
+    Kick(Named, OnDone),
     /// Have the API asked again about the sessions of a username, or about all.
-    Recheck(Option<String>, Reply),
+    Recheck(Option<String>, OnDone),
     /// Send a client these bytes as the answer to its commands.
     Answer(Recipient, Vec<u8>, Permit),
 }
@@ -34,7 +34,7 @@ impl Permit {
     }
 
     /// A reply that gives the permit back when it is called, or dropped with its order.
-    pub fn held_by(self, reply: Reply) -> Reply {
+    pub fn held_by(self, reply: OnDone) -> OnDone {
         Box::new(move |outcome| {
             drop(self);
             reply(outcome);

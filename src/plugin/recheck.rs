@@ -17,7 +17,7 @@ use super::event::Event;
 use super::granting::Granting;
 use super::leaving::Leaving;
 use super::noted::{Note, Noted};
-use super::orders::Reply;
+use super::orders::OnDone;
 use super::parts::Parts;
 use super::sessions::{LetInBy, Sessions};
 use super::{Task, Tasks};
@@ -47,7 +47,7 @@ pub struct Recheck {
 struct Commanded {
     /// About whom; about everybody if there is none.
     username: Option<String>,
-    reply: Reply,
+    reply: OnDone,
     /// Whether the broker has read its files again since.
     has_begun: bool,
     /// About how many sessions the API was asked.
@@ -136,7 +136,7 @@ impl Recheck {
     /// Has the API asked again about the sessions of a username, or about all, as after a SIGHUP: only the broker has the
     /// passwords, and it shows them only then. A SIGHUP that somebody else sends at that very moment is one with this.
     /// `reply` hears about how many; whoever calls this waits for it before the next call.
-    pub fn ask_about(&self, username: Option<String>, reply: Reply, thread: &BrokerThread) {
+    pub fn ask_about(&self, username: Option<String>, reply: OnDone, thread: &BrokerThread) {
         let command = Commanded { username, reply, has_begun: false, asked: 0 };
         self.round.with(thread, |round| round.command = Some(command));
         self.broker.reload(thread);

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::api::Api;
 use super::login::Logins;
-use super::orders::{Order, Permit, Recipient, Reply};
+use super::orders::{OnDone, Order, Permit, Recipient};
 use super::others::FromOthers;
 use super::parts::Parts;
 use super::sessions::Sessions;
@@ -153,7 +153,7 @@ impl Steering {
     /// Carries out a command that was given here: forgets at once, and has the broker's thread do the rest at its next tick. What
     /// is accepted the other brokers are told, too (they carry it out by `carry_out_told`). The log gets a line about what came
     /// of it, and `reply` hears the same.
-    pub fn carry_out(self: &Arc<Self>, command: Command, giver: Giver, reply: Reply) {
+    pub fn carry_out(self: &Arc<Self>, command: Command, giver: Giver, reply: OnDone) {
         let reply = self.noting(command.clone(), giver, reply);
         let tell_others = |command| self.api.asker.tell_others(command);
         match command.clone() {
@@ -186,7 +186,7 @@ impl Steering {
 
     /// What has the log tell of an outcome, and then hears it. The place of the command is free again by then, so the next
     /// recheck that another broker has told may begin.
-    pub(super) fn noting(self: &Arc<Self>, command: Command, giver: Giver, reply: Reply) -> Reply {
+    pub(super) fn noting(self: &Arc<Self>, command: Command, giver: Giver, reply: OnDone) -> OnDone {
         // It may be in the plugin's queue when the plugin ends, so it does not hold it.
         let steering = Arc::downgrade(self);
         Box::new(move |outcome| {

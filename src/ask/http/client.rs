@@ -106,7 +106,7 @@ impl Target {
             let overtime = if others == 1 { overtime } else { Duration::ZERO };
             let overdue = || overdue.take().into_iter().for_each(|overdue| overdue());
             let (answer, mut response) =
-                self.attempt(endpoint, request, left / others, overtime, overdue).await;
+                self.ask_endpoint(endpoint, request, left / others, overtime, overdue).await;
             asked.reply.answer = answer;
             asked.reply.lifetime = response
                 .as_ref()

@@ -1,12 +1,12 @@
 //! Asks the API over HTTP: a question in, an answer out, or many at once. Knows clients only as keyed hashes, to be fair to
 //! them, and remembers no verdict. It needs the broker only to start threads that look up names. It also reads the options of the
 //! shared cache, since both tell APIs apart by what is made of the options here.
-mod attempt;
 mod batch;
 pub mod breaker;
 mod cause;
 mod client;
 mod connections;
+mod endpoint;
 mod headers;
 mod hints;
 mod known_names;

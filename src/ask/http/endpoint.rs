@@ -15,7 +15,7 @@ use crate::ask::dialect;
 use crate::question::{Answer, NoAnswer};
 
 /// A request that is sent to one endpoint.
-struct Attempt<'a> {
+struct Asked<'a> {
     endpoint: &'a Arc<Endpoint>,
     request: &'a Request,
     sent: Instant,
@@ -35,7 +35,7 @@ impl Target {
     /// Asks one endpoint for at most `limit`, and tells its breaker what came of it. If `overtime` is not zero,
     /// `overdue` is called after `limit`, and the endpoint gets that much longer; an answer that comes by then is used,
     /// but counts as silence.
-    pub(super) async fn attempt(
+    pub(super) async fn ask_endpoint(
         self: &Arc<Self>,
         endpoint: &Arc<Endpoint>,
         request: &Request,
@@ -45,20 +45,20 @@ impl Target {
     ) -> (Answer, Option<Answered>) {
         let sent = Instant::now();
         let (progress, underway) = (Progress::default(), endpoint.limiter.sent(sent));
-        let mut attempt = Attempt { endpoint, request, sent, progress, underway };
-        let Sent { result, in_time } = self.send_within(&mut attempt, limit, overtime, overdue).await;
+        let mut asked = Asked { endpoint, request, sent, progress, underway };
+        let Sent { result, in_time } = self.send_within(&mut asked, limit, overtime, overdue).await;
         match result {
             None => (Answer::None(NoAnswer::TimedOut(limit)), None),
             Some(Err(error)) => {
-                let reason = endpoint.failed(&error, &attempt.progress);
+                let reason = endpoint.failed(&error, &asked.progress);
                 if in_time {
-                    self.note_no_answer(&attempt, &reason);
+                    self.note_no_answer(&asked, &reason);
                 }
                 (Answer::None(reason), None)
             }
             Some(Ok(mut answered)) => {
                 let answer = self.read(&mut answered);
-                self.note_response(&mut attempt, &answered, &answer, in_time);
+                self.note_response(&mut asked, &answered, &answer, in_time);
                 (answer, Some(answered))
             }
         }
@@ -68,13 +68,13 @@ impl Target {
     /// longer than `limit`.
     async fn send_within(
         self: &Arc<Self>,
-        attempt: &mut Attempt<'_>,
+        asked: &mut Asked<'_>,
         limit: Duration,
         overtime: Duration,
         overdue: impl FnOnce(),
     ) -> Sent {
-        let Attempt { endpoint, request, sent, .. } = *attempt;
-        let (progress, underway) = (&attempt.progress, &mut attempt.underway);
+        let Asked { endpoint, request, sent, .. } = *asked;
+        let (progress, underway) = (&asked.progress, &mut asked.underway);
         let mut sending = std::pin::pin!(async {
             let mut answered = endpoint.send(request, limit, progress).await?;
             let is_part_of_answer = self.config.answer_rules && says_more(&answered.response)
@@ -90,7 +90,7 @@ impl Target {
         // An API that was asked too much at once is asked less, and not left alone.
         let is_overloaded = progress.is_connected() && underway.timed_out();
         if !is_overloaded {
-            self.note_no_answer(attempt, &NoAnswer::TimedOut(limit));
+            self.note_no_answer(asked, &NoAnswer::TimedOut(limit));
             endpoint.server.close_unused_since(sent);
         }
         if overtime.is_zero() {
@@ -101,8 +101,8 @@ impl Target {
     }
 
     /// Tells the breaker that there was no answer.
-    fn note_no_answer(self: &Arc<Self>, attempt: &Attempt<'_>, reason: &NoAnswer) {
-        let Attempt { endpoint, request, progress, .. } = attempt;
+    fn note_no_answer(self: &Arc<Self>, asked: &Asked<'_>, reason: &NoAnswer) {
+        let Asked { endpoint, request, progress, .. } = asked;
         // Until there is a connection, nothing that a client says can be the cause.
         let asked_for = progress.is_connected().then_some(request.asked_for);
         self.note_silence(endpoint, request, asked_for, reason);
@@ -111,24 +111,24 @@ impl Target {
     /// Notes how fast a response came and, unless it is too late, that it came.
     fn note_response(
         self: &Arc<Self>,
-        attempt: &mut Attempt<'_>,
+        asked: &mut Asked<'_>,
         answered: &Answered,
         answer: &Answer,
         in_time: bool,
     ) {
         let (response, now) = (&answered.response, Instant::now());
-        let Attempt { endpoint, request, sent, .. } = *attempt;
-        let took = now.saturating_duration_since(attempt.progress.sent(sent));
+        let Asked { endpoint, request, sent, .. } = *asked;
+        let took = now.saturating_duration_since(asked.progress.sent(sent));
         // Also of one that comes too late: the API is there, and slow.
         self.note_pace(endpoint.set, Some(took), now);
         if in_time {
             // How fast it fails says nothing about how fast it decides.
             let has_decided = matches!(answer, Answer::Verdict { .. });
-            if let Some(limit) = attempt.underway.answered(has_decided.then_some(took), now) {
+            if let Some(limit) = asked.underway.answered(has_decided.then_some(took), now) {
                 self.tell_limit(endpoint, limit);
             }
             match answer {
-                Answer::None(reason) if is_gateway_failure(answer) => self.note_no_answer(attempt, reason),
+                Answer::None(reason) if is_gateway_failure(answer) => self.note_no_answer(asked, reason),
                 _ => self.note_answer(endpoint, request.asked_for, sent, response),
             }
         }
