@@ -4,7 +4,7 @@ mod gate;
 
 use std::cell::OnceCell;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::decision::{By, Decision};
 use super::event::Event;
@@ -12,7 +12,7 @@ use super::sessions::Sessions;
 use super::throttle::Throttle;
 use super::ticks::Ticks;
 pub use super::wait_budget::Account;
-use super::wait_budget::{Payer, Wait, WaitBudget};
+use super::wait_budget::{Reservation, WaitBudget};
 use crate::ask::more_fields::{self, Certificates, FieldSource};
 use crate::ask::{Asker, Pending, Priority, Waiter};
 use crate::broker::{BrokerCell, BrokerThread, Client, Details};
@@ -36,17 +36,6 @@ pub struct Inquiry<'a> {
     pub client: Client<'a>,
     /// The network and username that it is asked for, once they are known: see [`Api::source`].
     pub source: &'a OnceCell<Source>,
-}
-
-/// How long the broker may wait for an answer.
-#[derive(Clone, Copy)]
-struct Reservation {
-    payer: Payer,
-    /// Zero: not at all.
-    limit: Duration,
-    /// The time that the API has for one question.
-    timeout: Duration,
-    began: Instant,
 }
 
 /// Decides by the API, on the thread that calls.
@@ -197,20 +186,17 @@ impl Api {
         }
     }
 
-    /// Finds out how long the broker may wait for the answer to this question.
+    /// Reserves time for the broker to wait for the answer to this question.
     fn reserve(&self, question: Fingerprint, account: Account, event: &Event<'_>) -> Reservation {
         let config = &event.settings.config;
-        // The time of the event may be some milliseconds in the future, which is as long as a wait takes.
-        let (timeout, began) = (config.timeout, Instant::now());
+        let times = (config.timeout, config.login_wait);
         // Only requests to the broker's HTTP listener wait on its thread.
         let account = if event.broker_thread().is_some() { account } else { Account::Nobody };
-        let login_wait = config.login_wait;
-        let (payer, limit) = self.with_budget(event, |budget| {
-            let is_under_way = budget.asks_what_is_under_way(account) && self.asker.is_under_way(question);
-            let payer = Payer { account, is_under_way, login_wait };
-            (payer, budget.limit(question, payer, timeout, began))
-        });
-        Reservation { payer, limit, timeout, began }
+        let is_under_way = || self.asker.is_under_way(question);
+        self.with_budget(event, |budget| {
+            // The time of the event may be some milliseconds in the future, which is as long as a wait takes.
+            budget.reserve(question, account, times, is_under_way, Instant::now())
+        })
     }
 
     /// Whether the broker may stand still now for a login whose hash takes long to compute.
@@ -240,16 +226,14 @@ impl Api {
         reserved: &Reservation,
         event: &Event<'_>,
     ) -> (Answer, Instant) {
-        let (Inquiry { key, question, .. }, Reservation { payer, limit, timeout, began }) =
-            (inquiry, *reserved);
+        let (Inquiry { key, question, .. }, Reservation { limit, timeout, began, .. }) = (inquiry, *reserved);
         let answer = asked.slot.wait(limit.saturating_sub(began.elapsed()));
         let answered = matches!(answer, Some(Answer::Verdict { .. }));
         let over = Instant::now();
-        let wait = Wait { question: *key, payer, spent: over.duration_since(began), answered };
         if event.broker_thread().is_some() {
-            self.asker.held_up(question.kind(), wait.spent);
+            self.asker.held_up(question.kind(), over.saturating_duration_since(began));
         }
-        self.with_budget(event, |budget| budget.waited(wait, timeout, over));
+        self.with_budget(event, |budget| budget.settle(reserved, answered, over));
         let answer = answer.unwrap_or_else(|| {
             if account.is_login() {
                 // The client leaves before it is known whether it has guessed right.

@@ -103,25 +103,38 @@ impl Account {
 
 /// What a wait is paid from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Payer {
+struct Payer {
     /// Who pays.
-    pub account: Account,
+    account: Account,
     /// The question is on its way already. Found out only where [`WaitBudget::asks_what_is_under_way`].
-    pub is_under_way: bool,
+    is_under_way: bool,
     /// For so long all who log in may have the broker wait in one turn; zero: for any time.
-    pub login_wait: Duration,
+    login_wait: Duration,
+}
+
+/// How long the broker may wait for the answer to one question.
+#[derive(Clone, Copy)]
+pub(super) struct Reservation {
+    question: Fingerprint,
+    payer: Payer,
+    /// Zero: not at all.
+    pub limit: Duration,
+    /// The time that the API has for one question.
+    pub timeout: Duration,
+    /// When the wait began.
+    pub began: Instant,
 }
 
 /// One wait that is over.
-pub(super) struct Wait {
+struct Wait {
     /// The question that was waited for.
-    pub question: Fingerprint,
+    question: Fingerprint,
     /// On whose account the broker waited.
-    pub payer: Payer,
+    payer: Payer,
     /// How long the wait took.
-    pub spent: Duration,
+    spent: Duration,
     /// Whether a verdict came.
-    pub answered: bool,
+    answered: bool,
 }
 
 /// A question that had no answer in time.
@@ -175,21 +188,39 @@ impl WaitBudget {
         self.waited_for.clear();
     }
 
+    /// Reserves time to wait for the answer to a question on this account, from now on. `timeout` is the time that the API has
+    /// for one question, `login_wait` that for logins in one turn. `is_under_way` finds out whether the question is on its
+    /// way already, where that matters.
+    pub(super) fn reserve(
+        &mut self,
+        question: Fingerprint,
+        account: Account,
+        (timeout, login_wait): (Duration, Duration),
+        is_under_way: impl FnOnce() -> bool,
+        began: Instant,
+    ) -> Reservation {
+        let is_under_way = self.asks_what_is_under_way(account) && is_under_way();
+        let payer = Payer { account, is_under_way, login_wait };
+        let limit = self.limit(question, payer, timeout, began);
+        Reservation { question, payer, limit, timeout, began }
+    }
+
+    /// Counts a wait for which time was reserved, and which is over. `answered`: a verdict has come.
+    pub(super) fn settle(&mut self, reserved: &Reservation, answered: bool, over: Instant) {
+        let Reservation { question, payer, timeout, began, .. } = *reserved;
+        let spent = over.saturating_duration_since(began);
+        self.waited(Wait { question, payer, spent, answered }, timeout, over);
+    }
+
     /// Whether [`Self::limit`] goes by what is on its way already: for retained messages, and for logins behind the first
     /// question of a turn.
-    pub(super) fn asks_what_is_under_way(&self, account: Account) -> bool {
+    fn asks_what_is_under_way(&self, account: Account) -> bool {
         account.is_replay() || account == Account::Logins && !self.first_question.is_zero()
     }
 
     /// The longest time to wait for the answer to this question on this account; zero: not at all. `timeout` is the time
     /// that the API has for one question.
-    pub(super) fn limit(
-        &mut self,
-        question: Fingerprint,
-        payer: Payer,
-        timeout: Duration,
-        now: Instant,
-    ) -> Duration {
+    fn limit(&mut self, question: Fingerprint, payer: Payer, timeout: Duration, now: Instant) -> Duration {
         self.look_at_clock(timeout, now);
         match self.silent.get(&question) {
             Some(silent_question) if silent_question.holds(now) => return Duration::ZERO,
@@ -280,8 +311,7 @@ impl WaitBudget {
         }
     }
 
-    /// Counts a wait that is over.
-    pub(super) fn waited(&mut self, wait: Wait, timeout: Duration, now: Instant) {
+    fn waited(&mut self, wait: Wait, timeout: Duration, now: Instant) {
         let Wait { question, payer, spent, answered } = wait;
         let own = self.left_to(payer, timeout);
         match payer.account {
