@@ -75,7 +75,7 @@ packages: setup ## make a .deb and a .rpm of plugin and program: target/packages
 test-packages: override tested := $(ARGS)
 test-packages: override ARGS :=
 test-packages: packages ## make both, install each in fresh roots of Debian 12 and 13, log in, remove it (root; ARGS=trixie: in that one)
-	@scripts/setup.sh packages
+	@scripts/setup.sh roots
 	$(CARGO) build --example mock_api
 	@scripts/test-packages.sh $(tested)
 

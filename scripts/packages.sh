@@ -41,6 +41,9 @@ make_packages() (
     cp examples/api_server.py examples/api_server.mjs examples/api_fastapi.py "$stage/examples/"
     cp README.md SECURITY.md LICENSE-MIT LICENSE-APACHE "$stage/doc/"
     cp docs/* "$stage/docs/"
+    # Where a page names a file that is called otherwise here.
+    sed -i 's|](mosquitto\.conf\.example)|](examples/mosquitto.conf)|; s|](CHANGELOG\.md)|](changelog.gz)|' "$stage/doc/README.md"
+    sed -i 's|](\.\./mosquitto\.conf\.example)|](../examples/mosquitto.conf)|' "$stage"/docs/*.md
     cp contrib/* "$stage/contrib/"
     cp CHANGELOG.md "$stage/doc/changelog"
     scripts/licences.py >"$stage/doc/licences.txt"
@@ -52,6 +55,8 @@ make_packages() (
 )
 
 [[ $(uname -m) == x86_64 ]] || die "packages are made on x86_64 only: Cargo.toml names the folders of its libraries."
+# Without these the packages would lack a dependency, and the licences.
+"$root/scripts/setup.sh" packages
 deb=$(tool cargo-deb 3.8.0)
 rpm=$(tool cargo-generate-rpm 0.21.1)
 epoch=$(git -C "$root" log -1 --format=%ct)

@@ -32,8 +32,9 @@ case ${1:-} in
     memcheck) tools='valgrind:valgrind' ;;
     asan) tools='ar:binutils' ;;
     musl) tools='readelf:binutils' ;;
-    packages) tools='debootstrap:debootstrap' ;;
-    *) echo "usage: $0 [tests | fuzz | memcheck | asan | musl | packages]" >&2; exit 2 ;;
+    packages) tools='dpkg-shlibdeps:dpkg-dev python3:python3' ;;
+    roots) tools='debootstrap:debootstrap' ;;
+    *) echo "usage: $0 [tests | fuzz | memcheck | asan | musl | packages | roots]" >&2; exit 2 ;;
 esac
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)

@@ -170,7 +170,7 @@ impl fmt::Display for Giver {
             Giver::Client(username, client_id) => {
                 write!(f, "{} (client id {}) over $CONTROL", quoted(username), quoted(client_id))
             }
-            Giver::User(Some(uid), path) => write!(f, "user number {uid} over {path}"),
+            Giver::User(Some(uid), path) => write!(f, "uid {uid} over {path}"),
             Giver::User(None, path) => write!(f, "somebody over {path}"),
             Giver::Broker => f.write_str("another broker"),
         }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Outcome;
 use crate::arguments::{Wanted, Which};
-use crate::output::{password, print_json};
+use crate::output::{counted, password, print_json, printable};
 use crate::plugin_conf::admin_lines;
 use crate::question::Access;
 
@@ -356,7 +356,10 @@ fn say_status(status: &Value) {
         text(&status["queued"]),
     );
     if let Some(templates) = status["templates"].as_u64().filter(|templates| *templates > 0) {
-        println!("  Learnt what clients ask after their login: {templates} kinds of questions.");
+        println!(
+            "  Learnt what clients ask after their login: {} of questions.",
+            counted(usize::try_from(templates).unwrap_or(usize::MAX), "kind")
+        );
     }
     for (about, name) in [("logins", "login"), ("topics", "topic")] {
         let (answers, seconds) = (&status["api"][name]["answers"], status["api"][name]["seconds"].as_f64());
@@ -373,13 +376,10 @@ fn say_status(status: &Value) {
     }
 }
 
-/// A value for people. What clients call themselves must not steer the terminal.
+/// A value for people.
 fn text(value: &Value) -> String {
     match value {
-        Value::String(text) => text
-            .chars()
-            .flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] })
-            .collect(),
+        Value::String(text) => printable(text),
         Value::Null => "?".to_owned(),
         value => value.to_string(),
     }

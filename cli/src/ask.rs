@@ -10,7 +10,7 @@ use crate::check::shown;
 use crate::config::{ApiUrl, Config, Field};
 use crate::http::{Asker, Exchange, Response, answer, meaning, name};
 use crate::local::Placeholders;
-use crate::output::{password, print_json};
+use crate::output::{password, print_json, printable};
 use crate::plugin_conf::{acl, options, users};
 use crate::question::{Answer, Grounds, Kind, NoAnswer, Question, Verdict};
 
@@ -250,8 +250,7 @@ fn print(api: &ApiUrl, request: &str, exchange: &Exchange) {
             }
             let body = &response.body[..response.body.len().min(SHOWN_BYTES)];
             for line in String::from_utf8_lossy(body).lines().take(SHOWN_LINES) {
-                // What an API sends must not steer the terminal.
-                println!("  < {}", line.escape_debug());
+                println!("  < {}", printable(line));
             }
         }
     }

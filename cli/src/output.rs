@@ -119,12 +119,19 @@ impl Report {
     }
 }
 
-fn counted(number: usize, what: &str) -> String {
+/// A number of things, for people.
+pub fn counted(number: usize, what: &str) -> String {
     match number {
         0 => format!("no {what}"),
         1 => format!("1 {what}"),
         number => format!("{number} {what}s"),
     }
+}
+
+/// A text from elsewhere, for people: what an API or a client says must not steer the terminal.
+pub fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_debug().collect() } else { vec![c] };
+    text.chars().flat_map(shown).collect()
 }
 
 /// Prints a document on standard output.

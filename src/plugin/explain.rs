@@ -41,8 +41,8 @@ pub struct Explain {
 pub enum Would {
     /// This.
     Decide(Decision),
-    /// The API would be asked.
-    Ask,
+    /// The API would be asked, for this reason.
+    Ask(&'static str),
     /// It cannot be told, for this reason.
     Unknown(&'static str),
 }
@@ -271,9 +271,19 @@ impl Steering {
         }
         let found = if is_refused { "it is left alone for now" } else { "it would be asked" };
         steps.note("API", found);
-        (if is_refused { Would::Decide(no_answer(NoAnswer::BreakerOpen)) } else { Would::Ask }, None)
+        (
+            if is_refused {
+                Would::Decide(no_answer(NoAnswer::BreakerOpen))
+            } else {
+                Would::Ask(NOT_REMEMBERED)
+            },
+            None,
+        )
     }
 }
+
+/// Why the API would be asked.
+const NOT_REMEMBERED: &str = "no answer is remembered, and the API can be asked";
 
 fn by_memory(look: &Look) -> Decision {
     Decision::remembered(look.verdict, look.grounds, look.is_unused)

@@ -146,7 +146,7 @@ fn a_unix_socket_needs_no_token_and_is_for_the_brokers_group() {
         let mut client = Connect::v5("c").login("u", "secret").accepted(broker.port());
         assert_eq!(admin.carries_out("kick", &json!({"username": "u"})), json!({"kicked": 1}));
         assert!(client.wait_until_closed(PATIENCE));
-        broker.wait_for_log("Command kick for username \"u\", by user number", PATIENCE);
+        broker.wait_for_log("Command kick for username \"u\", by uid", PATIENCE);
         assert_eq!(
             admin.request("POST", "/v1/kick", &format!("{AS_JSON}Origin: http://localhost\r\n"), "{}").status,
             403

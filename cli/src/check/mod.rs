@@ -6,6 +6,7 @@ mod library;
 mod options;
 
 pub use api::shown;
+use broker::{Broker, parts};
 
 use std::path::Path;
 
@@ -37,7 +38,7 @@ pub fn run(how: &Check, json: bool) -> Result<Outcome, String> {
         no_plugin(&conf, &how.config, &mut report);
         return Ok(report.close(how.strict));
     }
-    listeners(&conf, &ours, &mut report);
+    listeners(&conf, &ours, broker.as_ref(), &mut report);
     for plugin in &ours {
         library::check(plugin, broker.as_ref(), &mut report);
     }
@@ -86,7 +87,7 @@ fn no_plugin(conf: &BrokerConf, file: &Path, report: &mut Report) {
 }
 
 /// What stands beside the plugin and takes part in what is decided.
-fn listeners(conf: &BrokerConf, ours: &[&Plugin], report: &mut Report) {
+fn listeners(conf: &BrokerConf, ours: &[&Plugin], broker: Option<&Broker>, report: &mut Report) {
     for plugin in ours {
         report.ok(format!("{}: the plugin is loaded {}.", plugin.at, plugin.shown_listeners()));
     }
@@ -100,12 +101,7 @@ fn listeners(conf: &BrokerConf, ours: &[&Plugin], report: &mut Report) {
             "repeat the plugin's lines below that listener, if its clients are to be checked",
         );
     }
-    if let Some((at, "true")) = conf.beside("allow_anonymous") {
-        report.warning(
-            format!("{at}: allow_anonymous true lets in whoever gives neither username nor password, without the API."),
-            "write allow_anonymous false, unless that is meant",
-        );
-    }
+    anonymous(conf, broker, report);
     let asks = ours
         .iter()
         .any(|plugin| plugin.line_of("auth_url").is_some() || plugin.line_of("config_file").is_some());
@@ -125,4 +121,37 @@ fn listeners(conf: &BrokerConf, ours: &[&Plugin], report: &mut Report) {
             other.path.display()
         ));
     }
+}
+
+/// From this version on, `allow_anonymous false` counts without a listener's line, too.
+const LOCAL_ONLY_IS_STRICT: [u32; 3] = [2, 0, 21];
+
+/// Who gets in with neither username nor password.
+fn anonymous(conf: &BrokerConf, broker: Option<&Broker>, report: &mut Report) {
+    let said = conf.beside("allow_anonymous");
+    if let Some((at, "true")) = said {
+        report.warning(
+            format!("{at}: allow_anonymous true lets in whoever gives neither username nor password, without the API."),
+            "write allow_anonymous false, unless that is meant",
+        );
+        return;
+    }
+    if !conf.listeners.is_empty() {
+        return;
+    }
+    let strict = broker.is_none_or(|broker| parts(&broker.version) >= LOCAL_ONLY_IS_STRICT.to_vec());
+    let why = match (said, broker) {
+        (None, _) => "allow_anonymous is not set".to_owned(),
+        (Some((at, _)), Some(broker)) if !strict => {
+            format!("{at}: allow_anonymous false does not count for Mosquitto {}", broker.version)
+        }
+        _ => return,
+    };
+    report.warning(
+        format!(
+            "There is no listener line, and {why}: on this machine whoever gives neither username nor password gets in, \
+             without the API."
+        ),
+        "write the lines listener 1883 127.0.0.1 and allow_anonymous false",
+    );
 }

@@ -124,6 +124,25 @@ fn an_open_door_is_found() {
     );
 }
 
+/// Without a listener's line brokers let in who has no name, unless told otherwise, and 2.0.11 even then.
+#[test]
+fn who_gets_in_where_there_is_no_listener_is_found() {
+    on_every_broker(|version| {
+        let api = api("");
+        let folder = TempDir::new().unwrap();
+        let finds = |lines: &str| {
+            let file = conf(folder.path(), &format!("{}{lines}", urls(&api)));
+            let text = fs::read_to_string(&file).unwrap().replace("listener 1883\n", "");
+            fs::write(&file, text).unwrap();
+            let program = version.program("mosquitto");
+            let output = run(&["check", &file, "--broker", program.to_str().unwrap(), "--offline", "--json"]);
+            has(&found(&json(&output)), "warning", "There is no listener line")
+        };
+        assert!(finds(""));
+        assert_eq!(finds("allow_anonymous false\n"), version == Version::V2_0_11);
+    });
+}
+
 #[test]
 fn the_address_for_many_questions_is_asked_too() {
     let api = api("");

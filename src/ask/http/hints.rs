@@ -60,7 +60,8 @@ pub(super) fn says_otherwise(body: &[u8]) -> Option<&'static str> {
     if !text.starts_with('{') {
         return None;
     }
-    let packed: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    // What is in a list is said of topics: rules that come with a yes end by a no.
+    let packed: String = text.chars().take_while(|c| *c != '[').filter(|c| !c.is_whitespace()).collect();
     let denies = |rest: &str| {
         let value = rest.strip_prefix('"').unwrap_or(rest);
         ["false", "deny", "denied", "ignore", "forbidden", "unauthorized"].iter().any(|no| {
@@ -109,6 +110,7 @@ mod tests {
             "true",
             "{}",
             "{\"result\":\"allow\"}",
+            "{\"result\": \"allow\", \"acl\": [{\"permission\": \"deny\", \"action\": \"all\", \"topic\": \"#\"}]}",
             "{\"result\":\"falsehood\"}",
             "{\"is_superuser\":false}",
             "{\"disallow\":false}",

@@ -66,7 +66,14 @@ impl LoginSteps for ExplainedLogin<'_> {
             }
             (None, None) => {
                 steps.note("memory", "what is remembered goes by the password, which was not given");
-                steering.by_asking(None, false, explain, steps, now)
+                let (would, look) = steering.by_asking(None, false, explain, steps, now);
+                let would = match would {
+                    Would::Ask(_) => Would::Ask(
+                        "unless an answer is remembered, which goes by the password that was not given",
+                    ),
+                    would => would,
+                };
+                (would, look)
             }
             (None, Some(_)) => steering.by_api(attempt.key, None, explain, steps, now),
         }

@@ -7,7 +7,7 @@ impl Would {
     /// Its name in answers.
     pub fn name(&self) -> &'static str {
         match self {
-            Would::Ask => "ask",
+            Would::Ask(_) => "ask",
             Would::Unknown(_) => "unknown",
             Would::Decide(decision) => match decision.ruling {
                 Ruling::Allow => "allow",
@@ -20,8 +20,7 @@ impl Would {
     /// Why, in words.
     pub fn why(&self) -> String {
         match self {
-            Would::Ask => "no answer is remembered, and the API can be asked".to_owned(),
-            Would::Unknown(why) => (*why).to_owned(),
+            Would::Ask(why) | Would::Unknown(why) => (*why).to_owned(),
             Would::Decide(Decision { ruling: Ruling::Allow, by: By::LocalPassword, .. }) => {
                 "right password for a local user".to_owned()
             }
@@ -36,7 +35,7 @@ impl Would {
     pub fn source(&self) -> &'static str {
         match self {
             Would::Decide(decision) => decision.by.source().name(),
-            Would::Ask => "api",
+            Would::Ask(_) => "api",
             Would::Unknown(_) => "unasked",
         }
     }
