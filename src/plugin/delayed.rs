@@ -15,7 +15,7 @@ use crate::broker::Connection;
 use crate::fingerprint::{Fingerprint, network};
 use crate::topic::Terms;
 use crate::util::{Held, Lock};
-pub use client::Parked;
+pub use client::{Parked, Stage, Topics};
 use quota::Quota;
 pub use turns::Turn;
 use turns::Turns;
@@ -115,7 +115,7 @@ impl Delayed {
     fn remove(&mut self, ticket: Ticket) -> Option<Parked> {
         self.set_deadline(ticket, None);
         let client = self.parked.remove(&ticket)?;
-        if let Some(place) = client.turn {
+        if let Stage::Turn(place) = client.stage {
             self.turns.remove(place);
         }
         self.texts.give_back(&network_of(&client), bytes(&client));
@@ -128,12 +128,10 @@ impl Delayed {
     pub fn end(&mut self, ticket: Ticket) -> Option<Fingerprint> {
         let client = self.remove(ticket)?;
         forget(&client, ticket);
-        let key = client.awaits_outcome().then_some(client.key)?;
+        client.open()?;
+        let key = client.key;
         let (client_id, username) = Default::default();
-        self.insert(
-            ticket,
-            Parked { client_id, username, until: None, turn: None, has_gone: true, ..client },
-        );
+        self.insert(ticket, Parked { client_id, username, until: None, has_gone: true, ..client });
         Some(key)
     }
 }
@@ -164,8 +162,9 @@ impl Delayed {
     pub fn await_turn(&mut self, group: Group, turn: Turn, until: Instant) -> bool {
         let ticket = turn.ticket;
         let Some(client) = self.parked.get_mut(&ticket) else { return false };
-        client.turn = self.turns.push(group, turn);
-        let has_room = client.turn.is_some();
+        let place = self.turns.push(group, turn);
+        client.stage = place.map_or(Stage::Idle, Stage::Turn);
+        let has_room = place.is_some();
         self.set_deadline(ticket, has_room.then_some(until));
         has_room
     }
@@ -173,7 +172,7 @@ impl Delayed {
     /// Has it wait on, as the next of its group.
     pub fn await_turn_still(&mut self, group: Group, turn: Turn) {
         if let Some(client) = self.parked.get_mut(&turn.ticket) {
-            client.turn = Some(self.turns.push_first(group, turn));
+            client.stage = Stage::Turn(self.turns.push_first(group, turn));
         }
     }
 
@@ -181,7 +180,7 @@ impl Delayed {
     pub fn next_turn(&mut self, group: Group) -> Option<(Turn, Parked)> {
         while let Some(turn) = self.turns.pop(group) {
             let Some(client) = self.parked.get_mut(&turn.ticket) else { continue };
-            client.turn = None;
+            client.stage = Stage::Idle;
             if is_newest(client, turn.ticket) {
                 return Some((turn, client.clone()));
             }
@@ -199,7 +198,7 @@ impl Delayed {
     pub fn await_outcome(&mut self, ticket: Ticket, open: OpenTry, until: Option<Instant>) {
         self.set_deadline(ticket, until);
         if let Some(client) = self.parked.get_mut(&ticket) {
-            client.open = Some(open);
+            client.stage = Stage::Outcome(open);
         }
     }
 
@@ -207,15 +206,17 @@ impl Delayed {
     /// stays parked until [`Self::end`], unless its id belongs to another parking by now, which the second value tells.
     pub fn answered(&mut self, ticket: Ticket) -> Option<(Parked, bool)> {
         let client = self.parked.get_mut(&ticket)?;
-        client.awaits = client.awaits.saturating_sub(1);
         if !is_newest(client, ticket) {
             return self.remove(ticket).map(|client| (client, false));
         }
-        if client.awaits > 0 {
-            return None;
+        if let Stage::Topics(topics) = &mut client.stage {
+            topics.answers = topics.answers.saturating_sub(1);
+            return (topics.answers == 0).then(|| (client.clone(), true));
         }
-        let open = client.open.take();
-        Some((Parked { open, ..client.clone() }, true))
+        let answered = client.clone();
+        // Its try ends with the answer.
+        client.stage = Stage::Idle;
+        Some((answered, true))
     }
 
     /// A parked client may come in. It waits for so many answers about topics first, `until` then at most. `terms` and `api`,
@@ -229,9 +230,8 @@ impl Delayed {
         api: u32,
     ) {
         if let Some(client) = self.parked.get_mut(&ticket) {
-            client.awaits = answers;
-            (client.may_enter, client.hangs_up_for, client.api) = (true, None, api);
-            client.terms = terms;
+            client.stage = Stage::Topics(Topics { answers, api, terms });
+            client.hangs_up_for = None;
             self.set_deadline(ticket, Some(until));
         }
     }
@@ -280,7 +280,7 @@ impl Delayed {
     pub fn due(&mut self, ticket: Ticket) -> Option<(Parked, bool)> {
         let client = self.parked.get(&ticket)?;
         let is_newest = is_newest(client, ticket);
-        if !is_newest && !client.awaits_outcome() {
+        if !is_newest && client.open().is_none() {
             self.remove(ticket);
             return None;
         }
@@ -423,12 +423,12 @@ mod tests {
     fn a_client_may_wait_for_several_answers() {
         let mut delayed = Delayed::default();
         let ticket = delayed.park(client("w", 1)).unwrap();
-        assert!(delayed.answered(ticket).is_some_and(|(client, _)| !client.may_enter));
+        assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.topics().is_none()));
         let now = Instant::now();
         delayed.await_more(ticket, 2, now, None, 0);
         assert_eq!(delayed.take_due(now), [ticket]);
         assert_eq!(delayed.answered(ticket), None);
-        assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.may_enter));
+        assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.topics().is_some()));
     }
 
     /// A crowd that is refused without a CONNACK may wait for the same list of sockets.
@@ -470,11 +470,11 @@ mod tests {
         // Their tries end as they end.
         for ticket in [gone, replaced] {
             let (rest, is_newest) = delayed.answered(ticket).unwrap();
-            assert!(rest.open.is_some() && !is_newest && rest.username.is_empty());
+            assert!(rest.open().is_some() && !is_newest && rest.username.is_empty());
         }
         assert_eq!(delayed.answered(waits), None);
         for ticket in [stays, newer] {
-            assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.open.is_some()));
+            assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.open().is_some()));
             delayed.end(ticket);
         }
         assert!(delayed.texts.is_empty() && delayed.turns.is_empty());
@@ -497,12 +497,12 @@ mod tests {
         assert!(!delayed.has_deadlines());
         for ticket in [kicked, slow] {
             let (rest, is_newest) = delayed.answered(ticket).unwrap();
-            assert!(rest.open.is_some() && !is_newest && rest.username.is_empty());
+            assert!(rest.open().is_some() && !is_newest && rest.username.is_empty());
         }
         // Once the outcome is known nothing is left behind.
         let ticket = delayed.park(client("m", 1)).unwrap();
         delayed.await_outcome(ticket, open(), None);
-        assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.open.is_some()));
+        assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.open().is_some()));
         assert_eq!(delayed.end(ticket), None);
         assert!(delayed.parked.is_empty() && delayed.texts.is_empty());
     }

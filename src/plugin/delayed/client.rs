@@ -14,6 +14,30 @@ use crate::plugin::throttle::OpenTry;
 use crate::question::Grounds;
 use crate::topic::Terms;
 
+/// What a parked client waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    /// For nothing that is known here: it was just parked, or its answer has come.
+    Idle,
+    /// For its turn, at this place.
+    Turn(RowPosition),
+    /// For the outcome of this try.
+    Outcome(OpenTry),
+    /// For topic questions that were asked ahead for it. It may come in.
+    Topics(Topics),
+}
+
+/// What a client that may come in waits for, and is let in with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topics {
+    /// How many answers are still to come.
+    pub answers: usize,
+    /// The number of the API when it was decided that it may come in (`Asker::api_number`).
+    pub api: u32,
+    /// What came with the API's allow.
+    pub terms: Option<Arc<Terms>>,
+}
+
 /// What there is to know about a parked client when its answer comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parked {
@@ -41,18 +65,8 @@ pub struct Parked {
     pub is_under_anothers_id: bool,
     /// The hash of a local user that its password is compared with, if it is not the API that decides.
     pub hash: Option<Arc<PasswordHash>>,
-    /// Where it waits for its turn, as long as it does.
-    pub turn: Option<RowPosition>,
-    /// Its open try, once it has its turn and until the outcome is known.
-    pub open: Option<OpenTry>,
-    /// How many answers it waits for still.
-    pub awaits: usize,
-    /// It may come in, and only waits for topic questions that were asked ahead for it.
-    pub may_enter: bool,
-    /// The number of the API at the time when that was decided (`Asker::api_number`).
-    pub api: u32,
-    /// What came with the API's allow.
-    pub terms: Option<Arc<Terms>>,
+    /// What it waits for.
+    pub stage: Stage,
     /// When it has waited long enough, if its wait is bounded here (see `Delayed::deadlines`).
     pub until: Option<Instant>,
     /// It has gone, and only its open try is left. Its names are kept no longer.
@@ -77,12 +91,7 @@ impl Parked {
             sender,
             is_under_anothers_id,
             hash: attempt.hash.clone(),
-            turn: None,
-            open: None,
-            awaits: 1,
-            may_enter: false,
-            api: 0,
-            terms: None,
+            stage: Stage::Idle,
             until: None,
             has_gone: false,
             hangs_up_for: None,
@@ -93,7 +102,23 @@ impl Parked {
     pub fn allow(&self) -> Decision {
         let by =
             if self.hash.is_some() { By::LocalPassword } else { By::Api { grounds: Grounds::Status(200) } };
-        Decision::allow(by).with(self.terms.clone())
+        Decision::allow(by).with(self.topics().and_then(|topics| topics.terms.clone()))
+    }
+
+    /// What it waits for if it may come in.
+    pub fn topics(&self) -> Option<&Topics> {
+        match &self.stage {
+            Stage::Topics(topics) => Some(topics),
+            Stage::Idle | Stage::Turn(_) | Stage::Outcome(_) => None,
+        }
+    }
+
+    /// Its open try, if it waits for the outcome.
+    pub fn open(&self) -> Option<OpenTry> {
+        match self.stage {
+            Stage::Outcome(open) => Some(open),
+            Stage::Idle | Stage::Turn(_) | Stage::Topics(_) => None,
+        }
     }
 
     /// Its login. The password is kept only while it waits for its turn.
@@ -111,11 +136,6 @@ impl Parked {
             key: self.key,
             source: Default::default(),
         }
-    }
-
-    /// Whether its try is open: how that ends is noted, whatever becomes of the client.
-    pub(super) fn awaits_outcome(&self) -> bool {
-        self.open.is_some() && !self.may_enter
     }
 
     /// The client, as events show it.

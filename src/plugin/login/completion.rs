@@ -57,49 +57,55 @@ impl Logins {
         }
     }
 
-    /// Lets a parked client in or refuses it, if it is still the one that is parked and waits for nothing
-    /// else.
+    /// Lets a parked client in or refuses it, if it is still the one that is parked and waits for nothing else.
     fn complete(&self, ticket: Ticket, decision: Decision, thread: &BrokerThread, event: &Event<'_>) {
         let answered = self.delayed.with(thread, |delayed| delayed.answered(ticket));
         let Some((parked, is_newest)) = answered else { return };
-        let mut allow = parked.allow();
-        if !parked.may_enter {
-            let attempt = parked.attempt(None);
-            // What the API once said of a name serves nobody whom a local hash is to decide about.
-            let decision = match parked.hash {
-                None => self.parts.api.or_stale(parked.key, decision, event.now),
-                Some(_) => decision,
-            };
-            let was_asked = !matches!(decision.by, By::NoAnswer(NoAnswer::Unheard | NoAnswer::Busy));
-            match parked.open {
-                // It hung up, left the queue, or had no room there. A question that goes on ends its try later.
-                Some(open) if parked.is_under_anothers_id && !was_asked => {
-                    self.charge_id(&open, event);
-                    self.turn_away(open, event);
-                }
-                // Also of a client that has gone: its guess was right or wrong all the same.
-                Some(open) => self.close(open, &decision, event),
-                None => {}
+        let may_enter = parked.topics().is_some();
+        let decision = if may_enter { parked.allow() } else { self.settle(&parked, decision, event) };
+        if !is_newest {
+            if decision.is_allow() && !may_enter {
+                self.note_early(&parked, thread, event.now);
             }
-            if !is_newest {
-                if decision.is_allow() {
-                    self.note_early(&parked, thread, event.now);
-                }
-                return;
-            }
-            if decision.ruling != Ruling::Allow {
-                self.refuse(ticket, &attempt, decision, thread, event);
-                return;
-            }
+            return;
+        }
+        // Whoever was refused and waits to be hung up on comes in all the same if its password turns out to be right, but not
+        // who was kicked.
+        if parked.hangs_up_for == Some(By::Kick) {
+            return;
+        }
+        let attempt = parked.attempt(None);
+        if decision.ruling != Ruling::Allow {
+            return self.refuse(ticket, &attempt, decision, thread, event);
+        }
+        if !may_enter {
             let answers = self.prefetch(&attempt, decision.terms.as_deref(), Some(ticket), event);
             if answers > 0 {
                 return self.await_topics(ticket, answers, decision.terms, thread, event);
             }
-            allow = decision;
         }
-        if is_newest {
-            self.let_in(ticket, &parked, allow, thread, event);
+        self.let_in(ticket, &parked, decision, thread, event);
+    }
+
+    /// The decision about a parked client whose outcome is known, with which its try ends.
+    fn settle(&self, parked: &Parked, decision: Decision, event: &Event<'_>) -> Decision {
+        // What the API once said of a name serves nobody whom a local hash is to decide about.
+        let decision = match parked.hash {
+            None => self.parts.api.or_stale(parked.key, decision, event.now),
+            Some(_) => decision,
+        };
+        let was_asked = !matches!(decision.by, By::NoAnswer(NoAnswer::Unheard | NoAnswer::Busy));
+        match parked.open() {
+            // It hung up, left the queue, or had no room there. A question that goes on ends its try later.
+            Some(open) if parked.is_under_anothers_id && !was_asked => {
+                self.charge_id(&open, event);
+                self.turn_away(open, event);
+            }
+            // Also of a client that has gone: its guess was right or wrong all the same.
+            Some(open) => self.close(open, &decision, event),
+            None => {}
         }
+        decision
     }
 
     /// Looks at those who have waited for their turn in a group, as far as there is room.
@@ -159,15 +165,15 @@ impl Logins {
             }
         } else if let Some(by) = parked.hangs_up_for.clone() {
             self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
-        } else if parked.may_enter {
+        } else if parked.topics().is_some() {
             self.let_in(ticket, &parked, parked.allow(), thread, event);
-        } else if parked.open.is_some() && parked.hash.is_none() {
+        } else if parked.open().is_some() && parked.hash.is_none() {
             // It comes under somebody else's id. If its question is still in the queue, it hears so; else the API's answer will
             // be there soon.
             self.parts.api.asker.leave_queue(parked.key, ticket.number());
         } else {
-            let by = if parked.open.is_some() { By::TooManyWait } else { By::Turn };
-            if let Some(open) = parked.open.filter(|_| parked.is_under_anothers_id) {
+            let by = if parked.open().is_some() { By::TooManyWait } else { By::Turn };
+            if let Some(open) = parked.open().filter(|_| parked.is_under_anothers_id) {
                 self.charge_id(&open, event);
             }
             self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
@@ -230,7 +236,8 @@ impl Logins {
         // What decided counts no more if options or files were read again meanwhile: the name has become that of a local user,
         // its hash is another one, or another API is asked.
         let decides_now = event.settings.users.get(attempt.username);
-        let is_outdated = parked.may_enter && parked.api != self.parts.api.asker.api_number();
+        let api = self.parts.api.asker.api_number();
+        let is_outdated = parked.topics().is_some_and(|topics| topics.api != api);
         if decides_now != attempt.hash.as_ref() || attempt.hash.is_none() && is_outdated {
             self.refuse(ticket, &attempt, Decision::deny(By::Reload), thread, event);
             return;
