@@ -205,7 +205,7 @@ pub type LookUp = fn(&str, Family) -> Result<Vec<IpAddr>, String>;
 /// Starts a thread as [`Broker::spawn`] does.
 pub type Spawn<'a> = &'a dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
 
-/// The broker's process.
+/// The broker that has loaded the plugin, and its process.
 pub trait Broker: Send + Sync {
     /// Starts a thread that takes no signals, since those are for the broker's own thread.
     ///

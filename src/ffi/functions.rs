@@ -31,7 +31,7 @@ use crate::log::Level;
 /// A callback as the broker calls it: with the event's number, its data, and the data that was registered.
 pub(super) type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
 
-/// The broker that this process runs. Its functions may be called only on the broker's own thread, the one that created
+/// The broker's process. The broker's functions may be called only on the broker's own thread, the one that created
 /// this.
 pub(super) struct Process {
     pub(super) functions: sys::mha_broker,

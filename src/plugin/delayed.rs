@@ -128,8 +128,7 @@ impl Delayed {
     pub fn end(&mut self, ticket: Ticket) -> Option<Fingerprint> {
         let client = self.remove(ticket)?;
         forget(&client, ticket);
-        client.open()?;
-        let key = client.key;
+        let key = client.open().map(|_| client.key)?;
         let (client_id, username) = Default::default();
         self.insert(ticket, Parked { client_id, username, until: None, has_gone: true, ..client });
         Some(key)

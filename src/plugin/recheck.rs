@@ -25,6 +25,7 @@ use crate::ask::{Priority, Waiter};
 use crate::broker::{Broker, BrokerCell, BrokerThread};
 use crate::command::Done;
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
+use crate::local::PasswordHash;
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
 use belief::{Belief, Change, PAUSE};
@@ -240,11 +241,7 @@ impl Recheck {
                 return Decision::allow(By::Session);
             }
             // The user has a new hash, or the username has become a local user's.
-            let fits = |password| {
-                let compare = || hash.verify(password);
-                self.round.with(thread, |round| *round.compared.entry(credentials).or_insert_with(compare))
-            };
-            if !password.is_some_and(fits) {
+            if !password.is_some_and(|password| self.compare(password, hash, credentials, thread, event)) {
                 return Decision::deny(By::LocalPassword);
             }
             let by = LetInBy::Local(Arc::clone(hash));
@@ -261,6 +258,28 @@ impl Recheck {
             self.note(attempt, &inquiry, thread, event.now);
         }
         Decision::allow(By::Session)
+    }
+
+    /// Whether a password fits a hash. Compared once in a round for all sessions with these credentials, while the broker
+    /// stands still.
+    fn compare(
+        &self,
+        password: &[u8],
+        hash: &PasswordHash,
+        credentials: Fingerprint,
+        thread: &BrokerThread,
+        event: &Event<'_>,
+    ) -> bool {
+        if let Some(fits) = self.round.with(thread, |round| round.compared.get(&credentials).copied()) {
+            return fits;
+        }
+        let began = Instant::now();
+        let fits = hash.verify(password);
+        if hash.is_slow() {
+            self.api.charge_hash(began, event);
+        }
+        self.round.with(thread, |round| round.compared.insert(credentials, fits));
+        fits
     }
 
     /// Has a connected client asked about when the broker's loop has come round, or at once where it does not say so.

@@ -145,8 +145,8 @@ fn made_up_names_under_one_client_id_are_counted_together() {
     scene.close(scene.open(next("f"), "wrong"), TryOutcome::Refused);
     assert_eq!(scene.admit(next("g"), "wrong"), Admission::Throttled(seconds(1)));
     // Clients with another address, or without a client id, are in other groups.
-    scene.open(Who { address: "10.0.0.2", ..next("h") }, "wrong");
-    scene.open(Who { client_id: "", ..next("i") }, "wrong");
+    let _ = scene.open(Who { address: "10.0.0.2", ..next("h") }, "wrong");
+    let _ = scene.open(Who { client_id: "", ..next("i") }, "wrong");
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn the_same_credentials_open_many_times_are_one_open_try_and_one_refusal() {
     let mut scene = Scene::new(LIMITS);
     let open: Vec<OpenTry> = (0..200).map(|_| scene.open(HOME, "shared")).collect();
     for password in &WRONG[1..] {
-        scene.open(HOME, password);
+        let _ = scene.open(HOME, password);
     }
     assert!(matches!(scene.admit(HOME, "sixth"), Admission::WaitForTurn(_)));
     scene.close_all(open, TryOutcome::Refused);
@@ -265,7 +265,7 @@ fn good_credentials_that_many_share_count_once_when_the_api_refuses_them() {
     assert_eq!(scene.pause(HOME, "shared"), Duration::ZERO);
     // They are like any other now.
     for password in &WRONG[1..] {
-        scene.open(HOME, password);
+        let _ = scene.open(HOME, password);
     }
     assert!(matches!(scene.admit(HOME, "shared"), Admission::WaitForTurn(_)));
 }
@@ -275,7 +275,7 @@ fn good_credentials_are_always_looked_at_and_take_nobodys_place() {
     let mut scene = Scene::new(LIMITS);
     scene.close(scene.open(HOME, "good"), TryOutcome::LetIn);
     for password in WRONG {
-        scene.open(HOME, password);
+        let _ = scene.open(HOME, password);
     }
     scene.close(scene.open(HOME, "good"), TryOutcome::Unknown);
     scene.now += OPEN_FOR;
@@ -319,7 +319,7 @@ fn a_known_wrong_try_from_before_the_pause_does_not_use_up_its_look() {
     scene.close_all(others, TryOutcome::Refused);
     scene.close(old, TryOutcome::Refused);
     assert_eq!(scene.pause(HOME, "old"), seconds(1));
-    scene.open(HOME, "new");
+    let _ = scene.open(HOME, "new");
 }
 
 #[test]
@@ -406,7 +406,7 @@ fn a_try_that_nobody_closes_ends_by_itself_and_still_counts_if_it_was_refused() 
     scene.close_all(leaked, TryOutcome::Refused);
     assert_eq!(scene.pause(HOME, "a"), seconds(1));
     scene.close_all(open, TryOutcome::Unknown);
-    scene.open(HOME, "f");
+    let _ = scene.open(HOME, "f");
 }
 
 #[test]
@@ -415,7 +415,7 @@ fn the_late_end_of_a_try_is_not_that_of_a_later_one_with_the_same_credentials() 
     let late = scene.open(HOME, "a");
     scene.now += OPEN_FOR;
     for password in WRONG {
-        scene.open(HOME, password);
+        let _ = scene.open(HOME, password);
     }
     scene.close(late, TryOutcome::Unknown);
     assert!(matches!(scene.admit(HOME, "f"), Admission::WaitForTurn(_)));
@@ -443,7 +443,7 @@ fn no_more_are_asked_about_ahead_than_could_be_tried_and_none_in_a_pause() {
     scene.refuse(HOME, &["c", "d", "e"]);
     assert_eq!(asked(&scene), 0);
     // A login that the broker comes to is looked at as before: early questions use up nothing of a pause.
-    scene.open(HOME, "new");
+    let _ = scene.open(HOME, "new");
 }
 
 #[test]
@@ -482,7 +482,7 @@ fn switched_off_it_holds_up_nobody() {
     let scene = Scene::new(ThrottleLimits { after: 0, ..LIMITS });
     for n in 0..100 {
         let open = scene.open(HOME, &n.to_string());
-        scene.open(HOME, "open still");
+        let _ = scene.open(HOME, "open still");
         scene.close(open, TryOutcome::Refused);
         assert!(scene.speculate(HOME, &n.to_string()));
     }

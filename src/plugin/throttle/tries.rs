@@ -36,6 +36,7 @@ pub enum Admission {
 }
 
 /// An open try.
+#[must_use = "a try has to be closed, or nobody else of its groups gets its place"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenTry {
     /// The group of its account and that of its client id.
