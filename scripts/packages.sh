@@ -41,8 +41,9 @@ make_packages() (
     cp examples/api_server.py examples/api_server.mjs examples/api_fastapi.py "$stage/examples/"
     cp README.md SECURITY.md LICENSE-MIT LICENSE-APACHE "$stage/doc/"
     cp docs/* "$stage/docs/"
-    # Where a page names a file that is called otherwise here.
+    # Where a page names a file that is called otherwise here, or is not there.
     sed -i 's|](mosquitto\.conf\.example)|](examples/mosquitto.conf)|; s|](CHANGELOG\.md)|](changelog.gz)|' "$stage/doc/README.md"
+    sed -i -E 's#\[([^]]*)\]\((\.\./docker/[^)]*|deny\.toml)\)#\1#g' "$stage/doc/SECURITY.md" "$stage"/docs/*.md
     sed -i 's|](\.\./mosquitto\.conf\.example)|](../examples/mosquitto.conf)|' "$stage"/docs/*.md
     cp contrib/* "$stage/contrib/"
     cp CHANGELOG.md "$stage/doc/changelog"

@@ -2,7 +2,7 @@
 # Installs the packages that building and the demo need on a Debian machine, and no
 # others. If none is missing, it changes nothing.
 #
-#   scripts/setup.sh [tests | fuzz | memcheck | asan | musl | packages]      with the packages for these
+#   scripts/setup.sh [tests | fuzz | memcheck | asan | musl | packages | roots]      with the packages for these
 #
 # Mosquitto's own packages are left out on purpose. Even mosquitto-dev, which has
 # the headers, depends on the broker, and installing that starts a service on

@@ -62,7 +62,7 @@
 //!   batches and completes the client, if its ticket is still the newest for its client id.
 //! - **In the background**: refreshes, SIGHUP's questions, probes of a silent API. Nobody waits; a no that is about the client
 //!   (`Grounds::is_about_the_client`) may become a task that disconnects.
-//! - **A response becomes a verdict** in `ask::http::endpoint`, by `ask::dialect::answer`, which for the contract is
+//! - **A response becomes a verdict** in `ask::http::ask_endpoint`, by `ask::dialect::answer`, which for the contract is
 //!   `Answer::of_status`; the body of a 200 is read by `ask::answer` (`answer_rules`), and that about many questions by
 //!   `ask::wire` and `ask::http::batch`.
 //!   Without a response it is one by `ask::superuser`, or by what `ask::shared` takes over.
@@ -109,7 +109,7 @@
 //! # Locks
 //!
 //! What only the broker's own thread touches has none: it is in a `broker::BrokerCell`. These are, in `ffi`, what the system
-//! tells of sockets; in `plugin`, the parked clients, `early`, `owners` and `debts` of `login`, the `round` of `recheck`, the
+//! tells of sockets (`sockets`, `read_ahead`, `in_hand`); in `plugin`, the parked clients, `early`, `owners` and `debts` of `login`, the `round` of `recheck`, the
 //! `wait_budget`, and what `sys_topics` has published; in `prefetch`, the `queues`. Nobody comes back to a cell in use.
 //!
 //! For all else there is one type, `util::Lock`, but for the slots where threads wait for an answer. Whoever holds a lock, or

@@ -292,7 +292,7 @@ pub enum NoAnswer {
     Unheard,
     /// The broker has used up its wait budget. The question goes on, but nobody waits for its answer.
     BudgetSpent,
-    /// Logins have held up the broker for long enough in this turn. The question goes on beside it.
+    /// Logins have held up the broker for long enough in this turn. The question goes on in the background.
     LoginWaitSpent,
     /// The circuit breaker is open, or the API asked for a pause itself (429).
     BreakerOpen,

@@ -96,7 +96,7 @@ fn imports_go_down() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// The modules of a room, each with those of the same room that it imports.
+/// The modules of a room, each with those of the same room that it imports. The room's own `mod.rs`, which all know, is left out.
 fn imports_within(room: &str, files: &[File]) -> BTreeMap<String, BTreeSet<String>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room);
     let mut modules: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -109,8 +109,14 @@ fn imports_within(room: &str, files: &[File]) -> BTreeMap<String, BTreeSet<Strin
         let code = code.collect::<Vec<_>>().join("\n");
         for path in [up, format!("crate::{room}::")] {
             for rest in code.split(&path).skip(1) {
-                let paths = rest.strip_prefix('{').and_then(|list| list.split('}').next()).unwrap_or(rest);
                 let is_list = rest.starts_with('{');
+                let end = if is_list { '}' } else { ';' };
+                let paths = rest.trim_start_matches('{').split(end).next().unwrap();
+                assert!(
+                    !is_list || !paths.contains('{'),
+                    "{} imports by nested lists: {paths}",
+                    file.path.display()
+                );
                 let named = paths.split(',').take(if is_list { usize::MAX } else { 1 });
                 imported.extend(named.map(|path| {
                     let path = path.trim_start();

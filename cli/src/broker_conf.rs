@@ -23,6 +23,8 @@ pub struct BrokerConf {
     pub per_listener: bool,
     /// The ports (or sockets) of the listeners.
     pub listeners: Vec<String>,
+    /// Whether no line says where to listen. Then the broker listens for its own machine, and by rules of its own.
+    pub is_local_only: bool,
     /// Lines that matter beside the plugin's, with their names and values.
     pub beside: Vec<(Location, &'static str, String)>,
 }
@@ -77,6 +79,7 @@ impl BrokerConf {
             user: "mosquitto".to_owned(),
             per_listener: false,
             listeners: Vec::new(),
+            is_local_only: true,
             beside: Vec::new(),
         };
         conf.read_file(path, true)?;
@@ -112,7 +115,9 @@ impl BrokerConf {
                 }
                 "user" => self.user = value.trim_end().to_owned(),
                 "per_listener_settings" => self.per_listener = value.trim_end() == "true",
+                "bind_address" => self.is_local_only = false,
                 "listener" | "port" => {
+                    self.is_local_only = false;
                     // `listener 0 /run/mosquitto.sock` has its path for a name.
                     let mut words = value.split_ascii_whitespace();
                     let name = match (words.next(), words.next()) {

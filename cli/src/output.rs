@@ -128,9 +128,9 @@ pub fn counted(number: usize, what: &str) -> String {
     }
 }
 
-/// A text from elsewhere, for people: what an API or a client says must not steer the terminal.
+/// A text from elsewhere, for people: what an API or a client says must not steer the terminal, nor hide anything.
 pub fn printable(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { c.escape_debug().collect() } else { vec![c] };
+    let shown = |c: char| if matches!(c, '"' | '\'' | '\\') { vec![c] } else { c.escape_debug().collect() };
     text.chars().flat_map(shown).collect()
 }
 

@@ -176,7 +176,7 @@ const FAMILIES: &[Family] = &[
         name: "broker_held_up",
         unit: SECONDS,
         kind: HISTOGRAM,
-        help: "How long the broker, and with it every client, waited for an answer each time that it did",
+        help: "How long the broker, and with it every client, stood still each time that it waited for an answer, or computed a slow hash",
         samples: |metrics, _| each_kind(|kind| Value::of(metrics.held_up_by(kind))),
     },
     Family {

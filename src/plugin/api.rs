@@ -12,7 +12,7 @@ use super::sessions::Sessions;
 use super::throttle::Throttle;
 use super::ticks::Ticks;
 pub use super::wait_budget::Account;
-use super::wait_budget::{Reservation, WaitBudget};
+use super::wait_budget::{Allotment, WaitBudget};
 use crate::ask::more_fields::{self, Certificates, FieldSource};
 use crate::ask::{Asker, Pending, Priority, Waiter};
 use crate::broker::{BrokerCell, BrokerThread, Client, Details};
@@ -140,8 +140,8 @@ impl Api {
         if let Some(decision) = self.without_waiting(inquiry, event.now) {
             return decision;
         }
-        let reserved = self.reserve(key, account, event);
-        if reserved.limit.is_zero() {
+        let allotted = self.allot(key, account, event);
+        if allotted.limit.is_zero() {
             return if account.is_login() {
                 self.ask_in_background(inquiry, Priority::Speculative, NoAnswer::LoginWaitSpent, event)
             } else {
@@ -157,8 +157,8 @@ impl Api {
         }
         let is_about_topic = !account.is_login() && event.broker_thread().is_some();
         let waiting = is_about_topic.then(|| self.asker.broker_waits());
-        let readers = self.ask_ahead_of(inquiry, account, &asked, &event.at(reserved.began));
-        let (answer, answered_at) = self.wait(inquiry, account, &asked, &reserved, event);
+        let readers = self.ask_ahead_of(inquiry, account, &asked, &event.at(allotted.began));
+        let (answer, answered_at) = self.wait(inquiry, account, &asked, &allotted, event);
         drop(waiting);
         let decision = self.or_stale(key, Decision::by_answer(&answer), answered_at);
         self.prefetch.note_outcome(&question, key, decision.is_allow());
@@ -186,8 +186,8 @@ impl Api {
         }
     }
 
-    /// Reserves time for the broker to wait for the answer to this question.
-    fn reserve(&self, question: Fingerprint, account: Account, event: &Event<'_>) -> Reservation {
+    /// Finds out how long the broker may wait for the answer to this question.
+    fn allot(&self, question: Fingerprint, account: Account, event: &Event<'_>) -> Allotment {
         let config = &event.settings.config;
         let times = (config.timeout, config.login_wait);
         // Only requests to the broker's HTTP listener wait on its thread.
@@ -195,7 +195,7 @@ impl Api {
         let is_under_way = || self.asker.is_under_way(question);
         self.with_budget(event, |budget| {
             // The time of the event may be some milliseconds in the future, which is as long as a wait takes.
-            budget.reserve(question, account, times, is_under_way, Instant::now())
+            budget.allot(question, account, times, is_under_way, Instant::now())
         })
     }
 
@@ -217,23 +217,23 @@ impl Api {
         }
     }
 
-    /// Waits for an answer as long as is reserved for it, and counts that. Returns it, and when the wait was over.
+    /// Waits for an answer as long as is allotted for it, and counts that. Returns it, and when the wait was over.
     fn wait(
         &self,
         inquiry: &Inquiry<'_>,
         account: Account,
         asked: &Pending,
-        reserved: &Reservation,
+        allotted: &Allotment,
         event: &Event<'_>,
     ) -> (Answer, Instant) {
-        let (Inquiry { key, question, .. }, Reservation { limit, timeout, began, .. }) = (inquiry, *reserved);
+        let (Inquiry { key, question, .. }, Allotment { limit, timeout, began, .. }) = (inquiry, *allotted);
         let answer = asked.slot.wait(limit.saturating_sub(began.elapsed()));
         let answered = matches!(answer, Some(Answer::Verdict { .. }));
         let over = Instant::now();
         if event.broker_thread().is_some() {
             self.asker.held_up(question.kind(), over.saturating_duration_since(began));
         }
-        self.with_budget(event, |budget| budget.settle(reserved, answered, over));
+        self.with_budget(event, |budget| budget.settle(allotted, answered, over));
         let answer = answer.unwrap_or_else(|| {
             if account.is_login() {
                 // The client leaves before it is known whether it has guessed right.

@@ -117,7 +117,7 @@ impl Granting {
         });
     }
 
-    /// Hears of the answer about a session that is asked about again beside the loop.
+    /// Hears of the answer about a session that is asked about again in the background.
     pub fn renewer(self: &Arc<Self>, session: SessionName) -> Waiter {
         let granting = Arc::clone(self);
         Waiter::however_late(move |answer| granting.renew(&session, answer, Instant::now()))

@@ -1,6 +1,6 @@
 //! After a SIGHUP the broker checks every session once more, one after the other, while its loop stands still. It
 //! disconnects each session whose check does not succeed at once. So the plugin keeps every session that was let in,
-//! asks the API beside the loop, and disconnects a client later if the API refuses it.
+//! asks the API in the background, and disconnects a client later if the API refuses it.
 
 mod belief;
 mod going;
@@ -302,7 +302,7 @@ impl Recheck {
         }
     }
 
-    /// Asks about a connected client beside the loop.
+    /// Asks about a connected client in the background.
     fn ask_again(&self, Note { session, key, question }: Note, now: Instant) {
         let Some((round, number)) = self.belief.ask(key, now) else { return };
         let source = self.api.asker.source(session.address.as_deref(), &session.username);

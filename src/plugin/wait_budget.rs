@@ -114,7 +114,7 @@ struct Payer {
 
 /// How long the broker may wait for the answer to one question.
 #[derive(Clone, Copy)]
-pub(super) struct Reservation {
+pub(super) struct Allotment {
     question: Fingerprint,
     payer: Payer,
     /// Zero: not at all.
@@ -188,26 +188,27 @@ impl WaitBudget {
         self.waited_for.clear();
     }
 
-    /// Reserves time to wait for the answer to a question on this account, from now on. `timeout` is the time that the API has
+    /// How long the broker may wait for the answer to a question on this account, from now on. Nothing is set aside: what was
+    /// waited counts ([`Self::settle`]). `timeout` is the time that the API has
     /// for one question, `login_wait` that for logins in one turn. `is_under_way` finds out whether the question is on its
     /// way already, where that matters.
-    pub(super) fn reserve(
+    pub(super) fn allot(
         &mut self,
         question: Fingerprint,
         account: Account,
         (timeout, login_wait): (Duration, Duration),
         is_under_way: impl FnOnce() -> bool,
         began: Instant,
-    ) -> Reservation {
+    ) -> Allotment {
         let is_under_way = self.asks_what_is_under_way(account) && is_under_way();
         let payer = Payer { account, is_under_way, login_wait };
         let limit = self.limit(question, payer, timeout, began);
-        Reservation { question, payer, limit, timeout, began }
+        Allotment { question, payer, limit, timeout, began }
     }
 
-    /// Counts a wait for which time was reserved, and which is over. `answered`: a verdict has come.
-    pub(super) fn settle(&mut self, reserved: &Reservation, answered: bool, over: Instant) {
-        let Reservation { question, payer, timeout, began, .. } = *reserved;
+    /// Counts a wait that is over. `answered`: a verdict has come.
+    pub(super) fn settle(&mut self, allotted: &Allotment, answered: bool, over: Instant) {
+        let Allotment { question, payer, timeout, began, .. } = *allotted;
         let spent = over.saturating_duration_since(began);
         self.waited(Wait { question, payer, spent, answered }, timeout, over);
     }
@@ -311,6 +312,7 @@ impl WaitBudget {
         }
     }
 
+    /// Counts a wait that is over.
     fn waited(&mut self, wait: Wait, timeout: Duration, now: Instant) {
         let Wait { question, payer, spent, answered } = wait;
         let own = self.left_to(payer, timeout);

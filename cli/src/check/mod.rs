@@ -124,9 +124,13 @@ fn listeners(conf: &BrokerConf, ours: &[&Plugin], broker: Option<&Broker>, repor
 }
 
 /// From this version on, `allow_anonymous false` counts without a listener's line, too.
-const LOCAL_ONLY_IS_STRICT: [u32; 3] = [2, 0, 21];
+const IS_STRICT: [u32; 3] = [2, 0, 21];
 
-/// Who gets in with neither username nor password.
+/// Before this version an option of listeners, such as `max_connections`, opens the broker to the network without a
+/// listener's line.
+const IS_LOCAL: [u32; 3] = [2, 0, 12];
+
+/// Who gets in without being asked about.
 fn anonymous(conf: &BrokerConf, broker: Option<&Broker>, report: &mut Report) {
     let said = conf.beside("allow_anonymous");
     if let Some((at, "true")) = said {
@@ -136,22 +140,37 @@ fn anonymous(conf: &BrokerConf, broker: Option<&Broker>, report: &mut Report) {
         );
         return;
     }
-    if !conf.listeners.is_empty() {
+    if !conf.is_local_only {
         return;
     }
-    let strict = broker.is_none_or(|broker| parts(&broker.version) >= LOCAL_ONLY_IS_STRICT.to_vec());
+    if conf.per_listener {
+        report.error(
+            "There is no listener line, and per_listener_settings is true: Mosquitto 2.0 asks no plugin then, and may let \
+             everybody in with any password.",
+            "write a line such as listener 1883 above the plugin's line",
+        );
+        return;
+    }
+    let is_from = |version: [u32; 3]| broker.is_none_or(|broker| parts(&broker.version) >= version.to_vec());
     let why = match (said, broker) {
         (None, _) => "allow_anonymous is not set".to_owned(),
-        (Some((at, _)), Some(broker)) if !strict => {
+        (Some((at, _)), Some(broker)) if !is_from(IS_STRICT) => {
             format!("{at}: allow_anonymous false does not count for Mosquitto {}", broker.version)
         }
-        _ => return,
+        (Some((at, _)), None) => {
+            report.note(format!(
+                "{at}: without a listener line, Mosquitto before 2.0.21 takes allow_anonymous false for true."
+            ));
+            return;
+        }
+        (Some(_), Some(_)) => return,
+    };
+    let who = match is_from(IS_LOCAL) {
+        true => "whoever on this machine gives neither username nor password",
+        false => "whoever gives neither username nor password",
     };
     report.warning(
-        format!(
-            "There is no listener line, and {why}: on this machine whoever gives neither username nor password gets in, \
-             without the API."
-        ),
+        format!("There is no listener line, and {why}: {who} gets in, without the API."),
         "write the lines listener 1883 127.0.0.1 and allow_anonymous false",
     );
 }

@@ -136,10 +136,18 @@ fn who_gets_in_where_there_is_no_listener_is_found() {
             fs::write(&file, text).unwrap();
             let program = version.program("mosquitto");
             let output = run(&["check", &file, "--broker", program.to_str().unwrap(), "--offline", "--json"]);
-            has(&found(&json(&output)), "warning", "There is no listener line")
+            let findings = found(&json(&output));
+            assert_eq!(
+                lines.contains("per_listener_settings true"),
+                has(&findings, "error", "asks no plugin then"),
+                "{findings:#?}"
+            );
+            has(&findings, "warning", "There is no listener line")
         };
+        assert!(!finds("per_listener_settings true\nallow_anonymous false\n"));
         assert!(finds(""));
         assert_eq!(finds("allow_anonymous false\n"), version == Version::V2_0_11);
+        assert!(!finds("bind_address 127.0.0.1\n"), "then the broker does as with a listener's line");
     });
 }
 

@@ -1,144 +1,109 @@
-//! One endpoint is asked once: the request is sent, what came of it is noted, and the answer is read.
-
+//! The URLs that are asked, and what is known of each.
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-use tokio::time::timeout;
+use super::breaker::Breaker;
+use super::cause::cause;
+use super::hints::Hint;
+use super::known_names::KnownNames;
+use super::lanes::{Server, Way};
+use super::limiter::Limiter;
+use super::pace::Pace;
+use super::prepare::TargetError;
+use super::probing::Samples;
+use super::rest::Rest;
+use crate::config::{ApiUrl, UrlSet};
 
-use super::client::{Request, is_gateway_failure, says_more};
-use super::connections::Progress;
-use super::lanes::Answered;
-use super::limiter::Underway;
-use super::target::{Endpoint, Target};
-use crate::ask::answer::Body;
-use crate::ask::dialect;
-use crate::question::{Answer, NoAnswer};
-
-/// A request that is sent to one endpoint.
-struct Asked<'a> {
-    endpoint: &'a Arc<Endpoint>,
-    request: &'a Request,
-    sent: Instant,
-    progress: Progress,
-    underway: Underway<'a>,
+/// The URLs of one set.
+pub(super) struct Endpoints {
+    /// In the order of the option.
+    pub(super) endpoints: Vec<Arc<Endpoint>>,
+    /// The number of the one that gave the last verdict: it is asked first.
+    preferred: AtomicUsize,
+    /// Whether answers take long.
+    pub(super) pace: Pace,
 }
 
-/// What came of that.
-struct Sent {
-    /// The response, or why there is none. `None`: the time is up, with all that came on top of it.
-    result: Option<reqwest::Result<Answered>>,
-    /// Whether that came before the time was up.
-    in_time: bool,
+/// One URL.
+pub(in crate::ask) struct Endpoint {
+    /// The set that it is in.
+    pub(super) set: UrlSet,
+    pub(super) api: ApiUrl,
+    /// Its name in the log: the URL without credentials, and what it is asked about.
+    pub(super) shown: String,
+    pub(super) breaker: Breaker,
+    /// Whether it is left alone after a wrong answer to many questions: it takes the place of the breaker there.
+    pub(super) rest: Rest,
+    pub(super) server: Arc<Server>,
+    /// What it is probed with while the breaker is open.
+    pub(super) samples: Samples,
+    /// About statuses that say nothing about a client.
+    pub(super) status_hint: Hint,
+    /// About bodies that say no although the status says yes.
+    pub(super) body_hint: Hint,
+    /// When the log last told of a pause for one client.
+    pub(super) pause_hint: Hint,
+    /// How many questions may be on their way to it.
+    pub(super) limiter: Limiter,
 }
 
-impl Target {
-    /// Asks one endpoint for at most `limit`, and tells its breaker what came of it. If `overtime` is not zero,
-    /// `overdue` is called after `limit`, and the endpoint gets that much longer; an answer that comes by then is used,
-    /// but counts as silence.
-    pub(super) async fn ask_endpoint(
-        self: &Arc<Self>,
-        endpoint: &Arc<Endpoint>,
-        request: &Request,
-        limit: Duration,
-        overtime: Duration,
-        overdue: impl FnOnce(),
-    ) -> (Answer, Option<Answered>) {
-        let sent = Instant::now();
-        let (progress, underway) = (Progress::default(), endpoint.limiter.sent(sent));
-        let mut asked = Asked { endpoint, request, sent, progress, underway };
-        let Sent { result, in_time } = self.send_within(&mut asked, limit, overtime, overdue).await;
-        match result {
-            None => (Answer::None(NoAnswer::TimedOut(limit)), None),
-            Some(Err(error)) => {
-                let reason = endpoint.failed(&error, &asked.progress);
-                if in_time {
-                    self.note_no_answer(&asked, &reason);
-                }
-                (Answer::None(reason), None)
-            }
-            Some(Ok(mut answered)) => {
-                let answer = self.read(&mut answered);
-                self.note_response(&mut asked, &answered, &answer, in_time);
-                (answer, Some(answered))
-            }
+impl Endpoints {
+    /// Those of this set, each with its server among these.
+    pub(super) fn new(
+        set: UrlSet,
+        way: &Arc<Way>,
+        servers: &mut Vec<Arc<Server>>,
+        known: &Arc<KnownNames>,
+    ) -> Result<Self, TargetError> {
+        let endpoint = |api: &ApiUrl| {
+            Ok(Arc::new(Endpoint {
+                set,
+                api: api.clone(),
+                shown: format!("{} ({})", api.shown(), set.in_words()),
+                breaker: Breaker::new(way.config.breaker, Arc::clone(known)),
+                rest: Rest::default(),
+                server: Server::of(api, way, servers).map_err(|error| TargetError::Tls(cause(&error)))?,
+                samples: Samples::default(),
+                status_hint: Hint::default(),
+                body_hint: Hint::default(),
+                pause_hint: Hint::default(),
+                limiter: Limiter::new(way.config.max_requests, way.config.timeout),
+            }))
+        };
+        let endpoints = way.config.urls_of(set).iter().map(endpoint).collect::<Result<_, _>>()?;
+        let pace = Pace::new(way.config.timeout, Instant::now());
+        Ok(Self { endpoints, preferred: AtomicUsize::new(0), pace })
+    }
+
+    /// All, beginning with the one that gave the last verdict.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        let (before, from_preferred) = self.endpoints.split_at(self.preferred.load(Ordering::Relaxed));
+        from_preferred.iter().chain(before)
+    }
+
+    /// Notes that this one has given a verdict.
+    pub(super) fn prefer(&self, endpoint: &Arc<Endpoint>) {
+        if let Some(number) = self.endpoints.iter().position(|one| Arc::ptr_eq(one, endpoint)) {
+            self.preferred.store(number, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Endpoint {
+    /// Whether it is left alone for a while, as it has asked for or since its answer to many questions was wrong.
+    pub(super) fn is_paused(&self, now: Instant) -> bool {
+        match self.set {
+            UrlSet::Batch => !self.rest.is_over(now),
+            UrlSet::Login | UrlSet::Topic | UrlSet::Superuser => self.breaker.is_paused(now),
         }
     }
 
-    /// Sends the request and reads the body of the response as far as it is a part of the answer, and notes where that takes
-    /// longer than `limit`.
-    async fn send_within(
-        self: &Arc<Self>,
-        asked: &mut Asked<'_>,
-        limit: Duration,
-        overtime: Duration,
-        overdue: impl FnOnce(),
-    ) -> Sent {
-        let Asked { endpoint, request, sent, .. } = *asked;
-        let (progress, underway) = (&asked.progress, &mut asked.underway);
-        let mut sending = std::pin::pin!(async {
-            let mut answered = endpoint.send(request, limit, progress).await?;
-            let is_part_of_answer = self.config.answer_rules && says_more(&answered.response)
-                || dialect::reads_body(&self.config.dialect, answered.response.status().as_u16());
-            if is_part_of_answer {
-                answered.body = Some(answered.read().await?.map_or(Body::TooLong, Body::Whole));
-            }
-            reqwest::Result::Ok(answered)
-        });
-        if let Ok(result) = timeout(limit, &mut sending).await {
-            return Sent { result: Some(result), in_time: true };
+    /// Whether nothing is sent there now, whoever it is asked for.
+    pub(super) fn is_left_alone(&self, now: Instant) -> bool {
+        match self.set {
+            UrlSet::Batch => !self.rest.is_over(now),
+            UrlSet::Login | UrlSet::Topic | UrlSet::Superuser => self.breaker.refuses_all(now),
         }
-        // An API that was asked too much at once is asked less, and not left alone.
-        let is_overloaded = progress.is_connected() && underway.timed_out();
-        if !is_overloaded {
-            self.note_no_answer(asked, &NoAnswer::TimedOut(limit));
-            endpoint.server.close_unused_since(sent);
-        }
-        if overtime.is_zero() {
-            return Sent { result: None, in_time: false };
-        }
-        overdue();
-        Sent { result: timeout(overtime, sending).await.ok(), in_time: false }
-    }
-
-    /// Tells the breaker that there was no answer.
-    fn note_no_answer(self: &Arc<Self>, asked: &Asked<'_>, reason: &NoAnswer) {
-        let Asked { endpoint, request, progress, .. } = asked;
-        // Until there is a connection, nothing that a client says can be the cause.
-        let asked_for = progress.is_connected().then_some(request.asked_for);
-        self.note_silence(endpoint, request, asked_for, reason);
-    }
-
-    /// Notes how fast a response came and, unless it is too late, that it came.
-    fn note_response(
-        self: &Arc<Self>,
-        asked: &mut Asked<'_>,
-        answered: &Answered,
-        answer: &Answer,
-        in_time: bool,
-    ) {
-        let (response, now) = (&answered.response, Instant::now());
-        let Asked { endpoint, request, sent, .. } = *asked;
-        let took = now.saturating_duration_since(asked.progress.sent(sent));
-        // Also of one that comes too late: the API is there, and slow.
-        self.note_pace(endpoint.set, Some(took), now);
-        if in_time {
-            // How fast it fails says nothing about how fast it decides.
-            let has_decided = matches!(answer, Answer::Verdict { .. });
-            if let Some(limit) = asked.underway.answered(has_decided.then_some(took), now) {
-                self.tell_limit(endpoint, limit);
-            }
-            match answer {
-                Answer::None(reason) if is_gateway_failure(answer) => self.note_no_answer(asked, reason),
-                _ => self.note_answer(endpoint, request.asked_for, sent, response),
-            }
-        }
-        self.note_status(endpoint, response.status());
-    }
-
-    /// What a response answers, as far as `answer_rules` has no part in it.
-    fn read(&self, answered: &mut Answered) -> Answer {
-        let (dialect, status) = (&self.config.dialect, answered.response.status().as_u16());
-        let body = if dialect::reads_body(dialect, status) { answered.body.take() } else { None };
-        dialect::answer(dialect, status, body.as_ref())
     }
 }

@@ -60,8 +60,7 @@ pub(super) fn says_otherwise(body: &[u8]) -> Option<&'static str> {
     if !text.starts_with('{') {
         return None;
     }
-    // What is in a list is said of topics: rules that come with a yes end by a no.
-    let packed: String = text.chars().take_while(|c| *c != '[').filter(|c| !c.is_whitespace()).collect();
+    let packed = without_lists(text);
     let denies = |rest: &str| {
         let value = rest.strip_prefix('"').unwrap_or(rest);
         ["false", "deny", "denied", "ignore", "forbidden", "unauthorized"].iter().any(|no| {
@@ -85,6 +84,20 @@ pub(super) fn says_otherwise(body: &[u8]) -> Option<&'static str> {
     keys.iter().any(says_no).then_some(no)
 }
 
+/// A text without what is in lists: that is said of topics, and rules that come with a yes end by a no. Without spaces, too.
+fn without_lists(text: &str) -> String {
+    let mut depth = 0_usize;
+    let outside = |c: &char| {
+        match c {
+            '[' => depth += 1,
+            ']' => depth = depth.saturating_sub(1),
+            _ => return depth == 0 && !c.is_whitespace(),
+        }
+        false
+    };
+    text.chars().filter(outside).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +113,8 @@ mod tests {
             "{\"Ok\":false,\"error\":\"x\"}",
             "{ \"allow\" :\n false }",
             "{\"user\":\"a\",\"result\":\"ignore\"",
+            "{\"acl\":[],\"is_superuser\":false,\"result\":\"deny\"}",
+            "{\"errors\":[\"bad password\", [1]],\"success\":false}",
         ] {
             assert!(says_otherwise(body.as_bytes()).is_some(), "{body}");
         }

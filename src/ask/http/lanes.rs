@@ -12,10 +12,10 @@ use tokio::time::sleep;
 
 use super::client::{BODY_LIMIT, Request};
 use super::connections::{Progress, Watch};
+use super::endpoint::Endpoint;
 use super::names::Names;
 use super::prepare::client;
 use super::second_try::SecondTries;
-use super::target::Endpoint;
 use crate::ask::answer::Body;
 use crate::config::{ApiUrl, Config};
 use crate::util::Lock;

@@ -1,6 +1,7 @@
 //! Asks the API over HTTP: a question in, an answer out, or many at once. Knows clients only as keyed hashes, to be fair to
 //! them, and remembers no verdict. It needs the broker only to start threads that look up names. It also reads the options of the
 //! shared cache, since both tell APIs apart by what is made of the options here.
+mod ask_endpoint;
 mod batch;
 pub mod breaker;
 mod cause;

@@ -81,7 +81,7 @@ impl Pace {
     /// An answer has come.
     pub fn answered(&self, took: Duration, now: Instant) {
         self.answers.fetch_add(1, Ordering::Relaxed);
-        // Behind it, so that there are never more slow ones than answers.
+        // Behind it: so a minute that ends just now has not more slow ones than answers.
         self.slow.fetch_add(u32::from(took > self.slow_from), Ordering::Release);
         if self.ends.load(Ordering::Relaxed) == 0 {
             let ends = nanos(now.saturating_duration_since(self.made) + MINUTE);

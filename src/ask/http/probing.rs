@@ -9,7 +9,8 @@ use tokio::time::{sleep_until, timeout};
 
 use super::client::{DRAIN_LIMIT, Request, is_gateway_failure};
 use super::connections::Progress;
-use super::target::{Endpoint, Target};
+use super::endpoint::Endpoint;
+use super::target::Target;
 use crate::log::Level;
 use crate::question::Answer;
 use crate::util::Lock;

@@ -10,8 +10,8 @@ use tokio::time::{sleep, timeout};
 
 use super::client::Request;
 use super::connections::Progress;
+use super::endpoint::Endpoint;
 use super::lanes::Answered;
-use super::target::Endpoint;
 use crate::util::{Lock, sleep_until};
 
 /// The share of a question's time after which a connection without an answer is doubted.

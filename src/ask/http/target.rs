@@ -2,30 +2,25 @@
 //! whole, then swapped in as a whole.
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 use ring::digest::{Digest, SHA256, digest};
 
 use super::batch::Batches;
-use super::breaker::Breaker;
-use super::cause::cause;
-use super::hints::Hint;
+use super::endpoint::{Endpoint, Endpoints};
 use super::known_names::KnownNames;
 use super::lanes::{Server, Way};
-use super::limiter::Limiter;
 use super::names::Names;
-use super::pace::{News, Pace};
+use super::pace::News;
 use super::prepare::{Prepared, TargetError};
-use super::probing::Samples;
-use super::rest::Rest;
 use super::sharing::{store_options, words};
 use super::tls::TlsFiles;
 use crate::ask::queue::Road;
 use crate::ask::store::StoreOptions;
 use crate::ask::superuser::Superusers;
-use crate::config::{ApiUrl, Config, UrlSet};
+use crate::config::{Config, UrlSet};
 use crate::fingerprint::Source;
 use crate::log::{Level, Log};
 use crate::metrics::Endpoint as EndpointFigures;
@@ -52,98 +47,6 @@ pub struct Target {
     pub(in crate::ask) superusers_asked: Superusers,
     pub(super) batches: Batches,
     tls_files: TlsFiles,
-}
-
-/// The URLs of one set.
-pub(super) struct Endpoints {
-    /// In the order of the option.
-    pub(super) endpoints: Vec<Arc<Endpoint>>,
-    /// The number of the one that gave the last verdict: it is asked first.
-    preferred: AtomicUsize,
-    /// Whether answers take long.
-    pub(super) pace: Pace,
-}
-
-/// One URL.
-pub(in crate::ask) struct Endpoint {
-    /// The set that it is in.
-    pub(super) set: UrlSet,
-    pub(super) api: ApiUrl,
-    /// Its name in the log: the URL without credentials, and what it is asked about.
-    pub(super) shown: String,
-    pub(super) breaker: Breaker,
-    /// Whether it is left alone after a wrong answer to many questions: it takes the place of the breaker there.
-    pub(super) rest: Rest,
-    pub(super) server: Arc<Server>,
-    /// What it is probed with while the breaker is open.
-    pub(super) samples: Samples,
-    /// About statuses that say nothing about a client.
-    pub(super) status_hint: Hint,
-    /// About bodies that say no although the status says yes.
-    pub(super) body_hint: Hint,
-    /// When the log last told of a pause for one client.
-    pub(super) pause_hint: Hint,
-    /// How many questions may be on their way to it.
-    pub(super) limiter: Limiter,
-}
-
-impl Endpoints {
-    fn new(
-        set: UrlSet,
-        way: &Arc<Way>,
-        servers: &mut Vec<Arc<Server>>,
-        known: &Arc<KnownNames>,
-    ) -> Result<Self, TargetError> {
-        let endpoint = |api: &ApiUrl| {
-            Ok(Arc::new(Endpoint {
-                set,
-                api: api.clone(),
-                shown: format!("{} ({})", api.shown(), set.in_words()),
-                breaker: Breaker::new(way.config.breaker, Arc::clone(known)),
-                rest: Rest::default(),
-                server: Server::of(api, way, servers).map_err(|error| TargetError::Tls(cause(&error)))?,
-                samples: Samples::default(),
-                status_hint: Hint::default(),
-                body_hint: Hint::default(),
-                pause_hint: Hint::default(),
-                limiter: Limiter::new(way.config.max_requests, way.config.timeout),
-            }))
-        };
-        let endpoints = way.config.urls_of(set).iter().map(endpoint).collect::<Result<_, _>>()?;
-        let pace = Pace::new(way.config.timeout, Instant::now());
-        Ok(Self { endpoints, preferred: AtomicUsize::new(0), pace })
-    }
-
-    /// All, beginning with the one that gave the last verdict.
-    pub(super) fn in_order(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
-        let (before, from_preferred) = self.endpoints.split_at(self.preferred.load(Ordering::Relaxed));
-        from_preferred.iter().chain(before)
-    }
-
-    /// Notes that this one has given a verdict.
-    pub(super) fn prefer(&self, endpoint: &Arc<Endpoint>) {
-        if let Some(number) = self.endpoints.iter().position(|one| Arc::ptr_eq(one, endpoint)) {
-            self.preferred.store(number, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Endpoint {
-    /// Whether it is left alone for a while, as it has asked for or since its answer to many questions was wrong.
-    fn is_paused(&self, now: Instant) -> bool {
-        match self.set {
-            UrlSet::Batch => !self.rest.is_over(now),
-            UrlSet::Login | UrlSet::Topic | UrlSet::Superuser => self.breaker.is_paused(now),
-        }
-    }
-
-    /// Whether nothing is sent there now, whoever it is asked for.
-    fn is_left_alone(&self, now: Instant) -> bool {
-        match self.set {
-            UrlSet::Batch => !self.rest.is_over(now),
-            UrlSet::Login | UrlSet::Topic | UrlSet::Superuser => self.breaker.refuses_all(now),
-        }
-    }
 }
 
 impl Target {

@@ -76,7 +76,7 @@ pub struct Parked {
 }
 
 impl Parked {
-    /// A client that is parked now and waits for one answer. `sender`: by what it is known again.
+    /// A client that is parked now. `sender`: by what it is known again.
     pub fn new(attempt: &Attempt<'_>, sender: Fingerprint, is_under_anothers_id: bool) -> Self {
         Self {
             connection: attempt.client.connection,

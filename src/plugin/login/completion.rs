@@ -69,11 +69,7 @@ impl Logins {
             }
             return;
         }
-        // Whoever was refused and waits to be hung up on comes in all the same if its password turns out to be right, but not
-        // who was kicked.
-        if parked.hangs_up_for == Some(By::Kick) {
-            return;
-        }
+        // Whoever was refused and waits to be hung up on comes in all the same if its password turns out to be right.
         let attempt = parked.attempt(None);
         if decision.ruling != Ruling::Allow {
             return self.refuse(ticket, &attempt, decision, thread, event);

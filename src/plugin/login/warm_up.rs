@@ -21,8 +21,8 @@ impl Logins {
             return allow;
         }
         // Whoever may come in is not in front of anybody.
-        let is_beside = |_: &_| self.choose_placement(attempt, false, false, event) == Placement::Parked;
-        let thread = self.parking_thread(event).filter(is_beside);
+        let can_park = |_: &_| self.choose_placement(attempt, false, false, event) == Placement::Parked;
+        let thread = self.parking_thread(event).filter(can_park);
         let parked = thread.and_then(|thread| Some((thread, self.park(attempt, false, thread)?)));
         let answers = self.ask_wishes(&wishes, parked.map(|(_, ticket)| ticket), event);
         match parked {
