@@ -1,7 +1,6 @@
 //! What only the broker's own thread touches.
 
 use std::cell::RefCell;
-use std::fmt;
 use std::mem;
 
 use fragile::Fragile;
@@ -42,12 +41,6 @@ impl<T> Drop for BrokerCell<T> {
         if let Some(value) = self.0.take_if(|value| !value.is_valid()) {
             mem::forget(value);
         }
-    }
-}
-
-impl<T> fmt::Debug for BrokerCell<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BrokerCell")
     }
 }
 

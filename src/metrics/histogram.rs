@@ -2,6 +2,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::util::nanos;
+
 /// The longest time of each bucket but the last, which has no end, in seconds: from what nobody notices to the longest
 /// time-out that anybody sets.
 const UP_TO: [f64; 18] = [
@@ -22,8 +24,7 @@ impl Histogram {
         let seconds = time.as_secs_f64();
         let bucket = UP_TO.partition_point(|up_to| *up_to < seconds);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        self.nanoseconds.fetch_add(nanos(time), Ordering::Relaxed);
     }
 
     /// Each bucket's longest time in seconds, and how many are in it alone.

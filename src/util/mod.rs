@@ -4,6 +4,7 @@ pub mod fair;
 pub mod files;
 pub mod location;
 mod lock;
+mod nanos;
 pub mod panics;
 pub mod percent;
 pub mod random;
@@ -12,5 +13,6 @@ mod until;
 
 pub use location::Location;
 pub use lock::{Held, Lock};
+pub use nanos::nanos;
 pub use table::bounded;
 pub use until::sleep_until;

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::limit::{Flight, Limit};
-use crate::util::Lock;
+use crate::util::{Lock, nanos};
 
 /// The limit of one URL, as those who ask there see it.
 pub struct Limiter {
@@ -71,7 +71,6 @@ impl Limiter {
     fn change<T>(&self, change: impl FnOnce(&mut Limit) -> T) -> T {
         let mut limit = self.limit.lock();
         let changed = change(&mut limit);
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.shown.at_a_time.store(limit.at_a_time(), Ordering::Relaxed);
         self.shown.in_flight.store(limit.in_flight, Ordering::Relaxed);
         self.shown.hangs_after.store(nanos(limit.hangs_after()), Ordering::Relaxed);

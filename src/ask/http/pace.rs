@@ -3,7 +3,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::util::Lock;
+use crate::util::{Lock, nanos};
 
 /// How long answers have to take long, or no longer, before the log says so.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -126,10 +126,6 @@ impl Pace {
             }
         }
     }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl HoldUpCount {
