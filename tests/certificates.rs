@@ -2,7 +2,7 @@
 //! the command that mends it.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpListener;
 use std::process::Command;
 use std::thread;
@@ -12,7 +12,7 @@ use support::tls::{
     Authority, Identity, OpensslServer, TlsFront, Validity, assert_no_answer, converted, made_by,
     self_signed_authority,
 };
-use support::{Broker, Setup, Version, friendly_api, login, on_every_broker, side_by_side};
+use support::{Broker, Setup, Version, friendly_api, login, on_every_broker, read_some, side_by_side};
 
 const ADDRESS: &str = "IP:127.0.0.1";
 const SAN: &str = "subjectAltName=IP:127.0.0.1";
@@ -210,7 +210,7 @@ fn http_to_a_port_of_https_is_told() {
         let port = listener.local_addr().unwrap().port();
         thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
-                let _ = stream.read(&mut [0; 1024]);
+                let _ = read_some(&mut stream, &mut [0; 1024]);
                 let _ = stream.write_all(answer);
             }
         });

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
 mod support;
-use support::{A_WHILE, MockApi, PATIENCE, Reply, Rules, api};
+use support::{A_WHILE, MockApi, PATIENCE, Reply, Rules, api, read_some};
 
 const RULES: &str = include_str!("../examples/api-rules.txt");
 
@@ -152,14 +152,7 @@ fn a_login_says_what_the_user_may_do() {
         connection.set_read_timeout(Some(PATIENCE)).unwrap();
         let body = serde_json::json!({ "username": "sensor-1", "password": password });
         send(&mut connection, "/auth", &body.to_string());
-        let mut answer = String::new();
-        while !answer.ends_with('}') && !answer.contains("Content-Length: 0\r\n\r\n") {
-            let mut chunk = [0; 1000];
-            let read = connection.read(&mut chunk).unwrap();
-            assert_ne!(read, 0, "{answer}");
-            answer += std::str::from_utf8(&chunk[..read]).unwrap();
-        }
-        answer
+        read_answer(&mut connection)
     };
     let answer = login("secret-1");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -262,18 +255,24 @@ fn send(connection: &mut TcpStream, path: &str, body: &str) {
 /// What comes before the end of an answer or of the connection, and what ended it if it was no such thing.
 fn read_answer(connection: &mut TcpStream) -> String {
     let mut answer = String::new();
-    while !(answer.starts_with("HTTP/1.1 4") || answer.contains("Content-Length: 0\r\n\r\n")) {
+    while !is_whole(&answer) {
         let mut chunk = [0; 1000];
-        match connection.read(&mut chunk) {
+        match read_some(connection, &mut chunk) {
             Ok(0) => break,
             Ok(n) => answer += &String::from_utf8_lossy(&chunk[..n]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => return answer + "nothing",
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return answer + "reset",
             Err(error) => panic!("{error}"),
         }
     }
     answer
+}
+
+/// Whether a head is there, and the body that it announces.
+fn is_whole(answer: &str) -> bool {
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    length.is_some_and(|length| body.len() >= length.parse().unwrap())
 }
 
 fn status(answer: &str) -> u16 {

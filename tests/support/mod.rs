@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 pub use admin::{Admin, TOKEN};
 pub use broker::{Broker, Setup, Usage, Version, on_every_broker};
 pub use client::{Client, Connect, Message, Protocol, Refusal, Will, reason};
+pub use mock_api::connection::read_some;
 pub use mock_api::{MockApi, Reply, Request, Rules};
 pub use ports::free_port;
 pub use scene::{

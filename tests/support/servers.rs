@@ -15,7 +15,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::dns::{Lookup, NameServer};
 use super::scene::friendly_api;
-use super::{MockApi, Reply, Setup, api, free_port};
+use super::{MockApi, Reply, Setup, api, free_port, read_some};
 
 /// A server with a thread for each connection. It accepts no further connection once it is dropped.
 pub struct Server {
@@ -156,7 +156,7 @@ fn serve_what_is_short(mut stream: TcpStream, limit: usize, patience: Option<Dur
                 stream.set_read_timeout(patience).unwrap();
             }
         }
-        match stream.read(&mut chunk) {
+        match read_some(&mut stream, &mut chunk) {
             Ok(0) | Err(_) => return,
             Ok(length) => received.extend_from_slice(&chunk[..length]),
         }

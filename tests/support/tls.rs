@@ -18,7 +18,7 @@ use rustls::{
 use tempfile::TempDir;
 
 use super::servers::Server;
-use super::{Broker, MockApi, PATIENCE, Setup, eventually, free_port, login};
+use super::{Broker, MockApi, PATIENCE, Setup, eventually, free_port, login, read_some};
 
 /// A certificate with its key, both in PEM.
 #[derive(Debug, Clone)]
@@ -358,13 +358,13 @@ fn pass_on(mut plain: &TcpStream, to: u16, config: Arc<ClientConfig>) -> io::Res
     let is_late = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
     let mut chunk = [0; 16 << 10];
     loop {
-        match plain.read(&mut chunk) {
+        match read_some(&mut plain, &mut chunk) {
             Ok(0) => return Ok(()),
             Ok(length) => server.write_all(&chunk[..length])?,
             Err(error) if is_late(&error) => {}
             Err(error) => return Err(error),
         }
-        match server.read(&mut chunk) {
+        match read_some(&mut server, &mut chunk) {
             Ok(0) => return Ok(()),
             Ok(length) => plain.write_all(&chunk[..length])?,
             Err(error) if is_late(&error) => {}
@@ -378,7 +378,7 @@ fn read_message(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut message = Vec::new();
     let mut chunk = [0; 16 << 10];
     while !is_whole(&message) {
-        match from.read(&mut chunk)? {
+        match read_some(from, &mut chunk)? {
             0 => break,
             length => message.extend_from_slice(&chunk[..length]),
         }

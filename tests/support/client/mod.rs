@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::PATIENCE;
+use super::{PATIENCE, read_some};
 
 mod connect;
 mod wire;
@@ -323,7 +323,7 @@ impl Client {
             let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             self.stream.set_read_timeout(Some(left)).unwrap();
             let mut chunk = [0; 16 << 10];
-            match self.stream.read(&mut chunk) {
+            match read_some(&mut self.stream, &mut chunk) {
                 Ok(0) => self.closed = true,
                 Ok(n) => match &mut self.frames {
                     None => self.received.extend_from_slice(&chunk[..n]),
@@ -336,7 +336,6 @@ impl Client {
                     }
                 },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => self.closed = true,
             }
         }

@@ -24,6 +24,17 @@ impl Drop for Connection {
     }
 }
 
+/// Reads what has come, and once more if a signal ended the wait: a machine that was frozen and goes on ends every wait
+/// that has a time-out.
+pub fn read_some(from: &mut impl Read, chunk: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match from.read(chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 /// Counts a request as in progress for as long as this lives.
 struct InProgress<'a>(&'a Shared);
 
@@ -85,11 +96,9 @@ impl Connection {
                 return Ok(Some(request));
             }
             let mut chunk = [0; 16 << 10];
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return Ok(None),
-                Ok(n) => self.received.extend_from_slice(&chunk[..n]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            match read_some(&mut self.stream, &mut chunk)? {
+                0 => return Ok(None),
+                n => self.received.extend_from_slice(&chunk[..n]),
             }
         }
     }

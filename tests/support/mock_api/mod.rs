@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use socket2::SockRef;
 
-mod connection;
+pub mod connection;
 mod reply;
 mod rules;
 
