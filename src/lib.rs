@@ -2,7 +2,7 @@
 //!
 //! # Rooms
 //!
-//! Imports go down this list, never up, and within most rooms in no circle; `tests/layout.rs` holds that.
+//! Imports go down this list, never up, and within a folder in no circle; `tests/layout.rs` holds that.
 //!
 //! - `ffi`: the only unsafe code. Exported functions and callbacks (`entry`), each inside a guard that turns a panic into
 //!   that callback's safe code (`guard`): a refusal where something is decided; event structs to typed requests (`events`);
@@ -29,9 +29,9 @@
 //! - `ask`: the one door to a verdict: remembered, on its way (`inflight`), or asked for. `worker` is the thread that
 //!   asks, by priority (`queue`), and sends what is ready together; answers go to the `inbox`, which remembers them and
 //!   tells all who wait. A `job` is a question there (`job::together`: several in one request), and has one of the
-//!   `places` while it is on its way. `http` asks one within its time, or many at once (`batch`), knows how many at once
-//!   its API can take (`limit`), leaves it alone when it is silent (`breaker`, `rest`), and looks names up on threads
-//!   that may outlive the plugin (its `names`); `wire` is the JSON; where a configuration of another plugin is
+//!   `places` while it is on its way. `http` asks one within its time, or many at once (`ask_together`), knows how many
+//!   at once its API can take (`limit`), and leaves it alone when it is silent (`breaker`, `rest`); `names` are looked up
+//!   on threads that may outlive the plugin; `wire` is the JSON; where a configuration of another plugin is
 //!   understood, `dialect` is what that plugin sends, and `superuser` its question that goes before the one about a
 //!   topic. `store` is the cache that several brokers share, which is asked before the API, and `shared` what is taken
 //!   over from there and passed on.
@@ -64,18 +64,17 @@
 //!   (`Grounds::is_about_the_client`) may become a task that disconnects.
 //! - **A response becomes a verdict** in `ask::http::ask_endpoint`, by `ask::dialect::answer`, which for the contract is
 //!   `Answer::of_status`; the body of a 200 is read by `ask::answer` (`answer_rules`), and that about many questions by
-//!   `ask::wire` and `ask::http::batch`.
-//!   Without a response it is one by `ask::superuser`, or by what `ask::shared` takes over.
+//!   `ask::wire` and `ask::http::ask_together`. Without a response it is one by `ask::superuser`, or by what `ask::shared` takes over.
 //! - **A client waits** where `login::placement` says: beside the loop, first for its turn (`login::parking`, by
 //!   `throttle`), then in `ask::queue`, for its answer, and for what it will ask (`login::warm_up`); or with the broker
 //!   (`api::wait_for`, by `wait_budget`, at the slot of `ask::inflight`). Under somebody else's client id
 //!   (`login::owners`) it waits with the broker for a moment until it is parked, unless its hash is a slow one. A slow hash of
 //!   a client that cannot be parked is computed by the broker itself.
-//! - **SIGHUP**: `Plugin::reload` has `settings` read options and files whole and swap them, unless `changes` finds that an
-//!   option which decides about logins or topics is missing without `none`. `Asker::set_target` swaps the API with them and, if
-//!   it is another one, forgets its verdicts; `ffi::guard` registers for topic checks or no longer. Then the broker raises the
-//!   login of every session once more: `login` has `recheck` recognise it, which keeps the session and notes the question; its
-//!   `belief` settles, by all answers, who is `leaving`.
+//! - **SIGHUP**: `Plugin::reload` has `current` read options and files whole (`settings`) and swap them, unless `changes` finds
+//!   that an option which decides about logins or topics is missing without `none`. `Asker::set_target` swaps the API with them
+//!   and, if it is another one, forgets its verdicts; `ffi::guard` registers for topic checks or no longer. Then the broker
+//!   raises the login of every session once more: `login` has `recheck` recognise it, which keeps the session and notes the
+//!   question; its `belief` settles, by all answers, who is `leaving`.
 //! - **A session ends**: `Plugin::disconnected` takes its end out of `expiry`, and `sessions` closes it. Of one that ended for good
 //!   `prefetch` forgets the subscriptions, and `sessions` all when the turn is over, since its will may still be written. A
 //!   client that comes again takes its session over (`admit`); what came to nothing is undone (`withdraw`).

@@ -8,6 +8,7 @@ mod history;
 mod http;
 mod listeners;
 mod page;
+mod time;
 
 use std::sync::Arc;
 
@@ -46,12 +47,14 @@ impl Doors {
         if self.bound.is_empty() {
             return Ok(());
         }
-        let site = Arc::new(Site::new(Arc::clone(&self.steering), History::default()));
+        let (steering, history) = (Arc::clone(&self.steering), Arc::new(History::default()));
+        let site = Arc::new(Site::new(Arc::clone(&steering), Arc::clone(&history)));
+        let connections = Arc::default();
         let run =
             |task| self.steering.run(task).map_err(|reason| format!("plugin_opt_admin_listen: {reason}"));
-        run(Box::pin(history::keep(Arc::clone(&site))) as listeners::Task)?;
+        run(Box::pin(history::keep(history, steering)) as listeners::Task)?;
         for bound in &mut self.bound {
-            if let Some(task) = bound.accept(&site) {
+            if let Some(task) = bound.accept(&connections, &site) {
                 run(task)?;
             }
         }

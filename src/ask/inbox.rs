@@ -8,9 +8,9 @@ use arc_swap::ArcSwap;
 
 use super::http::{Reply, Target};
 use super::inflight::{Early, EarlyOnes, InFlight, Questions};
-use super::job::Subject;
 use super::queue::Priority;
-use super::shared::Sharing;
+use super::store::Sharing;
+use super::subject::Subject;
 use crate::cache::{Cache, Fresh};
 use crate::config::LIFETIMES_APART;
 use crate::fingerprint::Fingerprint;

@@ -13,32 +13,20 @@ use super::places::RequestPlace;
 use super::queue::{LONGEST_TOGETHER, Queued, Road};
 use super::shared::Shared;
 use super::store::Found;
+use super::subject::Subject;
 use super::superuser::{Finding, Topic};
 use super::{dialect, wire};
-use crate::fingerprint::{About, Fingerprint, Source};
+use crate::fingerprint::{Fingerprint, Source};
 use crate::question::{Answer, Kind, NoAnswer, OwnedQuestion, Question, Verdict};
 pub(super) use together::run_together;
 
-/// What a verdict is about.
-#[derive(Debug, Clone, Copy)]
-pub struct Subject {
-    /// The fingerprint of the question.
-    pub key: Fingerprint,
-    /// The fingerprint of the client that the question is about.
-    pub client: Fingerprint,
-    /// Whom the question is about, to be forgotten by.
-    pub about: About,
-    /// Whether the question is about a login or a topic.
-    pub kind: Kind,
-}
-
 /// One try of a question that is asked alone.
 #[derive(Clone, Copy)]
-pub(super) struct Try {
+struct Try {
     /// When its time began.
-    pub(super) began: Instant,
+    began: Instant,
     /// Whether what is remembered of its user was in vain before, and must not be used.
-    pub(super) asks_again: bool,
+    asks_again: bool,
 }
 
 /// What came of a try.
@@ -177,7 +165,8 @@ impl Job {
             subject: self.subject,
             asked_for: self.asked_for(),
             asks_anew: self.asks_anew,
-            this_try,
+            began: this_try.began,
+            is_again: this_try.asks_again,
         };
         // Of a type without its parts, as for the shared cache.
         let finding: Pin<Box<dyn Future<Output = _> + Send + '_>> =

@@ -4,59 +4,15 @@
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use arc_swap::ArcSwapOption;
-use once_cell::sync::OnceCell;
-
 use super::Asker;
 use super::http::{Reply, Target};
 use super::inbox::{Inbox, spread};
-use super::job::Subject;
-use super::store::{Found, Listener, Peer, Store, StoreOptions, StoreQuestion};
+use super::store::{Found, Listener, Peer, Store, StoreQuestion};
+use super::subject::Subject;
 use crate::cache::Fresh;
 use crate::command::Command;
-use crate::fingerprint::{Fingerprinter, Whose};
-use crate::log::{Level, Log};
-use crate::metrics::Metrics;
+use crate::fingerprint::Whose;
 use crate::question::{Answer, Grounds, Kind, Verdict};
-
-/// The store, and who hears of what the other brokers do.
-pub(super) struct Sharing {
-    pub(super) keys: Fingerprinter,
-    store: ArcSwapOption<Store>,
-    peer: OnceCell<Box<dyn Peer>>,
-}
-
-impl Sharing {
-    pub(super) fn new(keys: Fingerprinter) -> Self {
-        Self { keys, store: ArcSwapOption::empty(), peer: OnceCell::new() }
-    }
-
-    /// Uses the store of these options from now on, or none.
-    pub(super) fn use_store(&self, options: Option<&StoreOptions>, log: &Arc<Log>, metrics: &Arc<Metrics>) {
-        let store = options.and_then(|options| {
-            let before = self.store.load();
-            let (to_log, metrics) = (Arc::clone(log), Arc::clone(metrics));
-            let store = Store::new(options.clone(), self.keys, to_log, metrics, before.as_deref());
-            if store.is_none() {
-                let line = "The system gives no random numbers for the shared cache: it is not used.";
-                log.write(Level::Error, line.to_owned());
-            }
-            store.map(Arc::new)
-        });
-        if let Some(before) = self.store.swap(store) {
-            before.end();
-        }
-    }
-
-    pub(super) fn store(&self) -> Option<Arc<Store>> {
-        self.store.load_full()
-    }
-
-    /// Whether there is a store that can be asked now.
-    pub(super) fn is_up(&self) -> bool {
-        self.store.load().as_ref().is_some_and(|store| store.is_up())
-    }
-}
 
 impl Asker {
     /// Has the connection to the shared cache held by the worker's thread, if it is not yet.

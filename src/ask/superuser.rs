@@ -1,22 +1,18 @@
 //! Whether a user may do everything, which APIs of other plugins are asked before a topic of that user. Its yes or no is remembered
 //! for the username beside the verdicts, and is no more than a part of the answer about a topic.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use tokio::sync::watch;
 
 use super::dialect;
 use super::http::{AskedFor, Exchange, Reply, Request, Target};
 use super::inbox::{Inbox, spread};
-use super::job::{Subject, Try};
 use super::store::Found;
+use super::subject::Subject;
 use crate::cache::{Look, PRECISION};
 use crate::config::{Dialect, UrlSet};
-use crate::fingerprint::{About, AlreadyHashed, Domain, Fingerprint};
+use crate::fingerprint::{About, Domain, Fingerprint};
 use crate::question::{Answer, Grounds, Kind, NoAnswer, Question, Verdict};
-use crate::util::Lock;
 
 /// The share of what is left of a question's time that the one about the user may take.
 const SHARE: u32 = 2;
@@ -87,47 +83,6 @@ impl Finding {
     }
 }
 
-/// What the API has said of a user.
-#[derive(Debug, Clone)]
-struct SuperuserReply {
-    answer: Answer,
-    sent: Instant,
-    /// The time for which it may be remembered, if the API sets that itself.
-    lifetime: Option<Duration>,
-}
-
-type OnTheirWay = HashMap<Fingerprint, watch::Receiver<Option<SuperuserReply>>, AlreadyHashed>;
-
-/// The questions about users that are on their way to an API. Whoever comes meanwhile shares the answer.
-#[derive(Default)]
-pub(in crate::ask) struct Superusers(Lock<OnTheirWay>);
-
-/// A question on its way. However it ends, others may ask anew then.
-struct Asking<'a> {
-    of: &'a Superusers,
-    key: Fingerprint,
-    tell: watch::Sender<Option<SuperuserReply>>,
-}
-
-impl Superusers {
-    /// Joins the question about this user, or begins it.
-    fn join(&self, key: Fingerprint) -> Result<Asking<'_>, watch::Receiver<Option<SuperuserReply>>> {
-        let mut on_their_way = self.0.lock();
-        if let Some(receiver) = on_their_way.get(&key) {
-            return Err(receiver.clone());
-        }
-        let (tell, receiver) = watch::channel(None);
-        on_their_way.insert(key, receiver);
-        Ok(Asking { of: self, key, tell })
-    }
-}
-
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        self.of.0.lock().remove(&self.key);
-    }
-}
-
 /// A question about a topic, and how it is to be answered.
 pub(super) struct Topic<'a> {
     pub(super) question: Question<'a>,
@@ -136,8 +91,10 @@ pub(super) struct Topic<'a> {
     pub(super) asked_for: AskedFor,
     /// Whether what is remembered of the user has to be of late.
     pub(super) asks_anew: bool,
-    /// When it began, and whether what is remembered of the user does not do at all.
-    pub(super) this_try: Try,
+    /// When its time began.
+    pub(super) began: Instant,
+    /// Whether what is remembered of the user was in vain before, and does not do at all.
+    pub(super) is_again: bool,
 }
 
 impl Topic<'_> {
@@ -151,7 +108,7 @@ impl Topic<'_> {
         let lifetime = || spread(config.lifetime(Kind::Access, Verdict::Allow));
         let key = inbox.superuser_key(name);
         let remembered = || {
-            let known = (!self.this_try.asks_again).then(|| inbox.known_superuser(key, target)).flatten();
+            let known = (!self.is_again).then(|| inbox.known_superuser(key, target)).flatten();
             known.filter(|known| self.does(known))
         };
         match Beforehand::of(&config.dialect, name, remembered) {
@@ -195,7 +152,7 @@ impl Topic<'_> {
         key: Fingerprint,
         inbox: &Inbox,
         target: &Arc<Target>,
-    ) -> Result<(SuperuserReply, Option<Exchange>), NoAnswer> {
+    ) -> Result<(Reply, Option<Exchange>), NoAnswer> {
         let asking = match target.superusers_asked.join(key) {
             Ok(asking) => asking,
             Err(mut others) => {
@@ -211,13 +168,11 @@ impl Topic<'_> {
             body: dialect::superuser_body(&config.dialect, name).into(),
             credentials: dialect::credentials(&config.dialect, name, ""),
         };
-        let time = config.timeout.saturating_sub(self.this_try.began.elapsed()) / SHARE;
+        let time = config.timeout.saturating_sub(self.began.elapsed()) / SHARE;
         let exchange = target.ask_within(&request, time, Duration::ZERO, || ()).await;
         inbox.note_superuser(key, self.subject, &exchange.reply, target);
-        let Reply { answer, sent, lifetime } = exchange.reply.clone();
-        let said = SuperuserReply { answer, sent, lifetime };
-        let _ = asking.tell.send(Some(said.clone()));
-        Ok((said, Some(exchange)))
+        asking.tell(&exchange.reply);
+        Ok((exchange.reply.clone(), Some(exchange)))
     }
 
     /// Whether what is remembered of the user does.
@@ -302,27 +257,5 @@ mod tests {
         assert_eq!(tempered(known(7), Verdict::Deny).lifetime, Some(seconds(7)));
         assert_eq!(tempered(known(70), Verdict::Deny).lifetime, Some(seconds(30)));
         assert_eq!(tempered(known(7), Verdict::Allow), reply(Verdict::Allow, now));
-    }
-
-    #[test]
-    fn who_comes_meanwhile_shares_the_question_and_whoever_comes_later_asks() {
-        let key = crate::fingerprint::Fingerprinter::with_key(&[7; 16]).fields(Domain::Superuser, [b"joe"]);
-        let superusers = Superusers::default();
-        let said = SuperuserReply {
-            answer: Answer::verdict(Verdict::Allow, Grounds::Status(200)),
-            sent: Instant::now(),
-            lifetime: None,
-        };
-        let asking = superusers.join(key).ok().unwrap();
-        let mut waiting = superusers.join(key).err().unwrap();
-        asking.tell.send(Some(said)).unwrap();
-        drop(asking);
-        assert!(waiting.borrow_and_update().is_some());
-        // One that ends without an answer leaves nobody waiting.
-        let asking = superusers.join(key).ok().unwrap();
-        let waiting = superusers.join(key).err().unwrap();
-        drop(asking);
-        assert!(waiting.has_changed().is_err() && waiting.borrow().is_none());
-        assert!(superusers.join(key).is_ok());
     }
 }

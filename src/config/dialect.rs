@@ -2,7 +2,6 @@
 
 use reqwest::Method;
 
-use super::reading::Texts;
 use super::url::ApiUrl;
 
 /// How questions are put, and what answers mean, where no option says so.
@@ -115,11 +114,6 @@ impl Dialect {
         let asked = (words, method, client_id_is_username, sends_credentials, in_front, urls);
         let told = (asked, yes, superusers);
         format!("{told:?}").into_bytes()
-    }
-
-    /// Takes what the reading of other plugins' options has made.
-    pub(super) fn understand(texts: &mut Texts) -> Option<Self> {
-        Some(texts.take_dialect())
     }
 
     /// No names: no option of this plugin sets it.

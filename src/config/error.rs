@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::moving_in::table::Row;
 use crate::log::quoted;
 use crate::util::Location;
 
@@ -62,8 +61,10 @@ pub enum ConfigError {
         location: Location,
         /// The name that was given.
         name: String,
+        /// The plugins that know it.
+        plugins: String,
         /// What becomes of it where it is understood.
-        row: &'static Row,
+        here: &'static str,
     },
     /// An option was given twice that takes one value.
     Repeated {
@@ -128,13 +129,11 @@ impl fmt::Display for ConfigError {
                 };
                 write!(f, "{}: is called {now} now", called(location, name))
             }
-            ConfigError::Foreign { location, name, row } => write!(
+            ConfigError::Foreign { location, name, plugins, here } => write!(
                 f,
-                "{}: this is an option of {}, understood only in mosquitto.conf beside plugin_opt_backends; what becomes of it \
-                 there: {}",
+                "{}: this is an option of {plugins}, understood only in mosquitto.conf beside plugin_opt_backends; what becomes of it \
+                 there: {here}",
                 called(location, name),
-                row.plugins(),
-                row.here
             ),
             ConfigError::Slip { location, name, what } => write!(f, "{}: {what}", called(location, name)),
             ConfigError::Repeated { location, name } => {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::ConfigError;
 use super::error::called;
-use super::{ConfigError, table};
+use super::names::find;
 use crate::util::files;
 use crate::util::location::{Location, file_name};
 
@@ -62,7 +63,7 @@ fn at(file: &Arc<str>, text: &str, offset: usize) -> Location {
 
 /// The values of an option in the notation of mosquitto.conf. The option need not exist.
 fn values(name: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, String> {
-    let spec = table::find(name);
+    let spec = find(name);
     if spec.is_some_and(|spec| spec.includes) {
         return Err("a configuration file cannot name another".to_owned());
     }

@@ -10,13 +10,14 @@ use super::choice::{AuthMode, CountBy, ListenAt, NoMatch, WithoutAnswer};
 use super::dialect::Dialect;
 use super::fields::{Field, acl_fields, auth_fields};
 use super::header::header_line;
-use super::reading::{Texts, Written};
 use super::shared_cache::{SharedCacheUrl, shared_cache_url};
 use super::table::{OptionSpec, fields, options, paths, specs};
+use super::texts::Texts;
 use super::url::{ApiUrl, urls};
 use super::value::{
     Prefetch, accesses, boolean, choice, count, listen_at, path, path_or_none, prefetch, statuses, text, time,
 };
+use super::written::Written;
 use crate::question::{Access, Verdict};
 
 /// The shortest pause or time-out that an option takes.

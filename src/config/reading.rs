@@ -1,18 +1,12 @@
 //! Reading a configuration in two stages: collecting all texts with their locations, then parsing them.
 
-use std::collections::HashMap;
-use std::fmt;
-
-use super::dialect::Dialect;
-use super::error::{Wrong, called_in_broker};
+use super::error::called_in_broker;
 use super::header::header_conflict;
 use super::moving_in::{self, Moved, MovedOption};
+use super::names::{find, find_by_old_name, nearest};
 use super::options::{Config, OPTIONS};
-use super::table::{self, OptionSpec};
-use super::url::{ApiUrl, urls};
-use super::value::{NONE, slip};
+use super::texts::{Given, Texts};
 use super::{ConfigError, file};
-use crate::log::quoted;
 use crate::util::Location;
 
 /// Names and values of the options of mosquitto.conf, in its order. The broker hands them over at the start only.
@@ -81,29 +75,6 @@ impl Config {
             errors.push(ConfigError::Combination(what.to_owned()));
         }
         errors
-    }
-}
-
-/// The texts of all options, from both files, and the mistakes found so far.
-#[derive(Default)]
-pub(super) struct Texts {
-    given: HashMap<&'static str, Given>,
-    /// What the options of another plugin say that no option here does.
-    dialect: Dialect,
-    errors: Vec<ConfigError>,
-}
-
-/// An option that was given or has a default, with its texts.
-struct Given {
-    spec: &'static OptionSpec,
-    texts: Vec<(Location, String)>,
-    /// What the configuration file says behind mosquitto.conf, whose lines count. It is looked at for mistakes.
-    hidden: Vec<(Location, String)>,
-}
-
-impl Given {
-    fn new(spec: &'static OptionSpec) -> Self {
-        Self { spec, texts: Vec::new(), hidden: Vec::new() }
     }
 }
 
@@ -177,7 +148,7 @@ impl Texts {
         }
         self.dialect.remembers_no_like_yes &= !own.contains(&"deny_cache_ttl");
         for MovedOption { name, value, from } in options {
-            let Some(spec) = table::find(name) else { continue };
+            let Some(spec) = find(name) else { continue };
             if spec.repeatable {
                 // Headers: those of this plugin's own options count, and the first of each name.
                 let named =
@@ -195,19 +166,17 @@ impl Texts {
         }
     }
 
-    /// Gives away what the options of another plugin say that no option here does.
-    pub(super) fn take_dialect(&mut self) -> Dialect {
-        std::mem::take(&mut self.dialect)
-    }
-
     fn add(&mut self, location: Location, name: &str, value: String) {
-        let Some(spec) = table::find(name) else {
+        let Some(spec) = find(name) else {
             let name = name.to_owned();
-            self.errors.push(match table::find_by_old_name(&name) {
+            self.errors.push(match find_by_old_name(&name) {
                 Some(spec) => ConfigError::Renamed { location, name, now: spec.name },
                 None => match moving_in::table::find(&name.to_ascii_lowercase()) {
-                    Some(row) => ConfigError::Foreign { location, name, row },
-                    None => ConfigError::UnknownOption { location, nearest: table::nearest(&name), name },
+                    Some(row) => {
+                        let (plugins, here) = (row.plugins(), row.here);
+                        ConfigError::Foreign { location, name, plugins, here }
+                    }
+                    None => ConfigError::UnknownOption { location, nearest: nearest(&name), name },
                 },
             });
             return;
@@ -217,144 +186,5 @@ impl Texts {
             self.errors.push(ConfigError::Repeated { location: location.clone(), name: spec.name });
         }
         given.texts.push((location, value));
-    }
-
-    /// All values of an option. `None` if any is wrong; each wrong one adds a mistake.
-    pub(super) fn each<T, E: Into<Wrong>>(
-        &mut self,
-        name: &'static str,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Option<Vec<T>> {
-        let Some(Given { spec, texts, hidden }) = self.given.get(name) else { return Some(Vec::new()) };
-        let mut value = |(location, text): &(Location, String)| {
-            let wrong = match slip(text.trim(), spec.comments) {
-                Some(what) => Wrong::Because(what),
-                None => match parse(text.trim()) {
-                    Ok(value) => return Some(value),
-                    Err(wrong) => wrong.into(),
-                },
-            };
-            let location = location.clone();
-            self.errors.push(match wrong {
-                Wrong::Because(what) => ConfigError::Slip { location, name, what },
-                Wrong::Value => {
-                    let found = (!spec.secret).then(|| text.clone());
-                    ConfigError::Value { location, name, found, expected: spec.expected }
-                }
-            });
-            None
-        };
-        // Collected twice, so that all values are parsed even after a mistake.
-        let values: Vec<Option<T>> = texts.iter().map(&mut value).collect();
-        let are_right = hidden.iter().map(&mut value).filter(Option::is_none).count() == 0;
-        values.into_iter().collect::<Option<_>>().filter(|_| are_right)
-    }
-
-    /// The value of an option that has a default. `None` if it is wrong, which adds a mistake.
-    pub(super) fn one<T, E: Into<Wrong>>(
-        &mut self,
-        name: &'static str,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Option<T> {
-        self.each(name, parse)?.pop()
-    }
-
-    /// The value of an option, or `T::default()` if it was not given. `None` if it is wrong, which adds a mistake.
-    pub(super) fn optional<T: Default, E: Into<Wrong>>(
-        &mut self,
-        name: &'static str,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Option<T> {
-        Some(self.each(name, parse)?.pop().unwrap_or_default())
-    }
-}
-
-/// The locations and texts of options, for messages. All values of this type are equal, so that comparing two
-/// [`Config`]s compares only what their options mean.
-#[derive(Clone)]
-pub(super) struct Written(HashMap<&'static str, WrittenOption>);
-
-#[derive(Clone)]
-struct WrittenOption {
-    /// Where it is set; an option of mosquitto.conf by the name of the one that it comes from.
-    location: Option<Location>,
-    /// The values as they were written, of URLs as far as they are no secret; `None` if all of them may be secrets.
-    shown: Option<String>,
-}
-
-/// What can be shown of an option that holds URLs, and of no other.
-fn shown_urls(given: &Given) -> Option<String> {
-    let (_, text) = given.texts.first().filter(|_| given.spec.separator == Some(" "))?;
-    let urls: Vec<_> = urls(text.trim()).ok()?.iter().map(ApiUrl::shown).collect();
-    Some(if urls.is_empty() { quoted(NONE).to_string() } else { urls.join(" then ") })
-}
-
-impl Written {
-    pub(super) fn understand(texts: &mut Texts) -> Option<Self> {
-        let written = |given: &Given| WrittenOption {
-            location: given.texts.first().map(|(location, _)| location.clone()),
-            shown: if given.spec.secret {
-                shown_urls(given)
-            } else {
-                let values: Vec<_> = given.texts.iter().map(|(_, text)| text.trim()).collect();
-                Some(quoted(&values.join(", ")).to_string())
-            },
-        };
-        Some(Self(texts.given.iter().map(|(name, given)| (*name, written(given))).collect()))
-    }
-
-    /// Where an option is set, or by which name messages call it.
-    pub(super) fn location(&self, option: &str) -> Option<&Location> {
-        self.0.get(option)?.location.as_ref()
-    }
-
-    /// The line of the configuration file that sets an option, if one does.
-    pub(super) fn line(&self, option: &str) -> Option<&Location> {
-        self.location(option).filter(|location| matches!(location, Location::Line { .. }))
-    }
-
-    /// The values of an option for a log; `None` if they may be secrets.
-    fn shown(&self, option: &str) -> Option<&str> {
-        match self.0.get(option) {
-            Some(written) => written.shown.as_deref(),
-            None => Some("not set"),
-        }
-    }
-
-    /// The change of an option since `before`, for a log: its old and its new values, unless they may be secrets.
-    pub(super) fn change(&self, before: &Self, option: &str) -> String {
-        match (before.shown(option), self.shown(option)) {
-            (Some(old), Some(new)) if old == new => {
-                format!("{option} {new} (in what is not shown, it may be a secret)")
-            }
-            (Some(old), Some(new)) => format!("{option} {old} -> {new}"),
-            _ => format!("{option} (not shown, it may be a secret)"),
-        }
-    }
-
-    /// An option and its value for a log, unless that may be a secret.
-    pub(super) fn value(&self, option: &str) -> String {
-        match self.shown(option) {
-            Some(value) => format!("{option} {value}"),
-            None => format!("{option} (not shown)"),
-        }
-    }
-
-    /// No names: locations and texts are no part of what options mean.
-    #[allow(clippy::unused_self, reason = "every field of the options has this method")]
-    pub(super) fn differing(&self, _: &Self) -> Vec<&'static str> {
-        Vec::new()
-    }
-}
-
-impl PartialEq for Written {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl fmt::Debug for Written {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Written(..)")
     }
 }

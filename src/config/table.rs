@@ -13,8 +13,6 @@
 //! - `optional`: one value, or `Type::default()` where the option is not given;
 //! - `each`: any number of values, in a `Vec`.
 
-use super::options::OPTIONS;
-
 /// One option: a row of the table.
 #[derive(Debug)]
 pub struct OptionSpec {
@@ -174,31 +172,6 @@ macro_rules! options {
 }
 
 pub(super) use {fields, options, paths, specs};
-
-/// The option of this name.
-pub(super) fn find(name: &str) -> Option<&'static OptionSpec> {
-    OPTIONS.iter().find(|spec| spec.name == name)
-}
-
-/// The option whose former name this is, whatever its case.
-pub(super) fn find_by_old_name(name: &str) -> Option<&'static OptionSpec> {
-    OPTIONS.iter().find(|spec| spec.old_name.is_some_and(|old_name| old_name.eq_ignore_ascii_case(name)))
-}
-
-/// The option that a wrong name was probably meant for, whatever its case: at most a third of the letters differ.
-pub(super) fn nearest(name: &str) -> Option<&'static str> {
-    let name = name.to_ascii_lowercase();
-    let is_near = |distance: usize, known: &str| distance * 3 <= known.len().max(name.len());
-    OPTIONS
-        .iter()
-        .map(|spec| spec.name)
-        // Lengths are compared first, since comparing the letters of a very long name takes memory in proportion.
-        .filter(|known| is_near(known.len().abs_diff(name.len()), known))
-        .map(|known| (strsim::damerau_levenshtein(known, &name), known))
-        .filter(|(distance, known)| is_near(*distance, known))
-        .min()
-        .map(|(_, known)| known)
-}
 
 /// What docs/configuration.md says of an option, which `tests/readme/generated.rs` writes and checks.
 pub fn option_as_markdown(spec: &OptionSpec) -> String {

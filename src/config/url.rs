@@ -5,11 +5,8 @@ use std::path::PathBuf;
 use reqwest::Url;
 
 use super::error::Wrong;
-use super::value::NONE;
+use super::value::{LONGEST_SOCKET, NONE};
 use crate::log::quoted;
-
-/// The longest path of a socket, in bytes: what the system has room for (`sun_path`), without the end.
-pub(super) const LONGEST_SOCKET: usize = 107;
 
 /// Where to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,10 +7,12 @@ use std::time::Duration;
 use super::Unexpected;
 use super::choice::ListenAt;
 use super::error::Wrong;
-use super::url::LONGEST_SOCKET;
 use crate::log::quoted;
 use crate::question::Access;
 use crate::topic::{Names, Placeholders, Template, has_wildcard, is_valid_filter};
+
+/// The longest path of a socket, in bytes: what the system has room for (`sun_path`), without the end.
+pub(super) const LONGEST_SOCKET: usize = 107;
 
 /// Parses a time within a range, such as `500ms`, `30s`, `5m` or `1h`; a bare number means seconds.
 pub(super) fn time(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, Unexpected> {

@@ -8,6 +8,7 @@ mod events;
 mod functions;
 mod guard;
 mod os;
+mod publish;
 mod steered;
 mod terminated;
 #[allow(

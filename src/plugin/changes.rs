@@ -73,7 +73,7 @@ mod tests {
     use std::{fs, io};
 
     use super::*;
-    use crate::ask::http::Names;
+    use crate::ask::names::Names;
     use crate::log::Log;
 
     const LOCAL: &str = include_str!("../../tests/fixtures/passwd-2.1");

@@ -1,8 +1,6 @@
 //! The other brokers with which a cache is shared (`shared_cache`): this one carries out what they were told to do, and learns
 //! what they have learnt.
 
-use std::collections::VecDeque;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -10,36 +8,9 @@ use super::orders::{Order, Permit};
 use super::steering::Steering;
 use crate::ask::Peer;
 use crate::command::{Command, Done, Giver};
-use crate::util::Lock;
 
 /// Kicks of other brokers that may wait for the broker's thread: as many as a journal keeps, since nobody gives them again.
 const TOLD_KICKS: usize = 10_000;
-
-/// Usernames of other brokers' rechecks that may wait. The broker goes through all of its sessions for each, so of more it
-/// had better ask about everybody.
-const TOLD_RECHECKS: usize = 64;
-
-/// What other brokers have told and this one has not carried out yet.
-#[derive(Default)]
-pub(super) struct FromOthers {
-    /// How many wait for the broker's thread. Those of operators have places of their own.
-    kicks: Arc<AtomicUsize>,
-    /// The usernames about whose sessions the API is to be asked again when no other recheck is going on; `None` for all.
-    rechecks: Lock<VecDeque<Option<String>>>,
-}
-
-/// Adds one to those about whom the API is to be asked again: once about each, and once about all if that is one of them or
-/// there are too many.
-fn merge(rechecks: &mut VecDeque<Option<String>>, username: Option<String>) {
-    if rechecks.contains(&username) || rechecks.contains(&None) {
-        return;
-    }
-    if username.is_none() || rechecks.len() >= TOLD_RECHECKS {
-        rechecks.clear();
-        return rechecks.push_back(None);
-    }
-    rechecks.push_back(username);
-}
 
 /// This broker among those that share a cache.
 struct OneOfMany(Weak<Steering>);
@@ -92,40 +63,18 @@ impl Steering {
     }
 
     fn recheck_told(self: &Arc<Self>, username: Option<String>) {
-        merge(&mut self.from_others.rechecks.lock(), username);
+        self.from_others.add_recheck(username);
         self.recheck_next();
     }
 
     /// Begins the next recheck that another broker has told, unless one is going on. Whoever ends one calls this.
     pub(super) fn recheck_next(self: &Arc<Self>) {
         // Another thread that has come meanwhile may have found the place taken.
-        while !self.from_others.rechecks.lock().is_empty() {
+        while self.from_others.has_rechecks() {
             let Some(place) = self.place_of_recheck() else { return };
-            let Some(username) = self.from_others.rechecks.lock().pop_front() else { continue };
+            let Some(username) = self.from_others.next_recheck() else { continue };
             let reply = self.noting(Command::Recheck(username.clone()), Giver::Broker, Box::new(drop));
             return self.order(Order::Recheck(username, place.held_by(reply)));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rechecks_that_wait_are_merged() {
-        let name = |number: usize| Some(format!("u{number}"));
-        let mut waiting = VecDeque::new();
-        for _ in 0..2 {
-            (0..TOLD_RECHECKS).for_each(|number| merge(&mut waiting, name(number)));
-        }
-        assert!(waiting.iter().cloned().eq((0..TOLD_RECHECKS).map(name)));
-        merge(&mut waiting, name(TOLD_RECHECKS));
-        assert_eq!(waiting, [None]);
-        merge(&mut waiting, name(0));
-        assert_eq!(waiting, [None], "all are asked about anyway");
-        let mut waiting = VecDeque::from([name(0)]);
-        merge(&mut waiting, None);
-        assert_eq!(waiting, [None]);
     }
 }

@@ -8,12 +8,13 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::api::Api;
+use super::current::Current;
+use super::from_others::FromOthers;
 use super::login::Logins;
 use super::orders::{OnDone, Order, Permit, Recipient};
-use super::others::FromOthers;
 use super::parts::Parts;
 use super::sessions::Sessions;
-use super::settings::{Current, what_is_asked};
+use super::settings::what_is_asked;
 use super::token::Token;
 use super::{Task, Tasks};
 use crate::broker::Broker;

@@ -1,16 +1,16 @@
 //! The commands: what they want to know, what they do, and what they answer. `docs/commands.md` is their description.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::figures;
+use super::time::time;
 use crate::command::{Command, Done, Giver, Named, Verb, Whom};
 use crate::log::quoted;
-use crate::metrics::unix;
 use crate::plugin::{Explain, Explanation, Steering};
 use crate::question::Access;
 use crate::util::Lock;
@@ -231,11 +231,6 @@ fn shown(explanation: &Explanation) -> Value {
         shown["until"] = time(*until);
     }
     shown
-}
-
-/// A time as answers have it: Unix seconds with milliseconds.
-pub fn time(at: SystemTime) -> Value {
-    json!((unix(at) * 1000.0).round() / 1000.0)
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub enum Accepting {
     Unix(UnixListener, String),
 }
 
-/// The connections that are open.
+/// The connections that are open, to all places together.
 #[derive(Default)]
 pub struct Connections(Lock<VecDeque<Open>>);
 
@@ -101,13 +101,13 @@ impl Connections {
 }
 
 /// Serves those who come, for as long as the plugin's thread runs.
-pub async fn accept(accepting: Accepting, site: Arc<Site>) {
+pub async fn accept(accepting: Accepting, connections: Arc<Connections>, site: Arc<Site>) {
     match accepting {
         Accepting::Tcp(listener) => {
             let Ok(listener) = TokioTcpListener::from_std(listener) else { return };
             loop {
                 match listener.accept().await {
-                    Ok((stream, from)) => site.connections().begin(&site, Door::Tcp { from }, stream),
+                    Ok((stream, from)) => connections.begin(&site, Door::Tcp { from }, stream),
                     Err(_) => sleep(PAUSE).await,
                 }
             }
@@ -119,7 +119,7 @@ pub async fn accept(accepting: Accepting, site: Arc<Site>) {
                     Ok((stream, _)) => {
                         let user = stream.peer_cred().ok().map(|of| of.uid());
                         let path = format!("unix:{path}");
-                        site.connections().begin(&site, Door::Unix { user, path }, stream);
+                        connections.begin(&site, Door::Unix { user, path }, stream);
                     }
                     Err(_) => sleep(PAUSE).await,
                 }

@@ -4,8 +4,8 @@ use std::time::{Instant, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-use super::commands::time;
 use super::history::History;
+use super::time::time;
 use crate::config::UrlSet;
 use crate::metrics::{Endpoint, Metrics, SharedLookup, unix};
 use crate::plugin::Steering;

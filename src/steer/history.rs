@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::commands::time;
-use super::http::Site;
+use super::time::time;
 use crate::metrics::{DecidedBy, Matter, Metrics, Outcome};
+use crate::plugin::Steering;
 use crate::question::Kind;
 use crate::util::Lock;
 
@@ -105,14 +105,14 @@ impl History {
 }
 
 /// Notes each minute.
-pub async fn keep(site: Arc<Site>) {
+pub async fn keep(history: Arc<History>, steering: Arc<Steering>) {
     let mut minutes = interval(Duration::from_secs(60));
     minutes.set_missed_tick_behavior(MissedTickBehavior::Skip);
     // The first tick comes at once.
     minutes.tick().await;
     loop {
         minutes.tick().await;
-        site.history().turn(site.steering().metrics());
+        history.turn(steering.metrics());
     }
 }
 

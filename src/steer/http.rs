@@ -19,7 +19,6 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::commands::{Given, Name};
-use super::connections::Connections;
 use super::history::History;
 use super::{figures, page};
 use crate::command::Giver;
@@ -70,29 +69,13 @@ impl Door {
 /// All that the admin listener shows of one plugin.
 pub struct Site {
     steering: Arc<Steering>,
-    history: History,
-    connections: Connections,
+    history: Arc<History>,
 }
 
 impl Site {
     /// The site of this plugin.
-    pub fn new(steering: Arc<Steering>, history: History) -> Self {
-        Self { steering, history, connections: Connections::default() }
-    }
-
-    /// The plugin.
-    pub fn steering(&self) -> &Arc<Steering> {
-        &self.steering
-    }
-
-    /// The last hour.
-    pub fn history(&self) -> &History {
-        &self.history
-    }
-
-    /// Those who have connected.
-    pub fn connections(&self) -> &Connections {
-        &self.connections
+    pub fn new(steering: Arc<Steering>, history: Arc<History>) -> Self {
+        Self { steering, history }
     }
 }
 

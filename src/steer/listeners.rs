@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::connections::{self, Accepting};
+use super::connections::{Accepting, Connections, accept};
 use super::http::Site;
 use crate::broker::ListenAddress;
 use crate::config::ListenAt;
@@ -50,9 +50,9 @@ impl Bound {
     }
 
     /// What serves those who come, once.
-    pub fn accept(&mut self, site: &Arc<Site>) -> Option<Task> {
+    pub fn accept(&mut self, connections: &Arc<Connections>, site: &Arc<Site>) -> Option<Task> {
         let accepting = self.waiting.take()?;
-        Some(Box::pin(connections::accept(accepting, Arc::clone(site))))
+        Some(Box::pin(accept(accepting, Arc::clone(connections), Arc::clone(site))))
     }
 }
 

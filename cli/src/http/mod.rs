@@ -19,6 +19,8 @@ mod json;
 #[path = "../../../src/ask/http/prepare.rs"]
 mod prepare;
 mod reach;
+#[path = "../../../src/ask/http/target_error.rs"]
+mod target_error;
 #[path = "../../../src/ask/http/tls.rs"]
 mod tls;
 #[path = "../../../src/ask/wire.rs"]

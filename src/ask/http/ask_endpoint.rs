@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::client::{Request, is_gateway_failure, says_more};
+use super::client::{is_gateway_failure, says_more};
 use super::connections::Progress;
 use super::endpoint::Endpoint;
-use super::lanes::Answered;
 use super::limiter::Underway;
+use super::request::Request;
+use super::send::Answered;
 use super::target::Target;
 use crate::ask::answer::Body;
 use crate::ask::dialect;

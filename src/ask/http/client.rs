@@ -2,7 +2,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, StatusCode};
 use tokio::time::timeout;
@@ -13,39 +12,13 @@ use super::connections::Progress;
 use super::endpoint::Endpoint;
 use super::headers::{lifetime, retry_after};
 use super::hints::{LOOKED_AT, meaning, says_otherwise};
-use super::lanes::Answered;
+use super::request::{BODY_LIMIT, Reply, Request};
+use super::send::Answered;
 use super::target::Target;
-use crate::ask::answer::{Body, MOST_BYTES, is_read};
+use crate::ask::answer::{Body, is_read};
 use crate::config::UrlSet;
 use crate::log::Level;
 use crate::question::{Answer, NoAnswer};
-
-/// The largest response body, in bytes, that is read to its end.
-pub(super) const BODY_LIMIT: usize = MOST_BYTES;
-
-/// A question as it is sent.
-#[derive(Clone)]
-pub(in crate::ask) struct Request {
-    /// The source and the client that it is asked for.
-    pub(in crate::ask) asked_for: AskedFor,
-    /// Where it goes.
-    pub(in crate::ask) urls: UrlSet,
-    /// Shared by all who send it: it may be long.
-    pub(in crate::ask) body: Bytes,
-    /// What goes as `Authorization`, unless a header of that name goes with every request.
-    pub(in crate::ask) credentials: Option<HeaderValue>,
-}
-
-/// An answer and what came with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// The verdict, or why there is none.
-    pub answer: Answer,
-    /// When the question was sent: a verdict's lifetime counts from here.
-    pub sent: Instant,
-    /// The lifetime that the response sets itself, if it does and may; zero: not to be remembered.
-    pub lifetime: Option<Duration>,
-}
 
 /// A reply, and what is left to do once it has been filed.
 pub(in crate::ask) struct Exchange {

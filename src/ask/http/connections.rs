@@ -1,15 +1,18 @@
 //! Tells whether a request goes over a connection that was kept, or waits for a new one. The HTTP client does not say
 //! it, so a layer around its connector notes it.
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::ask::names::Names;
 use crate::util::Lock;
 
 tokio::task_local! {
@@ -140,6 +143,21 @@ where
                 progress.set(Progress::CONNECTED);
             }
             Ok(connection)
+        })
+    }
+}
+
+/// Looks names up for the client, and notes it in the progress of the request that needs the address.
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        let names = self.clone();
+        Box::pin(async move {
+            let progress = Progress::of_this_request();
+            progress.looks_up();
+            let found = names.addresses(name.as_str()).await?;
+            progress.connects();
+            let addresses: Addrs = Box::new(found.into_iter().map(|ip| SocketAddr::new(ip, 0)));
+            Ok(addresses)
         })
     }
 }

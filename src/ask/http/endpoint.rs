@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use super::breaker::Breaker;
 use super::cause::cause;
-use super::hints::Hint;
 use super::known_names::KnownNames;
 use super::lanes::{Server, Way};
 use super::limiter::Limiter;
 use super::pace::Pace;
-use super::prepare::TargetError;
-use super::probing::Samples;
 use super::rest::Rest;
+use super::samples::Samples;
+use super::target_error::TargetError;
 use crate::config::{ApiUrl, UrlSet};
+use crate::util::OnceAMinute;
 
 /// The URLs of one set.
 pub(super) struct Endpoints {
@@ -39,11 +39,11 @@ pub(in crate::ask) struct Endpoint {
     /// What it is probed with while the breaker is open.
     pub(super) samples: Samples,
     /// About statuses that say nothing about a client.
-    pub(super) status_hint: Hint,
+    pub(super) status_hint: OnceAMinute,
     /// About bodies that say no although the status says yes.
-    pub(super) body_hint: Hint,
+    pub(super) body_hint: OnceAMinute,
     /// When the log last told of a pause for one client.
-    pub(super) pause_hint: Hint,
+    pub(super) pause_hint: OnceAMinute,
     /// How many questions may be on their way to it.
     pub(super) limiter: Limiter,
 }
@@ -65,9 +65,9 @@ impl Endpoints {
                 rest: Rest::default(),
                 server: Server::of(api, way, servers).map_err(|error| TargetError::Tls(cause(&error)))?,
                 samples: Samples::default(),
-                status_hint: Hint::default(),
-                body_hint: Hint::default(),
-                pause_hint: Hint::default(),
+                status_hint: OnceAMinute::default(),
+                body_hint: OnceAMinute::default(),
+                pause_hint: OnceAMinute::default(),
                 limiter: Limiter::new(way.config.max_requests, way.config.timeout),
             }))
         };

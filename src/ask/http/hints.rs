@@ -1,30 +1,8 @@
 //! What an answer gives away about an API that is not as its operator thinks: statuses that are about the URL and not
 //! about the client, and a 200 whose body says no. None of it is a verdict.
-use std::time::{Duration, Instant};
-
-use crate::util::Lock;
-
-/// How often the same is said about a URL.
-const SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// The bytes of a body that are looked at.
 pub(super) const LOOKED_AT: usize = 256;
-
-/// When something was last said about a URL.
-#[derive(Debug, Default)]
-pub struct Hint(Lock<Option<Instant>>);
-
-impl Hint {
-    /// Claims the right to say it now: `true` once in [`SAID_EVERY`].
-    pub fn claim(&self, now: Instant) -> bool {
-        let mut last = self.0.lock();
-        let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= SAID_EVERY);
-        if is_due {
-            *last = Some(now);
-        }
-        is_due
-    }
-}
 
 /// What a status usually means that denies, but says nothing about the client.
 pub(super) fn meaning(status: u16) -> Option<&'static str> {
@@ -136,14 +114,6 @@ mod tests {
         }
         let late = format!("{{\"a\":\"{}\",\"result\":\"deny\"}}", "x".repeat(LOOKED_AT));
         assert_eq!(says_otherwise(late.as_bytes()), None);
-    }
-
-    #[test]
-    fn the_same_is_said_once_a_minute() {
-        let (hint, start) = (Hint::default(), Instant::now());
-        assert!(hint.claim(start));
-        assert!(!hint.claim(start + SAID_EVERY / 2));
-        assert!(hint.claim(start + SAID_EVERY));
     }
 
     #[test]

@@ -6,17 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{AUTHORIZATION, HeaderMap};
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{Client, RequestBuilder, Response, Url};
 use rustls::ClientConfig;
 use tokio::time::sleep;
 
-use super::client::{BODY_LIMIT, Request};
 use super::connections::{Progress, Watch};
-use super::endpoint::Endpoint;
-use super::names::Names;
 use super::prepare::client;
-use super::second_try::SecondTries;
-use crate::ask::answer::Body;
+use super::request::Request;
+use super::second_tries::SecondTries;
+use crate::ask::names::Names;
 use crate::config::{ApiUrl, Config};
 use crate::util::Lock;
 
@@ -38,6 +36,7 @@ pub(super) struct Way {
 /// What carries one question at a time, over at most one connection.
 pub(super) struct Lane {
     client: Client,
+    way: Arc<Way>,
     /// When the last answer over it had been read; never if it is new.
     last_used: Option<Instant>,
 }
@@ -47,35 +46,29 @@ impl Lane {
         self.last_used
     }
 
-    /// Sends a question, and notes how its connection comes about. If it fails or is dropped, so is the lane.
+    /// Sends a question, and notes how its connection comes about. The lane comes back with the response, whose body comes
+    /// over it. If it fails or is dropped, so is the lane.
     pub(super) async fn carry(
         self,
-        endpoint: &Arc<Endpoint>,
+        url: &Url,
         request: &Request,
         progress: &Progress,
-    ) -> reqwest::Result<Answered> {
+    ) -> reqwest::Result<(Response, Self)> {
         let began = Instant::now();
         loop {
-            match progress.watch(self.request(endpoint, request).send()).await {
-                Ok(response) => {
-                    let endpoint = Arc::clone(endpoint);
-                    return Ok(Answered { endpoint, response, lane: self, body: None });
-                }
-                Err(error)
-                    if has_full_queue(&error) && began.elapsed() < endpoint.server.connect_timeout() =>
-                {
+            match progress.watch(self.request(url, request).send()).await {
+                Ok(response) => return Ok((response, self)),
+                Err(error) if has_full_queue(&error) && began.elapsed() < self.way.config.connect_timeout => {
                     sleep(FULL_QUEUE).await;
                 }
                 Err(error) => return Err(error),
             }
         }
     }
-}
 
-impl Lane {
-    fn request(&self, endpoint: &Endpoint, request: &Request) -> RequestBuilder {
-        let Way { config, headers, .. } = &*endpoint.server.way;
-        let sent = self.client.request(config.dialect.method.clone(), endpoint.api.url.clone());
+    fn request(&self, url: &Url, request: &Request) -> RequestBuilder {
+        let Way { config, headers, .. } = &*self.way;
+        let sent = self.client.request(config.dialect.method.clone(), url.clone());
         let sent = sent.body(request.body.clone());
         match &request.credentials {
             Some(credentials) if !headers.contains_key(AUTHORIZATION) => {
@@ -83,30 +76,6 @@ impl Lane {
             }
             _ => sent,
         }
-    }
-}
-
-/// A response, and the lane that its body comes over.
-pub(in crate::ask) struct Answered {
-    /// Where it comes from.
-    pub(in crate::ask) endpoint: Arc<Endpoint>,
-    pub(super) response: Response,
-    pub(super) lane: Lane,
-    /// Its body, where that is a part of the answer and was read.
-    pub(super) body: Option<Body>,
-}
-
-impl Answered {
-    /// The body, unless it is longer than [`BODY_LIMIT`].
-    pub(super) async fn read(&mut self) -> reqwest::Result<Option<Vec<u8>>> {
-        let mut body = Vec::new();
-        while let Some(chunk) = self.response.chunk().await? {
-            if body.len() + chunk.len() > BODY_LIMIT {
-                return Ok(None);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Some(body))
     }
 }
 
@@ -134,10 +103,6 @@ impl Server {
         server.new_lane()?;
         known.push(Arc::clone(&server));
         Ok(server)
-    }
-
-    fn connect_timeout(&self) -> Duration {
-        self.way.config.connect_timeout
     }
 
     /// Whether a lane has a connection while it waits.
@@ -169,7 +134,7 @@ impl Server {
             .pool_max_idle_per_host(usize::from(config.keep_alive))
             .dns_resolver(names.clone())
             .connector_layer(Watch);
-        Ok(Lane { client: builder.build()?, last_used: None })
+        Ok(Lane { client: builder.build()?, way: Arc::clone(&self.way), last_used: None })
     }
 
     /// Takes a lane back whose answer has been read to its end.

@@ -2,7 +2,8 @@
 //! them, and remembers no verdict. It needs the broker only to start threads that look up names. It also reads the options of the
 //! shared cache, since both tell APIs apart by what is made of the options here.
 mod ask_endpoint;
-mod batch;
+mod ask_together;
+mod batches;
 pub mod breaker;
 mod cause;
 mod client;
@@ -14,22 +15,25 @@ mod known_names;
 mod lanes;
 mod limit;
 mod limiter;
-mod names;
+mod on_their_way;
 mod pace;
 mod prepare;
 mod probing;
+mod request;
 mod rest;
-mod second_try;
-mod sharing;
+mod samples;
+mod second_tries;
+mod send;
+mod shared_cache;
 mod target;
+mod target_error;
 mod tls;
 
-pub(super) use batch::{BatchReplies, Crowd};
+pub(super) use ask_together::{BatchReplies, Crowd};
 pub(super) use breaker::AskedFor;
-pub use client::Reply;
-pub(super) use client::{DRAIN_LIMIT, Exchange, Request};
-pub(super) use hints::Hint;
-pub use names::Names;
-pub use prepare::TargetError;
+pub(super) use client::{DRAIN_LIMIT, Exchange};
+pub use request::Reply;
+pub(super) use request::Request;
 pub(super) use rest::Party;
 pub use target::Target;
+pub use target_error::TargetError;

@@ -2,24 +2,24 @@
 //! whole, then swapped in as a whole.
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 use ring::digest::{Digest, SHA256, digest};
 
-use super::batch::Batches;
+use super::batches::Batches;
 use super::endpoint::{Endpoint, Endpoints};
 use super::known_names::KnownNames;
 use super::lanes::{Server, Way};
-use super::names::Names;
+use super::on_their_way::OnTheirWay;
 use super::pace::News;
-use super::prepare::{Prepared, TargetError};
-use super::sharing::{store_options, words};
+use super::prepare::Prepared;
+use super::shared_cache::{store_options, words};
+use super::target_error::TargetError;
 use super::tls::TlsFiles;
+use crate::ask::names::Names;
 use crate::ask::queue::Road;
 use crate::ask::store::StoreOptions;
-use crate::ask::superuser::Superusers;
 use crate::config::{Config, UrlSet};
 use crate::fingerprint::Source;
 use crate::log::{Level, Log};
@@ -44,7 +44,7 @@ pub struct Target {
     topics: Endpoints,
     superusers: Endpoints,
     /// The questions about users that are on their way.
-    pub(in crate::ask) superusers_asked: Superusers,
+    pub(in crate::ask) superusers_asked: OnTheirWay,
     pub(super) batches: Batches,
     tls_files: TlsFiles,
 }
@@ -65,7 +65,7 @@ impl Target {
             logins: endpoints(UrlSet::Login)?,
             topics: endpoints(UrlSet::Topic)?,
             superusers: endpoints(UrlSet::Superuser)?,
-            superusers_asked: Superusers::default(),
+            superusers_asked: OnTheirWay::default(),
             batches: Batches::new(endpoints(UrlSet::Batch)?),
             known,
             config: Arc::clone(config),
@@ -138,7 +138,7 @@ impl Target {
     pub fn questions_under_way(&self) -> usize {
         let alone = [&self.logins, &self.topics, &self.superusers].into_iter().flat_map(|of| &of.endpoints);
         let alone: usize = alone.map(|endpoint| endpoint.limiter.in_flight()).sum();
-        alone + self.batches.questions.load(Ordering::Relaxed)
+        alone + self.batches.questions()
     }
 
     /// How long a request by this road keeps others waiting at least: one that hangs does not.

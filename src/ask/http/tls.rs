@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::prepare::TargetError;
+use super::target_error::TargetError;
 use crate::config::Config;
 
 /// The contents of the files of authorities, the client certificate and its key; empty where none is set.

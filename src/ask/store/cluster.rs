@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use redis::{Cmd, RedisError, Value, cmd};
 
-use super::link::{Link, Way};
-use super::servers::host_name;
+use super::link::{Link, Way, host_name};
 
 /// The slots of every cluster.
 const SLOTS: u16 = 16_384;

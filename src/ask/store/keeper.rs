@@ -11,9 +11,10 @@ use tokio::time::{sleep, timeout};
 
 use super::journal::{self, Heard, Journal, Newest, entries, entries_of_streams, kind};
 use super::learnt::Learnt;
+use super::listener::Listener;
 use super::says::Says;
 use super::seal::Position;
-use super::servers::{Failed, Servers};
+use super::servers::{AT_ONCE, Failed, Servers};
 use super::time::{StoreClock, milliseconds};
 use super::{State, Store};
 use crate::command::Command;
@@ -26,33 +27,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long an entry of the journal is waited for before it is made sure that the journal is still there.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Entries that are read in one go.
-pub(super) const AT_ONCE: usize = 1_000;
-
 /// How far the store's clock may be from this machine's. Whoever could set it back would have verdicts last longer.
 const APART: Duration = Duration::from_secs(60);
 
 /// A command that was told longer ago than this, before this broker was cut off, is not carried out: somebody may have
 /// copied it.
 const FRESH: u64 = 60_000;
-
-/// The plugin, as far as the store has to do with it. The worker's thread calls it.
-pub trait Listener: Send + Sync {
-    /// It cannot be known what was taken back meanwhile: nothing that is remembered is certain.
-    fn forget_everything(&self);
-    /// Who hears of what the other brokers do, if anybody does by now.
-    fn peer(&self) -> Option<&dyn Peer>;
-}
-
-/// What brokers that share a cache tell each other beside verdicts. The worker's thread calls it.
-pub trait Peer: Send + Sync {
-    /// Another one has been given a command.
-    fn told(&self, command: Command);
-    /// What was learnt here, in this many bytes at most, if anything was.
-    fn learnt(&self, most: usize) -> Option<String>;
-    /// What another one has learnt, as [`learnt`](Self::learnt) has it there.
-    fn learnt_elsewhere(&self, text: &str);
-}
 
 /// What the keeper knows beyond one connection.
 struct Keeper {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use redis::{Value as Reply, cmd};
 
 use super::Store;
-use super::keeper::Listener;
+use super::listener::Listener;
 use super::servers::{Failed, Servers};
 
 /// The most bytes of it that are written and read.

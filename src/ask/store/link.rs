@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 
-use super::super::http::Names;
+use crate::ask::names::Names;
 use crate::config::{SharedCacheUrl, address};
 
 /// A future without the type of what it is made of. Those of the client crate nest so deep that compiling all that waits
@@ -178,4 +178,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
+}
+
+/// The name or address of a server, as another one tells it: none is longer.
+pub(super) fn host_name(told: &[u8]) -> Option<String> {
+    const LONGEST: usize = 255;
+    String::from_utf8(told.to_owned()).ok().filter(|host| host.len() <= LONGEST)
 }

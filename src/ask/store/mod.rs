@@ -2,17 +2,21 @@
 //! only be a yes: whatever is missing, old, forged or late is asked of the API. The journal can only take back, and what was
 //! learnt can only cause questions.
 //!
-//! `seal` is what stands there, and `says` what an entry of the journal says; `learnt` what is no verdict; `link` and `servers` the way there; `journal` what was taken back, and
-//! `tell` how others learn of it; `keeper` holds the connection, and is the breaker: while the store is slow or away, nobody waits for it.
+//! `seal` is what stands there, and `says` what an entry of the journal says; `learnt` what is no verdict; `link`, `cluster` and
+//! `servers` the way there; `journal` what was taken back, and `tell` how others learn of it; `keeper` holds the connection, and
+//! is the breaker: while the store is slow or away, nobody waits for it. `sharing` has the store that is in use, and `listener`
+//! says who hears what comes from there.
 
 mod cluster;
 mod journal;
 mod keeper;
 mod learnt;
 mod link;
+mod listener;
 mod says;
 mod seal;
 mod servers;
+mod sharing;
 mod tell;
 mod time;
 
@@ -25,20 +29,20 @@ use redis::{Value as Reply, cmd};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
 
-use super::http::Hint;
 use crate::command::Command;
 use crate::fingerprint::{About, Fingerprinter, Whose};
 use crate::log::Log;
 use crate::metrics::{Metrics, SharedLookup};
 use crate::question::{Grounds, Kind};
-use crate::util::{Lock, random};
+use crate::util::{Lock, OnceAMinute, random};
 use journal::Journal;
-pub use keeper::{Listener, Peer};
 pub use link::Way;
+pub use listener::{Listener, Peer};
 use says::Says;
 pub use seal::Secrets;
 use seal::{Keys, Name, Position, VALUE, Value};
 use servers::{Failed, Servers};
+pub(super) use sharing::Sharing;
 use time::StoreClock;
 
 /// How far ahead of the store's clock a verdict may have been sent: when another server takes over, its clock may be
@@ -99,10 +103,10 @@ pub struct Store {
     trouble: Lock<Option<String>>,
     troubled: Notify,
     writes: Arc<Semaphore>,
-    refusals: Hint,
-    failures: Hint,
-    foreigners: Hint,
-    gaps: Hint,
+    refusals: OnceAMinute,
+    failures: OnceAMinute,
+    foreigners: OnceAMinute,
+    gaps: OnceAMinute,
     /// How many foreign values the log has told of.
     foreign_told: AtomicU64,
     /// The log has told that it is away.
@@ -172,10 +176,10 @@ impl Store {
             trouble: Lock::default(),
             troubled: Notify::new(),
             writes: Arc::new(Semaphore::new(WRITES)),
-            refusals: Hint::default(),
-            failures: Hint::default(),
-            foreigners: Hint::default(),
-            gaps: Hint::default(),
+            refusals: OnceAMinute::default(),
+            failures: OnceAMinute::default(),
+            foreigners: OnceAMinute::default(),
+            gaps: OnceAMinute::default(),
             foreign_told: AtomicU64::new(0),
             is_missed: AtomicBool::new(false),
             is_kept: AtomicBool::new(false),

@@ -1,6 +1,5 @@
 //! What an entry of the journal says, and the bytes that say it.
 
-use super::seal::Numbers;
 use crate::command::{Command, Named, Verb, Whom};
 
 /// What an entry says.
@@ -60,6 +59,17 @@ impl Says {
         let verb = Verb::ALL.into_iter().find(|verb| *verb as u8 == first);
         let command = verb.and_then(|verb| Command::new(verb, whom));
         Some(command.map_or(Says::Unknown(first, second), Says::Told))
+    }
+}
+
+/// Bytes that are taken from the front.
+pub(super) struct Numbers<'a>(pub(super) &'a [u8]);
+
+impl Numbers<'_> {
+    pub(super) fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (first, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*first)
     }
 }
 

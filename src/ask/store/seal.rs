@@ -12,7 +12,7 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundK
 use ring::hmac::{HMAC_SHA256, Key, Tag, sign, verify};
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::says::Says;
+use super::says::{Numbers, Says};
 use crate::local;
 use crate::question::{Grounds, Kind};
 
@@ -222,17 +222,6 @@ impl Keys {
 /// What a signature is made of: a verdict under another name has another one.
 fn signed(name: &Name, head: &[u8]) -> Vec<u8> {
     [name.digest.as_ref(), head].concat()
-}
-
-/// Bytes that are taken from the front.
-pub(super) struct Numbers<'a>(pub(super) &'a [u8]);
-
-impl Numbers<'_> {
-    pub(super) fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (first, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*first)
-    }
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@ use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value, cmd};
 use tokio::time::timeout;
 
 use super::cluster::Cluster;
-use super::keeper::AT_ONCE;
-use super::link::{Link, Way, cause};
+use super::link::{Link, Way, cause, host_name};
 use crate::config::Arrangement;
+
+/// Entries of journals that are read in one go.
+pub(super) const AT_ONCE: usize = 1_000;
 
 /// How long a server may take for a command that nobody waits for.
 const AT_LEISURE: Duration = Duration::from_secs(2);
@@ -224,12 +226,6 @@ async fn ask_sentinels(way: &Way, name: &str) -> Result<(String, u16), String> {
         }
     }
     Err(why)
-}
-
-/// The name or address of a server, as another one tells it: none is longer.
-pub(super) fn host_name(told: &[u8]) -> Option<String> {
-    const LONGEST: usize = 255;
-    String::from_utf8(told.to_owned()).ok().filter(|host| host.len() <= LONGEST)
 }
 
 async fn ask_sentinel(

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use reqwest::header::HeaderMap;
 use rustls::ClientConfig;
 
-use super::names::Names;
-use super::prepare::TargetError;
+use super::target_error::TargetError;
+use crate::ask::names::Names;
 use crate::ask::store::{Secrets, StoreOptions, Way};
 use crate::config::{ApiUrl, Config};
 

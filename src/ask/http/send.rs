@@ -2,120 +2,41 @@
 //! a balancer may have forgotten it, or the server has no room for it.
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use reqwest::Response;
 use tokio::time::{sleep, timeout};
 
-use super::client::Request;
 use super::connections::Progress;
 use super::endpoint::Endpoint;
-use super::lanes::Answered;
-use crate::util::{Lock, sleep_until};
+use super::lanes::Lane;
+use super::request::{BODY_LIMIT, Request};
+use crate::ask::answer::Body;
 
 /// The share of a question's time after which a connection without an answer is doubted.
 const SHARE: u32 = 3;
 
-/// How long nobody tries a second time after somebody has in vain: the API is slow, and must not be asked everything
-/// twice.
-const AFTER_VAIN: Duration = Duration::from_secs(10);
-
-/// How often in a row a new connection has to wait while a kept one is answered before that is told.
-const TOLD_AFTER: usize = 3;
-
-/// Who may try a second time at one server. One at a time does, until it turns out that it is the connections that are
-/// mute: then all whose connections have been silent for as long.
-#[derive(Default)]
-pub(super) struct SecondTries {
-    state: Lock<State>,
-    /// Somebody tries, and it is not yet known whether in vain. Changed under the lock, and read without.
-    is_trying: AtomicBool,
-    changed: Notify,
-    /// How many new connections in a row had to wait while a kept one was answered, and whether that was told.
-    left_waiting: AtomicUsize,
-    was_told: AtomicBool,
+/// A response, and the lane that its body comes over.
+pub(in crate::ask) struct Answered {
+    /// Where it comes from.
+    pub(in crate::ask) endpoint: Arc<Endpoint>,
+    pub(super) response: Response,
+    pub(super) lane: Lane,
+    /// Its body, where that is a part of the answer and was read.
+    pub(super) body: Option<Body>,
 }
 
-#[derive(Default)]
-struct State {
-    /// Nobody may before.
-    not_before: Option<Instant>,
-    /// Lanes that were used last before are mute.
-    mute_since: Option<Instant>,
-}
-
-/// A second try. In vain, unless it turns out otherwise.
-struct Permit<'a> {
-    tries: &'a SecondTries,
-    /// The first try is known to be lost: this one takes its place.
-    is_instead: bool,
-    is_in_vain: bool,
-}
-
-impl SecondTries {
-    /// How many are under way beside first tries.
-    pub(super) fn count(&self) -> usize {
-        usize::from(self.is_trying.load(Ordering::Relaxed))
-    }
-
-    /// Waits for leave to try a second time, for somebody whose lane was last used at `last_used`, if ever.
-    async fn permit(&self, last_used: Option<Instant>) -> Permit<'_> {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            let wait = {
-                let state = self.state.lock();
-                let (now, is_trying) = (Instant::now(), self.is_trying.load(Ordering::Relaxed));
-                let is_mute = last_used.is_some() && last_used <= state.mute_since;
-                let may_try = !is_trying && state.not_before.is_none_or(|at| at <= now);
-                if is_mute || may_try {
-                    self.is_trying.fetch_or(!is_mute, Ordering::Relaxed);
-                    return Permit { tries: self, is_instead: is_mute, is_in_vain: true };
-                }
-                state.not_before.filter(|_| !is_trying)
-            };
-            tokio::select! {
-                () = changed => {}
-                () = sleep_until(wait) => {}
+impl Answered {
+    /// The body, unless it is longer than [`BODY_LIMIT`].
+    pub(super) async fn read(&mut self) -> reqwest::Result<Option<Vec<u8>>> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.response.chunk().await? {
+            if body.len() + chunk.len() > BODY_LIMIT {
+                return Ok(None);
             }
+            body.extend_from_slice(&chunk);
         }
-    }
-
-    /// Claims the right to tell that the server leaves new connections waiting while it answers kept ones: once, when it is
-    /// time.
-    pub(super) fn claim_no_room_line(&self) -> bool {
-        self.left_waiting.load(Ordering::Relaxed) >= TOLD_AFTER
-            && !self.was_told.swap(true, Ordering::Relaxed)
-    }
-}
-
-impl Permit<'_> {
-    /// It was not made in vain, or not at all.
-    fn end_well(mut self) {
-        self.is_in_vain = false;
-    }
-
-    /// It was answered, and the first one, sent at `sent`, was not.
-    fn end_with_proof(self, sent: Instant) {
-        {
-            let mut state = self.tries.state.lock();
-            state.mute_since = state.mute_since.max(Some(sent));
-        }
-        self.end_well();
-    }
-}
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        if self.is_instead {
-            return;
-        }
-        let mut state = self.tries.state.lock();
-        self.tries.is_trying.store(false, Ordering::Relaxed);
-        state.not_before = self.is_in_vain.then(|| Instant::now() + AFTER_VAIN);
-        drop(state);
-        self.tries.changed.notify_waiters();
+        Ok(Some(body))
     }
 }
 
@@ -137,14 +58,14 @@ impl Endpoint {
     ) -> reqwest::Result<Answered> {
         let (sent, lane) = (Instant::now(), self.server.lane()?);
         let last_used = lane.last_used();
-        let mut first: First<'_> = Box::pin(lane.carry(self, request, progress));
+        let mut first: First<'_> = Box::pin(self.send_over(lane, request, progress));
         match timeout(time / SHARE, &mut first).await {
             Ok(Err(error)) if progress.used_kept_connection(&error) => {
                 self.send_afresh(request, progress).await
             }
             Ok(answered) => {
                 if !progress.uses_kept_connection() {
-                    self.server.second_tries.left_waiting.store(0, Ordering::Relaxed);
+                    self.server.second_tries.has_room();
                 }
                 answered
             }
@@ -162,7 +83,18 @@ impl Endpoint {
         request: &Request,
         progress: &Progress,
     ) -> reqwest::Result<Answered> {
-        self.server.new_lane()?.carry(self, request, progress).await
+        self.send_over(self.server.new_lane()?, request, progress).await
+    }
+
+    /// Sends a question over this lane.
+    async fn send_over(
+        self: &Arc<Self>,
+        lane: Lane,
+        request: &Request,
+        progress: &Progress,
+    ) -> reqwest::Result<Answered> {
+        let (response, lane) = lane.carry(&self.api.url, request, progress).await?;
+        Ok(Answered { endpoint: Arc::clone(self), response, lane, body: None })
     }
 
     /// The first try, sent at `sent` over a kept connection that was `last_used` then, takes long.
@@ -220,7 +152,7 @@ impl Endpoint {
                 let permit = tries.permit(None).await;
                 if let Some(kept) = self.server.kept_lane() {
                     let progress = Progress::default();
-                    let answered = kept.carry(self, request, &progress).await;
+                    let answered = self.send_over(kept, request, &progress).await;
                     return (permit, answered, progress.uses_kept_connection());
                 }
                 permit.end_well();
@@ -230,14 +162,16 @@ impl Endpoint {
         tokio::select! {
             answered = &mut first => {
                 if answered.is_ok() {
-                    tries.left_waiting.store(0, Ordering::Relaxed);
+                    tries.has_room();
                 }
                 answered
             }
             // If it fails, the first goes on.
             (permit, Ok(answered), was_kept) = over_kept_one => {
                 permit.end_well();
-                tries.left_waiting.fetch_add(usize::from(was_kept), Ordering::Relaxed);
+                if was_kept {
+                    tries.left_one_waiting();
+                }
                 Ok(answered)
             }
         }

@@ -1,15 +1,13 @@
 //! Names and their addresses, as the system finds them (getaddrinfo(3)) and as they are remembered.
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use reqwest::dns::{Addrs, Name as WantedName, Resolve, Resolving};
 use tokio::sync::Notify;
 
-use super::connections::Progress;
 use crate::broker::{Family, LookUp};
 use crate::util::{Lock, sleep_until};
 
@@ -196,20 +194,6 @@ impl Names {
         };
         // Nobody waits for the thread's end.
         (self.spawn)(Box::new(looking_up)).is_ok()
-    }
-}
-
-impl Resolve for Names {
-    fn resolve(&self, name: WantedName) -> Resolving {
-        let names = self.clone();
-        Box::pin(async move {
-            let progress = Progress::of_this_request();
-            progress.looks_up();
-            let found = names.addresses(name.as_str()).await?;
-            progress.connects();
-            let addresses: Addrs = Box::new(found.into_iter().map(|ip| SocketAddr::new(ip, 0)));
-            Ok(addresses)
-        })
     }
 }
 

@@ -1,7 +1,6 @@
 //! Asks many questions about topics in one request (`acl_batch_url`). It answers all of them or none: whatever goes wrong,
 //! each question is asked alone then.
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,32 +8,23 @@ use reqwest::StatusCode;
 use tokio::time::timeout;
 
 use super::breaker::AskedFor;
-use super::client::{BODY_LIMIT, Reply, Request};
 use super::connections::Progress;
-use super::endpoint::{Endpoint, Endpoints};
+use super::endpoint::Endpoint;
 use super::headers::{lifetime, retry_after};
 use super::hints::meaning;
-use super::lanes::Answered;
-use super::rest::{Party, Suspects};
+use super::request::{BODY_LIMIT, Reply, Request};
+use super::rest::Party;
+use super::send::Answered;
 use super::target::Target;
 use crate::ask::json::Object;
 use crate::ask::wire::{self, BatchResult};
 use crate::config::UrlSet;
 use crate::log::Level;
 use crate::question::{Answer, Grounds};
-use crate::util::Lock;
 
 /// The part of a question's time that all requests together take in which it goes with others: as much is left to ask it
 /// alone.
 const SHARE: u32 = 2;
-
-/// Where many questions go at once.
-pub(super) struct Batches {
-    pub(super) endpoints: Endpoints,
-    suspects: Lock<Suspects>,
-    /// How many questions are on their way in these requests.
-    pub(super) questions: AtomicUsize,
-}
 
 /// Many questions as they are sent.
 pub(in crate::ask) struct Crowd {
@@ -49,28 +39,6 @@ pub(in crate::ask) struct BatchReplies {
     pub(in crate::ask) replies: Vec<(Reply, Option<Object>)>,
     /// The address that they came from.
     pub(in crate::ask) from: Arc<Endpoint>,
-}
-
-/// Counts questions for as long as they are on their way.
-struct Counted<'a>(&'a AtomicUsize, usize);
-
-impl<'a> Counted<'a> {
-    fn new(questions: &'a AtomicUsize, more: usize) -> Self {
-        questions.fetch_add(more, Ordering::Relaxed);
-        Self(questions, more)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(self.1, Ordering::Relaxed);
-    }
-}
-
-impl Batches {
-    pub(super) fn new(endpoints: Endpoints) -> Self {
-        Self { endpoints, suspects: Lock::default(), questions: AtomicUsize::new(0) }
-    }
 }
 
 impl Target {
@@ -90,8 +58,8 @@ impl Target {
 
     /// Asks the addresses for many questions in order until one gives a right answer: a verdict for each question.
     pub(in crate::ask) async fn ask_together(&self, crowd: &Crowd) -> Option<BatchReplies> {
-        let Batches { endpoints, suspects, questions } = &self.batches;
-        let _counted = Counted::new(questions, crowd.parties.len());
+        let (endpoints, suspects) = (&self.batches.endpoints, &self.batches.suspects);
+        let _counted = self.batches.count(crowd.parties.len());
         let begun = Instant::now();
         let visits: Vec<_> = endpoints
             .in_order()
