@@ -76,20 +76,20 @@ test-packages: override tested := $(ARGS)
 test-packages: override ARGS :=
 test-packages: packages ## make both, install each in fresh roots of Debian 12 and 13, log in, remove it (root; ARGS=trixie: in that one)
 	@scripts/setup.sh roots
-	$(CARGO) build --example mock_api
+	$(CARGO) build -p mock-api
 	@scripts/test-packages.sh $(tested)
 
 .PHONY: demo
 demo: build ## show the plugin at work, in every broker (ARGS=2.0.11: in that one)
 	@scripts/brokers.sh $(or $(ARGS),all)
-	$(CARGO) build --example mock_api
-	@MHA_PLUGIN="$(target)/release/$(plugin)" MOCK_API="$(target)/debug/examples/mock_api" scripts/demo.sh $(ARGS)
+	$(CARGO) build -p mock-api
+	@MHA_PLUGIN="$(target)/release/$(plugin)" MOCK_API="$(target)/debug/mock-api" scripts/demo.sh $(ARGS)
 
 .PHONY: record-demo
 record-demo: build ## record what `make demo` shows as docs/demo.svg and docs/demo.txt
 	@scripts/brokers.sh 2.1
-	$(CARGO) build --example mock_api
-	@MHA_PLUGIN="$(target)/release/$(plugin)" MOCK_API="$(target)/debug/examples/mock_api" scripts/record-demo.py
+	$(CARGO) build -p mock-api
+	@MHA_PLUGIN="$(target)/release/$(plugin)" MOCK_API="$(target)/debug/mock-api" scripts/record-demo.py
 
 .PHONY: test
 test: ## run all tests, against every broker that can be had (ARGS='--test NAME': some of them)

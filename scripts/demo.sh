@@ -11,7 +11,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 plugin=$(realpath -m "${MHA_PLUGIN:-$root/target/release/libmosquitto_http_auth.so}")
-mock_api=$(realpath -m "${MOCK_API:-$root/target/debug/examples/mock_api}")
+mock_api=$(realpath -m "${MOCK_API:-$root/target/debug/mock-api}")
 rules=$root/examples/api-rules.txt
 
 # The longest time that any step may take, in seconds. All take far less.

@@ -28,14 +28,16 @@ make_packages() (
     cargo_home=${CARGO_HOME:-$HOME/.cargo}
     export RUSTFLAGS="--remap-path-prefix=$source=. --remap-path-prefix=$cargo_home=cargo"
     export CFLAGS="-ffile-prefix-map=$source=. -ffile-prefix-map=$cargo_home=cargo"
-    export SOURCE_DATE_EPOCH=$epoch CARGO_TARGET_DIR=$source/target
+    # In a folder of its own, so that this and `make build`, which has other flags, do not undo each other's work.
+    export SOURCE_DATE_EPOCH=$epoch CARGO_TARGET_DIR=$source/target/packaging
+    built=$CARGO_TARGET_DIR/release
     "$cargo" rustc --locked -p mosquitto-http-auth --release --lib --crate-type cdylib
     "$cargo" build --locked -p mosquitto-http-auth-cli --release
     rm -rf "$stage"
     mkdir -p "$stage"/{man,doc,docs,contrib,examples} "$result"
-    cp target/release/libmosquitto_http_auth.so "$stage/mosquitto_http_auth.so"
-    cp target/release/mosquitto-http-auth "$stage/"
-    target/release/mosquitto-http-auth generate "$stage"
+    cp "$built/libmosquitto_http_auth.so" "$stage/mosquitto_http_auth.so"
+    cp "$built/mosquitto-http-auth" "$stage/"
+    "$built/mosquitto-http-auth" generate "$stage"
     mv "$stage"/*.1 "$stage/man/"
     cp mosquitto.conf.example "$stage/examples/mosquitto.conf"
     cp examples/api_server.py examples/api_server.mjs examples/api_fastapi.py "$stage/examples/"

@@ -18,8 +18,8 @@ command -v debootstrap >/dev/null || die "install debootstrap first."
 deb=$(echo "$root"/target/packages/*.deb)
 rpm=$(echo "$root"/target/packages/*.rpm)
 [[ -e $deb && -e $rpm ]] || die "there is no package: make packages first."
-api=$root/target/debug/examples/mock_api
-[[ -x $api ]] || die "there is no mock API: cargo build --example mock_api first."
+api=$root/target/debug/mock-api
+[[ -x $api ]] || die "there is no mock API: cargo build -p mock-api first."
 (($#)) || set -- bookworm trixie
 
 # Runs a command in the root $1, with its own /proc. Nothing stays mounted. With `replacing` set, it

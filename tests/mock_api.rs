@@ -1,9 +1,7 @@
-//! The API to try the plugin with does as it is told: its rules, its faults and its command line.
+//! The API of the tests does as it is told: its rules and its faults. `mock-api/tests` has its program.
 
-use std::io::{BufRead, BufReader, ErrorKind, Lines, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
 mod support;
@@ -122,116 +120,6 @@ fn a_stopped_api_refuses_until_it_is_back() {
     assert!(TcpStream::connect(api.address()).is_err());
     api.restart().unwrap();
     assert_eq!(status(&ask(&api, "/auth", "{}")), 403);
-}
-
-#[test]
-fn the_program_shows_what_it_was_asked() {
-    let program =
-        Program::start(&["--rules", "examples/api-rules.txt", "--username", "sensor-1", "--behave", "503"]);
-    program.post("/auth", r#"{"username":"sensor-1","password":"secret-1"}"#);
-    program.post("/_control", r#"{"behave":"close","every":2}"#);
-    program.post("/acl", r#"{"username":"admin","clientid":"c","topic":"t","acc":2}"#);
-    program.post("/acl", r#"{"username":"admin","clientid":"c","topic":"t","acc":2}"#);
-    program.post("/_control", r#"{"behave":"dance"}"#);
-    program.post("/auth", "nonsense");
-    program.assert_lines(&[
-        r#"POST /auth {"username":"sensor-1","password":"***"} -> 503"#,
-        r#"POST /_control {"behave":"close","every":2} -> 200"#,
-        r#"POST /acl {"username":"admin","clientid":"c","topic":"t","acc":2} -> 200"#,
-        r#"POST /acl {"username":"admin","clientid":"c","topic":"t","acc":2} -> close"#,
-        r#"POST /_control {"behave":"dance"} -> 400"#,
-        r#"POST /auth "8 bytes that are no question" -> 400"#,
-    ]);
-}
-
-#[test]
-fn a_login_says_what_the_user_may_do() {
-    let program = Program::start(&["--rules", "examples/api-rules.txt", "--logins", "rules"]);
-    let login = |password: &str| {
-        let mut connection = TcpStream::connect(&program.address).unwrap();
-        connection.set_read_timeout(Some(PATIENCE)).unwrap();
-        let body = serde_json::json!({ "username": "sensor-1", "password": password });
-        send(&mut connection, "/auth", &body.to_string());
-        read_answer(&mut connection)
-    };
-    let answer = login("secret-1");
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.contains("Content-Type: application/json"), "{head}");
-    let rule = |permission, action, topic| serde_json::json!({ "permission": permission, "action": action, "topic": topic });
-    let acl = [
-        rule("allow", "publish", "sensors/${username}/#"),
-        rule("allow", "subscribe", "commands/${username}"),
-        rule("allow", "subscribe", "commands/${username}"),
-        rule("deny", "all", "#"),
-    ];
-    let expected = serde_json::json!({ "result": "allow", "acl": acl });
-    assert_eq!(serde_json::from_str::<serde_json::Value>(body).unwrap(), expected);
-    assert_eq!(status(&login("secret-2")), 403);
-}
-
-#[test]
-fn the_program_explains_a_bad_command_line() {
-    for (arguments, problem) in [
-        (&["--lisen", "x"][..], "unknown flag --lisen, try --help"),
-        (&["--rules"], "--rules needs a value, try --help"),
-        (&["--rules", "/does/not/exist"], "cannot read /does/not/exist: No such file"),
-        (&["--rules", "Cargo.toml"], "Cargo.toml, line 1: unknown keyword \"[package]\""),
-        (&["--behave", "dance"], "--behave: unknown behaviour \"dance\""),
-        (&["--delay", "20"], "--delay: expected a time such as 20ms or 2s, found \"20\""),
-        (&["--logins", "x"], "--logins: expected status or rules, found \"x\""),
-        (&["--every", "0"], "--every: expected a number from 1, found \"0\""),
-        (&["--listen", "nowhere"], "cannot listen on nowhere"),
-    ] {
-        let Output { status, stderr, .. } = program().args(arguments).output().unwrap();
-        let stderr = String::from_utf8_lossy(&stderr);
-        assert_eq!(status.code(), Some(2), "{arguments:?}");
-        assert!(stderr.starts_with(&format!("mock_api: {problem}")), "{arguments:?}: {stderr}");
-    }
-}
-
-struct Program {
-    process: Child,
-    address: String,
-    output: std::cell::RefCell<Lines<BufReader<ChildStdout>>>,
-}
-
-impl Program {
-    fn start(arguments: &[&str]) -> Self {
-        let mut process = program().args(arguments).stdout(Stdio::piped()).spawn().unwrap();
-        let mut output = BufReader::new(process.stdout.take().unwrap()).lines();
-        let first = output.next().unwrap().unwrap();
-        let address = first.strip_prefix("listening on http://").expect(&first).to_owned();
-        Self { process, address, output: output.into() }
-    }
-
-    fn post(&self, path: &str, body: &str) {
-        let mut connection = TcpStream::connect(&self.address).unwrap();
-        send(&mut connection, path, body);
-        read_answer(&mut connection);
-    }
-
-    fn assert_lines(&self, expected: &[&str]) {
-        let mut output = self.output.borrow_mut();
-        for line in expected {
-            assert_eq!(output.next().unwrap().unwrap(), *line);
-        }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.process.kill(); // fails if it has ended
-        let _ = self.process.wait();
-    }
-}
-
-fn program() -> Command {
-    let test = std::env::current_exe().unwrap();
-    let path: PathBuf = test.ancestors().nth(2).unwrap().join("examples/mock_api");
-    assert!(path.exists(), "{} is missing: run `cargo build --example mock_api` first", path.display());
-    let mut program = Command::new(path);
-    program.current_dir(env!("CARGO_MANIFEST_DIR"));
-    program
 }
 
 fn connect(api: &MockApi) -> TcpStream {

@@ -1,7 +1,7 @@
 //! An HTTP API to try the plugin with. It answers by rules, misbehaves on demand, and records its requests.
 //!
 //! It speaks plain HTTP/1.1 over blocking sockets, with a thread for each connection: an HTTP library would keep tests
-//! from sending invalid HTTP. `examples/mock_api.rs` is this server as a program.
+//! from sending invalid HTTP. `mock-api` is this server as a program.
 #![allow(dead_code, reason = "every test file, and the example, uses its own part of this")]
 
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! The API to try the plugin with: users and topic rules from a file, faults on demand.
 //!
 //! ```text
-//! cargo run --example mock_api -- --listen 127.0.0.1:8080 --rules examples/api-rules.txt
+//! cargo run -p mock-api -- --listen 127.0.0.1:8080 --rules examples/api-rules.txt
 //! curl -d '{"behave": "hang", "every": "3"}' http://127.0.0.1:8080/_control
 //! ```
 //!
@@ -20,7 +20,7 @@ use std::{env, fs, thread};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-#[path = "../tests/support/mock_api/mod.rs"]
+#[path = "../../tests/support/mock_api/mod.rs"]
 mod mock_api;
 
 use mock_api::{MockApi, Reply, Request, Rules};
@@ -29,7 +29,7 @@ const HELP: &str = "\
 An HTTP API to try mosquitto-http-auth with. It answers POST /auth, POST /acl, and for
 many topics at once POST /acl-batch.
 
-Usage: mock_api [--listen HOST:PORT] [--rules FILE] [FAULT ...]
+Usage: mock-api [--listen HOST:PORT] [--rules FILE] [FAULT ...]
 
   --listen HOST:PORT   where to listen, 127.0.0.1:0 unless told; port 0 takes a free one
   --rules FILE         who may do what; without it, nobody may do anything:
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let Err(problem) = run(&arguments);
-    let _ = writeln!(io::stderr(), "mock_api: {problem}");
+    let _ = writeln!(io::stderr(), "mock-api: {problem}");
     ExitCode::from(2)
 }
 
