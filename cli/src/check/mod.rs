@@ -145,8 +145,8 @@ fn anonymous(conf: &BrokerConf, broker: Option<&Broker>, report: &mut Report) {
     }
     if conf.per_listener {
         report.error(
-            "There is no listener line, and per_listener_settings is true: Mosquitto 2.0 asks no plugin then, and may let \
-             everybody in with any password.",
+            "There is no listener line, and per_listener_settings is true: Mosquitto 2.0.21 asks no plugin then, and lets \
+             everybody in with any password; 2.1 does not start.",
             "write a line such as listener 1883 above the plugin's line",
         );
         return;
