@@ -17,7 +17,7 @@ mod store;
 mod tests;
 
 pub use forgotten::{Forgotten, LONGEST_QUESTION};
-pub use look::{Counts, Look, PRECISION};
+pub use look::{Counts, PRECISION, Remembered};
 use part::{CLIENTS, Part, share};
 use room::AWAITED;
 #[cfg(test)]
@@ -27,6 +27,9 @@ use store::{Id, Links, PartName, Remains, Slot, Store};
 /// Ticks of the cache's clock per second. A verdict counts time in 32 bits of them, which keeps it small. They last for
 /// eight years of uptime; after that nothing is remembered.
 const TICKS_PER_SECOND: u64 = 16;
+
+/// The last part of its lifetime, one of so many, in which an allow is asked about again while it serves.
+pub const LAST_PART: u32 = 5;
 
 /// A remembered verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,13 +208,23 @@ impl Cache {
         self.unused_bound().saturating_sub(self.unused.len())
     }
 
+    /// Keeps what came with the allow that was just put in, if it was kept.
+    pub fn attach(&mut self, key: Fingerprint, terms: &Arc<Terms>) {
+        let Some(id) = self.store.find(key) else { return };
+        if self.store.at(id).verdict == Verdict::Allow {
+            let number = self.store.attached.add(Arc::clone(terms));
+            let before = std::mem::replace(&mut self.store.at_mut(id).terms, number);
+            self.store.attached.remove(before);
+        }
+    }
+
     /// A slot for a verdict that is in use, or `None` if it is not to be remembered.
     fn slot(&self, key: Fingerprint, client: Fingerprint, fresh: Fresh) -> Option<Slot> {
         let Fresh { verdict, grounds, since, lifetime, about } = fresh;
         let ticks = in_ticks(lifetime);
         let since = self.tick(since);
         let (place, refresh_margin) = match verdict {
-            Verdict::Allow => (PartName::Allows, u16::try_from(ticks / 5).unwrap_or(u16::MAX)),
+            Verdict::Allow => (PartName::Allows, u16::try_from(ticks / LAST_PART).unwrap_or(u16::MAX)),
             Verdict::Deny => (PartName::Denies, 0),
         };
         (ticks > 0 && self.bound > 0).then(|| Slot {

@@ -18,8 +18,10 @@
 //!   answers, `expiry` ends them on time; `hasher` is a thread for slow hashes. Every answer is a `decision` with its
 //!   reason. `steering` is what commands see and do of it: `explain` decides without changing anything, by the same
 //!   `unasked` as topic checks and the same `decide` as logins, and `orders` wait for the tick; `kicks` has the broker
-//!   disconnect, `leaving` is who must go; `others` are the brokers that carry out the same commands. `parts` are made
-//!   first, and each of these takes what it needs of them; `ticks` says whether the broker ticks.
+//!   disconnect, `leaving` is who must go; `others` are the brokers that carry out the same commands (`from_others`: what
+//!   these have told and waits). `parts` are made
+//!   first, and each of these takes what it needs of them; `tick` is a turn of the broker's loop, where `tasks` of other threads
+//!   are run, and `ticks` says whether there are any.
 //! - `prefetch`: asks before the broker asks. `look`, `peek` and `packet` (what waits unread in sockets), `in_hand`
 //!   (the rest of a packet that the broker is at), `fan_out` and `subscriptions` (who will read a message), `replay` and
 //!   `retained` (what a new subscriber gets), `wishes` (what a client will be asked about that may come in): by
@@ -30,8 +32,8 @@
 //!   asks, by priority (`queue`), and sends what is ready together; answers go to the `inbox`, which remembers them and
 //!   tells all who wait. A `job` is a question there (`job::together`: several in one request), and has one of the
 //!   `places` while it is on its way. `http` asks one within its time, or many at once (`ask_together`), knows how many
-//!   at once its API can take (`limit`), and leaves it alone when it is silent (`breaker`, `rest`); `names` are looked up
-//!   on threads that may outlive the plugin; `wire` is the JSON; where a configuration of another plugin is
+//!   at once its API can take (`limit`), and leaves it alone when it is silent (`breaker`, `rest`); `resolver` looks names
+//!   up, on threads that may outlive the plugin; `wire` is the JSON; where a configuration of another plugin is
 //!   understood, `dialect` is what that plugin sends, and `superuser` its question that goes before the one about a
 //!   topic. `store` is the cache that several brokers share, which is asked before the API, and `shared` what is taken
 //!   over from there and passed on.
@@ -58,8 +60,8 @@
 //!   what will come next; waits at the question's own slot. The worker's thread looks into the shared cache, if there is one,
 //!   and asks the API what is not there. It files the reply into the cache and tells everybody who waits. When the time is up
 //!   they are told so, and what comes later is remembered.
-//! - **Delayed**, where a client waits (2.1): the same question with a waiter that pushes a task. The tick drains tasks in
-//!   batches and completes the client, if its ticket is still the newest for its client id.
+//! - **Delayed**, where a client waits (2.1): the same question with a waiter that pushes a task. The tick (`plugin::tick`)
+//!   runs it, and `login::completion` completes the client, if its ticket is still the newest for its client id.
 //! - **In the background**: refreshes, SIGHUP's questions, probes of a silent API. Nobody waits; a no that is about the client
 //!   (`Grounds::is_about_the_client`) may become a task that disconnects.
 //! - **A response becomes a verdict** in `ask::http::ask_endpoint`, by `ask::dialect::answer`, which for the contract is

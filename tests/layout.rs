@@ -99,11 +99,28 @@ fn folders(files: &[File]) -> BTreeSet<PathBuf> {
     parents.filter(|folder| folder.iter().next().is_some()).map(Path::to_owned).collect()
 }
 
-/// The modules of a folder, each with those of the same folder that it imports. The folder's own `mod.rs`, which all know, is
-/// left out.
+/// What a folder's own file takes from its modules, and from which: whoever imports that from there imports the module.
+fn re_exports(folder: &Path, files: &[File]) -> BTreeMap<String, String> {
+    let is_own =
+        |file: &&File| file.path == folder.join("mod.rs") || file.path == folder.with_extension("rs");
+    let code = files.iter().find(is_own).map_or("", |file| file.code());
+    let uses = code.split("use ").skip(1).filter_map(|rest| {
+        let (module, names) =
+            rest.split(';').next().unwrap().trim_start_matches("self::").split_once("::")?;
+        let named = names.trim_matches(['{', '}', '\n', ' ']).split(',');
+        // The last word: a part of a path, or the name behind `as`.
+        let name_of = |name: &str| name.trim().rsplit([':', ' ']).next().unwrap().to_owned();
+        Some(named.map(|name| (name_of(name), module.to_owned())).collect::<Vec<_>>())
+    });
+    uses.flatten().collect()
+}
+
+/// The modules of a folder, each with those of the same folder that it imports. The folder's own file, which all know, is left
+/// out.
 fn imports_within(folder: &Path, files: &[File]) -> BTreeMap<String, BTreeSet<String>> {
     let names: Vec<_> = folder.iter().map(|name| name.to_str().unwrap()).collect();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder);
+    let re_exports = re_exports(&folder, files);
     let mut modules: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for file in files.iter().filter(|file| !file.is_test()) {
         let Ok(below) = file.path.strip_prefix(&folder) else { continue };
@@ -129,8 +146,8 @@ fn imports_within(folder: &Path, files: &[File]) -> BTreeMap<String, BTreeSet<St
                 let named = paths.split(',').take(if is_list { usize::MAX } else { 1 });
                 imported.extend(named.map(|path| {
                     let path = path.trim_start();
-                    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-                    path.split(|c| !is_part(c)).next().unwrap_or_default().to_owned()
+                    let name = path.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap();
+                    re_exports.get(name).map_or(name, String::as_str).to_owned()
                 }));
             }
         }

@@ -134,9 +134,9 @@ fn said(
         Some(other) => return bad(format!("acl: found {other}, expected a list of rules")),
     };
     let ready = |draft: Draft| match *question {
-        Question::Connect { username, .. } => draft.for_username(username, pool),
+        Question::Connect { username, .. } => TopicRules::of(draft, username, pool),
         Question::Access { username, client_id, .. } => {
-            draft.for_client(username, client_id, pool).map(TopicRules::Ready)
+            pool.ready(&draft, username, client_id).map(TopicRules::Ready)
         }
     };
     let rules = match draft.map(ready).transpose() {

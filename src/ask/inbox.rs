@@ -12,18 +12,19 @@ use super::queue::Priority;
 use super::store::Sharing;
 use super::subject::Subject;
 use crate::cache::{Cache, Fresh};
-use crate::config::LIFETIMES_APART;
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, Fingerprinter};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
 use crate::question::{Answer, NoAnswer, Verdict};
 use crate::topic::GrantsPool;
-use crate::util::{Held, Lock, panics, random};
+use crate::util::{Held, Lock, panics};
 
 /// What the worker's thread shares with the threads that ask.
 pub struct Inbox {
     pub(super) log: Arc<Log>,
     pub(super) metrics: Arc<Metrics>,
+    /// Makes fingerprints.
+    pub(super) keys: Fingerprinter,
     /// The rules that came with answers.
     pub(super) pool: GrantsPool,
     /// The API to ask. Swapped under the lock of `state`, so that no verdict of the old API is remembered after the
@@ -76,7 +77,7 @@ impl Inbox {
         let about_the_client = verdict == Verdict::Allow || grounds.is_about_the_client();
         if about_the_client || state.cache.peek(key, reply.sent) != Some(Verdict::Allow) {
             let configured = || self.target.load().config.lifetime(kind, verdict);
-            let lifetime = spread(reply.lifetime.unwrap_or_else(configured));
+            let lifetime = reply.lifetime_or(configured);
             let ends = terms.as_ref().and_then(|terms| terms.expires);
             let lifetime =
                 ends.map_or(lifetime, |ends| lifetime.min(ends.saturating_duration_since(reply.sent)));
@@ -164,9 +165,4 @@ impl Inbox {
     pub(super) fn worker_panicked(&self, place: &str) {
         self.log.write(Level::Error, panics::message(place, "The question at hand gets no answer."));
     }
-}
-
-/// Shortens a lifetime at random, see [`LIFETIMES_APART`].
-pub(super) fn spread(lifetime: Duration) -> Duration {
-    lifetime.mul_f64(1.0 - LIFETIMES_APART * random::fraction())
 }

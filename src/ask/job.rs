@@ -92,7 +92,7 @@ impl Job {
     }
 
     /// When its time is up, if it was sent before.
-    pub(super) fn is_due(&self, timeout: Duration) -> Option<Instant> {
+    pub(super) fn due_at(&self, timeout: Duration) -> Option<Instant> {
         self.sent.map(|sent| sent + timeout)
     }
 

@@ -10,9 +10,9 @@ mod job;
 pub mod json;
 mod left;
 pub mod more_fields;
-pub mod names;
 mod places;
 mod queue;
+pub mod resolver;
 mod shared;
 mod steered;
 mod store;
@@ -87,7 +87,7 @@ impl Asker {
         let sharing = Sharing::new(keys);
         sharing.use_store(target.store.as_ref(), &log, &metrics);
         let (target, api_number) = (ArcSwap::new(target), AtomicU32::new(0));
-        let inbox = Arc::new(Inbox { log, metrics, pool, target, api_number, sharing, state });
+        let inbox = Arc::new(Inbox { log, metrics, keys, pool, target, api_number, sharing, state });
         Self { broker, keys, worker: OnceCell::new(), inbox }
     }
 

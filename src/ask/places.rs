@@ -10,8 +10,7 @@ use tokio::time::timeout;
 use super::http::Target;
 use super::queue::{FEW, Road};
 
-/// A request about topics is waited for by others, which want to go together, for so many times as long as an answer
-/// takes of late: one that takes longer holds up nobody.
+/// Topic questions gather while a request about topics is on its way, for at most this many times its usual latency.
 const WAITED_FOR: u32 = 2;
 
 /// How often a request that takes long is looked at, once it has taken long enough to hang.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Asker;
 use super::http::{Reply, Target};
-use super::inbox::{Inbox, spread};
+use super::inbox::Inbox;
 use super::store::{Found, Listener, Peer, Store, StoreQuestion};
 use super::subject::Subject;
 use crate::cache::Fresh;
@@ -17,19 +17,17 @@ use crate::question::{Answer, Grounds, Kind, Verdict};
 impl Asker {
     /// Has the connection to the shared cache held by the worker's thread, if it is not yet.
     pub(super) fn hold_store(&self) {
-        let store = self.inbox.sharing.store.load();
-        if let Some(store) = &*store
-            && store.wants_keeper()
+        if let Some(store) = self.inbox.sharing.unkept()
             && let Ok(worker) = self.worker()
         {
             let listener: Weak<dyn Listener> = Arc::downgrade(&self.inbox) as Weak<dyn Listener>;
-            worker.run_in_background(Arc::clone(store).hold(listener));
+            worker.run_in_background(store.hold(listener));
         }
     }
 
     /// Has `peer` hear of what other brokers do, and tell them what was learnt. Only the first call counts.
     pub fn be_heard(&self, peer: impl Peer + 'static) {
-        let _ = self.inbox.sharing.peer.set(Box::new(peer));
+        self.inbox.sharing.set_peer(peer);
     }
 
     /// Has the other brokers carry out a command, if a cache is shared with any.
@@ -80,7 +78,7 @@ impl Listener for Inbox {
     }
 
     fn peer(&self) -> Option<&dyn Peer> {
-        self.sharing.peer.get().map(|peer| &**peer)
+        self.sharing.peer()
     }
 }
 
@@ -138,7 +136,7 @@ impl Shared {
             }
             Verdict::Allow => {
                 let configured = || target.config.lifetime(self.kind, verdict);
-                let lifetime = spread(reply.lifetime.unwrap_or_else(configured));
+                let lifetime = reply.lifetime_or(configured);
                 self.store.keep(self.asked, reply.sent, lifetime, grounds);
             }
             // A no that ends what is remembered here ends what is stored there.

@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use super::superuser::{Beforehand, asked_at};
 use super::{Asker, dialect};
-use crate::cache::{Counts, Look};
+use crate::cache::{Counts, Remembered};
 use crate::config::UrlSet;
 use crate::fingerprint::{Fingerprint, Source, Whose};
 use crate::question::{NoAnswer, Question, Verdict};
 
 impl Asker {
     /// The remembered verdict for a question as it is explained. Changes nothing.
-    pub fn look(&self, key: Fingerprint, now: Instant) -> Option<Look> {
+    pub fn look(&self, key: Fingerprint, now: Instant) -> Option<Remembered> {
         self.inbox.state().cache.look(key, now)
     }
 

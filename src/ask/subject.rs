@@ -1,4 +1,4 @@
-//! What a question is about, and with that the verdict on it.
+//! What a question, and so its verdict, is about.
 
 use crate::fingerprint::{About, Fingerprint};
 use crate::question::Kind;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::dialect;
-use super::http::{AskedFor, Exchange, Reply, Request, Target};
-use super::inbox::{Inbox, spread};
+use super::http::{AskedFor, Exchange, Reply, Request, Target, spread};
+use super::inbox::Inbox;
 use super::store::Found;
 use super::subject::Subject;
-use crate::cache::{Look, PRECISION};
+use crate::cache::{LAST_PART, PRECISION, Remembered};
 use crate::config::{Dialect, UrlSet};
 use crate::fingerprint::{About, Domain, Fingerprint};
 use crate::question::{Answer, Grounds, Kind, NoAnswer, Question, Verdict};
@@ -20,9 +20,6 @@ const SHARE: u32 = 2;
 /// How long a connection may take to deliver the rest of a no, while the question about the topic waits.
 const DRAIN_LIMIT: Duration = Duration::from_millis(100);
 
-/// The last part of its time in which an answer does not do for a topic that is asked about anew: as for verdicts.
-const LAST: u32 = 5;
-
 /// What is known of a user before anybody is asked.
 #[derive(Debug)]
 pub enum Beforehand {
@@ -31,14 +28,14 @@ pub enum Beforehand {
     /// Nobody is asked about users.
     NotAsked,
     /// The API has said so.
-    Remembered(Look),
+    Remembered(Remembered),
     /// The API is to be asked.
     ToBeAsked,
 }
 
 impl Beforehand {
     /// Decisions and explanations share it. `remembered`: what the API has said of this name, if that still serves.
-    pub(super) fn of(dialect: &Dialect, name: &str, remembered: impl FnOnce() -> Option<Look>) -> Self {
+    pub(super) fn of(dialect: &Dialect, name: &str, remembered: impl FnOnce() -> Option<Remembered>) -> Self {
         if dialect.superusers.as_ref().is_some_and(|pattern| pattern.matches(name)) {
             Self::Named
         } else if dialect.superuser_urls.is_empty() {
@@ -62,7 +59,7 @@ pub(super) enum Finding {
 }
 
 /// When what is remembered was asked: rounded so that it was before whatever has taken it back since.
-pub(super) fn asked_at(known: &Look, now: Instant) -> Instant {
+pub(super) fn asked_at(known: &Remembered, now: Instant) -> Instant {
     now.checked_sub(known.age + PRECISION).unwrap_or(now)
 }
 
@@ -105,7 +102,7 @@ impl Topic<'_> {
         };
         let config = &target.config;
         let name = dialect::name(&config.dialect, username, client_id);
-        let lifetime = || spread(config.lifetime(Kind::Access, Verdict::Allow));
+        let configured = || config.lifetime(Kind::Access, Verdict::Allow);
         let key = inbox.superuser_key(name);
         let remembered = || {
             let known = (!self.is_again).then(|| inbox.known_superuser(key, target)).flatten();
@@ -113,7 +110,7 @@ impl Topic<'_> {
         };
         match Beforehand::of(&config.dialect, name, remembered) {
             Beforehand::Named => {
-                let (lifetime, grounds) = (lifetime(), Grounds::NamedSuperuser);
+                let (lifetime, grounds) = (spread(configured()), Grounds::NamedSuperuser);
                 return Finding::Known(Found { sent: Instant::now(), lifetime, grounds });
             }
             Beforehand::NotAsked => return Finding::No { asked: None, holds: None },
@@ -124,12 +121,12 @@ impl Topic<'_> {
             Ok(asked) => asked,
             Err(reason) => return Finding::Unknown(reason),
         };
-        match (said.answer, exchange) {
+        match (&said.answer, exchange) {
             (Answer::Verdict { verdict: Verdict::Allow, .. }, Some(exchange)) => {
                 Finding::Said(Box::new(exchange))
             }
-            (Answer::Verdict { verdict: Verdict::Allow, grounds, .. }, None) => {
-                let lifetime = said.lifetime.map_or_else(lifetime, spread);
+            (&Answer::Verdict { verdict: Verdict::Allow, grounds, .. }, None) => {
+                let lifetime = said.lifetime_or(configured);
                 Finding::Known(Found { sent: said.sent, lifetime, grounds })
             }
             (answer, exchange) => {
@@ -138,7 +135,7 @@ impl Topic<'_> {
                     target.drain(response, DRAIN_LIMIT).await;
                 }
                 match answer {
-                    Answer::None(reason) => Finding::Unknown(reason),
+                    Answer::None(reason) => Finding::Unknown(reason.clone()),
                     Answer::Verdict { .. } => Finding::No { asked: Some(said.sent), holds: None },
                 }
             }
@@ -153,8 +150,8 @@ impl Topic<'_> {
         inbox: &Inbox,
         target: &Arc<Target>,
     ) -> Result<(Reply, Option<Exchange>), NoAnswer> {
-        let asking = match target.superusers_asked.join(key) {
-            Ok(asking) => asking,
+        let flight = match target.superuser_flights.join(key) {
+            Ok(flight) => flight,
             Err(mut others) => {
                 let said = others.wait_for(Option::is_some).await.ok().and_then(|said| said.clone());
                 let ended = || NoAnswer::NotAsked("the question about its user ended".to_owned());
@@ -171,20 +168,20 @@ impl Topic<'_> {
         let time = config.timeout.saturating_sub(self.began.elapsed()) / SHARE;
         let exchange = target.ask_within(&request, time, Duration::ZERO, || ()).await;
         inbox.note_superuser(key, self.subject, &exchange.reply, target);
-        asking.tell(&exchange.reply);
+        flight.tell(&exchange.reply);
         Ok((exchange.reply.clone(), Some(exchange)))
     }
 
     /// Whether what is remembered of the user does.
-    fn does(&self, known: &Look) -> bool {
-        let Look { age, holds, .. } = *known;
-        if self.asks_anew { holds > (age + holds) / LAST } else { !holds.is_zero() }
+    fn does(&self, known: &Remembered) -> bool {
+        let Remembered { age, holds, .. } = *known;
+        if self.asks_anew { holds > (age + holds) / LAST_PART } else { !holds.is_zero() }
     }
 }
 
 /// What is remembered of a user.
-fn by_memory(known: &Look) -> Finding {
-    let Look { verdict, grounds, age, holds, .. } = *known;
+fn by_memory(known: &Remembered) -> Finding {
+    let Remembered { verdict, grounds, age, holds, .. } = *known;
     match verdict {
         Verdict::Allow => {
             let sent = asked_at(known, Instant::now());
@@ -197,11 +194,11 @@ fn by_memory(known: &Look) -> Finding {
 impl Inbox {
     /// The fingerprint of the question about a user.
     pub(super) fn superuser_key(&self, name: &str) -> Fingerprint {
-        self.sharing.keys.fields(Domain::Superuser, [name.as_bytes()])
+        self.keys.fields(Domain::Superuser, [name.as_bytes()])
     }
 
     /// What is remembered of a user that this API has said.
-    pub(super) fn known_superuser(&self, key: Fingerprint, target: &Target) -> Option<Look> {
+    pub(super) fn known_superuser(&self, key: Fingerprint, target: &Target) -> Option<Remembered> {
         let (mut state, now) = (self.state(), Instant::now());
         if !self.target.load().asks_like(target) {
             return None;
@@ -216,7 +213,7 @@ impl Inbox {
     pub(super) fn note_superuser(&self, key: Fingerprint, topic: Subject, reply: &Reply, from: &Target) {
         let about = match from.config.dialect.client_id_is_username {
             true => topic.about,
-            false => About { client_id: self.sharing.keys.client_id(""), ..topic.about },
+            false => About { client_id: self.keys.client_id(""), ..topic.about },
         };
         let subject = Subject { key, about, ..topic };
         let mut state = self.state();

@@ -21,7 +21,7 @@ use super::queue::{Priority, Queue, Queued, Road, Room, Together};
 use crate::broker::Spawn;
 use crate::fingerprint::{Fingerprint, Source};
 use crate::question::NoAnswer;
-use crate::util::panics::caught;
+use crate::util::panics::{caught, last_place};
 use crate::util::{Lock, sleep_until};
 
 /// What other threads tell the worker's thread.
@@ -258,7 +258,7 @@ impl Desk<'_> {
             };
             let Some((first, mut others)) = self.queue.pop(&room) else { return };
             if !self.due.is_empty()
-                && let Some(at) = first.is_due(config.timeout)
+                && let Some(at) = first.due_at(config.timeout)
             {
                 self.due.remove(&(at, first.key().words()));
             }
@@ -284,7 +284,7 @@ impl Desk<'_> {
             Err(error) => {
                 // The jobs are gone and have told the inbox; this tells the operator.
                 if error.is_panic() {
-                    self.inbox.worker_panicked("a question");
+                    self.inbox.worker_panicked(&last_place());
                 }
                 return;
             }
@@ -296,7 +296,7 @@ impl Desk<'_> {
                 job.end();
                 continue;
             }
-            if let Some(at) = job.is_due(timeout) {
+            if let Some(at) = job.due_at(timeout) {
                 self.due.insert((at, key.words()), key);
             }
             // The broker may have come for it meanwhile.

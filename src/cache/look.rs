@@ -1,16 +1,16 @@
 //! Looks into the cache that change nothing in it.
 use std::time::{Duration, Instant};
 
-use super::{Cache, PartName, TICKS_PER_SECOND};
+use super::{Allow, Cache, PartName, TICKS_PER_SECOND};
 use crate::fingerprint::Fingerprint;
 use crate::question::{Grounds, Verdict};
 
-/// How exactly the times of a [`Look`] are told: less than this is cut off.
+/// How exactly the times of a [`Remembered`] are told: less than this is cut off.
 pub const PRECISION: Duration = Duration::from_micros(1_000_000 / TICKS_PER_SECOND);
 
 /// A remembered verdict as it is explained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
+pub struct Remembered {
     /// What the API decided.
     pub verdict: Verdict,
     /// What it said.
@@ -64,7 +64,7 @@ impl Cache {
     }
 
     /// The verdict for a fingerprint, if it may still serve. No use of it, and nothing else changes.
-    pub fn look(&self, key: Fingerprint, now: Instant) -> Option<Look> {
+    pub fn look(&self, key: Fingerprint, now: Instant) -> Option<Remembered> {
         let slot = self.store.at(self.store.find(key)?);
         let expires = self.store.attached.peek(slot.terms).and_then(|terms| terms.expires);
         let (tick, end) = (self.tick(now), self.useless_from(slot));
@@ -73,7 +73,7 @@ impl Cache {
             return None;
         }
         let time = |ticks: u32| Duration::from_millis(u64::from(ticks) * 1000 / TICKS_PER_SECOND);
-        Some(Look {
+        Some(Remembered {
             verdict: slot.verdict,
             grounds: Grounds::of_number(slot.grounds),
             age: time(tick.saturating_sub(slot.since)),
@@ -93,5 +93,31 @@ impl Cache {
             bound,
             evicted,
         }
+    }
+
+    /// The allow for a fingerprint, if it still holds. Does not count as a use of it.
+    pub fn allow(&self, key: Fingerprint, now: Instant) -> Option<Allow> {
+        self.allow_until(key, now, false)
+    }
+
+    /// The allow for a fingerprint, also past its end, as long as it may serve while the API gives no answer. Terms that
+    /// have an end end it.
+    pub fn stale_allow(&self, key: Fingerprint, now: Instant) -> Option<Allow> {
+        self.allow_until(key, now, true)
+    }
+
+    fn allow_until(&self, key: Fingerprint, now: Instant, is_stale: bool) -> Option<Allow> {
+        let slot = self.store.at(self.store.find(key)?);
+        let end = if is_stale { self.useless_from(slot) } else { slot.ends };
+        let is_in_use = !is_stale || !slot.place.is_early();
+        if slot.verdict != Verdict::Allow || !is_in_use || self.tick(now) >= end || self.is_forgotten(slot) {
+            return None;
+        }
+        let terms = self.store.attached.get(slot.terms);
+        if terms.as_ref().and_then(|terms| terms.expires).is_some_and(|expires| expires <= now) {
+            return None;
+        }
+        let ends = self.started + Duration::from_secs_f64(f64::from(slot.ends) / TICKS_PER_SECOND as f64);
+        Some(Allow { terms, ends })
     }
 }

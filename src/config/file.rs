@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
 use super::error::called;
-use super::names::find;
+use super::lookup::find;
 use crate::util::files;
 use crate::util::location::{Location, file_name};
 

@@ -13,8 +13,8 @@ mod error;
 mod fields;
 mod file;
 mod header;
+mod lookup;
 pub mod moving_in;
-mod names;
 mod options;
 mod reading;
 mod shared_cache;
@@ -75,7 +75,7 @@ impl Config {
 
     /// The files that may hold secrets.
     pub fn secret_files(&self) -> impl Iterator<Item = &PathBuf> {
-        let holds_secrets = |name| names::find(name).is_some_and(|spec| spec.holds_secrets);
+        let holds_secrets = |name| lookup::find(name).is_some_and(|spec| spec.holds_secrets);
         self.paths().into_iter().filter(move |(name, _)| holds_secrets(name)).map(|(_, path)| path)
     }
 
@@ -91,7 +91,7 @@ impl Config {
 
     /// The options whose change since `before` counts from the broker's next start on.
     pub fn changed_for_next_start(&self, before: &Self) -> impl Iterator<Item = &'static str> {
-        let waits = |name: &&str| names::find(name).is_some_and(|spec| spec.at_start);
+        let waits = |name: &&str| lookup::find(name).is_some_and(|spec| spec.at_start);
         self.differing(before).into_iter().filter(waits)
     }
 

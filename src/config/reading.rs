@@ -1,9 +1,10 @@
-//! Reading a configuration in two stages: collecting all texts with their locations, then parsing them.
+//! Stage one of reading, which collects all texts with their locations, and the checks that follow stage two (`table`,
+//! `texts`).
 
 use super::error::called_in_broker;
 use super::header::header_conflict;
+use super::lookup::{find, find_by_old_name, nearest};
 use super::moving_in::{self, Moved, MovedOption};
-use super::names::{find, find_by_old_name, nearest};
 use super::options::{Config, OPTIONS};
 use super::texts::{Given, Texts};
 use super::{ConfigError, file};

@@ -194,7 +194,7 @@ fn every_old_name_leads_to_the_new_one() {
         ]
     );
     for (old, new) in renamed {
-        assert!(names::find(old).is_none(), "{old} is a name again");
+        assert!(lookup::find(old).is_none(), "{old} is a name again");
         let expected = format!("plugin_opt_{old}: is called plugin_opt_{new} now");
         assert_eq!(messages(&[URL, (old, "x")]), [expected]);
     }
@@ -216,9 +216,9 @@ fn a_misspelt_name_is_led_to_the_known_one() {
         ("", None),
         ("x", None),
     ] {
-        assert_eq!(names::nearest(name), expected, "{name}");
+        assert_eq!(lookup::nearest(name), expected, "{name}");
     }
-    assert_eq!(names::nearest(&"timeout".repeat(1_000_000)), None);
+    assert_eq!(lookup::nearest(&"timeout".repeat(1_000_000)), None);
 }
 
 fn with_file(text: &str, options: &[(&str, &str)]) -> Result<(Config, Vec<&'static str>), Vec<String>> {

@@ -20,6 +20,7 @@ use super::os::read_ahead::ReadAhead;
 use super::os::sockets::{self, Sockets};
 use super::os::threads;
 use super::os::waker::Waker;
+use super::publish::publish;
 use super::steered::{about, kick_by};
 use super::sys;
 use super::terminated::terminated;
@@ -353,7 +354,7 @@ impl Broker for Process {
     }
 
     fn publish(&self, _: &BrokerThread, client_id: Option<&str>, topic: &str, payload: &[u8]) {
-        self.publish_to(client_id, topic, payload);
+        publish(&self.functions, client_id, topic, payload);
     }
 
     fn reload(&self, _: &BrokerThread) {

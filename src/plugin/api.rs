@@ -41,16 +41,16 @@ pub struct Inquiry<'a> {
 /// Decides by the API, on the thread that calls.
 pub struct Api {
     /// The door to the API's verdicts.
-    pub asker: Arc<Asker>,
+    asker: Arc<Asker>,
     /// Asks early while the broker waits.
-    pub prefetch: Arc<Prefetch>,
+    prefetch: Arc<Prefetch>,
     /// The turns of the broker's loop.
-    pub ticks: Ticks,
+    ticks: Arc<Ticks>,
     sessions: Arc<Sessions>,
     throttle: Arc<Throttle>,
     certificates: Certificates,
     /// Whether clients wait beside the broker's loop for their logins.
-    delays_logins: bool,
+    delays: bool,
     /// How long the broker's thread may wait.
     budget: BrokerCell<WaitBudget>,
     /// How long the thread of the broker's HTTP listener may wait. It has no turns, and the broker does not stop before
@@ -63,19 +63,20 @@ impl Api {
     pub fn new(
         asker: Arc<Asker>,
         prefetch: Arc<Prefetch>,
+        ticks: Arc<Ticks>,
         sessions: Arc<Sessions>,
         throttle: Arc<Throttle>,
-        delays_logins: bool,
+        delays: bool,
         now: Instant,
     ) -> Self {
         Self {
             asker,
             prefetch,
-            ticks: Ticks::new(now),
+            ticks,
             sessions,
             throttle,
             certificates: Certificates::default(),
-            delays_logins,
+            delays,
             budget: BrokerCell::new(WaitBudget::new(now)),
             http_budget: Lock::new(WaitBudget::new(now)),
         }
@@ -296,7 +297,7 @@ impl Api {
         let thread = event.broker_thread()?;
         let Inquiry { key, ref question, client, .. } = *inquiry;
         // While it waits for a login, no other login is parked.
-        let guesses_logins = account.is_login() || !self.delays_logins;
+        let guesses_logins = account.is_login() || !self.delays;
         let gate = SettingsGate { guesses_logins, ..self.gate(event) };
         let source = self.source(inquiry);
         let asked_for = || source;
@@ -351,7 +352,7 @@ impl Api {
             settings: event.settings,
             now: event.now,
             // Delayed logins are asked side by side anyway.
-            guesses_logins: !self.delays_logins,
+            guesses_logins: !self.delays,
             newcomer: None,
         }
     }

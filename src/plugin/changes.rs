@@ -73,7 +73,7 @@ mod tests {
     use std::{fs, io};
 
     use super::*;
-    use crate::ask::names::Names;
+    use crate::ask::resolver::Resolver;
     use crate::log::Log;
 
     const LOCAL: &str = include_str!("../../tests/fixtures/passwd-2.1");
@@ -85,8 +85,8 @@ mod tests {
         let mut all = vec![("config_file".to_owned(), path("options.toml"))];
         all.extend(options.iter().map(|(name, value)| ((*name).to_owned(), path(value))));
         let log = Arc::new(Log::new(Instant::now()));
-        let names = Names::new(|_| Err(io::ErrorKind::Unsupported.into()), |_, _| Ok(Vec::new()));
-        Settings::read(&all, true, &names, &log).expect("good options").0
+        let resolver = Resolver::new(|_| Err(io::ErrorKind::Unsupported.into()), |_, _| Ok(Vec::new()));
+        Settings::read(&all, true, &resolver, &log).expect("good options").0
     }
 
     #[test]

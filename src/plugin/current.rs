@@ -8,7 +8,7 @@ use super::changes::{unsaid_ends, what_has_changed};
 use super::settings::{Settings, files, what_is_asked};
 use super::start_error::StartError;
 use crate::ask::http::Target;
-use crate::ask::names::Names;
+use crate::ask::resolver::Resolver;
 use crate::config::BrokerOptions;
 use crate::log::{Level, Log};
 
@@ -35,9 +35,14 @@ impl Current {
     ///
     /// # Errors
     /// All mistakes that were found, or all checks that would end by a slip ([`StartError::UnsaidEnd`]).
-    pub fn reload(&self, is_2_1: bool, names: &Names, log: &Arc<Log>) -> Result<Target, Vec<StartError>> {
+    pub fn reload(
+        &self,
+        is_2_1: bool,
+        resolver: &Resolver,
+        log: &Arc<Log>,
+    ) -> Result<Target, Vec<StartError>> {
         let before = self.now();
-        let (settings, target) = Settings::read(&self.options, is_2_1, names, log)?;
+        let (settings, target) = Settings::read(&self.options, is_2_1, resolver, log)?;
         let unsaid = unsaid_ends(&before, &settings);
         if !unsaid.is_empty() {
             return Err(unsaid);

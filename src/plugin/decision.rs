@@ -170,7 +170,7 @@ impl Decision {
     pub fn refusal(&self) -> Refusal {
         match &self.by {
             By::NoAnswer(why) if why.is_for_want_of_room() => Refusal::Busy,
-            By::TooManyWait | By::Turn | By::NoTimeForHash => Refusal::Busy,
+            By::TooManyWait | By::Turn | By::NoTimeForHash | By::NoThreadForHash => Refusal::Busy,
             By::NoAnswer(_) | By::Reload => Refusal::Unavailable,
             _ => Refusal::NotAuthorised,
         }
@@ -229,6 +229,8 @@ pub enum By {
     /// Logins of this turn, or those of its network, have held up the broker for long enough, and its hash takes long to
     /// compute.
     NoTimeForHash,
+    /// The system gives no thread to compute its slow hash on.
+    NoThreadForHash,
     /// A command disconnected whoever has its name or client id.
     Kick,
     /// Rules that came with an answer of the API, or that it is a superuser.
@@ -289,6 +291,7 @@ impl By {
             | By::TooManyWait
             | By::Turn
             | By::NoTimeForHash
+            | By::NoThreadForHash
             | By::Bug => DecidedBy::Unasked,
         }
     }
@@ -306,6 +309,7 @@ impl By {
             By::Throttle(_) => "too many wrong passwords",
             By::Turn => "its turn has not come",
             By::NoTimeForHash => "logins hold up the broker",
+            By::NoThreadForHash => "no thread for slow hashes",
             By::NoAnswer(NoAnswer::BreakerOpen) => "the API gave no answer before and was left alone",
             By::NoAnswer(_) | By::Asleep => "the API gave no answer",
             By::Parked | By::TooManyWait => "too many clients wait",
@@ -361,6 +365,10 @@ impl fmt::Display for By {
                 "other logins have held up the broker for long enough just now (plugin_opt_login_wait), so its password \
                  was not examined; it may come again",
             ),
+            By::NoThreadForHash => f.write_str(
+                "the system gives no thread to compute its slow password hash on, so its password was not examined; it may \
+                 come again",
+            ),
             By::Kick => f.write_str("a command disconnected its username or client id (kick)"),
             By::Rules => f.write_str("the rules that came with the API's answer say so"),
             By::NoRule => f.write_str(
@@ -401,7 +409,14 @@ mod tests {
             let counted = Decision::deny(By::NoAnswer(reason)).counts_as();
             assert_eq!(counted, Some((Outcome::NoAnswer, DecidedBy::NoAnswer)));
         }
-        for by in [By::NoAnswer(NoAnswer::Busy), By::TooManyWait, By::Turn, By::NoTimeForHash, By::Reload] {
+        for by in [
+            By::NoAnswer(NoAnswer::Busy),
+            By::TooManyWait,
+            By::Turn,
+            By::NoTimeForHash,
+            By::NoThreadForHash,
+            By::Reload,
+        ] {
             assert_eq!(Decision::deny(by).counts_as(), Some((Outcome::NoAnswer, DecidedBy::Unasked)));
         }
         for by in [By::Kick, By::Option("anonymous"), By::SpecialCharacters] {

@@ -15,7 +15,7 @@ use crate::broker::Connection;
 use crate::fingerprint::{Fingerprint, network};
 use crate::topic::Terms;
 use crate::util::{Held, Lock};
-pub use client::{Parked, Stage, Topics};
+pub use client::{AwaitedTopics, Parked, Stage};
 use quota::Quota;
 pub use turns::Turn;
 use turns::Turns;
@@ -33,6 +33,15 @@ impl Ticket {
     pub fn number(self) -> u64 {
         self.0
     }
+}
+
+/// A parking, once something has come of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Parking {
+    /// Its client waits.
+    Live(Parked),
+    /// Its client has gone, and its id may belong to another parking by now. Only its try is still to end.
+    Over(Parked),
 }
 
 /// The ticket that is parked under each client id. The broker has one table for all of its listeners, so all instances
@@ -202,20 +211,20 @@ impl Delayed {
     }
 
     /// One of the answers that a client waits for has come: the client, once it was the last, and with it its open try. It
-    /// stays parked until [`Self::end`], unless its id belongs to another parking by now, which the second value tells.
-    pub fn answered(&mut self, ticket: Ticket) -> Option<(Parked, bool)> {
+    /// stays parked until [`Self::end`].
+    pub fn answered(&mut self, ticket: Ticket) -> Option<Parking> {
         let client = self.parked.get_mut(&ticket)?;
         if !is_newest(client, ticket) {
-            return self.remove(ticket).map(|client| (client, false));
+            return self.remove(ticket).map(Parking::Over);
         }
-        if let Stage::Topics(topics) = &mut client.stage {
+        if let Stage::AwaitedTopics(topics) = &mut client.stage {
             topics.answers = topics.answers.saturating_sub(1);
-            return (topics.answers == 0).then(|| (client.clone(), true));
+            return (topics.answers == 0).then(|| Parking::Live(client.clone()));
         }
         let answered = client.clone();
         // Its try ends with the answer.
         client.stage = Stage::Idle;
-        Some((answered, true))
+        Some(Parking::Live(answered))
     }
 
     /// A parked client may come in. It waits for so many answers about topics first, `until` then at most. `terms` and `api`,
@@ -229,7 +238,7 @@ impl Delayed {
         api: u32,
     ) {
         if let Some(client) = self.parked.get_mut(&ticket) {
-            client.stage = Stage::Topics(Topics { answers, api, terms });
+            client.stage = Stage::AwaitedTopics(AwaitedTopics { answers, api, terms });
             client.hangs_up_for = None;
             self.set_deadline(ticket, Some(until));
         }
@@ -264,6 +273,11 @@ impl Delayed {
         is_newest(client, ticket).then(|| client.clone())
     }
 
+    /// Whether a parked client is to be refused, and waits until it is hung up on.
+    pub fn is_hanging_up(&self, ticket: Ticket) -> bool {
+        self.parked.get(&ticket).is_some_and(|client| client.hangs_up_for.is_some())
+    }
+
     /// Those who are parked and of whom this is true.
     pub fn those(&self, is_meant: impl Fn(&Parked) -> bool) -> Vec<Ticket> {
         self.parked.iter().filter(|(_, client)| is_meant(client)).map(|(ticket, _)| *ticket).collect()
@@ -274,16 +288,18 @@ impl Delayed {
         Arc::clone(&self.count)
     }
 
-    /// A client that has waited long enough, and whether its id is still its own. If that belongs to another parking by now, its
-    /// own is forgotten, unless the outcome of its try is still to come.
-    pub fn due(&mut self, ticket: Ticket) -> Option<(Parked, bool)> {
+    /// A client that has waited long enough. If its id belongs to another parking by now, its own is forgotten, unless the
+    /// outcome of its try is still to come.
+    pub fn due(&mut self, ticket: Ticket) -> Option<Parking> {
         let client = self.parked.get(&ticket)?;
-        let is_newest = is_newest(client, ticket);
-        if !is_newest && client.open().is_none() {
-            self.remove(ticket);
-            return None;
+        if is_newest(client, ticket) {
+            return Some(Parking::Live(client.clone()));
         }
-        Some((client.clone(), is_newest))
+        if client.open().is_some() {
+            return Some(Parking::Over(client.clone()));
+        }
+        self.remove(ticket);
+        None
     }
 
     /// Voids the parking of a client that comes again: somebody is parked under its id with the same credentials, and is gone,
@@ -396,13 +412,20 @@ mod tests {
         }
     }
 
+    fn live(parking: Option<Parking>) -> Option<Parked> {
+        match parking? {
+            Parking::Live(parked) => Some(parked),
+            Parking::Over(_) => None,
+        }
+    }
+
     #[test]
     fn an_answer_counts_for_its_own_parking_only() {
         let mut delayed = Delayed::default();
         let gone = delayed.park(client("x", 1)).unwrap();
         let newer = delayed.park(client("x", 2)).unwrap();
-        assert!(delayed.answered(gone).is_some_and(|(_, is_newest)| !is_newest));
-        assert_eq!(delayed.answered(newer).map(|(client, _)| client.connection), Some(2));
+        assert!(delayed.answered(gone).is_some_and(|it| matches!(it, Parking::Over(_))));
+        assert_eq!(live(delayed.answered(newer)).map(|client| client.connection), Some(2));
         delayed.end(newer);
         assert_eq!(delayed.answered(newer), None);
         assert!(delayed.is_empty());
@@ -413,7 +436,7 @@ mod tests {
         let (mut one, mut other) = (Delayed::default(), Delayed::default());
         let gone = one.park(client("y", 1)).unwrap();
         let newer = other.park(client("y", 2)).unwrap();
-        assert!(one.answered(gone).is_some_and(|(_, is_newest)| !is_newest));
+        assert!(one.answered(gone).is_some_and(|it| matches!(it, Parking::Over(_))));
         assert!(one.is_empty());
         assert!(other.answered(newer).is_some());
     }
@@ -422,12 +445,12 @@ mod tests {
     fn a_client_may_wait_for_several_answers() {
         let mut delayed = Delayed::default();
         let ticket = delayed.park(client("w", 1)).unwrap();
-        assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.topics().is_none()));
+        assert!(live(delayed.answered(ticket)).is_some_and(|client| client.topics().is_none()));
         let now = Instant::now();
         delayed.await_more(ticket, 2, now, None, 0);
         assert_eq!(delayed.take_due(now), [ticket]);
         assert_eq!(delayed.answered(ticket), None);
-        assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.topics().is_some()));
+        assert!(live(delayed.answered(ticket)).is_some_and(|client| client.topics().is_some()));
     }
 
     /// A crowd that is refused without a CONNACK may wait for the same list of sockets.
@@ -468,12 +491,12 @@ mod tests {
         assert!(delayed.get(gone).is_none() && delayed.next_turn(group).is_none());
         // Their tries end as they end.
         for ticket in [gone, replaced] {
-            let (rest, is_newest) = delayed.answered(ticket).unwrap();
-            assert!(rest.open().is_some() && !is_newest && rest.username.is_empty());
+            let Some(Parking::Over(rest)) = delayed.answered(ticket) else { panic!("nothing is left") };
+            assert!(rest.open().is_some() && rest.username.is_empty());
         }
         assert_eq!(delayed.answered(waits), None);
         for ticket in [stays, newer] {
-            assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.open().is_some()));
+            assert!(live(delayed.answered(ticket)).is_some_and(|client| client.open().is_some()));
             delayed.end(ticket);
         }
         assert!(delayed.texts.is_empty() && delayed.turns.is_empty());
@@ -489,19 +512,17 @@ mod tests {
         delayed.hang_up_later(slow, By::TooManyWait, now);
         for ticket in [kicked, slow] {
             assert_eq!(delayed.end(ticket), Some(keys.fields(Domain::Credentials, [])));
-            assert!(
-                delayed.get(ticket).is_none() && !delayed.due(ticket).is_some_and(|(_, is_newest)| is_newest)
-            );
+            assert!(delayed.get(ticket).is_none() && live(delayed.due(ticket)).is_none());
         }
         assert!(!delayed.has_deadlines());
         for ticket in [kicked, slow] {
-            let (rest, is_newest) = delayed.answered(ticket).unwrap();
-            assert!(rest.open().is_some() && !is_newest && rest.username.is_empty());
+            let Some(Parking::Over(rest)) = delayed.answered(ticket) else { panic!("nothing is left") };
+            assert!(rest.open().is_some() && rest.username.is_empty());
         }
         // Once the outcome is known nothing is left behind.
         let ticket = delayed.park(client("m", 1)).unwrap();
         delayed.await_outcome(ticket, open(), None);
-        assert!(delayed.answered(ticket).is_some_and(|(client, _)| client.open().is_some()));
+        assert!(live(delayed.answered(ticket)).is_some_and(|client| client.open().is_some()));
         assert_eq!(delayed.end(ticket), None);
         assert!(delayed.parked.is_empty() && delayed.texts.is_empty());
     }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::leaving::Leaving;
 use super::sessions::SessionName;
-use super::{Task, Tasks};
+use super::tasks::{Task, Tasks};
 use crate::ask::Asker;
 use crate::broker::Connection;
 use crate::question::Grounds;

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::api::no_answer;
 use super::decision::{By, Decision};
-use super::sessions::{LetInBy, Says};
+use super::sessions::{LetInBy, RulesSay};
 use super::settings::Settings;
 use super::steering::Steering;
 use super::unasked::{Facts, TopicRequest, Unasked, unasked};
 use crate::broker::{Client, Connection};
-use crate::cache::Look;
+use crate::cache::Remembered;
 use crate::config::Field;
 use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
@@ -100,13 +100,13 @@ impl Facts for ExplainedClient<'_> {
         }
     }
 
-    fn rules_say(&self, username: &str) -> Option<Says> {
+    fn rules_say(&self, username: &str) -> Option<RulesSay> {
         let Self { steering, request, now, .. } = self;
         steering.sessions.would_say(request.client_id, username, &request.wanted(), *now)
     }
 
     fn has_subscribed(&self, username: &str) -> bool {
-        self.steering.api.prefetch.covers(self.request.client_id, username, self.request.topic)
+        self.steering.prefetch.covers(self.request.client_id, username, self.request.topic)
     }
 
     fn note(&self, step: &'static str, found: impl FnOnce() -> String) {
@@ -145,7 +145,7 @@ impl Steering {
         settings: &Settings,
         steps: &Steps,
         now: Instant,
-    ) -> (Would, Option<Look>) {
+    ) -> (Would, Option<Remembered>) {
         let Explain { username, client_id, .. } = explain;
         let session = self.sessions.inspect(client_id, username);
         steps.note(
@@ -165,7 +165,7 @@ impl Steering {
             Unasked::ToBeAsked(username) => {
                 let more = self.more(("acl_fields", &settings.config.acl_fields), explain, steps);
                 let question = Question::Access { username, client_id, topic, access, more: &more };
-                self.by_api(self.api.asker.key(&question), Some(&question), explain, steps, now)
+                self.by_api(self.asker.key(&question), Some(&question), explain, steps, now)
             }
         }
     }
@@ -195,7 +195,7 @@ impl Steering {
         explain: &Explain,
         steps: &Steps,
         now: Instant,
-    ) -> (Would, Option<Look>) {
+    ) -> (Would, Option<Remembered>) {
         // For a login it was told before.
         let silent = Steps::default();
         let steps_here = if topic.is_some() { steps } else { &silent };
@@ -212,8 +212,8 @@ impl Steering {
         }
     }
 
-    fn remembered(&self, key: Fingerprint, steps: &Steps, now: Instant) -> Option<Look> {
-        let look = self.api.asker.look(key, now);
+    fn remembered(&self, key: Fingerprint, steps: &Steps, now: Instant) -> Option<Remembered> {
+        let look = self.asker.look(key, now);
         steps.note(
             "memory",
             match &look {
@@ -245,13 +245,13 @@ impl Steering {
         explain: &Explain,
         steps: &Steps,
         now: Instant,
-    ) -> (Would, Option<Look>) {
-        let source = self.api.asker.source(explain.address.as_deref(), &explain.username);
+    ) -> (Would, Option<Remembered>) {
+        let source = self.asker.source(explain.address.as_deref(), &explain.username);
         let kind = if topic.is_some() { Kind::Access } else { Kind::Connect };
         // Who has an allow that may still serve does not wait to find out whether the API is silent to strangers alone.
         let refused = if serves_stale { source.of_stranger() } else { source };
-        let is_refused = self.api.asker.refuses(kind, refused, now);
-        let shared = self.api.asker.shared_cache();
+        let is_refused = self.asker.refuses(kind, refused, now);
+        let shared = self.asker.shared_cache();
         if let Some((place, is_up)) = &shared {
             let found = if *is_up {
                 format!(
@@ -285,7 +285,7 @@ impl Steering {
 /// Why the API would be asked.
 const NOT_REMEMBERED: &str = "no answer is remembered, and the API can be asked";
 
-fn by_memory(look: &Look) -> Decision {
+fn by_memory(look: &Remembered) -> Decision {
     Decision::remembered(look.verdict, look.grounds, look.is_unused)
 }
 

@@ -4,7 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use super::orders::OrderPlace;
 use crate::util::Lock;
+
+/// Kicks of other brokers that may wait for the broker's thread: as many as a journal keeps, since nobody gives them again.
+const TOLD_KICKS: usize = 10_000;
 
 /// Usernames of other brokers' rechecks that may wait. The broker goes through all of its sessions for each, so of more it
 /// had better ask about everybody.
@@ -14,12 +18,17 @@ const TOLD_RECHECKS: usize = 64;
 #[derive(Default)]
 pub(super) struct FromOthers {
     /// How many wait for the broker's thread. Those of operators have places of their own.
-    pub(super) kicks: Arc<AtomicUsize>,
+    kicks: Arc<AtomicUsize>,
     /// The usernames about whose sessions the API is to be asked again when no other recheck is going on; `None` for all.
     rechecks: Lock<VecDeque<Option<String>>>,
 }
 
 impl FromOthers {
+    /// A place for a kick that waits for the broker's thread, if there is one.
+    pub(super) fn place_of_kick(&self) -> Option<OrderPlace> {
+        OrderPlace::among(&self.kicks, TOLD_KICKS)
+    }
+
     /// Adds one to those about whom the API is to be asked again: once about each, and once about all if that is one of them
     /// or there are too many.
     pub(super) fn add_recheck(&self, username: Option<String>) {

@@ -9,7 +9,7 @@ use super::decision::{By, Decision, LoggedClient};
 use super::expiry::Expiry;
 use super::sessions::{Granted, SessionName, Sessions};
 use crate::ask::{Asker, Waiter};
-use crate::broker::Client;
+use crate::broker::{Client, Connection};
 use crate::fingerprint::{About, Fingerprint, Fingerprinter};
 use crate::log::Log;
 use crate::question::{Answer, NoAnswer, Verdict};
@@ -18,18 +18,34 @@ use crate::topic::{Terms, TopicRules, Unusable};
 /// Hands out what came with answers.
 pub struct Granting {
     /// Remembers answers, and has the pool of their rules.
-    pub asker: Arc<Asker>,
+    asker: Arc<Asker>,
     /// Who was let in, and by what.
-    pub sessions: Arc<Sessions>,
+    sessions: Arc<Sessions>,
     /// Makes fingerprints.
-    pub keys: Fingerprinter,
+    keys: Fingerprinter,
     /// Ends sessions when their time is over.
-    pub expiry: Arc<Expiry>,
+    expiry: Arc<Expiry>,
     /// The log.
-    pub log: Arc<Log>,
+    log: Arc<Log>,
 }
 
 impl Granting {
+    /// Has granted nothing yet.
+    pub fn new(
+        asker: Arc<Asker>,
+        sessions: Arc<Sessions>,
+        keys: Fingerprinter,
+        expiry: Arc<Expiry>,
+        log: Arc<Log>,
+    ) -> Self {
+        Self { asker, sessions, keys, expiry, log }
+    }
+
+    /// A connection has ended, and with it what it was granted for a time.
+    pub fn ended(&self, connection: Connection) {
+        self.expiry.remove(connection);
+    }
+
     /// What a client is granted that is let in with these terms, which were good at `since`: whoever is forgotten later has
     /// them no more.
     ///

@@ -5,9 +5,9 @@ mod completion;
 mod debts;
 mod early;
 mod granting;
+mod kick;
 mod left_behind;
 mod open_tries;
-mod orders;
 mod owners;
 mod parking;
 mod placement;
@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 
-use super::Task;
 use super::api::{Account, Inquiry, no_answer};
 use super::attempt::{Attempt, LoginSteps, decide};
 use super::decision::{By, Decision, LoggedClient, Ruling};
@@ -31,13 +30,14 @@ use super::hasher::{Check, Hasher};
 use super::parts::Parts;
 use super::recheck::Recheck;
 use super::sessions::{LetInBy, Session};
+use super::tasks::Task;
 use super::throttle::{Admission, OpenTry};
 use crate::ask::Priority;
-use crate::broker::{BrokerCell, Client};
+use crate::broker::{BrokerCell, BrokerThread, Client};
 use crate::config::ThrottleLimits;
 use crate::local::PasswordHash;
 use crate::log::sentence;
-use crate::question::{Answer, NoAnswer};
+use crate::question::NoAnswer;
 use debts::Debts;
 use early::EarlySenders;
 use owners::Owners;
@@ -159,7 +159,7 @@ impl Logins {
             };
             if let Some(by) = refused_by {
                 // It counts as used by now: the next try with this password would pass by the throttle.
-                self.parts.api.asker.drop_verdict(inquiry.key);
+                self.parts.asker.drop_verdict(inquiry.key);
                 return Some(Decision::deny(by));
             }
         }
@@ -209,8 +209,8 @@ impl Logins {
         if !hash.is_slow() {
             return Decision::of(hash.verify(password).into(), By::LocalPassword);
         }
-        let is_anothers = self.is_under_anothers_id(attempt, Some(&open), event);
-        match self.choose_placement(attempt, is_anothers, parked.is_some(), event) {
+        let arrival = self.arrival(attempt, Some(&open), parked, event);
+        match self.choose_placement(&arrival, event) {
             Placement::Nowhere => return Decision::deny(By::NoTimeForHash),
             Placement::InLoop { account: Account::Logins, .. } if self.parts.api.may_compute(event) => {
                 let began = Instant::now();
@@ -224,19 +224,17 @@ impl Logins {
         }
         let hasher = match self.hasher.get_or_try_init(|| self.start_hasher()) {
             Ok(hasher) => hasher,
-            Err(error) => return no_answer(NoAnswer::NotAsked(error.to_string())),
+            Err(_) => return Decision::deny(By::NoThreadForHash),
         };
-        let Some((thread, ticket)) = self.parked_on(attempt, parked, is_anothers, event) else {
+        let Some((thread, ticket)) = self.parked_on(&arrival, event) else {
             return Decision::deny(By::TooManyWait);
         };
-        let max_wait = event.settings.config.max_wait;
-        let longest = if is_anothers { LONGEST_FOR_HASH.min(max_wait) } else { max_wait };
-        let until = event.now + longest;
+        let until = arrival.until(LONGEST_FOR_HASH, event);
         self.delayed.with(thread, |delayed| delayed.await_outcome(ticket, open, Some(until)));
         let source = attempt.source(&self.parts.keys);
         let check = Check { ticket, source, hash: Arc::clone(hash), password: password.to_owned() };
         for check in hasher.check(check, event.now) {
-            self.parts.tasks.push(Task::Answered(check.ticket, Answer::None(NoAnswer::Busy), 0));
+            self.parts.tasks.push(Task::PasswordChecked(check.ticket, None));
         }
         PARKED
     }
@@ -244,7 +242,7 @@ impl Logins {
     fn start_hasher(&self) -> io::Result<Hasher<Ticket>> {
         let tasks = Arc::clone(&self.parts.tasks);
         Hasher::start(&|body| self.parts.broker.spawn(body), move |ticket, matches| {
-            tasks.push(Task::PasswordChecked(ticket, matches))
+            tasks.push(Task::PasswordChecked(ticket, Some(matches)))
         })
     }
 
@@ -258,8 +256,8 @@ impl Logins {
     ) -> Decision {
         let Some(inquiry) = attempt.inquiry() else { return Decision::deny(By::PasswordIsNoText) };
         let Inquiry { key, question, .. } = inquiry;
-        let is_anothers = self.is_under_anothers_id(attempt, Some(&open), event);
-        let cut = match self.choose_placement(attempt, is_anothers, parked.is_some(), event) {
+        let arrival = self.arrival(attempt, Some(&open), parked, event);
+        let cut = match self.choose_placement(&arrival, event) {
             Placement::Parked => None,
             Placement::Nowhere => return self.parts.api.login_in_background(&inquiry, event),
             Placement::InLoop { account, then_parked } => {
@@ -273,10 +271,10 @@ impl Logins {
         if let Some(decision) = self.parts.api.without_waiting(&inquiry, event.now) {
             return cut.filter(|_| !decision.is_allow()).unwrap_or(decision);
         }
-        let Some((thread, ticket)) = self.parked_on(attempt, parked, is_anothers, event) else {
+        let Some((thread, ticket)) = self.parked_on(&arrival, event) else {
             return cut.unwrap_or_else(|| Decision::deny(By::TooManyWait));
         };
-        if let Err(reason) = self.parts.api.asker.ask(
+        if let Err(reason) = self.parts.asker.ask(
             key,
             &question,
             source,
@@ -288,11 +286,39 @@ impl Logins {
             return self.parts.api.or_stale(key, no_answer(reason), event.now);
         }
         // The answer is heard at the tick, which is later also where it has come already.
-        let until = is_anothers.then(|| event.now + LONGEST_UNDER_ANOTHERS_ID);
+        let until = arrival.is_under_anothers_id.then(|| arrival.until(LONGEST_UNDER_ANOTHERS_ID, event));
         self.delayed.with(thread, |delayed| delayed.await_outcome(ticket, open, until));
         let gate = self.parts.api.gate(event);
-        self.parts.api.prefetch.peek_at_logins(thread, &gate.scope(&|| source, Instant::now()));
+        self.parts.prefetch.peek_at_logins(thread, &gate.scope(&|| source, Instant::now()));
         PARKED
+    }
+
+    /// Has the API decide while the broker waits. That is the last word, or else (`Continue`) what is said if the client
+    /// cannot wait beside the loop either: its question may go on.
+    fn ask_here(
+        &self,
+        attempt: &Attempt<'_>,
+        inquiry: &Inquiry<'_>,
+        account: Account,
+        then_parked: bool,
+        event: &Event<'_>,
+    ) -> ControlFlow<Decision, Decision> {
+        let began = Instant::now();
+        let decision = self.parts.api.wait_for(inquiry, account, event);
+        self.charge_network(attempt, began, decision.is_allow(), event);
+        if then_parked && decision.by == By::NoAnswer(NoAnswer::LoginWaitSpent) {
+            return ControlFlow::Continue(decision);
+        }
+        if decision.is_allow() {
+            self.prefetch(attempt, decision.terms.as_deref(), None, event);
+        }
+        ControlFlow::Break(decision)
+    }
+
+    /// The broker's thread, where a client can wait beside its loop. Requests to the broker's HTTP listener cannot: they come
+    /// on a thread of their own.
+    fn parking_thread<'a>(&self, event: &Event<'a>) -> Option<&'a BrokerThread> {
+        event.broker_thread().filter(|_| self.parts.delays)
     }
 
     /// Notes that a client is let in. Returns its session as it was known before, if it was.
@@ -304,12 +330,12 @@ impl Logins {
         // Its names are kept where that helps to look ahead.
         let config = &event.settings.config;
         let is_looked_at = config.lookahead && !config.acl_urls.is_empty() && attempt.hash.is_none();
-        let level = if is_looked_at { level } else { 0 };
+        let level = is_looked_at.then_some(level);
         let before = self.parts.sessions.admit(client, username, credentials, by.clone(), level, event.now);
         // Rules go by the answer: what others of the same name were allowed to subscribe to implies nothing.
         let is_another = before.as_ref().is_some_and(|before| !before.was_let_in(credentials, &by));
         let starts_anew = starts_clean || config.answer_rules && is_another;
-        self.parts.api.prefetch.note_let_in(client.id, username, starts_anew, thread);
+        self.parts.prefetch.note_let_in(client.id, username, starts_anew, thread);
         before
     }
 

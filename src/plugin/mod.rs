@@ -25,7 +25,9 @@ mod settings;
 mod start_error;
 mod steering;
 mod sys_topics;
+mod tasks;
 mod throttle;
+mod tick;
 mod ticks;
 mod token;
 mod topic_check;
@@ -34,29 +36,28 @@ mod wait_budget;
 
 use std::ffi::CStr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::ask::names::Names;
+use crate::ask::Asker;
+use crate::ask::resolver::Resolver;
 use crate::broker::{Broker, BrokerThread, Caller, Client};
 use crate::config::BrokerOptions;
 use crate::fingerprint::Fingerprinter;
 use crate::log::{Level, Log, quoted};
-use crate::main_queue::MainQueue;
 use crate::metrics::{Matter, Metrics};
-use crate::question::{Access, Answer};
+use crate::prefetch::Prefetch;
+use crate::question::Access;
 use crate::util::random;
 use api::Api;
 use current::Current;
 use decision::LoggedClient;
 pub use decision::{By, Decision, Refusal, Ruling};
-use delayed::Ticket;
 use event::Event;
 pub use event::{Control, Login, TopicCheck};
 pub use explain::{Explain, Explanation};
 use granting::Granting;
 use kicks::Kicks;
 use login::Logins;
-use orders::Order;
 pub use orders::Recipient;
 use parts::Parts;
 use recheck::Recheck;
@@ -66,8 +67,8 @@ use settings::{Mode, Settings};
 pub use start_error::StartError;
 pub use steering::Steering;
 use sys_topics::SysTopics;
-use throttle::Group;
-use topic_check::Topics;
+use tasks::Tasks;
+use topic_check::TopicChecks;
 
 /// The topic that commands come by, as the broker wants it.
 pub const CONTROL_TOPIC_TERMINATED: &CStr = c"$CONTROL/http-auth/v1";
@@ -78,44 +79,6 @@ pub const CONTROL_TOPIC: &str = match CONTROL_TOPIC_TERMINATED.to_str() {
     Err(_) => panic!("the topic is text"),
 };
 
-/// How long one tick may go on with those who have waited, with tasks, and with those who have to leave: others hardly notice.
-const AT_A_TICK: Duration = Duration::from_millis(20);
-
-/// A task that another thread, or an earlier event, leaves for the broker's thread.
-#[derive(Debug)]
-pub enum Task {
-    /// A parked client's question has been answered, by the API of this number.
-    Answered(Ticket, Answer, u32),
-    /// A parked client's password has been compared with a local hash.
-    PasswordChecked(Ticket, bool),
-    /// There may be room in a group of tries, for clients that are parked until it is their turn.
-    NextTurn(Group),
-    /// The API is to be asked again about connected clients.
-    AskAgain,
-    /// Somebody has to leave: refused when the API was asked again, or at the end of its time.
-    SomebodyLeaves,
-    /// The API was asked again about connected clients and refused all of them, so it is not believed.
-    Disbelieved,
-    /// A command wants something done.
-    Order(Order),
-}
-
-impl Task {
-    /// The parked client that it is about.
-    fn ticket(&self) -> Option<Ticket> {
-        match self {
-            Task::Answered(ticket, ..) | Task::PasswordChecked(ticket, _) => Some(*ticket),
-            Task::NextTurn(_)
-            | Task::AskAgain
-            | Task::SomebodyLeaves
-            | Task::Disbelieved
-            | Task::Order(_) => None,
-        }
-    }
-}
-
-type Tasks = MainQueue<Task>;
-
 /// What was learnt, as far as the log shows it: the beginning of a list in order of importance.
 const SHOWN_LINES: usize = 20;
 
@@ -124,24 +87,27 @@ const SHOWN_LINES: usize = 20;
 pub struct Plugin {
     settings: Arc<Current>,
     logins: Arc<Logins>,
-    topics: Topics,
+    topics: TopicChecks,
     recheck: Arc<Recheck>,
     granting: Arc<Granting>,
     kicks: Arc<Kicks>,
     api: Arc<Api>,
+    asker: Arc<Asker>,
+    prefetch: Arc<Prefetch>,
     sessions: Arc<Sessions>,
-    names: Names,
+    resolver: Resolver,
     broker: Arc<dyn Broker>,
     log: Arc<Log>,
     metrics: Arc<Metrics>,
     steering: Arc<Steering>,
+    tasks: Arc<Tasks>,
     sys_topics: SysTopics,
 }
 
 /// What runs on the worker's thread may hold the parts of the plugin, that thread's own handle included: it ends first.
 impl Drop for Plugin {
     fn drop(&mut self) {
-        self.api.asker.stop();
+        self.asker.stop();
     }
 }
 
@@ -158,8 +124,8 @@ impl Plugin {
     ) -> Result<Self, Vec<StartError>> {
         let log = Arc::new(Log::new(now));
         let spawner = Arc::clone(&broker);
-        let names = Names::new(move |body| spawner.spawn(body), broker.look_up());
-        let (settings, target) = Settings::read(&options, broker.is_2_1(), &names, &log)?;
+        let resolver = Resolver::new(move |body| spawner.spawn(body), broker.look_up());
+        let (settings, target) = Settings::read(&options, broker.is_2_1(), &resolver, &log)?;
         let mode = Mode::choose(&settings.config, &*broker, thread).map_err(start_error::one)?;
         let key = random::key().ok_or_else(|| start_error::one(StartError::NoRandomness))?;
         let keys = Fingerprinter::with_key(&key);
@@ -174,11 +140,12 @@ impl Plugin {
         }
         let recheck = Arc::new(Recheck::new(&parts, now));
         let logins = Arc::new(Logins::new(parts.clone(), Arc::clone(&recheck), now));
-        let topics = Topics::new(&parts);
+        let topics = TopicChecks::new(&parts);
         let settings = Arc::new(Current::new(options, settings));
         let steering = Arc::new(Steering::new(&parts, Arc::clone(&settings), Arc::clone(&logins)));
         steering.hear_others();
-        let Parts { api, sessions, granting, kicks, broker, log, metrics, .. } = parts;
+        let Parts { api, asker, prefetch, sessions, granting, kicks, tasks, broker, log, metrics, .. } =
+            parts;
         Ok(Self {
             settings,
             logins,
@@ -187,12 +154,15 @@ impl Plugin {
             granting,
             kicks,
             api,
+            asker,
+            prefetch,
             sessions,
-            names,
+            resolver,
             broker,
             log,
             metrics,
             steering,
+            tasks,
             sys_topics: SysTopics::default(),
         })
     }
@@ -270,43 +240,18 @@ impl Plugin {
     /// it), and whether its session stays.
     pub fn disconnected(&self, client: Client<'_>, username: &str, stays: SessionStays, now: Instant) {
         self.kicks.note_closing();
-        self.granting.expiry.remove(client.connection);
+        self.granting.ended(client.connection);
         // A client that another plugin or a certificate let in has no session here: its id is all there is to go by.
         let is_gone =
             self.sessions.close(client, username, stays, now) || !self.sessions.has(client, username);
         if is_gone && stays != SessionStays::Yes {
-            self.api.prefetch.note_gone(client.id, username);
+            self.prefetch.note_gone(client.id, username);
         }
     }
 
     /// Notes that a client was let in (`MOSQ_EVT_CONNECT`): by this plugin, another one, or a certificate.
     pub fn connected(&self, client: Client<'_>, username: &str) {
         self.sessions.opened(client, username);
-    }
-
-    /// Begins a turn of the broker's loop (`MOSQ_EVT_TICK`): completes parked clients and runs tasks.
-    pub fn tick(&self, caller: &Caller, now: Instant) {
-        // It comes on no other thread.
-        let Some(thread) = caller.broker_thread() else { return };
-        self.api.new_turn(thread, now);
-        self.sessions.new_turn();
-        self.recheck.new_turn(thread, now);
-        let settings = self.settings.now();
-        let event = Event { now, caller, settings: &settings };
-        self.logins.forget_those_who_hung_up(thread, now);
-        // In this order: whoever has its answer is not to be turned away because its time is up.
-        self.logins.run_tasks(thread, &event);
-        self.logins.complete_due(thread, &event);
-        if settings.config.sys_topics {
-            self.sys_topics.turn(&self.steering, &*self.broker, thread, now);
-        }
-        self.log.tick(now);
-    }
-
-    /// Whether the broker should tick again soon: the time of a parked client may be up, or one waits for an answer and
-    /// the loop cannot be woken for it.
-    pub fn wants_tick(&self, thread: &BrokerThread) -> bool {
-        self.logins.wants_tick(thread)
     }
 
     /// Reads all files again (`MOSQ_EVT_RELOAD`, SIGHUP), and takes over what they say only if all of them are fine.
@@ -317,10 +262,10 @@ impl Plugin {
         // As with ticks.
         let Some(thread) = caller.broker_thread() else { return };
         let mut asks_otherwise = false;
-        match self.settings.reload(self.broker.is_2_1(), &self.names, &self.log) {
+        match self.settings.reload(self.broker.is_2_1(), &self.resolver, &self.log) {
             Ok(target) => {
                 self.metrics.reloaded(true);
-                asks_otherwise = self.api.asker.set_target(Arc::new(target));
+                asks_otherwise = self.asker.set_target(Arc::new(target));
                 if asks_otherwise {
                     self.sessions.unwiden();
                 }
@@ -338,12 +283,12 @@ impl Plugin {
         self.recheck.begin(by_option, asks_otherwise, thread, now);
     }
 
-    /// Says in the log what clients were seen to ask after their login.
+    /// RulesSay in the log what clients were seen to ask after their login.
     fn show_what_was_learnt(&self) {
         if !self.settings.now().config.acl_learn {
             return;
         }
-        let learnt = self.api.prefetch.learnt();
+        let learnt = self.prefetch.learnt();
         if !learnt.is_empty() {
             let shown: Vec<_> =
                 learnt.iter().take(SHOWN_LINES).map(|line| quoted(line).to_string()).collect();

@@ -1,4 +1,4 @@
-//! What commands have the broker's thread do, at the tick (`login/orders.rs`).
+//! What commands have the broker's thread do, at the tick (`tick.rs`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,15 +17,15 @@ pub enum Order {
     /// Have the API asked again about the sessions of a username, or about all.
     Recheck(Option<String>, OnDone),
     /// Send a client these bytes as the answer to its commands.
-    Answer(Recipient, Vec<u8>, Permit),
+    Answer(Recipient, Vec<u8>, OrderPlace),
 }
 
-/// The permit to be one of the orders that may wait, until it is dropped.
+/// A place among the orders that may wait, held until it is dropped.
 #[derive(Debug)]
-pub struct Permit(Arc<AtomicUsize>);
+pub struct OrderPlace(Arc<AtomicUsize>);
 
-impl Permit {
-    /// Takes a permit, if fewer than `most` are taken.
+impl OrderPlace {
+    /// Takes a place, if fewer than `most` are taken.
     pub fn among(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
         // Whoever finds none must not stand in the way of whoever comes just then.
         let one_more = |before| (before < most).then_some(before + 1);
@@ -33,7 +33,7 @@ impl Permit {
         Some(Self(Arc::clone(taken)))
     }
 
-    /// A reply that gives the permit back when it is called, or dropped with its order.
+    /// A reply that gives the place back when it is called, or dropped with its order.
     pub fn held_by(self, reply: OnDone) -> OnDone {
         Box::new(move |outcome| {
             drop(self);
@@ -42,7 +42,7 @@ impl Permit {
     }
 }
 
-impl Drop for Permit {
+impl Drop for OrderPlace {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

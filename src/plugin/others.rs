@@ -4,13 +4,10 @@
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use super::orders::{Order, Permit};
+use super::orders::Order;
 use super::steering::Steering;
 use crate::ask::Peer;
 use crate::command::{Command, Done, Giver};
-
-/// Kicks of other brokers that may wait for the broker's thread: as many as a journal keeps, since nobody gives them again.
-const TOLD_KICKS: usize = 10_000;
 
 /// This broker among those that share a cache.
 struct OneOfMany(Weak<Steering>);
@@ -23,12 +20,12 @@ impl Peer for OneOfMany {
     }
 
     fn learnt(&self, most: usize) -> Option<String> {
-        self.0.upgrade()?.api.prefetch.habits(most)
+        self.0.upgrade()?.prefetch.habits(most)
     }
 
     fn learnt_elsewhere(&self, text: &str) {
         if let Some(steering) = self.0.upgrade() {
-            steering.api.prefetch.adopt(text, Instant::now());
+            steering.prefetch.adopt(text, Instant::now());
         }
     }
 }
@@ -36,7 +33,7 @@ impl Peer for OneOfMany {
 impl Steering {
     /// Carries out what other brokers are told to do, as long as this lives.
     pub(super) fn hear_others(self: &Arc<Self>) {
-        self.api.asker.be_heard(OneOfMany(Arc::downgrade(self)));
+        self.asker.be_heard(OneOfMany(Arc::downgrade(self)));
     }
 
     /// Carries out what another broker has told. Nobody there waits to hear what came of it, nor tells it again: the log has
@@ -49,7 +46,7 @@ impl Steering {
             }
             Command::Kick(named) => {
                 let reply = self.noting(command, Giver::Broker, Box::new(drop));
-                if let Some(place) = Permit::among(&self.from_others.kicks, TOLD_KICKS) {
+                if let Some(place) = self.from_others.place_of_kick() {
                     return self.order(Order::Kick(named, place.held_by(reply)));
                 }
                 // Whoever has lost a right leaves all the same.
@@ -65,16 +62,5 @@ impl Steering {
     fn recheck_told(self: &Arc<Self>, username: Option<String>) {
         self.from_others.add_recheck(username);
         self.recheck_next();
-    }
-
-    /// Begins the next recheck that another broker has told, unless one is going on. Whoever ends one calls this.
-    pub(super) fn recheck_next(self: &Arc<Self>) {
-        // Another thread that has come meanwhile may have found the place taken.
-        while self.from_others.has_rechecks() {
-            let Some(place) = self.place_of_recheck() else { return };
-            let Some(username) = self.from_others.next_recheck() else { continue };
-            let reply = self.noting(Command::Recheck(username.clone()), Giver::Broker, Box::new(drop));
-            return self.order(Order::Recheck(username, place.held_by(reply)));
-        }
     }
 }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Tasks;
 use super::api::Api;
 use super::expiry::Expiry;
 use super::granting::Granting;
 use super::kicks::Kicks;
 use super::leaving::Leaving;
 use super::sessions::Sessions;
+use super::tasks::Tasks;
 use super::throttle::Throttle;
+use super::ticks::Ticks;
 use crate::ask::Asker;
 use crate::ask::http::Target;
 use crate::broker::Broker;
@@ -22,8 +23,14 @@ use crate::prefetch::Prefetch;
 /// What several parts hold.
 #[derive(Clone)]
 pub struct Parts {
-    /// Asks the API.
+    /// Decides by the API.
     pub api: Arc<Api>,
+    /// The door to the API's verdicts.
+    pub asker: Arc<Asker>,
+    /// Asks before the broker asks.
+    pub prefetch: Arc<Prefetch>,
+    /// Whether the broker ticks.
+    pub ticks: Arc<Ticks>,
     /// Who was let in, and by what.
     pub sessions: Arc<Sessions>,
     /// Counts wrong passwords.
@@ -74,16 +81,23 @@ impl Parts {
         let leaving = Arc::<Leaving>::default();
         let kicks = Arc::new(Kicks::new(Arc::clone(&sessions), Arc::clone(&broker)));
         let expiry = Arc::new(Expiry::new(Arc::clone(&leaving), Arc::clone(&tasks)));
-        let granting = Granting {
-            asker: Arc::clone(&asker),
-            sessions: Arc::clone(&sessions),
-            keys,
-            expiry,
-            log: Arc::clone(&log),
-        };
-        let api = Api::new(asker, prefetch, Arc::clone(&sessions), Arc::clone(&throttle), delays, now);
+        let granting =
+            Granting::new(Arc::clone(&asker), Arc::clone(&sessions), keys, expiry, Arc::clone(&log));
+        let ticks = Arc::new(Ticks::new(now));
+        let api = Api::new(
+            Arc::clone(&asker),
+            Arc::clone(&prefetch),
+            Arc::clone(&ticks),
+            Arc::clone(&sessions),
+            Arc::clone(&throttle),
+            delays,
+            now,
+        );
         Self {
             api: Arc::new(api),
+            asker,
+            prefetch,
+            ticks,
             sessions,
             throttle,
             leaving,

@@ -20,8 +20,9 @@ use super::noted::{Note, Noted};
 use super::orders::OnDone;
 use super::parts::Parts;
 use super::sessions::{LetInBy, Sessions};
-use super::{Task, Tasks};
-use crate::ask::{Priority, Waiter};
+use super::tasks::{Task, Tasks};
+use super::ticks::Ticks;
+use crate::ask::{Asker, Priority, Waiter};
 use crate::broker::{Broker, BrokerCell, BrokerThread};
 use crate::command::Done;
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
@@ -33,6 +34,8 @@ use belief::{Belief, Change, PAUSE};
 /// Recognises sessions that the broker checks again, asks the API about them, and disconnects those that it refuses.
 pub struct Recheck {
     api: Arc<Api>,
+    asker: Arc<Asker>,
+    ticks: Arc<Ticks>,
     sessions: Arc<Sessions>,
     tasks: Arc<Tasks>,
     broker: Arc<dyn Broker>,
@@ -122,6 +125,8 @@ impl Recheck {
     pub fn new(parts: &Parts, now: Instant) -> Self {
         Self {
             api: Arc::clone(&parts.api),
+            asker: Arc::clone(&parts.asker),
+            ticks: Arc::clone(&parts.ticks),
             sessions: Arc::clone(&parts.sessions),
             tasks: Arc::clone(&parts.tasks),
             broker: Arc::clone(&parts.broker),
@@ -219,7 +224,7 @@ impl Recheck {
         let (number, last) = self.round.with(thread, |round| (round.number, round.last));
         // A tick ends the round. Where none comes, only time can tell, although other plugins may take long for a
         // session.
-        let is_going_on = self.api.ticks.has_ticked() || now.saturating_duration_since(last) < PAUSE;
+        let is_going_on = self.ticks.has_ticked() || now.saturating_duration_since(last) < PAUSE;
         let is_it = self.sessions.recheck(client, username, credentials, number, is_going_on);
         if is_it {
             self.round.with(thread, |round| round.last = now);
@@ -245,7 +250,7 @@ impl Recheck {
                 return Decision::deny(By::LocalPassword);
             }
             let by = LetInBy::Local(Arc::clone(hash));
-            self.sessions.admit(client, username, credentials, by, 0, event.now);
+            self.sessions.admit(client, username, credentials, by, None, event.now);
             return Decision::allow(By::LocalPassword);
         }
         if event.settings.config.auth_urls.is_empty() {
@@ -294,7 +299,7 @@ impl Recheck {
             round.count_asked();
             round.is_going_on && !round.noted.is_full()
         });
-        if !has_room || !self.api.ticks.has_ticked() {
+        if !has_room || !self.ticks.has_ticked() {
             return self.ask_again(note, now);
         }
         if self.round.with(thread, |round| round.noted.add(note)) {
@@ -305,7 +310,7 @@ impl Recheck {
     /// Asks about a connected client in the background.
     fn ask_again(&self, Note { session, key, question }: Note, now: Instant) {
         let Some((round, number)) = self.belief.ask(key, now) else { return };
-        let source = self.api.asker.source(session.address.as_deref(), &session.username);
+        let source = self.asker.source(session.address.as_deref(), &session.username);
         let (belief, tasks) = (Arc::clone(&self.belief), Arc::clone(&self.tasks));
         let granting = self.reads_bodies().then(|| Arc::clone(&self.granting));
         let waiter = Waiter::however_late(move |answer| {
@@ -321,20 +326,20 @@ impl Recheck {
         .who_may_leave(number);
         // If there is no thread to ask with, the next login says so.
         let question = question.as_question();
-        if self.api.asker.ask(key, &question, source, Priority::Revoke, Some(waiter), now).is_err() {
+        if self.asker.ask(key, &question, source, Priority::Revoke, Some(waiter), now).is_err() {
             self.belief.not_asked(round);
         }
     }
 
     /// Whether the API's answers are read (`answer_rules`).
     fn reads_bodies(&self) -> bool {
-        self.api.asker.target().config.answer_rules
+        self.asker.target().config.answer_rules
     }
 
     /// Asks no further, since the API refuses everybody.
     pub fn stop(&self) {
         for (question, number) in self.belief.in_vain() {
-            self.api.asker.leave(question, number);
+            self.asker.leave(question, number);
         }
         let line = "The API refused everybody whom it was asked about again after the SIGHUP (401 or 403). So nobody is \
                     disconnected, and it is not asked any further. Has the token expired with which this broker asks it \

@@ -21,7 +21,7 @@ use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Fingerprinter};
 use crate::local::PasswordHash;
 use crate::util::{Lock, bounded};
 use granted::Before;
-pub use granted::{Granted, Says};
+pub use granted::{Granted, RulesSay};
 pub use name::SessionName;
 use named::Named;
 use steered::Connected;
@@ -180,15 +180,15 @@ impl Sessions {
         Self { keys, hears_of_connections, tables: Lock::new(tables) }
     }
 
-    /// Notes that this plugin has let a client in, and by what. Its names are kept with the level that it speaks, unless
-    /// that is 0. Returns what was known of the session before.
+    /// Notes that this plugin has let a client in, and by what. `level`: that of the protocol that it speaks, if
+    /// its names are to be kept. Returns what was known of the session before.
     pub fn admit(
         &self,
         client: Client<'_>,
         username: &str,
         credentials: Fingerprint,
         by: LetInBy,
-        level: u8,
+        level: Option<u8>,
         now: Instant,
     ) -> Option<Session> {
         let key = self.key(client, username);

@@ -1,11 +1,11 @@
-//! The settings: options and files, read as a whole and swapped as a whole, and the lines that the log says about them.
+//! The settings: options and files, read as a whole (`current` swaps them), and what the log says of them at the start.
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::start_error::{StartError, each, one};
 use super::token::Token;
 use crate::ask::http::Target;
-use crate::ask::names::Names;
+use crate::ask::resolver::Resolver;
 use crate::broker::{Broker, BrokerThread};
 use crate::config::{ApiUrl, AuthMode, BrokerOptions, Config, Field, password_file_of_broker};
 use crate::local::{self, AclFile, Placeholders, Users};
@@ -112,7 +112,7 @@ impl Settings {
     pub fn read(
         options: &BrokerOptions,
         is_2_1: bool,
-        names: &Names,
+        resolver: &Resolver,
         log: &Arc<Log>,
     ) -> Result<(Self, Target), Vec<StartError>> {
         let (config, in_both) = Config::read(options).map_err(each)?;
@@ -125,7 +125,7 @@ impl Settings {
         }
         let placeholders = if is_2_1 { Placeholders::WholeLevels } else { Placeholders::Anywhere };
         let (users, acl) = (local::users(&config), local::rules(&config, placeholders));
-        let (users, acl, target) = match (users, acl, Target::new(&config, names, log)) {
+        let (users, acl, target) = match (users, acl, Target::new(&config, resolver, log)) {
             (Ok(users), Ok(acl), Ok(target)) => (users, acl, target),
             (users, acl, target) => {
                 let files = [users.err(), acl.err()].map(|wrong| wrong.map(StartError::from));
@@ -160,7 +160,7 @@ impl Settings {
     }
 }
 
-/// Says in the log what the plugin is going to do.
+/// RulesSay in the log what the plugin is going to do.
 pub fn introduce(settings: &Settings, mode: Mode, is_2_1: bool, log: &Log) {
     let config = &*settings.config;
     log.write(
@@ -205,7 +205,7 @@ pub(super) fn files(config: &Config) -> String {
     if named.is_empty() { "no option names any".to_owned() } else { named.join(", ") }
 }
 
-/// Says what decides about logins and topics.
+/// RulesSay what decides about logins and topics.
 pub fn what_is_asked(settings: &Settings) -> String {
     let asked = |urls: &[ApiUrl], otherwise: &str| match urls {
         [] => otherwise.to_owned(),

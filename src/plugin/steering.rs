@@ -11,18 +11,20 @@ use super::api::Api;
 use super::current::Current;
 use super::from_others::FromOthers;
 use super::login::Logins;
-use super::orders::{OnDone, Order, Permit, Recipient};
+use super::orders::{OnDone, Order, OrderPlace, Recipient};
 use super::parts::Parts;
 use super::sessions::Sessions;
 use super::settings::what_is_asked;
+use super::tasks::{Task, Tasks};
 use super::token::Token;
-use super::{Task, Tasks};
+use crate::ask::Asker;
 use crate::broker::Broker;
 use crate::command::{self, Command, Done, Giver, Whom};
 use crate::config::Config;
 use crate::fingerprint::{Fingerprinter, Whose};
 use crate::log::{Level, Log};
 use crate::metrics::{Gauges, Metrics};
+use crate::prefetch::Prefetch;
 use crate::question::{Kind, NoAnswer};
 
 /// Kicks that may wait for the broker's thread: a few would do, since there is one operator. Of rechecks one may, since the
@@ -40,6 +42,8 @@ pub struct Steering {
     pub(super) settings: Arc<Current>,
     pub(super) logins: Arc<Logins>,
     pub(super) api: Arc<Api>,
+    pub(super) asker: Arc<Asker>,
+    pub(super) prefetch: Arc<Prefetch>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) keys: Fingerprinter,
     tasks: Arc<Tasks>,
@@ -66,6 +70,8 @@ impl Steering {
             settings,
             logins,
             api: Arc::clone(&parts.api),
+            asker: Arc::clone(&parts.asker),
+            prefetch: Arc::clone(&parts.prefetch),
             sessions: Arc::clone(&parts.sessions),
             keys: parts.keys,
             tasks: Arc::clone(&parts.tasks),
@@ -126,7 +132,7 @@ impl Steering {
     pub fn trouble(&self, now: Instant) -> Option<&'static str> {
         let config = self.config();
         // A breaker that is open for one network alone, or for made-up names, does not count.
-        let refuses = |kind| self.api.asker.refuses_all(kind, now);
+        let refuses = |kind| self.asker.refuses_all(kind, now);
         if !config.auth_urls.is_empty() && refuses(Kind::Connect) {
             Some("all URLs of auth_url are left alone, since they gave no answers")
         } else if !config.acl_urls.is_empty() && refuses(Kind::Access) {
@@ -138,16 +144,16 @@ impl Steering {
 
     /// What is so at this moment.
     pub fn gauges(&self, now: Instant) -> Gauges {
-        let target = self.api.asker.target();
-        let (cache, unanswered) = self.api.asker.counts();
+        let target = self.asker.target();
+        let (cache, unanswered) = self.asker.counts();
         Gauges {
             queued: unanswered.saturating_sub(target.questions_under_way()),
             endpoints: target.figures(now),
             cache,
             parked: self.logins.parked(),
-            rules: self.api.asker.pool().bytes(),
+            rules: self.asker.pool().bytes(),
             is_ready: self.trouble(now).is_none(),
-            shared_cache: self.api.asker.shared_cache(),
+            shared_cache: self.asker.shared_cache(),
         }
     }
 
@@ -156,14 +162,14 @@ impl Steering {
     /// of it, and `reply` hears the same.
     pub fn carry_out(self: &Arc<Self>, command: Command, giver: Giver, reply: OnDone) {
         let reply = self.noting(command.clone(), giver, reply);
-        let tell_others = |command| self.api.asker.tell_others(command);
+        let tell_others = |command| self.asker.tell_others(command);
         match command.clone() {
             Command::Forget(whom) => {
                 self.forget(&whom, Instant::now());
                 tell_others(command);
                 reply(Ok(Done::Forgotten));
             }
-            Command::Kick(named) => match Permit::among(&self.kicks, KICKS) {
+            Command::Kick(named) => match OrderPlace::among(&self.kicks, KICKS) {
                 Some(place) => {
                     self.order(Order::Kick(named, place.held_by(reply)));
                     tell_others(command);
@@ -181,8 +187,19 @@ impl Steering {
     }
 
     /// The place of the one recheck that may wait or be going on.
-    pub(super) fn place_of_recheck(&self) -> Option<Permit> {
-        Permit::among(&self.rechecks, 1)
+    pub(super) fn place_of_recheck(&self) -> Option<OrderPlace> {
+        OrderPlace::among(&self.rechecks, 1)
+    }
+
+    /// Begins the next recheck that another broker has told, unless one is going on. Whoever ends one calls this.
+    pub(super) fn recheck_next(self: &Arc<Self>) {
+        // Another thread that has come meanwhile may have found the place taken.
+        while self.from_others.has_rechecks() {
+            let Some(place) = self.place_of_recheck() else { return };
+            let Some(username) = self.from_others.next_recheck() else { continue };
+            let reply = self.noting(Command::Recheck(username.clone()), Giver::Broker, Box::new(drop));
+            return self.order(Order::Recheck(username, place.held_by(reply)));
+        }
     }
 
     /// What has the log tell of an outcome, and then hears it. The place of the command is free again by then, so the next
@@ -205,24 +222,24 @@ impl Steering {
     /// everybody also what clients were seen to ask whose names look alike.
     pub(super) fn forget(&self, whom: &Whom, now: Instant) {
         let whose = whom.whose(&self.keys);
-        self.api.asker.forget(whose, now);
+        self.asker.forget(whose, now);
         // Whoever has just found something in there is let in with it.
         self.sessions.forget(whose, Instant::now());
         match whose {
-            Whose::Everybody => self.api.prefetch.unlearn(),
-            Whose::Username(_) | Whose::ClientId(_) => self.api.prefetch.forget(whose),
+            Whose::Everybody => self.prefetch.unlearn(),
+            Whose::Username(_) | Whose::ClientId(_) => self.prefetch.forget(whose),
         }
     }
 
     /// What clients were seen to ask after their login, as values of `acl_prefetch`, what is asked most first.
     pub fn learnt(&self) -> Vec<String> {
-        self.api.prefetch.learnt()
+        self.prefetch.learnt()
     }
 
     /// Has the broker's thread send a client these bytes as the answer to its commands, at its next tick. If too many wait,
     /// it gets none: it has asked too much at once.
     pub fn answer(&self, to: Recipient, payload: Vec<u8>) {
-        if let Some(place) = Permit::among(&self.answers, ANSWERS) {
+        if let Some(place) = OrderPlace::among(&self.answers, ANSWERS) {
             self.order(Order::Answer(to, payload, place));
         }
     }
@@ -237,7 +254,7 @@ impl Steering {
     /// # Errors
     /// Why there is no such thread.
     pub fn run(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<(), NoAnswer> {
-        self.api.asker.run_in_background(task)
+        self.asker.run_in_background(task)
     }
 
     /// Runs something that may take long, such as comparing a slow hash, on a thread of its own, one after the other.

@@ -10,21 +10,24 @@ use super::decision::{By, Decision, LoggedClient, Ruling};
 use super::event::{Event, TopicCheck};
 use super::granting::Granting;
 use super::parts::Parts;
-use super::sessions::{Says, Sessions};
+use super::sessions::{RulesSay, Sessions};
 use super::unasked::{Facts, TopicRequest, Unasked, unasked};
+use crate::ask::Asker;
 use crate::broker::{Broker, BrokerThread, Client, Retain};
 use crate::config::WithoutAnswer;
 use crate::fingerprint::Fingerprint;
 use crate::local::PasswordHash;
 use crate::log::{Log, quoted, sentence};
 use crate::metrics::DecidedBy;
-use crate::prefetch::asks_reads;
 use crate::prefetch::retained::Whose;
+use crate::prefetch::{Prefetch, asks_reads};
 use crate::question::{Access, Question};
 
 /// Decides about topics.
-pub struct Topics {
+pub struct TopicChecks {
     api: Arc<Api>,
+    asker: Arc<Asker>,
+    prefetch: Arc<Prefetch>,
     granting: Arc<Granting>,
     sessions: Arc<Sessions>,
     broker: Arc<dyn Broker>,
@@ -46,7 +49,7 @@ fn requested<'a>(check: &TopicCheck<'a>) -> TopicRequest<'a> {
 
 /// What is so about the client of a topic check.
 struct Live<'a> {
-    topics: &'a Topics,
+    topics: &'a TopicChecks,
     check: &'a TopicCheck<'a>,
     event: &'a Event<'a>,
 }
@@ -76,7 +79,7 @@ impl Facts for Live<'_> {
         sessions.has_local_rights(client, username, hash, access, now, |closed| self.has_socket_since(closed))
     }
 
-    fn rules_say(&self, username: &str) -> Option<Says> {
+    fn rules_say(&self, username: &str) -> Option<RulesSay> {
         // Requests to the broker's HTTP listener have no session, and a client may have their id.
         self.event.broker_thread()?;
         let wanted = requested(self.check).wanted();
@@ -87,15 +90,17 @@ impl Facts for Live<'_> {
     fn has_subscribed(&self, username: &str) -> bool {
         // Requests to the broker's HTTP listener have subscribed to nothing, and a client may have their id.
         self.event.broker_thread().is_some()
-            && self.topics.api.prefetch.covers(self.check.client.id, username, self.check.topic)
+            && self.topics.prefetch.covers(self.check.client.id, username, self.check.topic)
     }
 }
 
-impl Topics {
+impl TopicChecks {
     /// No topic was asked about.
     pub fn new(parts: &Parts) -> Self {
         Self {
             api: Arc::clone(&parts.api),
+            asker: Arc::clone(&parts.asker),
+            prefetch: Arc::clone(&parts.prefetch),
             granting: Arc::clone(&parts.granting),
             sessions: Arc::clone(&parts.sessions),
             broker: Arc::clone(&parts.broker),
@@ -138,7 +143,7 @@ impl Topics {
                 let more = self.api.more(fields, client, check.details, Some(message));
                 let question =
                     Question::Access { username, client_id: client.id, topic, access, more: &more };
-                let (key, source) = (self.api.asker.key(&question), OnceCell::new());
+                let (key, source) = (self.asker.key(&question), OnceCell::new());
                 let inquiry = Inquiry { key, question, client, source: &source };
                 let decision = self.by_api(&inquiry, check, event);
                 if decision.terms.is_some() && event.broker_thread().is_some() {
@@ -155,10 +160,10 @@ impl Topics {
 
     /// Notes an allowed subscription, and asks early about the retained messages that it will get.
     fn subscribed(&self, client: Client<'_>, username: &str, filter: &str, event: &Event<'_>) {
-        let prefetch = &self.api.prefetch;
+        let prefetch = &self.prefetch;
         prefetch.subscribed(client.id, username, filter, event.now);
         if event.broker_thread().is_some() {
-            let source = self.api.asker.source(client.address, username);
+            let source = self.asker.source(client.address, username);
             let gate = self.api.gate(event);
             prefetch.replay_begins(client.id, username, filter, &gate.scope(&|| source, Instant::now()));
         }
@@ -169,7 +174,7 @@ impl Topics {
         if asks_reads(&event.settings.config) {
             let (client_id, username) = (check.client.id, check.username.unwrap_or_default());
             let whose = Whose { client_id, username, publishes: check.access == Access::Write };
-            self.api.prefetch.note_retained(check.topic, whose, check.retain, event.now);
+            self.prefetch.note_retained(check.topic, whose, check.retain, event.now);
         }
     }
 
@@ -179,7 +184,7 @@ impl Topics {
         let hit = self.api.remembered(inquiry, || None, event.now);
         let mut replay = None;
         if hit.as_ref().is_none_or(|hit| hit.is_first_use) {
-            let prefetch = &self.api.prefetch;
+            let prefetch = &self.prefetch;
             prefetch.note_reader(question, event.now);
             if check.retain != Retain::No && check.access == Access::Read {
                 // The topic has a retained message, whether this client may read it or not.
@@ -212,10 +217,10 @@ impl Topics {
             client.address.is_none() || self.sessions.has_ended(*client, check.username.unwrap_or_default())
         };
         if check.access == Access::Read && check.qos > 0 && is_asleep() {
-            return self.api.prefetch.note_queued(question, thread);
+            return self.prefetch.note_queued(question, thread);
         }
         let source = self.api.source(inquiry);
-        self.api.prefetch.learn(question, &self.api.gate(event).scope(&|| source, event.now));
+        self.prefetch.learn(question, &self.api.gate(event).scope(&|| source, event.now));
     }
 
     /// The client on whose account the broker waits. A READ is on no client's account: it was caused by the publisher,
@@ -224,7 +229,7 @@ impl Topics {
         match (replay, question) {
             (Some(client), _) => Account::Replay(client),
             (None, Question::Access { access: Access::Write | Access::Subscribe, .. }) => {
-                Account::Client(self.api.asker.client(question))
+                Account::Client(self.asker.client(question))
             }
             (None, _) => Account::Nobody,
         }
@@ -232,7 +237,7 @@ impl Topics {
 
     /// Notes an UNSUBSCRIBE. It needs no permission.
     pub fn unsubscribed(&self, client: Client<'_>, filter: &str) {
-        self.api.prefetch.unsubscribed(client.id, filter);
+        self.prefetch.unsubscribed(client.id, filter);
     }
 
     fn log_refusal(&self, check: &TopicCheck<'_>, decision: &Decision, now: Instant) {

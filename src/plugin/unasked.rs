@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::attempt::NO_USERNAME;
 use super::decision::{By, Decision};
-use super::sessions::Says;
+use super::sessions::RulesSay;
 use super::settings::Settings;
 use crate::config::{Config, NoMatch};
 use crate::local::PasswordHash;
@@ -45,7 +45,7 @@ pub trait Facts {
     fn has_local_rights(&self, username: &str, hash: &Arc<PasswordHash>) -> bool;
 
     /// What the rules of the session say that the API has let in under this name, if there is one (`answer_rules`).
-    fn rules_say(&self, username: &str) -> Option<Says>;
+    fn rules_say(&self, username: &str) -> Option<RulesSay>;
 
     /// Whether the client has subscribed, under this name, to a filter that covers the topic.
     fn has_subscribed(&self, username: &str) -> bool;
@@ -115,14 +115,14 @@ pub fn unasked<'a>(request: &TopicRequest<'a>, settings: &Settings, facts: &impl
 }
 
 /// Decides by what came with the API's answers, as far as that decides.
-fn by_rules(says: Option<Says>, config: &Config, facts: &impl Facts) -> Option<Decision> {
+fn by_rules(says: Option<RulesSay>, config: &Config, facts: &impl Facts) -> Option<Decision> {
     let (found, decision) = match says {
         None => ("none are known of such a session", None),
-        Some(Says::Superuser) => ("it is a superuser", Some(Decision::allow(By::Rules))),
-        Some(Says::Rule(true)) => ("a rule allows it", Some(Decision::allow(By::Rules))),
-        Some(Says::Rule(false)) => ("a rule denies it", Some(Decision::deny(By::Rules))),
-        Some(Says::Expired) => ("the session's time is over", Some(Decision::deny(By::Expired))),
-        Some(Says::Nothing) => {
+        Some(RulesSay::Superuser) => ("it is a superuser", Some(Decision::allow(By::Rules))),
+        Some(RulesSay::Rule(true)) => ("a rule allows it", Some(Decision::allow(By::Rules))),
+        Some(RulesSay::Rule(false)) => ("a rule denies it", Some(Decision::deny(By::Rules))),
+        Some(RulesSay::Expired) => ("the session's time is over", Some(Decision::deny(By::Expired))),
+        Some(RulesSay::Nothing) => {
             let decision = match config.acl_no_match {
                 NoMatch::Allow => Some(Decision::of(Verdict::Allow, By::Option("acl_no_match"))),
                 NoMatch::Deny => Some(Decision::of(Verdict::Deny, By::Option("acl_no_match"))),

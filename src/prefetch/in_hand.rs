@@ -15,7 +15,7 @@ use crate::question::{Access, Question};
 const MOST: usize = 256;
 
 /// Formats of the packet: before MQTT 5, and since.
-const LEVELS: [u8; 2] = [4, 5];
+const FORMATS: [u8; 2] = [4, 5];
 
 impl Prefetch {
     /// Has the filters asked about that stand behind the one of this question in its packet. The broker waits for an
@@ -55,7 +55,7 @@ impl Prefetch {
 
 /// The filters of a SUBSCRIBE that may begin with these bytes, with where they end, and which of them is asked about.
 fn read<'b>(body: &'b [u8], asked: &str) -> Option<(Vec<(&'b str, usize)>, usize)> {
-    LEVELS.into_iter().find_map(|level| {
+    FORMATS.into_iter().find_map(|level| {
         let filters = packet::filters(body, level);
         // The broker puts a mount point in front of what the client wrote, and several filters may end alike.
         let may_be = filters.iter().enumerate().filter(|(_, (filter, _))| asked.ends_with(filter));

@@ -13,6 +13,7 @@ mod replay;
 pub mod retained;
 mod scores;
 pub mod subscriptions;
+mod wish;
 mod wishes;
 
 use std::collections::HashMap;
@@ -31,7 +32,6 @@ use crate::question::{Access, Kind, OwnedQuestion, Question, Verdict};
 use crate::util::{Lock, bounded};
 use fan_out::FanOuts;
 use learn::Learner;
-pub use learn::Wish;
 use peek::{Identity, Peeked};
 use queues::Queues;
 use replay::Replays;
@@ -39,6 +39,7 @@ pub use replay::asks_reads;
 use retained::Retained;
 use scores::Origin;
 use subscriptions::Subscriptions;
+pub use wish::Wish;
 
 /// How long a question is not asked ahead once more; shorter where verdicts are.
 const AGAIN: Duration = Duration::from_secs(10);

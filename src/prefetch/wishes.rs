@@ -1,9 +1,8 @@
 //! What a client will be asked about as soon as it is in: what the operator says (`acl_prefetch`), what was learnt of
 //! clients like it (`learn`), and what waits for it in its queue (`queues`).
 
-use super::learn::Wish;
+use super::wish::Wish;
 use super::{Prefetch, Scope, asks_reads, keeps_topics};
-use crate::ask::{Early, Waiter};
 use crate::broker::BrokerThread;
 use crate::question::{Access, Question};
 use crate::topic;
@@ -44,21 +43,6 @@ impl Prefetch {
             });
         }
         wishes
-    }
-
-    /// Has a question asked that a client is expected to raise. `waiter` is told of the answer. Returns whether it was
-    /// sent or joined: whether there will be an answer to tell of.
-    pub fn ask_wish(&self, wish: &Wish, waiter: Option<Waiter>, scope: &Scope<'_>) -> bool {
-        let Wish { key, ref question, source } = *wish;
-        let scope = Scope { source: &|| source, ..*scope };
-        match waiter {
-            Some(waiter) => self.asker.warm_up(&question.as_question(), source, waiter, scope.now),
-            None => {
-                let own = || question.clone();
-                let state = &mut self.state.lock();
-                self.send_early(state, key, &question.as_question(), own, Early::Guess, &scope)
-            }
-        }
     }
 
     /// A message waits for a client whose session sleeps: it will be asked about again when the client comes back.

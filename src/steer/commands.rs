@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::figures;
-use super::time::time;
+use super::time::unix_time;
 use crate::command::{Command, Done, Giver, Named, Verb, Whom};
 use crate::log::quoted;
 use crate::plugin::{Explain, Explanation, Steering};
@@ -227,8 +227,8 @@ fn shown(explanation: &Explanation) -> Value {
         "steps": steps,
     });
     if let Some((since, until)) = holds {
-        shown["since"] = time(*since);
-        shown["until"] = time(*until);
+        shown["since"] = unix_time(*since);
+        shown["until"] = unix_time(*until);
     }
     shown
 }

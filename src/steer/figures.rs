@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 use serde_json::{Map, Value, json};
 
 use super::history::History;
-use super::time::time;
+use super::time::{seconds, unix_time};
 use crate::config::UrlSet;
 use crate::metrics::{Endpoint, Metrics, SharedLookup, unix};
 use crate::plugin::Steering;
@@ -28,8 +28,8 @@ fn anonymous_figures(steering: &Steering) -> Map<String, Value> {
         "version": env!("CARGO_PKG_VERSION"),
         "broker": if steering.is_2_1() { "2.1" } else { "2.0" },
         "mode": if steering.delays() { "delayed" } else { "blocking" },
-        "started": time(metrics.started()),
-        "uptime": (uptime * 1000.0).round() / 1000.0,
+        "started": unix_time(metrics.started()),
+        "uptime": seconds(uptime),
         "ready": trouble.is_none(),
         "trouble": trouble,
         "asked": steering.asked(),
@@ -50,7 +50,7 @@ fn anonymous_figures(steering: &Steering) -> Map<String, Value> {
         "held_up": held_up(metrics),
         "kicked": metrics.kicks(),
         "shared_cache": gauges.shared_cache.map(|(place, is_up)| shared_cache(metrics, &place, is_up)),
-        "reload": reload.map(|(at, ok)| json!({"at": time(at), "ok": ok})),
+        "reload": reload.map(|(at, ok)| json!({"at": unix_time(at), "ok": ok})),
     });
     match figures {
         Value::Object(figures) => figures,
@@ -139,8 +139,11 @@ fn latency(metrics: &Metrics, kind: Kind) -> Value {
 /// The answer to `status`.
 pub fn status(steering: &Steering) -> Map<String, Value> {
     let mut status = anonymous_figures(steering);
-    let refused: Vec<_> =
-        steering.refusals().into_iter().map(|(at, line)| json!({"at": time(at), "line": line})).collect();
+    let refused: Vec<_> = steering
+        .refusals()
+        .into_iter()
+        .map(|(at, line)| json!({"at": unix_time(at), "line": line}))
+        .collect();
     status.insert("refused".to_owned(), refused.into());
     let mut learnt = steering.learnt();
     status.insert("templates".to_owned(), learnt.len().into());

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::time::time;
+use super::time::unix_time;
 use crate::metrics::{DecidedBy, Matter, Metrics, Outcome};
 use crate::plugin::Steering;
 use crate::question::Kind;
@@ -59,7 +59,7 @@ impl Sums {
         let answers = self.answers.saturating_sub(before.answers);
         let seconds = (self.answer_seconds - before.answer_seconds).max(0.0);
         json!({
-            "at": time(at),
+            "at": unix_time(at),
             "logins": minus(self.logins, before.logins),
             "topics": minus(self.topics, before.topics),
             "throttled": self.throttled.saturating_sub(before.throttled),

@@ -6,7 +6,12 @@ use serde_json::{Value, json};
 
 use crate::metrics::unix;
 
+/// Seconds, with milliseconds.
+pub fn seconds(of: f64) -> Value {
+    json!((of * 1000.0).round() / 1000.0)
+}
+
 /// A time as answers have it: Unix seconds with milliseconds.
-pub fn time(at: SystemTime) -> Value {
-    json!((unix(at) * 1000.0).round() / 1000.0)
+pub fn unix_time(at: SystemTime) -> Value {
+    seconds(unix(at))
 }

@@ -16,8 +16,10 @@
 //!   what it brings. Without wildcards, `eq` only says that there are no placeholders.
 //! - The empty text counts as a topic where filters are compared: `+` overlaps with `/#`, though no topic is in both.
 
+mod draft;
 mod fill;
 mod pool;
+mod room;
 mod tree;
 
 use std::fmt;
@@ -27,7 +29,9 @@ use self::tree::Tree;
 use super::Access;
 use super::{Names, behind_group, has_wildcard, is_valid_filter};
 
-pub use pool::{GrantsPool, Room};
+pub use draft::{Draft, DraftRule, KeptDraft, Unusable};
+pub use pool::GrantsPool;
+use room::Room;
 
 /// The most rules in one answer.
 const MOST_RULES: usize = 1_000;

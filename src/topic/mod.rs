@@ -12,7 +12,9 @@ mod terms;
 
 pub use access::Access;
 pub use filter::{MAX_SEPARATORS, WILDCARDS, behind_group, has_wildcard, is_valid_filter, matches};
-pub use grants::{Action, BadRule, Grants, GrantsPool, Permission, QosSet, RawRule, Wanted};
+pub use grants::{
+    Action, BadRule, Draft, DraftRule, Grants, GrantsPool, Permission, QosSet, RawRule, Unusable, Wanted,
+};
 pub use rules::{Grant, Rule, Rules};
 pub use template::{Names, Placeholders, Template};
-pub use terms::{Draft, DraftRule, KeptDraft, Terms, TopicRules, Unusable};
+pub use terms::{Terms, TopicRules};

@@ -6,7 +6,7 @@ thread_local! {
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Makes panics in this library print nothing and note their location for [`caught`].
+/// Makes panics in this library print nothing and note their location for [`last_place`].
 pub fn install_hook() {
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
@@ -18,8 +18,12 @@ pub fn install_hook() {
 /// Runs `body`. If it panics, the error is the source location of the panic.
 pub fn caught<R>(body: impl FnOnce() -> R) -> Result<R, String> {
     // State that a panic would leave half changed in a harmful way is mended when it is locked next (`Lock::lock_or_mend`).
-    catch_unwind(AssertUnwindSafe(body))
-        .map_err(|_| LAST.take().unwrap_or_else(|| "an unknown place".to_owned()))
+    catch_unwind(AssertUnwindSafe(body)).map_err(|_| last_place())
+}
+
+/// The source location of the last panic on this thread that nobody has asked for yet.
+pub fn last_place() -> String {
+    LAST.take().unwrap_or_else(|| "an unknown place".to_owned())
 }
 
 /// A line for the log about a panic that was stopped, and its `outcome`: a sentence about the request at hand.

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::client::{is_gateway_failure, says_more};
 use super::connections::Progress;
 use super::endpoint::Endpoint;
 use super::limiter::Underway;
+use super::notes::{is_gateway_failure, says_more};
 use super::request::Request;
 use super::send::Answered;
 use super::target::Target;
@@ -17,7 +17,7 @@ use crate::ask::dialect;
 use crate::question::{Answer, NoAnswer};
 
 /// A request that is sent to one endpoint.
-struct Asking<'a> {
+struct SentRequest<'a> {
     endpoint: &'a Arc<Endpoint>,
     request: &'a Request,
     sent: Instant,
@@ -47,7 +47,7 @@ impl Target {
     ) -> (Answer, Option<Answered>) {
         let sent = Instant::now();
         let (progress, underway) = (Progress::default(), endpoint.limiter.sent(sent));
-        let mut asking = Asking { endpoint, request, sent, progress, underway };
+        let mut asking = SentRequest { endpoint, request, sent, progress, underway };
         let Sent { result, in_time } = self.send_within(&mut asking, limit, overtime, overdue).await;
         match result {
             None => (Answer::None(NoAnswer::TimedOut(limit)), None),
@@ -70,12 +70,12 @@ impl Target {
     /// longer than `limit`.
     async fn send_within(
         self: &Arc<Self>,
-        asking: &mut Asking<'_>,
+        asking: &mut SentRequest<'_>,
         limit: Duration,
         overtime: Duration,
         overdue: impl FnOnce(),
     ) -> Sent {
-        let Asking { endpoint, request, sent, .. } = *asking;
+        let SentRequest { endpoint, request, sent, .. } = *asking;
         let (progress, underway) = (&asking.progress, &mut asking.underway);
         let mut sending = std::pin::pin!(async {
             let mut answered = endpoint.send(request, limit, progress).await?;
@@ -103,8 +103,8 @@ impl Target {
     }
 
     /// Tells the breaker that there was no answer.
-    fn note_no_answer(self: &Arc<Self>, asking: &Asking<'_>, reason: &NoAnswer) {
-        let Asking { endpoint, request, progress, .. } = asking;
+    fn note_no_answer(self: &Arc<Self>, asking: &SentRequest<'_>, reason: &NoAnswer) {
+        let SentRequest { endpoint, request, progress, .. } = asking;
         // Until there is a connection, nothing that a client says can be the cause.
         let asked_for = progress.is_connected().then_some(request.asked_for);
         self.note_silence(endpoint, request, asked_for, reason);
@@ -113,13 +113,13 @@ impl Target {
     /// Notes how fast a response came and, unless it is too late, that it came.
     fn note_response(
         self: &Arc<Self>,
-        asking: &mut Asking<'_>,
+        asking: &mut SentRequest<'_>,
         answered: &Answered,
         answer: &Answer,
         in_time: bool,
     ) {
         let (response, now) = (&answered.response, Instant::now());
-        let Asking { endpoint, request, sent, .. } = *asking;
+        let SentRequest { endpoint, request, sent, .. } = *asking;
         let took = now.saturating_duration_since(asking.progress.sent(sent));
         // Also of one that comes too late: the API is there, and slow.
         self.note_pace(endpoint.set, Some(took), now);

@@ -10,20 +10,20 @@ use tokio::time::timeout;
 use super::breaker::AskedFor;
 use super::connections::Progress;
 use super::endpoint::Endpoint;
-use super::headers::{lifetime, retry_after};
+use super::headers::retry_after;
 use super::hints::meaning;
-use super::request::{BODY_LIMIT, Reply, Request};
+use super::request::{Reply, Request};
 use super::rest::Party;
 use super::send::Answered;
 use super::target::Target;
+use crate::ask::answer::MOST_BYTES;
 use crate::ask::json::Object;
 use crate::ask::wire::{self, BatchResult};
 use crate::config::UrlSet;
 use crate::log::Level;
 use crate::question::{Answer, Grounds};
 
-/// The part of a question's time that all requests together take in which it goes with others: as much is left to ask it
-/// alone.
+/// Requests with several questions may take one part in this many of a question's time; the rest is left to ask it alone.
 const SHARE: u32 = 2;
 
 /// Many questions as they are sent.
@@ -53,7 +53,7 @@ impl Target {
 
     /// Whether questions go together anywhere now.
     pub(in crate::ask) fn takes_many(&self, now: Instant) -> bool {
-        self.batches.endpoints.endpoints.iter().any(|endpoint| endpoint.rest.is_over(now))
+        self.batches.endpoints.iter().any(|endpoint| endpoint.rest.is_over(now))
     }
 
     /// Asks the addresses for many questions in order until one gives a right answer: a verdict for each question.
@@ -138,7 +138,7 @@ impl Target {
         };
         let Answered { response, lane, .. } = answered;
         let status = response.status();
-        let lifetime = lifetime(&response).filter(|_| self.config.api_cache_control);
+        let lifetime = self.lifetime_of(&response);
         let said = match (status, body) {
             (StatusCode::OK, Some(body)) => {
                 endpoint.server.give_back(lane).await;
@@ -146,7 +146,7 @@ impl Target {
                     .map_err(|found| format!("status 200 with {found}").into())
             }
             (StatusCode::OK, None) => {
-                Err(format!("status 200 with more than {} KiB", BODY_LIMIT / 1024).into())
+                Err(format!("status 200 with more than {} KiB", MOST_BYTES / 1024).into())
             }
             _ => Err(Wrong::status(status.as_u16(), retry_after(&response))),
         };

@@ -17,13 +17,6 @@ pub(super) struct Batches {
 /// Counts questions for as long as they are on their way.
 pub(super) struct Counted<'a>(&'a AtomicUsize, usize);
 
-impl<'a> Counted<'a> {
-    fn new(questions: &'a AtomicUsize, more: usize) -> Self {
-        questions.fetch_add(more, Ordering::Relaxed);
-        Self(questions, more)
-    }
-}
-
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(self.1, Ordering::Relaxed);
@@ -42,6 +35,7 @@ impl Batches {
 
     /// Counts so many more, for as long as what is returned lives.
     pub(super) fn count(&self, questions: usize) -> Counted<'_> {
-        Counted::new(&self.questions, questions)
+        self.questions.fetch_add(questions, Ordering::Relaxed);
+        Counted(&self.questions, questions)
     }
 }

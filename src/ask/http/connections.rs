@@ -12,7 +12,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::ask::names::Names;
+use crate::ask::resolver::Resolver;
 use crate::util::Lock;
 
 tokio::task_local! {
@@ -148,13 +148,13 @@ where
 }
 
 /// Looks names up for the client, and notes it in the progress of the request that needs the address.
-impl Resolve for Names {
+impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let names = self.clone();
+        let resolver = self.clone();
         Box::pin(async move {
             let progress = Progress::of_this_request();
             progress.looks_up();
-            let found = names.addresses(name.as_str()).await?;
+            let found = resolver.addresses(name.as_str()).await?;
             progress.connects();
             let addresses: Addrs = Box::new(found.into_iter().map(|ip| SocketAddr::new(ip, 0)));
             Ok(addresses)

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::breaker::Breaker;
 use super::cause::cause;
 use super::known_names::KnownNames;
-use super::lanes::{Server, Way};
+use super::lanes::{SendOptions, Server};
 use super::limiter::Limiter;
 use super::pace::Pace;
 use super::rest::Rest;
@@ -18,7 +18,7 @@ use crate::util::OnceAMinute;
 /// The URLs of one set.
 pub(super) struct Endpoints {
     /// In the order of the option.
-    pub(super) endpoints: Vec<Arc<Endpoint>>,
+    all: Vec<Arc<Endpoint>>,
     /// The number of the one that gave the last verdict: it is asked first.
     preferred: AtomicUsize,
     /// Whether answers take long.
@@ -52,7 +52,7 @@ impl Endpoints {
     /// Those of this set, each with its server among these.
     pub(super) fn new(
         set: UrlSet,
-        way: &Arc<Way>,
+        options: &Arc<SendOptions>,
         servers: &mut Vec<Arc<Server>>,
         known: &Arc<KnownNames>,
     ) -> Result<Self, TargetError> {
@@ -61,30 +61,39 @@ impl Endpoints {
                 set,
                 api: api.clone(),
                 shown: format!("{} ({})", api.shown(), set.in_words()),
-                breaker: Breaker::new(way.config.breaker, Arc::clone(known)),
+                breaker: Breaker::new(options.config.breaker, Arc::clone(known)),
                 rest: Rest::default(),
-                server: Server::of(api, way, servers).map_err(|error| TargetError::Tls(cause(&error)))?,
+                server: Server::of(api, options, servers).map_err(|error| TargetError::Tls(cause(&error)))?,
                 samples: Samples::default(),
                 status_hint: OnceAMinute::default(),
                 body_hint: OnceAMinute::default(),
                 pause_hint: OnceAMinute::default(),
-                limiter: Limiter::new(way.config.max_requests, way.config.timeout),
+                limiter: Limiter::new(options.config.max_requests, options.config.timeout),
             }))
         };
-        let endpoints = way.config.urls_of(set).iter().map(endpoint).collect::<Result<_, _>>()?;
-        let pace = Pace::new(way.config.timeout, Instant::now());
-        Ok(Self { endpoints, preferred: AtomicUsize::new(0), pace })
+        let all = options.config.urls_of(set).iter().map(endpoint).collect::<Result<_, _>>()?;
+        let pace = Pace::new(options.config.timeout, Instant::now());
+        Ok(Self { all, preferred: AtomicUsize::new(0), pace })
+    }
+
+    /// All, in the order of the option.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.all.iter()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
     }
 
     /// All, beginning with the one that gave the last verdict.
     pub(super) fn in_order(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
-        let (before, from_preferred) = self.endpoints.split_at(self.preferred.load(Ordering::Relaxed));
+        let (before, from_preferred) = self.all.split_at(self.preferred.load(Ordering::Relaxed));
         from_preferred.iter().chain(before)
     }
 
     /// Notes that this one has given a verdict.
     pub(super) fn prefer(&self, endpoint: &Arc<Endpoint>) {
-        if let Some(number) = self.endpoints.iter().position(|one| Arc::ptr_eq(one, endpoint)) {
+        if let Some(number) = self.all.iter().position(|one| Arc::ptr_eq(one, endpoint)) {
             self.preferred.store(number, Ordering::Relaxed);
         }
     }

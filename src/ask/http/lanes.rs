@@ -14,7 +14,7 @@ use super::connections::{Progress, Watch};
 use super::prepare::client;
 use super::request::Request;
 use super::second_tries::SecondTries;
-use crate::ask::names::Names;
+use crate::ask::resolver::Resolver;
 use crate::config::{ApiUrl, Config};
 use crate::util::Lock;
 
@@ -26,17 +26,17 @@ const LONGEST_IDLE: Duration = Duration::from_secs(60);
 const FULL_QUEUE: Duration = Duration::from_millis(5);
 
 /// How every request is sent.
-pub(super) struct Way {
+pub(super) struct SendOptions {
     pub(super) config: Arc<Config>,
     pub(super) headers: HeaderMap,
     pub(super) tls: ClientConfig,
-    pub(super) names: Names,
+    pub(super) resolver: Resolver,
 }
 
 /// What carries one question at a time, over at most one connection.
 pub(super) struct Lane {
     client: Client,
-    way: Arc<Way>,
+    options: Arc<SendOptions>,
     /// When the last answer over it had been read; never if it is new.
     last_used: Option<Instant>,
 }
@@ -58,7 +58,9 @@ impl Lane {
         loop {
             match progress.watch(self.request(url, request).send()).await {
                 Ok(response) => return Ok((response, self)),
-                Err(error) if has_full_queue(&error) && began.elapsed() < self.way.config.connect_timeout => {
+                Err(error)
+                    if has_full_queue(&error) && began.elapsed() < self.options.config.connect_timeout =>
+                {
                     sleep(FULL_QUEUE).await;
                 }
                 Err(error) => return Err(error),
@@ -67,7 +69,7 @@ impl Lane {
     }
 
     fn request(&self, url: &Url, request: &Request) -> RequestBuilder {
-        let Way { config, headers, .. } = &*self.way;
+        let SendOptions { config, headers, .. } = &*self.options;
         let sent = self.client.request(config.dialect.method.clone(), url.clone());
         let sent = sent.body(request.body.clone());
         match &request.credentials {
@@ -82,7 +84,7 @@ impl Lane {
 /// A server, and the lanes to it that wait for a question.
 pub(super) struct Server {
     api: ApiUrl,
-    way: Arc<Way>,
+    options: Arc<SendOptions>,
     /// The last has been used last, and is used first.
     idle: Lock<Vec<Lane>>,
     pub(super) second_tries: SecondTries,
@@ -90,13 +92,17 @@ pub(super) struct Server {
 
 impl Server {
     /// The server that this leads to: one that is `known` already, or a new one, if a lane to it can be made.
-    pub(super) fn of(api: &ApiUrl, way: &Arc<Way>, known: &mut Vec<Arc<Self>>) -> reqwest::Result<Arc<Self>> {
+    pub(super) fn of(
+        api: &ApiUrl,
+        options: &Arc<SendOptions>,
+        known: &mut Vec<Arc<Self>>,
+    ) -> reqwest::Result<Arc<Self>> {
         if let Some(server) = known.iter().find(|server| server.api.shown() == api.shown()) {
             return Ok(Arc::clone(server));
         }
         let server = Arc::new(Self {
             api: api.clone(),
-            way: Arc::clone(way),
+            options: Arc::clone(options),
             idle: Lock::default(),
             second_tries: SecondTries::default(),
         });
@@ -107,7 +113,7 @@ impl Server {
 
     /// Whether a lane has a connection while it waits.
     pub(super) fn keeps_connections(&self) -> bool {
-        self.way.config.keep_alive
+        self.options.config.keep_alive
     }
 
     /// The lane that was used last, or a new one.
@@ -128,13 +134,13 @@ impl Server {
 
     /// A lane without a connection.
     pub(super) fn new_lane(&self) -> reqwest::Result<Lane> {
-        let Way { config, headers, tls, names } = &*self.way;
+        let SendOptions { config, headers, tls, resolver } = &*self.options;
         let builder = client(config, headers, tls, &self.api)
             .pool_idle_timeout(LONGEST_IDLE)
             .pool_max_idle_per_host(usize::from(config.keep_alive))
-            .dns_resolver(names.clone())
+            .dns_resolver(resolver.clone())
             .connector_layer(Watch);
-        Ok(Lane { client: builder.build()?, way: Arc::clone(&self.way), last_used: None })
+        Ok(Lane { client: builder.build()?, options: Arc::clone(&self.options), last_used: None })
     }
 
     /// Takes a lane back whose answer has been read to its end.
@@ -147,7 +153,7 @@ impl Server {
         let young = |lane: &Lane| lane.last_used.is_some_and(|at| now.duration_since(at) < LONGEST_IDLE);
         let old = idle.partition_point(|lane| !young(lane));
         idle.drain(..old);
-        if idle.len() < self.way.config.max_requests {
+        if idle.len() < self.options.config.max_requests {
             idle.push(lane);
         }
     }
@@ -166,7 +172,7 @@ impl Server {
 
     /// The server may have moved to another address.
     pub(super) fn distrust(&self) {
-        self.api.name().into_iter().for_each(|name| self.way.names.distrust(name));
+        self.api.name().into_iter().for_each(|name| self.options.resolver.distrust(name));
     }
 }
 

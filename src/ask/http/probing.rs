@@ -2,16 +2,19 @@
 //! one at a time, whether anybody comes meanwhile or not.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::time::{sleep_until, timeout};
 
-use super::client::{DRAIN_LIMIT, is_gateway_failure};
+use super::breaker::{AskedFor, Opened};
 use super::connections::Progress;
 use super::endpoint::Endpoint;
+use super::notes::{DRAIN_LIMIT, is_gateway_failure};
+use super::request::Request;
 use super::target::Target;
+use crate::config::UrlSet;
 use crate::log::Level;
-use crate::question::Answer;
+use crate::question::{Answer, NoAnswer};
 
 /// Answers in a row that an API has to give before its breaker closes. With one, an API that is silent to every third
 /// question would often pass.
@@ -45,15 +48,46 @@ impl Target {
         true
     }
 
-    /// Says in the log that an endpoint was silent for this long, and is asked again.
-    pub(super) fn note_recovery(&self, endpoint: &Endpoint, after: Duration) {
-        endpoint.samples.clear();
+    /// Tells the breaker that an endpoint has not answered. If that opens it, says so in the log, and finds out in the
+    /// background when it is back.
+    pub(super) fn note_silence(
+        self: &Arc<Self>,
+        endpoint: &Arc<Endpoint>,
+        request: &Request,
+        asked_for: Option<AskedFor>,
+        reason: &NoAnswer,
+    ) {
+        let opened = endpoint.breaker.unanswered(asked_for, Instant::now());
+        if endpoint.breaker.is_open() {
+            endpoint.samples.keep(request);
+        }
+        let Some(Opened { unanswered, of, only_strangers, pause, since }) = opened else { return };
+        self.start_probing(endpoint, since);
+        // Kept connections may be dead without a sign of it, for example if a firewall has forgotten them.
+        self.renew_connections();
+        let stale = self.config.stale_ttl;
+        let meanwhile = match self.endpoints(endpoint.set).len() {
+            1 if endpoint.set == UrlSet::Superuser => {
+                "topics go by acl_url alone, and a no of that is no answer".to_owned()
+            }
+            1 if only_strangers => {
+                "usernames that it has allowed something before are still asked about, and all others are refused at \
+                 once"
+                    .to_owned()
+            }
+            1 if stale.is_zero() => "questions to it are refused at once".to_owned(),
+            1 => {
+                format!("what it allowed before goes on for up to {stale:?}, and all else is refused at once")
+            }
+            _ => "questions go to the other URLs".to_owned(),
+        };
         let line = format!(
-            "The API at {} answers again, after {} s: it is asked as before.",
-            endpoint.shown,
-            after.as_secs()
+            "The API at {} gave no answer to {unanswered} of the last {of} questions ({reason}). It is left alone now: \
+             {meanwhile}. It is asked in the background, after {pause:?} at first and every {:?} later, until it \
+             answers. Is it running, and can this machine reach it?",
+            endpoint.shown, self.config.breaker.longest,
         );
-        self.log.write(Level::Notice, line);
+        self.log.write(Level::Warning, line);
     }
 }
 

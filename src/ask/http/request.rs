@@ -6,12 +6,9 @@ use bytes::Bytes;
 use reqwest::header::HeaderValue;
 
 use super::breaker::AskedFor;
-use crate::ask::answer::MOST_BYTES;
-use crate::config::UrlSet;
+use crate::config::{LIFETIMES_APART, UrlSet};
 use crate::question::Answer;
-
-/// The largest response body, in bytes, that is read to its end.
-pub(super) const BODY_LIMIT: usize = MOST_BYTES;
+use crate::util::random;
 
 /// A question as it is sent.
 #[derive(Clone)]
@@ -35,4 +32,16 @@ pub struct Reply {
     pub sent: Instant,
     /// The lifetime that the response sets itself, if it does and may; zero: not to be remembered.
     pub lifetime: Option<Duration>,
+}
+
+impl Reply {
+    /// For how long its verdict may be remembered: as the response says, or else as configured.
+    pub(in crate::ask) fn lifetime_or(&self, configured: impl FnOnce() -> Duration) -> Duration {
+        spread(self.lifetime.unwrap_or_else(configured))
+    }
+}
+
+/// Shortens a lifetime at random, see [`LIFETIMES_APART`].
+pub(in crate::ask) fn spread(lifetime: Duration) -> Duration {
+    lifetime.mul_f64(1.0 - LIFETIMES_APART * random::fraction())
 }

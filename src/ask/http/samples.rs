@@ -1,4 +1,4 @@
-//! Questions that had no answer, kept to find out with when an API that is left alone is back.
+//! Questions that had no answer. An API that is left alone is probed with them until it is back.
 use std::collections::VecDeque;
 
 use super::request::Request;
@@ -9,7 +9,7 @@ const KEPT: usize = 4;
 
 /// Questions without an answer, while their endpoint is left alone.
 #[derive(Default)]
-pub(in crate::ask) struct Samples(Lock<VecDeque<Request>>);
+pub(super) struct Samples(Lock<VecDeque<Request>>);
 
 impl Samples {
     /// Keeps a question, if it is not kept already.

@@ -35,7 +35,7 @@ struct State {
 }
 
 /// A second try. In vain, unless it turns out otherwise.
-pub(super) struct Permit<'a> {
+pub(super) struct SecondTry<'a> {
     tries: &'a SecondTries,
     /// The first try is known to be lost: this one takes its place.
     pub(super) is_instead: bool,
@@ -49,7 +49,7 @@ impl SecondTries {
     }
 
     /// Waits for leave to try a second time, for somebody whose lane was last used at `last_used`, if ever.
-    pub(super) async fn permit(&self, last_used: Option<Instant>) -> Permit<'_> {
+    pub(super) async fn begin(&self, last_used: Option<Instant>) -> SecondTry<'_> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -60,7 +60,7 @@ impl SecondTries {
                 let may_try = !is_trying && state.not_before.is_none_or(|at| at <= now);
                 if is_mute || may_try {
                     self.is_trying.fetch_or(!is_mute, Ordering::Relaxed);
-                    return Permit { tries: self, is_instead: is_mute, is_in_vain: true };
+                    return SecondTry { tries: self, is_instead: is_mute, is_in_vain: true };
                 }
                 state.not_before.filter(|_| !is_trying)
             };
@@ -89,7 +89,7 @@ impl SecondTries {
     }
 }
 
-impl Permit<'_> {
+impl SecondTry<'_> {
     /// It was not made in vain, or not at all.
     pub(super) fn end_well(mut self) {
         self.is_in_vain = false;
@@ -105,7 +105,7 @@ impl Permit<'_> {
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for SecondTry<'_> {
     fn drop(&mut self) {
         if self.is_instead {
             return;

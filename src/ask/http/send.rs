@@ -10,8 +10,8 @@ use tokio::time::{sleep, timeout};
 use super::connections::Progress;
 use super::endpoint::Endpoint;
 use super::lanes::Lane;
-use super::request::{BODY_LIMIT, Request};
-use crate::ask::answer::Body;
+use super::request::Request;
+use crate::ask::answer::{Body, MOST_BYTES};
 
 /// The share of a question's time after which a connection without an answer is doubted.
 const SHARE: u32 = 3;
@@ -27,11 +27,11 @@ pub(in crate::ask) struct Answered {
 }
 
 impl Answered {
-    /// The body, unless it is longer than [`BODY_LIMIT`].
+    /// The body, unless it is longer than [`MOST_BYTES`].
     pub(super) async fn read(&mut self) -> reqwest::Result<Option<Vec<u8>>> {
         let mut body = Vec::new();
         while let Some(chunk) = self.response.chunk().await? {
-            if body.len() + chunk.len() > BODY_LIMIT {
+            if body.len() + chunk.len() > MOST_BYTES {
                 return Ok(None);
             }
             body.extend_from_slice(&chunk);
@@ -105,14 +105,14 @@ impl Endpoint {
         request: &Request,
         progress: &Progress,
     ) -> reqwest::Result<Answered> {
-        let permit = tokio::select! {
+        let second_try = tokio::select! {
             answered = &mut first => return match answered {
                 Err(_) => self.send_afresh(request, progress).await,
                 answered => answered,
             },
-            permit = self.server.second_tries.permit(last_used) => permit,
+            second_try = self.server.second_tries.begin(last_used) => second_try,
         };
-        if permit.is_instead {
+        if second_try.is_instead {
             drop(first);
             return self.send_afresh(request, progress).await;
         }
@@ -130,7 +130,7 @@ impl Endpoint {
             answered = &mut second => match answered {
                 Ok(answered) => {
                     progress.become_that_of(&progress_of_second);
-                    permit.end_with_proof(sent);
+                    second_try.end_with_proof(sent);
                     self.server.close_unused_since(sent);
                     Ok(answered)
                 }
@@ -149,13 +149,13 @@ impl Endpoint {
         let tries = &self.server.second_tries;
         let over_kept_one = async {
             loop {
-                let permit = tries.permit(None).await;
+                let second_try = tries.begin(None).await;
                 if let Some(kept) = self.server.kept_lane() {
                     let progress = Progress::default();
                     let answered = self.send_over(kept, request, &progress).await;
-                    return (permit, answered, progress.uses_kept_connection());
+                    return (second_try, answered, progress.uses_kept_connection());
                 }
-                permit.end_well();
+                second_try.end_well();
                 sleep(time / (4 * SHARE)).await;
             }
         };
@@ -167,8 +167,8 @@ impl Endpoint {
                 answered
             }
             // If it fails, the first goes on.
-            (permit, Ok(answered), was_kept) = over_kept_one => {
-                permit.end_well();
+            (second_try, Ok(answered), was_kept) = over_kept_one => {
+                second_try.end_well();
                 if was_kept {
                     tries.left_one_waiting();
                 }

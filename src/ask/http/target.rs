@@ -9,16 +9,17 @@ use ring::digest::{Digest, SHA256, digest};
 
 use super::batches::Batches;
 use super::endpoint::{Endpoint, Endpoints};
+use super::identity::told_apart_by;
 use super::known_names::KnownNames;
-use super::lanes::{Server, Way};
-use super::on_their_way::OnTheirWay;
+use super::lanes::{SendOptions, Server};
 use super::pace::News;
 use super::prepare::Prepared;
-use super::shared_cache::{store_options, words};
+use super::shared_cache::store_options;
+use super::single_flight::SingleFlight;
 use super::target_error::TargetError;
 use super::tls::TlsFiles;
-use crate::ask::names::Names;
 use crate::ask::queue::Road;
+use crate::ask::resolver::Resolver;
 use crate::ask::store::StoreOptions;
 use crate::config::{Config, UrlSet};
 use crate::fingerprint::Source;
@@ -30,11 +31,11 @@ use crate::question::Kind;
 pub struct Target {
     /// The options that it was made from.
     pub config: Arc<Config>,
-    pub(in crate::ask) log: Arc<Log>,
+    pub(super) log: Arc<Log>,
     /// What the options say of a cache that is shared with other brokers.
     pub(in crate::ask) store: Option<StoreOptions>,
     /// What tells this API from others.
-    words: Vec<u8>,
+    told_apart_by: Vec<u8>,
     /// See [`Self::identity`].
     identity: OnceCell<Digest>,
     servers: Vec<Arc<Server>>,
@@ -44,7 +45,7 @@ pub struct Target {
     topics: Endpoints,
     superusers: Endpoints,
     /// The questions about users that are on their way.
-    pub(in crate::ask) superusers_asked: OnTheirWay,
+    pub(in crate::ask) superuser_flights: SingleFlight,
     pub(super) batches: Batches,
     tls_files: TlsFiles,
 }
@@ -54,24 +55,25 @@ impl Target {
     ///
     /// # Errors
     /// The first file that cannot be used, or the reason why TLS cannot be set up.
-    pub fn new(config: &Arc<Config>, names: &Names, log: &Arc<Log>) -> Result<Self, TargetError> {
+    pub fn new(config: &Arc<Config>, resolver: &Resolver, log: &Arc<Log>) -> Result<Self, TargetError> {
         let Prepared { headers, tls, tls_files } = Prepared::read(config)?;
-        let store = store_options(config, &tls, names)?;
-        let words = words(config, &headers);
-        let way = Arc::new(Way { config: Arc::clone(config), headers, tls, names: names.clone() });
+        let store = store_options(config, &tls, resolver)?;
+        let told_apart_by = told_apart_by(config, &headers);
+        let options =
+            Arc::new(SendOptions { config: Arc::clone(config), headers, tls, resolver: resolver.clone() });
         let (mut servers, known) = (Vec::new(), Arc::default());
-        let mut endpoints = |set| Endpoints::new(set, &way, &mut servers, &known);
+        let mut endpoints = |set| Endpoints::new(set, &options, &mut servers, &known);
         Ok(Self {
             logins: endpoints(UrlSet::Login)?,
             topics: endpoints(UrlSet::Topic)?,
             superusers: endpoints(UrlSet::Superuser)?,
-            superusers_asked: OnTheirWay::default(),
+            superuser_flights: SingleFlight::default(),
             batches: Batches::new(endpoints(UrlSet::Batch)?),
             known,
             config: Arc::clone(config),
             log: Arc::clone(log),
             store,
-            words,
+            told_apart_by,
             identity: OnceCell::new(),
             servers,
             tls_files,
@@ -82,27 +84,28 @@ impl Target {
     /// cache may each trust and show files of their own; one whose files have changed may be somebody else to the API.
     pub fn asks_like(&self, other: &Self) -> bool {
         // Nearly always it is the same one, and there may be megabytes to compare.
-        ptr::eq(self, other) || (self.words == other.words && self.tls_files == other.tls_files)
+        ptr::eq(self, other)
+            || (self.told_apart_by == other.told_apart_by && self.tls_files == other.tls_files)
     }
 
     /// Tells this API from others, for brokers that share a cache: a digest of its URLs and of the headers that it gets.
     pub(in crate::ask) fn identity(&self) -> &[u8] {
-        self.identity.get_or_init(|| digest(&SHA256, &self.words)).as_ref()
+        self.identity.get_or_init(|| digest(&SHA256, &self.told_apart_by)).as_ref()
     }
 
     /// Whether asking such a question is in vain: every URL is left alone, and is not even probed with it.
     pub fn has_no_use_for(&self, kind: Kind, source: Source, now: Instant) -> bool {
-        self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.has_no_use_for(source, now))
+        self.endpoints(kind).iter().all(|endpoint| endpoint.breaker.has_no_use_for(source, now))
     }
 
     /// Whether such a question would get no answer now, since every URL is left alone.
     pub(in crate::ask) fn refuses(&self, urls: impl Into<UrlSet>, source: Source, now: Instant) -> bool {
-        self.endpoints(urls).endpoints.iter().all(|endpoint| endpoint.breaker.refuses(source, now))
+        self.endpoints(urls).iter().all(|endpoint| endpoint.breaker.refuses(source, now))
     }
 
     /// Whether no question of this kind would get an answer now, whoever it is asked for.
     pub fn refuses_all(&self, kind: Kind, now: Instant) -> bool {
-        self.endpoints(kind).endpoints.iter().all(|endpoint| endpoint.breaker.refuses_all(now))
+        self.endpoints(kind).iter().all(|endpoint| endpoint.breaker.refuses_all(now))
     }
 
     /// How many requests may be on their way at a time by each road: as many as the URL can take that is asked first.
@@ -111,7 +114,7 @@ impl Target {
         let most = self.config.max_requests;
         let at_a_time = |road| self.asked_first(road, now).map_or(most, |first| first.limiter.at_a_time());
         let [login, topic, together] = Road::ALL.map(at_a_time);
-        let all_at_fault = self.batches.endpoints.endpoints.iter().all(|endpoint| endpoint.rest.has_fault());
+        let all_at_fault = self.batches.endpoints.iter().all(|endpoint| endpoint.rest.has_fault());
         [login, topic, if all_at_fault { 1 } else { together }]
     }
 
@@ -119,7 +122,7 @@ impl Target {
     pub fn figures(&self, now: Instant) -> Vec<EndpointFigures> {
         let of = |set| {
             let first = self.asked_first(set, now);
-            self.endpoints(set).endpoints.iter().map(move |endpoint| EndpointFigures {
+            self.endpoints(set).iter().map(move |endpoint| EndpointFigures {
                 url: endpoint.api.shown(),
                 set,
                 is_open: endpoint.breaker.is_open(),
@@ -136,12 +139,12 @@ impl Target {
 
     /// How many questions are on their way to the API.
     pub fn questions_under_way(&self) -> usize {
-        let alone = [&self.logins, &self.topics, &self.superusers].into_iter().flat_map(|of| &of.endpoints);
+        let alone = [&self.logins, &self.topics, &self.superusers].into_iter().flat_map(Endpoints::iter);
         let alone: usize = alone.map(|endpoint| endpoint.limiter.in_flight()).sum();
         alone + self.batches.questions()
     }
 
-    /// How long a request by this road keeps others waiting at least: one that hangs does not.
+    /// How long a request by this road holds its place before it may count as hanging.
     pub(in crate::ask) fn hangs_after(&self, road: Road, now: Instant) -> Duration {
         self.asked_first(road, now).map_or(self.config.timeout, |first| first.limiter.hangs_after())
     }
@@ -152,7 +155,7 @@ impl Target {
         self.asked_first(road, now).filter(|_| together)?.limiter.usual()
     }
 
-    /// Whether a request by this road, sent then, hangs after that time, where so many do that are still on their way.
+    /// Whether a request sent at `sent` hangs by now, while `passed_over` others that hang are still on their way.
     pub(in crate::ask) fn hangs(&self, road: Road, sent: Instant, passed_over: usize, now: Instant) -> bool {
         self.asked_first(road, now).is_some_and(|first| first.limiter.hangs(sent, passed_over))
     }

@@ -13,6 +13,7 @@ use crate::ask::places::RequestPlace;
 use crate::ask::queue::Road;
 use crate::ask::shared::Shared;
 use crate::ask::wire;
+use crate::util::panics::last_place;
 
 /// Asks several questions in one request. Returns those that have to be asked alone: all of them, if there was no right
 /// answer.
@@ -69,7 +70,7 @@ async fn unknown(jobs: Vec<Job>, target: &Arc<Target>, inbox: &Inbox) -> Vec<(Jo
     while let Some(job) = looked.join_next().await {
         match job {
             Ok(job) => unknown.extend(job),
-            Err(_) => inbox.worker_panicked("a question"),
+            Err(_) => inbox.worker_panicked(&last_place()),
         }
     }
     unknown

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use redis::Value as Reply;
 
-use super::says::Says;
 use super::seal::{Entry, Keys, Position, Value};
+use super::statement::Statement;
 use crate::fingerprint::{About, Whose};
 
 /// Names that are remembered as forgotten: six times as many as a journal keeps entries, in some 3 MB for usernames and as
@@ -49,7 +49,7 @@ pub struct Newest(HashMap<(u64, bool), u64>);
 impl Newest {
     /// What an entry is. It is known from now on.
     pub fn hear(&mut self, entry: &Entry) -> Heard {
-        let begins = entry.says == Says::Begin;
+        let begins = entry.says == Statement::Begin;
         let sender = (entry.sender, begins);
         if self.0.len() >= SENDERS && !self.0.contains_key(&sender) {
             self.0.clear();
@@ -77,10 +77,10 @@ impl Journal {
     pub fn take(&mut self, at: Position, entry: &Entry, whose: Option<Whose>) -> Heard {
         self.read = at;
         // Where its beginning was cut off, each entry tells which journal it is.
-        if self.epoch == 0 || entry.says == Says::Begin {
+        if self.epoch == 0 || entry.says == Statement::Begin {
             self.epoch = entry.epoch;
         }
-        if entry.says == Says::Begin {
+        if entry.says == Statement::Begin {
             self.forget_all(at);
         }
         let heard = self.newest.hear(entry);
@@ -195,12 +195,12 @@ mod tests {
 
     const ABOUT: About = About { username: 1, client_id: 2 };
 
-    fn entry(number: u64, says: Says) -> Entry {
+    fn entry(number: u64, says: Statement) -> Entry {
         Entry { epoch: 7, sender: 9, number, at: 0, says }
     }
 
-    fn told() -> Says {
-        Says::Told(Command::Forget(Whom::username("somebody".to_owned())))
+    fn told() -> Statement {
+        Statement::Told(Command::Forget(Whom::username("somebody".to_owned())))
     }
 
     fn value(position: u64) -> Value {
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn what_was_stored_before_it_was_taken_back_does_not_count() {
         let mut journal = Journal::from(Position(1, 0));
-        assert_eq!(journal.take(Position(1, 0), &entry(1, Says::Begin), None), Heard::New);
+        assert_eq!(journal.take(Position(1, 0), &entry(1, Statement::Begin), None), Heard::New);
         assert!(journal.lets_count(&value(1), ABOUT));
         assert!(!journal.lets_count(&value(0), ABOUT), "from before the journal");
         assert!(!journal.lets_count(&Value { epoch: 8, ..value(1) }, ABOUT), "of another journal");
@@ -261,10 +261,10 @@ mod tests {
     #[test]
     fn the_beginning_of_a_journal_makes_no_gap() {
         let mut newest = Newest::default();
-        let heard = [(5, told()), (1, Says::Begin), (6, told()), (3, Says::Begin), (7, told())]
+        let heard = [(5, told()), (1, Statement::Begin), (6, told()), (3, Statement::Begin), (7, told())]
             .map(|(number, says)| newest.hear(&entry(number, says)));
         assert_eq!(heard, [Heard::New; 5]);
-        assert_eq!(newest.hear(&entry(3, Says::Begin)), Heard::Repetition);
+        assert_eq!(newest.hear(&entry(3, Statement::Begin)), Heard::Repetition);
     }
 
     #[test]

@@ -12,9 +12,9 @@ use tokio::time::{sleep, timeout};
 use super::journal::{self, Heard, Journal, Newest, entries, entries_of_streams, kind};
 use super::learnt::Learnt;
 use super::listener::Listener;
-use super::says::Says;
 use super::seal::Position;
 use super::servers::{AT_ONCE, Failed, Servers};
+use super::statement::Statement;
 use super::time::{StoreClock, milliseconds};
 use super::{State, Store};
 use crate::command::Command;
@@ -118,7 +118,7 @@ impl Store {
         }
     }
 
-    /// Says in the log, once a minute, that something was found which no broker of these has written.
+    /// Statement in the log, once a minute, that something was found which no broker of these has written.
     fn note_foreign(&self) {
         let (all, told) = (self.metrics.shared.foreign(), self.foreign_told.load(Ordering::Relaxed));
         if all > told && self.foreigners.claim(Instant::now()) {
@@ -301,14 +301,14 @@ impl Store {
                 continue;
             }
             // Nor does it say that anything is lost if a journal begins that was not known.
-            if is_old || since.is_some() && entry.says == Says::Begin {
+            if is_old || since.is_some() && entry.says == Statement::Begin {
                 continue;
             }
             let Some(listener) = keeper.listener.upgrade() else { return Ok(()) };
-            if entry.says == Says::Begin {
+            if entry.says == Statement::Begin {
                 listener.forget_everything();
             }
-            let (Says::Told(command), Some(peer)) = (entry.says, listener.peer()) else { continue };
+            let (Statement::Told(command), Some(peer)) = (entry.says, listener.peer()) else { continue };
             if matches!(command, Command::Forget(_)) || self.is_fresh(entry.at) {
                 self.metrics.shared.heard();
                 peer.told(command);
@@ -318,7 +318,7 @@ impl Store {
         Ok(())
     }
 
-    /// Says in the log, once a minute, that something that was taken back is missing.
+    /// Statement in the log, once a minute, that something that was taken back is missing.
     fn note_gap(&self) {
         if self.gaps.claim(Instant::now()) {
             self.log.warn(&format!(

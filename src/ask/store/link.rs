@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 
-use crate::ask::names::Names;
+use crate::ask::resolver::Resolver;
 use crate::config::{SharedCacheUrl, address};
 
 /// A future without the type of what it is made of. Those of the client crate nest so deep that compiling all that waits
@@ -34,8 +34,8 @@ pub struct Way {
     pub url: SharedCacheUrl,
     /// Whom to trust and what to show.
     pub tls: Arc<ClientConfig>,
-    /// The addresses of names.
-    pub names: Names,
+    /// Looks names up.
+    pub resolver: Resolver,
     /// How long a connection may take.
     pub connect_timeout: Duration,
 }
@@ -70,7 +70,7 @@ impl Link {
     async fn open_at_leisure(way: &Way, host: &str, port: u16, anonymous: bool) -> Result<Self, String> {
         let addresses = match host.parse::<IpAddr>() {
             Ok(address) => vec![address],
-            Err(_) => way.names.addresses(host).await?,
+            Err(_) => way.resolver.addresses(host).await?,
         };
         let mut stream = Err("there is no address of this name".to_owned());
         for address in addresses {
@@ -79,7 +79,7 @@ impl Link {
                 break;
             }
         }
-        let stream = stream.inspect_err(|_| way.names.distrust(host))?;
+        let stream = stream.inspect_err(|_| way.resolver.distrust(host))?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         if !way.url.tls {
             return Self::over(stream, way, anonymous).await;

@@ -2,7 +2,7 @@
 //! only be a yes: whatever is missing, old, forged or late is asked of the API. The journal can only take back, and what was
 //! learnt can only cause questions.
 //!
-//! `seal` is what stands there, and `says` what an entry of the journal says; `learnt` what is no verdict; `link`, `cluster` and
+//! `seal` is what stands there, and `statement` what an entry of the journal says; `learnt` what is no verdict; `link`, `cluster` and
 //! `servers` the way there; `journal` what was taken back, and `tell` how others learn of it; `keeper` holds the connection, and
 //! is the breaker: while the store is slow or away, nobody waits for it. `sharing` has the store that is in use, and `listener`
 //! says who hears what comes from there.
@@ -13,10 +13,10 @@ mod keeper;
 mod learnt;
 mod link;
 mod listener;
-mod says;
 mod seal;
 mod servers;
 mod sharing;
+mod statement;
 mod tell;
 mod time;
 
@@ -38,11 +38,11 @@ use crate::util::{Lock, OnceAMinute, random};
 use journal::Journal;
 pub use link::Way;
 pub use listener::{Listener, Peer};
-use says::Says;
 pub use seal::Secrets;
 use seal::{Keys, Name, Position, VALUE, Value};
 use servers::{Failed, Servers};
 pub(super) use sharing::Sharing;
+use statement::Statement;
 use time::StoreClock;
 
 /// How far ahead of the store's clock a verdict may have been sent: when another server takes over, its clock may be
@@ -349,7 +349,7 @@ impl Store {
         }
     }
 
-    /// Says in the log, once a minute, that the store takes no verdicts.
+    /// Statement in the log, once a minute, that the store takes no verdicts.
     fn note_write(&self, servers: &Arc<Servers>, failed: Failed) {
         match failed {
             Failed::Lost(why) => self.give_up(servers, why),
@@ -365,10 +365,10 @@ impl Store {
     }
 
     /// Whose verdicts an entry takes back.
-    fn whose(&self, says: &Says) -> Option<Whose> {
+    fn whose(&self, says: &Statement) -> Option<Whose> {
         match says {
-            Says::Told(Command::Forget(whom)) => Some(whom.whose(&self.fingerprints)),
-            Says::Told(_) | Says::Begin | Says::Unknown(..) => None,
+            Statement::Told(Command::Forget(whom)) => Some(whom.whose(&self.fingerprints)),
+            Statement::Told(_) | Statement::Begin | Statement::Unknown(..) => None,
         }
     }
 }

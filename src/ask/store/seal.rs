@@ -12,7 +12,7 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundK
 use ring::hmac::{HMAC_SHA256, Key, Tag, sign, verify};
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::says::{Numbers, Says};
+use super::statement::{Numbers, Statement};
 use crate::local;
 use crate::question::{Grounds, Kind};
 
@@ -24,7 +24,7 @@ const VERSION: u8 = 1;
 pub(super) const VALUE: usize = SIGNED + 32;
 /// Bytes of a stored verdict in front of its signature.
 const SIGNED: usize = 1 + 1 + 2 + 8 + 8 + 8 + 16;
-/// Says that the verdict is a yes without conditions, and no refusal is stored. An answer that says more than yes needs
+/// Statement that the verdict is a yes without conditions, and no refusal is stored. An answer that says more than yes needs
 /// another number.
 const ALLOW: u8 = 1;
 
@@ -70,7 +70,7 @@ pub struct Entry {
     /// When, in milliseconds of the store's clock.
     pub at: u64,
     /// What it says.
-    pub says: Says,
+    pub says: Statement,
 }
 
 /// A name in the store that tells nothing of what it stands for.
@@ -215,7 +215,7 @@ impl Keys {
         let [VERSION] = numbers.take::<1>()? else { return None };
         let mut next = || Some(u64::from_be_bytes(numbers.take()?));
         let (epoch, sender, number, at) = (next()?, next()?, next()?, next()?);
-        Some(Entry { epoch, sender, number, at, says: Says::read(numbers)? })
+        Some(Entry { epoch, sender, number, at, says: Statement::read(numbers)? })
     }
 }
 
@@ -275,12 +275,12 @@ mod tests {
     fn an_entry_tells_nothing_without_the_secret() {
         let (keys, other) = (Keys::of(SECRET), Keys::of("another secret of 32 characters."));
         for says in [
-            Says::Begin,
-            Says::Told(Command::Kick(Named::Username("alice".to_owned()))),
-            Says::Told(Command::Forget(Whom::username("x".repeat(65_535)))),
-            Says::Told(Command::Forget(Whom::client_id("c".to_owned()))),
-            Says::Told(Command::Recheck(None)),
-            Says::Unknown(9, 1),
+            Statement::Begin,
+            Statement::Told(Command::Kick(Named::Username("alice".to_owned()))),
+            Statement::Told(Command::Forget(Whom::username("x".repeat(65_535)))),
+            Statement::Told(Command::Forget(Whom::client_id("c".to_owned()))),
+            Statement::Told(Command::Recheck(None)),
+            Statement::Unknown(9, 1),
         ] {
             let entry = Entry { epoch: 1, sender: 2, number: 3, at: 4, says };
             let sealed = keys.encrypt(&entry).unwrap();

@@ -12,9 +12,9 @@ use crate::metrics::Metrics;
 
 /// The store, and who hears of what the other brokers do.
 pub(in crate::ask) struct Sharing {
-    pub(in crate::ask) keys: Fingerprinter,
-    pub(in crate::ask) store: ArcSwapOption<Store>,
-    pub(in crate::ask) peer: OnceCell<Box<dyn Peer>>,
+    keys: Fingerprinter,
+    store: ArcSwapOption<Store>,
+    peer: OnceCell<Box<dyn Peer>>,
 }
 
 impl Sharing {
@@ -42,6 +42,21 @@ impl Sharing {
         if let Some(before) = self.store.swap(store) {
             before.end();
         }
+    }
+
+    /// Has `peer` hear of what the other brokers do. Only the first call counts.
+    pub(in crate::ask) fn set_peer(&self, peer: impl Peer + 'static) {
+        let _ = self.peer.set(Box::new(peer));
+    }
+
+    /// Who hears of what the other brokers do, if anybody does by now.
+    pub(in crate::ask) fn peer(&self) -> Option<&dyn Peer> {
+        self.peer.get().map(|peer| &**peer)
+    }
+
+    /// The store, if nobody holds the connection to it yet.
+    pub(in crate::ask) fn unkept(&self) -> Option<Arc<Store>> {
+        self.store.load().as_ref().filter(|store| store.wants_keeper()).map(Arc::clone)
     }
 
     pub(in crate::ask) fn store(&self) -> Option<Arc<Store>> {

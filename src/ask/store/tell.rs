@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use redis::cmd;
 
 use super::Store;
-use super::says::Says;
 use super::seal::Entry;
 use super::servers::{Failed, Servers};
+use super::statement::Statement;
 use crate::command::{Command, Whom};
 use crate::util::random;
 
@@ -44,7 +44,7 @@ impl Store {
     pub(super) async fn begin(&self, servers: &Servers, index: usize) -> Result<(), Failed> {
         let epoch = random::number().ok_or_else(no_randomness)?.max(1);
         let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
-        self.append(servers, index, epoch, number, Says::Begin).await
+        self.append(servers, index, epoch, number, Statement::Begin).await
     }
 
     /// Tells the others what waits to be told, in every journal.
@@ -54,7 +54,8 @@ impl Store {
             let number = self.number_of(&told);
             for index in 0..self.keys.len() {
                 let epoch = self.journals.lock()[index].epoch;
-                let appended = self.append(servers, index, epoch, number, Says::Told(told.clone())).await;
+                let appended =
+                    self.append(servers, index, epoch, number, Statement::Told(told.clone())).await;
                 if let Err(Failed::Refused(why)) = appended {
                     return Err(self.tell_by_silence(servers, why).await);
                 }
@@ -91,7 +92,7 @@ impl Store {
         index: usize,
         epoch: u64,
         number: u64,
-        says: Says,
+        says: Statement,
     ) -> Result<(), Failed> {
         let keys = &self.keys[index];
         let at = self.now().unwrap_or_default();

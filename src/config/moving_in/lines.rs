@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::super::names as own;
+use super::super::lookup as own;
 use super::table::{Fate, Row, find};
 use super::{Backends, LONGEST_TIME, LONGEST_TIMEOUT, Line, NO_CACHE, Reading, Theirs};
 use crate::log::{quoted, sentence};

@@ -337,7 +337,7 @@ fn every_row_is_found_by_its_name_and_none_is_an_option_here() {
     for row in table::TABLE {
         let name = row.name.replace('*', "x");
         assert_eq!(find(&name).map(|found| found.name), Some(row.name));
-        assert!(super::super::names::find(&name).is_none(), "{name}");
+        assert!(super::super::lookup::find(&name).is_none(), "{name}");
     }
     // Nor is a slip of the hand in an option here taken for one of theirs.
     for spec in super::super::OPTIONS {

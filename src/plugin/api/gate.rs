@@ -8,7 +8,7 @@ use super::Api;
 use crate::broker::Connection;
 use crate::config::NoMatch;
 use crate::fingerprint::{Fingerprint, Source};
-use crate::plugin::sessions::{Granted, Says};
+use crate::plugin::sessions::{Granted, RulesSay};
 use crate::plugin::settings::Settings;
 use crate::plugin::throttle::Try;
 use crate::prefetch::peek::Identity;
@@ -69,7 +69,7 @@ impl Gate for SettingsGate<'_> {
             Some(granted) => Some(granted.says(&wanted, self.now)),
             None => self.api.sessions.would_say(client_id, username, &wanted, self.now),
         };
-        says.is_some_and(|says| says != Says::Nothing || config.acl_no_match != NoMatch::Ask)
+        says.is_some_and(|says| says != RulesSay::Nothing || config.acl_no_match != NoMatch::Ask)
     }
 
     fn client_of(&self, connection: Connection) -> Option<Arc<Identity>> {

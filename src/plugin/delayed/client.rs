@@ -24,12 +24,12 @@ pub enum Stage {
     /// For the outcome of this try.
     Outcome(OpenTry),
     /// For topic questions that were asked ahead for it. It may come in.
-    Topics(Topics),
+    AwaitedTopics(AwaitedTopics),
 }
 
 /// What a client that may come in waits for, and is let in with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Topics {
+pub struct AwaitedTopics {
     /// How many answers are still to come.
     pub answers: usize,
     /// The number of the API when it was decided that it may come in (`Asker::api_number`).
@@ -106,9 +106,9 @@ impl Parked {
     }
 
     /// What it waits for if it may come in.
-    pub fn topics(&self) -> Option<&Topics> {
+    pub fn topics(&self) -> Option<&AwaitedTopics> {
         match &self.stage {
-            Stage::Topics(topics) => Some(topics),
+            Stage::AwaitedTopics(topics) => Some(topics),
             Stage::Idle | Stage::Turn(_) | Stage::Outcome(_) => None,
         }
     }
@@ -117,7 +117,7 @@ impl Parked {
     pub fn open(&self) -> Option<OpenTry> {
         match self.stage {
             Stage::Outcome(open) => Some(open),
-            Stage::Idle | Stage::Turn(_) | Stage::Topics(_) => None,
+            Stage::Idle | Stage::Turn(_) | Stage::AwaitedTopics(_) => None,
         }
     }
 

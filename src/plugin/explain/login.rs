@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{Explain, Steps, Would, by_memory, seconds};
 use crate::broker::Client;
-use crate::cache::Look;
+use crate::cache::Remembered;
 use crate::plugin::attempt::{Attempt, LoginSteps, decide};
 use crate::plugin::decision::{By, Decision};
 use crate::plugin::event::Login;
@@ -22,7 +22,7 @@ struct ExplainedLogin<'a> {
 }
 
 impl LoginSteps for ExplainedLogin<'_> {
-    type Outcome = (Would, Option<Look>);
+    type Outcome = (Would, Option<Remembered>);
     type Try = ();
 
     fn unasked(&self, decision: Decision) -> Self::Outcome {
@@ -87,7 +87,7 @@ impl Steering {
         settings: &Settings,
         steps: &Steps,
         now: Instant,
-    ) -> (Would, Option<Look>) {
+    ) -> (Would, Option<Remembered>) {
         let Explain { username, password, client_id, address, .. } = explain;
         let login = Login {
             client: Client { connection: 0, id: client_id, address: address.as_deref() },

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Steps, seconds};
 use crate::ask::Beforehand;
-use crate::cache::Look;
+use crate::cache::Remembered;
 use crate::fingerprint::Source;
 use crate::plugin::decision::{By, Decision};
 use crate::plugin::steering::Steering;
@@ -18,8 +18,8 @@ impl Steering {
         source: Source,
         steps: &Steps,
         now: Instant,
-    ) -> Option<(Decision, Option<Look>)> {
-        let (known, is_in_vain) = self.api.asker.superuser(topic, source, now)?;
+    ) -> Option<(Decision, Option<Remembered>)> {
+        let (known, is_in_vain) = self.asker.superuser(topic, source, now)?;
         let (found, decided) = match known {
             Beforehand::Named => {
                 let by = By::Api { grounds: Grounds::NamedSuperuser };

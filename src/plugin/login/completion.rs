@@ -1,4 +1,4 @@
-//! At the tick: those who waited beside the broker's loop are let in or refused, and those whose rights ended leave.
+//! At the tick: those who waited beside the broker's loop are let in or refused.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -7,13 +7,14 @@ use super::Logins;
 use crate::broker::{BrokerThread, HangUp};
 use crate::log::Level;
 use crate::metrics::Matter;
+use crate::plugin::Ruling;
 use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::{By, Decision, Refusal};
-use crate::plugin::delayed::{Parked, Ticket};
+use crate::plugin::delayed::{Parked, Parking, Ticket};
 use crate::plugin::event::Event;
 use crate::plugin::sessions::Session;
+use crate::plugin::tasks::{Task, is_over};
 use crate::plugin::throttle::{Admission, Group};
-use crate::plugin::{AT_A_TICK, Ruling, Task};
 use crate::question::{Answer, NoAnswer};
 use crate::util::panics;
 
@@ -21,54 +22,53 @@ use crate::util::panics;
 const TURNS: usize = 128;
 
 impl Logins {
-    /// Runs what other threads have left for the broker's, as much as there is time for. It calls the broker, which may call
-    /// back, so nothing is held here.
-    pub fn run_tasks(&self, thread: &BrokerThread, event: &Event<'_>) {
-        let mut tasks = self.parts.tasks.drain();
-        let mut until = None;
-        while let Some(task) = tasks.pop_front() {
-            self.guarded(task.ticket(), thread, event, || self.run(task, thread, event));
-            if is_over(&mut until) && !tasks.is_empty() {
-                return self.parts.tasks.give_back(tasks);
-            }
-        }
+    /// A parked client's question has been answered, by the API of this number.
+    pub fn answered(
+        &self,
+        ticket: Ticket,
+        answer: &Answer,
+        api: u32,
+        thread: &BrokerThread,
+        event: &Event<'_>,
+    ) {
+        // The verdict of an API that a reload has replaced does not count.
+        let is_outdated = matches!(answer, Answer::Verdict { .. }) && api != self.parts.asker.api_number();
+        let decision = match is_outdated {
+            true => Decision::deny(By::Reload),
+            false => Decision::by_answer(answer),
+        };
+        self.complete(ticket, decision, thread, event);
     }
 
-    fn run(&self, task: Task, thread: &BrokerThread, event: &Event<'_>) {
-        match task {
-            Task::Answered(ticket, answer, api) => {
-                // The verdict of an API that a reload has replaced does not count.
-                let is_outdated =
-                    matches!(answer, Answer::Verdict { .. }) && api != self.parts.api.asker.api_number();
-                let decision = match is_outdated {
-                    true => Decision::deny(By::Reload),
-                    false => Decision::by_answer(&answer),
-                };
-                self.complete(ticket, decision, thread, event);
-            }
-            Task::PasswordChecked(ticket, matches) => {
-                self.complete(ticket, Decision::of(matches.into(), By::LocalPassword), thread, event);
-            }
-            Task::NextTurn(group) => self.next_turns(group, thread, event),
-            Task::Order(order) => self.carry_out(order, thread, event),
-            Task::AskAgain => self.recheck.ask_on(thread, event.now),
-            Task::SomebodyLeaves => self.recheck.revoke_all(thread, event.now),
-            Task::Disbelieved => self.recheck.stop(),
-        }
+    /// Whether a parked client's password matches a local hash. `None`: there was no room to compare it.
+    pub fn password_checked(
+        &self,
+        ticket: Ticket,
+        matches: Option<bool>,
+        thread: &BrokerThread,
+        event: &Event<'_>,
+    ) {
+        let decision = match matches {
+            Some(matches) => Decision::of(matches.into(), By::LocalPassword),
+            None => Decision::deny(By::TooManyWait),
+        };
+        self.complete(ticket, decision, thread, event);
     }
 
     /// Lets a parked client in or refuses it, if it is still the one that is parked and waits for nothing else.
     fn complete(&self, ticket: Ticket, decision: Decision, thread: &BrokerThread, event: &Event<'_>) {
-        let answered = self.delayed.with(thread, |delayed| delayed.answered(ticket));
-        let Some((parked, is_newest)) = answered else { return };
+        let parked = match self.delayed.with(thread, |delayed| delayed.answered(ticket)) {
+            None => return,
+            Some(Parking::Live(parked)) => parked,
+            Some(Parking::Over(parked)) => {
+                if parked.topics().is_none() && self.settle(&parked, decision, event).is_allow() {
+                    self.note_early(&parked, thread, event.now);
+                }
+                return;
+            }
+        };
         let may_enter = parked.topics().is_some();
         let decision = if may_enter { parked.allow() } else { self.settle(&parked, decision, event) };
-        if !is_newest {
-            if decision.is_allow() && !may_enter {
-                self.note_early(&parked, thread, event.now);
-            }
-            return;
-        }
         // Whoever was refused and waits to be hung up on comes in all the same if its password turns out to be right.
         let attempt = parked.attempt(None);
         if decision.ruling != Ruling::Allow {
@@ -90,7 +90,8 @@ impl Logins {
             None => self.parts.api.or_stale(parked.key, decision, event.now),
             Some(_) => decision,
         };
-        let was_asked = !matches!(decision.by, By::NoAnswer(NoAnswer::Unheard | NoAnswer::Busy));
+        let was_asked =
+            !matches!(decision.by, By::NoAnswer(NoAnswer::Unheard | NoAnswer::Busy) | By::TooManyWait);
         match parked.open() {
             // It hung up, left the queue, or had no room there. A question that goes on ends its try later.
             Some(open) if parked.is_under_anothers_id && !was_asked => {
@@ -105,7 +106,7 @@ impl Logins {
     }
 
     /// Looks at those who have waited for their turn in a group, as far as there is room.
-    fn next_turns(&self, group: Group, thread: &BrokerThread, event: &Event<'_>) {
+    pub fn next_turns(&self, group: Group, thread: &BrokerThread, event: &Event<'_>) {
         for _ in 0..TURNS {
             let next = self.delayed.with(thread, |delayed| delayed.next_turn(group));
             let Some((turn, parked)) = next else { return };
@@ -151,22 +152,26 @@ impl Logins {
     }
 
     fn complete_one_due(&self, ticket: Ticket, thread: &BrokerThread, event: &Event<'_>) {
-        let waited = self.delayed.with(thread, |delayed| delayed.due(ticket));
-        let Some((parked, is_newest)) = waited else { return };
-        let attempt = parked.attempt(None);
-        if !is_newest {
-            // Its client has gone, and somebody is parked under its id again: also that is counted.
-            if parked.is_under_anothers_id && parked.hash.is_none() {
-                self.parts.api.asker.leave_queue(parked.key, ticket.number());
+        let parked = match self.delayed.with(thread, |delayed| delayed.due(ticket)) {
+            None => return,
+            Some(Parking::Live(parked)) => parked,
+            Some(Parking::Over(parked)) => {
+                // Also that is counted.
+                if parked.is_under_anothers_id && parked.hash.is_none() {
+                    self.parts.asker.leave_queue(parked.key, ticket.number());
+                }
+                return;
             }
-        } else if let Some(by) = parked.hangs_up_for.clone() {
+        };
+        let attempt = parked.attempt(None);
+        if let Some(by) = parked.hangs_up_for.clone() {
             self.refuse(ticket, &attempt, Decision::deny(by), thread, event);
         } else if parked.topics().is_some() {
             self.let_in(ticket, &parked, parked.allow(), thread, event);
         } else if parked.open().is_some() && parked.hash.is_none() {
             // It comes under somebody else's id. If its question is still in the queue, it hears so; else the API's answer will
             // be there soon.
-            self.parts.api.asker.leave_queue(parked.key, ticket.number());
+            self.parts.asker.leave_queue(parked.key, ticket.number());
         } else {
             let by = if parked.open().is_some() { By::TooManyWait } else { By::Turn };
             if let Some(open) = parked.open().filter(|_| parked.is_under_anothers_id) {
@@ -177,7 +182,13 @@ impl Logins {
     }
 
     /// Runs something about one client. A bug that it meets costs this client its login, and nobody else anything.
-    fn guarded(&self, ticket: Option<Ticket>, thread: &BrokerThread, event: &Event<'_>, body: impl FnOnce()) {
+    pub fn guarded(
+        &self,
+        ticket: Option<Ticket>,
+        thread: &BrokerThread,
+        event: &Event<'_>,
+        body: impl FnOnce(),
+    ) {
         let Err(place) = panics::caught(body) else { return };
         self.parts.log.write(Level::Error, panics::message(&place, "Its client is refused."));
         let parked = ticket.and_then(|ticket| {
@@ -214,8 +225,7 @@ impl Logins {
         let begun = Instant::now();
         if let Some(connections) = self.parts.broker.connections(thread) {
             let gone = self.delayed.with(thread, |delayed| delayed.forget_gone(&connections));
-            gone.into_iter()
-                .for_each(|(ticket, question)| self.parts.api.asker.leave(question, ticket.number()));
+            gone.into_iter().for_each(|(ticket, question)| self.parts.asker.leave(question, ticket.number()));
         }
         self.delayed.with(thread, |delayed| delayed.schedule_check(begun.elapsed(), Instant::now()));
     }
@@ -232,7 +242,7 @@ impl Logins {
         // What decided counts no more if options or files were read again meanwhile: the name has become that of a local user,
         // its hash is another one, or another API is asked.
         let decides_now = event.settings.users.get(attempt.username);
-        let api = self.parts.api.asker.api_number();
+        let api = self.parts.asker.api_number();
         let is_outdated = parked.topics().is_some_and(|topics| topics.api != api);
         if decides_now != attempt.hash.as_ref() || attempt.hash.is_none() && is_outdated {
             self.refuse(ticket, &attempt, Decision::deny(By::Reload), thread, event);
@@ -256,7 +266,7 @@ impl Logins {
             let is_there = |session: &Session| {
                 session.connection().is_none_or(|it| self.parts.broker.is_session(thread, client.id, it))
             };
-            self.parts.granting.expiry.remove(client.connection);
+            self.parts.granting.ended(client.connection);
             self.parts.sessions.withdraw(client, attempt.username, before.filter(is_there));
         } else {
             self.note_owner(&attempt, event);
@@ -275,24 +285,17 @@ impl Logins {
         // The broker tells whom it completes that they are not authorised, whatever the reason: who is to hear nothing of the
         // kind has its socket shut down before.
         if decision.refusal() != Refusal::NotAuthorised {
-            let parked = self.delayed.with(thread, |delayed| delayed.get(ticket));
-            let has_waited = parked.is_some_and(|parked| parked.hangs_up_for.is_some());
+            let has_waited = self.delayed.with(thread, |delayed| delayed.is_hanging_up(ticket));
             if let HangUp::From(time) = self.parts.broker.hang_up(thread, attempt.client, has_waited) {
                 return self.delayed.with(thread, |delayed| delayed.hang_up_later(ticket, decision.by, time));
             }
         }
         let asked = self.delayed.with(thread, |delayed| delayed.end(ticket));
         if let Some(question) = asked {
-            self.parts.api.asker.leave(question, ticket.number());
+            self.parts.asker.leave(question, ticket.number());
         }
         decision.count(Matter::Login, &self.parts.metrics, true);
         self.log_refusal(attempt.client, Some(attempt.username), &decision, event.now);
         self.parts.broker.complete_login(thread, attempt.client.id, false);
     }
-}
-
-/// Whether the time of a tick for work of one kind is over. It begins after the first piece, which has had the list of sockets
-/// read that the others use as well.
-fn is_over(until: &mut Option<Instant>) -> bool {
-    Instant::now() > *until.get_or_insert_with(|| Instant::now() + AT_A_TICK)
 }

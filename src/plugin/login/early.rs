@@ -66,8 +66,8 @@ impl EarlySenders {
         }
     }
 
-    /// Whether a client was noted before, whenever that was.
-    pub fn knows(&mut self, client: Fingerprint, now: Instant) -> bool {
+    /// Whether a client was noted before, whenever that was. It counts as having come again now.
+    pub fn recognise(&mut self, client: Fingerprint, now: Instant) -> bool {
         let Some((client, source)) = self.remove(client) else { return false };
         let (handle, _) = self.order.push(source.into(), 1, (client, source), now);
         self.known.insert(client, handle);
@@ -101,15 +101,15 @@ mod tests {
         for n in 1..2 * CLIENTS {
             early.note(client(n), source(2, n as u64), now);
         }
-        assert!(early.knows(client(0), now) && early.knows(client(1), now));
-        assert!(!early.knows(client(2 * CLIENTS - 1), now));
+        assert!(early.recognise(client(0), now) && early.recognise(client(1), now));
+        assert!(!early.recognise(client(2 * CLIENTS - 1), now));
         assert_eq!(early.known.len(), CLIENTS);
         assert_eq!(early.order.bytes(), CLIENTS);
         // Who has not come for long makes room.
-        early.knows(client(0), now + LONG);
+        early.recognise(client(0), now + LONG);
         early.note(client(3 * CLIENTS), source(2, 0), now + LONG);
-        assert!(early.knows(client(3 * CLIENTS), now + LONG) && early.knows(client(0), now + LONG));
-        assert!(!early.knows(client(2), now + LONG) && early.knows(client(1), now + LONG));
+        assert!(early.recognise(client(3 * CLIENTS), now + LONG) && early.recognise(client(0), now + LONG));
+        assert!(!early.recognise(client(2), now + LONG) && early.recognise(client(1), now + LONG));
     }
 
     #[test]
@@ -118,9 +118,9 @@ mod tests {
         let mut early = EarlySenders::new();
         for _ in 0..3 {
             early.note(client(1), source(1, 1), now);
-            assert!(early.knows(client(1), now));
+            assert!(early.recognise(client(1), now));
         }
-        assert!(!early.knows(client(2), now));
+        assert!(!early.recognise(client(2), now));
         assert_eq!(early.order.bytes(), 1);
     }
 }

@@ -35,7 +35,7 @@ impl Logins {
         }
         let now = Instant::now();
         // While it waited for something else, the API may have been asked again. Or what it had said was forgotten.
-        let (terms, since) = match self.parts.api.asker.allow(attempt.key, event.now) {
+        let (terms, since) = match self.parts.asker.allow(attempt.key, event.now) {
             Some(latest) => (latest.terms, now),
             None => {
                 let asked = decision.terms.as_ref().and_then(|terms| terms.asked);

@@ -46,7 +46,7 @@ impl Logins {
         if attempt.hash.is_some() || config.acl_urls.is_empty() {
             return false;
         }
-        if !self.parts.api.asker.refuses(Kind::Access, attempt.source(&self.parts.keys), now) {
+        if !self.parts.asker.refuses(Kind::Access, attempt.source(&self.parts.keys), now) {
             return false;
         }
         let asleep = self.parts.sessions.asleep(client, username, now);

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use super::Logins;
 use crate::ask::Waiter;
-use crate::plugin::Task;
 use crate::plugin::decision::{By, Decision, Ruling};
 use crate::plugin::event::Event;
+use crate::plugin::tasks::Task;
 use crate::plugin::throttle::{OpenTry, TryOutcome};
 use crate::question::NoAnswer;
 
@@ -46,7 +46,7 @@ impl Logins {
                 groups.into_iter().for_each(|group| tasks.push(Task::NextTurn(group)));
             }
         });
-        self.parts.api.asker.hear_late(open.credentials(), waiter, event.now);
+        self.parts.asker.hear_late(open.credentials(), waiter, event.now);
     }
 
     /// Counts against its client id that a try has kept it busy, and was not examined meanwhile. Goes by the try, which is

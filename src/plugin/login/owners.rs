@@ -10,7 +10,6 @@ use crate::broker::Client;
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Fingerprinter, network};
 use crate::plugin::attempt::Attempt;
 use crate::plugin::event::Event;
-use crate::plugin::throttle::OpenTry;
 use crate::util::bounded;
 
 /// Ids that are remembered, some 10 MB of them; whose owner has not come for longest goes first.
@@ -40,19 +39,12 @@ impl Logins {
         }
     }
 
-    /// Whether a client comes under somebody else's id, and its username and password were not let in lately. A client that
-    /// waits for its turn has no open try yet (`None`), and was not: credentials that were let in lately never wait.
-    pub(super) fn is_under_anothers_id(
-        &self,
-        attempt: &Attempt<'_>,
-        open: Option<&OpenTry>,
-        event: &Event<'_>,
-    ) -> bool {
+    /// Whether a client comes under somebody else's id.
+    pub(super) fn is_under_anothers_id(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> bool {
         let Attempt { client, username, credentials, .. } = *attempt;
-        !open.is_some_and(OpenTry::was_let_in)
-            && self.parking_thread(event).is_some_and(|thread| {
-                self.owners.with(thread, |owners| owners.is_anothers(client, username, credentials))
-            })
+        self.parking_thread(event).is_some_and(|thread| {
+            self.owners.with(thread, |owners| owners.is_anothers(client, username, credentials))
+        })
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::placement::{LONGEST_UNDER_ANOTHERS_ID, Placement};
+use super::placement::{Arrival, LONGEST_UNDER_ANOTHERS_ID, Placement};
 use super::{Logins, PARKED};
 use crate::ask::Waiter;
 use crate::broker::BrokerThread;
 use crate::fingerprint::network;
-use crate::plugin::Task;
 use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::{By, Decision};
 use crate::plugin::delayed::{Parked, Ticket, Turn};
 use crate::plugin::event::Event;
+use crate::plugin::tasks::Task;
 use crate::plugin::throttle::Group;
 
 impl Logins {
@@ -19,20 +19,20 @@ impl Logins {
     /// many open tries as it may have. One of them has to end first.
     pub(super) fn park_for_turn(&self, attempt: &Attempt<'_>, group: Group, event: &Event<'_>) -> Decision {
         let Some(thread) = self.parking_thread(event) else { return Decision::deny(By::Turn) };
-        let is_anothers = self.is_under_anothers_id(attempt, None, event);
-        let placement = self.choose_placement(attempt, is_anothers, false, event);
+        let arrival = self.arrival(attempt, None, None, event);
+        let placement = self.choose_placement(&arrival, event);
         if !matches!(placement, Placement::Parked | Placement::InLoop { then_parked: true, .. }) {
             return Decision::deny(By::Turn);
         }
-        let Some(ticket) = self.park(attempt, is_anothers, thread) else {
+        let Some(ticket) = self.park(&arrival, thread) else {
             return Decision::deny(By::TooManyWait);
         };
         let network = network(attempt.client.address.unwrap_or_default()).into_owned();
         let turn = Turn { ticket, password: attempt.password.map(<[u8]>::to_owned), network };
         let config = &event.settings.config;
-        let longest = if is_anothers { LONGEST_UNDER_ANOTHERS_ID } else { config.max_wait };
+        let until = arrival.until(LONGEST_UNDER_ANOTHERS_ID, event);
         let has_room = self.delayed.with(thread, |delayed| {
-            let has_room = delayed.await_turn(group, turn, event.now + longest);
+            let has_room = delayed.await_turn(group, turn, until);
             if !has_room {
                 delayed.end(ticket);
             }
@@ -53,37 +53,25 @@ impl Logins {
             .who_may_leave(ticket.number())
     }
 
-    /// The broker's thread, where a client can wait beside its loop. Requests to the broker's HTTP listener cannot: they come
-    /// on a thread of their own.
-    pub(super) fn parking_thread<'a>(&self, event: &Event<'a>) -> Option<&'a BrokerThread> {
-        event.broker_thread().filter(|_| self.parts.delays)
-    }
-
     /// The ticket of a client that is parked, as it may be already, and where. `None` if there is no room.
     pub(super) fn parked_on<'a>(
         &self,
-        attempt: &Attempt<'_>,
-        ticket: Option<Ticket>,
-        is_under_anothers_id: bool,
+        arrival: &Arrival<'_>,
         event: &Event<'a>,
     ) -> Option<(&'a BrokerThread, Ticket)> {
         let thread = self.parking_thread(event)?;
-        Some((thread, ticket.or_else(|| self.park(attempt, is_under_anothers_id, thread))?))
+        Some((thread, arrival.parked.or_else(|| self.park(arrival, thread))?))
     }
 
     /// Parks a client. `None` if there is no room.
-    pub(super) fn park(
-        &self,
-        attempt: &Attempt<'_>,
-        is_under_anothers_id: bool,
-        thread: &BrokerThread,
-    ) -> Option<Ticket> {
+    pub(super) fn park(&self, arrival: &Arrival<'_>, thread: &BrokerThread) -> Option<Ticket> {
         // Without the thread the answer waits until the loop comes round by itself.
         if let Err(error) = self.parts.tasks.start_waking() {
             self.parts.log.warn(&format!(
                 "Answers may reach clients late: no thread to wake the broker with ({error})."
             ));
         }
+        let Arrival { attempt, is_under_anothers_id, .. } = *arrival;
         let client = Parked::new(attempt, self.sender(attempt), is_under_anothers_id);
         self.delayed.with(thread, |delayed| delayed.park(client))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::placement::Placement;
+use super::placement::{Arrival, Placement};
 use super::{Logins, PARKED};
 use crate::broker::BrokerThread;
 use crate::plugin::attempt::Attempt;
@@ -20,10 +20,14 @@ impl Logins {
         if wishes.is_empty() {
             return allow;
         }
-        // Whoever may come in is not in front of anybody.
-        let can_park = |_: &_| self.choose_placement(attempt, false, false, event) == Placement::Parked;
-        let thread = self.parking_thread(event).filter(can_park);
-        let parked = thread.and_then(|thread| Some((thread, self.park(attempt, false, thread)?)));
+        // A client that may come in keeps its id from nobody, so it counts as coming under its own.
+        let arrival = Arrival { attempt, parked: None, is_under_anothers_id: false };
+        let parked = match self.parking_thread(event) {
+            Some(thread) if self.choose_placement(&arrival, event) == Placement::Parked => {
+                self.park(&arrival, thread).map(|ticket| (thread, ticket))
+            }
+            _ => None,
+        };
         let answers = self.ask_wishes(&wishes, parked.map(|(_, ticket)| ticket), event);
         match parked {
             Some((thread, ticket)) if answers > 0 => {
@@ -48,7 +52,7 @@ impl Logins {
         event: &Event<'_>,
     ) {
         let until = event.now + event.settings.config.timeout;
-        let api = self.parts.api.asker.api_number();
+        let api = self.parts.asker.api_number();
         self.delayed.with(thread, |delayed| delayed.await_more(ticket, answers, until, terms, api));
     }
 
@@ -76,15 +80,15 @@ impl Logins {
         let gate = self.parts.api.gate(event).before(newcomer.as_deref());
         let source = || attempt.source(&self.parts.keys);
         let scope = gate.scope(&source, event.now);
-        self.parts.api.prefetch.wishes(username, client.id, starts_clean, thread, &scope)
+        self.parts.prefetch.wishes(username, client.id, starts_clean, thread, &scope)
     }
 
     fn ask_wishes(&self, wishes: &[Wish], ticket: Option<Ticket>, event: &Event<'_>) -> usize {
         let gate = self.parts.api.gate(event);
-        let _many = self.parts.api.asker.sends_many();
+        let _many = self.parts.asker.sends_many();
         let is_sent = |wish: &&Wish| {
             let waiter = ticket.map(|ticket| self.waiter(ticket));
-            self.parts.api.prefetch.ask_wish(wish, waiter, &gate.scope(&|| wish.source, event.now))
+            self.parts.prefetch.ask_wish(wish, waiter, &gate.scope(&|| wish.source, event.now))
         };
         wishes.iter().filter(is_sent).count()
     }

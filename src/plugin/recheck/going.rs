@@ -10,7 +10,7 @@ use crate::plugin::attempt::Attempt;
 use crate::plugin::decision::{By, LoggedClient};
 use crate::plugin::event::{Event, TopicCheck};
 use crate::plugin::sessions::SessionName;
-use crate::plugin::{AT_A_TICK, Task};
+use crate::plugin::tasks::{AT_A_TICK, Task};
 use crate::question::Grounds;
 
 impl Recheck {
@@ -98,7 +98,7 @@ impl Recheck {
     pub fn revoke_without_ticks(&self, attempt: &Attempt<'_>, event: &Event<'_>) {
         // A request to the broker's HTTP listener comes on a thread that can disconnect nobody.
         let Some(thread) = event.broker_thread() else { return };
-        if self.belief.any() && self.api.ticks.is_tickless(event.now) {
+        if self.belief.any() && self.ticks.is_tickless(event.now) {
             let others = self.take(|session| session.username != attempt.username, event.now);
             self.revoke_those(&others, thread, event.now, None);
         }
@@ -112,7 +112,7 @@ impl Recheck {
     /// Why a client that publishes has to leave, if it has to and is still there because no tick has come. Costs two loads
     /// where nobody has to.
     pub fn take_overdue(&self, check: &TopicCheck<'_>, now: Instant) -> Option<By> {
-        if !self.belief.any() || !self.api.ticks.is_tickless(now) {
+        if !self.belief.any() || !self.ticks.is_tickless(now) {
             return None;
         }
         let is_meant = |session: &SessionName| {

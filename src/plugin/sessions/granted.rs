@@ -68,7 +68,7 @@ impl Before {
 
 /// What a session's rules say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Says {
+pub enum RulesSay {
     /// It may do everything.
     Superuser,
     /// A rule allows it, or denies it.
@@ -102,17 +102,17 @@ impl Granted {
     }
 
     /// What the rules say: those of the login first, then those that came with answers about topics, the latest first.
-    pub fn says(&self, wanted: &Wanted<'_>, now: Instant) -> Says {
+    pub fn says(&self, wanted: &Wanted<'_>, now: Instant) -> RulesSay {
         if self.expires.is_some_and(|expires| expires <= now) {
-            return Says::Expired;
+            return RulesSay::Expired;
         }
         if self.is_superuser {
-            return Says::Superuser;
+            return RulesSay::Superuser;
         }
         let by_login = self.grants.iter();
         let by_topics = self.wider.iter().rev().filter(|wider| wider.holds(now)).map(|wider| &wider.grants);
         let decided = by_login.chain(by_topics).find_map(|grants| grants.decide(wanted));
-        decided.map_or(Says::Nothing, Says::Rule)
+        decided.map_or(RulesSay::Nothing, RulesSay::Rule)
     }
 
     fn widen(&mut self, with: Wider, now: Instant) {
@@ -138,7 +138,7 @@ impl Session {
         wanted: &Wanted<'_>,
         forgotten: &Forgotten,
         now: Instant,
-    ) -> Option<Says> {
+    ) -> Option<RulesSay> {
         let granted = self.granted_to(connection)?;
         let is_forgotten = granted.is_forgotten
             || !forgotten.is_empty() && forgotten.latest(granted.about).is_some_and(|at| granted.since <= at);
@@ -244,7 +244,7 @@ impl Sessions {
         wanted: &Wanted<'_>,
         now: Instant,
         has_socket_since: impl FnOnce(Instant) -> Option<bool>,
-    ) -> Option<Says> {
+    ) -> Option<RulesSay> {
         let key = self.key(client, username);
         let mut tables = self.tables.lock();
         let turn = tables.turn;
@@ -272,7 +272,7 @@ impl Sessions {
         username: &str,
         wanted: &Wanted<'_>,
         now: Instant,
-    ) -> Option<Says> {
+    ) -> Option<RulesSay> {
         let key = self.key_of(client_id, username);
         let tables = self.tables.lock();
         let session = tables.connected.peek(&key).or_else(|| tables.asleep.peek(&key))?;

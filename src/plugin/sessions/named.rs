@@ -27,17 +27,21 @@ impl Named {
         Self(bounded(BOUND))
     }
 
-    /// Somebody was let in. At level 0 nobody wants to know.
-    pub fn put(&mut self, client: Client<'_>, username: &str, credentials: Fingerprint, level: u8) {
+    /// Somebody was let in. `level`: that of the protocol that it speaks (0 where that is not known), if its names are to be
+    /// kept.
+    pub fn put(&mut self, client: Client<'_>, username: &str, credentials: Fingerprint, level: Option<u8>) {
+        let is_short = client.id.len() + username.len() <= LONGEST;
+        let Some(level) = level.filter(|level| *level > 0 && is_short) else {
+            self.0.pop(&client.connection);
+            return;
+        };
         let is_it = |known: &Arc<Identity>| {
             known.client_id == client.id
                 && known.username == username
                 && known.credentials == credentials
                 && known.level == level
         };
-        if level == 0 || client.id.len() + username.len() > LONGEST {
-            self.0.pop(&client.connection);
-        } else if !self.0.get(&client.connection).is_some_and(is_it) {
+        if !self.0.get(&client.connection).is_some_and(is_it) {
             let (client_id, username) = (client.id.to_owned(), username.to_owned());
             let identity = Identity { level, client_id, username, credentials };
             self.0.put(client.connection, Arc::new(identity));

@@ -30,7 +30,7 @@ fn hash_with_salt(salt: &str) -> Arc<PasswordHash> {
 }
 
 fn admit(sessions: &Sessions, connection: Connection, now: Instant) -> Option<Session> {
-    sessions.admit(client(connection), "alice", credentials(), LetInBy::Local(hash()), 0, now)
+    sessions.admit(client(connection), "alice", credentials(), LetInBy::Local(hash()), None, now)
 }
 
 fn may(sessions: &Sessions, connection: Connection, access: Access, now: Instant) -> bool {
@@ -100,7 +100,7 @@ fn rights_belong_to_the_connection_that_was_let_in() {
 #[test]
 fn who_was_let_in_by_the_api_or_another_hash_has_no_local_rights() {
     let (sessions, now) = (sessions(), Instant::now());
-    sessions.admit(client(1), "alice", credentials(), LetInBy::Api(credentials()), 4, now);
+    sessions.admit(client(1), "alice", credentials(), LetInBy::Api(credentials()), Some(4), now);
     assert!(!may(&sessions, 1, Access::Write, now));
     assert!(!sessions.is_let_in_by(client(1), "alice", credentials(), &hash()));
     admit(&sessions, 1, now);
@@ -155,7 +155,7 @@ fn a_session_that_sleeps_has_rights_while_nobody_has_its_number() {
 fn a_connection_is_known_by_name_as_long_as_its_session_has_it() {
     let (sessions, now) = (sessions(), Instant::now());
     let admit = |connection, credentials, level| {
-        sessions.admit(client(connection), "alice", credentials, LetInBy::Api(credentials), level, now)
+        sessions.admit(client(connection), "alice", credentials, LetInBy::Api(credentials), Some(level), now)
     };
     let name_of =
         |connection| sessions.client_of(connection).map(|it| (it.username.clone(), it.client_id.clone()));
@@ -173,10 +173,17 @@ fn a_connection_is_known_by_name_as_long_as_its_session_has_it() {
     // The number goes to somebody else, though nobody said that it is free.
     admit(1, credentials(), 4);
     let bob = Client { id: "other", ..client(1) };
-    sessions.admit(bob, "bob", credentials(), LetInBy::Api(credentials()), 4, now);
+    sessions.admit(bob, "bob", credentials(), LetInBy::Api(credentials()), Some(4), now);
     assert_eq!(name_of(1), Some(("bob".to_owned(), "other".to_owned())));
     let long = "x".repeat(2000);
-    sessions.admit(Client { id: &long, ..bob }, "bob", credentials(), LetInBy::Api(credentials()), 4, now);
+    sessions.admit(
+        Client { id: &long, ..bob },
+        "bob",
+        credentials(),
+        LetInBy::Api(credentials()),
+        Some(4),
+        now,
+    );
     assert_eq!(name_of(1), None);
 }
 
@@ -202,7 +209,7 @@ fn where_no_turn_ever_comes_sessions_that_ended_for_good_are_forgotten() {
     let ids: Vec<String> = (0..5 * GONE).map(|n| n.to_string()).collect();
     for (n, id) in ids.iter().enumerate() {
         let named = Client { id, ..client(n + 1) };
-        sessions.admit(named, "alice", credentials(), LetInBy::Api(credentials()), 0, now);
+        sessions.admit(named, "alice", credentials(), LetInBy::Api(credentials()), None, now);
         sessions.close(named, "alice", SessionStays::No, now);
         now += WILL_WITHIN / 100;
     }
@@ -278,11 +285,18 @@ fn sessions_that_sleep_push_out_neither_connected_ones_nor_those_of_local_users(
         tables.local_asleep.resize(three);
     }
     let named = |id: &'static str, connection| Client { id, ..client(connection) };
-    sessions.admit(named("idle", 1), "alice", credentials(), LetInBy::Local(hash()), 0, now);
-    sessions.admit(named("sleeper", 2), "alice", credentials(), LetInBy::Local(hash()), 0, now);
+    sessions.admit(named("idle", 1), "alice", credentials(), LetInBy::Local(hash()), None, now);
+    sessions.admit(named("sleeper", 2), "alice", credentials(), LetInBy::Local(hash()), None, now);
     sessions.close(named("sleeper", 2), "alice", SessionStays::Yes, now);
     for (n, id) in ["a", "b", "c", "d", "e", "f"].into_iter().enumerate() {
-        sessions.admit(named(id, 10 + n), "mallory", credentials(), LetInBy::Api(credentials()), 4, now);
+        sessions.admit(
+            named(id, 10 + n),
+            "mallory",
+            credentials(),
+            LetInBy::Api(credentials()),
+            Some(4),
+            now,
+        );
         sessions.close(named(id, 10 + n), "mallory", SessionStays::Yes, now);
     }
     assert!(sessions.is_connected(named("idle", 1), "alice"));
@@ -314,12 +328,12 @@ fn a_message_waits_unasked_only_for_a_session_that_sleeps_for_sure() {
 
 /// A session that the API has let in, with rights to everything.
 fn admit_by_api(sessions: &Sessions, connection: Connection, credentials: Fingerprint, now: Instant) {
-    sessions.admit(client(connection), "alice", credentials, LetInBy::Api(credentials), 0, now);
+    sessions.admit(client(connection), "alice", credentials, LetInBy::Api(credentials), None, now);
     let granted = Granted::new(About { username: 1, client_id: 1 }, now, true, None, None);
     assert!(sessions.grant(client(connection), "alice", credentials, Box::new(granted)));
 }
 
-fn says(sessions: &Sessions, connection: Connection, now: Instant) -> Option<Says> {
+fn says(sessions: &Sessions, connection: Connection, now: Instant) -> Option<RulesSay> {
     let wanted = Wanted { access: Access::Write, topic: "t", qos: None, retain: None };
     sessions.says(client(connection), "alice", &wanted, now, |_| None)
 }
@@ -342,13 +356,13 @@ fn forget_many(pause: Duration) {
     for username in names.clone() {
         sessions.forget(Whose::Username(username), later + pause * username);
     }
-    assert_eq!(says(&sessions, 1, later), Some(Says::Superuser));
+    assert_eq!(says(&sessions, 1, later), Some(RulesSay::Superuser));
     // Whom a late answer is about may have been forgotten: it is not known any more.
     admit_by_api(&sessions, 1, credentials(), now);
     assert_eq!(says(&sessions, 1, later), None);
     let latest = later + pause * names.end;
     admit_by_api(&sessions, 1, credentials(), latest);
-    assert_eq!(says(&sessions, 1, later), Some(Says::Superuser));
+    assert_eq!(says(&sessions, 1, later), Some(RulesSay::Superuser));
     sessions.forget(Whose::Username(1), latest);
     assert_eq!(says(&sessions, 1, later), None);
     // It stays forgotten when its name is not kept any more.
@@ -362,7 +376,7 @@ fn forget_many(pause: Duration) {
 fn what_there_is_no_room_for_leaves_the_end_alone() {
     let (sessions, now) = (sessions(), Instant::now());
     let end = now + Duration::from_secs(60);
-    sessions.admit(client(1), "alice", credentials(), LetInBy::Api(credentials()), 0, now);
+    sessions.admit(client(1), "alice", credentials(), LetInBy::Api(credentials()), None, now);
     let granted = Granted::new(About { username: 1, client_id: 1 }, now, true, None, Some(end));
     assert!(sessions.grant(client(1), "alice", credentials(), Box::new(granted)));
     assert!(sessions.take_back(client(1), "alice", credentials()));
@@ -380,20 +394,20 @@ fn a_connection_that_was_taken_over_has_what_its_own_credentials_gave() {
     let mine = Fingerprinter::with_key(&[1; 16]).fields(Domain::Credentials, [b"mine"]);
     admit_by_api(&sessions, 1, credentials(), now);
     admit_by_api(&sessions, 2, credentials(), now);
-    assert_eq!(says(&sessions, 1, now), Some(Says::Superuser), "its will, with the same credentials");
-    sessions.admit(client(3), "alice", mine, LetInBy::Api(mine), 0, now);
+    assert_eq!(says(&sessions, 1, now), Some(RulesSay::Superuser), "its will, with the same credentials");
+    sessions.admit(client(3), "alice", mine, LetInBy::Api(mine), None, now);
     let granted = Granted::new(About { username: 1, client_id: 1 }, now, false, None, None);
     assert!(sessions.grant(client(3), "alice", mine, Box::new(granted)));
-    assert_eq!(says(&sessions, 2, now), Some(Says::Superuser));
-    assert_eq!(says(&sessions, 3, now), Some(Says::Nothing));
+    assert_eq!(says(&sessions, 2, now), Some(RulesSay::Superuser));
+    assert_eq!(says(&sessions, 3, now), Some(RulesSay::Nothing));
     admit_by_api(&sessions, 4, credentials(), now);
-    assert_eq!(says(&sessions, 3, now), Some(Says::Nothing));
-    assert_eq!(says(&sessions, 4, now), Some(Says::Superuser));
+    assert_eq!(says(&sessions, 3, now), Some(RulesSay::Nothing));
+    assert_eq!(says(&sessions, 4, now), Some(RulesSay::Superuser));
     // The same password from elsewhere, where the API was told so (auth_fields) and grants nothing.
-    sessions.admit(client(5), "alice", credentials(), LetInBy::Api(mine), 0, now);
+    sessions.admit(client(5), "alice", credentials(), LetInBy::Api(mine), None, now);
     let granted = Granted::new(About { username: 1, client_id: 1 }, now, false, None, None);
     assert!(sessions.grant(client(5), "alice", credentials(), Box::new(granted)));
     admit_by_api(&sessions, 6, credentials(), now);
-    assert_eq!(says(&sessions, 5, now), Some(Says::Nothing), "its will");
-    assert_eq!(says(&sessions, 6, now), Some(Says::Superuser));
+    assert_eq!(says(&sessions, 5, now), Some(RulesSay::Nothing), "its will");
+    assert_eq!(says(&sessions, 6, now), Some(RulesSay::Superuser));
 }

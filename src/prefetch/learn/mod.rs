@@ -22,6 +22,7 @@ mod visit;
 use std::slice;
 use std::time::{Duration, Instant};
 
+use super::wish::Wish;
 use super::{Prefetch, Scope, keeps_topics};
 use crate::config::Config;
 use crate::fingerprint::Whose;
@@ -29,7 +30,6 @@ use crate::question::{Kind, Question, Verdict};
 use crate::topic;
 pub use learner::Learner;
 use pattern::Who;
-pub use visit::Wish;
 use visit::{Ask, Visitor};
 
 impl Prefetch {

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use super::groups::Groups;
 use super::learner::Learner;
 use super::pattern::Who;
-use super::visit::{Ask, Visitor, Wish};
+use super::visit::{Ask, Visitor};
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Fingerprinter, Whose};
+use crate::prefetch::wish::Wish;
 use crate::question::{Access, OwnedQuestion, Question};
 use Access::{Read, Subscribe, Write};
 

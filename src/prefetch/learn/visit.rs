@@ -8,15 +8,8 @@ use super::group::Group;
 use super::membership::Membership;
 use super::pattern::{self, Telling, Who};
 use crate::fingerprint::{AlreadyHashed, Fingerprint, Source};
-use crate::question::{Access, OwnedQuestion, Question};
-
-/// A question to ask ahead, and for whom.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Wish {
-    pub key: Fingerprint,
-    pub question: OwnedQuestion,
-    pub source: Source,
-}
+use crate::prefetch::wish::Wish;
+use crate::question::{Access, Question};
 
 /// What the learner has to know of questions.
 pub struct Ask<'a> {

@@ -8,7 +8,8 @@ use std::sync::{Arc, Weak};
 use hashbrown::HashTable;
 
 use super::Grants;
-use crate::topic::{Draft, KeptDraft};
+use super::draft::{Draft, KeptDraft, Unusable};
+use super::room::Room;
 use crate::util::Lock;
 
 /// Where more than half of a pool is taken, one username may hold one in this many of its bytes, and the set that brings it
@@ -55,21 +56,6 @@ struct Owners {
     full_at: usize,
 }
 
-/// The room that a set takes in a pool, on the account of whoever has brought it.
-#[derive(Debug)]
-pub struct Room {
-    bytes: usize,
-    held: [Arc<AtomicUsize>; 2],
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        for held in &self.held {
-            held.fetch_sub(self.bytes, Ordering::Relaxed);
-        }
-    }
-}
-
 impl Pooled for Grants {
     type Set = super::Set;
 
@@ -90,15 +76,15 @@ impl Pooled for KeptDraft {
     type Set = Draft;
 
     fn set(&self) -> &Draft {
-        &self.draft
+        self.draft()
     }
 
     fn bytes(&self) -> usize {
-        self.draft.bytes()
+        self.draft().bytes()
     }
 
     fn in_room(self, room: Room) -> Self {
-        Self { _room: Some(room), ..self }
+        KeptDraft::in_room(self, room)
     }
 }
 
@@ -116,9 +102,17 @@ impl GrantsPool {
         self.share_on(&self.grants, grants, username)
     }
 
+    /// The rules of a draft, made ready for one client.
+    ///
+    /// # Errors
+    /// What is wrong with them, or that there is no room.
+    pub fn ready(&self, draft: &Draft, username: &str, client_id: &str) -> Result<Arc<Grants>, Unusable> {
+        self.share(draft.compile(username, client_id)?, username).ok_or(Unusable::NoRoom)
+    }
+
     /// The set of rules which still wait for a client id that equals this one, as [`share`](Self::share) finds it for others.
     pub fn keep(&self, draft: Draft, username: &str) -> Option<Arc<KeptDraft>> {
-        self.share_on(&self.drafts, KeptDraft { draft, _room: None }, username)
+        self.share_on(&self.drafts, KeptDraft::new(draft), username)
     }
 
     fn share_on<T: Pooled>(&self, shelf: &Lock<Shelf<T>>, new: T, username: &str) -> Option<Arc<T>> {
@@ -197,7 +191,7 @@ impl Owners {
 mod tests {
     use super::super::{Action, Names, Permission, QosSet, RawRule};
     use super::*;
-    use crate::topic::DraftRule;
+    use crate::topic::grants::DraftRule;
 
     fn grants(topic: &str) -> Grants {
         let rule = RawRule {
@@ -280,7 +274,7 @@ mod tests {
         };
         let pool = GrantsPool::new(1 << 20);
         let first = pool.keep(draft("a/${clientid}"), "u").unwrap();
-        assert_eq!(pool.bytes(), first.draft.bytes());
+        assert_eq!(pool.bytes(), first.draft().bytes());
         assert!(Arc::ptr_eq(&first, &pool.keep(draft("a/${clientid}"), "v").unwrap()));
         let long = "x".repeat(60_000);
         let kept: Vec<_> =

@@ -1,4 +1,4 @@
-//! Names and their addresses, as the system finds them (getaddrinfo(3)) and as they are remembered.
+//! Resolver and their addresses, as the system finds them (getaddrinfo(3)) and as they are remembered.
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
@@ -35,21 +35,21 @@ const DISTRUST: Duration = Duration::from_secs(1);
 
 type Spawn = dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> + Send + Sync;
 
-/// Names that are kept. APIs have a handful, but whoever speaks for a shared cache can name a new server each time.
+/// Resolver that are kept. APIs have a handful, but whoever speaks for a shared cache can name a new server each time.
 const KEPT: usize = 256;
 
 /// The names that were looked up, each by a few threads at most. They cannot be stopped: a thread may be at it when the
 /// plugin has ended. That is sound, since the library stays mapped (`-z nodelete` in build.rs), and the
-/// thread uses nothing but the name's own [`Name`].
+/// thread uses nothing but the name's own [`HostName`].
 #[derive(Clone)]
-pub struct Names {
+pub struct Resolver {
     spawn: Arc<Spawn>,
     look_up: LookUp,
-    known: Arc<Lock<HashMap<String, Arc<Name>>>>,
+    known: Arc<Lock<HashMap<String, Arc<HostName>>>>,
 }
 
 #[derive(Default)]
-struct Name {
+struct HostName {
     state: Lock<State>,
     changed: Notify,
 }
@@ -83,7 +83,7 @@ enum Now {
     Wait(Option<Instant>),
 }
 
-impl Names {
+impl Resolver {
     /// Knows none yet, and will look them up on threads that `spawn` starts.
     pub fn new(
         spawn: impl Fn(Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> + Send + Sync + 'static,
@@ -127,7 +127,7 @@ impl Names {
         Self { known: Arc::default(), ..self.clone() }
     }
 
-    fn entry(&self, name: &str) -> Arc<Name> {
+    fn entry(&self, name: &str) -> Arc<HostName> {
         let mut known = self.known.lock();
         if known.len() >= KEPT && !known.contains_key(name) {
             // Where somebody waits, or a thread is at it, there is another holder.
@@ -143,7 +143,7 @@ impl Names {
     fn look(
         &self,
         name: &str,
-        entry: &Arc<Name>,
+        entry: &Arc<HostName>,
         awaited: &mut Option<u64>,
         came: Instant,
         now: Instant,
@@ -185,7 +185,7 @@ impl Names {
     }
 
     /// Starts a thread that looks a name up. Returns whether there is one.
-    fn start(&self, name: &str, entry: &Arc<Name>, family: Family) -> bool {
+    fn start(&self, name: &str, entry: &Arc<HostName>, family: Family) -> bool {
         let (look_up, entry, name) = (self.look_up, Arc::clone(entry), name.to_owned());
         let looking_up = move || {
             let result = look_up(&name, family);
@@ -243,8 +243,8 @@ mod tests {
 
     /// A name whose look-ups end when the test says so.
     struct Book {
-        names: Names,
-        entry: Arc<Name>,
+        resolver: Resolver,
+        entry: Arc<HostName>,
         threads: Arc<Lock<usize>>,
         start: Instant,
     }
@@ -257,8 +257,8 @@ mod tests {
                 *started.lock() += 1;
                 std::thread::Builder::new().spawn(|| {})
             };
-            let names = Names::new(spawn, |_, _| Err("is not called".to_owned()));
-            Self { names, entry: Arc::default(), threads, start: Instant::now() }
+            let resolver = Resolver::new(spawn, |_, _| Err("is not called".to_owned()));
+            Self { resolver, entry: Arc::default(), threads, start: Instant::now() }
         }
 
         /// What somebody gets at this time who comes then.
@@ -267,7 +267,7 @@ mod tests {
         }
 
         fn ask_again(&self, came: Duration, after: Duration, awaited: &mut Option<u64>) -> Now {
-            self.names.look("api", &self.entry, awaited, self.start + came, self.start + after)
+            self.resolver.look("api", &self.entry, awaited, self.start + came, self.start + after)
         }
 
         fn end(&self, family: Family, result: Result<Vec<IpAddr>, String>, after: Duration) {
@@ -400,11 +400,11 @@ mod tests {
 
     #[test]
     fn no_more_names_are_kept_than_there_is_room_for() {
-        let Book { names, .. } = Book::new();
-        let (awaited, good) = (names.entry("awaited"), "good".to_owned());
-        names.entry(&good).state.lock().found = Some((Vec::new(), Instant::now()));
-        (0..2 * KEPT).for_each(|number| drop(names.entry(&number.to_string())));
-        let known = names.known.lock();
+        let Book { resolver, .. } = Book::new();
+        let (awaited, good) = (resolver.entry("awaited"), "good".to_owned());
+        resolver.entry(&good).state.lock().found = Some((Vec::new(), Instant::now()));
+        (0..2 * KEPT).for_each(|number| drop(resolver.entry(&number.to_string())));
+        let known = resolver.known.lock();
         assert!(known.len() <= KEPT && known.contains_key(&good), "{} are kept", known.len());
         assert!(known.get("awaited").is_some_and(|known| Arc::ptr_eq(known, &awaited)));
     }

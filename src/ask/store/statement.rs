@@ -4,7 +4,7 @@ use crate::command::{Command, Named, Verb, Whom};
 
 /// What an entry says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Says {
+pub enum Statement {
     /// A new journal has begun, since the one from before is not complete any more.
     Begin,
     /// A command was given, which all brokers carry out.
@@ -21,12 +21,12 @@ const USERNAME: u8 = 1;
 const CLIENT_ID: u8 = 2;
 const EVERYBODY: u8 = 3;
 
-impl Says {
+impl Statement {
     /// Appends its bytes: two numbers, the length of the name, and the name. `None` if that is too long.
     pub(super) fn write(&self, bytes: &mut Vec<u8>) -> Option<()> {
         let (numbers, name) = match self {
-            Says::Begin => ([BEGIN, 0], String::new()),
-            Says::Told(command) => {
+            Statement::Begin => ([BEGIN, 0], String::new()),
+            Statement::Told(command) => {
                 let (kind, name) = match command.whom() {
                     Whom::Named(Named::Username(name)) => (USERNAME, name),
                     Whom::Named(Named::ClientId(name)) => (CLIENT_ID, name),
@@ -34,7 +34,7 @@ impl Says {
                 };
                 ([command.verb() as u8, kind], name)
             }
-            Says::Unknown(first, second) => ([*first, *second], String::new()),
+            Statement::Unknown(first, second) => ([*first, *second], String::new()),
         };
         bytes.extend_from_slice(&numbers);
         bytes.extend_from_slice(&u32::try_from(name.len()).ok()?.to_be_bytes());
@@ -48,17 +48,17 @@ impl Says {
         let length = u32::from_be_bytes(bytes.take()?) as usize;
         let name = || str::from_utf8(bytes.0.get(..length)?).ok().map(str::to_owned);
         if first == BEGIN {
-            return Some(Says::Begin);
+            return Some(Statement::Begin);
         }
         let whom = match second {
             USERNAME => Whom::username(name()?),
             CLIENT_ID => Whom::client_id(name()?),
             EVERYBODY => Whom::Everybody,
-            _ => return Some(Says::Unknown(first, second)),
+            _ => return Some(Statement::Unknown(first, second)),
         };
         let verb = Verb::ALL.into_iter().find(|verb| *verb as u8 == first);
         let command = verb.and_then(|verb| Command::new(verb, whom));
-        Some(command.map_or(Says::Unknown(first, second), Says::Told))
+        Some(command.map_or(Statement::Unknown(first, second), Statement::Told))
     }
 }
 
@@ -83,21 +83,21 @@ mod tests {
 
     #[test]
     fn what_no_command_is_stays_unknown() {
-        let read = |numbers, name| Says::read(Numbers(&bytes(numbers, name)));
+        let read = |numbers, name| Statement::read(Numbers(&bytes(numbers, name)));
         for says in [
-            Says::Told(Command::Forget(Whom::client_id("c".to_owned()))),
-            Says::Told(Command::Kick(Named::ClientId("c".to_owned()))),
-            Says::Told(Command::Recheck(Some("u".to_owned()))),
-            Says::Told(Command::Recheck(None)),
+            Statement::Told(Command::Forget(Whom::client_id("c".to_owned()))),
+            Statement::Told(Command::Kick(Named::ClientId("c".to_owned()))),
+            Statement::Told(Command::Recheck(Some("u".to_owned()))),
+            Statement::Told(Command::Recheck(None)),
         ] {
             let mut written = Vec::new();
             says.write(&mut written).unwrap();
-            assert_eq!(Says::read(Numbers(&written)), Some(says));
+            assert_eq!(Statement::read(Numbers(&written)), Some(says));
         }
         for (verb, kind) in [(Verb::Recheck, CLIENT_ID), (Verb::Kick, EVERYBODY), (Verb::Forget, 4)] {
             let numbers = [verb as u8, kind];
-            assert_eq!(read(numbers, "c"), Some(Says::Unknown(numbers[0], numbers[1])), "{numbers:?}");
+            assert_eq!(read(numbers, "c"), Some(Statement::Unknown(numbers[0], numbers[1])), "{numbers:?}");
         }
-        assert_eq!(read([9, USERNAME], "c"), Some(Says::Unknown(9, USERNAME)));
+        assert_eq!(read([9, USERNAME], "c"), Some(Statement::Unknown(9, USERNAME)));
     }
 }

@@ -1,99 +1,30 @@
-//! Asks one question: a POST, fail-over to further URLs within the time-out, and the answer by the HTTP status.
-use std::sync::Arc;
+//! What comes of a question: what its endpoint is noted for, what the log is told of it, and what is left of its response.
+
 use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, StatusCode};
 use tokio::time::timeout;
 
-use super::breaker::{Admission, AskedFor, Opened, PausedBy};
+use super::breaker::{AskedFor, PausedBy};
 use super::cause::cause;
 use super::connections::Progress;
 use super::endpoint::Endpoint;
 use super::headers::{lifetime, retry_after};
 use super::hints::{LOOKED_AT, meaning, says_otherwise};
-use super::request::{BODY_LIMIT, Reply, Request};
 use super::send::Answered;
 use super::target::Target;
-use crate::ask::answer::{Body, is_read};
-use crate::config::UrlSet;
+use crate::ask::answer::{MOST_BYTES, is_read};
 use crate::log::Level;
 use crate::question::{Answer, NoAnswer};
 
-/// A reply, and what is left to do once it has been filed.
-pub(in crate::ask) struct Exchange {
-    /// The answer.
-    pub(in crate::ask) reply: Reply,
-    /// The response that the answer was in, to be read to its end.
-    pub(in crate::ask) response: Option<Answered>,
-    /// Its body, where that is a part of the answer.
-    pub(in crate::ask) body: Option<Body>,
-}
+/// How long a connection may take to deliver the rest of an answer that nobody waits for.
+pub(in crate::ask) const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
 impl Target {
-    /// Asks the endpoints in order until one gives a verdict, beginning with the one that gave the last verdict.
-    /// Endpoints with an open breaker are passed over.
-    ///
-    /// Each endpoint gets an equal share of what is left of the time-out, so that one that hangs leaves time for the
-    /// next. When the time is up, `overdue` is called, and the last endpoint gets the time-out once more: its answer is
-    /// remembered for the next try.
-    ///
-    /// The time-out counts from `began`, but a quarter of it is always left: it may have been asked with others first.
-    pub(in crate::ask) async fn ask(
-        self: &Arc<Self>,
-        request: &Request,
-        began: Instant,
-        overdue: impl FnOnce(),
-    ) -> Exchange {
-        let timeout = self.config.timeout;
-        let time = timeout.saturating_sub(began.elapsed()).max(timeout / 4);
-        self.ask_within(request, time, timeout, overdue).await
-    }
-
-    /// Asks the endpoints in turn within this time, with `overtime` more for the last of them.
-    pub(in crate::ask) async fn ask_within(
-        self: &Arc<Self>,
-        request: &Request,
-        time: Duration,
-        overtime: Duration,
-        overdue: impl FnOnce(),
-    ) -> Exchange {
-        let endpoints = self.endpoints(request.urls);
-        let sent = Instant::now();
-        let mut asked = Exchange {
-            reply: Reply { answer: Answer::None(NoAnswer::BreakerOpen), sent, lifetime: None },
-            response: None,
-            body: None,
-        };
-        let mut admitted = Vec::with_capacity(endpoints.endpoints.len());
-        for endpoint in endpoints.in_order() {
-            match endpoint.breaker.admit(request.asked_for, sent) {
-                Admission::Ask => admitted.push(endpoint),
-                Admission::Refuse => {}
-                Admission::RefuseAndKeep => endpoint.samples.keep(request),
-            }
-        }
-        let mut overdue = Some(overdue);
-        for (attempt, endpoint) in admitted.iter().enumerate() {
-            let left = time.saturating_sub(sent.elapsed());
-            let others = u32::try_from(admitted.len() - attempt).unwrap_or(u32::MAX);
-            let overtime = if others == 1 { overtime } else { Duration::ZERO };
-            let overdue = || overdue.take().into_iter().for_each(|overdue| overdue());
-            let (answer, mut response) =
-                self.ask_endpoint(endpoint, request, left / others, overtime, overdue).await;
-            asked.reply.answer = answer;
-            asked.reply.lifetime = response
-                .as_ref()
-                .filter(|_| self.config.api_cache_control)
-                .and_then(|answered| lifetime(&answered.response));
-            asked.body = response.as_mut().and_then(|answered| answered.body.take());
-            asked.response = response;
-            if matches!(asked.reply.answer, Answer::Verdict { .. }) {
-                endpoints.prefer(endpoint);
-                break;
-            }
-        }
-        asked
+    /// The lifetime that a response sets itself, if it does and may.
+    pub(super) fn lifetime_of(&self, response: &Response) -> Option<Duration> {
+        lifetime(response).filter(|_| self.config.api_cache_control)
     }
 
     /// Tells the breaker that an endpoint has answered, and how long it wants to be left alone if the answer was 429.
@@ -176,7 +107,7 @@ impl Target {
                     beginning.extend_from_slice(&chunk[..chunk.len().min(LOOKED_AT - beginning.len())]);
                 }
                 length += chunk.len();
-                if length > BODY_LIMIT {
+                if length > MOST_BYTES {
                     return Ok(false);
                 }
             }
@@ -198,51 +129,17 @@ impl Target {
         }
     }
 
-    /// Tells the breaker that an endpoint has not answered. If that opens it, says so in the log, and finds out in the
-    /// background when it is back.
-    pub(super) fn note_silence(
-        self: &Arc<Self>,
-        endpoint: &Arc<Endpoint>,
-        request: &Request,
-        asked_for: Option<AskedFor>,
-        reason: &NoAnswer,
-    ) {
-        let opened = endpoint.breaker.unanswered(asked_for, Instant::now());
-        if endpoint.breaker.is_open() {
-            endpoint.samples.keep(request);
-        }
-        let Some(Opened { unanswered, of, only_strangers, pause, since }) = opened else { return };
-        self.start_probing(endpoint, since);
-        // Kept connections may be dead without a sign of it, for example if a firewall has forgotten them.
-        self.renew_connections();
-        let stale = self.config.stale_ttl;
-        let meanwhile = match self.endpoints(endpoint.set).endpoints.len() {
-            1 if endpoint.set == UrlSet::Superuser => {
-                "topics go by acl_url alone, and a no of that is no answer".to_owned()
-            }
-            1 if only_strangers => {
-                "usernames that it has allowed something before are still asked about, and all others are refused at \
-                 once"
-                    .to_owned()
-            }
-            1 if stale.is_zero() => "questions to it are refused at once".to_owned(),
-            1 => {
-                format!("what it allowed before goes on for up to {stale:?}, and all else is refused at once")
-            }
-            _ => "questions go to the other URLs".to_owned(),
-        };
+    /// Says in the log that an endpoint was silent for this long, and is asked again.
+    pub(super) fn note_recovery(&self, endpoint: &Endpoint, after: Duration) {
+        endpoint.samples.clear();
         let line = format!(
-            "The API at {} gave no answer to {unanswered} of the last {of} questions ({reason}). It is left alone now: \
-             {meanwhile}. It is asked in the background, after {pause:?} at first and every {:?} later, until it \
-             answers. Is it running, and can this machine reach it?",
-            endpoint.shown, self.config.breaker.longest,
+            "The API at {} answers again, after {} s: it is asked as before.",
+            endpoint.shown,
+            after.as_secs()
         );
-        self.log.write(Level::Warning, line);
+        self.log.write(Level::Notice, line);
     }
 }
-
-/// How long a connection may take to deliver the rest of an answer that nobody waits for.
-pub(in crate::ask) const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
 /// Whether the body of a response is a part of the answer (`answer_rules`).
 pub(super) fn says_more(response: &Response) -> bool {

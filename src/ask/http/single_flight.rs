@@ -1,4 +1,4 @@
-//! Questions that are on their way to an API, each for all who want its answer.
+//! Identical questions about a user share one request. (Those about logins and topics do so in `ask::inflight`.)
 use std::collections::HashMap;
 
 use tokio::sync::watch;
@@ -12,36 +12,36 @@ type Receiver = watch::Receiver<Option<Reply>>;
 
 /// The questions that are on their way. Whoever comes meanwhile shares the answer.
 #[derive(Default)]
-pub(in crate::ask) struct OnTheirWay(Lock<HashMap<Fingerprint, Receiver, AlreadyHashed>>);
+pub(in crate::ask) struct SingleFlight(Lock<HashMap<Fingerprint, Receiver, AlreadyHashed>>);
 
 /// A question on its way. However it ends, others may ask anew then.
-pub(in crate::ask) struct Asking<'a> {
-    among: &'a OnTheirWay,
+pub(in crate::ask) struct Flight<'a> {
+    among: &'a SingleFlight,
     key: Fingerprint,
     tell: watch::Sender<Option<Reply>>,
 }
 
-impl OnTheirWay {
+impl SingleFlight {
     /// Joins this question, or begins it.
-    pub(in crate::ask) fn join(&self, key: Fingerprint) -> Result<Asking<'_>, Receiver> {
-        let mut on_their_way = self.0.lock();
-        if let Some(receiver) = on_their_way.get(&key) {
+    pub(in crate::ask) fn join(&self, key: Fingerprint) -> Result<Flight<'_>, Receiver> {
+        let mut flights = self.0.lock();
+        if let Some(receiver) = flights.get(&key) {
             return Err(receiver.clone());
         }
         let (tell, receiver) = watch::channel(None);
-        on_their_way.insert(key, receiver);
-        Ok(Asking { among: self, key, tell })
+        flights.insert(key, receiver);
+        Ok(Flight { among: self, key, tell })
     }
 }
 
-impl Asking<'_> {
+impl Flight<'_> {
     /// Tells all who wait.
     pub(in crate::ask) fn tell(&self, reply: &Reply) {
         let _ = self.tell.send(Some(reply.clone())); // fails if nobody waits
     }
 }
 
-impl Drop for Asking<'_> {
+impl Drop for Flight<'_> {
     fn drop(&mut self) {
         self.among.0.lock().remove(&self.key);
     }
@@ -58,19 +58,19 @@ mod tests {
     #[test]
     fn who_comes_meanwhile_shares_the_question_and_whoever_comes_later_asks() {
         let key = Fingerprinter::with_key(&[7; 16]).fields(Domain::Superuser, [b"joe"]);
-        let questions = OnTheirWay::default();
+        let flights = SingleFlight::default();
         let answer = Answer::verdict(Verdict::Allow, Grounds::Status(200));
         let reply = Reply { answer, sent: Instant::now(), lifetime: None };
-        let asking = questions.join(key).ok().unwrap();
-        let mut waiting = questions.join(key).err().unwrap();
-        asking.tell(&reply);
-        drop(asking);
+        let flight = flights.join(key).ok().unwrap();
+        let mut waiting = flights.join(key).err().unwrap();
+        flight.tell(&reply);
+        drop(flight);
         assert_eq!(*waiting.borrow_and_update(), Some(reply));
         // One that ends without an answer leaves nobody waiting.
-        let asking = questions.join(key).ok().unwrap();
-        let waiting = questions.join(key).err().unwrap();
-        drop(asking);
+        let flight = flights.join(key).ok().unwrap();
+        let waiting = flights.join(key).err().unwrap();
+        drop(flight);
         assert!(waiting.has_changed().is_err() && waiting.borrow().is_none());
-        assert!(questions.join(key).is_ok());
+        assert!(flights.join(key).is_ok());
     }
 }
