@@ -111,6 +111,28 @@ fn guesses_at_one_slow_hash_do_not_keep_other_local_users_waiting() {
     drop(crowd);
 }
 
+/// Long passwords fill that queue. Who finds no room there has given no wrong password, and the API has no part in it.
+#[test]
+fn who_finds_no_room_for_a_slow_hash_is_told_to_come_again() {
+    const CROWD: usize = 40;
+    let api = api("");
+    let names: Vec<_> = (0..CROWD).map(|number| format!("user-{number}")).collect();
+    let broker = broker(Version::V2_1, &api)
+        .file("passwords", slow_password_file(&names.iter().map(String::as_str).collect::<Vec<_>>()))
+        .option("password_file", "passwords")
+        .start();
+    let wrong = "x".repeat(60_000);
+    let log_in = |name: &String| Connect::v5(name).login(name, &wrong).send(broker.port());
+    let mut crowd: Vec<_> = names.iter().map(log_in).collect();
+    let codes: Vec<_> = crowd.iter_mut().map(|client| client.connack(PATIENCE)).collect();
+    let refused = codes.iter().filter(|code| **code == Some(reason::NOT_AUTHORIZED)).count();
+    assert!(refused > 10 && refused < CROWD, "{codes:?}");
+    let log = broker.log();
+    assert!(log.contains("too many clients wait for an answer already"), "{log}");
+    assert!(!log.contains("the API gave no answer"), "{log}");
+    Connect::v5("c").login(&names[0], LOCAL_PASSWORD).accepted(broker.port()).disconnect();
+}
+
 /// Point 8. What is refused unseen is what is known to be wrong. One device that was forgotten when its fleet got a
 /// new password keeps nobody else out.
 #[test]
