@@ -25,7 +25,7 @@ pub struct Endpoint {
     pub is_open: bool,
     /// Whether it is left alone since it asked for that (429), or gave no right answer to many questions.
     pub is_paused: bool,
-    /// Whether it is asked first.
+    /// Whether it is asked first now; not while it is left alone.
     pub is_first: bool,
     /// Requests on their way to it.
     pub in_flight: usize,

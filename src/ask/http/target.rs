@@ -127,8 +127,7 @@ impl Target {
                 set,
                 is_open: endpoint.breaker.is_open(),
                 is_paused: endpoint.is_paused(now),
-                // There is one about users at most: it is first also while it is left alone.
-                is_first: set == UrlSet::Superuser || first.is_some_and(|first| Arc::ptr_eq(first, endpoint)),
+                is_first: first.is_some_and(|first| Arc::ptr_eq(first, endpoint)),
                 in_flight: endpoint.limiter.in_flight(),
                 at_a_time: endpoint.limiter.at_a_time(),
                 latency: endpoint.limiter.usual(),
