@@ -14,6 +14,7 @@ use crate::broker::{Broker, Caller};
 use crate::config::BrokerOptions;
 use crate::log::Level;
 use crate::plugin::{Plugin, Ruling};
+use crate::question::Access;
 use crate::steer::{self, Doors};
 use crate::util::panics;
 
@@ -183,9 +184,7 @@ unsafe extern "C" fn on_basic_auth(_: c_int, data: *mut c_void, user_data: *mut 
         match login {
             Ok(login) => {
                 let now = Instant::now();
-                if let Some(line) = instance.process.meet(login.client, now) {
-                    plugin.log().warn(&line);
-                }
+                instance.meet(login.client, now);
                 let decision = plugin.authenticate(&login, caller, now);
                 Code::of_login(&decision, login.level == 5, instance.process.is_2_1())
             }
@@ -211,6 +210,10 @@ unsafe extern "C" fn on_acl_check(_: c_int, data: *mut c_void, user_data: *mut c
         let check = unsafe { events::check(&instance.process, data.cast(), &details) };
         Code::of_topic_check(match check {
             Ok(Check::Access(check)) => {
+                // Where certificates let clients in, no login comes by here.
+                if check.access == Access::Subscribe {
+                    instance.meet(check.client, Instant::now());
+                }
                 plugin.authorise(&check, caller, instance.process.coarse_now()).ruling
             }
             Ok(Check::Unsubscribe(client, filter)) => {

@@ -11,7 +11,7 @@ use super::code::Code;
 use super::events::Malformed;
 use super::functions::{Callback, Identifier, Process};
 use super::sys::mosquitto_plugin_event as event;
-use crate::broker::{Broker, Caller};
+use crate::broker::{Broker, Caller, Client};
 use crate::log::{Level, Refused};
 use crate::plugin::{CONTROL_TOPIC, Plugin};
 use crate::steer::Doors;
@@ -126,6 +126,13 @@ impl Instance {
             }
         }
         Ok(())
+    }
+
+    /// A client is there: now it has a socket, which tells how to find out whose the others are.
+    pub(super) fn meet(&self, client: Client<'_>, now: Instant) {
+        if let Some(line) = self.process.meet(client, now) {
+            self.plugin.log().warn(&line);
+        }
     }
 
     pub(super) fn unregister_all(&self) {

@@ -119,7 +119,7 @@ impl Logins {
             return Decision::defer(By::NotOurs);
         };
         let Attempt { client, username, .. } = attempt;
-        if let Some(decision) = self.recheck.check_again(&attempt, event) {
+        if let Some(decision) = self.recheck.check_again(&attempt, login.details, event) {
             self.log_refusal(client, Some(username), &decision, event.now);
             return decision;
         }
@@ -127,10 +127,16 @@ impl Logins {
         let decision = decide(&attempt, event.settings, &Live { logins: self, event });
         let decision = decision.or_deferred(&event.settings.config.defer_status);
         let (decision, granted) = self.last_word(&attempt, decision, event);
-        if decision.is_allow() {
-            self.admit(&attempt, event);
-            self.grant(&attempt, granted);
-            self.note_owner(&attempt, event);
+        match decision.ruling {
+            Ruling::Allow => {
+                self.admit(&attempt, event);
+                self.grant(&attempt, granted);
+                self.note_owner(&attempt, event);
+            }
+            Ruling::Defer if !self.parts.broker.is_2_1() => {
+                self.parts.sessions.note_deferred(client.connection, attempt.credentials);
+            }
+            _ => {}
         }
         let username = (decision.by != By::NoUsername).then_some(username);
         self.log_refusal(client, username, &decision, event.now);

@@ -23,7 +23,7 @@ use super::sessions::{LetInBy, Sessions};
 use super::tasks::{Task, Tasks};
 use super::ticks::Ticks;
 use crate::ask::{Asker, Priority, Waiter};
-use crate::broker::{Broker, BrokerCell, BrokerThread};
+use crate::broker::{Broker, BrokerCell, BrokerThread, Connection, Details};
 use crate::command::Done;
 use crate::fingerprint::{AlreadyHashed, Fingerprint};
 use crate::local::PasswordHash;
@@ -71,6 +71,8 @@ struct Round {
     compared: HashMap<Fingerprint, bool, AlreadyHashed>,
     /// Those whom the API is to be asked about when the broker's loop has come round.
     noted: Noted,
+    /// Whose sockets were there when it began, in order, if that can be told.
+    with_sockets: Option<Vec<Connection>>,
     /// The command that has asked for the next round, or for this one.
     command: Option<Commanded>,
 }
@@ -84,6 +86,7 @@ impl Round {
             last: now,
             compared: HashMap::default(),
             noted: Noted::default(),
+            with_sockets: None,
             command: None,
         }
     }
@@ -151,7 +154,10 @@ impl Recheck {
     /// Begins a round: the broker has read its configuration again and is about to check all sessions. `by_option`: the API
     /// is asked about them, unless a command says about whom. `asks_otherwise`: since then it is asked in another way.
     pub fn begin(&self, by_option: bool, asks_otherwise: bool, thread: &BrokerThread, now: Instant) {
+        // 2.1 tells of each session whether it is one.
+        let with_sockets = if self.broker.is_2_1() { None } else { self.broker.connections(thread) };
         let (number, asks_about_all) = self.round.with(thread, |round| {
+            round.with_sockets = with_sockets;
             let asks_about_all = round.begin(by_option, now);
             (round.number, asks_about_all)
         });
@@ -161,6 +167,7 @@ impl Recheck {
     /// Ends the round, since the broker's loop has come round.
     pub fn new_turn(&self, thread: &BrokerThread, now: Instant) {
         let ended = self.round.with(thread, |round| {
+            round.with_sockets = None;
             let was_going_on = mem::take(&mut round.is_going_on);
             was_going_on.then(|| (round.command.take_if(|it| it.has_begun), round.noted.is_empty()))
         });
@@ -195,9 +202,17 @@ impl Recheck {
     }
 
     /// The decision about a login that is the broker's check of a session that exists.
-    pub fn check_again(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> Option<Decision> {
+    pub fn check_again(
+        &self,
+        attempt: &Attempt<'_>,
+        details: &dyn Details,
+        event: &Event<'_>,
+    ) -> Option<Decision> {
         let thread = event.broker_thread()?;
-        self.recognise(attempt, thread, event.now).then(|| self.decide(attempt, thread, event))
+        if self.recognise(attempt, thread, event.now) {
+            return Some(self.decide(attempt, thread, event));
+        }
+        self.is_asleep(attempt, details, thread).then_some(Decision::allow(By::Session))
     }
 
     /// Whether a login is the broker's check of a session that exists. The session tells, not the time: new clients may
@@ -213,7 +228,21 @@ impl Recheck {
         // 2.0 keeps the address of every client that has connected to it. A session without one was restored from disk,
         // and passwords are not stored there.
         let was_restored = client.address.is_none() && password.is_none();
-        was_restored || self.recognise_session(attempt, thread, now)
+        was_restored
+            || self.sessions.was_deferred(client.connection, attempt.credentials)
+            || self.recognise_session(attempt, thread, now)
+    }
+
+    /// Whether Mosquitto 2.0 means a session that sleeps and is not known here: one that a certificate or another plugin has
+    /// let in. From the reload until its loop comes round it serves nobody but clients that use websockets, which are not in the
+    /// list of sockets. So whoever is not there and uses none is not just logging in.
+    fn is_asleep(&self, attempt: &Attempt<'_>, details: &dyn Details, thread: &BrokerThread) -> bool {
+        let connection = attempt.client.connection;
+        let has_no_socket = |round: &mut Round| {
+            round.is_going_on
+                && round.with_sockets.as_ref().is_some_and(|all| all.binary_search(&connection).is_err())
+        };
+        self.ticks.has_ticked() && self.round.with(thread, has_no_socket) && !details.uses_websockets()
     }
 
     /// Whether Mosquitto 2.0, whose check looks like a new login, means a session that was let in here: the same

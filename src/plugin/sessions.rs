@@ -1,6 +1,7 @@
 //! Which sessions this plugin let in, and how: the broker gives a username to the plugin that a certificate or
 //! another plugin may have given to the client, and asks about clients that are gone.
 
+mod deferred;
 mod granted;
 mod name;
 mod named;
@@ -20,6 +21,7 @@ use crate::cache::Forgotten;
 use crate::fingerprint::{AlreadyHashed, Domain, Fingerprint, Fingerprinter};
 use crate::local::PasswordHash;
 use crate::util::{Lock, bounded};
+use deferred::Deferred;
 use granted::Before;
 pub use granted::{Granted, RulesSay};
 pub use name::SessionName;
@@ -105,6 +107,7 @@ struct Tables {
     asleep: Table,
     local_asleep: Table,
     named: Named,
+    deferred: Deferred,
     /// Sessions that ended in this turn of the broker's loop for good.
     gone: HashSet<Fingerprint, AlreadyHashed>,
     /// When it was looked through without a turn.
@@ -169,6 +172,7 @@ impl Sessions {
             asleep: bounded(BOUND),
             local_asleep: bounded(BOUND),
             named: Named::new(),
+            deferred: Deferred::new(),
             gone: HashSet::default(),
             gone_looked_through: None,
             forgotten: Forgotten::default(),
@@ -194,6 +198,7 @@ impl Sessions {
         let key = self.key(client, username);
         let mut tables = self.tables.lock();
         tables.named.put(client, username, credentials, level);
+        tables.deferred.remove(client.connection);
         tables.note_client_id(&self.keys, client, username);
         if let Some(session) = tables.connected.get_mut(&key)
             && session.current == Some(client.connection)
@@ -234,6 +239,7 @@ impl Sessions {
         let key = self.key(client, username);
         let tables = &mut *self.tables.lock();
         tables.named.remove(client.connection);
+        tables.deferred.remove(client.connection);
         tables.forget_client_id(&self.keys, client);
         if tables.connected.peek(&key).is_none_or(|session| session.current != Some(client.connection)) {
             return false;

@@ -8,8 +8,8 @@ use super::Way::{PerListener, Plain};
 use super::{Way, assert_all_stay, leaves, on_every_way_to_every_broker, refuse, reload};
 use crate::support::scene::PASSWD_2_0_11;
 use crate::support::{
-    Connect, PASSWORD, PATIENCE, Reply, Version, Will, eventually, fence, friendly_api, hash_in, local_user,
-    on_every_broker,
+    Connect, PASSWORD, PATIENCE, Reply, Version, Will, api, eventually, fence, friendly_api, hash_in,
+    local_user, on_every_broker,
 };
 
 /// A session that is kept while its client is away: forever, or for a finite time.
@@ -94,6 +94,42 @@ fn sessions_end_as_they_should_after_a_reload() {
         api.answer(Reply::status(200));
         for n in 0..way.many() {
             way.login(&format!("sleeper-{n}"), "secret").accepted(way.port(&broker));
+        }
+        assert!(broker.is_running());
+        assert!(broker.terminate().0.success());
+    });
+}
+
+/// So it does with sessions of which this plugin does not know: those that it left to others (`defer_status`).
+#[test]
+fn sessions_that_others_let_in_end_as_they_should_after_a_reload() {
+    on_every_way_to_every_broker(|version, way| {
+        // Without ticks a new login cannot be told from the check of such a session.
+        if way == PerListener && !version.is_2_1() {
+            return;
+        }
+        let api = api("");
+        api.answer_with(|request| Reply::status(if request.field("username") == "new" { 200 } else { 404 }));
+        let mut broker = way
+            .to(version, &api)
+            .option("defer_status", "404")
+            .option("deny_cache_ttl", 0)
+            .file("others", PASSWD_2_0_11)
+            .line("password_file others")
+            .start();
+        for n in 0..way.many() {
+            let connect = Connect::v5(format!("sleeper-{n}")).login("sha512", PASSWORD);
+            fall_asleep(&way.over(connect).durable().session_expiry(2), way.port(&broker));
+        }
+        // Whoever asked now would be refused.
+        api.answer_with(|request| Reply::status(if request.field("username") == "new" { 200 } else { 403 }));
+        reload(&broker);
+        reload(&broker);
+        let ended = || broker.log().matches("Expiring client").count();
+        assert!(eventually(PATIENCE, || ended() == way.many()), "{way:?}: {} sessions ended", ended());
+        reload(&broker);
+        for n in 0..way.many() {
+            way.over(Connect::v5(format!("new-{n}")).login("new", "secret")).accepted(way.port(&broker));
         }
         assert!(broker.is_running());
         assert!(broker.terminate().0.success());

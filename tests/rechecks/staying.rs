@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use super::Way::Plain;
 use super::{assert_all_stay, on_every_way_to_every_broker, reload};
-use crate::support::{Connect, PATIENCE, Reply, api, assert_unnoticed, fence, friendly_api, on_every_broker};
+use crate::support::scene::PASSWD_2_0_11;
+use crate::support::{
+    Connect, PASSWORD, PATIENCE, Reply, api, assert_unnoticed, eventually, fence, friendly_api,
+    on_every_broker,
+};
 
 #[test]
 fn everybody_stays_whatever_the_api_does() {
@@ -36,6 +40,37 @@ fn everybody_stays_whatever_the_api_does() {
         survive("the API never answers");
         api.stop();
         survive("the API is gone");
+    });
+}
+
+/// On 2.0 the check of a session that others have let in (`defer_status`) looks like a new login.
+#[test]
+fn whoever_was_left_to_others_is_theirs_at_a_sighup_too() {
+    on_every_way_to_every_broker(|version, way| {
+        let api = api("");
+        api.answer_with(|request| {
+            Reply::status(if request.field("username") == "known" { 200 } else { 404 })
+        });
+        let broker = way
+            .to(version, &api)
+            .option("defer_status", "404")
+            .option("deny_cache_ttl", 0)
+            .file("others", PASSWD_2_0_11)
+            .line("password_file others")
+            .start();
+        let log_in = |n| way.over(Connect::v5(format!("u{n}")).login("sha512", PASSWORD));
+        let mut clients: Vec<_> = (0..way.many()).map(|n| log_in(n).accepted(way.port(&broker))).collect();
+        clients.push(way.login("known", "secret").accepted(way.port(&broker)));
+        let asked = |name: &str| api.logins().iter().filter(|login| login.field("username") == name).count();
+        way.over(Connect::v5("new").login("sha512", "wrong")).refused(way.port(&broker));
+        let before = asked("sha512");
+        reload(&broker);
+        assert!(eventually(PATIENCE, || asked("known") == 2), "{way:?}");
+        assert_all_stay(&mut clients, &format!("{way:?}, the API goes on"));
+        api.stop();
+        reload(&broker);
+        assert_all_stay(&mut clients, &format!("{way:?}, the API is gone"));
+        assert_eq!(asked("sha512"), before, "{way:?}");
     });
 }
 
