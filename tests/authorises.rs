@@ -2,11 +2,14 @@
 //! holds.
 
 use std::net::TcpStream;
+use std::process::Command;
+
+use tempfile::TempDir;
 
 mod support;
 use support::{
-    Broker, Client, Connect, MockApi, PATIENCE, Reply, Request, Setup, Version, Will, api, broker_asking,
-    fence, friendly_api, on_every_broker, reason,
+    Broker, Client, Connect, MockApi, PASSWORD, PATIENCE, Reply, Request, Setup, Version, Will, api,
+    broker_asking, fence, friendly_api, local_user, on_every_broker, reason,
 };
 
 const READ: u64 = 1;
@@ -304,6 +307,56 @@ fn only_the_chosen_accesses_are_asked_about() {
         let mut alice = Connect::v5("a").login("alice", "secret").accepted(broker.port());
         assert!(!alice.may_subscribe("news/#"));
         assert!(alice.publish_acknowledged("news/1", "x") < 0x80);
+    });
+}
+
+/// The first of these lets whoever it is asked about give commands to the second, unless nothing but a rule or the API may.
+#[test]
+fn no_option_lets_anybody_give_commands_to_another_plugin() {
+    const COMMANDS: &str = "$CONTROL/dynamic-security/v1";
+    on_every_broker(|version| {
+        let library = version.program("mosquitto").with_file_name("../lib/mosquitto_dynamic_security.so");
+        if !library.exists() {
+            eprintln!("mosquitto {version} skipped: it has no {}", library.display());
+            return;
+        }
+        let folder = TempDir::new().unwrap();
+        let state = folder.path().join("state.json");
+        let init = ["dynsec", "init", state.to_str().unwrap(), "admin", "secret"];
+        let init = Command::new(version.program("mosquitto_ctrl")).args(init).output().unwrap();
+        assert!(init.status.success(), "{init:?}");
+        let lists = |setup: Setup, connect: Connect| {
+            let library = format!("plugin {}", library.display());
+            let broker = setup.line(library).option("config_file", state.to_str().unwrap()).start();
+            let mut client = connect.accepted(broker.port());
+            assert!(client.may_subscribe(&format!("{COMMANDS}/response")));
+            client.publish_acknowledged(COMMANDS, "{\"commands\":[{\"command\":\"listClients\"}]}");
+            let got = fence::received(&mut client);
+            got.iter().any(|message| String::from_utf8_lossy(&message.payload).contains("admin"))
+        };
+        let api = friendly_api();
+        let refuses_writes = || {
+            let may = |request: &Request| request.path == "/auth" || request.acc() != WRITE;
+            api.answer_with(move |request| Reply::status(if may(request) { 200 } else { 403 }));
+            broker_asking(version, &api)
+        };
+        let mallory = || Connect::v5("m").login("mallory", "x");
+        assert!(!lists(refuses_writes().option("acl_checks", "read,subscribe"), mallory()));
+        let rule = serde_json::json!({ "permission": "allow", "action": "subscribe", "topic": "$CONTROL/#" });
+        let rules = serde_json::json!({ "result": "allow", "acl": [rule] });
+        let with_rules = refuses_writes().option("answer_rules", true).option("acl_no_match", "allow");
+        api.answer_with(move |request| match request.path.as_str() {
+            "/auth" => Reply::json(&rules),
+            _ => Reply::status(403),
+        });
+        assert!(!lists(with_rules, mallory()));
+        let local = Connect::v5("l").login("local", PASSWORD);
+        assert!(!lists(refuses_writes().option("user", local_user("local")), local));
+        let anonymous = refuses_writes().option("anonymous", "allow").global("allow_anonymous true");
+        assert!(!lists(anonymous, Connect::v5("a")));
+        // It works where the API allows it.
+        api.answer(Reply::status(200));
+        assert!(lists(broker_asking(version, &api), mallory()));
     });
 }
 

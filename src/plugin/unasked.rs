@@ -34,6 +34,12 @@ impl<'a> TopicRequest<'a> {
         let Self { access, topic, qos, retain, .. } = *self;
         Wanted { access, topic, qos, retain }
     }
+
+    /// Whether it gives commands to the broker or to one of its plugins, such as dynamic-security. A rule or the API may allow
+    /// that, and no option that lets everything pass.
+    fn is_command(&self) -> bool {
+        self.access == Access::Write && self.topic.starts_with("$CONTROL/")
+    }
 }
 
 /// What is so about the client.
@@ -73,7 +79,8 @@ pub fn unasked<'a>(request: &TopicRequest<'a>, settings: &Settings, facts: &impl
     let is_let_in = || config.asks_without_username && facts.is_let_in_without_username();
     let Some(username) = username.or_else(|| is_let_in().then_some(NO_USERNAME)) else {
         facts.note("anonymous", || "it has no username, so plugin_opt_anonymous decides".to_owned());
-        return Unasked::Decided(Decision::of(config.anonymous, By::Option("anonymous")));
+        let decision = Decision::of(config.anonymous, By::Option("anonymous"));
+        return Unasked::Decided(unless_command(request, decision, facts));
     };
     if settings.is_wildcard_in_disguise(username, client_id) {
         facts.note("special characters", || "there is + or # in its username or client id".to_owned());
@@ -88,7 +95,11 @@ pub fn unasked<'a>(request: &TopicRequest<'a>, settings: &Settings, facts: &impl
                 (Some(_), true) => "it is a local user, and a rule of acl_file allows it".to_owned(),
                 (Some(_), false) => "it is a local user, and no rule of acl_file allows it".to_owned(),
             });
-            return Unasked::Decided(Decision::of(allows.into(), By::LocalRules));
+            let decision = Decision::of(allows.into(), By::LocalRules);
+            return Unasked::Decided(match settings.acl {
+                Some(_) => decision,
+                None => unless_command(request, decision, facts),
+            });
         }
         Some(_) => facts.note("local user", || {
             "a local user has this name, but the session was not let in by its password".to_owned()
@@ -96,7 +107,7 @@ pub fn unasked<'a>(request: &TopicRequest<'a>, settings: &Settings, facts: &impl
         None => facts.note("local user", || "no local user has this name".to_owned()),
     }
     if config.answer_rules
-        && let Some(decision) = by_rules(facts.rules_say(username), config, facts)
+        && let Some(decision) = by_rules(request, facts.rules_say(username), config, facts)
     {
         return Unasked::Decided(decision);
     }
@@ -107,15 +118,30 @@ pub fn unasked<'a>(request: &TopicRequest<'a>, settings: &Settings, facts: &impl
     // A READ that is not asked about is implied by a subscription of this very username. Nobody else's is: a client
     // that comes under another's id finds its subscriptions, and what is queued for them.
     let is_implied = || access != Access::Read || facts.has_subscribed(username);
-    if !config.acl_checks.contains(&access) && is_implied() {
+    if !config.acl_checks.contains(&access) && !request.is_command() && is_implied() {
         facts.note("acl_checks", || "the API is not asked about such accesses".to_owned());
         return Unasked::Unchecked(username);
     }
     Unasked::ToBeAsked(username)
 }
 
+/// A decision by what lets everything pass, unless that would be a command: it is left to other plugins, and refused where there
+/// are none.
+fn unless_command(request: &TopicRequest<'_>, decision: Decision, facts: &impl Facts) -> Decision {
+    if !request.is_command() || !decision.is_allow() {
+        return decision;
+    }
+    facts.note("command", || "it is a command ($CONTROL/), which no option allows".to_owned());
+    Decision::defer(By::NotOurs)
+}
+
 /// Decides by what came with the API's answers, as far as that decides.
-fn by_rules(says: Option<RulesSay>, config: &Config, facts: &impl Facts) -> Option<Decision> {
+fn by_rules(
+    request: &TopicRequest<'_>,
+    says: Option<RulesSay>,
+    config: &Config,
+    facts: &impl Facts,
+) -> Option<Decision> {
     let (found, decision) = match says {
         None => ("none are known of such a session", None),
         Some(RulesSay::Superuser) => ("it is a superuser", Some(Decision::allow(By::Rules))),
@@ -124,9 +150,13 @@ fn by_rules(says: Option<RulesSay>, config: &Config, facts: &impl Facts) -> Opti
         Some(RulesSay::Expired) => ("the session's time is over", Some(Decision::deny(By::Expired))),
         Some(RulesSay::Nothing) => {
             let decision = match config.acl_no_match {
-                NoMatch::Allow => Some(Decision::of(Verdict::Allow, By::Option("acl_no_match"))),
+                NoMatch::Allow if !request.is_command() => {
+                    Some(Decision::of(Verdict::Allow, By::Option("acl_no_match")))
+                }
                 NoMatch::Deny => Some(Decision::of(Verdict::Deny, By::Option("acl_no_match"))),
-                NoMatch::Ask => config.acl_urls.is_empty().then(|| Decision::deny(By::NoRule)),
+                NoMatch::Ask | NoMatch::Allow => {
+                    config.acl_urls.is_empty().then(|| Decision::deny(By::NoRule))
+                }
             };
             ("no rule is about it, so plugin_opt_acl_no_match decides", decision)
         }

@@ -9,34 +9,38 @@ use std::time::Instant;
 use super::Logins;
 use crate::plugin::api::no_answer;
 use crate::plugin::attempt::Attempt;
-use crate::plugin::decision::Decision;
+use crate::plugin::decision::{Decision, Ruling};
 use crate::plugin::event::Event;
 use crate::plugin::settings::Settings;
 use crate::prefetch::asks_reads;
 use crate::question::{Kind, NoAnswer};
 
 impl Logins {
-    /// The decision about a login, or that there is no answer if an allow would cost the client what it has left
-    /// behind.
+    /// The decision about a login, or that there is no answer if the client would lose what it has left behind once it is let
+    /// in, here or by others.
     pub(super) fn unless_it_loses(
         &self,
         attempt: &Attempt<'_>,
         decision: Decision,
         event: &Event<'_>,
     ) -> Decision {
-        if decision.is_allow() && self.would_lose_messages(attempt, event) {
+        if self.would_lose_messages(attempt, &decision, event) {
             return no_answer(NoAnswer::WouldLose);
         }
         decision
     }
 
-    fn would_lose_messages(&self, attempt: &Attempt<'_>, event: &Event<'_>) -> bool {
+    fn would_lose_messages(&self, attempt: &Attempt<'_>, decision: &Decision, event: &Event<'_>) -> bool {
         let Attempt { client, starts_clean, .. } = *attempt;
         let Some(thread) = event.broker_thread() else { return false };
+        // A session that this plugin has not let in was restored from disk, belongs to another name, or was let in by others;
+        // or there is none, which Mosquitto 2.0 does not tell. There, those of others would wait whether they have one or not.
+        let has_session = || self.parts.broker.has_session(thread, client.id);
+        let may_come_in = matches!(decision.ruling, Ruling::Allow | Ruling::Defer);
         !starts_clean
+            && may_come_in
             && self.loses_what_it_left(attempt, event.settings, event.now)
-            // A session that this plugin has not let in was restored from disk, or belongs to another name, or there is none.
-            && self.parts.broker.has_session(thread, client.id) != Some(false)
+            && if decision.is_allow() { has_session() != Some(false) } else { has_session() == Some(true) }
     }
 
     /// Whether a client that goes on with a session, if it has one, would lose what it has left behind. Changes nothing.
