@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::{RULES, SLOW, broker};
 use crate::support::scene::{PASSWD_2_1, PASSWD_ARGON2ID};
 use crate::support::{
-    Connect, PASSWORD, PATIENCE, Refusal, Reply, api, assert_unnoticed, bystander, friendly_api, local_user,
-    reason, timed,
+    Broker, Connect, PASSWORD, PATIENCE, Refusal, Reply, Version, api, assert_unnoticed, bystander,
+    eventually, friendly_api, local_user, reason, timed,
 };
 
 #[test]
@@ -154,4 +154,26 @@ fn the_queue_is_bounded_in_time() {
     assert_eq!(codes.iter().filter(|code| code.is_none()).count(), 10 - accepted, "{codes:x?}");
     assert!(waited < Duration::from_secs(4), "the last waited {waited:?}");
     assert_eq!(api.logins().len(), accepted, "nobody is asked about who is gone");
+}
+
+/// Mosquitto 2.1 leaves such a client alone in silence, with an open connection.
+#[test]
+fn whom_the_broker_does_not_take_is_hung_up_on() {
+    let api = friendly_api();
+    let broker = Broker::with(Version::V2_1)
+        .option("auth_url", api.auth_url())
+        .option("auth_cache_ttl", 0)
+        .global("global_max_clients 1")
+        .start();
+    let login = |name: &str| Connect::v3(name).login(name, "secret");
+    let first = login("first").accepted(broker.port());
+    let mut second = login("second").send(broker.port());
+    assert_eq!(second.connack(PATIENCE), None);
+    assert!(second.wait_until_closed(PATIENCE));
+    broker.wait_for_log(
+        "Let \"second\" (client id \"second\", 127.0.0.1) in, but the broker did not take it",
+        PATIENCE,
+    );
+    first.disconnect();
+    assert!(eventually(PATIENCE, || login("second").attempt(broker.port()).is_ok()));
 }

@@ -4,12 +4,12 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::Logins;
-use crate::broker::{BrokerThread, HangUp};
-use crate::log::Level;
+use crate::broker::{BrokerThread, Client, HangUp};
+use crate::log::{Level, Refused};
 use crate::metrics::Matter;
 use crate::plugin::Ruling;
 use crate::plugin::attempt::Attempt;
-use crate::plugin::decision::{By, Decision, Refusal};
+use crate::plugin::decision::{By, Decision, LoggedClient, Refusal};
 use crate::plugin::delayed::{Parked, Parking, Ticket};
 use crate::plugin::event::Event;
 use crate::plugin::sessions::Session;
@@ -262,7 +262,11 @@ impl Logins {
         self.parts.broker.complete_login(thread, client.id, true);
         // It may be gone, because it sent something or by itself, or refused by the broker.
         if !self.parts.broker.is_session(thread, client.id, client.connection) {
-            self.note_early(parked, thread, event.now);
+            if self.parts.broker.shut_down(thread, client.connection) {
+                self.tell_not_taken(client, attempt.username, event.now);
+            } else {
+                self.note_early(parked, thread, event.now);
+            }
             let is_there = |session: &Session| {
                 session.connection().is_none_or(|it| self.parts.broker.is_session(thread, client.id, it))
             };
@@ -271,6 +275,19 @@ impl Logins {
         } else {
             self.note_owner(&attempt, event);
         }
+    }
+
+    /// The broker has not taken a client that was let in, and would have left its connection open without a word.
+    fn tell_not_taken(&self, client: Client<'_>, username: &str, now: Instant) {
+        let reason = "the broker did not take them";
+        let refused = Refused { client: Some((client.id, client.address.unwrap_or_default())), reason };
+        self.parts.log.refusal(now, &refused, || {
+            format!(
+                "Let {} in, but the broker did not take it, and its connection is closed. Has the broker as many clients as it \
+                 may have (global_max_clients, max_connections), or is the keep alive too long (max_keepalive)?",
+                LoggedClient(client, Some(username))
+            )
+        });
     }
 
     /// Refuses a parked client.
