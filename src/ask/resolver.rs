@@ -30,8 +30,12 @@ const ONCE_MORE: Duration = Duration::from_secs(1);
 /// The most threads that are at look-ups of one name.
 const MOST_THREADS: usize = 4;
 
-/// The shortest time between look-ups of one name for connections that could not be made.
+/// The shortest time between look-ups of one name for connections that could not be made, and between one choice of its addresses
+/// and the next.
 const DISTRUST: Duration = Duration::from_secs(1);
+
+/// Addresses of each family that are tried for one connection: they share its time. A name may have twenty of them.
+const AT_ONCE: usize = 2;
 
 type Spawn = dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> + Send + Sync;
 
@@ -60,6 +64,9 @@ struct State {
     found: Option<(Vec<IpAddr>, Instant)>,
     /// The addresses may be out of date: no connection to them came about.
     is_distrusted: bool,
+    /// How often others were chosen among the addresses since that was so, and when last.
+    choice: usize,
+    chosen: Option<Instant>,
     /// The look-ups until now.
     round: u64,
     /// When the last began.
@@ -115,10 +122,11 @@ impl Resolver {
         }
     }
 
-    /// A connection to the addresses of this name could not be made: they are looked up again.
+    /// A connection to the addresses of this name could not be made: they are looked up again, and others of them are tried.
     pub(in crate::ask) fn distrust(&self, name: &str) {
-        if let Some(entry) = self.known.lock().get(name) {
-            entry.state.lock().is_distrusted = true;
+        let entry = self.known.lock().get(name).map(Arc::clone);
+        if let Some(entry) = entry {
+            entry.state.lock().distrust(Instant::now());
         }
     }
 
@@ -165,7 +173,7 @@ impl Resolver {
         if let Some((addresses, _)) = &state.found
             && (is_known || state.running == 0 || now >= in_vain_until)
         {
-            return Now::These(addresses.clone());
+            return Now::These(chosen(addresses, state.choice));
         }
         if state.running == 0 {
             return Now::None(state.failure.clone().unwrap_or_default());
@@ -197,7 +205,28 @@ impl Resolver {
     }
 }
 
+/// The addresses that are tried for one connection: a few of each family, others with each choice.
+fn chosen(addresses: &[IpAddr], choice: usize) -> Vec<IpAddr> {
+    let of_first = |address: &IpAddr| address.is_ipv4() == addresses[0].is_ipv4();
+    let (preferred, others): (Vec<_>, Vec<_>) = addresses.iter().copied().partition(of_first);
+    let some_of = |family: Vec<IpAddr>| {
+        let start = (choice * AT_ONCE) % family.len().max(1);
+        let count = family.len().min(AT_ONCE);
+        family.into_iter().cycle().skip(start).take(count)
+    };
+    some_of(preferred).chain(some_of(others)).collect()
+}
+
 impl State {
+    /// No connection to the addresses came about. Those that are tried by now may be others, so they have some time.
+    fn distrust(&mut self, now: Instant) {
+        self.is_distrusted = true;
+        if self.chosen.is_none_or(|at| now.saturating_duration_since(at) >= DISTRUST) {
+            self.choice = self.choice.wrapping_add(1);
+            self.chosen = Some(now);
+        }
+    }
+
     /// A look-up begins.
     fn begin(&mut self, now: Instant) {
         self.round += 1;
@@ -289,6 +318,26 @@ mod tests {
 
     fn failure() -> Result<Vec<IpAddr>, String> {
         Err("no name server".to_owned())
+    }
+
+    #[test]
+    fn of_many_addresses_a_few_are_tried_and_others_when_none_of_these_answers() {
+        let v4 = |n: u8| IpAddr::from([192, 0, 2, n]);
+        let v6 = |n: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, n]);
+        let few = [v6(1), v4(1), v4(2)];
+        assert_eq!([chosen(&few, 0), chosen(&few, 1)], [few.to_vec(), few.to_vec()]);
+        let many: Vec<_> = (1..=5).map(v4).chain([v6(1)]).collect();
+        let tried = |choice| chosen(&many, choice);
+        assert_eq!(tried(0), [v4(1), v4(2), v6(1)]);
+        assert_eq!(tried(1), [v4(3), v4(4), v6(1)]);
+        assert_eq!(tried(2), [v4(5), v4(1), v6(1)]);
+        assert!(chosen(&[], 1).is_empty());
+        // Those who fail together choose once.
+        let (mut state, start) = (State::default(), Instant::now());
+        (0..64).for_each(|_| state.distrust(start));
+        assert_eq!((state.choice, state.is_distrusted), (1, true));
+        state.distrust(start + DISTRUST);
+        assert_eq!(state.choice, 2);
     }
 
     #[test]
