@@ -1,8 +1,7 @@
 //! What the broker's functions tell of a client.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 
-use super::calls::string_of;
 use super::functions::Process;
 use super::sys;
 
@@ -64,4 +63,22 @@ impl Process {
         let level = version.map(|version| unsafe { version(client) });
         level.and_then(|level| u8::try_from(level).ok()).unwrap_or(0)
     }
+}
+
+/// A string that a function of the broker gives for a client.
+///
+/// # Safety
+/// `client` must be NULL or a client of this broker that outlives `'a`.
+unsafe fn string_of<'a>(
+    function: Option<unsafe extern "C" fn(*const sys::mosquitto) -> *const c_char>,
+    client: *const sys::mosquitto,
+) -> Option<&'a CStr> {
+    let function = function?;
+    if client.is_null() {
+        return None;
+    }
+    // SAFETY: a client of this broker, by the caller's word.
+    let string = unsafe { function(client) };
+    // SAFETY: the broker's strings are terminated and live as long as their client.
+    (!string.is_null()).then(|| unsafe { CStr::from_ptr(string) })
 }

@@ -1,6 +1,5 @@
 //! The boundary to the broker, and the only unsafe code: calls from C become typed requests, decisions become codes.
 
-mod calls;
 mod clients;
 mod code;
 mod details;
