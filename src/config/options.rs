@@ -86,7 +86,8 @@ options! {
          come again.";
     "connect_timeout" => connect_timeout: Duration = one(|text| time(text, SHORTEST..=60 * SECOND)) or "500ms",
         "a time from 10ms to 60s, such as 500ms",
-        "The longest that a connection to the API may take to come about, with the look-up of its name.";
+        "The longest that a connection to the API may take to come about, with the look-up of its name. If the name has several \
+         addresses, two of each family share that time, and others are tried for a later connection.";
     "max_requests" => max_requests: usize = one(|text| count(text, 1..=10_000)) or "64",
         "a whole number from 1 to 10000",
         "The most requests that are on their way at once. The plugin finds out how many of them the API can work on, \
@@ -173,7 +174,8 @@ options! {
          there, and ask them side by side.";
     "acl_checks" { separator: Some(",") } => acl_checks: Vec<Access> = one(accesses) or "read,write,subscribe",
         "a list of read, write and subscribe, separated by commas",
-        "Which accesses the API is asked about; the others are allowed. With `write,subscribe`, whoever was allowed to \
+        "Which accesses the API is asked about; the others are allowed, but for commands to the broker and its plugins \
+         (`$CONTROL/`), which it is always asked about. With `write,subscribe`, whoever was allowed to \
          subscribe to a filter may read what matches it, for as long as the session lasts and under the same username; \
          every other `read` is asked about. Read docs/asking-ahead.md before you set this.";
     "auth_fields" { separator: Some(","), of_contract: true } => auth_fields: Vec<Field> = optional(auth_fields),
@@ -200,7 +202,8 @@ options! {
         ])) or "refuse",
         "refuse or ask",
         "Logins with a password and without a username, which MQTT 5 allows. `ask`: the API is asked with the username \
-         `\"\"`, also about their topics. The password may be a token.";
+         `\"\"`, also about their topics. The password may be a token. A SIGHUP disconnects these clients unless \
+         `allow_anonymous` is true, see docs/limits.md.";
     "auth_mode" { at_start: true } => auth_mode: AuthMode = one(|text| choice(text, &[
             ("auto", AuthMode::Auto), ("blocking", AuthMode::Blocking), ("delayed", AuthMode::Delayed),
         ])) or "auto",
@@ -277,7 +280,8 @@ breaker: BreakerLimits {
         "true or false",
         "Publish figures under `$SYS/broker/plugin/http-auth/`, as plain decimal numbers, retained, every 10 s and only where \
          they have changed: existing exporters of the broker's own figures read them there. Who may read them is decided as \
-         for every topic.";
+         for every topic. For one copy of the plugin in a broker: of several the last one's figures stand there. Mosquitto 2.0.11 \
+         publishes none with `per_listener_settings true`.";
     "shared_cache" { secret: true } => shared_cache: Option<SharedCacheUrl> = optional(shared_cache_url),
         "redis://USER:PASSWORD@HOST:PORT/DATABASE or rediss://, or redis+sentinel://HOST,HOST/MASTER, or redis+cluster://HOST,HOST",
         "A Valkey or Redis that several brokers share: what the API has allowed one of them the others need not ask, also \

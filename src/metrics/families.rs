@@ -256,7 +256,7 @@ const FAMILIES: &[Family] = &[
         name: "kicks",
         unit: None,
         kind: COUNTER,
-        help: "Clients that were disconnected by a command, or since the API refused them when asked again",
+        help: "Clients that were disconnected by a command, since the API refused them when asked again, or at the end that its answer has set (expire_at)",
         samples: |metrics, _| one(Value::Counter(metrics.kicks())),
     },
     Family {

@@ -16,6 +16,7 @@ use crate::broker_conf::{BrokerConf, Plugin};
 use crate::broker_user::{Now, become_user};
 use crate::output::Report;
 use crate::plugin_conf::is_ours;
+use crate::util::Location;
 
 /// Goes through all of it.
 ///
@@ -101,6 +102,27 @@ fn listeners(conf: &BrokerConf, ours: &[&Plugin], broker: Option<&Broker>, repor
             "repeat the plugin's lines below that listener, if its clients are to be checked",
         );
     }
+    let version = broker.map(|broker| parts(&broker.version));
+    if conf.per_listener && version.as_deref() == Some(&KEEPS_NOTHING) {
+        report.warning(
+            "Mosquitto 2.0.21 keeps no messages for clients that are away where per_listener_settings is true.",
+            "set per_listener_settings to false, or take another version of Mosquitto",
+        );
+    }
+    let asks_without_username =
+        |(_, name, value): &&(Location, String, String)| name == "username_missing" && value.trim() == "ask";
+    let is_anonymous = conf.beside("allow_anonymous").is_some_and(|(_, value)| value == "true");
+    let asking = ours.iter().flat_map(|plugin| &plugin.options).find(asks_without_username);
+    if let Some((at, ..)) = asking.filter(|_| !is_anonymous) {
+        report.warning(
+            format!(
+                "{at}: the broker disconnects all clients without a username at each SIGHUP, log rotation included, before it \
+                 asks the plugin. (On 2.0 it may crash later if one of them was away.)"
+            ),
+            "give them a username, which may be an empty text, or set allow_anonymous true: plugin_opt_anonymous still denies \
+             topics to whoever has no password either",
+        );
+    }
     anonymous(conf, broker, report);
     let asks = ours
         .iter()
@@ -122,6 +144,9 @@ fn listeners(conf: &BrokerConf, ours: &[&Plugin], broker: Option<&Broker>, repor
         ));
     }
 }
+
+/// A version that loses messages for clients that are away where listeners have settings of their own.
+const KEEPS_NOTHING: [u32; 3] = [2, 0, 21];
 
 /// From this version on, `allow_anonymous false` counts without a listener's line, too.
 const IS_STRICT: [u32; 3] = [2, 0, 21];

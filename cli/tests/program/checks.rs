@@ -191,6 +191,29 @@ fn who_gets_in_where_there_is_no_listener_is_found() {
 }
 
 #[test]
+fn what_a_broker_loses_by_itself_is_found() {
+    on_every_broker(|version| {
+        let api = api("");
+        let folder = TempDir::new().unwrap();
+        let finds = |above: &str, option: &str, text: &str| {
+            let file = conf(folder.path(), &format!("{}{option}", urls(&api)));
+            let text_of = fs::read_to_string(&file).unwrap();
+            fs::write(&file, format!("{above}{text_of}")).unwrap();
+            let program = version.program("mosquitto");
+            let output = run(&["check", &file, "--broker", program.to_str().unwrap(), "--offline", "--json"]);
+            has(&found(&json(&output)), "warning", text)
+        };
+        let keeps_nothing = "keeps no messages for clients that are away";
+        assert_eq!(finds("per_listener_settings true\n", "", keeps_nothing), version == Version::V2_0_21);
+        assert!(!finds("", "", keeps_nothing));
+        let disconnects = "disconnects all clients without a username at each SIGHUP";
+        assert!(finds("", "plugin_opt_username_missing ask\n", disconnects));
+        assert!(!finds("allow_anonymous true\n", "plugin_opt_username_missing ask\n", disconnects));
+        assert!(!finds("", "plugin_opt_username_missing refuse\n", disconnects));
+    });
+}
+
+#[test]
 fn the_address_for_many_questions_is_asked_too() {
     let api = api("");
     let urls = format!("{}plugin_opt_acl_batch_url {}\n", urls(&api), api.batch_url());
