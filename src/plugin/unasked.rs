@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::CONTROL_TOPIC;
 use super::attempt::NO_USERNAME;
 use super::decision::{By, Decision};
 use super::sessions::RulesSay;
@@ -35,10 +36,10 @@ impl<'a> TopicRequest<'a> {
         Wanted { access, topic, qos, retain }
     }
 
-    /// Whether it gives commands to the broker or to one of its plugins, such as dynamic-security. A rule or the API may allow
-    /// that, and no option that lets everything pass.
+    /// Whether it gives commands to the broker or to another of its plugins, such as dynamic-security. A rule or the API may
+    /// allow that, and no option that lets everything pass. (Those to this plugin come before [`super::Plugin::may_control`].)
     fn is_command(&self) -> bool {
-        self.access == Access::Write && self.topic.starts_with("$CONTROL/")
+        self.access == Access::Write && self.topic.starts_with("$CONTROL/") && self.topic != CONTROL_TOPIC
     }
 }
 
