@@ -280,12 +280,6 @@ pub trait Broker: Send + Sync {
         HangUp::Impossible
     }
 
-    /// Shuts the socket of a client down that the broker has let go of without closing it. `false` if it has none any more, or
-    /// that cannot be told.
-    fn shut_down(&self, _: &BrokerThread, _client: Connection) -> bool {
-        false
-    }
-
     /// Disconnects a client. May call back into the plugin before it returns. Not for a callback about that client.
     fn kick(&self, thread: &BrokerThread, client_id: &str, username: &str);
 

@@ -1,4 +1,4 @@
-//! Resolver and their addresses, as the system finds them (getaddrinfo(3)) and as they are remembered.
+//! Names and their addresses, as the system finds them (getaddrinfo(3)) and as they are remembered.
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
@@ -39,7 +39,7 @@ const AT_ONCE: usize = 2;
 
 type Spawn = dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> + Send + Sync;
 
-/// Resolver that are kept. APIs have a handful, but whoever speaks for a shared cache can name a new server each time.
+/// Names that are kept. APIs have a handful, but whoever speaks for a shared cache can name a new server each time.
 const KEPT: usize = 256;
 
 /// The names that were looked up, each by a few threads at most. They cannot be stopped: a thread may be at it when the
@@ -122,11 +122,12 @@ impl Resolver {
         }
     }
 
-    /// A connection to the addresses of this name could not be made: they are looked up again, and others of them are tried.
-    pub(in crate::ask) fn distrust(&self, name: &str) {
+    /// A connection to the addresses of this name, which `began` then, could not be made: they are looked up again, and others
+    /// of them are tried.
+    pub(in crate::ask) fn distrust(&self, name: &str, began: Instant) {
         let entry = self.known.lock().get(name).map(Arc::clone);
         if let Some(entry) = entry {
-            entry.state.lock().distrust(Instant::now());
+            entry.state.lock().distrust(began, Instant::now());
         }
     }
 
@@ -218,10 +219,12 @@ fn chosen(addresses: &[IpAddr], choice: usize) -> Vec<IpAddr> {
 }
 
 impl State {
-    /// No connection to the addresses came about. Those that are tried by now may be others, so they have some time.
-    fn distrust(&mut self, now: Instant) {
+    /// No connection came about that `began` then. Those that are tried by now may be others, so they have some time, and what
+    /// began before says nothing of them.
+    fn distrust(&mut self, began: Instant, now: Instant) {
         self.is_distrusted = true;
-        if self.chosen.is_none_or(|at| now.saturating_duration_since(at) >= DISTRUST) {
+        let is_of_these = |at: Instant| began >= at && now.saturating_duration_since(at) >= DISTRUST;
+        if self.chosen.is_none_or(is_of_these) {
             self.choice = self.choice.wrapping_add(1);
             self.chosen = Some(now);
         }
@@ -334,9 +337,12 @@ mod tests {
         assert!(chosen(&[], 1).is_empty());
         // Those who fail together choose once.
         let (mut state, start) = (State::default(), Instant::now());
-        (0..64).for_each(|_| state.distrust(start));
+        (0..64).for_each(|_| state.distrust(start, start));
         assert_eq!((state.choice, state.is_distrusted), (1, true));
-        state.distrust(start + DISTRUST);
+        let before = start.checked_sub(DISTRUST).unwrap();
+        state.distrust(before, start + DISTRUST);
+        assert_eq!(state.choice, 1, "that one was on its way to the ones before");
+        state.distrust(start, start + DISTRUST);
         assert_eq!(state.choice, 2);
     }
 

@@ -270,8 +270,15 @@ unsafe extern "C" fn on_disconnect(event: c_int, data: *mut c_void, user_data: *
         let is_offline = event == sys::MHA_EVT_CLIENT_OFFLINE.cast_signed();
         // SAFETY: the broker calls this with the data of this event.
         let gone = unsafe { events::disconnected(&instance.process, data.cast(), is_offline) };
-        if let Some((client, username, session_stays)) = gone {
-            plugin.disconnected(client, username, session_stays, Instant::now());
+        match gone {
+            Some((client, username, session_stays)) => {
+                plugin.disconnected(client, username, session_stays, Instant::now());
+            }
+            None => {
+                // SAFETY: the same.
+                let connection = unsafe { events::closed(data.cast()) };
+                connection.into_iter().for_each(|connection| plugin.closed_nameless(connection));
+            }
         }
         Code::SUCCESS
     })

@@ -7,7 +7,7 @@ use std::slice;
 use super::details::EventClient;
 use super::functions::Process;
 use super::sys;
-use crate::broker::{Broker, Client, Retain};
+use crate::broker::{Broker, Client, Connection, Retain};
 use crate::config::BrokerOptions;
 use crate::plugin::{Control, Login, SessionStays, TopicCheck};
 use crate::question::Access;
@@ -201,6 +201,15 @@ pub(super) unsafe fn disconnected<'a>(
         };
         Some((client, username(process, event.client).ok()?.unwrap_or_default(), stays))
     }
+}
+
+/// The connection that has ended, whether it had a client id or not.
+///
+/// # Safety
+/// `event` must be the data of a MOSQ_EVT_DISCONNECT that is being handled.
+pub(super) unsafe fn closed(event: *const sys::mosquitto_evt_disconnect) -> Option<Connection> {
+    // SAFETY: the caller vouches for the event. The pointer in it is not followed.
+    unsafe { event.as_ref() }.map(|event| event.client.addr())
 }
 
 /// Asks for the next tick in a millisecond. Otherwise 2.1 ticks once per turn of its loop, which may take long.

@@ -268,13 +268,6 @@ impl Broker for Process {
         }
     }
 
-    fn shut_down(&self, thread: &BrokerThread, client: Connection) -> bool {
-        match self.sockets.with(thread, |sockets| sockets.interest().socket_of(client, true)) {
-            Whereabouts::At(socket) => matches!(sockets::shut_down(socket), HangUp::Done),
-            Whereabouts::Unknown | Whereabouts::From(_) => false,
-        }
-    }
-
     fn kick(&self, _: &BrokerThread, client_id: &str, username: &str) {
         // By client id 2.0 would also kick a session that sleeps, and read freed memory when it expires; by username it
         // visits connected clients only. Those without one it finds by client id alone.

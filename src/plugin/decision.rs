@@ -382,6 +382,8 @@ impl fmt::Display for By {
     }
 }
 
+/// Characters of an address that a line shows: more than any has. Over websockets a client may make it up (2.0.21).
+const ADDRESS: usize = 64;
 /// A client and its username, as a log line shows them.
 pub struct LoggedClient<'a>(pub Client<'a>, pub Option<&'a str>);
 
@@ -391,8 +393,8 @@ impl fmt::Display for LoggedClient<'_> {
             Some(username) => write!(f, "{}", quoted(username))?,
             None => f.write_str("a client without a username")?,
         }
-        let address = self.0.address.unwrap_or("not connected");
-        write!(f, " (client id {}, {})", quoted(self.0.id), address.escape_debug())
+        let address = self.0.address.unwrap_or("not connected").escape_debug().take(ADDRESS);
+        write!(f, " (client id {}, {})", quoted(self.0.id), address.collect::<String>())
     }
 }
 

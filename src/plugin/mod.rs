@@ -40,7 +40,7 @@ use std::time::Instant;
 
 use crate::ask::Asker;
 use crate::ask::resolver::Resolver;
-use crate::broker::{Broker, BrokerThread, Caller, Client};
+use crate::broker::{Broker, BrokerThread, Caller, Client, Connection};
 use crate::config::BrokerOptions;
 use crate::fingerprint::Fingerprinter;
 use crate::log::{Level, Log, quoted};
@@ -236,6 +236,11 @@ impl Plugin {
         self.topics.unsubscribed(client, filter);
     }
 
+    /// Notes that a connection without a client id has ended.
+    pub fn closed_nameless(&self, connection: Connection) {
+        self.sessions.closed_nameless(connection);
+    }
+
     /// Notes that a connection has ended (`MOSQ_EVT_DISCONNECT`, and `MOSQ_EVT_CLIENT_OFFLINE` where the broker has
     /// it), and whether its session stays.
     pub fn disconnected(&self, client: Client<'_>, username: &str, stays: SessionStays, now: Instant) {
@@ -283,7 +288,7 @@ impl Plugin {
         self.recheck.begin(by_option, asks_otherwise, thread, now);
     }
 
-    /// RulesSay in the log what clients were seen to ask after their login.
+    /// Says in the log what clients were seen to ask after their login.
     fn show_what_was_learnt(&self) {
         if !self.settings.now().config.acl_learn {
             return;

@@ -209,6 +209,9 @@ impl Recheck {
         event: &Event<'_>,
     ) -> Option<Decision> {
         let thread = event.broker_thread()?;
+        if self.was_deferred(attempt, thread) {
+            return Some(Decision::defer(By::NotOurs));
+        }
         if self.recognise(attempt, thread, event.now) {
             return Some(self.decide(attempt, thread, event));
         }
@@ -228,9 +231,15 @@ impl Recheck {
         // 2.0 keeps the address of every client that has connected to it. A session without one was restored from disk,
         // and passwords are not stored there.
         let was_restored = client.address.is_none() && password.is_none();
-        was_restored
-            || self.sessions.was_deferred(client.connection, attempt.credentials)
-            || self.recognise_session(attempt, thread, now)
+        was_restored || self.recognise_session(attempt, thread, now)
+    }
+
+    /// Whether Mosquitto 2.0 means a session that others have let in. Where no tick ends the round, whoever came later would be
+    /// taken for one.
+    fn was_deferred(&self, attempt: &Attempt<'_>, thread: &BrokerThread) -> bool {
+        self.ticks.has_ticked()
+            && self.round.with(thread, |round| round.is_going_on)
+            && self.sessions.was_deferred(attempt.client.connection, attempt.credentials)
     }
 
     /// Whether Mosquitto 2.0 means a session that sleeps and is not known here: one that a certificate or another plugin has

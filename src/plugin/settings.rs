@@ -160,7 +160,7 @@ impl Settings {
     }
 }
 
-/// RulesSay in the log what the plugin is going to do.
+/// Says in the log what the plugin is going to do.
 pub fn introduce(settings: &Settings, mode: Mode, is_2_1: bool, log: &Log) {
     let config = &*settings.config;
     log.write(
@@ -205,7 +205,7 @@ pub(super) fn files(config: &Config) -> String {
     if named.is_empty() { "no option names any".to_owned() } else { named.join(", ") }
 }
 
-/// RulesSay what decides about logins and topics.
+/// Says what decides about logins and topics.
 pub fn what_is_asked(settings: &Settings) -> String {
     let asked = |urls: &[ApiUrl], otherwise: &str| match urls {
         [] => otherwise.to_owned(),

@@ -14,9 +14,10 @@ impl Plugin {
     pub fn tick(&self, caller: &Caller, now: Instant) {
         // It comes on no other thread.
         let Some(thread) = caller.broker_thread() else { return };
+        // First: as long as a round goes on, a login may be taken for the check of a session.
+        self.recheck.new_turn(thread, now);
         self.api.new_turn(thread, now);
         self.sessions.new_turn();
-        self.recheck.new_turn(thread, now);
         let settings = self.settings.now();
         let event = Event { now, caller, settings: &settings };
         self.logins.forget_those_who_hung_up(thread, now);

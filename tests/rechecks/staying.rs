@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::Duration;
 
-use super::Way::Plain;
+use super::Way::{PerListener, Plain};
 use super::{assert_all_stay, on_every_way_to_every_broker, reload};
 use crate::support::scene::PASSWD_2_0_11;
 use crate::support::{
-    Connect, PASSWORD, PATIENCE, Reply, api, assert_unnoticed, eventually, fence, friendly_api,
+    Connect, PASSWORD, PATIENCE, Reply, Version, api, assert_unnoticed, eventually, fence, friendly_api,
     on_every_broker,
 };
 
@@ -47,6 +47,10 @@ fn everybody_stays_whatever_the_api_does() {
 #[test]
 fn whoever_was_left_to_others_is_theirs_at_a_sighup_too() {
     on_every_way_to_every_broker(|version, way| {
+        // Without ticks a round never ends, and whoever came later would be taken for such a session.
+        if version == Version::V2_0_11 && way == PerListener {
+            return;
+        }
         let api = api("");
         api.answer_with(|request| {
             Reply::status(if request.field("username") == "known" { 200 } else { 404 })

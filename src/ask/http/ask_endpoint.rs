@@ -52,7 +52,7 @@ impl Target {
         match result {
             None => (Answer::None(NoAnswer::TimedOut(limit)), None),
             Some(Err(error)) => {
-                let reason = endpoint.failed(&error, &asking.progress);
+                let reason = endpoint.failed(&error, sent, &asking.progress);
                 if in_time {
                     self.note_no_answer(&asking, &reason);
                 }

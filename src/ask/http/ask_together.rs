@@ -128,7 +128,7 @@ impl Target {
         };
         let (answered, body, took) = match timeout(limit, asking).await {
             Ok(Ok(answered)) => answered,
-            Ok(Err(error)) => return Err(endpoint.failed(&error, &progress).to_string().into()),
+            Ok(Err(error)) => return Err(endpoint.failed(&error, sent, &progress).to_string().into()),
             Err(_) => {
                 underway.timed_out();
                 endpoint.server.close_unused_since(sent);

@@ -167,12 +167,12 @@ impl Server {
     /// elsewhere.
     pub(super) fn start_anew(&self) {
         self.idle.lock().clear();
-        self.distrust();
+        self.distrust(Instant::now());
     }
 
-    /// The server may have moved to another address.
-    pub(super) fn distrust(&self) {
-        self.api.name().into_iter().for_each(|name| self.options.resolver.distrust(name));
+    /// The server may have moved to another address: no connection that `began` then came about.
+    pub(super) fn distrust(&self, began: Instant) {
+        self.api.name().into_iter().for_each(|name| self.options.resolver.distrust(name, began));
     }
 }
 

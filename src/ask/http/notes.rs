@@ -154,11 +154,11 @@ pub(super) fn is_gateway_failure(answer: &Answer) -> bool {
 }
 
 impl Endpoint {
-    /// Why a request had no response, in words for the operator. If there was no connection, the server's name is looked up
+    /// Why a request that was `sent` then had no response, in words for the operator. If there was no connection, the server's name is looked up
     /// again.
-    pub(super) fn failed(&self, error: &reqwest::Error, progress: &Progress) -> NoAnswer {
+    pub(super) fn failed(&self, error: &reqwest::Error, sent: Instant, progress: &Progress) -> NoAnswer {
         if error.is_connect() {
-            self.server.distrust();
+            self.server.distrust(sent);
         }
         NoAnswer::Transport(match (self.api.name(), &self.api.socket) {
             (Some(name), _) if error.is_timeout() && progress.is_looking_up() => {

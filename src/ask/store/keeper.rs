@@ -118,7 +118,7 @@ impl Store {
         }
     }
 
-    /// Statement in the log, once a minute, that something was found which no broker of these has written.
+    /// Says in the log, once a minute, that something was found which no broker of these has written.
     fn note_foreign(&self) {
         let (all, told) = (self.metrics.shared.foreign(), self.foreign_told.load(Ordering::Relaxed));
         if all > told && self.foreigners.claim(Instant::now()) {
@@ -318,7 +318,7 @@ impl Store {
         Ok(())
     }
 
-    /// Statement in the log, once a minute, that something that was taken back is missing.
+    /// Says in the log, once a minute, that something that was taken back is missing.
     fn note_gap(&self) {
         if self.gaps.claim(Instant::now()) {
             self.log.warn(&format!(

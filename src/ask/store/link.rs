@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisConnectionInfo, RedisError, Value};
@@ -60,10 +60,14 @@ impl Link {
     /// # Errors
     /// Why there is no connection, in words for the operator.
     pub async fn open(way: &Way, (host, port): (&str, u16), anonymous: bool) -> Result<Self, String> {
+        let began = Instant::now();
         let opening: Boxed<'_, _> = Box::pin(Self::open_at_leisure(way, host, port, anonymous));
         let opened = tokio::time::timeout(way.connect_timeout, opening).await;
         opened
-            .unwrap_or_else(|_| Err(format!("no connection within {:?}", way.connect_timeout)))
+            .unwrap_or_else(|_| {
+                way.resolver.distrust(host, began);
+                Err(format!("no connection within {:?}", way.connect_timeout))
+            })
             .map_err(|why| format!("{}: {why}", address(host, port)))
     }
 
@@ -72,14 +76,22 @@ impl Link {
             Ok(address) => vec![address],
             Err(_) => way.resolver.addresses(host).await?,
         };
+        let began = Instant::now();
         let mut stream = Err("there is no address of this name".to_owned());
+        let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
         for address in addresses {
-            stream = TcpStream::connect((address, port)).await.map_err(|error| error.to_string());
+            // One that hangs leaves time for the others.
+            let limit = way.connect_timeout.saturating_sub(began.elapsed()) / left;
+            left -= 1;
+            stream = match tokio::time::timeout(limit, TcpStream::connect((address, port))).await {
+                Ok(connected) => connected.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("no connection within {limit:?}")),
+            };
             if stream.is_ok() {
                 break;
             }
         }
-        let stream = stream.inspect_err(|_| way.resolver.distrust(host))?;
+        let stream = stream.inspect_err(|_| way.resolver.distrust(host, began))?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         if !way.url.tls {
             return Self::over(stream, way, anonymous).await;

@@ -349,7 +349,7 @@ impl Store {
         }
     }
 
-    /// Statement in the log, once a minute, that the store takes no verdicts.
+    /// Says in the log, once a minute, that the store takes no verdicts.
     fn note_write(&self, servers: &Arc<Servers>, failed: Failed) {
         match failed {
             Failed::Lost(why) => self.give_up(servers, why),

@@ -24,7 +24,7 @@ const VERSION: u8 = 1;
 pub(super) const VALUE: usize = SIGNED + 32;
 /// Bytes of a stored verdict in front of its signature.
 const SIGNED: usize = 1 + 1 + 2 + 8 + 8 + 8 + 16;
-/// Statement that the verdict is a yes without conditions, and no refusal is stored. An answer that says more than yes needs
+/// Says that the verdict is a yes without conditions, and no refusal is stored. An answer that says more than yes needs
 /// another number.
 const ALLOW: u8 = 1;
 

@@ -262,7 +262,7 @@ impl Logins {
         self.parts.broker.complete_login(thread, client.id, true);
         // It may be gone, because it sent something or by itself, or refused by the broker.
         if !self.parts.broker.is_session(thread, client.id, client.connection) {
-            if self.parts.broker.shut_down(thread, client.connection) {
+            if matches!(self.parts.broker.hang_up(thread, client, true), HangUp::Done) {
                 self.tell_not_taken(client, attempt.username, event.now);
             } else {
                 self.note_early(parked, thread, event.now);

@@ -202,7 +202,7 @@ impl Belief {
         round.waits
     }
 
-    /// Whether others, who waited for it, are to be asked about now. RulesSay so once.
+    /// Whether others, who waited for it, are to be asked about now. Says so once.
     pub fn take_resume(&self) -> bool {
         let round = &mut self.state.lock().round;
         let goes_on = round.waits && (round.is_believed.is_some() || round.awaited == 0);

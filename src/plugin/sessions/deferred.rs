@@ -36,6 +36,11 @@ impl Sessions {
         self.tables.lock().deferred.0.put(connection, credentials);
     }
 
+    /// A connection without a name is closed: 2.0.11 takes the client id away before it tells of the end of one that was refused.
+    pub fn closed_nameless(&self, connection: Connection) {
+        self.tables.lock().deferred.remove(connection);
+    }
+
     /// Whether the login with this username and password was left to others, on a connection that has not ended since.
     pub fn was_deferred(&self, connection: Connection, credentials: Fingerprint) -> bool {
         self.tables.lock().deferred.0.peek(&connection) == Some(&credentials)
