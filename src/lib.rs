@@ -76,7 +76,7 @@
 //!   that an option which decides about logins or topics is missing without `none`. `Asker::set_target` swaps the API with them
 //!   and, if it is another one, forgets its verdicts; `ffi::guard` registers for topic checks or no longer. Then the broker
 //!   raises the login of every session once more: `login` has `recheck` recognise it, which keeps the session and notes the
-//!   question; its `belief` settles, by all answers, who is `leaving`.
+//!   question; its `belief` settles, by all answers, who is `leaving`. Whom others have let in is theirs then, too.
 //! - **A session ends**: `Plugin::disconnected` takes its end out of `expiry`, and `sessions` closes it. Of one that ended for good
 //!   `prefetch` forgets the subscriptions, and `sessions` all when the turn is over, since its will may still be written. A
 //!   client that comes again takes its session over (`admit`); what came to nothing is undone (`withdraw`).
@@ -89,7 +89,7 @@
 //!
 //! - Whatever ends without a clear yes, now or remembered, is a refusal, panics included. Three things go on without one: a
 //!   message that is only queued for a client that sleeps (it is asked about again before it is sent), a session whose recheck
-//!   has no answer (it stays), and a READ for a client that sleeps, as local user or by its session's rules, where the system
+//!   has no answer, or that sleeps (it stays), and a READ for a client that sleeps, as local user or by its session's rules, where the system
 //!   does not tell who has its connection's number now (`Sessions::confirm_client`). A missing answer is not remembered.
 //! - Nothing is held while waiting for an answer or calling a C function of the broker: these call back into the plugin. They
 //!   are called on its own thread alone (`BrokerThread` proves it); log lines queue until everything is let go of.
