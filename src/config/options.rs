@@ -174,8 +174,8 @@ options! {
          there, and ask them side by side.";
     "acl_checks" { separator: Some(",") } => acl_checks: Vec<Access> = one(accesses) or "read,write,subscribe",
         "a list of read, write and subscribe, separated by commas",
-        "Which accesses the API is asked about; the others are allowed, but for commands to the broker and its plugins \
-         (`$CONTROL/`), which it is always asked about. With `write,subscribe`, whoever was allowed to \
+        "Which accesses the API is asked about; the others are allowed, but for commands to the broker and to other \
+         plugins (`$CONTROL/`), which it is always asked about. With `write,subscribe`, whoever was allowed to \
          subscribe to a filter may read what matches it, for as long as the session lasts and under the same username; \
          every other `read` is asked about. Read docs/asking-ahead.md before you set this.";
     "auth_fields" { separator: Some(","), of_contract: true } => auth_fields: Vec<Field> = optional(auth_fields),

@@ -15,6 +15,7 @@ mod strangers;
 mod support;
 
 use support::broker::are_for_musl;
+use support::scene::PASSWD_2_0_11;
 use support::{
     Broker, Client, Connect, MockApi, PATIENCE, Reply, Setup, Version, eventually, on_every_broker,
 };
@@ -49,6 +50,12 @@ impl Way {
             WebSockets => setup.listener(["protocol websockets"]),
             PerListener => setup.global("per_listener_settings true"),
         }
+    }
+
+    /// The same where the broker's own password file decides about those whom the API answers 404, each time anew.
+    fn to_beside_others(self, version: Version, api: &MockApi) -> Setup {
+        let setup = self.to(version, api).option("defer_status", "404").option("deny_cache_ttl", 0);
+        setup.file("others", PASSWD_2_0_11).line("password_file others")
     }
 
     fn port(self, broker: &Broker) -> u16 {

@@ -110,13 +110,7 @@ fn sessions_that_others_let_in_end_as_they_should_after_a_reload() {
         }
         let api = api("");
         api.answer_with(|request| Reply::status(if request.field("username") == "new" { 200 } else { 404 }));
-        let mut broker = way
-            .to(version, &api)
-            .option("defer_status", "404")
-            .option("deny_cache_ttl", 0)
-            .file("others", PASSWD_2_0_11)
-            .line("password_file others")
-            .start();
+        let mut broker = way.to_beside_others(version, &api).start();
         for n in 0..way.many() {
             let connect = Connect::v5(format!("sleeper-{n}")).login("sha512", PASSWORD);
             fall_asleep(&way.over(connect).durable().session_expiry(2), way.port(&broker));

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::Way::{PerListener, Plain};
 use super::{assert_all_stay, on_every_way_to_every_broker, reload};
-use crate::support::scene::PASSWD_2_0_11;
 use crate::support::{
     Connect, PASSWORD, PATIENCE, Reply, Version, api, assert_unnoticed, eventually, fence, friendly_api,
     on_every_broker,
@@ -55,13 +54,7 @@ fn whoever_was_left_to_others_is_theirs_at_a_sighup_too() {
         api.answer_with(|request| {
             Reply::status(if request.field("username") == "known" { 200 } else { 404 })
         });
-        let broker = way
-            .to(version, &api)
-            .option("defer_status", "404")
-            .option("deny_cache_ttl", 0)
-            .file("others", PASSWD_2_0_11)
-            .line("password_file others")
-            .start();
+        let broker = way.to_beside_others(version, &api).start();
         let log_in = |n| way.over(Connect::v5(format!("u{n}")).login("sha512", PASSWORD));
         let mut clients: Vec<_> = (0..way.many()).map(|n| log_in(n).accepted(way.port(&broker))).collect();
         clients.push(way.login("known", "secret").accepted(way.port(&broker)));
